@@ -1,0 +1,49 @@
+"""Package metadata. Tool settings (ruff, pytest) live in pyproject.toml."""
+
+from pathlib import Path
+
+import setuptools
+
+REQUIREMENTS = [
+    "absl-py>=2.1",
+    "array_record>=0.8",  # the shard format that TFDS writes and Grain reads
+    "clu>=0.0.12",  # the parameter table
+    "flax>=0.12",
+    "grain>=0.2.16",
+    "jax>=0.10",
+    "jaxtyping>=0.3",  # shapes in signatures
+    "jinja2>=3.1",  # the report
+    "matplotlib>=3.9",  # plots in the report
+    "ml_collections>=1.1",
+    "numpy>=2.0",
+    "optax>=0.2.6",
+    "orbax-checkpoint>=0.12",
+    "pillow>=11",
+    "safetensors>=0.5",
+    "tensorboardX>=2.6",
+    "tensorflow-datasets>=4.9.9",  # used without TensorFlow
+    "tokenizers>=0.22",
+    "tqdm>=4.66",
+    "transformers>=5.0",
+]
+
+EXTRAS = {
+    "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"],
+    "torch": ["torch>=2.6"],
+    "tpu": ["jax[tpu]>=0.10"],
+    "gpu": ["jax[cuda13]>=0.10"],
+    "notebooks": ["ipykernel>=6", "nbclient>=0.10", "nbformat>=5"],
+}
+
+setuptools.setup(
+    name="scenarioclip_jax",
+    version="0.1.0",
+    description="Scene-level vision-language pretraining (ScenarioCLIP) in JAX",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["scenarioclip_jax", "scenarioclip_jax.*"]),
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+)
