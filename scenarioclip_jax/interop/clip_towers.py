@@ -1,0 +1,143 @@
+"""One CLIP tower between Hugging Face's parameter names and ours, both ways, in NumPy.
+
+Names are relative to the tower: theirs as below `vision_model.` or `text_model.`, ours as below a modality
+with `{part}` standing for `stem` or `trunk`. Only layouts change, so a round trip is bit-identical.
+"""
+
+import re
+
+import numpy as np
+
+from scenarioclip_jax.models.towers import TowerConfig, VisionConfig
+
+Arrays = dict[str, np.ndarray]
+
+# Theirs -> ours, outside the blocks.
+VISION_NAMES = {
+    "embeddings.class_embedding": "stem/cls",
+    "embeddings.patch_embedding.weight": "stem/patch",
+    "embeddings.position_embedding.weight": "stem/position",
+    "pre_layrnorm.weight": "stem/pre_norm/scale",  # the spelling is Hugging Face's
+    "pre_layrnorm.bias": "stem/pre_norm/bias",
+    "post_layernorm.weight": "trunk/post_norm/scale",
+    "post_layernorm.bias": "trunk/post_norm/bias",
+}
+TEXT_NAMES = {
+    "embeddings.token_embedding.weight": "stem/token",
+    "embeddings.position_embedding.weight": "stem/position",
+    "final_layer_norm.weight": "trunk/final_norm/scale",
+    "final_layer_norm.bias": "trunk/final_norm/bias",
+}
+# Theirs -> ours, inside a block, where one array becomes one array.
+BLOCK_NAMES = {
+    "layer_norm1.weight": "norm1/scale",
+    "layer_norm1.bias": "norm1/bias",
+    "layer_norm2.weight": "norm2/scale",
+    "layer_norm2.bias": "norm2/bias",
+    "mlp.fc1.weight": "fc1/kernel",
+    "mlp.fc1.bias": "fc1/bias",
+    "mlp.fc2.weight": "fc2/kernel",
+    "mlp.fc2.bias": "fc2/bias",
+    "self_attn.out_proj.weight": "out/kernel",
+    "self_attn.out_proj.bias": "out/bias",
+}
+PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+
+
+def names_of(config: TowerConfig) -> dict[str, str]:
+    """The names outside the blocks of this kind of tower, theirs -> ours."""
+    return VISION_NAMES if isinstance(config, VisionConfig) else TEXT_NAMES
+
+
+def expected_shapes(config: TowerConfig) -> dict[str, tuple[int, ...]]:
+    """Every name of a tower of theirs with its shape."""
+    width, mlp = config.width, config.mlp_dim
+    norm = {"weight": (width,), "bias": (width,)}
+    linear = {"weight": (width, width), "bias": (width,)}
+    block = {
+        "layer_norm1": norm,
+        "layer_norm2": norm,
+        "mlp.fc1": {"weight": (mlp, width), "bias": (mlp,)},
+        "mlp.fc2": {"weight": (width, mlp), "bias": (width,)},
+        "self_attn.out_proj": linear,
+        **dict.fromkeys(PROJECTIONS, linear),
+    }
+    if isinstance(config, VisionConfig):
+        patch = config.patch_size
+        shapes = {
+            "embeddings.class_embedding": (width,),
+            "embeddings.patch_embedding.weight": (width, 3, patch, patch),
+            "embeddings.position_embedding.weight": (config.grid**2 + 1, width),
+        }
+        norms = ("pre_layrnorm", "post_layernorm")
+    else:
+        shapes = {
+            "embeddings.token_embedding.weight": (config.vocab_size, width),
+            "embeddings.position_embedding.weight": (config.max_length, width),
+        }
+        norms = ("final_layer_norm",)
+    shapes |= {f"{name}.{leaf}": (width,) for name in norms for leaf in norm}
+    for layer in range(config.depth):
+        for module, leaves in block.items():
+            for leaf, shape in leaves.items():
+                shapes[f"encoder.layers.{layer}.{module}.{leaf}"] = shape
+    return shapes
+
+
+def to_ours(theirs: Arrays, config: TowerConfig) -> Arrays:
+    """A tower of theirs in our names and layouts, blocks stacked along depth.
+
+    `theirs` must have the names and shapes of `expected_shapes`; the caller checks and reports.
+    """
+    ours = {}
+    for name, path in names_of(config).items():
+        ours[path] = theirs[name].transpose(2, 3, 1, 0) if path == "stem/patch" else theirs[name]
+    blocks = [_block_to_ours(theirs, f"encoder.layers.{i}.", config) for i in range(config.depth)]
+    for part, layers in _parts(blocks, config).items():
+        for path in layers[0] if layers else ():
+            ours[f"{part}/stack/blocks/{path}"] = np.stack([layer[path] for layer in layers])
+    return ours
+
+
+def to_theirs(ours: Arrays, config: TowerConfig) -> Arrays:
+    """The inverse of `to_ours`."""
+    theirs = {}
+    for name, path in names_of(config).items():
+        theirs[name] = ours[path].transpose(3, 2, 0, 1) if path == "stem/patch" else ours[path]
+    for part, layers in _parts(list(range(config.depth)), config).items():
+        pattern = re.compile(rf"{part}/stack/blocks/(.+)")
+        stacked = {m[1]: value for path, value in ours.items() if (m := pattern.fullmatch(path))}
+        for index, layer in enumerate(layers):
+            block = {path: value[index] for path, value in stacked.items()}
+            theirs |= _block_to_theirs(block, f"encoder.layers.{layer}.", config)
+    return theirs
+
+
+def _parts(blocks: list, config: TowerConfig) -> dict[str, list]:
+    return {"stem": blocks[: config.stem_blocks], "trunk": blocks[config.stem_blocks :]}
+
+
+def _block_to_ours(theirs: Arrays, prefix: str, config: TowerConfig) -> Arrays:
+    heads, width = config.heads, config.width
+    ours = {}
+    for name, path in BLOCK_NAMES.items():
+        value = theirs[prefix + name]
+        ours[path] = value.T if value.ndim == 2 else value  # torch keeps [out, in]
+    ours["out/kernel"] = ours["out/kernel"].reshape(heads, width // heads, width)
+    weights = [theirs[f"{prefix}{name}.weight"].T for name in PROJECTIONS]
+    biases = [theirs[f"{prefix}{name}.bias"] for name in PROJECTIONS]
+    ours["qkv/kernel"] = np.stack(weights, axis=1).reshape(width, 3, heads, width // heads)
+    ours["qkv/bias"] = np.stack(biases).reshape(3, heads, width // heads)
+    return ours
+
+
+def _block_to_theirs(ours: Arrays, prefix: str, config: TowerConfig) -> Arrays:
+    width = config.width
+    theirs = {}
+    for name, path in BLOCK_NAMES.items():
+        value = ours[path].reshape(width, width) if path == "out/kernel" else ours[path]
+        theirs[prefix + name] = value.T if value.ndim == 2 else value
+    for index, name in enumerate(PROJECTIONS):
+        theirs[f"{prefix}{name}.weight"] = ours["qkv/kernel"][:, index].reshape(width, width).T
+        theirs[f"{prefix}{name}.bias"] = ours["qkv/bias"][index].reshape(width)
+    return theirs

@@ -1,0 +1,128 @@
+"""The pre-norm transformer block of CLIP, and stacks of it with parameters stacked along depth."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+ACTIVATIONS: dict[str, Callable] = {
+    # Sigmoid approximation of GELU that OpenAI's CLIP weights were trained with (Hendrycks & Gimpel 2016).
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+    "gelu": partial(jax.nn.gelu, approximate=False),
+}
+
+# What the backward pass keeps of a block's forward pass; everything else is computed again.
+REMAT_POLICIES = {
+    "none": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+class Block(nnx.Module):
+    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
+
+    Initial scales follow CLIP (Radford et al. 2021, section 2.4 and released code): `width ** -0.5` for
+    what reads the residual stream, divided by `sqrt(2 * depth)` for what writes to it.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_dim: int,
+        activation: str,
+        eps: float,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        normal = nnx.initializers.normal
+        writes = width**-0.5 * (2 * depth) ** -0.5
+        norm = partial(nnx.LayerNorm, width, epsilon=eps, dtype=dtype, rngs=rngs)
+        self.norm1 = norm()
+        # One product for queries, keys and values; [width, 3, heads, head_dim] lets `tensor` split the heads.
+        self.qkv = nnx.LinearGeneral(
+            width,
+            (3, heads, width // heads),
+            kernel_init=normal(width**-0.5),
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.out = nnx.LinearGeneral(
+            (heads, width // heads),
+            width,
+            axis=(-2, -1),
+            kernel_init=normal(writes),
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.norm2 = norm()
+        self.fc1 = nnx.Linear(
+            width, mlp_dim, kernel_init=normal((2 * width) ** -0.5), dtype=dtype, rngs=rngs
+        )
+        self.fc2 = nnx.Linear(mlp_dim, width, kernel_init=normal(writes), dtype=dtype, rngs=rngs)
+        self.activation = activation
+
+    def __call__(
+        self,
+        x: Float[Array, "N T W"],
+        *,
+        causal: bool = False,
+        mask: Bool[Array, "N 1 T T"] | None = None,
+    ) -> Float[Array, "N T W"]:
+        qkv = self.qkv(self.norm1(x))  # [N, T, 3, heads, head_dim]
+        query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        x = x + self.out(
+            jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=causal)
+        )
+        return x + self.fc2(ACTIVATIONS[self.activation](self.fc1(self.norm2(x))))
+
+
+class Stack(nnx.Module):
+    """`length` blocks run one after another by a scan; their parameters share a leading depth axis.
+
+    Args:
+      length: blocks in this stack.
+      depth: blocks in the whole tower, which sets the initial scales.
+      remat: key of `REMAT_POLICIES`.
+      unroll: blocks unrolled in one turn of the scan. `length` or more leaves no loop: slower to compile,
+        and often faster to run on CPU.
+      block: arguments of `Block`.
+    """
+
+    def __init__(
+        self, length: int, *, depth: int, remat: str, unroll: int, rngs: nnx.Rngs, **block
+    ):
+        self.length, self.remat, self.unroll = length, remat, unroll
+        if length:
+
+            @nnx.split_rngs(splits=length)
+            @nnx.vmap(in_axes=(0,), out_axes=0)
+            def make(rngs):
+                return Block(depth=depth, rngs=rngs, **block)
+
+            self.blocks = make(rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "N T W"],
+        *,
+        causal: bool = False,
+        mask: Bool[Array, "N 1 T T"] | None = None,
+    ) -> Float[Array, "N T W"]:
+        if not self.length:
+            return x
+        graph, params = nnx.split(self.blocks)
+
+        def run(x, layer):
+            return nnx.merge(graph, layer)(x, causal=causal, mask=mask)
+
+        if self.remat != "none":
+            run = jax.checkpoint(run, policy=REMAT_POLICIES[self.remat], prevent_cse=False)
+        unroll = max(1, min(self.unroll, self.length))
+        x, _ = jax.lax.scan(lambda x, layer: (run(x, layer), None), x, params, unroll=unroll)
+        return x

@@ -1,0 +1,173 @@
+"""The three-level model: which tower serves which level, for every architecture.
+
+| arch              | branches                            | levels trained           | distillation |
+| ----------------- | ----------------------------------- | ------------------------ | ------------ |
+| `clip`            | `global`                            | global                   | no           |
+| `pyramid_clip`    | `shared`                            | global, object, relation | no           |
+| `scenario_clip_0` | `global`, `object`, `relation`      | global, object, relation | no           |
+| `scenario_clip_1` | `global`, `object`, `relation`      | global, object, relation | yes          |
+
+A branch is one vision and one text tower with their heads. With `share_stem` all branches run on one
+stem, `vision/stem/shared` and `text/stem/shared`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from scenarioclip_jax.models.layers import REMAT_POLICIES
+from scenarioclip_jax.models.towers import (
+    Head,
+    TextConfig,
+    TextStem,
+    TextTrunk,
+    VisionConfig,
+    VisionStem,
+    VisionTrunk,
+)
+
+LEVELS = ("global", "object", "relation")
+ARCHITECTURES = ("clip", "pyramid_clip", "scenario_clip_0", "scenario_clip_1")
+INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
+
+
+class Inputs(NamedTuple):
+    """What the towers read: normalised pictures and token ids of each trained level."""
+
+    images: Mapping[str, Float[Array, "N P P 3"]]
+    ids: Mapping[str, Int[Array, "N L"]]
+
+
+class Features(NamedTuple):
+    """The residual stream after the stems, by level."""
+
+    images: Mapping[str, Float[Array, "N T W"]]
+    texts: Mapping[str, Float[Array, "N L W"]]
+
+
+class Embeddings(NamedTuple):
+    """Embeddings by level, not L2-normalised."""
+
+    image: Mapping[str, Float[Array, "N D"]]
+    text: Mapping[str, Float[Array, "N D"]]
+
+
+def levels_of(arch: str) -> tuple[str, ...]:
+    """The levels that an architecture is trained on."""
+    return ("global",) if arch == "clip" else LEVELS
+
+
+def branch_of(arch: str, level: str) -> str:
+    """The branch that serves `level`. `clip` answers for every level with its one branch."""
+    return {"clip": "global", "pyramid_clip": "shared"}.get(arch, level)
+
+
+class Tower(nnx.Module):
+    """One modality: a stem, a trunk and a head for each branch (the stem maybe for all of them)."""
+
+    def __init__(self, stem, trunk, config, branches, *, share_stem, embed_dim, rngs, **run):
+        dtype = run["dtype"]
+        stems = ("shared",) if share_stem else branches
+        self.stem = nnx.Dict({b: stem(config, rngs=rngs, **run) for b in stems})
+        self.trunk = nnx.Dict({b: trunk(config, rngs=rngs, **run) for b in branches})
+        self.head = nnx.Dict(
+            {b: Head(config.width, embed_dim, dtype=dtype, rngs=rngs) for b in branches}
+        )
+
+
+class ScenarioCLIP(nnx.Module):
+    """ScenarioCLIP and the baselines it is compared with (arXiv 2511.20274).
+
+    Args:
+      arch: one of `ARCHITECTURES`.
+      vision, text: sizes of the towers, dataclasses or mappings of their fields.
+      embed_dim: D, the size of the embedding space.
+      share_stem: one stem for all branches instead of one each. Where the stem is frozen and starts from
+        the same weights, as in the reference, only the trainable `pre_norm` of the reference is lost.
+      dtype: what activations are computed in; parameters are float32.
+      remat, unroll: see `layers.Stack`.
+    """
+
+    def __init__(
+        self,
+        *,
+        arch: str,
+        vision: VisionConfig | Mapping,
+        text: TextConfig | Mapping,
+        embed_dim: int = 512,
+        share_stem: bool = False,
+        dtype: str = "float32",
+        remat: str = "none",
+        unroll: int = 1,
+        rngs: nnx.Rngs,
+    ):
+        if arch not in ARCHITECTURES:
+            raise ValueError(f"arch is {arch!r}; it must be one of {', '.join(ARCHITECTURES)}")
+        if remat not in REMAT_POLICIES:
+            raise ValueError(f"remat is {remat!r}; it must be one of {', '.join(REMAT_POLICIES)}")
+        if not isinstance(vision, VisionConfig):
+            vision = VisionConfig(**vision)
+        if not isinstance(text, TextConfig):
+            text = TextConfig(**text)
+        self.arch, self.share_stem = arch, share_stem
+        branches = tuple(dict.fromkeys(branch_of(arch, level) for level in levels_of(arch)))
+        kwargs = dict(
+            share_stem=share_stem,
+            embed_dim=embed_dim,
+            dtype=jnp.dtype(dtype),
+            remat=remat,
+            unroll=unroll,
+            rngs=rngs,
+        )
+        self.vision = Tower(VisionStem, VisionTrunk, vision, branches, **kwargs)
+        self.text = Tower(TextStem, TextTrunk, text, branches, **kwargs)
+        self.logit_scale = nnx.Dict(
+            {level: nnx.Param(jnp.float32(INITIAL_LOGIT_SCALE)) for level in levels_of(arch)}
+        )
+
+    def stems(self, inputs: Inputs) -> Features:
+        """Runs the stems. A shared stem sees the pictures of all levels as one batch."""
+        images = self._run_stem(self.vision.stem, inputs.images, concatenate=True)
+        # Levels differ in token length; padding them to one batch would cost more than it saves.
+        texts = self._run_stem(self.text.stem, inputs.ids, concatenate=False)
+        return Features(images, texts)
+
+    def _run_stem(self, stem, inputs: Mapping[str, Array], *, concatenate: bool):
+        if not (self.share_stem and concatenate and len(inputs) > 1):
+            key = (
+                (lambda level: "shared") if self.share_stem else (lambda v: branch_of(self.arch, v))
+            )
+            return {level: stem[key(level)](x) for level, x in inputs.items()}
+        joined = stem["shared"](jnp.concatenate(list(inputs.values())))
+        parts, start = {}, 0
+        for level, x in inputs.items():
+            parts[level] = joined[start : start + len(x)]
+            start += len(x)
+        return parts
+
+    def trunks(self, features: Features, inputs: Inputs) -> Embeddings:
+        """Runs trunks and heads on the stems' output."""
+        image, text = {}, {}
+        for level, x in features.images.items():
+            branch = branch_of(self.arch, level)
+            image[level] = self.vision.head[branch](self.vision.trunk[branch](x))
+        for level, x in features.texts.items():
+            branch = branch_of(self.arch, level)
+            pooled = self.text.trunk[branch](x, inputs.ids[level])
+            text[level] = self.text.head[branch](pooled)
+        return Embeddings(image, text)
+
+    def __call__(self, inputs: Inputs) -> Embeddings:
+        return self.trunks(self.stems(inputs), inputs)
+
+    def encode_image(self, images: Float[Array, "N P P 3"], level: str) -> Float[Array, "N D"]:
+        """Embeds normalised pictures at `level`; the embeddings are not L2-normalised."""
+        return self(Inputs({level: images}, {})).image[level]
+
+    def encode_text(self, ids: Int[Array, "N L"], level: str) -> Float[Array, "N D"]:
+        """Embeds token ids at `level`; the embeddings are not L2-normalised."""
+        return self(Inputs({}, {level: ids})).text[level]

@@ -1,0 +1,157 @@
+"""CLIP's vision and text towers, each in two parts: a stem that may be frozen and shared, and a trunk.
+
+stem:  embeddings, then the first `stem_blocks` blocks
+trunk: the other blocks, the final norm and pooling, then the head of ScenarioCLIP
+       (linear with bias, then layer norm; CLIP's own projection is not used)
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from scenarioclip_jax.models.layers import Stack
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TowerConfig:
+    """What both towers have in common. Sizes follow Hugging Face's `config.json` of a CLIP model."""
+
+    width: int
+    depth: int
+    heads: int
+    mlp_dim: int
+    stem_blocks: int  # blocks that belong to the stem, counted from the input
+    activation: str = "quick_gelu"
+    eps: float = 1e-5
+
+    def __post_init__(self):
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if not 0 <= self.stem_blocks <= self.depth:
+            raise ValueError(
+                f"stem_blocks {self.stem_blocks} is not between 0 and depth {self.depth}"
+            )
+
+    def stack(self, length: int, **kwargs) -> Stack:
+        return Stack(
+            length,
+            depth=self.depth,
+            width=self.width,
+            heads=self.heads,
+            mlp_dim=self.mlp_dim,
+            activation=self.activation,
+            eps=self.eps,
+            **kwargs,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VisionConfig(TowerConfig):
+    image_size: int  # pixels, both sides
+    patch_size: int  # pixels, both sides
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
+            )
+
+    @property
+    def grid(self) -> int:
+        return self.image_size // self.patch_size
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextConfig(TowerConfig):
+    vocab_size: int
+    max_length: int  # positions, tokens
+    eos_id: int  # pooling takes the first token with this id
+
+
+class VisionStem(nnx.Module):
+    """Patches and class token, positions, `pre_norm`, and the first blocks."""
+
+    def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs, **run):
+        self.patch_size = config.patch_size
+        scale = config.width**-0.5
+        init = nnx.initializers.normal
+        fan_in = 3 * config.patch_size**2
+        shape = (config.patch_size, config.patch_size, 3, config.width)
+        self.patch = nnx.Param(init(fan_in**-0.5)(rngs.params(), shape))
+        self.cls = nnx.Param(init(scale)(rngs.params(), (config.width,)))
+        self.position = nnx.Param(init(scale)(rngs.params(), (config.grid**2 + 1, config.width)))
+        self.pre_norm = nnx.LayerNorm(config.width, epsilon=config.eps, dtype=dtype, rngs=rngs)
+        self.stack = config.stack(config.stem_blocks, dtype=dtype, rngs=rngs, **run)
+        self.dtype = dtype
+
+    def __call__(self, images: Float[Array, "N P P 3"]) -> Float[Array, "N T W"]:
+        """Returns the residual stream after the stem; T = 1 + (P / patch_size) ** 2, class token first."""
+        n, side = images.shape[0], images.shape[1]
+        p, grid = self.patch_size, side // self.patch_size
+        # A convolution whose stride is its size is one matrix product over flattened patches.
+        patches = images.reshape(n, grid, p, grid, p, 3).swapaxes(2, 3).reshape(n, grid**2, -1)
+        kernel = self.patch[...].reshape(p * p * 3, -1).astype(self.dtype)
+        x = patches.astype(self.dtype) @ kernel
+        cls = jnp.broadcast_to(self.cls[...].astype(self.dtype), (n, 1, x.shape[-1]))
+        x = jnp.concatenate([cls, x], axis=1) + self.position[...].astype(self.dtype)
+        return self.stack(self.pre_norm(x))
+
+
+class VisionTrunk(nnx.Module):
+    """The later blocks, then the class token through `post_norm`."""
+
+    def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs, **run):
+        self.stack = config.stack(config.depth - config.stem_blocks, dtype=dtype, rngs=rngs, **run)
+        self.post_norm = nnx.LayerNorm(config.width, epsilon=config.eps, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "N T W"]) -> Float[Array, "N W"]:
+        return self.post_norm(self.stack(x)[:, 0])
+
+
+class TextStem(nnx.Module):
+    """Token and position embeddings and the first blocks, causal."""
+
+    def __init__(self, config: TextConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs, **run):
+        init = nnx.initializers.normal
+        self.token = nnx.Param(init(0.02)(rngs.params(), (config.vocab_size, config.width)))
+        self.position = nnx.Param(init(0.01)(rngs.params(), (config.max_length, config.width)))
+        self.stack = config.stack(config.stem_blocks, dtype=dtype, rngs=rngs, **run)
+        self.dtype = dtype
+
+    def __call__(self, ids: Int[Array, "N L"]) -> Float[Array, "N L W"]:
+        x = self.token[...][ids] + self.position[...][: ids.shape[1]]
+        return self.stack(x.astype(self.dtype), causal=True)
+
+
+class TextTrunk(nnx.Module):
+    """The later blocks, causal, then the first end-of-text position through `final_norm`.
+
+    No padding mask is needed: with a causal mask the pooled position sees only what stands before it.
+    """
+
+    def __init__(self, config: TextConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs, **run):
+        self.eos_id = config.eos_id
+        self.stack = config.stack(config.depth - config.stem_blocks, dtype=dtype, rngs=rngs, **run)
+        self.final_norm = nnx.LayerNorm(config.width, epsilon=config.eps, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "N L W"], ids: Int[Array, "N L"]) -> Float[Array, "N W"]:
+        x = self.stack(x, causal=True)
+        first_eos = jnp.argmax(ids == self.eos_id, axis=1)  # 0 where there is none: an empty slot
+        pooled = jnp.take_along_axis(x, first_eos[:, None, None], axis=1)[:, 0]
+        return self.final_norm(pooled)
+
+
+class Head(nnx.Module):
+    """Linear with bias, then layer norm: from a tower's width to the embedding space."""
+
+    def __init__(self, width: int, embed_dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        init = nnx.initializers.normal(width**-0.5)
+        self.projection = nnx.Linear(width, embed_dim, kernel_init=init, dtype=dtype, rngs=rngs)
+        # torch.nn.LayerNorm's default epsilon, which the reference's heads use.
+        self.norm = nnx.LayerNorm(embed_dim, epsilon=1e-5, dtype=jnp.float32, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "N W"]) -> Float[Array, "N D"]:
+        return self.norm(self.projection(x))

@@ -1,0 +1,45 @@
+"""Lists of (regex, value): the one way in which parameters are chosen here.
+
+Sharding, freezing, weight decay and learning-rate scale are all such lists. The first regex that matches
+the whole path decides; a path that no regex matches is an error, so that a renamed parameter can't slip
+through with a default.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+Rules = Sequence[tuple[str, T]]
+
+
+def match(rules: Rules, paths: Iterable[str], *, name: str) -> dict[str, T]:
+    """The value that `rules` give to each path.
+
+    Args:
+      rules: (regex, value) pairs in order of priority.
+      paths: parameter paths such as `vision/trunk/object/stack/blocks/qkv/kernel`.
+      name: what the rules are for; used in the error.
+
+    Raises:
+      ValueError: a path that no rule matches, or a regex that doesn't compile.
+    """
+    try:
+        compiled = [(re.compile(pattern), value) for pattern, value in rules]
+    except re.error as error:
+        raise ValueError(f"rules for {name}: {error.pattern!r} is not a regex: {error}") from None
+    values, unmatched = {}, []
+    for path in paths:
+        for pattern, value in compiled:
+            if pattern.fullmatch(path):
+                values[path] = value
+                break
+        else:
+            unmatched.append(path)
+    if unmatched:
+        raise ValueError(
+            f"rules for {name}: no rule matches {', '.join(unmatched[:5])}"
+            f"{f' and {len(unmatched) - 5} more' if len(unmatched) > 5 else ''}; "
+            "add one, or end the list with ('.*', default)"
+        )
+    return values

@@ -1,0 +1,50 @@
+"""The training objective: contrastive losses of the levels, plus distillation where there is a teacher."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from scenarioclip_jax.losses.contrastive import contrastive_loss
+from scenarioclip_jax.losses.distillation import Slots, distillation_loss
+from scenarioclip_jax.models.scenario_clip import Embeddings
+
+
+def objective(
+    student: Embeddings,
+    teacher: Embeddings | None,
+    logit_scale: Mapping[str, jax.Array],
+    slots: Mapping[str, Slots],
+    text_id: Mapping[str, jax.Array] | None,
+    *,
+    distill_weight: float,
+    distill: Mapping,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Total loss and its parts.
+
+    Args:
+      student, teacher: embeddings by level, [G, N, D]; `teacher` is None for architectures without one.
+      logit_scale: the learnable log of each level's scale.
+      slots: each level's masks and owners; `global` too, where a scene owns itself.
+      text_id: [G, N] by level; None makes equal texts negatives of each other, as published.
+      distill_weight: weight of the distillation sum; the contrastive sum has weight 1.
+      distill: arguments of `losses.distillation.kl`.
+    """
+    metrics = {}
+    for level, image in student.image.items():
+        metrics[f"loss/{level}"] = contrastive_loss(
+            image.reshape(-1, image.shape[-1]),
+            student.text[level].reshape(-1, image.shape[-1]),
+            logit_scale[level],
+            slots[level].mask.reshape(-1),
+            None if text_id is None else text_id[level].reshape(-1),
+        )
+    metrics["loss/contrastive"] = sum(metrics.values())
+    total = metrics["loss/contrastive"]
+    if teacher is not None:
+        finer = {level: where for level, where in slots.items() if level != "global"}
+        metrics["loss/distillation"] = distillation_loss(
+            student.image, student.text, teacher.image, teacher.text, finer, **distill
+        )
+        total = total + distill_weight * metrics["loss/distillation"]
+    return total, metrics | {"loss/total": jnp.asarray(total)}

@@ -1,0 +1,89 @@
+"""AdamW with (regex, value) lists, linear warm-up then cosine, and the schedule of the EMA teacher."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from scenarioclip_jax import rules
+from scenarioclip_jax.models.params import Params
+
+
+def warmup_cosine(
+    *, peak: float, steps: int, warmup_fraction: float, start_factor: float
+) -> optax.Schedule:
+    """Linear from `start_factor * peak` to `peak`, then half a cosine to 0 at `steps`.
+
+    Args:
+      peak: the highest learning rate.
+      steps: optimizer steps of the whole run.
+      warmup_fraction: share of the steps that warm up, at least one step.
+      start_factor: the rate of step 0 as a share of `peak`.
+    """
+    warmup = max(1, round(steps * warmup_fraction))
+    return optax.join_schedules(
+        [
+            optax.linear_schedule(start_factor * peak, peak, warmup),
+            optax.cosine_decay_schedule(peak, max(1, steps - warmup)),
+        ],
+        [warmup],
+    )
+
+
+def _scale_updates(factors: dict[str, float]) -> optax.GradientTransformation:
+    return optax.stateless(
+        lambda updates, _: {path: u * factors[path] for path, u in updates.items()}
+    )
+
+
+def _decay_weights(rates: dict[str, float]) -> optax.GradientTransformation:
+    return optax.stateless(
+        lambda updates, params: {
+            path: u + rates[path] * params[path] if rates[path] else u
+            for path, u in updates.items()
+        }
+    )
+
+
+def make_optimizer(
+    paths: list[str],
+    *,
+    learning_rate: optax.Schedule,
+    weight_decay: rules.Rules[float],
+    rate_scale: rules.Rules[float],
+    b1: float,
+    b2: float,
+    eps: float,
+    clip_norm: float,
+) -> optax.GradientTransformation:
+    """AdamW (Loshchilov & Hutter 2019) as PyTorch computes it: decay is multiplied by the rate.
+
+    Args:
+      paths: of the trainable parameters.
+      weight_decay: (regex, decay) pairs.
+      rate_scale: (regex, factor on the learning rate) pairs.
+      clip_norm: limit on the global norm of the gradient.
+    """
+    decay = rules.match(weight_decay, paths, name="weight decay")
+    scale = rules.match(rate_scale, paths, name="learning-rate scale")
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm),
+        optax.scale_by_adam(b1=b1, b2=b2, eps=eps),
+        _decay_weights(decay),
+        _scale_updates(scale),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
+def ema_decay(step: jax.Array, *, decay: float, warmup_steps: int) -> jax.Array:
+    """The teacher's decay after optimizer step `step` (counted from 0): linear to `decay`.
+
+    The published warm-up's shape is not known. With a linear ramp the teacher is the student itself at
+    first and its memory grows as the student settles, so a random start is never distilled for long.
+    """
+    return decay * jnp.minimum(1.0, step / max(1, warmup_steps))
+
+
+def ema_update(ema: Params, params: Params, decay: jax.Array) -> Params:
+    """One step of the exponential moving average over the trainable parameters."""
+    # ema + (1 - decay) * (params - ema): exact when both are equal, which decay * ema + … is not.
+    return {path: value + (1 - decay) * (params[path] - value) for path, value in ema.items()}
