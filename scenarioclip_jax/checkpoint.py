@@ -1,0 +1,223 @@
+"""What a trained or converted model is on disk, and saving and restoring it with Orbax.
+
+    DIR/model.json          `ModelSpec`: the model's constructor arguments, how its inputs are prepared
+    DIR/tokenizer.json
+    DIR/checkpoints/STEP/   params: every parameter of the student
+                            ema:    the teacher's copy of the trainable ones, where there is one
+                            train, data, config: only from a training run, to go on with it
+
+A training run's `--workdir` and the output of a converter are both such a DIR.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import traverse_util
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from scenarioclip_jax.models.params import Params
+
+FORMAT = 1
+WEIGHTS = ("student", "ema")
+
+
+class CheckpointError(ValueError):
+    """A folder that is no checkpoint, or not one that can be used here. The message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """All that is needed to use a model's parameters.
+
+    Attributes:
+      model: arguments of `ScenarioCLIP` as plain JSON values, without `rngs`.
+      lengths: tokens by level, bos and eos included.
+      fit: how a photo fits a square view, see `data.settings.FITS`.
+    """
+
+    model: dict[str, Any]
+    lengths: dict[str, int]
+    fit: str = "centre_crop"
+
+    def write(self, directory: Path) -> None:
+        _write_atomically(
+            directory / "model.json",
+            json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2),
+        )
+
+    @classmethod
+    def read(cls, directory: Path) -> "ModelSpec":
+        """Raises CheckpointError: no `model.json`, or one that another version wrote."""
+        path = directory / "model.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"{directory} has no model.json, so it is no ScenarioCLIP checkpoint; give the --workdir "
+                "of a training run or the --output of scenarioclip_jax.convert"
+            ) from None
+        except json.JSONDecodeError as error:
+            raise CheckpointError(f"{path} is not valid JSON ({error}); copy it again") from None
+        if values.pop("format", None) != FORMAT:
+            raise CheckpointError(
+                f"{path}: its `format` is not {FORMAT}, the one that this version reads; "
+                "convert the weights again"
+            )
+        return cls(**values)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def nest(params: Params) -> dict:
+    """Flat paths to nested mappings: Orbax gives `/` in a name a meaning of its own."""
+    return traverse_util.unflatten_dict(params, sep="/")
+
+
+def flatten(tree: dict) -> Params:
+    return traverse_util.flatten_dict(tree, sep="/")
+
+
+class Checkpoints:
+    """The checkpoints below one directory, written in the background.
+
+    Args:
+      directory: DIR above.
+      keep_last: newest checkpoints to keep, for going on.
+      keep_best: checkpoints to keep with the highest `metric`.
+      metric: name among the metrics given to `save`.
+    """
+
+    def __init__(self, directory: Path, *, keep_last: int, keep_best: int, metric: str):
+        policies = [preservation_policy.LatestN(n=keep_last)]
+        if keep_best:
+            policies.append(
+                preservation_policy.BestN(
+                    get_metric_fn=lambda metrics: metrics[metric],
+                    n=keep_best,
+                    keep_checkpoints_without_metrics=False,
+                )
+            )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+            step_format_fixed_length=8,
+        )
+        self.manager = ocp.CheckpointManager((directory / "checkpoints").resolve(), options=options)
+
+    @property
+    def latest(self) -> int | None:
+        return self.manager.latest_step()
+
+    def save(
+        self,
+        step: int,
+        *,
+        arrays: dict[str, Any],
+        records: dict[str, Any],
+        metrics: dict[str, float] | None = None,
+    ) -> None:
+        """Starts to save; returns when the arrays were copied from the devices.
+
+        Args:
+          arrays: item name -> pytree of arrays. Empty trees are left out.
+          records: item name -> JSON values.
+          metrics: what the checkpoint scored, for `keep_best`.
+        """
+        items = {
+            name: ocp.args.StandardSave(tree)
+            for name, tree in arrays.items()
+            if jax.tree.leaves(tree)
+        }
+        items |= {name: ocp.args.JsonSave(record) for name, record in records.items()}
+        self.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+
+    def restore(self, step: int, *, arrays: dict[str, Any], records: tuple[str, ...]) -> dict:
+        """Restores items; `arrays` holds trees of `jax.ShapeDtypeStruct` with shardings."""
+        items = {
+            name: ocp.args.StandardRestore(tree)
+            for name, tree in arrays.items()
+            if jax.tree.leaves(tree)
+        }
+        items |= {name: ocp.args.JsonRestore() for name in records}
+        restored = dict(self.manager.restore(step, args=ocp.args.Composite(**items)))
+        return {name: tree for name, tree in arrays.items() if name not in items} | restored
+
+    def wait(self) -> None:
+        """Returns when the last save is complete on disk; raises what went wrong with it."""
+        self.manager.wait_until_finished()
+
+    def close(self) -> None:
+        self.manager.close()
+
+
+def save_model(
+    directory: Path, spec: ModelSpec, params: Params, ema: Params | None = None, *, step: int = 0
+) -> None:
+    """Writes a model that no training run made; the caller puts `tokenizer.json` beside it."""
+    checkpoints = Checkpoints(directory, keep_last=1, keep_best=0, metric="")
+    checkpoints.save(
+        step,
+        arrays={"params": nest(params), "ema": nest(ema or {})},
+        records={"spec": {"step": step}},
+    )
+    checkpoints.wait()
+    checkpoints.close()
+    spec.write(directory)  # last: a folder without it is no checkpoint
+
+
+def steps(directory: Path) -> list[int]:
+    """The steps that DIR has complete checkpoints of, ascending."""
+    folder = directory / "checkpoints"
+    if not folder.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+
+
+def load_params(
+    directory: Path, *, weights: str = "student", step: int | None = None
+) -> tuple[Params, int]:
+    """The parameters of a model as NumPy arrays by path, and the step that they are of.
+
+    Args:
+      weights: `student`, or `ema` for the teacher's copy (frozen parameters are the same for both).
+      step: which checkpoint; the newest if None.
+
+    Raises:
+      CheckpointError: there is no such checkpoint, or it holds no EMA weights.
+    """
+    found = steps(directory)
+    if not found or (step is not None and step not in found):
+        raise CheckpointError(
+            f"{directory}: no checkpoint {'' if step is None else f'of step {step} '}in its folder "
+            f"checkpoints (found: {', '.join(map(str, found)) or 'none'})"
+        )
+    if weights not in WEIGHTS:
+        raise CheckpointError(f"weights is {weights!r}; it must be one of {', '.join(WEIGHTS)}")
+    step = found[-1] if step is None else step
+    names = ("params", "ema") if weights == "ema" else ("params",)
+    params = {}
+    for name in names:
+        path = (directory / "checkpoints" / f"{step:08d}" / name).resolve()
+        if not path.is_dir():
+            raise CheckpointError(
+                f"{directory}: checkpoint {step} holds no {name} weights; use --weights student"
+            )
+        params |= flatten(_restore_numpy(path))
+    return params, step
+
+
+def _restore_numpy(path: Path) -> dict:
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        metadata = checkpointer.metadata(path).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
+        return checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
