@@ -1,0 +1,82 @@
+"""Colour jitter and blur of pictures in 0-1, RGB in the last axis; elementwise but for one mean.
+
+The formulae are torchvision's (ColorJitter and GaussianBlur); grey is ITU-R 601: 0.299 R + 0.587 G + 0.114 B.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+GREY = (0.299, 0.587, 0.114)
+
+
+def color_jitter(
+    pictures: Float[Array, "*V P P 3"], factors: Float[Array, "*V 4"]
+) -> Float[Array, "*V P P 3"]:
+    """Brightness, contrast, saturation, then hue.
+
+    Args:
+      pictures: in 0-1.
+      factors: 1 leaves brightness, contrast and saturation as they are; the last shifts the hue, in turns
+        of the colour circle.
+    """
+    brightness, contrast, saturation, hue = jnp.moveaxis(factors[..., None, None], -3, 0)
+    channels = [pictures[..., i] for i in range(3)]
+
+    channels = [jnp.clip(c * brightness, 0, 1) for c in channels]
+    mean = _grey(channels).mean((-2, -1), keepdims=True)
+    channels = [jnp.clip(mean + contrast * (c - mean), 0, 1) for c in channels]
+    grey = _grey(channels)
+    channels = [jnp.clip(grey + saturation * (c - grey), 0, 1) for c in channels]
+    return jnp.stack(_shift_hue(channels, hue), axis=-1)
+
+
+def _grey(channels: list[Array]) -> Array:
+    return sum(weight * channel for weight, channel in zip(GREY, channels, strict=True))
+
+
+def _shift_hue(channels: list[Array], shift: Array) -> list[Array]:
+    """Turns the hue in HSV, where value = max and chroma = max - min stay as they are.
+
+    RGB from HSV in closed form: channel n is value - chroma * clip(min(k, 4 - k), 0, 1) with
+    k = (n + 6 hue) mod 6 and n = 5, 3, 1 for red, green, blue.
+    """
+    red, green, blue = channels
+    value = jnp.maximum(jnp.maximum(red, green), blue)
+    chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
+    safe = jnp.where(chroma > 0, chroma, 1.0)
+    sextant = jnp.where(
+        value == red,
+        (green - blue) / safe,
+        jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    sextant = sextant + 6 * shift
+
+    def channel(n: int) -> Array:
+        k = jnp.mod(n + sextant, 6)
+        return value - chroma * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
+
+    return [channel(5), channel(3), channel(1)]
+
+
+def gaussian_blur(
+    pictures: Float[Array, "*V P P 3"], kernel: Float[Array, "*V K"]
+) -> Float[Array, "*V P P 3"]:
+    """Blurs rows and columns with a kernel of its own for each picture; borders are reflected."""
+    for axis in (-3, -2):
+        pictures = _convolve(pictures, kernel, axis)
+    return pictures
+
+
+def _convolve(pictures: Array, kernel: Array, axis: int) -> Array:
+    taps, length = kernel.shape[-1], pictures.shape[axis]
+    pad = [(0, 0)] * pictures.ndim
+    pad[axis] = (taps // 2, taps // 2)
+    padded = jnp.pad(pictures, pad, mode="reflect")
+
+    def shifted(tap: int) -> Array:
+        where = [slice(None)] * pictures.ndim
+        where[axis] = slice(tap, tap + length)
+        return padded[tuple(where)]
+
+    weights = jnp.moveaxis(kernel[..., None, None, None], -4, 0)
+    return sum(weights[tap] * shifted(tap) for tap in range(taps))

@@ -1,0 +1,194 @@
+"""Photos on the host: decode once, resize once, and say where the boxes went.
+
+Everything here is NumPy and Pillow, so that a reading worker starts without JAX. A photo becomes a canvas
+(`Batch.canvas`); boxes and focused regions are brought to the pixels of the P x P view, in which
+`data.views` masks them on the device.
+"""
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from scenarioclip_jax.data.scene import Relation, Scene
+
+
+class View(NamedTuple):
+    """Where a photo lies in its square view: view = photo * scale + offset, in pixels, for x and y."""
+
+    size: int  # P
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+
+
+class FittedScene(NamedTuple):
+    """A scene's pictures and shapes, ready to be packed. n objects, m relations."""
+
+    canvas: np.ndarray  # uint8 [C, C, 3]
+    aspect: float  # photo width / height
+    object_boxes: np.ndarray  # float32 [n, 4]: x0, y0, x1, y1 in view pixels, clipped to the view
+    object_area: np.ndarray  # float32 [n]: square view pixels that show the object's box
+    regions: np.ndarray  # uint8 [m, P, P / 8]: bits
+    region_area: np.ndarray  # float32 [m]: view pixels that show the region
+    focus: list[np.ndarray | None]  # m canvases, uint8 [C, C, 3], for regions that are pictures
+
+
+def photo_view(width: int, height: int, size: int, fit: str) -> View:
+    """The evaluation view of a photo of `width` x `height` pixels.
+
+    `centre_crop` follows torchvision's Resize and CenterCrop: the short side becomes `size`, the long side
+    int(size * long / short), and the crop starts at the rounded (half to even) middle. `contain` makes the
+    long side `size` and leaves black bars, so that nothing near a border is lost.
+    """
+    short, long = min(width, height), max(width, height)
+    if fit == "contain":
+        other = max(1, round(size * short / long))
+        resized = (size, other) if width >= height else (other, size)
+    else:
+        other = int(size * long / short)
+        resized = (other, size) if width >= height else (size, other)
+    return View(
+        size=size,
+        scale=(resized[0] / width, resized[1] / height),
+        offset=(-round((resized[0] - size) / 2), -round((resized[1] - size) / 2)),
+    )
+
+
+def rgb(image: Image.Image, at_least: int | None = None) -> Image.Image:
+    """An opened picture as RGB. Its pixels are decoded here or when they are first used.
+
+    With `at_least`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides keep at
+    least that many pixels: the inverse cosine transform then does much less work.
+
+    Raises:
+      OSError: the picture is damaged or cut short.
+    """
+    if at_least is not None:
+        image.draft("RGB", (at_least, at_least))  # does nothing for other formats
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def view_canvas(
+    image: Image.Image, view: View, resample: Image.Resampling = Image.Resampling.BICUBIC
+) -> np.ndarray:
+    """The photo's P x P view, uint8 [P, P, channels] ([P, P] for a one-channel image).
+
+    Pillow's `box` resamples only what the crop keeps, with the same weights as a resize of the whole photo:
+    a panorama never becomes an enormous picture on its way.
+    """
+    width, height = image.size
+    left, right, start_x, end_x = _span(width, view, 0)
+    top, bottom, start_y, end_y = _span(height, view, 1)
+    part = image.resize(
+        (right - left, bottom - top), resample, box=(start_x, start_y, end_x, end_y)
+    )
+    if part.size == (view.size, view.size):
+        return np.asarray(part)
+    pixels = np.asarray(part)
+    canvas = np.zeros((view.size, view.size, *pixels.shape[2:]), np.uint8)
+    canvas[top:bottom, left:right] = pixels
+    return canvas
+
+
+def _span(length: int, view: View, axis: int) -> tuple[int, int, float, float]:
+    """View pixels [low, high) that show the photo along an axis, and the photo pixels they come from."""
+    scale, offset = view.scale[axis], view.offset[axis]
+    low, high = max(0, offset), min(view.size, round(length * scale) + offset)
+    start, end = (low - offset) / scale, (high - offset) / scale
+    return low, high, max(0.0, start), min(float(length), end)
+
+
+def squashed_canvas(image: Image.Image, size: int) -> np.ndarray:
+    """The whole photo at size x size whatever its proportions, uint8 [size, size, 3]."""
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def map_boxes(boxes: np.ndarray, view: View) -> np.ndarray:
+    """Boxes [n, 4] from photo pixels to view pixels, clipped to the view, float32.
+
+    Edges are first cut to whole photo pixels, as the reference does when it copies a box onto a black
+    canvas; a box thinner than a pixel keeps one.
+    """
+    whole = np.floor(np.asarray(boxes, np.float64).reshape(-1, 4))
+    whole[:, 2:] = np.maximum(whole[:, 2:], whole[:, :2] + 1)
+    mapped = whole * (view.scale * 2) + np.array(view.offset * 2)
+    return np.clip(mapped, 0, view.size).astype(np.float32)
+
+
+def box_area(boxes: np.ndarray) -> np.ndarray:
+    """Area of boxes [n, 4] in square pixels; 0 where nothing is left."""
+    return np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+
+
+def union_region(boxes: np.ndarray, size: int) -> np.ndarray:
+    """bool [size, size]: pixels whose centre lies in one of the boxes [n, 4] (view pixels)."""
+    region = np.zeros((size, size), bool)
+    for x0, y0, x1, y1 in np.ceil(boxes - 0.5).astype(int):
+        region[y0:y1, x0:x1] = True
+    return region
+
+
+def mask_region(mask: bytes, width: int, height: int, view: View) -> np.ndarray:
+    """bool [P, P]: view pixels of which a 1-bit mask in photo pixels covers at least half.
+
+    Raises:
+      ValueError: the mask's size is not the photo's, `width` x `height`.
+    """
+    image = Image.open(io.BytesIO(mask)).convert("L")
+    if image.size != (width, height):
+        raise ValueError(f"mask of {image.size} pixels for a photo of {(width, height)}")
+    return view_canvas(image, view, Image.Resampling.BILINEAR) >= 128
+
+
+def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> FittedScene:
+    """Decodes and resizes a scene's pictures, once each.
+
+    Args:
+      scene: the record.
+      size: P, the side of a view.
+      fit: "centre_crop" or "contain".
+      canvas_size: C for training (the whole photo, squashed); None for evaluation (the view itself).
+
+    Raises:
+      OSError: a picture cannot be decoded.
+      ValueError: a picture's size contradicts the record.
+    """
+    view = photo_view(scene.width, scene.height, size, fit)
+    photo = Image.open(io.BytesIO(scene.photo))
+    if photo.size != (scene.width, scene.height):
+        raise ValueError(f"photo of {photo.size}, recorded as {(scene.width, scene.height)} pixels")
+
+    boxes = map_boxes(scene.object_boxes, view)
+    regions = np.zeros((len(scene.relations), size, size), bool)
+    for region, relation in zip(regions, scene.relations, strict=True):
+        region[...] = _region(relation, scene, view)
+    return FittedScene(
+        canvas=_canvas(photo, size, fit, canvas_size),
+        aspect=scene.width / scene.height,
+        object_boxes=boxes,
+        object_area=box_area(boxes),
+        regions=np.packbits(regions, axis=-1),
+        region_area=regions.sum((1, 2), dtype=np.float32),
+        focus=[
+            _canvas(Image.open(io.BytesIO(relation.image)), size, fit, canvas_size)
+            if relation.image
+            else None
+            for relation in scene.relations
+        ],
+    )
+
+
+def _canvas(image: Image.Image, size: int, fit: str, canvas_size: int | None) -> np.ndarray:
+    if canvas_size is None:
+        return view_canvas(rgb(image), photo_view(*image.size, size, fit))
+    return squashed_canvas(rgb(image, at_least=canvas_size), canvas_size)
+
+
+def _region(relation: Relation, scene: Scene, view: View) -> np.ndarray:
+    if relation.image:
+        # The picture is black where it shows nothing, so the region is all of it.
+        return np.ones((view.size, view.size), bool)
+    if relation.mask:
+        return mask_region(relation.mask, scene.width, scene.height, view)
+    return union_region(map_boxes(relation.boxes, view), view.size)

@@ -1,0 +1,331 @@
+"""The input pipeline: which scenes make up a batch, and reading them ahead of time, on Grain.
+
+The order of the data is a pure function of (seed, step): step s takes positions s * batch_size onwards of an
+endless sequence in which every epoch is the whole data set, shuffled anew. A process loads only the scenes
+of its own groups, so the global batches are the same on any number of processes, workers and threads.
+"""
+
+import itertools
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import grain
+import numpy as np
+from absl import flags
+
+from scenarioclip_jax.data import packing
+from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.packing import Item, Labels, Tally
+from scenarioclip_jax.data.photo import fit_scene
+from scenarioclip_jax.data.scene import Scene
+from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.tokens import Tokenizer
+
+REPLACEMENTS = 8  # records tried in place of a corrupt one before giving up
+SHARED_BYTES = 1 << 16  # arrays of at least this size come from a worker by shared memory
+
+
+class Source(Protocol):
+    """Random access to scenes. It is pickled into reading workers."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Scene: ...
+
+
+class CorruptDataError(RuntimeError):
+    """More records could not be read than `max_corrupt_share` allows."""
+
+
+class Corrupt(NamedTuple):
+    """A record that could not be read, and why."""
+
+    index: int
+    reason: str
+
+
+class CorruptLog:
+    """Counts and names corrupt records, and raises when they are too large a share of the data set."""
+
+    def __init__(self, records: int, max_share: float):
+        self._records, self._max_share = records, max_share
+        self.reasons: dict[int, str] = {}  # by index in the source
+
+    def add(self, corrupt: Sequence[Corrupt]) -> None:
+        """Takes note of records.
+
+        Raises:
+          CorruptDataError: too large a share of all records is corrupt.
+        """
+        for each in corrupt:
+            if each.index not in self.reasons:
+                self.reasons[each.index] = each.reason
+                logging.warning("record %d is corrupt and skipped: %s", each.index, each.reason)
+        if len(self.reasons) > self._max_share * self._records:
+            raise CorruptDataError(
+                f"{len(self.reasons)} of {self._records} records are corrupt, more than "
+                f"data.max_corrupt_share={self._max_share}: {_name_some(self.reasons)}; build the data "
+                "set again, or allow a larger share"
+            )
+
+
+def _name_some(reasons: dict[int, str], most: int = 5) -> str:
+    named = "; ".join(f"record {i}: {why}" for i, why in itertools.islice(reasons.items(), most))
+    return named + (f"; and {len(reasons) - most} more" if len(reasons) > most else "")
+
+
+class TrainingBatches:
+    """Step to local batch: a pure function, run in threads or worker processes."""
+
+    def __init__(
+        self,
+        source: Source,
+        tokenizer: Tokenizer,
+        settings: DataSettings,
+        process_index: int,
+        process_count: int,
+    ):
+        if settings.groups % process_count:
+            raise ValueError(
+                f"data.groups={settings.groups}: must be a multiple of the {process_count} processes, "
+                "each of which loads whole groups"
+            )
+        self._source, self._tokenizer, self._settings = source, tokenizer, settings
+        local = settings.groups // process_count
+        self._groups = range(process_index * local, (process_index + 1) * local)
+        # Grain reshuffles with another seed for every epoch of a repeated data set.
+        self._order = grain.MapDataset.range(len(source)).shuffle(settings.seed).repeat()
+
+    def __call__(self, step: int) -> tuple[Batch, Tally, list[Corrupt]]:
+        """Loads and packs this process's groups of the global batch of a step."""
+        settings, tally, corrupt = self._settings, Tally(), []
+        builder = packing.BatchBuilder(len(self._groups), settings.canvas_size, settings)
+        for row, group in enumerate(self._groups):
+            first = step * settings.batch_size + group * settings.scenes
+            items = [self._load(first + i, corrupt) for i in range(settings.scenes)]
+            parts, counts, left_out = packing.pack_training_group(items, settings)
+            builder.add(row, parts, counts)
+            tally += left_out
+        batch, _ = builder.finish(self._tokenizer)
+        return batch, tally, corrupt
+
+    def _load(self, position: int, corrupt: list[Corrupt]) -> Item:
+        """The scene at a position of the endless sequence; another one where its record is corrupt."""
+        settings = self._settings
+        index = int(self._order[position])
+        seeds = np.random.SeedSequence([settings.seed, position]).generate_state(2 + REPLACEMENTS)
+        for attempt in range(1 + REPLACEMENTS):
+            item = load_item(self._source, index, int(seeds[0]), settings, settings.canvas_size)
+            if isinstance(item, Item):
+                if settings.shuffle_texts:
+                    donor = self._source[int(seeds[1]) % len(self._source)]
+                    item = _with_texts_of(item, donor)
+                return item
+            corrupt.append(item)
+            index = int(seeds[2 + attempt % REPLACEMENTS]) % len(self._source)
+        raise CorruptDataError(
+            f"position {position}: {1 + REPLACEMENTS} records in a row are corrupt: "
+            f"{_name_some({each.index: each.reason for each in corrupt})}"
+        )
+
+
+def load_item(
+    source: Source, index: int, seed: int, settings: DataSettings, canvas_size: int | None
+) -> Item | Corrupt:
+    """Reads a record and fits its pictures; `canvas_size` as in `photo.fit_scene`."""
+    name = "unreadable"
+    # Anything may be raised by damaged bytes, from struct.error to SyntaxError. A fault of the code would
+    # make every record corrupt, which stops the run and shows the reasons.
+    try:
+        scene = source[index]
+        name = f"scene {scene.id}"
+        fitted = fit_scene(scene, settings.image_size, settings.fit, canvas_size)
+    except Exception as error:
+        return Corrupt(index, f"{name}: {type(error).__name__}: {error}")
+    return Item(scene, fitted, seed)
+
+
+def _with_texts_of(item: Item, donor: Scene) -> Item:
+    scene, fitted = packing.borrow_texts(item.scene, donor), item.fitted
+    n, m = len(scene.object_names), len(scene.relations)
+    fitted = fitted._replace(
+        object_boxes=fitted.object_boxes[:n],
+        object_area=fitted.object_area[:n],
+        regions=fitted.regions[:m],
+        region_area=fitted.region_area[:m],
+        focus=fitted.focus[:m],
+    )
+    return item._replace(scene=scene, fitted=fitted)
+
+
+class TrainIterator:
+    """Endless iterator of local batches, read ahead.
+
+    Its state is the step that comes next (with what must not change between runs), so that a checkpoint
+    can be resumed on any number of processes, workers and threads.
+
+    Attributes:
+      step: of the next batch.
+      tally: what packing left out of the last batch, on this process.
+      corrupt: corrupt records met so far by this process.
+    """
+
+    def __init__(self, batches: TrainingBatches, settings: DataSettings, records: int):
+        self._batches, self._settings, self._records = batches, settings, records
+        self._iterator: grain.DatasetIterator | None = None
+        self.step = 0
+        self.tally = Tally()
+        self.corrupt = CorruptLog(records, settings.max_corrupt_share)
+
+    def __iter__(self) -> "TrainIterator":
+        return self
+
+    def __next__(self) -> Batch:
+        self.start_prefetch()
+        batch, self.tally, corrupt = next(self._iterator)
+        self.step += 1
+        self.corrupt.add(corrupt)
+        return batch
+
+    def start_prefetch(self) -> None:
+        """Starts reading, for instance while the train step is compiled."""
+        if self._iterator is not None:
+            return
+        settings, steps = self._settings, grain.MapDataset.range(self.step, sys.maxsize)
+        workers = settings.num_workers
+        # A worker makes one batch at a time; without workers, each thread does.
+        threads = 0 if workers else settings.num_threads
+        ahead = 0 if workers else max(threads, settings.prefetch)
+        dataset = steps.map(self._batches).to_iter_dataset(grain.ReadOptions(threads, ahead))
+        if workers:
+            if not flags.FLAGS.is_parsed():  # a notebook or a test: Grain's workers read absl flags
+                flags.FLAGS.mark_as_parsed()
+            # Only the pictures are worth a block of shared memory; small arrays are pickled.
+            shared = grain.experimental.DatasetOptions(min_shm_size=SHARED_BYTES)
+            dataset = grain.experimental.WithOptionsIterDataset(dataset, shared).mp_prefetch(
+                grain.MultiprocessingOptions(workers, per_worker_buffer_size=settings.prefetch)
+            )
+        self._iterator = iter(dataset)
+        self._iterator.start_prefetch()
+
+    def get_state(self) -> dict[str, int]:
+        """A state that can be written as JSON."""
+        return {"step": self.step, **self._fixed()}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Goes to the position of `state`.
+
+        Raises:
+          ValueError: the state belongs to another seed, batch size or data set.
+        """
+        for name, value in self._fixed().items():
+            if state.get(name) != value:
+                raise ValueError(
+                    f"the data position was saved with {name}={state.get(name)} and this run has {value}: "
+                    "it would not be continued but started on other data; resume with the saved "
+                    "setting, or start a new workdir"
+                )
+        self.close()
+        self.step = state["step"]
+
+    def _fixed(self) -> dict[str, int]:
+        settings = self._settings
+        return {
+            "seed": settings.seed,
+            "batch_size": settings.batch_size,
+            "groups": settings.groups,
+            "records": self._records,
+        }
+
+    def close(self) -> None:
+        """Stops the threads and worker processes; the iterator can go on afterwards."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+
+
+def train_iterator(
+    source: Source,
+    tokenizer: Tokenizer,
+    settings: DataSettings,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> TrainIterator:
+    """Batches to train on.
+
+    Args:
+      source: scenes of the training split.
+      tokenizer: for all three levels.
+      settings: see `DataSettings`.
+      process_index, process_count: which groups of the global batch to load: [pG/N, (p+1)G/N).
+
+    Raises:
+      ValueError: the source is empty, or `groups` can't be shared out among the processes.
+    """
+    if len(source) == 0:
+        raise ValueError(
+            "the training split holds no scenes; see the summary of the data set's build"
+        )
+    batches = TrainingBatches(source, tokenizer, settings, process_index, process_count)
+    return TrainIterator(batches, settings, len(source))
+
+
+class EvaluationBatches:
+    """Every scene, object and relation of a source exactly once, in order and in fixed shapes.
+
+    Canvases are the evaluation views. Iterating again starts from the beginning.
+
+    Attributes:
+      corrupt: corrupt records met by the latest iteration; they are left out.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        tokenizer: Tokenizer,
+        settings: DataSettings,
+        indices: Sequence[int] | None = None,
+    ):
+        self._source, self._tokenizer, self._settings = source, tokenizer, settings
+        self._indices = range(len(source)) if indices is None else indices
+        self.corrupt = CorruptLog(len(self._indices), settings.max_corrupt_share)
+
+    def __iter__(self) -> Iterator[tuple[Batch, Labels]]:
+        settings = self._settings
+        self.corrupt = CorruptLog(len(self._indices), settings.max_corrupt_share)
+        groups = packing.evaluation_groups(self._items(), settings)
+        while batch := list(itertools.islice(groups, settings.groups)):
+            builder = packing.BatchBuilder(settings.groups, settings.image_size, settings)
+            for row, parts in enumerate(batch):
+                builder.add(row, parts)
+            yield builder.finish(self._tokenizer)
+
+    def _items(self) -> Iterator[Item]:
+        threads = self._settings.num_threads
+        dataset = grain.MapDataset.range(len(self._indices)).map(self._load)
+        # Few scenes ahead: fitted scenes are large, and the accelerator is the bottleneck here.
+        iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(threads, 4 * threads)))
+        try:
+            for item in iterator:
+                if isinstance(item, Item):
+                    yield item
+                else:
+                    self.corrupt.add([item])
+        finally:
+            iterator.close()
+
+    def _load(self, number: int) -> Item | Corrupt:
+        index = self._indices[number]
+        return load_item(self._source, index, index, self._settings, canvas_size=None)
+
+
+def evaluation_batches(
+    source: Source,
+    tokenizer: Tokenizer,
+    settings: DataSettings,
+    indices: Sequence[int] | None = None,
+) -> EvaluationBatches:
+    """Batches and their labels to evaluate on; `indices` restricts them to some of the scenes."""
+    return EvaluationBatches(source, tokenizer, settings, indices)

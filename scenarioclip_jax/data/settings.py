@@ -1,0 +1,77 @@
+"""`DataSettings`: everything that decides which batches come out of the input pipeline."""
+
+import dataclasses
+import math
+
+FITS = ("centre_crop", "contain")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """Settings of the input pipeline. Axis letters are those of `data.batch`.
+
+    Raises:
+      ValueError: a value is out of range; the message names the field and what is allowed.
+    """
+
+    batch_size: int = 128  # scenes in the global batch, over all processes
+    groups: int = 1  # G; must divide batch_size, and the number of processes must divide it
+    objects_per_scene: float = 6.0  # average budget: O = ceil(objects_per_scene * S)
+    relations_per_scene: float = 4.0  # average budget: R = ceil(relations_per_scene * S)
+    image_size: int = 224  # P, pixels; a multiple of 8, as regions are stored as bits
+    canvas_size: int = 240  # C of the training canvas, pixels; evaluation uses P
+    fit: str = "centre_crop"  # as published; "contain" shows the whole photo with black bars
+    scene_length: int = 77  # L of actions, bos and eos included
+    object_length: int = 77  # L of object names
+    relation_length: int = 77  # L of triplets
+    min_visible: float = 16.0  # square view pixels; training leaves out what shows less than this
+    focus_images: bool = False  # the data set has focused regions stored as pictures
+    shuffle_texts: bool = False  # control run: every text comes from an unrelated scene
+    seed: int = 0  # of the order of scenes and of each scene's own seed; 0 <= seed < 2**32
+    num_workers: int = 0  # reading processes; 0: threads of this process
+    num_threads: int = 2  # reading threads in this process or in each worker
+    prefetch: int = 2  # batches kept ready by this process or by each worker
+    max_corrupt_share: float = 0.01  # of the data set's records; more than this stops the run
+
+    def __post_init__(self):
+        for name in ("batch_size", "groups", "canvas_size", "num_threads", "prefetch"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("scene_length", "object_length", "relation_length"):
+            _require(
+                getattr(self, name) >= 3, name, getattr(self, name), "at least 3 (bos, x, eos)"
+            )
+        for name in ("objects_per_scene", "relations_per_scene"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        for name in ("min_visible", "num_workers"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        size = self.image_size
+        _require(size >= 8 and size % 8 == 0, "image_size", size, "a positive multiple of 8")
+        _require(self.fit in FITS, "fit", self.fit, f"one of {', '.join(FITS)}")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2**32 - 1")
+        share = self.max_corrupt_share
+        _require(0 <= share <= 1, "max_corrupt_share", share, "between 0 and 1")
+        if self.batch_size % self.groups:
+            raise ValueError(
+                f"data.groups={self.groups} does not divide data.batch_size={self.batch_size}: "
+                "every group holds the same number of scenes"
+            )
+
+    @property
+    def scenes(self) -> int:
+        """S, the scene slots in a group."""
+        return self.batch_size // self.groups
+
+    @property
+    def objects(self) -> int:
+        """O, the object slots in a group."""
+        return math.ceil(self.objects_per_scene * self.scenes)
+
+    @property
+    def relations(self) -> int:
+        """R, the relation slots in a group."""
+        return math.ceil(self.relations_per_scene * self.scenes)
+
+
+def _require(holds: bool, name: str, value, allowed: str) -> None:
+    if not holds:
+        raise ValueError(f"data.{name}={value!r}: must be {allowed}")

@@ -1,0 +1,206 @@
+"""`Tokenizer`: texts in, fixed-length token ids out, on the `tokenizers` library."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+
+BOS, EOS = "<|startoftext|>", "<|endoftext|>"
+# Names under which tokenizers in use keep their special tokens, in order of preference.
+BOS_NAMES = (BOS, "[CLS]", "<s>", "<bos>")
+EOS_NAMES = (EOS, "[SEP]", "</s>", "<eos>")
+PAD_NAMES = ("<|pad|>", "[PAD]", "<pad>")
+
+# CLIP's pieces before byte-pair encoding (Radford et al. 2021): contractions, runs of letters, single
+# digits, runs of anything else that isn't a space.
+CLIP_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+
+
+class Tokenizer:
+    """A tokenizer with the special tokens that a text tower needs. It can be pickled.
+
+    Attributes:
+      bos_id: begin-of-text id; None where the tokenizer has no such token.
+      eos_id: end-of-text id, at whose first position a text tower pools.
+      pad_id: fills the rest of a row; the eos id where the tokenizer has no pad token, as in CLIP.
+      vocab_size: number of ids, special tokens included.
+    """
+
+    def __init__(
+        self,
+        tokenizer: tokenizers.Tokenizer,
+        bos: str | None = None,
+        eos: str | None = None,
+        pad: str | None = None,
+    ):
+        """Takes the special tokens by name: those given, else the first known name in the vocabulary.
+
+        Raises:
+          ValueError: a token that was named isn't in the vocabulary, or there is no end-of-text token.
+        """
+        self._tokenizer = tokenizer
+        # A text that happens to contain "<|endoftext|>" must not end there: it is text like any other.
+        tokenizer.encode_special_tokens = True
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self.bos_id = self._special("bos", bos, BOS_NAMES)
+        eos_id = self._special("eos", eos, EOS_NAMES)
+        if eos_id is None:
+            raise ValueError(
+                f"the tokenizer has no end-of-text token: looked for {', '.join(EOS_NAMES)}; "
+                "name it with Tokenizer.load(..., eos='...')"
+            )
+        self.eos_id: int = eos_id
+        pad_id = self._special("pad", pad, PAD_NAMES)
+        self.pad_id: int = eos_id if pad_id is None else pad_id
+        self.vocab_size: int = tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def _special(self, role: str, name: str | None, known: Sequence[str]) -> int | None:
+        if name is not None and self._tokenizer.token_to_id(name) is None:
+            raise ValueError(f"the tokenizer has no token {name!r}, given as its {role} token")
+        ids = (self._tokenizer.token_to_id(each) for each in ([name] if name else known))
+        return next((each for each in ids if each is not None), None)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        bos: str | None = None,
+        eos: str | None = None,
+        pad: str | None = None,
+    ) -> "Tokenizer":
+        """Loads a tokenizer.
+
+        Args:
+          source: a tokenizer.json file; a folder that holds one, or CLIP's vocab.json and merges.txt; or the
+            id of a Hugging Face hub repository.
+          bos, eos, pad: names of the special tokens, where they aren't among the known ones.
+
+        Raises:
+          FileNotFoundError: `source` is no file, no such folder and no repository that can be reached.
+          ValueError: the file is no tokenizer, or special tokens are missing.
+        """
+        return cls(_load(source), bos, eos, pad)
+
+    def encode(self, texts: Sequence[str], length: int) -> tuple[np.ndarray, int]:
+        """Tokenises texts.
+
+        Args:
+          texts: n texts.
+          length: L, tokens in a row, bos and eos included.
+
+        Returns:
+          ids, int32 [n, L]: bos, the text's tokens, eos, then padding; eos stays last when a text is cut.
+          The number of texts that were cut.
+        """
+        start = [] if self.bos_id is None else [self.bos_id]
+        room = length - len(start) - 1
+        if room < 1:
+            raise ValueError(f"length={length} leaves no room for text between bos and eos")
+        ids = np.full((len(texts), length), self.pad_id, np.int32)
+        truncated = 0
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        for row, encoding in zip(ids, encodings, strict=True):
+            tokens = encoding.ids
+            truncated += len(tokens) > room
+            tokens = [*start, *tokens[:room], self.eos_id]
+            row[: len(tokens)] = tokens
+        return ids, truncated
+
+    def save(self, path: str | Path) -> None:
+        """Writes tokenizer.json to `path` (a file name, or a folder that exists)."""
+        path = Path(path)
+        self._tokenizer.save(str(path / "tokenizer.json" if path.is_dir() else path))
+
+    def __getstate__(self) -> dict:
+        # The library forgets `encode_special_tokens` in a pickle, so the class is built anew.
+        return {**self.__dict__, "_tokenizer": self._tokenizer.to_str()}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._tokenizer = tokenizers.Tokenizer.from_str(state["_tokenizer"])
+        self._tokenizer.encode_special_tokens = True
+
+
+def train_tokenizer(texts: Iterable[str], path: str | Path, vocab_size: int = 1024) -> Tokenizer:
+    """Trains a small lower-casing byte-level BPE tokenizer on `texts` and writes it to `path`.
+
+    The same texts in the same order give the same file. Any other text can be encoded too, byte by byte.
+    """
+    tokenizer = tokenizers.Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    _clip_rules(tokenizer)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[BOS, EOS],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    trained = Tokenizer(tokenizer)
+    trained.save(path)
+    return trained
+
+
+def _load(source: str | Path) -> tokenizers.Tokenizer:
+    path = Path(source)
+    if path.is_dir():
+        if (path / "tokenizer.json").is_file():
+            path = path / "tokenizer.json"
+        elif (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
+            return _clip_bpe(path / "vocab.json", path / "merges.txt")
+        else:
+            raise FileNotFoundError(
+                f"{path}: no tokenizer.json here, nor vocab.json with merges.txt; "
+                "give a folder that a Hugging Face tokenizer was saved to"
+            )
+    if path.is_file():
+        try:
+            return tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ValueError(f"{path}: not a tokenizer.json ({error})") from error
+    if path.suffix == ".json" or path.is_absolute() or str(source).startswith("."):
+        raise FileNotFoundError(f"{path}: no such tokenizer file or folder")
+    try:
+        return tokenizers.Tokenizer.from_pretrained(str(source))
+    except Exception as error:
+        raise FileNotFoundError(
+            f"{source}: no such file or folder, and no tokenizer of that name on the Hugging Face hub "
+            f"({error}); give the path of a tokenizer.json or a hub id like openai/clip-vit-base-patch32"
+        ) from error
+
+
+def _clip_bpe(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
+    """CLIP's tokenizer from the two files of its first release."""
+    try:
+        ids = json.loads(vocab.read_text(encoding="utf-8"))
+        model = models.BPE.from_file(
+            str(vocab), str(merges), unk_token=EOS, end_of_word_suffix="</w>"
+        )
+    except Exception as error:
+        raise ValueError(f"{vocab}, {merges}: not a byte-pair vocabulary ({error})") from error
+    tokenizer = tokenizers.Tokenizer(model)
+    _clip_rules(tokenizer)
+    tokenizer.add_special_tokens([token for token in (BOS, EOS) if token in ids])
+    return tokenizer
+
+
+def _clip_rules(tokenizer: tokenizers.Tokenizer) -> None:
+    """CLIP's clean-up: NFC, single spaces, lower case, pieces, bytes."""
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Lowercase(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(CLIP_PIECES), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
