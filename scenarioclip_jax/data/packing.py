@@ -9,7 +9,7 @@ import numpy as np
 
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.photo import FittedScene
-from scenarioclip_jax.data.scene import Scene, Triplet, relation_text
+from scenarioclip_jax.data.scene import Scene, relation_text
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
 
@@ -263,25 +263,3 @@ def _empty_labels(groups: int, settings: DataSettings) -> Labels:
     for where in np.ndindex(arrays[-1].shape):
         arrays[-1][where] = []
     return Labels(*arrays)
-
-
-def borrow_texts(scene: Scene, donor: Scene) -> Scene:
-    """`scene` with the texts of an unrelated scene, for a control run in which nothing can be learned.
-
-    A donor with fewer objects or relations gives its own in turn; with none, the scene has none either.
-    """
-    names, relations = donor.object_names, donor.relations
-    triplets: list[Triplet] = [relation.triplet for relation in relations]
-    return scene._replace(
-        action=donor.action,
-        object_names=[names[i % len(names)] for i in range(len(scene.object_names))]
-        if names
-        else [],
-        object_boxes=scene.object_boxes if names else scene.object_boxes[:0],
-        relations=[
-            relation._replace(triplet=triplets[i % len(triplets)], negatives=[])
-            for i, relation in enumerate(scene.relations)
-        ]
-        if triplets
-        else [],
-    )

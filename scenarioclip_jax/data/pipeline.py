@@ -35,6 +35,35 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Scene: ...
 
 
+class ShuffledTexts:
+    """Scenes with the texts of another scene drawn at random: a control in which nothing can be learned.
+
+    A donor with fewer objects or relations lends its own in turn; with none, the scene has none either.
+    """
+
+    def __init__(self, source: Source, seed: int):
+        self._source, self._seed = source, seed
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Scene:
+        draw = np.random.default_rng([self._seed, index])
+        scene, donor = self._source[index], self._source[int(draw.integers(len(self)))]
+        names, relations = donor.object_names, donor.relations
+        objects = len(scene.object_names) if names else 0
+        return scene._replace(
+            action=donor.action,
+            object_names=[names[i % len(names)] for i in range(objects)],
+            object_boxes=scene.object_boxes[:objects],
+            relations=[
+                relation._replace(triplet=relations[i % len(relations)].triplet, negatives=[])
+                for i, relation in enumerate(scene.relations)
+                if relations
+            ],
+        )
+
+
 class CorruptDataError(RuntimeError):
     """More records could not be read than `max_corrupt_share` allows."""
 
@@ -95,8 +124,6 @@ class TrainingBatches:
         self._source, self._tokenizer, self._settings = source, tokenizer, settings
         local = settings.groups // process_count
         self._groups = range(process_index * local, (process_index + 1) * local)
-        # Grain reshuffles with another seed for every epoch of a repeated data set.
-        self._order = grain.MapDataset.range(len(source)).shuffle(settings.seed).repeat()
 
     def __call__(self, step: int) -> tuple[Batch, Tally, list[Corrupt]]:
         """Loads and packs this process's groups of the global batch of a step."""
@@ -114,21 +141,28 @@ class TrainingBatches:
     def _load(self, position: int, corrupt: list[Corrupt]) -> Item:
         """The scene at a position of the endless sequence; another one where its record is corrupt."""
         settings = self._settings
-        index = int(self._order[position])
-        seeds = np.random.SeedSequence([settings.seed, position]).generate_state(2 + REPLACEMENTS)
+        index = shuffled_index(settings.seed, position, len(self._source))
+        seeds = np.random.SeedSequence([settings.seed, position]).generate_state(1 + REPLACEMENTS)
         for attempt in range(1 + REPLACEMENTS):
             item = load_item(self._source, index, int(seeds[0]), settings, settings.canvas_size)
             if isinstance(item, Item):
-                if settings.shuffle_texts:
-                    donor = self._source[int(seeds[1]) % len(self._source)]
-                    item = _with_texts_of(item, donor)
                 return item
             corrupt.append(item)
-            index = int(seeds[2 + attempt % REPLACEMENTS]) % len(self._source)
+            index = int(seeds[1 + attempt % REPLACEMENTS]) % len(self._source)
         raise CorruptDataError(
             f"position {position}: {1 + REPLACEMENTS} records in a row are corrupt: "
             f"{_name_some({each.index: each.reason for each in corrupt})}"
         )
+
+
+def shuffled_index(seed: int, position: int, records: int) -> int:
+    """The record at a position of an endless sequence of epochs, each a permutation of all records.
+
+    Grain's index shuffle is a permutation that is computed, not stored: O(1) however large the data set.
+    """
+    epoch, place = divmod(position, records)
+    epoch_seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    return grain.experimental.index_shuffle(place, max_index=records - 1, seed=epoch_seed, rounds=4)
 
 
 def load_item(
@@ -145,19 +179,6 @@ def load_item(
     except Exception as error:
         return Corrupt(index, f"{name}: {type(error).__name__}: {error}")
     return Item(scene, fitted, seed)
-
-
-def _with_texts_of(item: Item, donor: Scene) -> Item:
-    scene, fitted = packing.borrow_texts(item.scene, donor), item.fitted
-    n, m = len(scene.object_names), len(scene.relations)
-    fitted = fitted._replace(
-        object_boxes=fitted.object_boxes[:n],
-        object_area=fitted.object_area[:n],
-        regions=fitted.regions[:m],
-        region_area=fitted.region_area[:m],
-        focus=fitted.focus[:m],
-    )
-    return item._replace(scene=scene, fitted=fitted)
 
 
 class TrainIterator:
@@ -268,6 +289,8 @@ def train_iterator(
         raise ValueError(
             "the training split holds no scenes; see the summary of the data set's build"
         )
+    if settings.shuffle_texts:
+        source = ShuffledTexts(source, settings.seed)
     batches = TrainingBatches(source, tokenizer, settings, process_index, process_count)
     return TrainIterator(batches, settings, len(source))
 

@@ -130,13 +130,14 @@ def train_tokenizer(texts: Iterable[str], path: str | Path, vocab_size: int = 10
 
     The same texts in the same order give the same file. Any other text can be encoded too, byte by byte.
     """
-    tokenizer = tokenizers.Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    _clip_rules(tokenizer)
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    # Words are marked by a space before them. CLIP's mark behind them would make the ids depend on the
+    # trainer's hash order, which changes from run to run.
+    _clip_rules(tokenizer, space_before=True)
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[BOS, EOS],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        end_of_word_suffix="</w>",
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
@@ -188,7 +189,7 @@ def _clip_bpe(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _clip_rules(tokenizer: tokenizers.Tokenizer) -> None:
+def _clip_rules(tokenizer: tokenizers.Tokenizer, space_before: bool = False) -> None:
     """CLIP's clean-up: NFC, single spaces, lower case, pieces, bytes."""
     tokenizer.normalizer = normalizers.Sequence(
         [
@@ -200,7 +201,7 @@ def _clip_rules(tokenizer: tokenizers.Tokenizer) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(CLIP_PIECES), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            pre_tokenizers.ByteLevel(add_prefix_space=space_before, use_regex=False),
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()

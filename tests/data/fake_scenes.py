@@ -1,0 +1,70 @@
+"""Small scenes made on the spot, for tests of the input pipeline."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from scenarioclip_jax.data.scene import Relation, Scene
+from scenarioclip_jax.data.settings import DataSettings
+
+SETTINGS = DataSettings(
+    batch_size=8,
+    groups=4,
+    objects_per_scene=2,
+    relations_per_scene=1,
+    image_size=32,
+    canvas_size=40,
+    scene_length=10,
+    object_length=10,
+    relation_length=10,
+    min_visible=1,
+)
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Smooth random colours."""
+    colours = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encode(image: Image.Image, form: str = "PNG") -> bytes:
+    """A picture as bytes."""
+    stream = io.BytesIO()
+    image.save(stream, form)
+    return stream.getvalue()
+
+
+def fake_scene(
+    number: int,
+    width: int = 48,
+    height: int = 36,
+    objects: int = 3,
+    relations: int = 2,
+    form: str = "JPEG",
+) -> Scene:
+    """A scene with boxes inside the centre square; every text names the scene."""
+    draw = np.random.default_rng(number)
+    low = [width / 2 - min(width, height) * 0.4, height / 2 - min(width, height) * 0.4]
+    corners = low + draw.random((objects, 2)) * min(width, height) * 0.4
+    boxes = np.concatenate([corners, corners + min(width, height) * 0.35], axis=1)
+    pair = np.array([[low[0], low[1], low[0] + 8, low[1] + 8]] * 2, np.float32)
+    return Scene(
+        id=f"scene{number}",
+        photo=encode(picture(width, height, number), form),
+        width=width,
+        height=height,
+        action=f"action {number}",
+        dense_caption="",
+        object_names=[f"thing {number} {i}" for i in range(objects)],
+        object_boxes=boxes.astype(np.float32),
+        relations=[
+            Relation((f"one {number}", "on", f"other {i}"), pair, b"", b"", [("a", "not", "b")])
+            for i in range(relations)
+        ],
+    )
+
+
+def ragged_scenes(count: int) -> list[Scene]:
+    """Scenes with 0 to 4 objects and 0 to 2 relations."""
+    return [fake_scene(i, objects=i % 5, relations=i % 3) for i in range(count)]
