@@ -50,10 +50,12 @@ def write_embedded(directory: str | Path, num_scenes: int, seed: int, size: int 
         scene = make_scene(seed, index, size)
         record = scene_record(scene)
         picture = draw_scene(scene, seed, size)
-        picture.save(root / record["image_path"], quality=_JPEG_QUALITY)
+        picture.save(root / record["image_path"], quality=_JPEG_QUALITY, subsampling=0)
         for relation, (focus_path, _, _) in zip(scene.relations, record["relations"], strict=True):
             boxes = [scene.objects[end].box for end in (relation[0], relation[2])]
-            focused_region(picture, boxes).save(root / focus_path, quality=_JPEG_QUALITY)
+            focused_region(picture, boxes).save(
+                root / focus_path, quality=_JPEG_QUALITY, subsampling=0
+            )
         records.append(record)
     (root / "classes.json").write_text(json.dumps(_classes(records), indent=1) + "\n")
     lines = ",\n".join(json.dumps(record) for record in records)
