@@ -64,7 +64,7 @@ def test_extreme_photos_keep_their_shape(width, height, fit):
 def test_boxes_follow_the_pixels(width, height, fit):
     """A white rectangle in a black photo is found where its box is mapped to."""
     pixels = np.zeros((height, width, 3), np.uint8)
-    x0, y0, x1, y1 = (int(round(v)) for v in (width * 0.3, height * 0.4, width * 0.7, height * 0.6))
+    x0, y0, x1, y1 = (round(v) for v in (width * 0.3, height * 0.4, width * 0.7, height * 0.6))
     pixels[y0:y1, x0:x1] = 255
     view = photo.photo_view(width, height, 64, fit)
     canvas = photo.view_canvas(Image.fromarray(pixels), view)[..., 0] / 255

@@ -1,0 +1,203 @@
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from scenarioclip_jax.data.packing import (
+    BatchBuilder,
+    Item,
+    empty_batch,
+    evaluation_groups,
+    pack_training_group,
+    text_id,
+)
+from scenarioclip_jax.data.photo import fit_scene
+from scenarioclip_jax.data.tokens import train_tokenizer
+from tests.data.fake_scenes import SETTINGS, encode, fake_scene, picture
+
+GROUP = dataclasses.replace(
+    SETTINGS, batch_size=4, groups=1, objects_per_scene=2, relations_per_scene=1
+)  # S = 4, O = 8, R = 4
+
+
+def make_items(objects, relations, **changes):
+    scenes = [
+        fake_scene(i, objects=n, relations=m)._replace(**changes)
+        for i, (n, m) in enumerate(zip(objects, relations, strict=True))
+    ]
+    return [
+        Item(scene, fit_scene(scene, 32, "centre_crop", 40), 7 + i)
+        for i, scene in enumerate(scenes)
+    ]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    texts = ["action thing one on other 0 1 2 3 4 5 6 7 8 9"]
+    return train_tokenizer(texts, tmp_path_factory.mktemp("tokenizer"), vocab_size=300)
+
+
+def test_everything_is_packed_where_there_is_room(tokenizer):
+    items = make_items([3, 0, 2, 1], [1, 2, 0, 1])
+    parts, counts, tally = pack_training_group(items, GROUP)
+    assert [list(part.objects) for part in parts] == [[0, 1, 2], [], [0, 1], [0]]
+    assert [list(part.relations) for part in parts] == [[0], [0, 1], [], [0]]
+    assert tally.overflow_objects == tally.overflow_relations == tally.hidden_objects == 0
+
+    builder = BatchBuilder(1, 40, GROUP)
+    builder.add(0, parts, counts)
+    batch, labels = builder.finish(tokenizer)
+    np.testing.assert_array_equal(batch.object_mask[0], [1, 1, 1, 1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(batch.object_scene[0, :6], [0, 0, 0, 2, 2, 3])
+    np.testing.assert_array_equal(batch.relation_scene[0], [0, 1, 1, 3])
+    np.testing.assert_array_equal(batch.canvas[0, 2], items[2].fitted.canvas)
+    np.testing.assert_array_equal(batch.object_box[0, 3:5], items[2].fitted.object_boxes)
+    np.testing.assert_array_equal(batch.relation_region[0, 3], items[3].fitted.regions[0])
+    assert labels.object_text[0, 4] == "thing 2 1"
+    assert labels.object_id[0, 4] == "scene2"
+    assert labels.relation_negatives[0, 3] == ["a not b"]
+    assert batch.object_text[0, 4] == text_id("thing 2 1")
+    np.testing.assert_array_equal(
+        batch.object_tokens[0, 4], tokenizer.encode(["thing 2 1"], 10)[0][0]
+    )
+    assert (batch.object_count[0], batch.relation_count[0]) == (6, 4)
+    # Empty slots hold zeros.
+    for field in (batch.object_box, batch.object_tokens, batch.object_text, batch.object_scene):
+        assert not field[0, 6:].any()
+
+
+def test_shapes_and_dtypes_are_the_contract():
+    batch = empty_batch(2, 40, dataclasses.replace(GROUP, focus_images=True))
+    assert batch.canvas.shape == (2, 4, 40, 40, 3)
+    assert batch.object_box.shape == (2, 8, 4)
+    assert batch.relation_region.shape == (2, 4, 32, 4)
+    assert batch.relation_focus.shape == (2, 4, 40, 40, 3)
+    assert {field.dtype.name for field in batch} == {"uint8", "float32", "uint32", "bool", "int32"}
+    assert empty_batch(2, 40, GROUP).relation_focus is None
+
+
+def test_overflow_is_counted_and_fills_every_slot():
+    items = make_items([5, 5, 5, 5], [3, 0, 3, 1])
+    parts, counts, tally = pack_training_group(items, GROUP)
+    assert sum(len(part.objects) for part in parts) == 8
+    assert sum(len(part.relations) for part in parts) == 4
+    assert (tally.overflow_objects, tally.overflow_relations) == (12, 3)
+    np.testing.assert_array_equal(counts, [20, 7])
+
+
+def test_overflow_is_chosen_by_the_seed_alone():
+    items = make_items([5, 5, 5, 5], [0] * 4)
+    chosen = [list(part.objects) for part in pack_training_group(items, GROUP)[0]]
+    again = [list(part.objects) for part in pack_training_group(items, GROUP)[0]]
+    assert chosen == again
+    # Whose slot comes first plays no part: each scene keeps the same objects in another order.
+    reordered = [list(part.objects) for part in pack_training_group(items[::-1], GROUP)[0]]
+    assert chosen == reordered[::-1]
+
+
+def test_overflow_spares_no_place_in_the_list():
+    kept = np.zeros(5)
+    for seed in range(200):
+        items = [item._replace(seed=seed * 10 + i) for i, item in enumerate(ITEMS)]
+        for part in pack_training_group(items, GROUP)[0]:
+            kept[list(part.objects)] += 1
+    # 8 of 20 objects stay, so each place is kept with probability 0.4 of 800 draws (deviation 14).
+    assert np.abs(kept - 320).max() < 60
+
+
+ITEMS = make_items([5, 5, 5, 5], [0] * 4)
+
+
+def test_what_hardly_shows_is_left_out_and_counted():
+    boxes = np.array(
+        [[0, 0, 4, 36], [20, 5, 30, 30], [5.5, 0, 6.8, 4]], np.float32
+    )  # a 48 x 36 photo
+    (item,) = make_items([3], [1], object_boxes=boxes)
+    hidden = item.scene.relations[0]._replace(boxes=np.array([[0, 0, 3, 36]] * 2, np.float32))
+    scene = item.scene._replace(relations=[hidden, *item.scene.relations])
+    item = Item(scene, fit_scene(scene, 32, "centre_crop", 40), 1)
+    (part,), counts, tally = pack_training_group([item], GROUP)
+    assert list(part.objects) == [1]
+    assert list(part.relations) == [1]
+    assert (tally.hidden_objects, tally.hidden_relations) == (2, 1)
+    np.testing.assert_array_equal(counts, [1, 1])
+
+    fitted = fit_scene(scene, 32, "contain", 40)
+    (part,), _, tally = pack_training_group([item._replace(fitted=fitted)], GROUP)
+    assert list(part.objects) == [0, 1, 2]
+    assert tally.hidden_objects == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_evaluation_groups_hold_everything_once(seed):
+    draw = np.random.default_rng(seed)
+    items = make_items(draw.integers(0, 20, 15), draw.integers(0, 9, 15))
+    groups = list(evaluation_groups(iter(items), GROUP))
+    seen = [
+        (part.item.scene.id, level, index)
+        for group in groups
+        for part in group
+        for level in ("objects", "relations")
+        for index in getattr(part, level)
+    ]
+    expected = [
+        (item.scene.id, "objects", i) for item in items for i in range(len(item.scene.object_names))
+    ]
+    expected += [
+        (item.scene.id, "relations", i) for item in items for i in range(len(item.scene.relations))
+    ]
+    assert sorted(seen) == sorted(expected)
+    counted = [part.item.scene.id for group in groups for part in group if part.counted]
+    assert counted == [item.scene.id for item in items]
+    for group in groups:
+        assert 1 <= len(group) <= 4
+        assert sum(len(part.objects) for part in group) <= 8
+        assert sum(len(part.relations) for part in group) <= 4
+    # A scene is only split where no group could hold it.
+    for item in items:
+        parts = [p for group in groups for p in group if p.item.scene.id == item.scene.id]
+        n, m = len(item.scene.object_names), len(item.scene.relations)
+        assert len(parts) == max(1, -(-n // 8), -(-m // 4))
+
+
+def test_focus_pictures_need_their_setting(tokenizer):
+    scene = fake_scene(0, objects=0, relations=1)
+    scene.relations[0] = scene.relations[0]._replace(image=encode(picture(48, 36, 5)))
+    item = Item(scene, fit_scene(scene, 32, "centre_crop", 40), 0)
+    parts, _, _ = pack_training_group([item], GROUP)
+    with pytest.raises(ValueError, match=r"scene0.*data\.focus_images=True"):
+        BatchBuilder(1, 40, GROUP).add(0, parts)
+    builder = BatchBuilder(1, 40, dataclasses.replace(GROUP, focus_images=True))
+    builder.add(0, parts)
+    batch, _ = builder.finish(tokenizer)
+    np.testing.assert_array_equal(batch.relation_focus[0, 0], item.fitted.focus[0])
+    np.testing.assert_array_equal(batch.relation_has_focus[0], [1, 0, 0, 0])
+
+
+def test_text_ids_are_stable_and_spread():
+    assert text_id("a red circle") == text_id("a red circle") != text_id("a red circle ")
+    ids = {text_id(f"text {i}") for i in range(10000)}
+    assert len(ids) == 10000
+    assert min(ids) >= 0
+    assert max(ids) < 2**31
+    code = "from scenarioclip_jax.data.packing import text_id; print(text_id('a red circle'))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(out.stdout) == text_id("a red circle")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"groups": 3}, r"data\.groups=3 does not divide data\.batch_size=8"),
+        ({"image_size": 30}, r"data\.image_size=30: must be a positive multiple of 8"),
+        ({"fit": "stretch"}, r"data\.fit='stretch': must be one of centre_crop, contain"),
+        ({"object_length": 2}, r"data\.object_length=2"),
+        ({"objects_per_scene": 0}, r"data\.objects_per_scene=0"),
+        ({"seed": -1}, r"data\.seed=-1"),
+    ],
+)
+def test_settings_are_checked(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SETTINGS, **change)
