@@ -11,7 +11,6 @@ root, and may not leave it. What can't be understood is left out and listed in `
 """
 
 import json
-import math
 import unicodedata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,6 +121,11 @@ def _parse_record(entry: Any, where: str, problems: Problems) -> Record | None:
         detail = f"a record should be an object, got {_show(entry)}"
         problems.add("malformed_record", DROPPED, "scene", where, detail)
         return None
+    try:
+        json.dumps(entry, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair: no text, can't be stored
+        problems.add("malformed_record", DROPPED, "scene", where, f"broken Unicode: {error.reason}")
+        return None
     id = entry.get("id")
     id = str(id) if isinstance(id, int) and not isinstance(id, bool) else id
     values = {"id": id, "image_path": entry.get("image_path"), "action": entry.get("action")}
@@ -204,7 +208,8 @@ def _is_list_of_texts(item: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # The comparison is False for NaN and takes integers of any length.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
 def _show(value: Any, limit: int = 80) -> str:

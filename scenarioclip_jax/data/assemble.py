@@ -101,7 +101,7 @@ def _relation(
     where = f"{record.where}.relations[{index}]"
     pairs = _pairs(relation, objects)
     try:
-        focus = _open_focus(root, relation.focus_path, photo)
+        focus, encoded = _open_focus(root, relation.focus_path, photo)
         fit = fit_focus(photo.picture, focus, pairs)
         reason, detail = "focus_empty", f"{relation.focus_path!r} is black"
     except PhotoError as error:
@@ -117,22 +117,22 @@ def _relation(
         fit = FocusFit("boxes", _nearest(pairs), b"", (0, 0, 0, 0), 0.0)
     focus_kinds[fit.kind] += 1
     boxes = pairs[fit.pair] if fit.pair >= 0 else _ungrounded(relation, objects, fit)
-    encoded = b""
-    if fit.kind == "image":
-        encoded = photo_files.open_photo(root, relation.focus_path).encoded
+    image = encoded if fit.kind == "image" else b""
     negatives = _false_negatives(record, index, problems)
-    return Relation(relation.triplet, np.array(boxes, np.float32), fit.mask, encoded, negatives)
+    return Relation(relation.triplet, np.array(boxes, np.float32), fit.mask, image, negatives)
 
 
-def _open_focus(root: Path, path: str, photo: Photo) -> Image.Image:
+def _open_focus(root: Path, path: str, photo: Photo) -> tuple[Image.Image, bytes]:
+    """Returns a focused-region image, as turned as its photo, decoded and encoded."""
     if not path:
         raise PhotoError("missing_image", "no focused-region image is named")
-    focus = photo_files.open_photo(root, path).picture
+    focus = photo_files.open_photo(root, path, backdrop="black")
     size = photo.picture.size
     # A tool that ignores EXIF rotation cuts its focused regions from the stored picture.
-    if photo.orientation >= 5 and focus.size == size[::-1] != size:
-        return photo_files.turn_like(focus, photo.orientation)
-    return focus
+    if photo.orientation >= 5 and focus.picture.size == size[::-1] != size:
+        turned = photo_files.turn_like(focus.picture, photo.orientation)
+        return turned, photo_files.encode(turned, "JPEG")
+    return focus.picture, focus.encoded
 
 
 def _pairs(relation: RelationRecord, objects: list[tuple[str, Box]]) -> list[tuple[Box, Box]]:

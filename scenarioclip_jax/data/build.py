@@ -18,7 +18,7 @@ from typing import Any
 
 from scenarioclip_jax.data import embedded, shards
 from scenarioclip_jax.data.annotations import metadata_files
-from scenarioclip_jax.data.problems import DROPPED, AnnotationError
+from scenarioclip_jax.data.problems import DROPPED
 from scenarioclip_jax.data.splits import FRACTIONS, SALT, SPLITS, check_fractions
 
 _UNFINISHED = ".unfinished-"  # folders of builds that were interrupted, removed by the next
@@ -87,10 +87,12 @@ def ensure_embedded(
     """
     output = Path(data_dir)
     source = {"embedded": embedded.embedded_params(num_scenes, seed, size)}
+    if _source(output) == source:  # without the lock: it may lie on a read-only disk
+        return output
     with _lock(output, wait=True):
         if _exists(output):
-            found = shards.load_summary(output).get("source") or {}
-            if found == source:
+            found = _source(output)
+            if found == source:  # another process has built it meanwhile
                 return output
             if "embedded" not in found:
                 raise FileExistsError(
@@ -102,6 +104,10 @@ def ensure_embedded(
             embedded.write_embedded(annotations, num_scenes, seed, size)
             _build_locked(annotations, output, num_shards, True, FRACTIONS, progress, source)
     return output
+
+
+def _source(output: Path) -> dict[str, Any]:
+    return shards.load_summary(output)["source"] if _exists(output) else {}
 
 
 def _exists(output: Path) -> bool:
@@ -241,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 fractions=[float(share) for share in args.fractions.split(",")],
                 overwrite=args.overwrite,
             )
-    except (AnnotationError, FileExistsError, ValueError) as error:
+    except (ValueError, OSError) as error:  # AnnotationError is a ValueError
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(format_summary(summary, shards.dataset_dir(args.output)))

@@ -101,7 +101,7 @@ def relation_between(
       size: side of the picture, in pixels.
     """
     for container, content, content_is_front in ((back, front, True), (front, back, False)):
-        if container.shape == "ring":
+        if container.shape == "ring" and shared == 0:
             away = math.dist(container.centre, content.centre)
             if away + content.side / 2 <= drawing.RING_HOLE * container.side / 2 + 1:
                 return "inside", content_is_front

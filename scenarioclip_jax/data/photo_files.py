@@ -56,11 +56,16 @@ def resolve_inside(root: Path, path: str) -> Path:
     return real
 
 
-def open_photo(root: Path, path: str) -> Photo:
+def open_photo(root: Path, path: str, backdrop: str = "white") -> Photo:
     """Reads and fully decodes a photo.
 
     EXIF rotation is applied and removed. Grayscale, CMYK, palette and 16-bit pictures become RGB, transparent
-    ones are laid on white.
+    ones are laid on a backdrop.
+
+    Args:
+      root: the data root.
+      path: the photo, relative to it.
+      backdrop: colour behind transparent pixels.
 
     Raises:
       PhotoError: with reason path_outside_root, missing_image or unreadable_image.
@@ -72,7 +77,7 @@ def open_photo(root: Path, path: str) -> Photo:
         picture.load()  # a truncated file fails here
         orientation = _orientation(picture)
         stored_format, mode = picture.format, picture.mode
-        rgb = _to_rgb(picture)
+        rgb = _to_rgb(picture, backdrop)
     except Exception as error:  # decoders raise nearly anything on broken files
         raise PhotoError("unreadable_image", f"{path!r} can't be decoded: {error}") from error
     repairs = []
@@ -84,13 +89,16 @@ def open_photo(root: Path, path: str) -> Photo:
             ("exif_rotated", f"{path!r} has EXIF orientation {orientation}; turned upright")
         )
     if repairs or stored_format not in _FORMATS:
-        stream = io.BytesIO()
-        if stored_format == "PNG":
-            rgb.save(stream, "PNG")
-        else:
-            rgb.save(stream, "JPEG", quality=_QUALITY, subsampling=0)
-        encoded = stream.getvalue()
+        encoded = encode(rgb, "PNG" if stored_format == "PNG" else "JPEG")
     return Photo(rgb, encoded, orientation, repairs)
+
+
+def encode(picture: Image.Image, format: str) -> bytes:
+    """Returns an RGB picture as "PNG" or, at high quality, as "JPEG"."""
+    stream = io.BytesIO()
+    options = {"quality": _QUALITY, "subsampling": 0} if format == "JPEG" else {}
+    picture.save(stream, format, **options)
+    return stream.getvalue()
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -101,14 +109,14 @@ def _orientation(picture: Image.Image) -> int:
     return orientation if orientation in _TURNS else 1
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def _to_rgb(picture: Image.Image, backdrop: str) -> Image.Image:
     if picture.mode.startswith("I;16") or picture.mode == "I":
         pixels = np.asarray(picture).astype(np.int64)
         picture = Image.fromarray(np.clip(pixels >> 8, 0, 255).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
+        behind = Image.new("RGBA", picture.size, backdrop)
+        return Image.alpha_composite(behind, picture).convert("RGB")
     return picture.convert("RGB")
 
 
