@@ -132,8 +132,8 @@ def test_contain_has_black_bars_and_the_whole_photo():
 
 @pytest.mark.parametrize("train", [True, False])
 def test_black_outside_boxes_and_regions(train):
-    """Exactly black, also after jitter."""
-    batch = make_batch(four_scenes(), train)
+    """Exactly black, also after jitter that lowers the contrast (as seeds 5 and 10 draw it)."""
+    batch = make_batch(four_scenes(), train, seeds=(5, 10, 5, 1))
     result = make_views(batch, ALWAYS, train)
     grid = np.arange(32)
     for g, o in np.ndindex(batch.object_mask.shape):
