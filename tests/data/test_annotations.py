@@ -408,3 +408,11 @@ def test_unreadable_files_are_listed(tmp_path):
     root = write_root(tmp_path, record("good"), record("bad"))
     (root / "images/bad.jpg").chmod(0)
     assert load(root)[1] == [("unreadable_image", "dropped", "scene")]
+
+
+def test_metadata_is_utf8_with_or_without_a_byte_order_mark(tmp_path):
+    root = write_root(tmp_path, record())
+    text = json.dumps({"data": [record(action="Caf\u00e9 visit")]}, ensure_ascii=False)
+    (root / "metadata.json").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    scenes, problems = load(root)
+    assert (scenes["a"].action, problems) == ("caf\u00e9 visit", [])
