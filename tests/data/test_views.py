@@ -1,5 +1,8 @@
 import colorsys
 import dataclasses
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -290,3 +293,27 @@ def test_empty_slots_give_finite_views_of_the_asked_dtype():
     for level in result:
         assert level.dtype == jnp.bfloat16
         assert np.isfinite(np.asarray(level, np.float32)).all()
+
+
+def test_sharded_groups_need_no_communication():
+    """Compiled for four devices that hold a group each; in a process of its own, to have four."""
+    code = """
+import dataclasses, jax, numpy as np
+from scenarioclip_jax.data.packing import empty_batch
+from scenarioclip_jax.data.views import ViewSettings, views
+from tests.data.fake_scenes import SETTINGS
+batch = empty_batch(4, 40, dataclasses.replace(SETTINGS, focus_images=True))
+mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+function = jax.jit(lambda b: views(b, ViewSettings(), train=True), in_shardings=sharding,
+                   out_shardings=sharding)
+print(function.lower(batch).compile().as_text())
+"""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    root = Path(__file__).parents[2]
+    run = [sys.executable, "-c", code]
+    out = subprocess.run(run, capture_output=True, text=True, check=True, cwd=root, env=environment)
+    assert "ENTRY" in out.stdout
+    for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
+        assert collective not in out.stdout
