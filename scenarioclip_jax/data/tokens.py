@@ -110,6 +110,13 @@ class Tokenizer:
             row[: len(tokens)] = tokens
         return ids, truncated
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of one row of ids, up to the end of text and without special tokens."""
+        ids = [int(each) for each in ids]
+        ids = ids[: ids.index(self.eos_id)] if self.eos_id in ids else ids
+        text = self._tokenizer.decode([each for each in ids if each != self.bos_id])
+        return text.replace("</w>", " ").strip()  # CLIP's end-of-word mark
+
     def save(self, path: str | Path) -> None:
         """Writes tokenizer.json to `path` (a file name, or a folder that exists)."""
         path = Path(path)

@@ -47,6 +47,13 @@ def test_case_spaces_and_unknown_letters(tokenizer):
     assert len(set(ids[2])) > 4  # byte by byte
 
 
+def test_decode_gives_the_text_back(tokenizer, clip_folder):
+    ids, _ = tokenizer.encode(["A  red Circle, 漢"], 30)
+    assert tokenizer.decode(ids[0]) == "a red circle , 漢"
+    ids, _ = Tokenizer.load(clip_folder[0]).encode(["AAB a"], 8)
+    assert Tokenizer.load(clip_folder[0]).decode(ids[0]) == "aab a"
+
+
 def test_special_tokens_in_a_text_are_text(tokenizer):
     """Pooling at the first end-of-text must not be moved by what a caption says."""
     for each in (tokenizer, pickle.loads(pickle.dumps(tokenizer))):
