@@ -42,6 +42,7 @@ setuptools.setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    package_data={"scenarioclip_jax": ["**/*.html"]},
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["scenarioclip_jax", "scenarioclip_jax.*"]),
     install_requires=REQUIREMENTS,

@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     object_tokens: np.ndarray  # int32 [G, O, L]
     object_text: np.ndarray  # int32 [G, O]
 
-    relation_region: np.ndarray  # uint8 [G, R, P, P / 8]: bits, 1 where the focused region shows the photo
+    relation_region: np.ndarray  # uint8 [G, R, P, P / 8]: bits, 1 where the region shows the photo
     relation_scene: np.ndarray  # int32 [G, R]
     relation_mask: np.ndarray  # bool [G, R]
     relation_tokens: np.ndarray  # int32 [G, R, L]

@@ -32,7 +32,7 @@ class Scene(NamedTuple):
     action: str
     dense_caption: str
     object_names: list[str]
-    object_boxes: np.ndarray  # float32 [objects, 4]: x0, y0, x1, y1, inside the photo, x0 < x1, y0 < y1
+    object_boxes: np.ndarray  # float32 [objects, 4]: x0 < x1, y0 < y1, inside the photo
     relations: list[Relation]
 
 

@@ -1,0 +1,112 @@
+"""Embeddings of a whole split and of class texts, computed on the mesh in fixed shapes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.packing import Labels
+from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.data.views import ViewSettings, views
+from scenarioclip_jax.models import params as parameters
+from scenarioclip_jax.models.params import Params
+from scenarioclip_jax.models.scenario_clip import LEVELS, Inputs
+from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
+
+TEXT_BATCH = 256  # texts embedded at once
+
+
+class Gallery(NamedTuple):
+    """The pictures of one level of a split: N rows, in the split's order."""
+
+    embeddings: np.ndarray  # float32 [N, D], not normalised
+    texts: list[str]  # N: each picture's own text
+    photo_ids: list[str]  # N
+
+
+class Stopped(Exception):
+    """The caller asked to stop between two batches."""
+
+
+class Embedder:
+    """Runs a model over evaluation batches and texts.
+
+    Compiled once a shape; student, teacher and later checkpoints of the same model share the programs.
+
+    Args:
+      graph: of the model, from `models.params.split`.
+      lengths: tokens by level.
+      should_stop: asked between batches; True raises Stopped.
+    """
+
+    def __init__(
+        self,
+        graph: nnx.GraphDef,
+        mesh: Mesh,
+        tokenizer: Tokenizer,
+        view_settings: ViewSettings,
+        lengths: dict[str, int],
+        should_stop: Callable[[], bool] = lambda: False,
+    ):
+        self._mesh, self._tokenizer, self._lengths = mesh, tokenizer, lengths
+        self._should_stop = should_stop
+
+        def encode_images(params: Params, batch: Batch) -> dict[str, jax.Array]:
+            pictures = views(batch, view_settings, train=False)
+            by_level = zip(LEVELS, pictures, strict=True)
+            flat = {level: x.reshape(-1, *x.shape[2:]) for level, x in by_level}
+            return parameters.merge(graph, params)(Inputs(flat, {})).image
+
+        def encode_text(params: Params, ids: jax.Array, level: str) -> jax.Array:
+            return parameters.merge(graph, params).encode_text(ids, level)
+
+        # Replicated results: every process scores the whole split, none has to ask another.
+        self._encode_images = jax.jit(encode_images, out_shardings=replicated(mesh))
+        self._encode_text = jax.jit(encode_text, static_argnums=2, out_shardings=replicated(mesh))
+
+    def images(self, params: Params, batches: Iterable[tuple[Batch, Labels]]) -> dict[str, Gallery]:
+        """Embeds every scene, object and relation once, by level."""
+        found = {level: ([], [], []) for level in LEVELS}
+        for batch, labels in batches:
+            if self._should_stop():
+                raise Stopped
+            encoded = jax.device_get(self._encode_images(params, self._put(batch)))
+            masks = {"global": batch.scene_mask, "object": batch.object_mask}
+            masks["relation"] = batch.relation_mask
+            texts = {"global": labels.scene_text, "object": labels.object_text}
+            texts["relation"] = labels.relation_text
+            ids = {"global": labels.scene_id, "object": labels.object_id}
+            ids["relation"] = labels.relation_id
+            for level, (embeddings, level_texts, photo_ids) in found.items():
+                keep = masks[level]
+                embeddings.append(np.asarray(encoded[level], np.float32)[keep.reshape(-1)])
+                level_texts += texts[level][keep].tolist()
+                photo_ids += ids[level][keep].tolist()
+        return {
+            level: Gallery(np.concatenate(embeddings) if embeddings else np.zeros((0, 1)), *rest)
+            for level, (embeddings, *rest) in found.items()
+        }
+
+    def texts(self, params: Params, texts: Sequence[str], level: str) -> np.ndarray:
+        """Embeds texts at a level: float32 [len(texts), D], not normalised."""
+        parts = []
+        for start in range(0, len(texts), TEXT_BATCH):
+            if self._should_stop():
+                raise Stopped
+            chunk = list(texts[start : start + TEXT_BATCH])
+            padded = chunk + [""] * (TEXT_BATCH - len(chunk))
+            ids, _ = self._tokenizer.encode(padded, self._lengths[level])
+            encoded = jax.device_get(self._encode_text(params, ids, level))
+            parts.append(np.asarray(encoded, np.float32)[: len(chunk)])
+        return np.concatenate(parts)
+
+    def _put(self, batch: Batch) -> Batch:
+        # Every process reads the whole batch, so each can hand its own devices their part.
+        sharding = batch_sharding(self._mesh)
+        return jax.tree.map(
+            lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), batch
+        )

@@ -1,0 +1,94 @@
+"""Zero-shot recognition: which class text lies nearest to a picture's embedding.
+
+Class texts stand bare, without a template. Two counting rules, both reported:
+
+strict     a hit is the crop's own label among the k nearest classes
+any_label  a hit is any label of the crop's photo among them, as the reference counts
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+TOP = (1, 5, 10)
+CHUNK = 1024  # crops scored at once: memory is CHUNK x classes, however many crops there are
+
+
+def normalise(x: np.ndarray) -> np.ndarray:
+    """L2-normalises rows, in float32."""
+    x = np.asarray(x, np.float32)
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+def label_ranks(
+    images: np.ndarray, classes: np.ndarray, labels: Sequence[Sequence[int]]
+) -> list[np.ndarray]:
+    """How many classes lie nearer to a crop than each of its labels; ties count against the label.
+
+    Args:
+      images: [N, D] embeddings of crops, not normalised.
+      classes: [C, D] embeddings of the class texts, not normalised.
+      labels: for each crop the indices of the classes whose rank is asked for.
+    """
+    images, classes = normalise(images), normalise(classes)
+    ranks = []
+    for start in range(0, len(images), CHUNK):
+        scores = images[start : start + CHUNK] @ classes.T
+        for row, wanted in zip(scores, labels[start : start + CHUNK], strict=True):
+            # >= counts the label itself once; whatever ties with it stands before it.
+            ranks.append(np.array([np.sum(row >= row[label]) - 1 for label in wanted]))
+    return ranks
+
+
+def zero_shot(
+    images: np.ndarray,
+    class_texts: Sequence[str],
+    classes: np.ndarray,
+    labels: Sequence[str],
+    photo_ids: Sequence[str],
+) -> dict[str, float]:
+    """Top-k accuracies of one level.
+
+    Args:
+      images: [N, D] embeddings of the level's pictures.
+      class_texts, classes: the classes, [C] and [C, D].
+      labels: each picture's own label; must be among `class_texts`.
+      photo_ids: which photo each picture is from; decides the labels that `any_label` accepts.
+
+    Returns:
+      `top{k}` (strict) and `any_label_top{k}`, micro averages; `macro_top1`, the mean over classes of the
+      strict top-1; `chance_top{k}`, what guessing gives under the strict rule; `count`, `classes`. k is
+      capped at the number of classes.
+
+    Raises:
+      ValueError: there is no picture or no class, or a label is not among the classes.
+    """
+    if not len(images) or not len(class_texts):
+        raise ValueError(
+            f"{len(images)} pictures and {len(class_texts)} classes: nothing to recognise"
+        )
+    index = {text: i for i, text in enumerate(class_texts)}
+    unknown = sorted(set(labels) - set(index))
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} labels are not among the {len(index)} classes, such as {unknown[0]!r}"
+        )
+    of_photo: dict[str, set[int]] = {}
+    for photo, label in zip(photo_ids, labels, strict=True):
+        of_photo.setdefault(photo, set()).add(index[label])
+    wanted = []
+    for photo, label in zip(photo_ids, labels, strict=True):
+        own = index[label]
+        wanted.append([own, *sorted(of_photo[photo] - {own})])  # its own label first
+    ranks = label_ranks(images, classes, wanted)
+    strict = np.array([r[0] for r in ranks])
+    any_label = np.array([r.min() for r in ranks])
+    result = {"count": float(len(images)), "classes": float(len(index))}
+    for k in TOP:
+        capped = min(k, len(index))
+        result[f"top{k}"] = float(np.mean(strict < capped))
+        result[f"any_label_top{k}"] = float(np.mean(any_label < capped))
+        result[f"chance_top{k}"] = capped / len(index)
+    own = np.array([w[0] for w in wanted])
+    result["macro_top1"] = float(np.mean([np.mean(strict[own == c] < 1) for c in np.unique(own)]))
+    return result

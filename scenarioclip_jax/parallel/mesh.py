@@ -1,0 +1,64 @@
+"""The device mesh. One device is a mesh too: there is one code path from a laptop to a pod.
+
+| axis     | splits                                             |
+| -------- | -------------------------------------------------- |
+| `data`   | the batch                                          |
+| `fsdp`   | the batch, and parameters with their optimizer state |
+| `tensor` | attention heads and MLP units                      |
+"""
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXES = ("data", "fsdp", "tensor")
+BATCH_SPEC = PartitionSpec(("data", "fsdp"))  # of every array in a `Batch`: packing groups
+
+
+def make_mesh(*, data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> Mesh:
+    """A mesh over all devices of all processes.
+
+    Args:
+      data, fsdp, tensor: sizes of the axes; one may be -1, which takes what the others leave.
+      devices: instead of `jax.devices()`.
+
+    Raises:
+      ValueError: the sizes don't multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = {"data": data, "fsdp": fsdp, "tensor": tensor}
+    free = [name for name, size in sizes.items() if size == -1]
+    known = int(np.prod([size for size in sizes.values() if size != -1]))
+    if len(free) == 1 and known > 0 and len(devices) % known == 0:
+        sizes[free[0]] = len(devices) // known
+    if min(sizes.values()) < 1 or int(np.prod(list(sizes.values()))) != len(devices):
+        wanted = " x ".join(f"{name}={size}" for name, size in sizes.items())
+        raise ValueError(
+            f"config.mesh: {wanted} can't be laid over {len(devices)} devices; the sizes must multiply to "
+            "that number, and one of them may be -1"
+        )
+    # Auto: the compiler propagates shardings. `make_mesh` defaults to explicit axes.
+    return jax.make_mesh(
+        tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices
+    )
+
+
+def batch_ways(mesh: Mesh) -> int:
+    """Parts that the batch is split into; must divide the number of packing groups."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, BATCH_SPEC)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def put_batch(mesh: Mesh, batch):
+    """The global batch as sharded arrays, from this process's groups of it as NumPy arrays."""
+    sharding = batch_sharding(mesh)
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)

@@ -1,0 +1,132 @@
+"""The training run, top to bottom."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from scenarioclip_jax.checkpoint import Checkpoints
+from scenarioclip_jax.data.pipeline import TrainIterator
+from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh, put_batch
+from scenarioclip_jax.train import config as configs
+from scenarioclip_jax.train.data import RunData, open_data
+from scenarioclip_jax.train.metrics import MetricWriter, NullWriter, require_finite
+from scenarioclip_jax.train.pictures import write_first_batch
+from scenarioclip_jax.train.progress import Progress, duration
+from scenarioclip_jax.train.report import write_report
+from scenarioclip_jax.train.resume import save, start_or_resume
+from scenarioclip_jax.train.setup import Run, batch_like, describe_workdir, set_up
+from scenarioclip_jax.train.state import TrainState
+from scenarioclip_jax.train.stop import StopRequest
+from scenarioclip_jax.train.validation import Stopped, Validator
+
+
+class Watch(NamedTuple):
+    """Those who look at a run and change nothing in it."""
+
+    writer: MetricWriter | NullWriter
+    progress: Progress
+    validator: Validator
+    stop: StopRequest
+
+
+def train(config: ConfigDict, workdir: Path) -> None:
+    """Trains, validates, checkpoints and ends with a report; goes on from the newest checkpoint.
+
+    Raises:
+      ConfigError: the config can't be run, or isn't that of the checkpoints in `workdir`.
+      NonFiniteLossError: the loss is no number; the last checkpoint is from before.
+    """
+    with configs.naming("mesh"):
+        mesh = make_mesh(**config.mesh)
+    configs.check(config, batch_ways=batch_ways(mesh))
+    data = open_data(config, workdir)
+    run = set_up(config, mesh, data)
+    first = jax.process_index() == 0  # the process that prints and writes
+    if first:
+        describe_workdir(run, workdir)
+        print(f"{run.table.splitlines()[-1]}, see {workdir / 'parameters.txt'}", flush=True)
+    options = {k: config.checkpoint[k] for k in ("keep_last", "keep_best")}
+    checkpoints = Checkpoints(workdir, **options, metric="score")
+    with mesh, StopRequest() as stop:
+        state, batches = start_or_resume(config, run, data, checkpoints)
+        step = int(state.step)
+        watch = Watch(
+            MetricWriter(workdir, step) if first else NullWriter(),
+            Progress(run.steps, config.data.batch_size, start=step, quiet=not first),
+            Validator(config, mesh, run, data, stop),
+            stop,
+        )
+        try:
+            state = take_steps(config, mesh, run, data, checkpoints, state, batches, watch)
+            step = int(state.step)
+            if step == run.steps and first:
+                write_report(config, workdir, run, state, data, watch)
+        except Stopped:
+            step = checkpoints.latest
+        finally:
+            batches.close()
+            watch.writer.close()
+            checkpoints.close()
+        if stop():
+            watch.progress.say(f"stopped at step {step}; go on with --workdir={workdir}")
+
+
+def take_steps(
+    config: ConfigDict,
+    mesh: jax.sharding.Mesh,
+    run: Run,
+    data: RunData,
+    checkpoints: Checkpoints,
+    state: TrainState,
+    batches: TrainIterator,
+    watch: Watch,
+) -> TrainState:
+    """Runs to the last step or to a stop request, and returns when the last state is safe on disk.
+
+    What is due after a step is done at the top of the loop, so that a run that was cut short between a step
+    and its validation makes up for it when it goes on.
+    """
+    step, metrics, scores = int(state.step), None, None
+    if step < run.steps:
+        batches.start_prefetch()  # reads while the train step is compiled
+        train_step = compile_step(run, data, mesh, watch.progress)
+    watch.progress.restart(step)
+    while True:
+        last = step == run.steps
+        try:
+            if step and (last or step % config.validation.every == 0):
+                scores = watch.validator.validate(state, step, watch.writer, watch.progress)
+        except Stopped:
+            last = True
+        if last or watch.stop() or (step and step % config.checkpoint.every == 0):
+            save(checkpoints, config, state, batches, metrics, scores)
+        if last or watch.stop():
+            checkpoints.wait()
+            return state
+        started = time.perf_counter()
+        batch = next(batches)
+        watch.progress.waited(time.perf_counter() - started)
+        previous, scores = metrics, None
+        state, metrics = train_step(state, put_batch(mesh, batch))
+        step += 1
+        if step == 1:
+            write_first_batch(watch.writer.directory, batch, run.view_settings, data.tokenizer)
+        if previous is not None:
+            # One step is in flight at most: the host is never ahead of what it reports.
+            jax.block_until_ready(previous["loss/total"])
+        if step % config.log_every == 0 or step in (1, run.steps):
+            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            require_finite(step, values)
+            watch.writer.write(step, values | watch.progress.report(step, values))
+
+
+def compile_step(run: Run, data: RunData, mesh: jax.sharding.Mesh, progress: Progress):
+    """Compiles the train step ahead of its first use; the only compilation of it in a run."""
+    progress.say("compiling the train step")
+    started = time.perf_counter()
+    compiled = run.train_step.lower(run.state_like, batch_like(data, mesh)).compile()
+    progress.say(f"compiled in {duration(time.perf_counter() - started)}")
+    return compiled

@@ -1,0 +1,80 @@
+"""One writer for every number of a run: `metrics.jsonl`, TensorBoard and the console."""
+
+import json
+import math
+from pathlib import Path
+
+import tensorboardX
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss is no number any more. The message names the step."""
+
+
+class MetricWriter:
+    """Appends rows to DIR/metrics.jsonl and the same scalars to DIR/tensorboard.
+
+    Args:
+      directory: the run's workdir.
+      step: the step that the run (re)starts from. Rows of later steps, which a run that was cut short left
+        behind, are dropped: the run will write them again.
+    """
+
+    def __init__(self, directory: Path, step: int):
+        self.directory, self.path = directory, directory / "metrics.jsonl"
+        kept = [row for row in read_rows(self.path) if row["step"] <= step]
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        temporary.replace(self.path)
+        self._file = self.path.open("a", encoding="utf-8")
+        # purge_step hides what TensorBoard has of later steps, as above.
+        self._board = tensorboardX.SummaryWriter(
+            str(directory / "tensorboard"), purge_step=step + 1
+        )
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        """Writes one row. Values must be finite; JSON has no other numbers."""
+        row = {"step": step} | {name: float(value) for name, value in metrics.items()}
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+
+class NullWriter:
+    """Of the processes that don't write."""
+
+    directory = None
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        del step, metrics
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics file; none if there is no file. A row cut off by a crash is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def require_finite(step: int, metrics: dict[str, float]) -> None:
+    """Raises NonFiniteLossError if any loss or the gradient is infinite or no number."""
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        raise NonFiniteLossError(
+            f"step {step}: {', '.join(bad)} not finite. The last checkpoint is from before that; lower "
+            "config.optimizer.peak or config.optimizer.clip_norm and start again from it"
+        )

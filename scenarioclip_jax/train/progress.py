@@ -1,0 +1,56 @@
+"""Console lines of a training run: where it is, how fast, how long still."""
+
+import sys
+import time
+
+
+class Progress:
+    """Prints one line at each report.
+
+    Args:
+      steps: of the whole run.
+      scenes: of a global batch.
+      quiet: for processes other than the first.
+    """
+
+    def __init__(self, steps: int, scenes: int, *, start: int, quiet: bool):
+        self._steps, self._scenes, self._quiet = steps, scenes, quiet
+        self._step, self._time, self._waited = start, time.perf_counter(), 0.0
+
+    def waited(self, seconds: float) -> None:
+        """Adds to the time that the step waited for data since the last report."""
+        self._waited += seconds
+
+    def report(self, step: int, metrics: dict[str, float]) -> dict[str, float]:
+        """Prints the line of a step; returns what was measured since the line before."""
+        now = time.perf_counter()
+        elapsed, done = max(now - self._time, 1e-9), max(step - self._step, 1)
+        measured = {
+            "time/scenes_per_second": done * self._scenes / elapsed,
+            "time/data_wait_share": self._waited / elapsed,
+        }
+        left = (self._steps - step) * elapsed / done
+        self.say(
+            f"step {step}/{self._steps}  loss {metrics['loss/total']:.3f}  "
+            f"rate {metrics['learning_rate']:.1e}  "
+            f"{measured['time/scenes_per_second']:.1f} scenes/s  "
+            f"data wait {measured['time/data_wait_share']:.0%}  {duration(left)} left"
+        )
+        self.restart(step)
+        return measured
+
+    def restart(self, step: int) -> None:
+        """Leaves what happened since the last report (a validation, a compilation) out of the rates."""
+        self._step, self._time, self._waited = step, time.perf_counter(), 0.0
+
+    def say(self, text: str) -> None:
+        if not self._quiet:
+            print(text, file=sys.stdout, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """`1h02m`, `3m20s`, `12s`."""
+    seconds = round(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+    return f"{seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"

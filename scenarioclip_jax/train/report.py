@@ -1,0 +1,177 @@
+"""The report at the end of a run: `report.json` for machines, `report.html` (one file) for people."""
+
+import base64
+import json
+from pathlib import Path
+
+import jax
+import jinja2
+import numpy as np
+from ml_collections import ConfigDict
+
+from scenarioclip_jax.data.pipeline import evaluation_batches
+from scenarioclip_jax.evaluation import pictures
+from scenarioclip_jax.evaluation.recognition import CLASS_LISTS, Recognition
+from scenarioclip_jax.evaluation.zero_shot import normalise
+from scenarioclip_jax.models.scenario_clip import LEVELS
+from scenarioclip_jax.train.data import RunData
+from scenarioclip_jax.train.metrics import read_rows
+from scenarioclip_jax.train.setup import Run
+from scenarioclip_jax.train.state import TrainState
+
+GALLERY_SCENES = 512  # that retrievals are shown from
+NEAREST = 5
+
+
+def write_report(
+    config: ConfigDict, workdir: Path, run: Run, state: TrainState, data: RunData, watch
+) -> None:
+    """Scores student and EMA on the test split and writes both reports.
+
+    Args:
+      watch: `train.loop.Watch`; raises Stopped if a stop is requested meanwhile.
+    """
+    watch.progress.say("recognising the test split")
+    weights = {"student": state.student()} | ({"ema": state.teacher()} if state.ema else {})
+    found: dict[str, Recognition] = {}
+    if data.test is not None:
+        for name, params in weights.items():
+            found[name] = watch.validator.recognise(params, "test", config.report.scenes)
+    rows = read_rows(workdir / "metrics.jsonl")
+    summary = {
+        "preset": config.preset,
+        "arch": config.arch,
+        "seed": config.seed,
+        "steps": run.steps,
+        "scenes": len(data.train),
+        "split": "test",
+        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "zero_shot": found["student"].scores if found else {},
+        "zero_shot_ema": found["ema"].scores if "ema" in found else {},
+    }
+    (workdir / "report.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    first_batch = workdir / "first_batch.png"
+    page = _template().render(
+        title=f"{config.arch}, preset {config.preset}",
+        subtitle=f"{run.steps} steps of {config.data.batch_size} scenes, {len(data.train)} scenes to learn "
+        f"from, seed {config.seed}, on {summary['devices']}. {run.table.splitlines()[-1]}.",
+        rows=[row for level in LEVELS for row in _table_rows(found, level)],
+        curves=[pictures.to_html(figure) for figure in _curves(rows)],
+        training=_training_note(rows),
+        retrievals=_retrievals(config, run, data, found["student"]) if found else [],
+        gallery=min(GALLERY_SCENES, len(data.test)) if data.test is not None else 0,
+        first_batch=_embed(first_batch) if first_batch.is_file() else None,
+    )
+    (workdir / "report.html").write_text(page, encoding="utf-8")
+    for level, scores in summary["zero_shot"].items():
+        watch.progress.say(
+            f"{level:>8}: top-1 {scores['top1']:6.1%}  top-5 {scores['top5']:6.1%}  "
+            f"chance {scores['chance_top1']:.2%}  ({scores['top1'] / scores['chance_top1']:.0f} x chance, "
+            f"{scores['classes']:.0f} classes, {scores['count']:.0f} pictures)"
+        )
+    watch.progress.say(f"report: {workdir / 'report.html'}")
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(Path(__file__).with_name("report.html").read_text("utf-8"))
+
+
+def _table_rows(found: dict[str, Recognition], level: str) -> list[dict]:
+    rows = []
+    for name, recognition in found.items():
+        scores = recognition.scores.get(level)
+        if scores:
+            percents = {k: f"{scores[k]:.1%}" for k in ("top1", "top5", "top10")}
+            rows.append(
+                percents
+                | {
+                    "first": not rows,
+                    "level": level,
+                    "weights": name,
+                    "count": f"{scores['count']:.0f}",
+                    "classes": f"{scores['classes']:.0f}",
+                    "chance": f"{scores['chance_top1']:.2%}",
+                    "times": f"{scores['top1'] / scores['chance_top1']:.0f}",
+                    "any": f"{scores['any_label_top1']:.1%}",
+                }
+            )
+    return rows
+
+
+def _curves(rows: list[dict]) -> list:
+    def series(name: str) -> tuple[list, list]:
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        return [p[0] for p in points], [p[1] for p in points]
+
+    losses = {level: series(f"loss/{level}") for level in LEVELS}
+    losses["distillation"] = series("loss/distillation")
+    accuracy = {}
+    for level in LEVELS:
+        accuracy[level] = series(f"validation/student/{level}/top1")
+        accuracy[f"{level} (EMA)"] = series(f"validation/ema/{level}/top1")
+    figures = []
+    for lines, title, percent in (
+        (losses, "Loss of each level", False),
+        (accuracy, "Validation top-1, strict", True),
+    ):
+        lines = {name: line for name, line in lines.items() if line[0]}
+        if lines:
+            figures.append(
+                pictures.curves(lines, title=title, colours=pictures.COLOURS, percent=percent)
+            )
+    return figures
+
+
+def _training_note(rows: list[dict]) -> str:
+    steps = [row for row in rows if "loss/total" in row]
+    if not steps:
+        return ""
+    rates = [row["time/scenes_per_second"] for row in steps[1:]] or [0.0]
+    note = f"Median {np.median(rates):.1f} scenes a second"
+    waits = [row["time/data_wait_share"] for row in steps[1:]] or [0.0]
+    note += f", {np.median(waits):.1%} of the time waiting for data."
+    for level in ("object", "relation"):
+        fill = [row[k] for row in steps if (k := f"packing/{level}_fill") in row]
+        left = [row[k] for row in steps if (k := f"packing/{level}_left_out") in row]
+        if fill:
+            note += f" {level.capitalize()} slots filled {np.mean(fill):.1%}, left out {np.mean(left):.2%}."
+    return note
+
+
+def _retrievals(config: ConfigDict, run: Run, data: RunData, found: Recognition) -> list[str]:
+    """One figure a level: texts spread evenly over the gallery's labels, and their nearest pictures."""
+    scenes = range(min(GALLERY_SCENES, len(data.test)))
+    batches = list(evaluation_batches(data.test, data.tokenizer, data.settings, scenes))
+    shown, wanted = {}, {level: set() for level in LEVELS}
+    for level, gallery in found.galleries.items():
+        if level not in found.scores or not config.report.retrievals:
+            continue
+        # The gallery is in the split's order, so the first scenes' rows come first.
+        masks = {"global": "scene_mask", "object": "object_mask", "relation": "relation_mask"}
+        count = sum(int(getattr(batch, masks[level]).sum()) for batch, _ in batches)
+        images = normalise(gallery.embeddings[:count])
+        texts = sorted(set(gallery.texts[:count]))
+        texts = texts[:: max(1, len(texts) // config.report.retrievals)][: config.report.retrievals]
+        classes = data.classes[CLASS_LISTS[level]]
+        queries = found.class_embeddings[level][[classes.index(text) for text in texts]]
+        nearest = np.argsort(-normalise(queries) @ images.T, axis=1, kind="stable")[:, :NEAREST]
+        shown[level] = list(zip(texts, nearest, strict=True))
+        wanted[level] = set(nearest.reshape(-1).tolist())
+    views = pictures.collect_views(batches, run.view_settings, wanted)
+    figures = []
+    for level, queries in shown.items():
+        labels, colour = found.galleries[level].texts, pictures.COLOURS[level]
+        rows = [
+            (
+                text,
+                [(views[level][i], labels[i], colour if labels[i] == text else None) for i in near],
+            )
+            for text, near in queries
+        ]
+        figures.append(pictures.to_html(pictures.picture_grid(rows)))
+    return figures
+
+
+def _embed(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

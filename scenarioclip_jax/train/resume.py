@@ -1,0 +1,106 @@
+"""The resumable world: the train state and the position in the data, saved and restored together."""
+
+import jax
+from ml_collections import ConfigDict
+
+from scenarioclip_jax.checkpoint import Checkpoints, flatten, nest
+from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
+from scenarioclip_jax.train.config import ConfigError, naming, plain
+from scenarioclip_jax.train.data import RunData
+from scenarioclip_jax.train.metrics import require_finite
+from scenarioclip_jax.train.setup import Run
+from scenarioclip_jax.train.state import TrainState
+
+# Keys that a run may change when it goes on: what it says, not what it computes.
+FREE = ("log_every", "checkpoint", "validation", "report", "mesh", "compilation_cache", "init_from")
+FREE_DATA = ("dir", "tokenizer", "num_workers", "num_threads", "prefetch", "max_corrupt_share")
+
+
+def save(
+    checkpoints: Checkpoints,
+    config: ConfigDict,
+    state: TrainState,
+    batches: TrainIterator,
+    metrics: dict[str, jax.Array] | None,
+    scores: dict[str, float] | None,
+) -> None:
+    """Saves the world unless its step is saved already.
+
+    The iterator has given out exactly `state.step` batches here: it is advanced only right before a step
+    and never between a step and its save.
+
+    Args:
+      metrics: of the last step; a state that a loss that is no number led to is not saved.
+      scores: of the last step's validation, if there was one.
+    """
+    step = int(state.step)
+    if checkpoints.latest == step:
+        return
+    if metrics is not None:
+        require_finite(step, {k: float(v) for k, v in jax.device_get(metrics).items()})
+    checkpoints.save(
+        step,
+        arrays=_items(state),
+        records={"data": batches.get_state(), "config": plain(config)},
+        metrics=scores,
+    )
+
+
+def start_or_resume(
+    config: ConfigDict, run: Run, data: RunData, checkpoints: Checkpoints
+) -> tuple[TrainState, TrainIterator]:
+    """A new state at the beginning of the data, or the newest checkpoint's.
+
+    Raises:
+      ConfigError: the checkpoint was made by a run that computed something else.
+    """
+    with naming("data"):
+        batches = train_iterator(
+            data.train, data.tokenizer, data.settings, jax.process_index(), jax.process_count()
+        )
+    step = checkpoints.latest
+    if step is None:
+        return run.init(), batches
+    records = checkpoints.restore(step, arrays={}, records=("data", "config"))
+    _require_same(records["config"], plain(config), step)
+    items = checkpoints.restore(step, arrays=_items(run.state_like), records=())
+    with naming("data"):
+        batches.set_state(records["data"])
+    params = flatten(items["params"])
+    state = TrainState(
+        step=items["train"]["step"],
+        trainable={path: params[path] for path in run.state_like.trainable},
+        frozen={path: params[path] for path in run.state_like.frozen},
+        ema=flatten(items["ema"]),
+        opt_state=items["train"]["opt_state"],
+    )
+    return state, batches
+
+
+def _items(state: TrainState) -> dict:
+    return {
+        "params": nest(state.student()),
+        "ema": nest(state.ema),
+        "train": {"step": state.step, "opt_state": state.opt_state},
+    }
+
+
+def _require_same(saved: dict, current: dict, step: int) -> None:
+    """Raises ConfigError naming the keys that differ between the saved config and this run's."""
+
+    def flat(config: dict) -> dict:
+        config = {k: v for k, v in config.items() if k not in FREE}
+        config["data"] = {k: v for k, v in config["data"].items() if k not in FREE_DATA}
+        return flatten(config)
+
+    old, new = flat(saved), flat(current)
+    changed = sorted(k for k in old | new if old.get(k) != new.get(k))
+    if changed:
+        listed = "; ".join(
+            f"config.{k.replace('/', '.')} was {old.get(k)!r} and is {new.get(k)!r}"
+            for k in changed
+        )
+        raise ConfigError(
+            f"the checkpoint of step {step} was made by another run: {listed}. Give the same settings to go "
+            "on with it, or another --workdir to start anew"
+        )

@@ -1,0 +1,166 @@
+"""Builds what a training run consists of: model, optimizer, sharded state, train step."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from scenarioclip_jax import rules
+from scenarioclip_jax.checkpoint import ModelSpec
+from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.packing import empty_batch
+from scenarioclip_jax.data.views import ViewSettings
+from scenarioclip_jax.models import params as parameters
+from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of
+from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
+from scenarioclip_jax.parallel.sharding import parameter_specs, state_shardings
+from scenarioclip_jax.train.config import ConfigError, distils, model_arguments, naming
+from scenarioclip_jax.train.data import RunData
+from scenarioclip_jax.train.optimizer import make_optimizer, warmup_cosine
+from scenarioclip_jax.train.state import TrainState, new_state
+from scenarioclip_jax.train.step import StepSettings, make_train_step
+
+
+class Run(NamedTuple):
+    """All that is static in a run."""
+
+    steps: int
+    graph: nnx.GraphDef
+    spec: ModelSpec
+    view_settings: ViewSettings
+    init: Any  # jitted: () -> TrainState
+    state_like: TrainState  # of jax.ShapeDtypeStruct with shardings
+    train_step: Any  # jitted: (TrainState, Batch) -> (TrainState, metrics)
+    table: str  # what was decided for every parameter
+
+
+def total_steps(config: ConfigDict, scenes: int) -> int:
+    """Optimizer steps of the run: `steps`, or what `epochs` come to."""
+    if config.steps is not None:
+        return config.steps
+    return max(1, math.ceil(config.epochs * scenes / config.data.batch_size))
+
+
+def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
+    """Builds a run; nothing is computed yet."""
+    arguments = model_arguments(config)
+
+    def make_model(key=None) -> ScenarioCLIP:
+        return ScenarioCLIP(**arguments, rngs=nnx.Rngs(config.seed if key is None else key))
+
+    with naming("model"):
+        graph, shapes = parameters.abstract(make_model)
+    with naming("trainable"):
+        trains = rules.match(config.trainable, shapes, name="trainable")
+    trainable = [path for path, trained in trains.items() if trained]
+    if not trainable:
+        raise ConfigError("config.trainable: every parameter is frozen; at least one must train")
+    steps = total_steps(config, len(data.train))
+    schedule = warmup_cosine(
+        steps=steps,
+        **{k: config.optimizer[k] for k in ("peak", "warmup_fraction", "start_factor")},
+    )
+    arguments_of_adam = ("weight_decay", "rate_scale", "b1", "b2", "eps", "clip_norm")
+    with naming("optimizer"):
+        optimizer = make_optimizer(
+            trainable, learning_rate=schedule, **{k: config.optimizer[k] for k in arguments_of_adam}
+        )
+    keep_ema = config.ema.decay > 0
+
+    def init() -> TrainState:
+        _, params = parameters.split(make_model(jax.random.key(config.seed)))
+        return new_state(params, trains, optimizer, keep_ema=keep_ema)
+
+    if config.init_from:
+        init = _init_from(config, arguments, trains, optimizer, keep_ema)
+    abstract = jax.eval_shape(init)
+    specs = parameter_specs(shapes, mesh)
+    shardings = state_shardings(abstract, mesh, specs)
+    view_settings = ViewSettings(fit=config.data.fit, **config.views)
+    settings = StepSettings(
+        levels=levels_of(config.arch),
+        distill_weight=config.loss.distill_weight if distils(config) else 0.0,
+        distill=config.loss.distill.to_dict(),
+        multi_positive=config.loss.multi_positive,
+        ema=config.ema.to_dict(),
+        frozen_stem=not any("/stem/" in path for path in trainable),
+    )
+    step = make_train_step(graph, optimizer, schedule, view_settings, settings)
+    return Run(
+        steps=steps,
+        graph=graph,
+        spec=model_spec(config),
+        view_settings=view_settings,
+        init=jax.jit(init, out_shardings=shardings),
+        state_like=jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
+        ),
+        train_step=jax.jit(
+            step,
+            in_shardings=(shardings, batch_sharding(mesh)),
+            out_shardings=(shardings, replicated(mesh)),
+            donate_argnums=0,
+        ),
+        table=_table(shapes, trains, specs, config),
+    )
+
+
+def _init_from(config, arguments, trains, optimizer, keep_ema):
+    from scenarioclip_jax.interop.initial import init_from
+
+    with naming("init_from"):
+        params, ema = init_from(config.init_from, arguments)
+    return lambda: new_state(params, trains, optimizer, keep_ema=keep_ema, ema=ema)
+
+
+def model_spec(config: ConfigDict) -> ModelSpec:
+    return ModelSpec(
+        model=model_arguments(config),
+        lengths={
+            "global": config.data.scene_length,
+            "object": config.data.object_length,
+            "relation": config.data.relation_length,
+        },
+        fit=config.data.fit,
+    )
+
+
+def batch_like(data: RunData, mesh: Mesh) -> Batch:
+    """Shapes of the global batch, with shardings."""
+    batch = empty_batch(data.settings.groups, data.settings.canvas_size, data.settings)
+    sharding = batch_sharding(mesh)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), batch)
+
+
+def _table(shapes, trains, specs, config) -> str:
+    """One line a parameter: shape, whether it trains, its decay and partition."""
+    decay = rules.match(config.optimizer.weight_decay, shapes, name="weight decay")
+    rows = [("parameter", "shape", "trains", "decay", "partition")]
+    for path, leaf in shapes.items():
+        trained = trains[path]
+        rows.append(
+            (
+                path,
+                "x".join(map(str, leaf.shape)) or "scalar",
+                "yes" if trained else "frozen",
+                f"{decay[path]:g}" if trained else "-",
+                ", ".join(str(axis or "-") for axis in specs[path]) or "replicated",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    count = sum(math.prod(leaf.shape) for leaf in shapes.values())
+    trained = sum(math.prod(leaf.shape) for path, leaf in shapes.items() if trains[path])
+    lines.append(f"{count / 1e6:.2f} M parameters, {trained / 1e6:.2f} M of them trained")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def describe_workdir(run: Run, workdir: Path) -> None:
+    """Writes what belongs beside the checkpoints: the model's spec and the parameter table."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    run.spec.write(workdir)
+    (workdir / "parameters.txt").write_text(run.table + "\n", encoding="utf-8")

@@ -1,0 +1,137 @@
+"""The train step: a pure function from (state, batch) to (state, metrics), jitted once by the loop."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.views import ViewSettings, views
+from scenarioclip_jax.losses.contrastive import MAX_SCALE
+from scenarioclip_jax.losses.distillation import Slots
+from scenarioclip_jax.models import params as parameters
+from scenarioclip_jax.models.scenario_clip import Embeddings, Features, Inputs
+from scenarioclip_jax.train.objective import objective
+from scenarioclip_jax.train.optimizer import ema_decay, ema_update
+from scenarioclip_jax.train.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSettings:
+    """What the step computes.
+
+    Attributes:
+      levels: that are trained.
+      distill_weight: of the distillation loss; 0 runs no teacher.
+      distill: arguments of `losses.distillation.kl`.
+      multi_positive: equal texts of a batch are positives, not negatives.
+      ema: arguments of `train.optimizer.ema_decay`.
+      frozen_stem: no parameter of a stem is trained, so student and teacher share its output.
+    """
+
+    levels: tuple[str, ...]
+    distill_weight: float
+    distill: Mapping
+    multi_positive: bool
+    ema: Mapping
+    frozen_stem: bool
+
+
+def level_inputs(batch: Batch, settings: ViewSettings, levels, *, train: bool) -> Inputs:
+    """What the towers read, groups flattened: [G * N, ...] by level."""
+    pictures = views(batch, settings, train=train)
+    images = {"global": pictures.scene, "object": pictures.object, "relation": pictures.relation}
+    ids = {"global": batch.scene_tokens, "object": batch.object_tokens}
+    ids["relation"] = batch.relation_tokens
+
+    def flat(x):
+        return x.reshape(-1, *x.shape[2:])
+
+    return Inputs({v: flat(images[v]) for v in levels}, {v: flat(ids[v]) for v in levels})
+
+
+def level_slots(batch: Batch) -> dict[str, Slots]:
+    own = jnp.broadcast_to(jnp.arange(batch.scene_mask.shape[1]), batch.scene_mask.shape)
+    return {
+        "global": Slots(own, batch.scene_mask),
+        "object": Slots(batch.object_scene, batch.object_mask),
+        "relation": Slots(batch.relation_scene, batch.relation_mask),
+    }
+
+
+def packing_metrics(batch: Batch, levels) -> dict[str, jax.Array]:
+    """Shares of slots that are filled, and of objects and relations that found no slot."""
+    metrics = {}
+    for level, mask, count in (
+        ("object", batch.object_mask, batch.object_count),
+        ("relation", batch.relation_mask, batch.relation_count),
+    ):
+        if level in levels:
+            metrics[f"packing/{level}_fill"] = mask.mean(dtype=jnp.float32)
+            lost = (count.sum() - mask.sum()) / jnp.maximum(count.sum(), 1)
+            metrics[f"packing/{level}_left_out"] = lost.astype(jnp.float32)
+    metrics["packing/texts_truncated"] = batch.truncated.sum()
+    return metrics
+
+
+def make_train_step(
+    graph: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    learning_rate: optax.Schedule,
+    view_settings: ViewSettings,
+    settings: StepSettings,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """Closes over everything static; the result is pure and may be jitted with donation of the state."""
+
+    def grouped(embeddings: Embeddings, groups: int) -> Embeddings:
+        return jax.tree.map(lambda x: x.reshape(groups, -1, x.shape[-1]), embeddings)
+
+    def teacher_embeddings(state: TrainState, features: Features, inputs: Inputs) -> Embeddings:
+        teacher = parameters.merge(graph, state.teacher())
+        if not settings.frozen_stem:
+            features = teacher.stems(inputs)
+        return jax.lax.stop_gradient(teacher.trunks(features, inputs))
+
+    def train_step(state: TrainState, batch: Batch):
+        inputs = level_inputs(batch, view_settings, settings.levels, train=True)
+        slots = {v: s for v, s in level_slots(batch).items() if v in settings.levels}
+        text_id = {"global": batch.scene_text, "object": batch.object_text}
+        text_id["relation"] = batch.relation_text
+        groups = batch.scene_mask.shape[0]
+
+        def loss(trainable):
+            # Autodiff never enters what only frozen parameters feed: with a frozen stem the backward pass
+            # ends at the first trainable block.
+            student = parameters.merge(graph, state.frozen | trainable)
+            features = student.stems(inputs)
+            embeddings = grouped(student.trunks(features, inputs), groups)
+            teacher = None
+            if settings.distill_weight:
+                teacher = grouped(teacher_embeddings(state, features, inputs), groups)
+            return objective(
+                embeddings,
+                teacher,
+                {level: student.logit_scale[level][...] for level in settings.levels},
+                slots,
+                text_id if settings.multi_positive else None,
+                distill_weight=settings.distill_weight,
+                distill=settings.distill,
+            )
+
+        (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.trainable)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.trainable)
+        trainable = optax.apply_updates(state.trainable, updates)
+        decay = ema_decay(state.step, **settings.ema)
+        ema = ema_update(state.ema, trainable, decay)
+        metrics |= packing_metrics(batch, settings.levels)
+        metrics |= {"learning_rate": learning_rate(state.step), "ema_decay": decay}
+        metrics["gradient_norm"] = optax.global_norm(gradient)
+        for level in settings.levels:
+            scale = jnp.exp(state.trainable[f"logit_scale/{level}"])
+            metrics[f"logit_scale/{level}"] = jnp.minimum(scale, MAX_SCALE)
+        return TrainState(state.step + 1, trainable, state.frozen, ema, opt_state), metrics
+
+    return train_step

@@ -1,0 +1,84 @@
+"""A bad config is refused before anything slow starts, by a message that names the key."""
+
+import subprocess
+import sys
+
+import pytest
+
+from scenarioclip_jax.train.config import ConfigError, check, explain_unknown_key, plain
+from tests.train import tiny
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arch": "siglip"}, r"config\.arch='siglip'.*clip, pyramid_clip"),
+        ({"model__remat": "some"}, r"config\.model\.remat='some'.*none, dots, full"),
+        ({"model__dtype": "float16"}, r"config\.model\.dtype='float16'.*bfloat16"),
+        ({"model__vision__heads": 3}, r"config\.model\.vision: width 16 .* heads 3"),
+        ({"model__vision__image_size": 40}, r"config\.model\.vision: image_size 40.*patch_size 16"),
+        ({"model__text__stem_blocks": 9}, r"config\.model\.text: stem_blocks 9"),
+        ({"data__groups": 3}, r"data\.groups=3 does not divide data\.batch_size=16"),
+        ({"data__fit": "stretch"}, r"data\.fit='stretch'.*centre_crop"),
+        ({"data__object_length": 99}, r"config\.data\.object_length=99: must be at most 16"),
+        ({"loss__distill__scaling": "half"}, r"config\.loss\.distill\.scaling='half'.*published"),
+        ({"loss__distill__temperature": 0.0}, r"config\.loss\.distill\.temperature=0\.0"),
+        ({"ema__decay": 0.0}, r"config\.ema\.decay=0 leaves scenario_clip_1 without a teacher"),
+        ({"ema__decay": 1.0}, r"config\.ema\.decay=1\.0: must be at least 0 and below 1"),
+        ({"checkpoint__every": 0}, r"config\.checkpoint\.every=0: must be more than 0"),
+        ({"steps": -1}, r"config\.steps=-1"),
+        ({"data__dir": "/nowhere"}, r"config\.data\.dir='/nowhere': no such folder; build shards"),
+    ],
+)
+def test_bad_values(changes, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        check(tiny.config(tmp_path, **changes), batch_ways=1)
+
+
+def test_groups_must_be_shared_out_over_the_mesh(tmp_path):
+    check(tiny.config(tmp_path), batch_ways=8)
+    with pytest.raises(ConfigError, match=r"config\.data\.groups=8: must be a multiple of 3"):
+        check(tiny.config(tmp_path), batch_ways=3)
+
+
+def test_the_published_presets_ask_for_data():
+    import runpy
+
+    for preset in ("vitb32", "vitb16", "vitl14"):
+        config = runpy.run_path(str(tiny.CONFIG))["get_config"](preset)
+        with pytest.raises(ConfigError, match=r"config\.data\.dir is empty"):
+            check(config, batch_ways=1)
+
+
+def test_unknown_keys_are_named_with_what_there_is():
+    flag = f"--config={tiny.CONFIG}"
+    message = explain_unknown_key([flag, "--config.data.batchsize=3"])
+    assert message.startswith("config.data.batchsize: no such key (did you mean batch_size?)")
+    assert "objects_per_scene" in message
+    assert explain_unknown_key([flag, "--config.data.batch_size=3"]) is None
+    message = explain_unknown_key([flag + ":vitb32", "--config.steps.x=3"])
+    assert message.startswith("config.steps.x: no such key")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.stepz=3"], "config.stepz: no such key (did you mean steps?)"),
+        (["--config.steps=many"], "--config.steps=many"),
+        (["--config.arch=siglip"], "config.arch='siglip': must be one of clip"),
+        (["--config.mesh.data=3", "--config.mesh.tensor=7"], "config.mesh: data=3"),
+        (["steps=3"], "'steps=3' is no flag"),
+    ],
+)
+def test_the_command_line_refuses_without_a_stack_trace(arguments, message, tmp_path):
+    command = [sys.executable, "-m", "scenarioclip_jax.main", f"--config={tiny.CONFIG}"]
+    command += [f"--workdir={tmp_path / 'run'}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_config_becomes_plain_json_values(tmp_path):
+    assert plain(tiny.config(tmp_path))["views"]["crop_area"] == [0.8, 1.0]

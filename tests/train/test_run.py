@@ -1,0 +1,139 @@
+"""Whole training runs: what they leave behind, and that stopping one anywhere changes nothing."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from scenarioclip_jax.checkpoint import Checkpoints
+from scenarioclip_jax.evaluation.embed import Embedder
+from scenarioclip_jax.train import loop
+from scenarioclip_jax.train.config import ConfigError
+from scenarioclip_jax.train.loop import train
+from scenarioclip_jax.train.metrics import NonFiniteLossError, read_rows
+from tests.train import tiny
+
+
+def rows(workdir):
+    """The rows of a run without what its speed decides."""
+    return [
+        {k: v for k, v in row.items() if not k.startswith("time/")}
+        for row in read_rows(workdir / "metrics.jsonl")
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small_data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    train(tiny.config(small_data), workdir)
+    return workdir
+
+
+def test_what_a_run_leaves_behind(undisturbed):
+    names = {path.name for path in undisturbed.iterdir()}
+    assert names >= {
+        "checkpoints",
+        "metrics.jsonl",
+        "tensorboard",
+        "parameters.txt",
+        "first_batch.png",
+        "report.html",
+        "report.json",
+        "model.json",
+        "tokenizer.json",
+    }
+    assert [row["step"] for row in rows(undisturbed) if "loss/total" in row] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in rows(undisturbed) if "validation/score" in row] == [3, 6]
+    report = json.loads((undisturbed / "report.json").read_text())
+    for level in ("global", "object", "relation"):
+        scores = report["zero_shot"][level]
+        assert scores["chance_top1"] == pytest.approx(1 / scores["classes"])
+        assert 0 <= scores["top1"] <= scores["any_label_top1"] <= 1
+        assert report["zero_shot_ema"][level]["count"] == scores["count"]
+
+
+def interrupt_after(calls, function):
+    """`function`, with a SIGTERM to this process in its n-th call."""
+    count = 0
+
+    def wrapped(*args, **kwargs):
+        nonlocal count
+        count += 1
+        if count == calls:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+PHASES = {
+    "compile": (loop, "compile_step", 1),
+    "step": (loop, "put_batch", 5),
+    "validation": (Embedder, "images", 1),
+    "checkpoint": (Checkpoints, "save", 1),
+    "report": (loop, "write_report", 1),
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_sigterm_saves_and_the_resumed_run_is_bit_identical(
+    phase, undisturbed, small_data, tmp_path, monkeypatch, capsys
+):
+    owner, name, calls = PHASES[phase]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupt_after(calls, getattr(owner, name)))
+        train(tiny.config(small_data), tmp_path)
+    assert "stopped at step" in capsys.readouterr().out
+    assert not (tmp_path / "report.html").exists()
+
+    train(tiny.config(small_data), tmp_path)
+    assert rows(tmp_path) == rows(undisturbed)
+    ours, theirs = (json.loads((w / "report.json").read_text()) for w in (tmp_path, undisturbed))
+    assert ours == theirs
+
+
+def test_rows_after_the_last_checkpoint_are_written_once(undisturbed, small_data, tmp_path):
+    """A run that is killed outright leaves rows that no checkpoint knows of."""
+    config = tiny.config(small_data)
+    state = {"killed": False}
+
+    class Killed(Exception):
+        pass
+
+    def put_batch(*args, real=loop.put_batch):
+        state["calls"] = state.get("calls", 0) + 1
+        if state["calls"] == 6 and not state["killed"]:
+            state["killed"] = True
+            raise Killed
+        return real(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "put_batch", put_batch)
+        with pytest.raises(Killed):
+            train(config, tmp_path)
+    assert max(row["step"] for row in rows(tmp_path)) == 5  # beyond the checkpoint of step 3
+    train(config, tmp_path)
+    assert rows(tmp_path) == rows(undisturbed)
+
+
+def test_going_on_with_other_settings_is_refused(undisturbed, small_data):
+    with pytest.raises(ConfigError, match=r"config\.optimizer\.peak was 0\.001 and is 0\.01"):
+        train(tiny.config(small_data, optimizer__peak=0.01), undisturbed)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(small_data, tmp_path):
+    config = tiny.config(small_data, optimizer__peak=1e30, optimizer__start_factor=1.0)
+    with pytest.raises(NonFiniteLossError, match=r"step [2-6]: .*loss/total"):
+        train(config, tmp_path)
+    assert not list((tmp_path / "checkpoints").glob("0*"))
+
+
+@pytest.mark.parametrize("arch", ["clip", "pyramid_clip", "scenario_clip_0"])
+def test_the_other_architectures_train(arch, small_data, tmp_path):
+    train(tiny.config(small_data, steps=2, arch=arch, report__retrievals=0), tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert set(report["zero_shot"]) == {"global", "object", "relation"}
+    trained = {k for k in rows(tmp_path)[0] if k.startswith("loss/")}
+    assert ("loss/object" in trained) == (arch != "clip")
+    assert "loss/distillation" not in trained
