@@ -8,7 +8,6 @@ import jax
 from ml_collections import ConfigDict
 
 from scenarioclip_jax.checkpoint import Checkpoints
-from scenarioclip_jax.data.pipeline import TrainIterator
 from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh, put_batch
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.data import RunData, open_data
@@ -16,7 +15,7 @@ from scenarioclip_jax.train.metrics import MetricWriter, NullWriter, require_fin
 from scenarioclip_jax.train.pictures import write_first_batch
 from scenarioclip_jax.train.progress import Progress, duration
 from scenarioclip_jax.train.report import write_report
-from scenarioclip_jax.train.resume import save, start_or_resume
+from scenarioclip_jax.train.resume import World, save, start_or_resume
 from scenarioclip_jax.train.setup import Run, batch_like, describe_workdir, set_up
 from scenarioclip_jax.train.state import TrainState
 from scenarioclip_jax.train.stop import StopRequest
@@ -51,8 +50,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
     options = {k: config.checkpoint[k] for k in ("keep_last", "keep_best")}
     checkpoints = Checkpoints(workdir, **options, metric="score")
     with mesh, StopRequest() as stop:
-        state, batches = start_or_resume(config, run, data, checkpoints)
-        step = int(state.step)
+        world = start_or_resume(config, run, data, checkpoints)
+        step = int(world.state.step)
         watch = Watch(
             MetricWriter(workdir, step) if first else NullWriter(),
             Progress(run.steps, config.data.batch_size, start=step, quiet=not first),
@@ -60,14 +59,14 @@ def train(config: ConfigDict, workdir: Path) -> None:
             stop,
         )
         try:
-            state = take_steps(config, mesh, run, data, checkpoints, state, batches, watch)
+            state = take_steps(config, mesh, run, data, checkpoints, world, watch)
             step = int(state.step)
             if step == run.steps and first:
                 write_report(config, workdir, run, state, data, watch)
         except Stopped:
             step = checkpoints.latest
         finally:
-            batches.close()
+            world.batches.close()
             watch.writer.close()
             checkpoints.close()
         if stop():
@@ -80,8 +79,7 @@ def take_steps(
     run: Run,
     data: RunData,
     checkpoints: Checkpoints,
-    state: TrainState,
-    batches: TrainIterator,
+    world: World,
     watch: Watch,
 ) -> TrainState:
     """Runs to the last step or to a stop request, and returns when the last state is safe on disk.
@@ -89,6 +87,7 @@ def take_steps(
     What is due after a step is done at the top of the loop, so that a run that was cut short between a step
     and its validation makes up for it when it goes on.
     """
+    state, batches, validated = world
     step, metrics, scores = int(state.step), None, None
     if step < run.steps:
         batches.start_prefetch()  # reads while the train step is compiled
@@ -97,7 +96,8 @@ def take_steps(
     while True:
         last = step == run.steps
         try:
-            if step and (last or step % config.validation.every == 0):
+            due = last or step % config.validation.every == 0
+            if step and due and not validated:
                 scores = watch.validator.validate(state, step, watch.writer, watch.progress)
         except Stopped:
             last = True
@@ -109,7 +109,7 @@ def take_steps(
         started = time.perf_counter()
         batch = next(batches)
         watch.progress.waited(time.perf_counter() - started)
-        previous, scores = metrics, None
+        previous, scores, validated = metrics, None, False
         state, metrics = train_step(state, put_batch(mesh, batch))
         step += 1
         if step == 1:

@@ -1,5 +1,7 @@
 """The resumable world: the train state and the position in the data, saved and restored together."""
 
+from typing import NamedTuple
+
 import jax
 from ml_collections import ConfigDict
 
@@ -41,14 +43,24 @@ def save(
     checkpoints.save(
         step,
         arrays=_items(state),
-        records={"data": batches.get_state(), "config": plain(config)},
+        records={
+            "data": batches.get_state(),
+            "config": plain(config),
+            "progress": {"validated": scores is not None},
+        },
         metrics=scores,
     )
 
 
-def start_or_resume(
-    config: ConfigDict, run: Run, data: RunData, checkpoints: Checkpoints
-) -> tuple[TrainState, TrainIterator]:
+class World(NamedTuple):
+    """What a run starts or goes on with."""
+
+    state: TrainState
+    batches: TrainIterator
+    validated: bool  # whether the validation that is due at this step was already done
+
+
+def start_or_resume(config: ConfigDict, run: Run, data: RunData, checkpoints: Checkpoints) -> World:
     """A new state at the beginning of the data, or the newest checkpoint's.
 
     Raises:
@@ -60,8 +72,8 @@ def start_or_resume(
         )
     step = checkpoints.latest
     if step is None:
-        return run.init(), batches
-    records = checkpoints.restore(step, arrays={}, records=("data", "config"))
+        return World(run.init(), batches, validated=False)
+    records = checkpoints.restore(step, arrays={}, records=("data", "config", "progress"))
     _require_same(records["config"], plain(config), step)
     items = checkpoints.restore(step, arrays=_items(run.state_like), records=())
     with naming("data"):
@@ -74,7 +86,7 @@ def start_or_resume(
         ema=flatten(items["ema"]),
         opt_state=items["train"]["opt_state"],
     )
-    return state, batches
+    return World(state, batches, records["progress"]["validated"])
 
 
 def _items(state: TrainState) -> dict:
