@@ -1,0 +1,12 @@
+"""ScenarioCLIP in JAX. `scenarioclip_jax.load(path)` opens a model for use; see `inference.load`."""
+
+__all__ = ["load"]
+
+
+def __getattr__(name: str):
+    # On demand: data-loading workers import this package and must start without JAX.
+    if name == "load":
+        from scenarioclip_jax.inference import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -164,14 +164,19 @@ def save_model(
     directory: Path, spec: ModelSpec, params: Params, ema: Params | None = None, *, step: int = 0
 ) -> None:
     """Writes a model that no training run made; the caller puts `tokenizer.json` beside it."""
-    checkpoints = Checkpoints(directory, keep_last=1, keep_best=0, metric="")
-    checkpoints.save(
-        step,
-        arrays={"params": nest(params), "ema": nest(ema or {})},
-        records={"spec": {"step": step}},
+    options = ocp.CheckpointManagerOptions(
+        step_format_fixed_length=8, enable_async_checkpointing=False
     )
-    checkpoints.wait()
-    checkpoints.close()
+    # Handlers of its own: with the default limit Orbax takes twice the arrays' memory for a while.
+    handlers = {
+        name: ocp.PyTreeCheckpointHandler(save_concurrent_gb=1) for name in ("params", "ema")
+    }
+    items = {"params": ocp.args.PyTreeSave(nest(params))}
+    if ema:
+        items["ema"] = ocp.args.PyTreeSave(nest(ema))
+    folder = (directory / "checkpoints").resolve()
+    with ocp.CheckpointManager(folder, options=options, item_handlers=handlers) as manager:
+        manager.save(step, args=ocp.args.Composite(**items))
     spec.write(directory)  # last: a folder without it is no checkpoint
 
 
@@ -195,25 +200,48 @@ def load_params(
     Raises:
       CheckpointError: there is no such checkpoint, or it holds no EMA weights.
     """
+    if weights not in WEIGHTS:
+        raise CheckpointError(f"weights is {weights!r}; it must be one of {', '.join(WEIGHTS)}")
+    params, ema, step = load_student_and_ema(directory, step=step, with_ema=weights == "ema")
+    if weights == "ema" and ema is None:
+        raise CheckpointError(
+            f"{directory}: checkpoint {step} holds no ema weights; use --weights student"
+        )
+    return params | (ema or {}), step
+
+
+def load_student_and_ema(
+    directory: Path, *, step: int | None = None, with_ema: bool = True
+) -> tuple[Params, Params | None, int]:
+    """The student's parameters, the teacher's copy of those that it has of its own, and their step.
+
+    Args:
+      with_ema: False leaves the teacher's unread, None in the result as where there is no teacher.
+
+    Raises:
+      CheckpointError: there is no such checkpoint, or it is damaged.
+    """
     found = steps(directory)
     if not found or (step is not None and step not in found):
         raise CheckpointError(
             f"{directory}: no checkpoint {'' if step is None else f'of step {step} '}in its folder "
             f"checkpoints (found: {', '.join(map(str, found)) or 'none'})"
         )
-    if weights not in WEIGHTS:
-        raise CheckpointError(f"weights is {weights!r}; it must be one of {', '.join(WEIGHTS)}")
     step = found[-1] if step is None else step
-    names = ("params", "ema") if weights == "ema" else ("params",)
-    params = {}
-    for name in names:
-        path = (directory / "checkpoints" / f"{step:08d}" / name).resolve()
-        if not path.is_dir():
-            raise CheckpointError(
-                f"{directory}: checkpoint {step} holds no {name} weights; use --weights student"
-            )
-        params |= flatten(_restore_numpy(path))
-    return params, step
+    folder = (directory / "checkpoints" / f"{step:08d}").resolve()
+    params = _load_item(folder / "params")
+    ema = _load_item(folder / "ema") if with_ema and (folder / "ema").is_dir() else None
+    return params, ema, step
+
+
+def _load_item(path: Path) -> Params:
+    try:
+        return flatten(_restore_numpy(path))
+    except Exception as error:  # Orbax and TensorStore raise nearly anything on damaged files
+        raise CheckpointError(
+            f"{path}: can't be read, so the checkpoint is incomplete or damaged; copy it again, or use "
+            f"another step ({type(error).__name__}: {str(error).strip().splitlines()[0][:200]})"
+        ) from error
 
 
 def _restore_numpy(path: Path) -> dict:

@@ -1,10 +1,12 @@
 """The published implementation's parameter names, and ours, both ways.
 
 Its modules are `visual_encoder`, `text_encoder`, `image_projection`, … for `pyramid_clip`, and the same
-names behind `global_`, `object_` and `relation_` for `scenario_clip_0` and `scenario_clip_1`.
+names behind `global_`, `object_` and `relation_` for `scenario_clip_0` and `scenario_clip_1`. The folder
+for PyTorch uses these names too, with `global_` alone for `clip`.
 """
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,11 +15,17 @@ from scenarioclip_jax.models.scenario_clip import branch_of, levels_of
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
 Arrays = dict[str, np.ndarray]
-ARCHITECTURES = ("pyramid_clip", "scenario_clip_0", "scenario_clip_1")
 # Modality of ours -> (tower, infix, head) of theirs.
 MODALITIES = {
     "vision": ("visual_encoder", "vision_model", "image"),
     "text": ("text_encoder", "text_model", "text"),
+}
+# Head of ours -> theirs.
+HEAD_NAMES = {
+    "projection/kernel": "projection.weight",
+    "projection/bias": "projection.bias",
+    "norm/scale": "norm.weight",
+    "norm/bias": "norm.bias",
 }
 
 
@@ -27,55 +35,115 @@ def branches(arch: str) -> dict[str, str]:
     return {branch: "" if branch == "shared" else f"{branch}_" for branch in ours}
 
 
-def to_ours(theirs: Arrays, arch: str, vision: VisionConfig, text: TextConfig) -> Arrays:
-    """Reference parameters in our names, `share_stem=False`.
+def plain(name: str) -> str:
+    """A name without `vision_model.` or `text_model.`, which only some versions of Transformers add."""
+    return re.sub(r"(visual|text)_encoder\.(vision|text)_model\.", r"\1_encoder.", name)
+
+
+def expected_shapes(
+    arch: str, vision: VisionConfig, text: TextConfig, embed_dim: int
+) -> dict[str, tuple[int, ...]]:
+    """Every name of theirs, as `plain` has it, with its shape."""
+    shapes = {}
+    for modality, (tower, _, head) in MODALITIES.items():
+        config = vision if modality == "vision" else text
+        head_shapes = {
+            "projection.weight": (embed_dim, config.width),
+            **dict.fromkeys(("projection.bias", "norm.weight", "norm.bias"), (embed_dim,)),
+        }
+        for prefix in branches(arch).values():
+            for name, shape in clip_towers.expected_shapes(config).items():
+                shapes[f"{prefix}{tower}.{name}"] = shape
+            for name, shape in head_shapes.items():
+                shapes[f"{prefix}{head}_{name}"] = shape
+    return shapes | {f"{level}_loss.logit_scale": () for level in levels_of(arch)}
+
+
+def to_ours(
+    theirs: Mapping[str, np.ndarray],
+    arch: str,
+    vision: VisionConfig,
+    text: TextConfig,
+    *,
+    share_stem: bool = False,
+) -> Arrays:
+    """Reference parameters in our names.
 
     Args:
-      theirs: PyTorch name -> array; tower names with or without `vision_model.` / `text_model.`.
+      theirs: PyTorch name -> array; tower names with or without `vision_model.` / `text_model.`. Logit
+        scales may be missing: a teacher has none.
+
+    Raises:
+      ValueError: `share_stem`, and the levels' stems differ.
     """
-    ours = {}
-    for modality, (tower, infix, head) in MODALITIES.items():
+    names = {plain(name): name for name in theirs}
+    ours: Arrays = {}
+    different: list[str] = []
+    for modality, (tower, _, head) in MODALITIES.items():
         config = vision if modality == "vision" else text
         for branch, prefix in branches(arch).items():
-            pattern = re.compile(rf"{prefix}{tower}\.(?:{infix}\.)?(.+)")
-            part = {m[1]: value for name, value in theirs.items() if (m := pattern.fullmatch(name))}
+            start = f"{prefix}{tower}."
+            part = {
+                short: theirs[name]
+                for key, name in names.items()
+                if key.startswith(start) and (short := key.removeprefix(start))
+            }
             for path, value in clip_towers.to_ours(part, config).items():
                 kind, rest = path.split("/", 1)
-                ours[f"{modality}/{kind}/{branch}/{rest}"] = value
-            ours[f"{modality}/head/{branch}/projection/kernel"] = theirs[
-                f"{prefix}{head}_projection.weight"
-            ].T
-            ours[f"{modality}/head/{branch}/projection/bias"] = theirs[
-                f"{prefix}{head}_projection.bias"
-            ]
-            ours[f"{modality}/head/{branch}/norm/scale"] = theirs[f"{prefix}{head}_norm.weight"]
-            ours[f"{modality}/head/{branch}/norm/bias"] = theirs[f"{prefix}{head}_norm.bias"]
+                shared = share_stem and kind == "stem"
+                key = f"{modality}/{kind}/{'shared' if shared else branch}/{rest}"
+                if shared and not np.array_equal(ours.setdefault(key, value), value):
+                    different.append(f"{modality}/{kind}/{branch}/{rest}")
+                ours.setdefault(key, value)
+            for path, name in HEAD_NAMES.items():
+                value = theirs[f"{prefix}{head}_{name}"]
+                key = f"{modality}/head/{branch}/{path}"
+                ours[key] = value.T if value.ndim == 2 else value
+    if different:
+        raise ValueError(
+            f"the levels' stems differ and can't be shared: {', '.join(different)}; "
+            "use share_stem=False (no --share-stem)"
+        )
     for level in levels_of(arch):
-        ours[f"logit_scale/{level}"] = theirs[f"{level}_loss.logit_scale"]
+        if f"{level}_loss.logit_scale" in theirs:
+            ours[f"logit_scale/{level}"] = theirs[f"{level}_loss.logit_scale"]
     return ours
 
 
-def to_theirs(ours: Arrays, arch: str, vision: VisionConfig, text: TextConfig) -> Arrays:
-    """The inverse of `to_ours`. A shared stem is written out for every branch."""
+def to_theirs(
+    ours: Mapping[str, np.ndarray], arch: str, vision: VisionConfig, text: TextConfig
+) -> Arrays:
+    """The inverse of `to_ours`. A shared stem is written out for every branch.
+
+    Arrays of the result are views of those of `ours`, so this costs no memory.
+    """
     theirs = {}
     for modality, (tower, infix, head) in MODALITIES.items():
         config = vision if modality == "vision" else text
         for branch, prefix in branches(arch).items():
-            pattern = re.compile(
-                rf"{modality}/(?:(stem)/(?:{branch}|shared)|(trunk)/{branch})/(.+)"
-            )
-            part = {
-                f"{m[1] or m[2]}/{m[3]}": value
-                for path, value in ours.items()
-                if (m := pattern.fullmatch(path))
-            }
-            for name, value in clip_towers.to_theirs(part, config).items():
+            for name, value in branch_tower(ours, modality, branch, config).items():
                 theirs[f"{prefix}{tower}.{infix}.{name}"] = value
-            base = f"{modality}/head/{branch}"
-            theirs[f"{prefix}{head}_projection.weight"] = ours[f"{base}/projection/kernel"].T
-            theirs[f"{prefix}{head}_projection.bias"] = ours[f"{base}/projection/bias"]
-            theirs[f"{prefix}{head}_norm.weight"] = ours[f"{base}/norm/scale"]
-            theirs[f"{prefix}{head}_norm.bias"] = ours[f"{base}/norm/bias"]
+            for name, value in branch_head(ours, modality, branch).items():
+                theirs[f"{prefix}{head}_{name}"] = value
     for level in levels_of(arch):
         theirs[f"{level}_loss.logit_scale"] = ours[f"logit_scale/{level}"]
     return theirs
+
+
+def branch_tower(
+    ours: Mapping[str, np.ndarray], modality: str, branch: str, config: VisionConfig | TextConfig
+) -> Arrays:
+    """The tower that serves a branch, in Hugging Face's names."""
+    pattern = re.compile(rf"{modality}/(?:(stem)/(?:{branch}|shared)|(trunk)/{branch})/(.+)")
+    part = {
+        f"{m[1] or m[2]}/{m[3]}": value
+        for path, value in ours.items()
+        if (m := pattern.fullmatch(path))
+    }
+    return clip_towers.to_theirs(part, config)
+
+
+def branch_head(ours: Mapping[str, np.ndarray], modality: str, branch: str) -> Arrays:
+    """The head of a branch, as `projection.weight`, …"""
+    head = {name: ours[f"{modality}/head/{branch}/{path}"] for path, name in HEAD_NAMES.items()}
+    return {name: value.T if value.ndim == 2 else value for name, value in head.items()}

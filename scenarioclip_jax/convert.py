@@ -1,0 +1,214 @@
+"""Weights in from CLIP and from the published implementation, and out to PyTorch.
+
+    python -m scenarioclip_jax.convert from-huggingface --model DIR_OR_HUB_ID --output CKPT
+    python -m scenarioclip_jax.convert from-reference --checkpoint FILE.ckpt --output CKPT
+    python -m scenarioclip_jax.convert to-pytorch --checkpoint CKPT --output DIR
+
+CKPT is a folder as `scenarioclip_jax.checkpoint` describes it: name it as `config.init_from`, open it with
+`scenarioclip_jax.load`, or convert it. Outputs appear when they are complete, and never replace anything.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+MODEL_HELP = "folder of a Hugging Face CLIP model, or its hub id"
+DEFAULT_TOKENIZER = "openai/clip-vit-base-patch32"
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m scenarioclip_jax.convert",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    _huggingface_arguments(commands.add_parser("from-huggingface", help="start from CLIP"))
+    _reference_arguments(commands.add_parser("from-reference", help="from published PyTorch code"))
+    _pytorch_arguments(commands.add_parser("to-pytorch", help="for PyTorch users"))
+    for command in commands.choices.values():
+        command.add_argument("--output", type=Path, required=True, help="folder to be made")
+    return parser.parse_args(argv)
+
+
+def _huggingface_arguments(command: argparse.ArgumentParser) -> None:
+    from scenarioclip_jax.interop.initial import HEADS
+    from scenarioclip_jax.models.scenario_clip import ARCHITECTURES
+
+    add = command.add_argument
+    add("--model", required=True, help=MODEL_HELP)
+    add("--arch", choices=ARCHITECTURES, default="scenario_clip_1")
+    add("--share-stem", action="store_true", help="one stem for all levels, instead of one each")
+    for tower, published in (("vision", "6 of 12"), ("text", "10 of 12")):
+        text = f"blocks of the {tower} stem (default: {published}, in proportion)"
+        add(f"--{tower}-stem-blocks", type=int, help=text)
+    add("--embed-dim", type=int, help="of new heads (default: CLIP's projection_dim)")
+    add("--head", choices=HEADS, default="new", help="new: random, as published; clip: CLIP's own")
+    add("--image-size", type=int, help="pixels; interpolates the position embedding")
+    add("--seed", type=int, default=0, help="of new heads")
+    add("--tokenizer", help="tokenizer.json, folder or hub id (default: the model's own)")
+
+
+def _reference_arguments(command: argparse.ArgumentParser) -> None:
+    from scenarioclip_jax.interop.lightning import ARCHITECTURES
+
+    add = command.add_argument
+    add("--checkpoint", type=Path, required=True, help="Lightning checkpoint or state_dict")
+    add("--ema", type=Path, help="file with the teacher, where it isn't in the checkpoint")
+    add("--arch", choices=ARCHITECTURES, help="default: told from the parameters' names")
+    add("--clip-config", type=Path, help="config.json of its CLIP model, where that isn't ViT-B/32")
+    add("--share-stem", action="store_true", help="keep one stem, where the levels' are equal")
+    text = f"tokenizer.json, folder or hub id (default: beside --clip-config, else {DEFAULT_TOKENIZER})"
+    add("--tokenizer", help=text)
+
+
+def _pytorch_arguments(command: argparse.ArgumentParser) -> None:
+    from scenarioclip_jax.checkpoint import WEIGHTS
+    from scenarioclip_jax.interop.to_pytorch import DTYPES, LAYOUTS
+
+    add = command.add_argument
+    add("--checkpoint", type=Path, required=True, help="--workdir of a run, or output of this tool")
+    add("--weights", choices=WEIGHTS, default="student")
+    add("--step", type=int, help="which checkpoint of a run (default: the newest)")
+    add("--dtype", choices=DTYPES, default="float32")
+    add("--layout", choices=LAYOUTS, default="transformers")
+
+
+def from_huggingface(args: argparse.Namespace) -> None:
+    from scenarioclip_jax.checkpoint import CheckpointError
+    from scenarioclip_jax.interop import initial
+    from scenarioclip_jax.interop.huggingface import open_clip
+
+    clip = open_clip(args.model)
+    if args.tokenizer is None and clip.tokenizer is None:
+        raise CheckpointError(
+            f"{args.model}: no tokenizer.json in it, nor vocab.json with merges.txt; give --tokenizer"
+        )
+    tokenizer = clip.tokenizer if args.tokenizer is None else _tokenizer(args.tokenizer)
+    model = initial.model_arguments(
+        clip,
+        arch=args.arch,
+        share_stem=args.share_stem,
+        stem_blocks=(args.vision_stem_blocks, args.text_stem_blocks),
+        image_size=args.image_size,
+        embed_dim=args.embed_dim,
+        head=args.head,
+    )
+    _say(f"reading {args.model}")
+    params = initial.from_clip(clip, model, head=args.head, seed=args.seed)
+    ema = initial.teacher_of(params) if args.arch == "scenario_clip_1" else {}
+    _save(args.output, model, params, ema, tokenizer)
+
+
+def from_reference(args: argparse.Namespace) -> None:
+    from scenarioclip_jax.interop.huggingface import read_config
+    from scenarioclip_jax.interop.lightning import read_checkpoint
+
+    source = args.tokenizer
+    if source is None and args.clip_config is not None:
+        beside = [args.clip_config.parent / name for name in ("tokenizer.json", "vocab.json")]
+        source = str(args.clip_config.parent) if any(p.is_file() for p in beside) else None
+    tokenizer = _tokenizer(source or DEFAULT_TOKENIZER)
+    sizes = read_config(args.clip_config, tokenizer)[0] if args.clip_config else None
+    _say(f"reading {args.checkpoint}")
+    found = read_checkpoint(
+        args.checkpoint,
+        arch=args.arch,
+        teacher_path=args.ema,
+        sizes=sizes,
+        share_stem=args.share_stem,
+    )
+    for note in found.notes:
+        _say(f"note: {note}")
+    _say(f"{found.model['arch']}, step {found.step}, {'with' if found.ema else 'without'} teacher")
+    _save(args.output, found.model, found.params, found.ema or {}, tokenizer, found.step)
+
+
+def to_pytorch(args: argparse.Namespace) -> None:
+    from scenarioclip_jax import checkpoint
+    from scenarioclip_jax.interop import to_pytorch as out
+    from scenarioclip_jax.interop.output import new_folder
+
+    spec = checkpoint.ModelSpec.read(args.checkpoint)
+    tokenizer = args.checkpoint / "tokenizer.json"
+    _tokenizer(str(tokenizer))
+    _say(f"reading {args.checkpoint}")
+    params, step = checkpoint.load_params(args.checkpoint, weights=args.weights, step=args.step)
+    with new_folder(args.output) as partial:
+        if args.layout == "transformers":
+            origin = f"the {args.weights}'s of training step {step}"
+            out.write_folder(partial, spec, params, tokenizer, dtype=args.dtype, origin=origin)
+        elif args.layout == "huggingface-towers":
+            out.write_towers(partial, spec, params, tokenizer, dtype=args.dtype)
+        else:
+            ema = None
+            if args.weights == "student":
+                _, ema, _ = checkpoint.load_student_and_ema(args.checkpoint, step=step)
+            out.write_reference(partial, spec, params, ema, tokenizer, args.dtype)
+    _say(f"wrote {args.output}")
+
+
+def _tokenizer(source: str):
+    from scenarioclip_jax.checkpoint import CheckpointError
+    from scenarioclip_jax.data.tokens import Tokenizer
+
+    try:
+        return Tokenizer.load(source)
+    except (FileNotFoundError, ValueError) as error:
+        raise CheckpointError(f"tokenizer: {error}") from None
+
+
+def _save(output: Path, model, params, ema, tokenizer, step: int = 0) -> None:
+    from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec, save_model
+    from scenarioclip_jax.interop.output import new_folder, on_device, progress
+    from scenarioclip_jax.models.scenario_clip import LEVELS
+
+    text = model["text"]
+    if tokenizer.eos_id != text["eos_id"] or tokenizer.vocab_size > text["vocab_size"]:
+        raise CheckpointError(
+            f"the tokenizer ends a text with id {tokenizer.eos_id} and has {tokenizer.vocab_size} tokens; the "
+            f"text tower expects {text['eos_id']} and at most {text['vocab_size']}; give another --tokenizer"
+        )
+    spec = ModelSpec(model=model, lengths=dict.fromkeys(LEVELS, text["max_length"]))
+    size = sum(value.nbytes for part in (params, ema) for value in part.values())
+    params, ema = on_device(params, ema)
+    with new_folder(output) as partial, progress(partial, size, f"writing {output}"):
+        tokenizer.save(partial / "tokenizer.json")
+        save_model(partial, spec, params, ema, step=step)
+    _say(f"wrote {output}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    # Conversion is bound by memory and disk: leave an accelerator alone, and its memory.
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    # A terminated conversion cleans up like an interrupted one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    from scenarioclip_jax.checkpoint import CheckpointError
+    from scenarioclip_jax.interop.output import check_absent
+
+    args = parse(argv)
+    jobs = {
+        "from-huggingface": from_huggingface,
+        "from-reference": from_reference,
+        "to-pytorch": to_pytorch,
+    }
+    try:
+        check_absent(args.output)  # before anything slow
+        jobs[args.command](args)
+    except CheckpointError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:  # disk full, no permission
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; nothing was written")
+
+
+if __name__ == "__main__":
+    main()

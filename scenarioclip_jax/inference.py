@@ -1,0 +1,306 @@
+"""Using a model from a notebook or a script: pictures and texts in, embeddings out.
+
+model = scenarioclip_jax.load("runs/demo")
+image = model.encode_image(["photo.jpg"], "global")
+text = model.encode_text(["a person rides a horse", "two people talk"], "global")
+model.similarity(image, text)  # cosines, [1, 2]
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Float, Int
+from PIL import Image, ImageOps
+
+from scenarioclip_jax import checkpoint
+from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data.photo import photo_view, view_canvas
+from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
+from scenarioclip_jax.models import params as parameters
+from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP, branch_of, levels_of
+
+Picture = Any  # PIL.Image.Image, uint8 array [H, W, 3] or [H, W], or a path
+LAYOUTS = ("NCHW", "NHWC")
+
+
+def load(
+    path: str | Path,
+    *,
+    weights: str = "student",
+    step: int | None = None,
+    dtype: str = "float32",
+    batch_size: int = 32,
+) -> "Model":
+    """Opens a model for use.
+
+    Args:
+      path: a training run's workdir, the output of the converter, or a folder for PyTorch; or a plain CLIP
+        model in Hugging Face's format (folder or hub id), which answers with CLIP's own cosines at every
+        level.
+      weights, step: `student` or `ema`, and which checkpoint, of a training run (default: the newest).
+      dtype: what is computed in, `float32` or `bfloat16`.
+      batch_size: most pictures or texts computed at once.
+
+    Raises:
+      CheckpointError: there is no such model. The message says what was found and what to do.
+    """
+    from scenarioclip_jax.interop import exported  # imports this module's siblings only when needed
+
+    folder = Path(path).expanduser()
+    if (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
+        spec = ModelSpec.read(folder)
+        params, _ = checkpoint.load_params(folder, weights=weights, step=step)
+        try:
+            tokenizer = Tokenizer.load(folder / "tokenizer.json")
+        except (FileNotFoundError, ValueError) as error:
+            raise CheckpointError(f"{folder}: {error}; put the model's tokenizer there") from None
+        return Model(spec, params, tokenizer, dtype=dtype, batch_size=batch_size)
+    if weights != "student" or step is not None:
+        raise CheckpointError(
+            f"{path}: only a training run or a converted model has several weights"
+        )
+    if exported.is_exported(folder):
+        return Model(*exported.read(folder), dtype=dtype, batch_size=batch_size)
+    if folder.is_file():
+        raise CheckpointError(
+            f"{path}: a file; convert it first: python -m scenarioclip_jax.convert from-reference "
+            f"--checkpoint {path} --output DIR"
+        )
+    return Model(*_plain_clip(str(path)), dtype=dtype, batch_size=batch_size)
+
+
+def _plain_clip(source: str) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
+    from scenarioclip_jax.interop.huggingface import open_clip
+    from scenarioclip_jax.interop.initial import from_clip, model_arguments
+
+    clip = open_clip(source)
+    if clip.tokenizer is None:
+        raise CheckpointError(f"{source}: no tokenizer.json in it, nor vocab.json with merges.txt")
+    model = model_arguments(clip, arch="clip", head="clip")
+    spec = ModelSpec(model, dict.fromkeys(LEVELS, clip.text["max_length"]))
+    return spec, from_clip(clip, model, head="clip"), clip.tokenizer
+
+
+class Model:
+    """A model that is ready to use. Embeddings are float32 [N, D] on the host and not L2-normalised.
+
+    Everything is compiled once for a few batch sizes; what doesn't fill one is padded.
+
+    Attributes:
+      spec: the model's arguments and how its inputs are prepared.
+      tokenizer: texts to ids.
+      image_size: P, side in pixels of the pictures that the towers see.
+      embed_dim: D.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        params: dict[str, Any],
+        tokenizer: Tokenizer,
+        *,
+        dtype: str = "float32",
+        batch_size: int = 32,
+    ):
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        self.spec, self.tokenizer = spec, tokenizer
+        arguments = {**spec.model, "dtype": dtype, "remat": "none"}
+        graph, shapes = parameters.abstract(lambda: ScenarioCLIP(**arguments, rngs=nnx.Rngs(0)))
+        _check(params, shapes)
+        self._params = jax.device_put(
+            {path: np.asarray(value, np.float32) for path, value in params.items()}
+        )
+        self.image_size: int = spec.model["vision"]["image_size"]
+        self.embed_dim: int = spec.model.get("embed_dim", 512)
+        self._eos_id: int = spec.model["text"]["eos_id"]
+        self._max_length: int = spec.model["text"]["max_length"]
+        # A lone picture shouldn't cost a full batch, and each size costs a compilation.
+        self._sizes = sorted({1, min(8, batch_size), batch_size})
+
+        def image(params, pixels, level):
+            return parameters.merge(graph, params).encode_image(pixels, level)
+
+        def text(params, ids, level):
+            return parameters.merge(graph, params).encode_text(ids, level)
+
+        self._image = jax.jit(image, static_argnums=2)
+        self._text = jax.jit(text, static_argnums=2)
+
+    def encode_image(
+        self, images: Picture | Sequence[Picture], level: str = "global"
+    ) -> Float[np.ndarray, "N D"]:
+        """Embeds pictures: PIL images, uint8 arrays [H, W, 3] (or [H, W]), or paths; one or several.
+
+        They are prepared as in evaluation: upright, RGB, resized to the model's view, normalised. Crops and
+        masks for objects and relations are the caller's to make.
+
+        Raises:
+          ValueError: no picture, or an unknown level.
+          OSError: a file can't be read.
+        """
+        single = isinstance(images, (str, Path, Image.Image))
+        single = single or (isinstance(images, np.ndarray) and images.ndim < 4)
+        pictures = [images] if single else list(images)
+        return self._run(
+            self._image, len(pictures), level, lambda part: self._pixels(pictures[part])
+        )
+
+    def encode_pixels(
+        self, pixels: Float[np.ndarray, "N ..."], level: str = "global", layout: str | None = None
+    ) -> Float[np.ndarray, "N D"]:
+        """Embeds pictures that are prepared already, P x P and normalised with CLIP's mean and deviation.
+
+        Args:
+          layout: "NCHW" ([N, 3, P, P], as PyTorch's processors give) or "NHWC" ([N, P, P, 3]). None takes
+            the axis that has 3 entries.
+        """
+        pixels = np.asarray(pixels)
+        side = self.image_size
+        shapes = {"NCHW": (3, side, side), "NHWC": (side, side, 3)}
+        if layout is not None and layout not in LAYOUTS:
+            raise ValueError(f"layout is {layout!r}; it must be one of {', '.join(LAYOUTS)}")
+        fitting = [name for name in LAYOUTS if pixels.shape[1:] == shapes[name]]
+        if not fitting or (layout is not None and layout not in fitting):
+            wanted = shapes[layout] if layout else f"{shapes['NCHW']} or {shapes['NHWC']}"
+            raise ValueError(f"pixels are {pixels.shape}; expected N x {wanted}")
+        if not np.issubdtype(pixels.dtype, np.floating):
+            raise ValueError(
+                f"pixels are {pixels.dtype}; normalised floats are expected (encode_image takes uint8)"
+            )
+        if (layout or fitting[0]) == "NCHW":
+            pixels = pixels.transpose(0, 2, 3, 1)
+        return self._run(self._image, len(pixels), level, lambda part: pixels[part])
+
+    def encode_text(
+        self, texts: str | Sequence[str], level: str = "global"
+    ) -> Float[np.ndarray, "N D"]:
+        """Embeds texts, cut to the level's token length."""
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        self._check_level(level)
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("texts must be strings (encode_ids takes token ids)")
+        ids, _ = self.tokenizer.encode(texts, self.spec.lengths[level])
+        return self.encode_ids(ids, level)
+
+    def encode_ids(
+        self, ids: Int[np.ndarray, "N L"], level: str = "global"
+    ) -> Float[np.ndarray, "N D"]:
+        """Embeds token ids; each row has an end-of-text id, and what comes after it doesn't matter."""
+        ids = np.asarray(ids)
+        if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+            raise ValueError(f"ids are {ids.dtype} {ids.shape}; integers [N, L] are expected")
+        if ids.shape[1] > self._max_length:
+            raise ValueError(
+                f"ids have {ids.shape[1]} tokens a row; the model reads {self._max_length}"
+            )
+        vocab_size = self.spec.model["text"]["vocab_size"]
+        if ids.size and not (0 <= ids.min() and ids.max() < vocab_size):
+            raise ValueError(f"ids must be from 0 to {vocab_size - 1}")
+        unended = np.flatnonzero((ids != self._eos_id).all(axis=1))
+        if len(unended):
+            raise ValueError(f"no end-of-text id {self._eos_id} in rows {unended[:10].tolist()}")
+        self._check_level(level)
+        # Texts of all lengths up to the level's share a compiled program.
+        length = self.spec.lengths[level]
+        length = length if ids.shape[1] <= length else self._max_length
+        padded = np.full((len(ids), length), self._eos_id, np.int32)
+        padded[:, : ids.shape[1]] = ids
+        return self._run(self._text, len(ids), level, lambda part: padded[part])
+
+    def similarity(
+        self, images: Float[np.ndarray, "N D"], texts: Float[np.ndarray, "M D"]
+    ) -> Float[np.ndarray, "N M"]:
+        """Cosines between embeddings of pictures and of texts (or any two sets of embeddings)."""
+        images, texts = (
+            np.asarray(x, np.float32) / np.linalg.norm(x, axis=-1, keepdims=True)
+            for x in (images, texts)
+        )
+        return images @ texts.T
+
+    def logit_scale(self, level: str = "global") -> float:
+        """What a level's cosines are multiplied by before a softmax, at most 100."""
+        self._check_level(level)
+        name = level if level in levels_of(self.spec.model["arch"]) else "global"
+        return float(jnp.minimum(jnp.exp(self._params[f"logit_scale/{name}"]), 100.0))
+
+    def branch(self, level: str) -> str:
+        """Which of the model's towers serves a level."""
+        self._check_level(level)
+        return branch_of(self.spec.model["arch"], level)
+
+    def _check_level(self, level: str) -> None:
+        if level not in LEVELS:
+            raise ValueError(f"level is {level!r}; it must be one of {', '.join(LEVELS)}")
+
+    def _run(
+        self, encode: Callable, count: int, level: str, take: Callable[[slice], np.ndarray]
+    ) -> np.ndarray:
+        """Runs `encode` over `count` inputs in padded batches; `take` gives the inputs of a slice."""
+        self._check_level(level)
+        if not count:
+            raise ValueError("nothing to encode: the list is empty")
+        # Levels with the same towers and token length share a program.
+        level = self.branch(level) if self.branch(level) in LEVELS else "global"
+        results = []
+        start = 0
+        while start < count:
+            left = count - start
+            size = next((s for s in self._sizes if s >= left), self._sizes[-1])
+            part = take(slice(start, start + size))
+            padding = [(0, size - len(part))] + [(0, 0)] * (part.ndim - 1)
+            # Repeating the last row rather than zeros keeps an end-of-text id in every row.
+            result = encode(self._params, np.pad(part, padding, mode="edge"), level)
+            results.append(np.asarray(result, np.float32)[: len(part)])
+            start += size
+        return np.concatenate(results)
+
+    def _pixels(self, pictures: Sequence[Picture]) -> Float[np.ndarray, "N P P 3"]:
+        views = np.stack([self._view(picture) for picture in pictures])
+        mean, std = np.float32(CLIP_MEAN), np.float32(CLIP_STD)
+        return (views.astype(np.float32) / np.float32(255) - mean) / std
+
+    def _view(self, picture: Picture) -> np.ndarray:
+        image = open_picture(picture)
+        return view_canvas(image, photo_view(*image.size, self.image_size, self.spec.fit))
+
+
+def open_picture(picture: Picture) -> Image.Image:
+    """A picture as an upright RGB image. Raises OSError (with the path) or ValueError."""
+    if isinstance(picture, (str, Path)):
+        try:
+            picture = Image.open(io.BytesIO(Path(picture).expanduser().read_bytes()))
+            picture.load()
+        except OSError as error:
+            raise type(error)(f"{picture}: {error}") from error
+    elif not isinstance(picture, Image.Image):
+        array = np.asarray(picture)
+        if array.dtype != np.uint8 or array.ndim not in (2, 3):
+            raise ValueError(
+                f"a picture is {array.dtype} {array.shape}; expected a path, a PIL image or a uint8 array "
+                "[H, W, 3] (encode_pixels takes normalised floats)"
+            )
+        picture = Image.fromarray(array)
+    return ImageOps.exif_transpose(picture).convert("RGB")
+
+
+def _check(params: dict[str, Any], shapes: dict[str, Any]) -> None:
+    different = sorted(
+        path
+        for path in params.keys() | shapes.keys()
+        if path not in params
+        or path not in shapes
+        or tuple(params[path].shape) != tuple(shapes[path].shape)
+    )
+    if different:
+        raise CheckpointError(
+            f"weights and model.json don't belong together: {', '.join(different[:10])}"
+            f"{' …' if len(different) > 10 else ''}; copy the checkpoint again"
+        )

@@ -1,0 +1,73 @@
+"""The model card of an exported folder."""
+
+from scenarioclip_jax.checkpoint import ModelSpec
+from scenarioclip_jax.models.scenario_clip import levels_of
+
+ARCHITECTURE = {
+    "clip": "one vision and one text tower, trained on whole scenes only",
+    "pyramid_clip": "one vision and one text tower for all three levels",
+    "scenario_clip_0": "one vision and one text tower for each of three levels",
+    "scenario_clip_1": "one vision and one text tower for each of three levels, trained with "
+    "distillation from an exponential moving average",
+}
+
+
+def model_card(spec: ModelSpec, dtype: str, origin: str) -> str:
+    """README.md in Markdown, with the metadata that model hubs read. Its example runs in the folder."""
+    model, vision, text = spec.model, spec.model["vision"], spec.model["text"]
+    fit = {
+        "centre_crop": "the short side is resized to it (bicubic), then the centre is cropped",
+        "contain": "the long side is resized to it (bicubic); the rest stays black",
+    }[spec.fit]
+    lengths = ", ".join(f"{spec.lengths[level]} ({level})" for level in levels_of(model["arch"]))
+    return f"""---
+library_name: transformers
+tags:
+- clip
+- scenarioclip
+- zero-shot-image-classification
+---
+
+# ScenarioCLIP, `{model["arch"]}`
+
+Embeds pictures and texts at three levels of a scene: `global` (the whole picture and its action), `object`
+(an object's box and its name) and `relation` (a region that shows two objects, and the triplet
+"subject predicate object"). See ScenarioCLIP, arXiv 2511.20274.
+
+| | |
+| --- | --- |
+| architecture | {ARCHITECTURE[model["arch"]]} |
+| vision tower | width {vision["width"]}, {vision["depth"]} blocks, patches of {vision["patch_size"]} pixels |
+| text tower | width {text["width"]}, {text["depth"]} blocks, vocabulary of {text["vocab_size"]} |
+| embeddings | {model.get("embed_dim", 512)} dimensions, not normalised; compare them by cosine |
+| pictures | {vision["image_size"]} x {vision["image_size"]} pixels: {fit} |
+| tokens | {lengths}; longer texts are cut |
+| weights | {dtype}; {origin} |
+
+An object's picture is the photo, black outside the object's box; a relation's is black outside the two
+participants. Then it is prepared as above.
+
+## Use
+
+```python
+import torch
+from PIL import Image
+from transformers import AutoModel, AutoProcessor
+
+folder = "."  # this folder
+model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+
+photo = Image.new("RGB", (640, 480))  # or Image.open("photo.jpg")
+texts = ["a person rides a horse", "two people talk"]
+inputs = processor(images=[photo], text=texts, level="global")
+with torch.no_grad():
+    image = model.encode_image(inputs["pixel_values"], "global")
+    text = model.encode_text(inputs["input_ids"], "global")
+print(torch.nn.functional.cosine_similarity(image, text))
+```
+
+The same folder opens in JAX: `scenarioclip_jax.load(folder)`.
+
+Results, training data and licence are for whoever trained these weights to state.
+"""

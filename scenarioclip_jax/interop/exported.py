@@ -1,0 +1,84 @@
+"""The folder that `to_pytorch` writes: its config.json, and reading it back.
+
+config.json            what AutoModel reads; our `ModelSpec` is in its fields too
+model*.safetensors     the published parameter names; a shared stem is written for every branch
+tokenizer.json, …      what AutoProcessor reads
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.interop import reference
+from scenarioclip_jax.interop.weights import check_names, open_folder, read_json
+from scenarioclip_jax.models.towers import TextConfig, VisionConfig
+
+MODEL_TYPE = "scenarioclip"
+MODEL_FIELDS = ("arch", "vision", "text", "embed_dim", "share_stem")
+MODELING, PROCESSING = "modeling_scenarioclip", "processing_scenarioclip"
+
+
+def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
+    """What config.json says of a model."""
+    vision, text = VisionConfig(**spec.model["vision"]), TextConfig(**spec.model["text"])
+    return {
+        "model_type": MODEL_TYPE,
+        "architectures": ["ScenarioCLIPModel"],
+        "auto_map": {
+            "AutoConfig": f"{MODELING}.ScenarioCLIPConfig",
+            "AutoModel": f"{MODELING}.ScenarioCLIPModel",
+        },
+        "arch": spec.model["arch"],
+        "vision": vars(vision),  # with the defaults that the spec may leave out
+        "text": vars(text),
+        "embed_dim": spec.model.get("embed_dim", 512),
+        "share_stem": spec.model.get("share_stem", False),
+        "lengths": spec.lengths,
+        "fit": spec.fit,
+        "torch_dtype": dtype,
+    }
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a folder was written by `to_pytorch`."""
+    path = folder / "config.json"
+    return path.is_file() and read_json(path).get("model_type") == MODEL_TYPE
+
+
+def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
+    """A folder for PyTorch as a model of ours; arrays keep the dtype that they are stored in.
+
+    Raises:
+      CheckpointError: a file is missing or damaged, or weights and config.json don't belong together.
+    """
+    path = folder / "config.json"
+    values = read_json(path)
+    absent = [name for name in (*MODEL_FIELDS, "lengths", "fit") if name not in values]
+    if values.get("model_type") != MODEL_TYPE or absent:
+        raise CheckpointError(
+            f"{path}: not the config.json of a folder for PyTorch"
+            f"{f', it has no {absent[0]}' if absent else ''}; write it again with to-pytorch"
+        )
+    try:
+        vision, text = VisionConfig(**values["vision"]), TextConfig(**values["text"])
+        tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    except (TypeError, ValueError, FileNotFoundError) as error:
+        raise CheckpointError(f"{folder}: {error}; write it again with to-pytorch") from None
+    weights = open_folder(folder).renamed(reference.plain)
+    check_names(
+        weights.shapes,
+        reference.expected_shapes(values["arch"], vision, text, values["embed_dim"]),
+        where=str(folder),
+        remedy="Weights and config.json must come from the same to-pytorch; write the folder again.",
+    )
+    try:
+        params = reference.to_ours(
+            weights, values["arch"], vision, text, share_stem=values["share_stem"]
+        )
+    except ValueError as error:  # the stems were changed outside
+        raise CheckpointError(f"{path}: share_stem is true, but {error}") from None
+    model = {name: values[name] for name in MODEL_FIELDS}
+    return ModelSpec(model, values["lengths"], values["fit"]), params, tokenizer

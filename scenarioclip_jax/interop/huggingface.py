@@ -1,0 +1,335 @@
+"""A CLIP model in Hugging Face's format: its sizes, weights, tokenizer and image settings, without PyTorch."""
+
+import dataclasses
+import functools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
+from scenarioclip_jax.interop import clip_towers
+from scenarioclip_jax.interop.weights import Weights, check_names, open_folder, read_json
+from scenarioclip_jax.models.layers import ACTIVATIONS
+from scenarioclip_jax.models.towers import TextConfig, VisionConfig
+
+TOWERS = ("vision", "text")
+# Ours -> theirs, in `vision_config` and `text_config`.
+COMMON_FIELDS = {
+    "width": "hidden_size",
+    "depth": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "mlp_dim": "intermediate_size",
+    "activation": "hidden_act",
+    "eps": "layer_norm_eps",
+}
+FIELDS = {
+    "vision": COMMON_FIELDS | {"image_size": "image_size", "patch_size": "patch_size"},
+    "text": COMMON_FIELDS
+    | {
+        "vocab_size": "vocab_size",
+        "max_length": "max_position_embeddings",
+        "eos_id": "eos_token_id",
+    },
+}
+# Until 2023 every CLIP config said 2, whatever the tokenizer; Transformers then pools at the highest id.
+LEGACY_EOS = 2
+DOWNLOADED = ("*.json", "*.txt", "*.safetensors")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipModel:
+    """A CLIP model that hasn't been read yet.
+
+    Attributes:
+      name: what the user called it.
+      vision, text: fields of `VisionConfig` and `TextConfig` except `stem_blocks`.
+      projection_dim: size of CLIP's own embedding space.
+      weights: `vision.NAME` and `text.NAME` with the names of `clip_towers`, float32; and, of a whole
+        CLIP model, `visual_projection.weight`, `text_projection.weight`, `logit_scale`.
+      tokenizer: None where the folder holds none.
+    """
+
+    name: str
+    vision: dict[str, Any]
+    text: dict[str, Any]
+    projection_dim: int
+    weights: Weights
+    tokenizer: Tokenizer | None
+
+
+def open_clip(source: str) -> ClipModel:
+    """Opens a folder (a CLIP model, or one tower each in `vision` and `text`), or a model of the hub.
+
+    Raises:
+      CheckpointError: there is nothing usable. The message names file and field, and what to do.
+    """
+    folder = find_folder(source)
+    tokenizer = _tokenizer(folder)
+    if (folder / "config.json").is_file():
+        sizes, projection_dim = read_config(folder / "config.json", tokenizer)
+        weights = _whole_model(open_folder(folder))
+    elif all((folder / tower / "config.json").is_file() for tower in TOWERS):
+        sizes, projection_dim = _tower_configs(folder, tokenizer)
+        weights = _separate_towers(folder)
+    else:
+        raise CheckpointError(
+            f"{folder}: no config.json in it, nor vision/config.json with text/config.json; give a folder "
+            "that a Hugging Face CLIP model was saved to, or a hub id like openai/clip-vit-base-patch32"
+        )
+    # Buffers that old versions saved; they hold 0, 1, 2, ...
+    weights = weights.renamed(lambda name: None if name.endswith("position_ids") else name)
+    _check(weights, sizes, projection_dim, str(folder))
+    _check_image_settings(folder, sizes["vision"]["image_size"])
+    return ClipModel(
+        source,
+        sizes["vision"],
+        sizes["text"],
+        projection_dim,
+        weights.astype(np.float32),
+        tokenizer,
+    )
+
+
+def find_folder(source: str) -> Path:
+    """A folder as it is; a hub id as the folder that it was downloaded to. Raises CheckpointError."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise CheckpointError(f"{source}: a file; give the folder that the model was saved to")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
+        raise CheckpointError(f"{source}: no such folder")
+    import huggingface_hub
+
+    try:
+        found = Path(huggingface_hub.snapshot_download(source, allow_patterns=[*DOWNLOADED]))
+        if not any(found.glob("*.safetensors")):
+            found = Path(
+                huggingface_hub.snapshot_download(source, allow_patterns=["*.json", "*.bin"])
+            )
+    except Exception as error:  # network, permission, name: many classes
+        raise CheckpointError(
+            f"{source}: no such folder, and the Hugging Face hub gave no model of this name "
+            f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''})"
+        ) from None
+    return found
+
+
+def read_config(path: Path, tokenizer: Tokenizer | None) -> tuple[dict[str, dict], int]:
+    """Sizes of both towers and of the projection from the config.json of a CLIP model.
+
+    Raises:
+      CheckpointError: it is of another kind of model, or of a CLIP that our towers aren't.
+    """
+    values = read_json(path)
+    if values.get("model_type") != "clip":
+        raise CheckpointError(
+            f"{path}: model_type is {values.get('model_type')!r}; only models of type 'clip' can be read"
+        )
+    from transformers import CLIPConfig  # imported late: it takes seconds
+
+    config = _build(CLIPConfig, values, path)
+    towers = {"vision": config.vision_config, "text": config.text_config}
+    sizes = {tower: _sizes(towers[tower], tower, path) for tower in TOWERS}
+    _settle_eos(sizes["text"], tokenizer, path)
+    return sizes, config.projection_dim
+
+
+def _tower_configs(folder: Path, tokenizer: Tokenizer | None) -> tuple[dict[str, dict], int]:
+    import transformers
+
+    kinds = {"vision": transformers.CLIPVisionConfig, "text": transformers.CLIPTextConfig}
+    sizes, projection_dim = {}, 0
+    for tower, kind in kinds.items():
+        path = folder / tower / "config.json"
+        values = read_json(path)
+        if values.get("model_type") != kind.model_type:
+            raise CheckpointError(
+                f"{path}: model_type is {values.get('model_type')!r}, expected {kind.model_type!r}"
+            )
+        config = _build(kind, values, path)
+        sizes[tower] = _sizes(config, tower, path)
+        projection_dim = config.projection_dim
+    _settle_eos(sizes["text"], tokenizer, folder / "text" / "config.json")
+    return sizes, projection_dim
+
+
+def _build(kind, values: dict, path: Path):
+    """A Transformers config: it knows the defaults of fields that the file leaves out."""
+    try:
+        return kind.from_dict(values)
+    except Exception as error:  # its validation has classes of its own
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def _sizes(config, tower: str, path: Path) -> dict[str, Any]:
+    sizes = {ours: getattr(config, theirs) for ours, theirs in FIELDS[tower].items()}
+
+    def refuse(theirs: str, allowed: str) -> None:
+        value = getattr(config, theirs)
+        raise CheckpointError(
+            f"{path}: {theirs} of the {tower} tower is {value!r}, must be {allowed}"
+        )
+
+    for ours in ("image_size", "patch_size"):
+        if isinstance(sizes.get(ours), (list, tuple)):
+            if len(set(sizes[ours])) != 1:
+                refuse(ours, "square")
+            sizes[ours] = sizes[ours][0]
+    if sizes["activation"] not in ACTIVATIONS:
+        refuse("hidden_act", f"one of {', '.join(ACTIVATIONS)}")
+    if tower == "vision" and config.num_channels != 3:
+        refuse("num_channels", "3")
+    if isinstance(sizes.get("eos_id"), (list, tuple)):
+        if len(sizes["eos_id"]) != 1:
+            refuse("eos_token_id", "one id")
+        sizes["eos_id"] = sizes["eos_id"][0]
+    try:
+        {"vision": VisionConfig, "text": TextConfig}[tower](**sizes, stem_blocks=0)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {tower} tower: {error}") from None
+    return sizes
+
+
+def _settle_eos(text: dict[str, Any], tokenizer: Tokenizer | None, path: Path) -> None:
+    """Makes `eos_id` the id that texts really end with.
+
+    Where the config says LEGACY_EOS, Transformers pools at the first highest id. That is the end of the
+    text if the end-of-text token has the vocabulary's last id, as in CLIP's own.
+    """
+    last = text["vocab_size"] - 1
+    if tokenizer is None:
+        text["eos_id"] = last if text["eos_id"] == LEGACY_EOS else text["eos_id"]
+        return
+    if tokenizer.vocab_size > text["vocab_size"]:
+        raise CheckpointError(
+            f"{path}: vocab_size is {text['vocab_size']}, but the tokenizer beside it has "
+            f"{tokenizer.vocab_size} tokens; they don't belong together"
+        )
+    expected = tokenizer.vocab_size - 1 if text["eos_id"] == LEGACY_EOS else text["eos_id"]
+    if tokenizer.eos_id != expected:
+        legacy = text["eos_id"] == LEGACY_EOS
+        raise CheckpointError(
+            f"{path}: eos_token_id is {text['eos_id']}"
+            f"{' (which means: pool at the highest id)' if legacy else ''}, but the tokenizer beside it "
+            f"ends a text with {tokenizer.eos_id}; correct eos_token_id or the tokenizer"
+        )
+    text["eos_id"] = tokenizer.eos_id
+
+
+def _strip(name: str, tower: str) -> str:
+    while name.startswith(f"{tower}_model."):
+        name = name.removeprefix(f"{tower}_model.")
+    return name
+
+
+def _whole_model(weights: Weights) -> Weights:
+    def rename(name: str) -> str:
+        for tower in TOWERS:
+            if name.startswith(f"{tower}_model."):
+                return f"{tower}.{_strip(name, tower)}"
+        return name
+
+    return weights.renamed(rename)
+
+
+def _separate_towers(folder: Path) -> Weights:
+    parts = {tower: open_folder(folder / tower) for tower in TOWERS}
+    parts = {
+        tower: part.renamed(
+            functools.partial(lambda tower, n: f"{tower}.{_strip(n, tower)}", tower)
+        )
+        for tower, part in parts.items()
+    }
+    shapes = {name: shape for part in parts.values() for name, shape in part.shapes.items()}
+    return Weights(shapes, lambda name: parts[name.split(".", 1)[0]][name])
+
+
+def _check(weights: Weights, sizes: dict[str, dict], projection_dim: int, where: str) -> None:
+    vision, text = tower_configs(sizes["vision"], sizes["text"], (0, 0))
+    expected = {
+        f"{tower}.{name}": shape
+        for tower, config in (("vision", vision), ("text", text))
+        for name, shape in clip_towers.expected_shapes(config).items()
+    }
+    optional = {
+        "visual_projection.weight": (projection_dim, vision.width),
+        "text_projection.weight": (projection_dim, text.width),
+        "logit_scale": (),
+    }
+    expected |= {name: shape for name, shape in optional.items() if name in weights}
+    check_names(
+        weights.shapes,
+        expected,
+        where=where,
+        remedy="Weights and config.json must belong to the same CLIP model.",
+    )
+
+
+def tower_configs(
+    vision: dict, text: dict, stem_blocks: tuple[int, int]
+) -> tuple[VisionConfig, TextConfig]:
+    """`VisionConfig` and `TextConfig` with so many blocks in their stems."""
+    return (
+        VisionConfig(**vision, stem_blocks=stem_blocks[0]),
+        TextConfig(**text, stem_blocks=stem_blocks[1]),
+    )
+
+
+def _tokenizer(folder: Path) -> Tokenizer | None:
+    names = ("tokenizer.json", "vocab.json")
+    if not any((folder / name).is_file() for name in names):
+        return None
+    try:
+        return Tokenizer.load(folder)
+    except (FileNotFoundError, ValueError) as error:
+        raise CheckpointError(f"{folder}: its tokenizer can't be used: {error}") from None
+
+
+def _check_image_settings(folder: Path, image_size: int) -> None:
+    """Raises CheckpointError if pictures are prepared in a way that isn't CLIP's: we know no other."""
+    if (folder / "processor_config.json").is_file():
+        path = folder / "processor_config.json"
+        settings = read_json(path).get("image_processor") or {}
+    elif (folder / "preprocessor_config.json").is_file():
+        path = folder / "preprocessor_config.json"
+        settings = read_json(path)
+    else:
+        return
+
+    def side(value) -> Any:
+        if isinstance(value, dict):
+            sides = set(value.values())
+            return sides.pop() if len(sides) == 1 else value
+        return value
+
+    expected = {
+        "image_mean": list(CLIP_MEAN),
+        "image_std": list(CLIP_STD),
+        "resample": 3,  # bicubic
+        "rescale_factor": 1 / 255,
+        "size": image_size,
+        "crop_size": image_size,
+        **dict.fromkeys(("do_resize", "do_center_crop", "do_rescale", "do_normalize"), True),
+    }
+    for name, wanted in expected.items():
+        found = settings.get(name)
+        found = side(found) if name in ("size", "crop_size") else found
+        same = found is None or _close(found, wanted)
+        if not same:
+            raise CheckpointError(
+                f"{path}: {name} is {json.dumps(settings[name])}, but pictures are prepared with "
+                f"{json.dumps(wanted)} here, as for CLIP; this model can't be used"
+            )
+
+
+def _close(found: Any, wanted: Any) -> bool:
+    try:
+        return np.allclose(found, wanted, rtol=0, atol=1e-6)
+    except (TypeError, ValueError):
+        return False

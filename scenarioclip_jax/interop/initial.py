@@ -1,0 +1,237 @@
+"""Parameters to start from: a CLIP model for every level, or a ScenarioCLIP model of the same kind."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from scenarioclip_jax import checkpoint
+from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.interop import clip_towers, exported, reference
+from scenarioclip_jax.interop.huggingface import ClipModel, open_clip
+from scenarioclip_jax.interop.positions import interpolate_positions
+from scenarioclip_jax.models import params as parameters
+from scenarioclip_jax.models.scenario_clip import INITIAL_LOGIT_SCALE, ScenarioCLIP, levels_of
+from scenarioclip_jax.models.towers import Head, TextConfig, VisionConfig
+
+Arrays = dict[str, np.ndarray]
+HEADS = ("new", "clip")
+# What a teacher shares with its student as published: the stems without their trainable norm, which a
+# shared stem doesn't train.
+FROZEN = re.compile(r"(vision|text)/stem/(shared/.*|(?!\w+/pre_norm/).*)")
+
+
+def published_stem_blocks(depth: int, tower: str) -> int:
+    """Frozen blocks as published, 6 of 12 (vision) and 10 of 12 (text), in proportion for other depths."""
+    return round(depth * {"vision": 6, "text": 10}[tower] / 12)
+
+
+def model_arguments(
+    clip: ClipModel,
+    *,
+    arch: str,
+    share_stem: bool = False,
+    stem_blocks: tuple[int | None, int | None] = (None, None),
+    image_size: int | None = None,
+    embed_dim: int | None = None,
+    head: str = "new",
+) -> dict[str, Any]:
+    """Arguments of `ScenarioCLIP` for a model that starts from `clip`.
+
+    Args:
+      stem_blocks: of the vision and the text tower; None: `published_stem_blocks`.
+      image_size: pixels, for another size than the CLIP model's own.
+      embed_dim: None: CLIP's own for a new head. With CLIP's head it follows from it.
+      head: see `from_clip`.
+
+    Raises:
+      CheckpointError: the arguments contradict the model.
+    """
+    sizes = {"vision": dict(clip.vision), "text": dict(clip.text)}
+    sizes["vision"]["image_size"] = image_size or clip.vision["image_size"]
+    for (tower, values), blocks in zip(sizes.items(), stem_blocks, strict=True):
+        wanted = published_stem_blocks(values["depth"], tower) if blocks is None else blocks
+        values["stem_blocks"] = wanted
+    if head == "clip" and embed_dim not in (None, 2 * clip.projection_dim):
+        raise CheckpointError(
+            f"embed_dim is {embed_dim}; with CLIP's own head it is {2 * clip.projection_dim}"
+        )
+    embed_dim = embed_dim or clip.projection_dim * (2 if head == "clip" else 1)
+    try:
+        VisionConfig(**sizes["vision"])
+        TextConfig(**sizes["text"])
+    except ValueError as error:
+        raise CheckpointError(f"{clip.name}: {error}") from None
+    return dict(arch=arch, **sizes, embed_dim=embed_dim, share_stem=share_stem)
+
+
+def from_clip(
+    clip: ClipModel, model: dict[str, Any], *, head: str = "new", seed: int = 0
+) -> Arrays:
+    """Every level's towers from one CLIP model. Levels share their arrays, so this costs one copy.
+
+    Args:
+      model: arguments of `ScenarioCLIP`; sizes must be the CLIP model's, except the image size, to which
+        the position embedding is interpolated.
+      head: `new`, as published: CLIP's projection is thrown away, heads start at random, logit scales at
+        ln(1 / 0.07). `clip`: heads that give CLIP's own cosine similarities, and its logit scale. Our head
+        ends in a layer norm; of [Wx, -Wx] that is just a positive multiple, so a projection to twice
+        CLIP's dimensions loses nothing.
+      seed: of new heads.
+    """
+    vision, text = VisionConfig(**model["vision"]), TextConfig(**model["text"])
+    branches = reference.branches(model["arch"])
+    rngs = nnx.Rngs(seed)
+    params: Arrays = {}
+    for modality, config in (("vision", vision), ("text", text)):
+        tower = clip_towers.to_ours(
+            clip.weights.renamed(lambda n, m=modality: _below(n, f"{m}.")), config
+        )
+        if modality == "vision":
+            tower["stem/position"] = interpolate_positions(tower["stem/position"], config.grid)
+        for path, value in tower.items():
+            kind, rest = path.split("/", 1)
+            shared = kind == "stem" and model.get("share_stem", False)
+            for branch in ("shared",) if shared else branches:
+                params[f"{modality}/{kind}/{branch}/{rest}"] = value
+        for branch in branches:
+            if head == "clip":
+                values = _clip_head(clip, modality)
+            else:
+                values = _new_head(config.width, model["embed_dim"], rngs)
+            params |= {f"{modality}/head/{branch}/{path}": v for path, v in values.items()}
+    scale = clip.weights["logit_scale"] if head == "clip" else np.float32(INITIAL_LOGIT_SCALE)
+    # The model reads the scale as min(exp(scale), 100), so nothing is lost.
+    params |= {f"logit_scale/{level}": np.asarray(scale) for level in levels_of(model["arch"])}
+    check_against_model(params, model)
+    return params
+
+
+def _below(name: str, prefix: str) -> str | None:
+    return name.removeprefix(prefix) if name.startswith(prefix) else None
+
+
+def _new_head(width: int, embed_dim: int, rngs: nnx.Rngs) -> Arrays:
+    _, head = parameters.split(Head(width, embed_dim, dtype=jnp.dtype("float32"), rngs=rngs))
+    return {path: np.asarray(value) for path, value in head.items()}
+
+
+def _clip_head(clip: ClipModel, modality: str) -> Arrays:
+    name = {"vision": "visual_projection.weight", "text": "text_projection.weight"}[modality]
+    if name not in clip.weights or "logit_scale" not in clip.weights:
+        raise CheckpointError(f"{clip.name}: has no {name}, so CLIP's own head can't be kept")
+    kernel = clip.weights[name].T  # [W, projection_dim]
+    size = 2 * kernel.shape[1]
+    return {
+        "projection/kernel": np.concatenate([kernel, -kernel], axis=1),
+        "projection/bias": np.zeros(size, np.float32),
+        "norm/scale": np.ones(size, np.float32),
+        "norm/bias": np.zeros(size, np.float32),
+    }
+
+
+def check_against_model(params: Arrays, model: dict[str, Any]) -> None:
+    """Raises AssertionError if these aren't the parameters that the model has: a fault of ours."""
+    _, shapes = parameters.abstract(lambda: ScenarioCLIP(**model, rngs=nnx.Rngs(0)))
+    assert {path: value.shape for path, value in params.items()} == {
+        path: value.shape for path, value in shapes.items()
+    }
+
+
+def init_from(source: str, model: dict[str, Any], *, seed: int = 0) -> tuple[Arrays, Arrays | None]:
+    """Parameters that a training run starts from, on the host.
+
+    Args:
+      source: a CLIP model in Hugging Face's format (folder or hub id), which initialises every level and
+        leaves the heads new; or a ScenarioCLIP model (a run's workdir, the output of the converter, or a
+        folder for PyTorch), which initialises everything.
+      model: arguments of `ScenarioCLIP`, the model to be built.
+      seed: of new heads.
+
+    Returns:
+      Every parameter of the student; and of the teacher, or None where it starts as a copy.
+
+    Raises:
+      CheckpointError: nothing usable there, or of another architecture or size; every difference is named.
+    """
+    folder = Path(source).expanduser()
+    if exported.is_exported(folder):
+        spec, params, _ = exported.read(folder)
+        ema = None
+    elif (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
+        spec = checkpoint.ModelSpec.read(folder)
+        params, ema, _ = checkpoint.load_student_and_ema(folder)
+    else:
+        clip = open_clip(source)
+        _compare(source, model, {"vision": clip.vision, "text": clip.text})
+        return from_clip(clip, model, seed=seed), None
+    _compare(source, model, spec.model)
+    ema = None if ema is None else params | ema
+    params = _arrange(params, spec.model, model, source)
+    if ema is not None:
+        ema = _arrange(ema, spec.model, model, source)
+    return params, ema
+
+
+def _compare(source: str, model: dict[str, Any], found: dict[str, Any]) -> None:
+    """Raises CheckpointError that lists in what the weights' model differs from the one to be built."""
+    different = []
+
+    def compare(key: str, ours: Any, theirs: Any) -> None:
+        same = math.isclose(ours, theirs) if isinstance(theirs, float) else ours == theirs
+        if not same:
+            different.append(
+                f"{key} is {theirs} in the weights and {ours} in the model to be built"
+            )
+
+    if "arch" in found and set(reference.branches(found["arch"])) != set(
+        reference.branches(model["arch"])
+    ):
+        compare("arch", model["arch"], found["arch"])
+    if "embed_dim" in found:
+        compare("model.embed_dim", model["embed_dim"], found["embed_dim"])
+    for tower in ("vision", "text"):
+        defaults = {"activation": "quick_gelu", "eps": 1e-5}
+        ours, theirs = defaults | dict(model[tower]), defaults | dict(found[tower])
+        for field in theirs:
+            if field != "stem_blocks":
+                compare(f"model.{tower}.{field}", ours[field], theirs[field])
+    if different:
+        resize = "model.vision.image_size" in " ".join(different)
+        raise CheckpointError(
+            f"{source} doesn't fit: "
+            + "; ".join(different)
+            + ". Change the config"
+            + (
+                ", or convert the weights with from-huggingface --image-size and name the result"
+                if resize and "arch" not in found
+                else ""
+            )
+        )
+
+
+def _arrange(params: Arrays, old: dict[str, Any], new: dict[str, Any], source: str) -> Arrays:
+    """The same weights with other stems: more or fewer blocks in them, shared or one a level."""
+    same = all(
+        old[tower]["stem_blocks"] == new[tower]["stem_blocks"] for tower in ("vision", "text")
+    )
+    if same and old.get("share_stem", False) == new.get("share_stem", False):
+        return {path: np.asarray(value) for path, value in params.items()}
+    configs = VisionConfig(**old["vision"]), TextConfig(**old["text"])
+    theirs = reference.to_theirs(params, old["arch"], *configs)
+    configs = VisionConfig(**new["vision"]), TextConfig(**new["text"])
+    try:
+        return reference.to_ours(
+            theirs, new["arch"], *configs, share_stem=new.get("share_stem", False)
+        )
+    except ValueError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+
+
+def teacher_of(params: Arrays) -> Arrays:
+    """The teacher's parameters at the start: a copy of what trains in the published set-up."""
+    return {path: value for path, value in params.items() if not FROZEN.fullmatch(path)}

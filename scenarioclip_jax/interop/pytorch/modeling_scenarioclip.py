@@ -1,0 +1,258 @@
+"""ScenarioCLIP (arXiv 2511.20274) in PyTorch: CLIP towers for three levels of a scene.
+
+    model = AutoModel.from_pretrained(FOLDER, trust_remote_code=True)
+    image = model.encode_image(pixel_values, "object")   # [N, embed_dim], not normalised
+    text = model.encode_text(input_ids, "object")
+
+This file needs only torch and transformers. Parameter names are those of the published implementation.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+LEVELS = ("global", "object", "relation")
+ACTIVATIONS = {
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "gelu": functional.gelu,
+}
+
+
+class ScenarioCLIPConfig(PretrainedConfig):
+    """Sizes of a model.
+
+    Args:
+      arch: clip, pyramid_clip, scenario_clip_0 or scenario_clip_1.
+      vision: width, depth, heads, mlp_dim, activation, eps, image_size, patch_size.
+      text: width, depth, heads, mlp_dim, activation, eps, vocab_size, max_length, eos_id.
+      embed_dim: size of the embedding space.
+    """
+
+    model_type = "scenarioclip"
+
+    def __init__(self, arch="scenario_clip_1", vision=None, text=None, embed_dim=512, **kwargs):
+        self.arch = arch
+        self.vision = vision or {}
+        self.text = text or {}
+        self.embed_dim = embed_dim
+        super().__init__(**kwargs)
+
+
+class Attention(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x, causal):
+        def split(y):  # [N, T, W] -> [N, heads, T, W / heads]
+            return y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        mixed = functional.scaled_dot_product_attention(
+            split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x)), is_causal=causal
+        )
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    def __init__(self, width, mlp_dim, activation):
+        super().__init__()
+        self.fc1 = nn.Linear(width, mlp_dim)
+        self.fc2 = nn.Linear(mlp_dim, width)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x):
+        return self.fc2(self.activation(self.fc1(x)))
+
+
+class Block(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        width = sizes["width"]
+        self.layer_norm1 = nn.LayerNorm(width, eps=sizes["eps"])
+        self.self_attn = Attention(width, sizes["heads"])
+        self.layer_norm2 = nn.LayerNorm(width, eps=sizes["eps"])
+        self.mlp = Mlp(width, sizes["mlp_dim"], sizes["activation"])
+
+    def forward(self, x, causal):
+        x = x + self.self_attn(self.layer_norm1(x), causal)
+        return x + self.mlp(self.layer_norm2(x))
+
+
+class Encoder(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        self.layers = nn.ModuleList(Block(sizes) for _ in range(sizes["depth"]))
+
+    def forward(self, x, causal=False):
+        for layer in self.layers:
+            x = layer(x, causal)
+        return x
+
+
+class VisionEmbeddings(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        width, patch = sizes["width"], sizes["patch_size"]
+        self.class_embedding = nn.Parameter(torch.zeros(width))
+        self.patch_embedding = nn.Conv2d(3, width, patch, stride=patch, bias=False)
+        self.position_embedding = nn.Embedding((sizes["image_size"] // patch) ** 2 + 1, width)
+
+    def forward(self, pixels):
+        patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
+        first = self.class_embedding.expand(len(pixels), 1, -1)
+        return torch.cat([first, patches], dim=1) + self.position_embedding.weight
+
+
+class VisionTransformer(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        self.embeddings = VisionEmbeddings(sizes)
+        self.pre_layrnorm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
+        self.encoder = Encoder(sizes)
+        self.post_layernorm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
+
+    def forward(self, pixels):
+        x = self.encoder(self.pre_layrnorm(self.embeddings(pixels)))
+        return self.post_layernorm(x[:, 0])
+
+
+class TextEmbeddings(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        self.token_embedding = nn.Embedding(sizes["vocab_size"], sizes["width"])
+        self.position_embedding = nn.Embedding(sizes["max_length"], sizes["width"])
+
+    def forward(self, ids):
+        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
+
+
+class TextTransformer(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        self.eos_id = sizes["eos_id"]
+        self.embeddings = TextEmbeddings(sizes)
+        self.encoder = Encoder(sizes)
+        self.final_layer_norm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
+
+    def forward(self, ids):
+        x = self.encoder(self.embeddings(ids), causal=True)
+        first_eos = (ids == self.eos_id).int().argmax(dim=1)
+        return self.final_layer_norm(x[torch.arange(len(x), device=x.device), first_eos])
+
+
+class VisionEncoder(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        self.vision_model = VisionTransformer(sizes)
+
+    def forward(self, pixels):
+        return self.vision_model(pixels)
+
+
+class TextEncoder(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        self.text_model = TextTransformer(sizes)
+
+    def forward(self, ids):
+        return self.text_model(ids)
+
+
+class Contrast(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.logit_scale = nn.Parameter(torch.zeros(()))
+
+
+@dataclass
+class ScenarioCLIPOutput(ModelOutput):
+    """Embeddings [N, embed_dim], not normalised, and min(exp(logit_scale), 100) times their cosines."""
+
+    image_embeds: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+    logits_per_image: torch.FloatTensor | None = None
+    logits_per_text: torch.FloatTensor | None = None
+
+
+class ScenarioCLIPModel(PreTrainedModel):
+    """One pair of towers a level, or one for all levels (`pyramid_clip`), or for all texts (`clip`)."""
+
+    config_class = ScenarioCLIPConfig
+    base_model_prefix = ""
+    main_input_name = "pixel_values"
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.prefixes = {
+            "clip": dict.fromkeys(LEVELS, "global_"),
+            "pyramid_clip": dict.fromkeys(LEVELS, ""),
+        }.get(config.arch, {level: f"{level}_" for level in LEVELS})
+        for prefix in dict.fromkeys(self.prefixes.values()):
+            for tower, sizes, kind, head in (
+                ("visual_encoder", config.vision, VisionEncoder, "image"),
+                ("text_encoder", config.text, TextEncoder, "text"),
+            ):
+                setattr(self, f"{prefix}{tower}", kind(sizes))
+                projection = nn.Linear(sizes["width"], config.embed_dim)
+                setattr(self, f"{prefix}{head}_projection", projection)
+                setattr(self, f"{prefix}{head}_norm", nn.LayerNorm(config.embed_dim))
+        for level in ("global",) if config.arch == "clip" else LEVELS:
+            setattr(self, f"{level}_loss", Contrast())
+        self.post_init()
+
+    def _init_weights(self, module):
+        pass  # from_pretrained brings every weight
+
+    def _head(self, name, level, x):
+        prefix = self.prefixes[level]
+        projection = getattr(self, f"{prefix}{name}_projection")
+        return getattr(self, f"{prefix}{name}_norm")(projection(x))
+
+    def _check(self, level):
+        if level not in LEVELS:
+            raise ValueError(f"level is {level!r}; it must be one of {', '.join(LEVELS)}")
+
+    def encode_image(self, pixel_values, level="global"):
+        """Embeds pictures [N, 3, P, P], prepared by the processor, at a level: [N, embed_dim]."""
+        self._check(level)
+        side = self.config.vision["image_size"]
+        if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != (3, side, side):
+            raise ValueError(
+                f"pixel_values are {tuple(pixel_values.shape)}; expected [N, 3, {side}, {side}]"
+            )
+        tower = getattr(self, f"{self.prefixes[level]}visual_encoder")
+        return self._head("image", level, tower(pixel_values.to(self.dtype)))
+
+    def encode_text(self, input_ids, level="global"):
+        """Embeds token ids [N, L], each row with an end-of-text id, at a level: [N, embed_dim]."""
+        self._check(level)
+        tower = getattr(self, f"{self.prefixes[level]}text_encoder")
+        return self._head("text", level, tower(input_ids))
+
+    def logit_scale(self, level="global"):
+        """Factor on the cosines: min(exp(logit_scale), 100)."""
+        self._check(level)
+        name = "global" if self.config.arch == "clip" else level
+        return getattr(self, f"{name}_loss").logit_scale.exp().clamp(max=100)
+
+    def forward(self, pixel_values=None, input_ids=None, level="global", **unused):
+        image = None if pixel_values is None else self.encode_image(pixel_values, level)
+        text = None if input_ids is None else self.encode_text(input_ids, level)
+        logits = None
+        if image is not None and text is not None:
+            cosine = functional.normalize(image, dim=-1) @ functional.normalize(text, dim=-1).T
+            logits = self.logit_scale(level) * cosine
+        return ScenarioCLIPOutput(
+            image_embeds=image,
+            text_embeds=text,
+            logits_per_image=logits,
+            logits_per_text=None if logits is None else logits.T,
+        )

@@ -1,0 +1,87 @@
+"""Prepares photos and texts for ScenarioCLIP as its training does: AutoProcessor finds it in this folder."""
+
+import numpy as np
+from PIL import Image, ImageOps
+from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
+from transformers.processing_utils import ProcessorMixin
+
+LEVELS = ("global", "object", "relation")
+
+
+class ScenarioCLIPImageProcessor(BaseImageProcessor):
+    """Resizes a photo (bicubic) to a square view and normalises it.
+
+    Args:
+      image_size: P, side of the view in pixels.
+      fit: `centre_crop` (the short side becomes P) or `contain` (the long side does; black bars).
+      image_mean, image_std: by channel, of values in 0-1.
+    """
+
+    model_input_names = ("pixel_values",)
+
+    def __init__(
+        self,
+        image_size=224,
+        fit="centre_crop",
+        image_mean=(0.48145466, 0.4578275, 0.40821073),
+        image_std=(0.26862954, 0.26130258, 0.27577711),
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.image_size, self.fit = image_size, fit
+        self.image_mean, self.image_std = list(image_mean), list(image_std)
+
+    def view(self, image):
+        """The photo's view: uint8 [P, P, 3]. `image` is a PIL image or a uint8 array [H, W, 3] or [H, W]."""
+        if not isinstance(image, Image.Image):
+            image = np.asarray(image)
+            if image.dtype != np.uint8:
+                raise ValueError(f"an image array must be uint8 [H, W, 3], not {image.dtype}")
+            image = Image.fromarray(image)
+        image = ImageOps.exif_transpose(image).convert("RGB")
+        size, sides = self.image_size, image.size
+        short, long = min(sides), max(sides)
+        if self.fit == "contain":
+            new = {long: size, short: max(1, round(size * short / long))}
+        else:
+            new = {long: int(size * long / short), short: size}
+        new = [new[side] for side in sides]
+        canvas = Image.new("RGB", (size, size))
+        resized = image.resize(new, Image.Resampling.BICUBIC)
+        canvas.paste(resized, [-round((side - size) / 2) for side in new])
+        return np.asarray(canvas)
+
+    def preprocess(self, images, return_tensors=None, **unused):
+        if isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+            images = [images]
+        mean, std = np.float32(self.image_mean), np.float32(self.image_std)
+        views = np.stack([self.view(image) for image in images])
+        pixels = (views.astype(np.float32) / np.float32(255) - mean) / std
+        data = {"pixel_values": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))}
+        return BatchFeature(data, tensor_type=return_tensors)
+
+
+class ScenarioCLIPProcessor(ProcessorMixin):
+    """Photos to `pixel_values` [N, 3, P, P], texts to `input_ids` [N, L].
+
+    Args:
+      lengths: L by level, tokens with begin and end; longer texts are cut.
+    """
+
+    def __init__(self, image_processor=None, tokenizer=None, lengths=None, **kwargs):
+        super().__init__(image_processor, tokenizer)
+        self.lengths = lengths or dict.fromkeys(LEVELS, tokenizer.model_max_length)
+
+    def __call__(self, images=None, text=None, level="global", return_tensors="pt", **unused):
+        if level not in LEVELS:
+            raise ValueError(f"level is {level!r}; it must be one of {', '.join(LEVELS)}")
+        data = {}
+        if images is not None:
+            data["pixel_values"] = self.image_processor.preprocess(images)["pixel_values"]
+        if text is not None:
+            texts = [text] if isinstance(text, str) else list(text)
+            encoded = self.tokenizer(
+                texts, padding="max_length", truncation=True, max_length=self.lengths[level]
+            )
+            data["input_ids"] = np.asarray(encoded["input_ids"], np.int64)
+        return BatchFeature(data, tensor_type=return_tensors)

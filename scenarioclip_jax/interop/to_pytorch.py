@@ -1,0 +1,227 @@
+"""From a model of ours to folders that PyTorch users can read."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import tokenizers
+from safetensors.numpy import save_file
+from tokenizers import processors
+from tqdm import tqdm
+
+from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
+from scenarioclip_jax.interop import exported, reference
+from scenarioclip_jax.interop.card import model_card
+from scenarioclip_jax.interop.huggingface import FIELDS, LEGACY_EOS
+from scenarioclip_jax.models.scenario_clip import levels_of
+from scenarioclip_jax.models.towers import TextConfig, VisionConfig
+
+DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
+LAYOUTS = ("transformers", "reference", "huggingface-towers")
+SHARD_BYTES = 2 << 30  # more than this is split, so that little has to be in memory twice
+TEMPLATES = Path(__file__).parent / "pytorch"
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def write_folder(
+    out: Path, spec: ModelSpec, params: Arrays, tokenizer_file: Path, *, dtype: str, origin: str
+) -> None:
+    """Writes what `AutoModel` and `AutoProcessor` read with `trust_remote_code=True`.
+
+    Args:
+      params: in our names; frozen parts included.
+      dtype: key of DTYPES, which the weights are stored in.
+      origin: where the weights come from, for the model card.
+    """
+    vision, text = VisionConfig(**spec.model["vision"]), TextConfig(**spec.model["text"])
+    theirs = reference.to_theirs(params, spec.model["arch"], vision, text)
+    save_safetensors(out, theirs, dtype)
+    _write_json(out / "config.json", exported.config_json(spec, dtype))
+    for name in (exported.MODELING, exported.PROCESSING):
+        shutil.copyfile(TEMPLATES / f"{name}.py", out / f"{name}.py")
+    write_processor(out, spec, tokenizer_file)
+    (out / "README.md").write_text(model_card(spec, dtype, origin), encoding="utf-8")
+
+
+def write_reference(
+    out: Path, spec: ModelSpec, params: Arrays, ema: Arrays | None, tokenizer_file: Path, dtype: str
+) -> None:
+    """Writes `scenarioclip.ckpt`, which the published implementation reads, and how to read it back.
+
+    Needs PyTorch. Raises CheckpointError without it, or where the architecture isn't a published one.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise CheckpointError("--layout reference needs PyTorch: pip install torch") from None
+    arch = spec.model["arch"]
+    if arch == "clip":
+        raise CheckpointError(
+            "arch is 'clip', which the published implementation hasn't; leave out --layout reference"
+        )
+    vision, text = VisionConfig(**spec.model["vision"]), TextConfig(**spec.model["text"])
+
+    def tensors(values: Arrays, prefix: str) -> dict:
+        theirs = reference.to_theirs(values, arch, vision, text)
+        return {
+            name if name.endswith("_loss.logit_scale") else prefix + name: torch.from_numpy(
+                np.array(value, np.float32)
+            ).to(getattr(torch, dtype))
+            for name, value in theirs.items()
+        }
+
+    state = tensors(params, "model.")
+    checkpoint = {"state_dict": state, "epoch": 0, "global_step": 0}
+    checkpoint["pytorch-lightning_version"] = "2.0.0"  # Lightning looks for it
+    if arch == "scenario_clip_1":
+        scale = torch.tensor(np.log(1 / 0.07), dtype=torch.float32)  # never trained there
+        state["student_teacher_loss_fn.distillation_loss_fn.logit_scale_s"] = scale
+    if ema is not None:
+        teacher = tensors(params | ema, "")
+        teacher = {k: v for k, v in teacher.items() if not k.endswith("_loss.logit_scale")}
+        checkpoint["ema"] = {"teacher_state": teacher}
+    torch.save(checkpoint, out / "scenarioclip.ckpt")
+    _write_json(out / "config.json", clip_config(spec))
+    write_tokenizer(out, spec, tokenizer_file)
+
+
+def write_towers(
+    out: Path, spec: ModelSpec, params: Arrays, tokenizer_file: Path, *, dtype: str
+) -> None:
+    """Writes BRANCH/vision and BRANCH/text, plain CLIP towers, and BRANCH/heads.safetensors.
+
+    The heads' arrays are called `image_projection.weight`, …, `text_norm.bias`; logit scales are in
+    `logit_scales.json`.
+    """
+    arch = spec.model["arch"]
+    configs = {"vision": VisionConfig(**spec.model["vision"])}
+    configs["text"] = TextConfig(**spec.model["text"])
+    whole = clip_config(spec)
+    for branch in reference.branches(arch):
+        heads = {}
+        for modality, (_, infix, head) in reference.MODALITIES.items():
+            folder = out / branch / modality
+            folder.mkdir(parents=True)
+            tower = reference.branch_tower(params, modality, branch, configs[modality])
+            # Both old and new versions of Transformers read the names with the infix.
+            save_safetensors(folder, {f"{infix}.{name}": v for name, v in tower.items()}, dtype)
+            _write_json(
+                folder / "config.json",
+                whole[f"{modality}_config"]
+                | {"architectures": [f"CLIP{modality.title()}Model"], "torch_dtype": dtype},
+            )
+            values = reference.branch_head(params, modality, branch)
+            heads |= {f"{head}_{name}": value for name, value in values.items()}
+        save_safetensors(out / branch, heads, dtype, name="heads")
+        write_tokenizer(out / branch, spec, tokenizer_file)
+    scales = {level: float(params[f"logit_scale/{level}"]) for level in levels_of(arch)}
+    _write_json(out / "logit_scales.json", scales)
+    write_processor(out, spec, tokenizer_file)
+    shutil.copyfile(TEMPLATES / f"{exported.PROCESSING}.py", out / f"{exported.PROCESSING}.py")
+
+
+def save_safetensors(folder: Path, arrays: Arrays, dtype: str, *, name: str = "model") -> None:
+    """Writes `NAME.safetensors`, or shards and their index where that would be large; shows progress."""
+    target = np.dtype(DTYPES[dtype])
+    shards: list[list[str]] = [[]]
+    size = 0
+    for key, value in arrays.items():
+        if shards[-1] and size + value.size * target.itemsize > SHARD_BYTES:
+            shards.append([])
+            size = 0
+        shards[-1].append(key)
+        size += value.size * target.itemsize
+    total = sum(value.size * target.itemsize for value in arrays.values())
+    where = {}
+    with tqdm(total=total, desc=f"writing {name}", unit="B", unit_scale=True, delay=1) as bar:
+        for index, keys in enumerate(shards, 1):
+            file = f"{name}.safetensors"
+            if len(shards) > 1:
+                file = f"{name}-{index:05d}-of-{len(shards):05d}.safetensors"
+            # Scalars turn into arrays of one element in ascontiguousarray, hence the reshape.
+            shard = {
+                key: np.ascontiguousarray(arrays[key], target).reshape(arrays[key].shape)
+                for key in keys
+            }
+            save_file(shard, folder / file, metadata={"format": "pt"})
+            bar.update(sum(value.nbytes for value in shard.values()))
+            where |= dict.fromkeys(keys, file)
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": where}
+        _write_json(folder / f"{name}.safetensors.index.json", index)
+
+
+def write_processor(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
+    """Writes what `AutoProcessor` reads, except for the code."""
+    write_tokenizer(out, spec, tokenizer_file)
+    auto_map = {
+        "AutoImageProcessor": f"{exported.PROCESSING}.ScenarioCLIPImageProcessor",
+        "AutoProcessor": f"{exported.PROCESSING}.ScenarioCLIPProcessor",
+    }
+    image = {
+        "image_processor_type": "ScenarioCLIPImageProcessor",
+        "image_size": spec.model["vision"]["image_size"],
+        "fit": spec.fit,
+        "image_mean": CLIP_MEAN,
+        "image_std": CLIP_STD,
+    }
+    common = {"processor_class": "ScenarioCLIPProcessor", "auto_map": auto_map}
+    _write_json(out / "preprocessor_config.json", image | common)
+    _write_json(out / "processor_config.json", {"lengths": spec.lengths} | common)
+
+
+def write_tokenizer(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
+    """Writes the tokenizer so that Transformers adds begin and end itself."""
+    ours = Tokenizer.load(tokenizer_file)
+    raw = tokenizers.Tokenizer.from_file(str(tokenizer_file))
+    raw.no_truncation()
+    raw.no_padding()
+    bos, eos, pad = (
+        None if i is None else raw.id_to_token(i) for i in (ours.bos_id, ours.eos_id, ours.pad_id)
+    )
+    raw.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A {eos}" if bos else f"$A {eos}",
+        special_tokens=[(token, raw.token_to_id(token)) for token in (bos, eos) if token],
+    )
+    raw.save(str(out / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": eos,
+        "pad_token": pad,
+        "padding_side": "right",
+        "model_max_length": spec.model["text"]["max_length"],
+        "clean_up_tokenization_spaces": False,
+        # A text that contains "<|endoftext|>" is text like any other.
+        "split_special_tokens": True,
+    }
+    _write_json(out / "tokenizer_config.json", settings | ({"bos_token": bos} if bos else {}))
+
+
+def clip_config(spec: ModelSpec) -> dict:
+    """The config.json of a Hugging Face CLIP model with towers of these sizes."""
+    towers = {}
+    configs = {
+        "vision": VisionConfig(**spec.model["vision"]),
+        "text": TextConfig(**spec.model["text"]),
+    }
+    embed_dim = spec.model.get("embed_dim", 512)
+    for tower, config in configs.items():
+        fields = {theirs: getattr(config, ours) for ours, theirs in FIELDS[tower].items()}
+        fields |= {"model_type": f"clip_{tower}_model", "projection_dim": embed_dim}
+        towers[f"{tower}_config"] = fields
+    if configs["text"].eos_id == LEGACY_EOS:
+        raise CheckpointError(
+            f"the end-of-text id is {LEGACY_EOS}, which Transformers' CLIP takes for the highest id; "
+            "such a model can't be written as plain CLIP towers"
+        )
+    return {"model_type": "clip", "projection_dim": embed_dim, **towers}
+
+
+def _write_json(path: Path, values: Mapping) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

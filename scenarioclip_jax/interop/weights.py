@@ -1,0 +1,212 @@
+"""Named arrays in other people's files, read one at a time when asked for, and what is wrong with them."""
+
+import argparse
+import contextlib
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from scenarioclip_jax.checkpoint import CheckpointError
+
+Shapes = dict[str, tuple[int, ...]]
+LISTED = 50  # names of a kind that an error lists
+
+# Safetensors and PyTorch file of a Hugging Face folder, each whole or as an index of shards.
+SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
+TORCH_FILES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+class Weights(Mapping[str, np.ndarray]):
+    """Arrays by name; `weights[name]` reads one, so a big file never has to fit into memory as a whole.
+
+    Attributes:
+      shapes: every array's shape, known without reading it.
+    """
+
+    def __init__(self, shapes: Shapes, read: Callable[[str], np.ndarray]):
+        self.shapes, self._read = shapes, read
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.shapes:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def renamed(self, rename: Callable[[str], str | None]) -> "Weights":
+        """The same arrays under other names; those for which `rename` returns None are left out."""
+        names = {new: name for name in self if (new := rename(name)) is not None}
+        return Weights(
+            {new: self.shapes[name] for new, name in names.items()},
+            lambda new: self._read(names[new]),
+        )
+
+    def astype(self, dtype) -> "Weights":
+        """The same arrays, converted to `dtype` when they are read."""
+        return Weights(self.shapes, lambda name: self._read(name).astype(dtype, copy=False))
+
+
+def check_names(found: Shapes, expected: Shapes, *, where: str, remedy: str) -> None:
+    """Raises CheckpointError that lists missing, unexpected and mis-shaped arrays, if there are any."""
+    problems = {
+        "missing": [f"{name} {expected[name]}" for name in expected if name not in found],
+        "unexpected": [f"{name} {found[name]}" for name in found if name not in expected],
+        "of another shape": [
+            f"{name} is {found[name]}, expected {shape}"
+            for name, shape in expected.items()
+            if name in found and tuple(found[name]) != tuple(shape)
+        ],
+    }
+    lines = []
+    for kind, names in problems.items():
+        if names:
+            more = f"\n    and {len(names) - LISTED} more" if len(names) > LISTED else ""
+            lines.append(f"  {kind} ({len(names)}):\n    " + "\n    ".join(names[:LISTED]) + more)
+    if lines:
+        raise CheckpointError("\n".join([f"{where}: these are not its parameters", *lines, remedy]))
+
+
+def open_folder(folder: Path) -> Weights:
+    """The arrays of a Hugging Face folder: safetensors, else a PyTorch file; one file or shards.
+
+    Raises:
+      CheckpointError: there are none, a file is damaged, or a shard is missing.
+    """
+    for name in (*SAFETENSORS, *TORCH_FILES):
+        if (folder / name).is_file():
+            break
+    else:
+        raise CheckpointError(
+            f"{folder}: no weights in it, looked for {', '.join((*SAFETENSORS, *TORCH_FILES))}; "
+            "give a folder that a Hugging Face model was saved to"
+        )
+    open_file = open_safetensors if ".safetensors" in name else open_torch
+    if not name.endswith(".index.json"):
+        return open_file(folder / name)
+    index = read_json(folder / name)
+    if not isinstance(index.get("weight_map"), dict):
+        raise CheckpointError(f"{folder / name}: it has no `weight_map`; copy the file again")
+    where = index["weight_map"]
+    shards = {}
+    for shard in sorted(set(where.values())):
+        if Path(shard).name != shard or not (folder / shard).is_file():
+            raise CheckpointError(
+                f"{folder / name}: its field weight_map names the file {shard!r}, which isn't beside it; "
+                "copy the folder again, with all shards"
+            )
+        shards[shard] = open_file(folder / shard)
+    absent = [name for name, shard in where.items() if name not in shards[shard]]
+    if absent:
+        raise CheckpointError(
+            f"{folder / name}: {', '.join(absent[:LISTED])} not in the file that weight_map names; "
+            "copy the folder again"
+        )
+    return Weights(
+        {name: shards[shard].shapes[name] for name, shard in where.items()},
+        lambda name: shards[where[name]][name],
+    )
+
+
+def open_safetensors(path: Path) -> Weights:
+    """The arrays of one safetensors file. Raises CheckpointError if it is damaged."""
+    try:
+        file = safe_open(path, framework="np")
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a complete safetensors file, {path.stat().st_size} bytes ({error}); "
+            "copy or download it again"
+        ) from None
+    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    return Weights(shapes, file.get_tensor)
+
+
+def open_torch(path: Path) -> Weights:
+    """The tensors of a PyTorch file that holds a state_dict. Raises CheckpointError."""
+    return from_tensors(load_torch(path), where=str(path))
+
+
+def from_tensors(state: Any, *, where: str) -> Weights:
+    """A state_dict of PyTorch tensors as NumPy arrays. Raises CheckpointError if it is none."""
+    import torch
+
+    if not isinstance(state, Mapping) or not state:
+        raise CheckpointError(
+            f"{where}: holds no state_dict of tensors, but {type(state).__name__}"
+        )
+    other = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
+    if other:
+        raise CheckpointError(
+            f"{where}: not tensors: {', '.join(map(str, other[:LISTED]))}; a state_dict is expected"
+        )
+
+    def read(name: str) -> np.ndarray:
+        tensor = state[name].detach().contiguous()
+        if tensor.dtype == torch.bfloat16:  # NumPy has none of its own
+            return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+        return tensor.numpy()
+
+    return Weights({name: tuple(value.shape) for name, value in state.items()}, read)
+
+
+def load_torch(path: Path) -> Any:
+    """What a PyTorch file holds: tensors, mapped rather than read, and plain values.
+
+    Nothing else is ever built from the file, so it can't run code.
+
+    Raises:
+      CheckpointError: PyTorch isn't installed; the file is damaged, or holds objects of other classes.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        import torch
+    except ImportError:
+        raise CheckpointError(
+            f"{path}: a PyTorch file, and PyTorch isn't installed; pip install torch, or give safetensors"
+        ) from None
+    try:
+        # Lightning keeps the command line's arguments in a Namespace, which has no behaviour of its own.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
+    except pickle.UnpicklingError as error:
+        names = re.findall(r"GLOBAL ([\w.]+)", str(error))
+        what = f"objects of {', '.join(sorted(set(names)))}" if names else "something else"
+        raise CheckpointError(
+            f"{path}: refused, as it holds {what} besides tensors and plain values, and reading those could "
+            "run code, or it is no PyTorch file. If you trust it, keep only the weights with "
+            "c = torch.load(FILE, weights_only=False); "
+            "torch.save({k: c[k] for k in ('state_dict', 'ema') if k in c}, 'weights.ckpt')"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path}: not a complete PyTorch file, {path.stat().st_size} bytes "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); copy it again"
+        ) from None
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object. Raises CheckpointError if there is none."""
+    with contextlib.suppress(UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise CheckpointError(f"{path}: no such file") from None
+        if isinstance(values, dict):
+            return values
+    raise CheckpointError(f"{path}: not a JSON object; copy the file again")
