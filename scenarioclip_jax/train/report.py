@@ -58,7 +58,7 @@ def write_report(
         rows=[row for level in LEVELS for row in _table_rows(found, level)],
         curves=[pictures.to_html(figure) for figure in _curves(rows)],
         training=_training_note(rows),
-        retrievals=_retrievals(config, run, data, found["student"]) if found else [],
+        retrievals=_retrievals(config, run, data, found["student"]) if found else {},
         gallery=min(GALLERY_SCENES, len(data.test)) if data.test is not None else 0,
         first_batch=_embed(first_batch) if first_batch.is_file() else None,
     )
@@ -139,8 +139,8 @@ def _training_note(rows: list[dict]) -> str:
     return note
 
 
-def _retrievals(config: ConfigDict, run: Run, data: RunData, found: Recognition) -> list[str]:
-    """One figure a level: texts spread evenly over the gallery's labels, and their nearest pictures."""
+def _retrievals(config: ConfigDict, run: Run, data: RunData, found: Recognition) -> dict[str, str]:
+    """One figure a level: some of the gallery's texts, drawn by chance, and their nearest pictures."""
     scenes = range(min(GALLERY_SCENES, len(data.test)))
     batches = list(evaluation_batches(data.test, data.tokenizer, data.settings, scenes))
     shown, wanted = {}, {level: set() for level in LEVELS}
@@ -152,14 +152,15 @@ def _retrievals(config: ConfigDict, run: Run, data: RunData, found: Recognition)
         count = sum(int(getattr(batch, masks[level]).sum()) for batch, _ in batches)
         images = normalise(gallery.embeddings[:count])
         texts = sorted(set(gallery.texts[:count]))
-        texts = texts[:: max(1, len(texts) // config.report.retrievals)][: config.report.retrievals]
+        shuffled = np.random.default_rng(config.seed).permutation(len(texts))
+        texts = [texts[i] for i in shuffled[: config.report.retrievals]]
         classes = data.classes[CLASS_LISTS[level]]
         queries = found.class_embeddings[level][[classes.index(text) for text in texts]]
         nearest = np.argsort(-normalise(queries) @ images.T, axis=1, kind="stable")[:, :NEAREST]
         shown[level] = list(zip(texts, nearest, strict=True))
         wanted[level] = set(nearest.reshape(-1).tolist())
     views = pictures.collect_views(batches, run.view_settings, wanted)
-    figures = []
+    figures = {}
     for level, queries in shown.items():
         labels, colour = found.galleries[level].texts, pictures.COLOURS[level]
         rows = [
@@ -169,7 +170,7 @@ def _retrievals(config: ConfigDict, run: Run, data: RunData, found: Recognition)
             )
             for text, near in queries
         ]
-        figures.append(pictures.to_html(pictures.picture_grid(rows)))
+        figures[level] = pictures.to_html(pictures.picture_grid(rows))
     return figures
 
 
