@@ -245,7 +245,8 @@ def _load_item(path: Path) -> Params:
 
 
 def _restore_numpy(path: Path) -> dict:
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        metadata = checkpointer.metadata(path).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
-        return checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+    # The handler itself: a Checkpointer around it warns that `path` has no metadata of its own.
+    handler = ocp.PyTreeCheckpointHandler()
+    metadata = handler.metadata(path).tree
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
+    return handler.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))

@@ -42,13 +42,25 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
         size, sides = self.image_size, image.size
         short, long = min(sides), max(sides)
         if self.fit == "contain":
-            new = {long: size, short: max(1, round(size * short / long))}
+            resized = {long: size, short: max(1, round(size * short / long))}
         else:
-            new = {long: int(size * long / short), short: size}
-        new = [new[side] for side in sides]
+            resized = {long: int(size * long / short), short: size}
+        # Only what the view shows is resampled. Along each axis: view pixels that show the photo, and the
+        # photo's part that they show.
+        shown, part = [], []
+        for side in sides:
+            scale, offset = resized[side] / side, -round((resized[side] - size) / 2)
+            low, high = max(0, offset), min(size, resized[side] + offset)
+            shown.append((low, high))
+            part.append((max(0.0, (low - offset) / scale), min(side, (high - offset) / scale)))
+        (left, right), (top, bottom) = shown
+        view = image.resize(
+            (right - left, bottom - top),
+            Image.Resampling.BICUBIC,
+            box=(part[0][0], part[1][0], part[0][1], part[1][1]),
+        )
         canvas = Image.new("RGB", (size, size))
-        resized = image.resize(new, Image.Resampling.BICUBIC)
-        canvas.paste(resized, [-round((side - size) / 2) for side in new])
+        canvas.paste(view, (left, top))
         return np.asarray(canvas)
 
     def preprocess(self, images, return_tensors=None, **unused):

@@ -1,0 +1,189 @@
+"""`scenarioclip_jax.load`: every kind of folder, every kind of input, and errors that say what to do."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import scenarioclip_jax
+from scenarioclip_jax import checkpoint
+from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.interop import initial
+from scenarioclip_jax.interop.huggingface import open_clip
+from tests.interop import helpers
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    clip = open_clip(str(helpers.write_clip(tmp_path_factory.mktemp("clip") / "model")))
+    model = initial.model_arguments(clip, arch="scenario_clip_1")
+    params = initial.from_clip(clip, model)
+    ema = {path: value * 1.1 for path, value in initial.teacher_of(params).items()}
+    folder = tmp_path_factory.mktemp("model") / "trained"
+    spec = ModelSpec(model, {"global": 12, "object": 6, "relation": 9})
+    checkpoint.save_model(folder, spec, params, ema, step=3)
+    helpers.tokenizer().save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return scenarioclip_jax.load(folder, batch_size=8)
+
+
+def test_pictures_of_every_kind(model, tmp_path):
+    arrays = helpers.pictures(2)
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for array, path in zip(arrays, paths, strict=True):
+        Image.fromarray(array).save(path)
+    wanted = model.encode_image(arrays, "object")
+    assert wanted.shape == (2, helpers.PROJECTION)
+    assert wanted.dtype == np.float32
+    opened = [Image.open(path) for path in paths]
+    for pictures in (paths, list(map(str, paths)), opened, [arrays[0], paths[1]]):
+        np.testing.assert_array_equal(model.encode_image(pictures, "object"), wanted)
+    for one in (paths[0], str(paths[0]), opened[0], arrays[0]):
+        np.testing.assert_allclose(model.encode_image(one, "object"), wanted[:1], atol=1e-6)
+    assert not np.allclose(model.encode_image(arrays, "global"), wanted)
+    batch = np.stack([arrays[0], arrays[0]])
+    assert model.encode_image(batch).shape == (2, helpers.PROJECTION)
+    gray = Image.fromarray(arrays[0][:, :, 0])
+    np.testing.assert_array_equal(
+        model.encode_image(gray), model.encode_image(np.asarray(gray.convert("RGB")))
+    )
+
+
+def test_a_photo_stored_on_its_side_is_turned(model, tmp_path):
+    upright = Image.fromarray(helpers.pictures(1)[0])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    turned.save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(
+        model.encode_image(tmp_path / "turned.png"), model.encode_image(upright)
+    )
+
+
+def test_prepared_inputs_in_both_layouts(model):
+    pictures = helpers.pictures(3)
+    nhwc = model._pixels(pictures)
+    wanted = model.encode_image(pictures, "relation")
+    np.testing.assert_array_equal(model.encode_pixels(nhwc, "relation"), wanted)
+    nchw = nhwc.transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(model.encode_pixels(nchw, "relation"), wanted)
+    np.testing.assert_array_equal(model.encode_pixels(nchw, "relation", layout="NCHW"), wanted)
+    with pytest.raises(ValueError, match=r"expected N x \(32, 32, 3\)"):
+        model.encode_pixels(nchw, "relation", layout="NHWC")
+    with pytest.raises(ValueError, match=r"expected N x \(3, 32, 32\) or \(32, 32, 3\)"):
+        model.encode_pixels(nchw[:, :, :16])
+    with pytest.raises(ValueError, match="encode_image takes uint8"):
+        model.encode_pixels(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_texts_and_ids(model):
+    wanted = model.encode_text(helpers.TEXTS, "relation")
+    assert wanted.shape == (4, helpers.PROJECTION)
+    ids, _ = model.tokenizer.encode(helpers.TEXTS, 9)
+    np.testing.assert_array_equal(model.encode_ids(ids, "relation"), wanted)
+    # What follows the end doesn't matter, nor does the row's length.
+    longer = np.concatenate([ids, np.full((4, 7), 5)], axis=1)
+    np.testing.assert_allclose(model.encode_ids(longer, "relation"), wanted, atol=1e-6)
+    np.testing.assert_allclose(
+        model.encode_text(helpers.TEXTS[0], "relation"), wanted[:1], atol=1e-6
+    )
+    # Cut to the level's length: six tokens for objects.
+    first, second = model.encode_text(["one two three four", "one two three five"], "object")
+    np.testing.assert_array_equal(first, second)
+    cosines = model.similarity(wanted, wanted)
+    np.testing.assert_allclose(np.diag(cosines), 1, rtol=1e-5)
+    assert model.logit_scale("object") == pytest.approx(1 / 0.07, rel=1e-5)
+
+
+def test_batches_are_padded_and_nothing_is_compiled_twice(folder):
+    model = scenarioclip_jax.load(folder, batch_size=8)
+    pictures = helpers.pictures(4) * 5
+    all_at_once = model.encode_image(pictures, "object")  # 8 + 8 + 4
+    one_by_one = np.concatenate([model.encode_image(p, "object") for p in pictures])
+    np.testing.assert_allclose(all_at_once, one_by_one, atol=1e-6)
+    for count in range(1, 20):
+        model.encode_image(pictures[:count], "object")
+        model.encode_text(["ok"] * count, "object")
+        model.encode_ids(np.full((count, 3), model.tokenizer.eos_id), "object")
+    assert model._image._cache_size() == 2  # batches of 1 and 8
+    assert model._text._cache_size() == 2
+
+
+def test_teacher_and_bfloat16(folder, model):
+    pictures = helpers.pictures(2)
+    student = model.encode_image(pictures)
+    assert not np.allclose(
+        scenarioclip_jax.load(folder, weights="ema").encode_image(pictures), student
+    )
+    half = scenarioclip_jax.load(folder, dtype="bfloat16").encode_image(pictures)
+    np.testing.assert_allclose(half, student, atol=0.1)
+    assert not np.array_equal(half, student)
+
+
+def test_bad_inputs(model, tmp_path):
+    with pytest.raises(ValueError, match="level is 'scene'; it must be one of global, object"):
+        model.encode_text("x", "scene")
+    with pytest.raises(ValueError, match="the list is empty"):
+        model.encode_image([])
+    with pytest.raises(FileNotFoundError, match=r"absent\.jpg"):
+        model.encode_image([tmp_path / "absent.jpg"])
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG no picture")
+    with pytest.raises(OSError, match=r"broken\.png"):
+        model.encode_image(tmp_path / "broken.png")
+    with pytest.raises(ValueError, match="encode_pixels takes normalised floats"):
+        model.encode_image([np.zeros((8, 8, 3))])
+    with pytest.raises(ValueError, match=r"no end-of-text id \d+ in rows \[1\]"):
+        model.encode_ids(np.array([[model.tokenizer.eos_id, 1], [3, 4]]))
+    with pytest.raises(ValueError, match="the model reads 20"):
+        model.encode_ids(np.full((1, 21), model.tokenizer.eos_id))
+    with pytest.raises(ValueError, match="ids must be from 0 to 319"):
+        model.encode_ids(np.full((1, 4), 320))
+    with pytest.raises(ValueError, match="encode_ids takes token ids"):
+        model.encode_text([1, 2])
+
+
+def test_wrong_folders(folder, tmp_path):
+    with pytest.raises(CheckpointError, match=r"no config.json in it, nor vision/config.json"):
+        scenarioclip_jax.load(tmp_path)
+    with pytest.raises(CheckpointError, match="no such folder"):
+        scenarioclip_jax.load(tmp_path / "absent" / "deep" / "er")
+    (tmp_path / "a.ckpt").touch()
+    with pytest.raises(CheckpointError, match=r"a file; convert it first: .* from-reference"):
+        scenarioclip_jax.load(tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=r"no checkpoint of step 7 .*found: 3"):
+        scenarioclip_jax.load(folder, step=7)
+    with pytest.raises(CheckpointError, match="weights is 'teacher'"):
+        scenarioclip_jax.load(folder, weights="teacher")
+
+
+def test_damaged_checkpoint(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match="put the model's tokenizer there"):
+        scenarioclip_jax.load(copy)
+    helpers.tokenizer().save(copy)
+    spec = ModelSpec.read(copy)
+    ModelSpec(spec.model | {"arch": "pyramid_clip"}, spec.lengths).write(copy)
+    with pytest.raises(CheckpointError, match=r"model.json don't belong together: text/head/global"):
+        scenarioclip_jax.load(copy)
+    spec.write(copy)
+    data = max(
+        (p for p in (copy / "checkpoints").rglob("*") if p.is_file()),
+        key=lambda p: p.stat().st_size,
+    )
+    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match="incomplete or damaged; copy it again"):
+        scenarioclip_jax.load(copy)
+
+
+def test_the_package_imports_without_jax():
+    code = "import sys, scenarioclip_jax; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
