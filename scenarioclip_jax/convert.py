@@ -136,7 +136,11 @@ def to_pytorch(args: argparse.Namespace) -> None:
     tokenizer = args.checkpoint / "tokenizer.json"
     _tokenizer(str(tokenizer))
     _say(f"reading {args.checkpoint}")
-    params, step = checkpoint.load_params(args.checkpoint, weights=args.weights, step=args.step)
+    ema = None
+    if args.layout == "reference" and args.weights == "student":  # that layout has room for both
+        params, ema, step = checkpoint.load_student_and_ema(args.checkpoint, step=args.step)
+    else:
+        params, step = checkpoint.load_params(args.checkpoint, weights=args.weights, step=args.step)
     with new_folder(args.output) as partial:
         if args.layout == "transformers":
             origin = f"the {args.weights}'s of training step {step}"
@@ -144,9 +148,6 @@ def to_pytorch(args: argparse.Namespace) -> None:
         elif args.layout == "huggingface-towers":
             out.write_towers(partial, spec, params, tokenizer, dtype=args.dtype)
         else:
-            ema = None
-            if args.weights == "student":
-                _, ema, _ = checkpoint.load_student_and_ema(args.checkpoint, step=step)
             out.write_reference(partial, spec, params, ema, tokenizer, args.dtype)
     _say(f"wrote {args.output}")
 

@@ -1,7 +1,7 @@
 """Checkpoints of the published implementation (PyTorch Lightning), read without running anything of theirs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,9 +103,8 @@ def read_checkpoint(
         teacher, where = found
         expected = {k: v for k, v in expected.items() if not k.endswith("_loss.logit_scale")}
         check_names(teacher.shapes, expected, where=where, remedy=remedy)
-        ema, note = _difference(
-            params, _to_ours(teacher, arch, vision, text, share_stem, where), where
-        )
+        teacher = reference.pairs(teacher, arch, vision, text, share_stem=share_stem)
+        ema, note = _difference(params, teacher, where)
         notes += note
     elif arch == "scenario_clip_1":
         notes.append(_no_teacher(path))
@@ -195,11 +194,19 @@ def _to_ours(theirs, arch, vision, text, share_stem, where) -> Arrays:
         raise CheckpointError(f"{where}: {error}") from None
 
 
-def _difference(params: Arrays, teacher: Arrays, where: str) -> tuple[Arrays, list[str]]:
+def _difference(
+    params: Arrays, teacher: Iterable[tuple[str, np.ndarray]], where: str
+) -> tuple[Arrays, list[str]]:
     """The teacher without what it shares with the student, and a note if it shares less than it should."""
-    frozen = {path for path in teacher if FROZEN.fullmatch(path)}
-    strayed = {path for path in frozen if not np.array_equal(teacher[path], params[path])}
-    ema = {path: value for path, value in teacher.items() if path not in frozen - strayed}
+    ema: Arrays = {}
+    frozen, strayed = set(), set()
+    for path, value in teacher:
+        if FROZEN.fullmatch(path):
+            frozen.add(path)
+            if np.array_equal(value, params[path]):
+                continue
+            strayed.add(path)
+        ema[path] = value
     if not strayed:
         return ema, []
     return ema, [

@@ -6,7 +6,7 @@ for PyTorch uses these names too, with `global_` alone for `clip`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -76,38 +76,51 @@ def to_ours(
     Raises:
       ValueError: `share_stem`, and the levels' stems differ.
     """
-    names = {plain(name): name for name in theirs}
     ours: Arrays = {}
-    different: list[str] = []
+    different = []
+    for path, value in pairs(theirs, arch, vision, text, share_stem=share_stem):
+        # Only a shared stem comes several times.
+        if path in ours and not np.array_equal(ours[path], value):
+            different.append(path)
+        ours.setdefault(path, value)
+    if different:
+        raise ValueError(
+            f"the levels' stems differ and can't be shared: {', '.join(dict.fromkeys(different))}; "
+            "use share_stem=False (no --share-stem)"
+        )
+    return ours
+
+
+def pairs(
+    theirs: Mapping[str, np.ndarray],
+    arch: str,
+    vision: VisionConfig,
+    text: TextConfig,
+    *,
+    share_stem: bool,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """What `to_ours` is made of, one tower after the other; a shared stem comes once for every branch."""
+    names = {plain(name): name for name in theirs}
     for modality, (tower, _, head) in MODALITIES.items():
         config = vision if modality == "vision" else text
         for branch, prefix in branches(arch).items():
             start = f"{prefix}{tower}."
             part = {
-                short: theirs[name]
+                key.removeprefix(start): theirs[name]
                 for key, name in names.items()
-                if key.startswith(start) and (short := key.removeprefix(start))
+                if key.startswith(start)
             }
             for path, value in clip_towers.to_ours(part, config).items():
                 kind, rest = path.split("/", 1)
                 shared = share_stem and kind == "stem"
-                key = f"{modality}/{kind}/{'shared' if shared else branch}/{rest}"
-                if shared and not np.array_equal(ours.setdefault(key, value), value):
-                    different.append(f"{modality}/{kind}/{branch}/{rest}")
-                ours.setdefault(key, value)
+                yield f"{modality}/{kind}/{'shared' if shared else branch}/{rest}", value
+            del part
             for path, name in HEAD_NAMES.items():
                 value = theirs[f"{prefix}{head}_{name}"]
-                key = f"{modality}/head/{branch}/{path}"
-                ours[key] = value.T if value.ndim == 2 else value
-    if different:
-        raise ValueError(
-            f"the levels' stems differ and can't be shared: {', '.join(different)}; "
-            "use share_stem=False (no --share-stem)"
-        )
+                yield f"{modality}/head/{branch}/{path}", value.T if value.ndim == 2 else value
     for level in levels_of(arch):
         if f"{level}_loss.logit_scale" in theirs:
-            ours[f"logit_scale/{level}"] = theirs[f"{level}_loss.logit_scale"]
-    return ours
+            yield f"logit_scale/{level}", theirs[f"{level}_loss.logit_scale"]
 
 
 def to_theirs(

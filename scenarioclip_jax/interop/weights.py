@@ -156,8 +156,9 @@ def from_tensors(state: Any, *, where: str) -> Weights:
     def read(name: str) -> np.ndarray:
         tensor = state[name].detach().contiguous()
         if tensor.dtype == torch.bfloat16:  # NumPy has none of its own
-            return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
-        return tensor.numpy()
+            return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16).copy()
+        # A copy: a view would keep the whole file mapped.
+        return tensor.numpy().copy()
 
     return Weights({name: tuple(value.shape) for name, value in state.items()}, read)
 

@@ -1,0 +1,136 @@
+"""The converter as a process: memory, interruption, errors on the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from scenarioclip_jax import checkpoint
+from tests.interop import helpers
+
+# Reports the peak of its own memory beyond what it needed before anything was converted.
+MEASURED = """
+import re, sys
+def peak(): return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+import orbax.checkpoint, transformers, safetensors, scenarioclip_jax.interop.initial
+import scenarioclip_jax.interop.to_pytorch, scenarioclip_jax.interop.lightning
+from transformers import CLIPConfig
+try: import torch
+except ImportError: pass
+from scenarioclip_jax.convert import main
+before = peak()
+main(sys.argv[1:])
+print("PEAK", peak() - before)
+"""
+
+
+def run(*args, **kwargs):
+    command = [sys.executable, "-m", "scenarioclip_jax.convert", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
+
+
+def peak(*args) -> int:
+    command = [sys.executable, "-c", MEASURED, *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split("PEAK")[1])
+
+
+def medium_clip(folder):
+    """A CLIP of 85 MB, as three levels 255 MB: enough to tell a copy too many from noise."""
+    vision = dict(width=512, depth=4, heads=8, mlp_dim=2048, image_size=32, patch_size=8)
+    text = dict(width=512, depth=2, heads=8, mlp_dim=2048, vocab_size=4096, max_length=20)
+    return helpers.write_clip(
+        folder, helpers.clip_arrays(vision, text, 512), helpers.clip_config(vision, text, 512)
+    )
+
+
+def size_of(folder):
+    """Bytes of the arrays of a checkpoint."""
+    params, ema, _ = checkpoint.load_student_and_ema(folder)
+    return sum(v.nbytes for part in (params, ema or {}) for v in part.values())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_peak_memory(tmp_path):
+    clip = medium_clip(tmp_path / "clip")
+    used = peak("from-huggingface", "--model", clip, "--output", tmp_path / "ours")
+    size = size_of(tmp_path / "ours")
+    assert used < 2.5 * size
+    out = tmp_path / "folder"
+    used = peak("to-pytorch", "--checkpoint", tmp_path / "ours", "--output", out)
+    assert used < 2.5 * sum(p.stat().st_size for p in out.glob("*.safetensors"))
+    pytest.importorskip("torch")
+    out = tmp_path / "reference"
+    flags = ["--layout", "reference"]
+    used = peak("to-pytorch", "--checkpoint", tmp_path / "ours", "--output", out, *flags)
+    assert used < 2.5 * (out / "scenarioclip.ckpt").stat().st_size
+    file = ["--checkpoint", out / "scenarioclip.ckpt", "--clip-config", out / "config.json"]
+    used = peak("from-reference", *file, "--output", tmp_path / "back")
+    assert used < 2.5 * size_of(tmp_path / "back")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_conversion_leaves_no_output(tmp_path, number):
+    clip = medium_clip(tmp_path / "clip")
+    work = tmp_path / "work"
+    work.mkdir()
+    command = [sys.executable, "-m", "scenarioclip_jax.convert", "from-huggingface"]
+    command += [f"--model={clip}", f"--output={work / 'out'}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not any(work.rglob("*params*")):  # Orbax has begun to write
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert not (work / "out").exists()
+    if number == signal.SIGKILL:  # nothing could clean up, but nothing looks like output
+        assert [entry.name for entry in work.iterdir()] == [".out.partial"]
+        assert run(*command[3:]).returncode == 0  # and the next try isn't disturbed
+        assert [entry.name for entry in work.iterdir()] == ["out"]
+    else:
+        assert list(work.iterdir()) == []
+
+
+def test_errors_are_one_message_without_a_traceback(tmp_path):
+    clip = helpers.write_clip(tmp_path / "clip")
+    weights = clip / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    done = run("from-huggingface", "--model", clip, "--output", tmp_path / "out")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"error: {weights}: not a complete safetensors file" in done.stderr
+    assert "copy or download it again" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_pytorch_is_not_needed(tmp_path):
+    clip = helpers.write_clip(tmp_path / "clip")
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / "sitecustomize.py").write_text("import sys; sys.modules['torch'] = None")
+    env = os.environ | {"PYTHONPATH": str(blocked)}
+    done = run("from-huggingface", "--model", clip, "--output", tmp_path / "a", env=env)
+    assert done.returncode == 0, done.stderr
+    done = run("to-pytorch", "--checkpoint", tmp_path / "a", "--output", tmp_path / "b", env=env)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["arch"] == "scenario_clip_1"
+    done = run(
+        *("to-pytorch", "--checkpoint", tmp_path / "a", "--output", tmp_path / "c"),
+        *("--layout", "reference"),
+        env=env,
+    )
+    assert "error: --layout reference needs PyTorch: pip install torch" in done.stderr
+    assert not (tmp_path / "c").exists()
+    (clip / "model.safetensors").rename(clip / "pytorch_model.bin")
+    done = run("from-huggingface", "--model", clip, "--output", tmp_path / "d", env=env)
+    assert "PyTorch isn't installed; pip install torch, or give safetensors" in done.stderr

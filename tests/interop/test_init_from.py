@@ -1,0 +1,118 @@
+"""`config.init_from`: what a run may start from, and what it is told when sizes differ."""
+
+import copy
+import re
+
+import numpy as np
+import pytest
+
+from scenarioclip_jax import checkpoint, convert
+from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.interop import initial
+from scenarioclip_jax.interop.huggingface import open_clip
+from tests.interop import helpers
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return helpers.write_clip(tmp_path_factory.mktemp("clip") / "model")
+
+
+@pytest.fixture(scope="module")
+def model(clip):
+    return initial.model_arguments(open_clip(str(clip)), arch="scenario_clip_1", embed_dim=24)
+
+
+@pytest.fixture(scope="module")
+def converted(clip, tmp_path_factory):
+    out = tmp_path_factory.mktemp("converted") / "out"
+    convert.main(
+        ["from-huggingface", f"--model={clip}", f"--output={out}", "--embed-dim=24", "--seed=5"]
+    )
+    return out
+
+
+def test_a_clip_model_gives_towers_and_new_heads(clip, model):
+    params, ema = initial.init_from(str(clip), model, seed=1)
+    assert ema is None  # the teacher starts as a copy
+    again, _ = initial.init_from(str(clip), model, seed=1)
+    helpers.assert_same(params, again)
+    other, _ = initial.init_from(str(clip), model, seed=2)
+    different = {path for path in params if not np.array_equal(params[path], other[path])}
+    assert different == {path for path in params if path.endswith("projection/kernel")}
+
+
+def test_our_own_checkpoints_give_everything(converted, model, tmp_path):
+    params, ema = initial.init_from(str(converted), model)
+    stored, stored_ema, _ = checkpoint.load_student_and_ema(converted)
+    helpers.assert_same(params, stored)
+    helpers.assert_same(ema, stored | stored_ema)
+    convert.main(["to-pytorch", f"--checkpoint={converted}", f"--output={tmp_path / 'out'}"])
+    exported, ema = initial.init_from(str(tmp_path / "out"), model)
+    helpers.assert_same(exported, stored)
+    assert ema is None
+    # scenario_clip_0 has the same parameters.
+    other, _ = initial.init_from(str(converted), model | {"arch": "scenario_clip_0"})
+    helpers.assert_same(other, stored)
+
+
+def test_stems_are_rearranged(converted, clip, model):
+    wanted = copy.deepcopy(model) | {"share_stem": True}
+    wanted["vision"]["stem_blocks"], wanted["text"]["stem_blocks"] = 3, 1
+    params, ema = initial.init_from(str(converted), wanted)
+    initial.check_against_model(params, wanted)
+    assert ema.keys() == params.keys()
+    straight, _ = initial.init_from(str(clip), wanted, seed=5)
+    helpers.assert_same(params, straight)
+    # And back, from shared to one a level.
+    folder = converted.parent / "shared"
+    checkpoint.save_model(folder, ModelSpec(wanted, {}), params)
+    back, _ = initial.init_from(str(folder), model)
+    helpers.assert_same(back, checkpoint.load_params(converted)[0])
+
+
+def test_every_difference_is_named(clip, converted, model):
+    other = copy.deepcopy(model)
+    other["vision"]["image_size"], other["text"]["width"] = 64, 48
+    with pytest.raises(CheckpointError) as raised:
+        initial.init_from(str(clip), other)
+    message = str(raised.value)
+    assert "model.vision.image_size is 32 in the weights and 64 in the model to be built" in message
+    assert "model.text.width is 24 in the weights and 48" in message
+    assert "from-huggingface --image-size" in message
+    other = model | {"arch": "pyramid_clip", "embed_dim": 8}
+    with pytest.raises(CheckpointError) as raised:
+        initial.init_from(str(converted), other)
+    message = str(raised.value)
+    assert "arch is scenario_clip_1 in the weights and pyramid_clip in the model" in message
+    assert "model.embed_dim is 24 in the weights and 8" in message
+
+
+def test_nothing_usable(tmp_path, model):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(CheckpointError, match=r"has no model.json"):
+        initial.init_from(str(tmp_path), model)
+    with pytest.raises(CheckpointError, match="a file; give the folder"):
+        initial.init_from(__file__, model)
+
+
+def test_published_proportions():
+    for depth, vision, text in ((12, 6, 10), (24, 12, 20), (6, 3, 5), (1, 0, 1)):
+        assert initial.published_stem_blocks(depth, "vision") == vision
+        assert initial.published_stem_blocks(depth, "text") == text
+
+
+def test_the_teacher_starts_with_what_trains_as_published(model):
+    from configs.pretrain import get_config
+    from scenarioclip_jax import rules
+
+    trainable = [tuple(rule) for rule in get_config("vitb32").trainable]
+    for share_stem in (False, True):
+        branches = ("shared",) if share_stem else ("global", "object")
+        paths = [f"vision/stem/{b}/{p}" for b in branches for p in ("cls", "pre_norm/bias")]
+        paths += [f"text/stem/{b}/stack/blocks/fc1/bias" for b in branches]
+        paths += ["text/trunk/object/final_norm/bias", "logit_scale/global"]
+        trains = rules.match(trainable, paths, name="freezing")
+        assert {p for p in paths if trains[p]} == {
+            p for p in paths if not re.fullmatch(initial.FROZEN, p)
+        }
