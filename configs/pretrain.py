@@ -14,7 +14,8 @@ compute is known, so no result is promised for the last three. `init_from` names
 they start from: a hub id, a folder, or a checkpoint of ours.
 
 Keys that are most often overridden: `arch` (clip, pyramid_clip, scenario_clip_0, scenario_clip_1), `steps`,
-`seed`, `data.dir`, `data.batch_size`, `init_from`, `loss.multi_positive`, `model.share_stem`, `mesh.*`.
+`seed`, `data.dir`, `data.batch_size`, `init_from`, `loss.kind`, `loss.multi_positive`, `loss.accumulate`,
+`model.share_stem`, `mesh.*`.
 Values below are the arguments of the constructors that the comments name; those document them.
 """
 
@@ -84,7 +85,9 @@ def base() -> ml_collections.ConfigDict:
     )
 
     config.loss = dict(
+        kind="softmax",  # or sigmoid, losses.contrastive
         multi_positive=False,  # True: equal texts of a batch are positives, not negatives
+        accumulate=1,  # parts that a batch runs through the towers in: less memory, same gradient
         distill_weight=1.0,  # only scenario_clip_1 distils
         distill=dict(scaling="published", temperature=0.07),  # losses.distillation.kl
     )

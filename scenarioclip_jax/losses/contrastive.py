@@ -1,10 +1,21 @@
-"""The contrastive loss of one level, with empty slots masked and, on request, equal texts as positives."""
+"""Contrastive losses of one level: softmax (CLIP) and sigmoid (SigLIP).
+
+Empty slots are masked. On request equal texts are positives of each other. Both sum over all pairs of the
+global batch in the memory of a chunk of them, see `losses.pairwise`.
+"""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
+from scenarioclip_jax.losses.pairwise import CHUNK, Block, PairLoss, pairwise_sum
+
+KINDS = ("softmax", "sigmoid")
 MAX_SCALE = 100.0  # CLIP's limit on exp(logit_scale)
+LOWEST = -1e30  # a logit that is as good as absent, and still finite in differences
 
 
 def normalise(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
@@ -13,12 +24,15 @@ def normalise(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-24))
 
 
-def contrastive_loss(
+def softmax_loss(
     image: Float[Array, "N D"],
     text: Float[Array, "N D"],
     logit_scale: Float[Array, ""],
     mask: Bool[Array, "N"],
     text_id: Int[Array, "N"] | None = None,
+    *,
+    sharding: NamedSharding | None = None,
+    chunk: int = CHUNK,
 ) -> Float[Array, ""]:
     """Symmetric cross-entropy over all pairs of a level in the global batch (Radford et al. 2021).
 
@@ -26,30 +40,103 @@ def contrastive_loss(
       image, text: row n of both is a pair; not normalised.
       logit_scale: its exponential, at most `MAX_SCALE`, multiplies the cosines.
       mask: False for empty slots, which are neither rows nor negatives.
-      text_id: if given, every row with the same id is a positive and the target is uniform over them
-        (Khosla et al. 2020, eq. 2, across modalities). If not, equal texts are negatives of each other,
-        as published.
+      text_id: if given (0 or more), every row with the same id is a positive and the target is uniform over
+        them (Khosla et al. 2020, eq. 2, across modalities). If not, equal texts are negatives of each
+        other, as published.
+      sharding: of the rows over a mesh; None where one device holds them all.
+      chunk: texts that a device compares its pictures with at once; what it costs in memory is
+        `[N / devices, chunk]`.
 
     Returns:
       The mean of image-to-text and text-to-image loss over the rows that `mask` keeps; 0 if there is none.
     """
+    zero = jnp.float32(0.0)
+    return _mean(SOFTMAX, image, text, logit_scale, zero, mask, text_id, sharding, chunk)
+
+
+def sigmoid_loss(
+    image: Float[Array, "N D"],
+    text: Float[Array, "N D"],
+    logit_scale: Float[Array, ""],
+    logit_bias: Float[Array, ""],
+    mask: Bool[Array, "N"],
+    text_id: Int[Array, "N"] | None = None,
+    *,
+    sharding: NamedSharding | None = None,
+    chunk: int = CHUNK,
+) -> Float[Array, ""]:
+    """Every pair is a binary question of its own (SigLIP; Zhai et al. 2023, eq. 1 and algorithm 1).
+
+    Args:
+      logit_bias: is added to the logits; the others are those of `softmax_loss`.
+
+    Returns:
+      The sum over all pairs of valid rows, divided by their number; 0 if there is none.
+    """
+    return _mean(SIGMOID, image, text, logit_scale, logit_bias, mask, text_id, sharding, chunk)
+
+
+def _mean(loss: PairLoss, image, text, logit_scale, bias, mask, text_id, sharding, chunk):
     image = normalise(image.astype(jnp.float32))
     text = normalise(text.astype(jnp.float32))
     scale = jnp.minimum(jnp.exp(logit_scale), MAX_SCALE)
-    logits = scale * jnp.einsum("nd,md->nm", image, text, precision=jax.lax.Precision.HIGHEST)
-    pairs = mask[:, None] & mask[None, :]
-    logits = jnp.where(pairs, logits, -jnp.inf)
-    if text_id is None:
-        positives = jnp.eye(len(mask), dtype=bool) & pairs
-    else:
-        positives = (text_id[:, None] == text_id[None, :]) & pairs
-    count = jnp.maximum(positives.sum(axis=1), 1)  # symmetric: the same for rows and columns
-    rows = jnp.maximum(mask.sum(), 1)
+    label = jnp.where(mask, jnp.arange(len(mask)) if text_id is None else text_id, -1)
+    total = pairwise_sum(loss, sharding, chunk, image, text, label, scale, bias)
+    return total / jnp.maximum(mask.sum(), 1)
 
-    def direction(logits):
-        # An empty row would give logsumexp(-inf, …); it is replaced before, so its gradient is 0, not nan.
-        total = jax.nn.logsumexp(jnp.where(mask[:, None], logits, 0.0), axis=1)
-        target = jnp.where(positives, logits, 0.0).sum(axis=1) / count
-        return jnp.where(mask, total - target, 0.0).sum() / rows
 
-    return (direction(logits) + direction(logits.T)) / 2
+# Softmax. With s_ij the logits and P_i the positives of i, which are as many for rows as for columns,
+#     sum = 1/2 sum_i lse_j s_ij + 1/2 sum_j lse_i s_ij - sum_i mean_(j in P_i) s_ij.
+
+
+class SoftmaxRows(NamedTuple):
+    log_sum: Float[Array, "n"]  # log of the sum of exp(logits) so far; columns collect nothing else
+    positive: Float[Array, "n"]  # sum of the positives' logits
+    count: Float[Array, "n"]  # of positives
+
+
+def _softmax_start(n: int):
+    zeros = jnp.zeros(n)
+    return SoftmaxRows(zeros + LOWEST, zeros, zeros), zeros + LOWEST
+
+
+def _softmax_add(rows: SoftmaxRows, columns: Float[Array, "c"], block: Block):
+    logits = jnp.where(block.valid, block.logits, LOWEST)
+    rows = SoftmaxRows(
+        jnp.logaddexp(rows.log_sum, jax.nn.logsumexp(logits, axis=1)),
+        rows.positive + jnp.where(block.positive, logits, 0.0).sum(axis=1),
+        rows.count + block.positive.sum(axis=1),
+    )
+    return rows, jnp.logaddexp(columns, jax.nn.logsumexp(logits, axis=0))
+
+
+def _softmax_value(rows: SoftmaxRows, columns: Float[Array, "n"]) -> Float[Array, "n"]:
+    return (rows.log_sum + columns) / 2 - rows.positive / jnp.maximum(rows.count, 1)
+
+
+def _softmax_gradient(rows: SoftmaxRows, columns: Float[Array, "c"], block: Block):
+    by_row = jnp.exp(block.logits - rows.log_sum[:, None])
+    by_column = jnp.exp(block.logits - columns)
+    target = block.positive / jnp.maximum(rows.count, 1)[:, None]
+    return jnp.where(block.valid, (by_row + by_column) / 2 - target, 0.0)
+
+
+SOFTMAX = PairLoss(_softmax_start, _softmax_add, _softmax_value, _softmax_gradient)
+
+
+# Sigmoid. With z_ij = 1 for positives and -1 for other pairs, sum = sum_ij log(1 + exp(-z_ij s_ij)).
+# Rows collect their sum; columns collect nothing.
+
+
+def _sigmoid_add(rows: Float[Array, "n"], columns: tuple[()], block: Block):
+    wrong = jnp.where(block.positive, -block.logits, block.logits)
+    return rows + jnp.where(block.valid, jax.nn.softplus(wrong), 0.0).sum(axis=1), columns
+
+
+def _sigmoid_gradient(rows, columns, block: Block):
+    return jnp.where(block.valid, jax.nn.sigmoid(block.logits) - block.positive, 0.0)
+
+
+SIGMOID = PairLoss(
+    lambda n: (jnp.zeros(n), ()), _sigmoid_add, lambda rows, columns: rows, _sigmoid_gradient
+)

@@ -33,6 +33,8 @@ from scenarioclip_jax.models.towers import (
 LEVELS = ("global", "object", "relation")
 ARCHITECTURES = ("clip", "pyramid_clip", "scenario_clip_0", "scenario_clip_1")
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
+# With a bias, for the sigmoid loss: Zhai et al. 2023, section 3.2.
+INITIAL_SIGMOID_SCALE, INITIAL_LOGIT_BIAS = math.log(10.0), -10.0
 
 
 class Inputs(NamedTuple):
@@ -88,6 +90,7 @@ class ScenarioCLIP(nnx.Module):
       embed_dim: D, the size of the embedding space.
       share_stem: one stem for all branches instead of one each. Where the stem is frozen and starts from
         the same weights, as in the reference, only the trainable `pre_norm` of the reference is lost.
+      logit_bias: whether each level has one beside its logit scale, as the sigmoid loss needs.
       dtype: what activations are computed in; parameters are float32.
       remat, unroll: see `layers.Stack`.
     """
@@ -100,6 +103,7 @@ class ScenarioCLIP(nnx.Module):
         text: TextConfig | Mapping,
         embed_dim: int = 512,
         share_stem: bool = False,
+        logit_bias: bool = False,
         dtype: str = "float32",
         remat: str = "none",
         unroll: int = 1,
@@ -125,9 +129,14 @@ class ScenarioCLIP(nnx.Module):
         )
         self.vision = Tower(VisionStem, VisionTrunk, vision, branches, **kwargs)
         self.text = Tower(TextStem, TextTrunk, text, branches, **kwargs)
-        self.logit_scale = nnx.Dict(
-            {level: nnx.Param(jnp.float32(INITIAL_LOGIT_SCALE)) for level in levels_of(arch)}
-        )
+        scale = INITIAL_SIGMOID_SCALE if logit_bias else INITIAL_LOGIT_SCALE
+        self.logit_scale = self._scalars(scale)
+        if logit_bias:
+            self.logit_bias = self._scalars(INITIAL_LOGIT_BIAS)
+
+    def _scalars(self, value: float) -> nnx.Dict:
+        levels = levels_of(self.arch)
+        return nnx.Dict({level: nnx.Param(jnp.float32(value)) for level in levels})
 
     def stems(self, inputs: Inputs) -> Features:
         """Runs the stems. A shared stem sees the pictures of all levels as one batch."""

@@ -54,7 +54,8 @@ def naming(prefix: str):
 
 def model_arguments(config: ConfigDict) -> dict[str, Any]:
     """Arguments of `ScenarioCLIP` without `rngs`, as plain values."""
-    return {"arch": config.arch, **config.model.to_dict()}
+    bias = {"logit_bias": True} if config.loss.kind == "sigmoid" else {}
+    return {"arch": config.arch, **config.model.to_dict(), **bias}
 
 
 def data_settings(config: ConfigDict, **changes) -> DataSettings:
@@ -76,6 +77,7 @@ def check(config: ConfigDict, *, batch_ways: int) -> None:
     """
     # Imported here: this module is loaded before JAX is set up.
     from scenarioclip_jax.data.views import ViewSettings
+    from scenarioclip_jax.losses.contrastive import KINDS
     from scenarioclip_jax.losses.distillation import SCALINGS
     from scenarioclip_jax.models.layers import ACTIVATIONS, REMAT_POLICIES
     from scenarioclip_jax.models.scenario_clip import ARCHITECTURES, levels_of
@@ -91,6 +93,7 @@ def check(config: ConfigDict, *, batch_ways: int) -> None:
     one_of("arch", config.arch, ARCHITECTURES)
     one_of("model.remat", config.model.remat, tuple(REMAT_POLICIES))
     one_of("model.dtype", config.model.dtype, ("float32", "bfloat16"))
+    one_of("loss.kind", config.loss.kind, KINDS)
     one_of("loss.distill.scaling", config.loss.distill.scaling, SCALINGS)
     for tower, cls in (("vision", VisionConfig), ("text", TextConfig)):
         one_of(f"model.{tower}.activation", config.model[tower].activation, tuple(ACTIVATIONS))
@@ -104,6 +107,13 @@ def check(config: ConfigDict, *, batch_ways: int) -> None:
         "data.groups",
         settings.groups,
         f"a multiple of {batch_ways}, the parts into which config.mesh splits the batch",
+    )
+    most = settings.groups // batch_ways
+    require(
+        config.loss.accumulate > 0 and most % config.loss.accumulate == 0,
+        "loss.accumulate",
+        config.loss.accumulate,
+        f"a divisor of {most}, the groups that a device holds (data.groups {settings.groups} / {batch_ways})",
     )
     for level in levels_of(config.arch):
         key = "scene_length" if level == "global" else f"{level}_length"

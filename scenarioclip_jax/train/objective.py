@@ -1,11 +1,13 @@
 """The training objective: contrastive losses of the levels, plus distillation where there is a teacher."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
-from scenarioclip_jax.losses.contrastive import contrastive_loss
+from scenarioclip_jax.losses.contrastive import sigmoid_loss, softmax_loss
 from scenarioclip_jax.losses.distillation import Slots, distillation_loss
 from scenarioclip_jax.models.scenario_clip import Embeddings
 
@@ -19,6 +21,8 @@ def objective(
     *,
     distill_weight: float,
     distill: Mapping,
+    logit_bias: Mapping[str, jax.Array] = MappingProxyType({}),
+    sharding: NamedSharding | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Total loss and its parts.
 
@@ -29,15 +33,21 @@ def objective(
       text_id: [G, N] by level; None makes equal texts negatives of each other, as published.
       distill_weight: weight of the distillation sum; the contrastive sum has weight 1.
       distill: arguments of `losses.distillation.kl`.
+      logit_bias: of each level, for the sigmoid loss; empty for the softmax loss.
+      sharding: of the groups over a mesh; None where one device holds them all.
     """
     metrics = {}
     for level, image in student.image.items():
-        metrics[f"loss/{level}"] = contrastive_loss(
+        contrastive, learned = softmax_loss, (logit_scale[level],)
+        if logit_bias:
+            contrastive, learned = sigmoid_loss, (logit_scale[level], logit_bias[level])
+        metrics[f"loss/{level}"] = contrastive(
             image.reshape(-1, image.shape[-1]),
             student.text[level].reshape(-1, image.shape[-1]),
-            logit_scale[level],
+            *learned,
             slots[level].mask.reshape(-1),
             None if text_id is None else text_id[level].reshape(-1),
+            sharding=sharding,
         )
     metrics["loss/contrastive"] = sum(metrics.values())
     total = metrics["loss/contrastive"]

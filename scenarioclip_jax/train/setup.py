@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -15,7 +16,7 @@ from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing import empty_batch
 from scenarioclip_jax.data.views import ViewSettings
 from scenarioclip_jax.models import params as parameters
-from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of
+from scenarioclip_jax.models.scenario_clip import INITIAL_LOGIT_BIAS, ScenarioCLIP, levels_of
 from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
 from scenarioclip_jax.parallel.sharding import parameter_specs, state_shardings
 from scenarioclip_jax.train.config import ConfigError, distils, model_arguments, naming
@@ -85,9 +86,11 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
         levels=levels_of(config.arch),
         distill_weight=config.loss.distill_weight if distils(config) else 0.0,
         distill=config.loss.distill.to_dict(),
+        accumulate=config.loss.accumulate,
         multi_positive=config.loss.multi_positive,
         ema=config.ema.to_dict(),
         frozen_stem=not any("/stem/" in path for path in trainable),
+        sharding=batch_sharding(mesh),
     )
     step = make_train_step(graph, optimizer, schedule, view_settings, settings)
     return Run(
@@ -113,7 +116,13 @@ def _init_from(config, arguments, trains, optimizer, keep_ema):
     from scenarioclip_jax.interop.initial import init_from
 
     with naming("init_from"):
-        params, ema = init_from(config.init_from, arguments)
+        params, ema = init_from(config.init_from, arguments | {"logit_bias": False})
+    if arguments.get("logit_bias"):  # which CLIP doesn't have
+        biases = [f"logit_bias/{level}" for level in levels_of(config.arch)]
+        params, ema = (
+            values and {path: jnp.float32(INITIAL_LOGIT_BIAS) for path in biases} | values
+            for values in (params, ema)
+        )
     return lambda: new_state(params, trains, optimizer, keep_ema=keep_ema, ema=ema)
 
 

@@ -2,18 +2,22 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import NamedSharding
 
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.views import ViewSettings, views
 from scenarioclip_jax.losses.contrastive import MAX_SCALE
 from scenarioclip_jax.losses.distillation import Slots
 from scenarioclip_jax.models import params as parameters
-from scenarioclip_jax.models.scenario_clip import Embeddings, Features, Inputs
+from scenarioclip_jax.models.params import Params
+from scenarioclip_jax.models.scenario_clip import Embeddings, Inputs
+from scenarioclip_jax.train.accumulate import embed_batch
 from scenarioclip_jax.train.objective import objective
 from scenarioclip_jax.train.optimizer import ema_decay, ema_update
 from scenarioclip_jax.train.state import TrainState
@@ -30,6 +34,8 @@ class StepSettings:
       multi_positive: equal texts of a batch are positives, not negatives.
       ema: arguments of `train.optimizer.ema_decay`.
       frozen_stem: no parameter of a stem is trained, so student and teacher share its output.
+      accumulate: parts that the batch goes through the towers in, see `train.accumulate`.
+      sharding: of the batch.
     """
 
     levels: tuple[str, ...]
@@ -38,6 +44,8 @@ class StepSettings:
     multi_positive: bool
     ema: Mapping
     frozen_stem: bool
+    accumulate: int
+    sharding: NamedSharding
 
 
 def level_inputs(batch: Batch, settings: ViewSettings, levels, *, train: bool) -> Inputs:
@@ -77,6 +85,10 @@ def packing_metrics(batch: Batch, levels) -> dict[str, jax.Array]:
     return metrics
 
 
+def _by_level(params: Params, kind: str) -> Params:
+    return {path.split("/")[1]: value for path, value in params.items() if path.startswith(kind)}
+
+
 def make_train_step(
     graph: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
@@ -86,42 +98,51 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Closes over everything static; the result is pure and may be jitted with donation of the state."""
 
-    def grouped(embeddings: Embeddings, groups: int) -> Embeddings:
-        return jax.tree.map(lambda x: x.reshape(groups, -1, x.shape[-1]), embeddings)
+    def embed(state: TrainState, trainable: Params, batch: Batch):
+        """Embeddings of the student and, where it distils, of the teacher; [G, N, D] by level."""
 
-    def teacher_embeddings(state: TrainState, features: Features, inputs: Inputs) -> Embeddings:
+        def grouped(embeddings: Embeddings) -> Embeddings:
+            return jax.tree.map(lambda x: x.reshape(len(batch.seed), -1, x.shape[-1]), embeddings)
+
+        inputs = level_inputs(batch, view_settings, settings.levels, train=True)
+        # Autodiff never enters what only frozen parameters feed: with a frozen stem the backward pass ends
+        # at the first trainable block.
+        student = parameters.merge(graph, state.frozen | trainable)
+        features = student.stems(inputs)
+        embeddings = grouped(student.trunks(features, inputs))
+        if not settings.distill_weight:
+            return embeddings, None
         teacher = parameters.merge(graph, state.teacher())
         if not settings.frozen_stem:
             features = teacher.stems(inputs)
-        return jax.lax.stop_gradient(teacher.trunks(features, inputs))
+        return embeddings, jax.lax.stop_gradient(grouped(teacher.trunks(features, inputs)))
 
     def train_step(state: TrainState, batch: Batch):
-        inputs = level_inputs(batch, view_settings, settings.levels, train=True)
         slots = {v: s for v, s in level_slots(batch).items() if v in settings.levels}
         text_id = {"global": batch.scene_text, "object": batch.object_text}
         text_id["relation"] = batch.relation_text
-        groups = batch.scene_mask.shape[0]
+        student, teacher, pull_back = embed_batch(
+            partial(embed, state), state.trainable, batch, settings.accumulate
+        )
 
-        def loss(trainable):
-            # Autodiff never enters what only frozen parameters feed: with a frozen stem the backward pass
-            # ends at the first trainable block.
-            student = parameters.merge(graph, state.frozen | trainable)
-            features = student.stems(inputs)
-            embeddings = grouped(student.trunks(features, inputs), groups)
-            teacher = None
-            if settings.distill_weight:
-                teacher = grouped(teacher_embeddings(state, features, inputs), groups)
+        def loss(student: Embeddings, learned: Params):
             return objective(
-                embeddings,
+                student,
                 teacher,
-                {level: student.logit_scale[level][...] for level in settings.levels},
+                _by_level(learned, "logit_scale"),
                 slots,
                 text_id if settings.multi_positive else None,
                 distill_weight=settings.distill_weight,
                 distill=settings.distill,
+                logit_bias=_by_level(learned, "logit_bias"),
+                sharding=settings.sharding,
             )
 
-        (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.trainable)
+        learned = {k: v for k, v in state.student().items() if k.startswith("logit_")}
+        (derivative, of_learned), metrics = jax.grad(loss, (0, 1), has_aux=True)(student, learned)
+        gradient = pull_back(derivative)
+        # The loss's own parameters are no part of the towers, which gave them a gradient of zero.
+        gradient |= {path: of_learned[path] for path in learned if path in gradient}
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
         decay = ema_decay(state.step, **settings.ema)
@@ -129,9 +150,9 @@ def make_train_step(
         metrics |= packing_metrics(batch, settings.levels)
         metrics |= {"learning_rate": learning_rate(state.step), "ema_decay": decay}
         metrics["gradient_norm"] = optax.global_norm(gradient)
-        for level in settings.levels:
-            scale = jnp.exp(state.trainable[f"logit_scale/{level}"])
-            metrics[f"logit_scale/{level}"] = jnp.minimum(scale, MAX_SCALE)
+        for path, value in learned.items():
+            scale = path.startswith("logit_scale")
+            metrics[path] = jnp.minimum(jnp.exp(value), MAX_SCALE) if scale else value
         return TrainState(state.step + 1, trainable, state.frozen, ema, opt_state), metrics
 
     return train_step

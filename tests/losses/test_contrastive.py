@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scenarioclip_jax.losses.contrastive import MAX_SCALE, contrastive_loss
+from scenarioclip_jax.losses.contrastive import MAX_SCALE, softmax_loss
 
 
 def pairs(n=6, d=8, seed=0):
@@ -20,37 +20,37 @@ def everywhere(n):
 def test_known_answers():
     # Orthogonal pairs, scale 1: each row has one logit of 1 and n - 1 of 0.
     n = 5
-    loss = contrastive_loss(jnp.eye(n), jnp.eye(n), jnp.float32(0), everywhere(n))
+    loss = softmax_loss(jnp.eye(n), jnp.eye(n), jnp.float32(0), everywhere(n))
     assert float(loss) == pytest.approx(np.log(np.e + n - 1) - 1, rel=1e-6)
     # All alike: nothing can be told apart.
     same = jnp.ones((n, 3))
-    assert float(contrastive_loss(same, same, jnp.float32(2), everywhere(n))) == pytest.approx(
+    assert float(softmax_loss(same, same, jnp.float32(2), everywhere(n))) == pytest.approx(
         np.log(n), rel=1e-6
     )
 
 
 def test_only_directions_count():
     image, text = pairs()
-    loss = contrastive_loss(image, text, jnp.float32(1.5), everywhere(6))
-    scaled = contrastive_loss(image * 7, text * 0.1, jnp.float32(1.5), everywhere(6))
+    loss = softmax_loss(image, text, jnp.float32(1.5), everywhere(6))
+    scaled = softmax_loss(image * 7, text * 0.1, jnp.float32(1.5), everywhere(6))
     np.testing.assert_allclose(scaled, loss, rtol=1e-5)
 
 
 def test_the_scale_is_limited():
     image, text = pairs()
-    limit = contrastive_loss(image, text, jnp.log(MAX_SCALE), everywhere(6))
-    beyond = contrastive_loss(image, text, jnp.float32(50.0), everywhere(6))
+    limit = softmax_loss(image, text, jnp.log(MAX_SCALE), everywhere(6))
+    beyond = softmax_loss(image, text, jnp.float32(50.0), everywhere(6))
     np.testing.assert_allclose(beyond, limit, rtol=1e-6)
 
 
 def test_empty_slots_change_neither_loss_nor_gradient():
     image, text = pairs()
-    loss, grad = jax.value_and_grad(contrastive_loss, (0, 1, 2))(
+    loss, grad = jax.value_and_grad(softmax_loss, (0, 1, 2))(
         image, text, jnp.float32(1.0), everywhere(6)
     )
     padded = [jnp.concatenate([x[:3], jnp.full((2, 8), 9.0), x[3:]]) for x in (image, text)]
     mask = jnp.array([1, 1, 1, 0, 0, 1, 1, 1], bool)
-    loss2, grad2 = jax.value_and_grad(contrastive_loss, (0, 1, 2))(*padded, jnp.float32(1.0), mask)
+    loss2, grad2 = jax.value_and_grad(softmax_loss, (0, 1, 2))(*padded, jnp.float32(1.0), mask)
     np.testing.assert_allclose(loss2, loss, rtol=1e-6)
     for ours, theirs in zip(grad2[:2], grad[:2], strict=True):
         np.testing.assert_allclose(ours[mask], theirs, atol=1e-6)
@@ -60,7 +60,7 @@ def test_empty_slots_change_neither_loss_nor_gradient():
 
 def test_no_pair_at_all_is_zero_with_a_finite_gradient():
     nothing = jnp.zeros((4, 8))
-    loss, grad = jax.value_and_grad(contrastive_loss)(
+    loss, grad = jax.value_and_grad(softmax_loss)(
         nothing, nothing, jnp.float32(1.0), jnp.zeros(4, bool)
     )
     assert float(loss) == 0
@@ -69,8 +69,8 @@ def test_no_pair_at_all_is_zero_with_a_finite_gradient():
 
 def test_different_texts_are_the_plain_loss():
     image, text = pairs()
-    plain = contrastive_loss(image, text, jnp.float32(1.0), everywhere(6))
-    multi = contrastive_loss(image, text, jnp.float32(1.0), everywhere(6), jnp.arange(6))
+    plain = softmax_loss(image, text, jnp.float32(1.0), everywhere(6))
+    multi = softmax_loss(image, text, jnp.float32(1.0), everywhere(6), jnp.arange(6))
     np.testing.assert_allclose(multi, plain, rtol=1e-6)
 
 
@@ -83,9 +83,7 @@ def test_equal_texts_are_positives_by_hand():
     target = np.array([[0.5, 0, 0.5, 0], [0, 1, 0, 0], [0.5, 0, 0.5, 0], [0, 0, 0, 1]])
     rows = np.log(np.exp(logits).sum(1)) - (target * logits).sum(1)
     columns = np.log(np.exp(logits).sum(0)) - (target * logits).sum(0)
-    loss = contrastive_loss(
-        jnp.asarray(image), jnp.asarray(text), jnp.float32(0.7), everywhere(4), ids
-    )
+    loss = softmax_loss(jnp.asarray(image), jnp.asarray(text), jnp.float32(0.7), everywhere(4), ids)
     assert float(loss) == pytest.approx((rows.mean() + columns.mean()) / 2, rel=1e-5)
 
 
@@ -93,14 +91,14 @@ def test_multi_positives_reward_what_the_plain_loss_punishes():
     """Two pictures of the same text, both perfect: the plain loss pushes them apart."""
     image = text = jnp.array([[1.0, 0], [1.0, 0], [0, 1]])
     ids, scale = jnp.array([0, 0, 1]), jnp.log(100.0)
-    plain = contrastive_loss(image, text, scale, everywhere(3))
-    multi = contrastive_loss(image, text, scale, everywhere(3), ids)
+    plain = softmax_loss(image, text, scale, everywhere(3))
+    multi = softmax_loss(image, text, scale, everywhere(3), ids)
     np.testing.assert_allclose(plain, 2 / 3 * np.log(2), rtol=1e-5)
     # Still ln 2: a target that is uniform over two can't be met below its own entropy …
     np.testing.assert_allclose(multi, plain, rtol=1e-5)
     # … but its gradient is zero there, while the plain one's isn't once the copies differ a little.
     nudged = image.at[1].add(jnp.array([0.0, 0.05]))
-    pull = jax.grad(contrastive_loss)(nudged, text, scale, everywhere(3), ids)
-    push = jax.grad(contrastive_loss)(nudged, nudged, scale, everywhere(3))
+    pull = jax.grad(softmax_loss)(nudged, text, scale, everywhere(3), ids)
+    push = jax.grad(softmax_loss)(nudged, nudged, scale, everywhere(3))
     assert float(pull[1, 1]) > 0  # descent takes the copy back to its twin
     assert float(push[1, 1]) < float(pull[1, 1])

@@ -1,0 +1,185 @@
+"""Sums over all pairs of a batch, and their gradients, without ever holding all pairs.
+
+The logits of N pictures and N texts are `[N, N]`. Here no such array exists, forward or backward:
+
+- Each device keeps its own n rows (pictures) and sees the columns (texts) in chunks of at most c.
+- Where the batch is sharded, the devices' columns travel round a ring, one `ppermute` a turn, and take along
+  what is collected for them: statistics on the way forward, their gradient on the way back. After a full
+  turn everything is home again, so nothing of size N is gathered on any device either.
+- A custom VJP computes the logits a second time instead of keeping them.
+
+So a device's memory is that of `[n, c]`, whatever the number of devices.
+
+A loss is given as a `PairLoss`: what to collect while the columns pass by, and the derivative with respect
+to a block of logits. What happens around it is the same for all of them.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
+
+CHUNK = 1024  # columns
+
+
+class Block(NamedTuple):
+    """A device's rows against a chunk of columns."""
+
+    logits: Float[Array, "n c"]
+    valid: Bool[Array, "n c"]  # neither slot is empty
+    positive: Bool[Array, "n c"]  # valid, and the labels are equal
+
+
+class Columns(NamedTuple):
+    """What travels. Leaves are [n, ...], or [k, c, ...] once they are cut into k chunks."""
+
+    text: Float[Array, "n D"]
+    label: Int[Array, "n"]
+    state: Any  # what is collected for each column
+
+
+class PairLoss(NamedTuple):
+    """A loss that is a sum over rows, columns and pairs. `rows` and `columns` are pytrees of [n, ...]."""
+
+    start: Callable[[int], tuple[Any, Any]]  # n -> rows and columns that have seen no pair yet
+    add: Callable[[Any, Any, Block], tuple[Any, Any]]  # rows and columns after one more block
+    value: Callable[[Any, Any], Float[Array, "n"]]  # each row's share of the sum
+    gradient: Callable[
+        [Any, Any, Block], Float[Array, "n c"]
+    ]  # d sum / d logits, 0 where not valid
+
+
+def pairs(image, text, image_label, text_label, bias) -> Block:
+    logits = jnp.einsum("nd,cd->nc", image, text, precision=jax.lax.Precision.HIGHEST) + bias
+    used = image_label >= 0
+    return Block(
+        logits,
+        used[:, None] & (text_label >= 0),
+        used[:, None] & (image_label[:, None] == text_label),
+    )
+
+
+def visit(step: Callable, rows: Any, columns: Columns, axes: tuple[str, ...], chunk: int):
+    """Shows all devices' columns to this device's rows, and brings the columns home.
+
+    Args:
+      step: (rows, chunk of columns) -> (rows, what that chunk's `state` has become).
+      rows: a pytree.
+      columns: this device's, [n, ...].
+      axes: of the mesh, those that the batch is split over; () outside a `shard_map`.
+      chunk: the most columns to show at once.
+    """
+    count = len(columns.label)
+    chunks = -(-count // chunk)
+    size = -(-count // chunks)
+
+    def cut(x):
+        # Equal chunks; the last one is filled up with empty slots, fewer than there are chunks.
+        filler = jnp.full((chunks * size - count, *x.shape[1:]), -1, x.dtype)
+        return jnp.concatenate([x, filler]).reshape(chunks, size, *x.shape[1:])
+
+    def one_device(rows, columns):
+        rows, state = jax.lax.scan(step, rows, columns)
+        return rows, columns._replace(state=state)
+
+    def turn(carry, _):
+        rows, columns = one_device(*carry)
+        return (rows, jax.lax.ppermute(columns, axes, ring)), None
+
+    columns = jax.tree.map(cut, columns)
+    if axes:
+        devices = jax.lax.axis_size(axes)
+        ring = [(i, (i + 1) % devices) for i in range(devices)]
+        (rows, columns), _ = jax.lax.scan(turn, (rows, columns), length=devices)
+    else:
+        rows, columns = one_device(rows, columns)
+    return rows, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], columns.state)
+
+
+def on_each_device(function: Callable, sharding: NamedSharding | None, args: tuple, scalars: tuple):
+    """`function(*args, *scalars, axes)` on every device's own part of the rows of `args`."""
+    if sharding is None or math.prod(sharding.mesh.shape[a] for a in _axes(sharding)) == 1:
+        return function(*args, *scalars, axes=())
+    mapped = jax.shard_map(
+        partial(function, axes=_axes(sharding)),
+        mesh=sharding.mesh,
+        in_specs=(sharding.spec,) * len(args) + (PartitionSpec(),) * len(scalars),
+        out_specs=sharding.spec,
+        check_vma=False,  # the rows are equal along the other axes, which it can't know of a scan's carry
+    )
+    return mapped(*args, *scalars)
+
+
+def _axes(sharding: NamedSharding) -> tuple[str, ...]:
+    first = sharding.spec[0]
+    return first if isinstance(first, tuple) else (first,)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def pairwise_sum(
+    loss: PairLoss,
+    sharding: NamedSharding | None,
+    chunk: int,
+    image: Float[Array, "N D"],
+    text: Float[Array, "N D"],
+    label: Int[Array, "N"],
+    scale: Float[Array, ""],
+    bias: Float[Array, ""],
+) -> Float[Array, ""]:
+    """The sum that `loss` defines over the logits `scale * <image_i, text_j> + bias`.
+
+    Args:
+      sharding: of the rows over a mesh; None where one device holds them all.
+      chunk: the most columns that a device compares its rows with at once.
+      label: equal labels make a positive pair; a negative label is an empty slot.
+    """
+    return _forward(loss, sharding, chunk, image, text, label, scale, bias)[0]
+
+
+def _forward(loss, sharding, chunk, image, text, label, scale, bias):
+    def local(image, text, label, scale, bias, axes):
+        def step(rows, columns):
+            block = pairs(image * scale, columns.text, label, columns.label, bias)
+            return loss.add(rows, columns.state, block)
+
+        rows, columns = loss.start(len(label))
+        rows, columns = visit(step, rows, Columns(text, label, columns), axes, chunk)
+        return jnp.where(label >= 0, loss.value(rows, columns), 0.0), rows, columns
+
+    values, rows, columns = on_each_device(local, sharding, (image, text, label), (scale, bias))
+    return values.sum(), (image, text, label, scale, bias, rows, columns)
+
+
+def _backward(loss, sharding, chunk, residuals, cotangent):
+    *inputs, scale, bias, rows, columns = residuals
+
+    def local(image, text, label, rows, columns, scale, bias, axes):
+        def step(gradients, columns):
+            state, d_text = columns.state
+            block = pairs(image * scale, columns.text, label, columns.label, bias)
+            d_logits = loss.gradient(rows, state, block)
+            dot = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+            d_image, d_bias = gradients
+            d_image += dot("nc,cd->nd", d_logits, columns.text)
+            d_text += dot("nc,nd->cd", d_logits, image)
+            return (d_image, d_bias + d_logits.sum(axis=1)), (state, d_text)
+
+        travelling = Columns(text, label, (columns, jnp.zeros_like(text)))
+        start = jnp.zeros_like(image), jnp.zeros(len(label))
+        (d_image, d_bias), (_, d_text) = visit(step, start, travelling, axes, chunk)
+        # The derivative by the scale is that by the logits times the cosines, summed.
+        return d_image, d_text, jnp.sum(image * d_image, axis=1), d_bias
+
+    d_image, d_text, d_scale, d_bias = on_each_device(
+        local, sharding, (*inputs, rows, columns), (scale, bias)
+    )
+    embeddings = cotangent * scale * d_image, cotangent * scale * d_text
+    return *embeddings, None, cotangent * d_scale.sum(), cotangent * d_bias.sum()
+
+
+pairwise_sum.defvjp(_forward, _backward)
