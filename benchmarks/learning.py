@@ -18,15 +18,16 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 LEVELS = ("global", "object", "relation")
 VARIANTS = {
-    "demo (scenario_clip_1)": [],
-    "shuffled texts": ["--config.data.shuffle_texts=True"],
     "clip": ["--config.arch=clip"],
     "pyramid_clip": ["--config.arch=pyramid_clip"],
     "scenario_clip_0": ["--config.arch=scenario_clip_0"],
-    "scenario_clip_1": [],
+    "scenario_clip_1": [],  # the demo as it stands
+    "shuffled texts": ["--config.data.shuffle_texts=True"],
     "equal texts as negatives": ["--config.loss.multi_positive=False"],
-    "distillation, published scaling": ["--config.loss.distill.scaling=published"],
-    "distillation, plain": ["--config.loss.distill.scaling=plain"],
+    "plain distillation, weight 0.01": [
+        "--config.loss.distill.scaling=plain",
+        "--config.loss.distill_weight=0.01",
+    ],
 }
 
 

@@ -194,12 +194,12 @@ def demo(config):
     config.model.embed_dim = 128
     config.model.unroll = 4  # no loop over blocks: faster on CPU
     config.model.vision = dict(
-        width=96,
+        width=128,
         depth=4,
         heads=4,
-        mlp_dim=384,
+        mlp_dim=512,
         image_size=64,
-        patch_size=8,
+        patch_size=16,
         stem_blocks=0,
         activation="quick_gelu",
         eps=1e-5,
@@ -219,7 +219,7 @@ def demo(config):
     config.data.update(
         batch_size=32,
         groups=8,
-        objects_per_scene=4.5,
+        objects_per_scene=4.7,
         relations_per_scene=3.0,
         canvas_size=80,
         scene_length=12,
@@ -230,6 +230,7 @@ def demo(config):
     config.loss.multi_positive = True
     config.trainable = [(r".*", True)]
     config.optimizer.peak = 1e-3
+    config.optimizer.b2 = 0.98  # CLIP's; the published 0.999 learns more slowly here
     config.optimizer.weight_decay = [(r".*/kernel", 0.05), (r".*", 0.0)]
     config.ema = dict(decay=0.99, warmup_steps=100)
     config.checkpoint.every = config.validation.every = 250

@@ -22,3 +22,9 @@ def merge(graph: nnx.GraphDef, params: Params) -> nnx.Module:
 def abstract(make_model) -> tuple[nnx.GraphDef, dict[str, jax.ShapeDtypeStruct]]:
     """The graph and the shapes of the parameters that `make_model()` would make, without making them."""
     return split(nnx.eval_shape(make_model))
+
+
+def create(make_model) -> tuple[nnx.GraphDef, Params]:
+    """Makes a model and takes it apart. One compiled program, where Flax alone would run hundreds."""
+    graph, _ = abstract(make_model)
+    return graph, jax.jit(lambda: split(make_model())[1])()

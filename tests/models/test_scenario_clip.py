@@ -27,8 +27,8 @@ INPUTS = Inputs(
 
 
 def build(**arguments):
-    values = dict(arch="scenario_clip_1", vision=VISION, text=TEXT, embed_dim=12, rngs=nnx.Rngs(0))
-    return parameters.split(ScenarioCLIP(**(values | arguments)))
+    values = dict(arch="scenario_clip_1", vision=VISION, text=TEXT, embed_dim=12)
+    return parameters.create(lambda: ScenarioCLIP(**(values | arguments), rngs=nnx.Rngs(0)))
 
 
 def run(graph, params):
