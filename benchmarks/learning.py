@@ -24,7 +24,7 @@ VARIANTS = {
     "scenario_clip_1": [],  # the demo as it stands
     "shuffled texts": ["--config.data.shuffle_texts=True"],
     "equal texts as negatives": ["--config.loss.multi_positive=False"],
-    "plain distillation, weight 0.01": [
+    "plain distillation (weight 0.01)": [
         "--config.loss.distill.scaling=plain",
         "--config.loss.distill_weight=0.01",
     ],
