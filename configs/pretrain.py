@@ -210,7 +210,7 @@ def demo(config):
         heads=4,
         mlp_dim=256,
         vocab_size=512,
-        max_length=16,
+        max_length=24,
         eos_id=-1,  # that of the data set's own tokenizer
         stem_blocks=0,
         activation="quick_gelu",
@@ -222,9 +222,9 @@ def demo(config):
         objects_per_scene=4.7,
         relations_per_scene=3.0,
         canvas_size=80,
-        scene_length=12,
-        object_length=8,
-        relation_length=12,
+        scene_length=16,
+        object_length=10,
+        relation_length=16,
         num_workers=0,
     )
     config.loss.multi_positive = True

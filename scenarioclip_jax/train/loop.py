@@ -121,6 +121,11 @@ def take_steps(
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
             require_finite(step, values)
             watch.writer.write(step, values | watch.progress.report(step, values))
+            if step == 1 and values["packing/texts_truncated"]:
+                watch.progress.say(
+                    f"{values['packing/texts_truncated']:.0f} texts of the first batch were cut to fit; see "
+                    "first_batch.png, and raise config.data.scene_length, object_length or relation_length"
+                )
 
 
 def compile_step(run: Run, data: RunData, mesh: jax.sharding.Mesh, progress: Progress):

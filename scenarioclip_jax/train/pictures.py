@@ -1,10 +1,10 @@
 """The picture of a run's first batch: what the towers really see, with the texts they are told."""
 
+import math
 from pathlib import Path
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from scenarioclip_jax.data.batch import Batch
@@ -22,49 +22,47 @@ def write_first_batch(
     """Writes DIRECTORY/first_batch.png; nothing if DIRECTORY is None.
 
     Args:
-      batch: this process's groups, as NumPy arrays; the first group's first scenes are shown.
+      batch: this process's groups, as NumPy arrays; the first scenes are shown.
     """
     if directory is None:
         return
-    group = jax.tree.map(lambda x: x[:1], batch)
-    pictures = jax.tree.map(np.asarray, jax.jit(lambda b: views(b, settings, train=True))(group))
-    rows = []
-    for scene in np.flatnonzero(group.scene_mask[0])[:SCENES]:
-        text = tokenizer.decode(group.scene_tokens[0, scene])
-        row = [(to_uint8(pictures.scene[0, scene]), "whole scene", COLOURS["global"])]
+    groups = math.ceil(SCENES / batch.scene_mask.shape[1])
+    shown = jax.tree.map(lambda x: x[:groups], batch)
+    pictures = jax.tree.map(np.asarray, jax.jit(lambda b: views(b, settings, train=True))(shown))
+    size = shown.relation_region.shape[2]
+    plain = centre_views(shown.canvas.astype(np.float32) / 255, shown.aspect, size, settings.fit)
+    figure_rows, boxes = [], []
+    for group, scene in np.argwhere(shown.scene_mask)[:SCENES]:
+        # The whole scene is shown as its centre view, in which boxes are known, not as the random crop.
+        whole = np.clip(np.asarray(plain[group, scene]), 0, 1)
+        row = [(whole, "whole scene", COLOURS["global"])]
         for level, of_level, owner, mask, tokens in (
-            ("object", pictures.object, group.object_scene, group.object_mask, group.object_tokens),
+            ("object", pictures.object, shown.object_scene, shown.object_mask, shown.object_tokens),
             (
                 "relation",
                 pictures.relation,
-                group.relation_scene,
-                group.relation_mask,
-                group.relation_tokens,
+                shown.relation_scene,
+                shown.relation_mask,
+                shown.relation_tokens,
             ),
         ):
-            slots = np.flatnonzero(mask[0] & (owner[0] == scene))[:MOST]
+            slots = np.flatnonzero(mask[group] & (owner[group] == scene))
+            if level == "object":
+                boxes.append(np.clip(shown.object_box[group, slots], 0, size))
             row += [
-                (to_uint8(of_level[0, slot]), tokenizer.decode(tokens[0, slot]), COLOURS[level])
-                for slot in slots
+                (
+                    to_uint8(of_level[group, slot]),
+                    tokenizer.decode(tokens[group, slot]),
+                    COLOURS[level],
+                )
+                for slot in slots[:MOST]
             ]
-        rows.append((text, row))
-    figure = picture_grid(rows)
-    _draw_boxes(figure, group, settings, rows)
-    figure.savefig(directory / "first_batch.png", dpi=130, bbox_inches="tight")
-
-
-def _draw_boxes(figure: Figure, group: Batch, settings: ViewSettings, rows) -> None:
-    """Replaces the random whole view by the centre view, in which boxes are known, and draws them."""
-    size = group.relation_region.shape[2]
-    canvas = group.canvas.astype(np.float32) / 255
-    plain = np.asarray(centre_views(canvas, group.aspect, size, settings.fit))
-    columns = len(figure.axes) // len(rows)
-    for row, scene in enumerate(np.flatnonzero(group.scene_mask[0])[:SCENES]):
-        axis = figure.axes[row * columns + 1]
-        axis.images[0].set_data(np.clip(plain[0, scene], 0, 1))
-        for slot in np.flatnonzero(group.object_mask[0] & (group.object_scene[0] == scene)):
-            x0, y0, x1, y1 = np.clip(group.object_box[0, slot], 0, size)
-            axis.add_patch(
+        figure_rows.append((tokenizer.decode(shown.scene_tokens[group, scene]), row))
+    figure = picture_grid(figure_rows)
+    columns = len(figure.axes) // len(figure_rows)
+    for index, of_scene in enumerate(boxes):
+        for x0, y0, x1, y1 in of_scene:
+            figure.axes[index * columns + 1].add_patch(
                 Rectangle(
                     (x0 - 0.5, y0 - 0.5),
                     x1 - x0,
@@ -74,3 +72,4 @@ def _draw_boxes(figure: Figure, group: Batch, settings: ViewSettings, rows) -> N
                     lw=1,
                 )
             )
+    figure.savefig(directory / "first_batch.png", dpi=130, bbox_inches="tight")
