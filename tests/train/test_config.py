@@ -20,7 +20,7 @@ from tests.train import tiny
         ({"model__text__stem_blocks": 9}, r"config\.model\.text: stem_blocks 9"),
         ({"data__groups": 3}, r"data\.groups=3 does not divide data\.batch_size=16"),
         ({"data__fit": "stretch"}, r"data\.fit='stretch'.*centre_crop"),
-        ({"data__object_length": 99}, r"config\.data\.object_length=99: must be at most 16"),
+        ({"data__object_length": 99}, r"config\.data\.object_length=99: must be at most 24"),
         ({"loss__distill__scaling": "half"}, r"config\.loss\.distill\.scaling='half'.*published"),
         ({"loss__distill__temperature": 0.0}, r"config\.loss\.distill\.temperature=0\.0"),
         ({"ema__decay": 0.0}, r"config\.ema\.decay=0 leaves scenario_clip_1 without a teacher"),
