@@ -17,7 +17,7 @@ from scenarioclip_jax.interop.weights import check_names, open_folder, read_json
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
 MODEL_TYPE = "scenarioclip"
-MODEL_FIELDS = ("arch", "vision", "text", "embed_dim", "share_stem")
+MODEL_FIELDS = ("arch", "vision", "text", "embed_dim", "share_stem", "logit_bias")
 MODELING, PROCESSING = "modeling_scenarioclip", "processing_scenarioclip"
 
 
@@ -36,6 +36,7 @@ def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
         "text": vars(text),
         "embed_dim": spec.model.get("embed_dim", 512),
         "share_stem": spec.model.get("share_stem", False),
+        "logit_bias": spec.model.get("logit_bias", False),
         "lengths": spec.lengths,
         "fit": spec.fit,
         "torch_dtype": dtype,
@@ -70,7 +71,9 @@ def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
     weights = open_folder(folder).renamed(reference.plain)
     check_names(
         weights.shapes,
-        reference.expected_shapes(values["arch"], vision, text, values["embed_dim"]),
+        reference.expected_shapes(
+            values["arch"], vision, text, values["embed_dim"], logit_bias=values["logit_bias"]
+        ),
         where=str(folder),
         remedy="Weights and config.json must come from the same to-pytorch; write the folder again.",
     )

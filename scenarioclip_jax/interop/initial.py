@@ -15,7 +15,13 @@ from scenarioclip_jax.interop import clip_towers, exported, reference
 from scenarioclip_jax.interop.huggingface import ClipModel, open_clip
 from scenarioclip_jax.interop.positions import interpolate_positions
 from scenarioclip_jax.models import params as parameters
-from scenarioclip_jax.models.scenario_clip import INITIAL_LOGIT_SCALE, ScenarioCLIP, levels_of
+from scenarioclip_jax.models.scenario_clip import (
+    INITIAL_LOGIT_BIAS,
+    INITIAL_LOGIT_SCALE,
+    INITIAL_SIGMOID_SCALE,
+    ScenarioCLIP,
+    levels_of,
+)
 from scenarioclip_jax.models.towers import Head, TextConfig, VisionConfig
 
 Arrays = dict[str, np.ndarray]
@@ -104,11 +110,27 @@ def from_clip(
             else:
                 values = _new_head(config.width, model["embed_dim"], rngs)
             params |= {f"{modality}/head/{branch}/{path}": v for path, v in values.items()}
-    scale = clip.weights["logit_scale"] if head == "clip" else np.float32(INITIAL_LOGIT_SCALE)
-    # The model reads the scale as min(exp(scale), 100), so nothing is lost.
-    params |= {f"logit_scale/{level}": np.asarray(scale) for level in levels_of(model["arch"])}
+    params = _with_scalars(params, model)
+    if head == "clip":
+        # The model reads the scale as min(exp(scale), 100), as CLIP does.
+        scale = clip.weights["logit_scale"]
+        params |= {f"logit_scale/{level}": scale for level in levels_of(model["arch"])}
     check_against_model(params, model)
     return params
+
+
+def _with_scalars(params: Arrays, model: dict[str, Any]) -> Arrays:
+    """The parameters with the logit scales, and only if the model has them biases, that are missing."""
+    biased = model.get("logit_bias", False)
+    initial = {"logit_scale": INITIAL_SIGMOID_SCALE if biased else INITIAL_LOGIT_SCALE}
+    initial |= {"logit_bias": INITIAL_LOGIT_BIAS} if biased else {}
+    new = {
+        f"{scalar}/{level}": np.array(value, np.float32)
+        for scalar, value in initial.items()
+        for level in levels_of(model["arch"])
+    }
+    kept = {k: v for k, v in params.items() if biased or not k.startswith("logit_bias/")}
+    return new | kept
 
 
 def _below(name: str, prefix: str) -> str | None:
@@ -215,7 +237,8 @@ def _compare(source: str, model: dict[str, Any], found: dict[str, Any]) -> None:
 
 
 def _arrange(params: Arrays, old: dict[str, Any], new: dict[str, Any], source: str) -> Arrays:
-    """The same weights with other stems: more or fewer blocks in them, shared or one a level."""
+    """The same weights for a model with other stems (blocks in them, shared or not) or another loss."""
+    params = _with_scalars(params, new)
     same = all(
         old[tower]["stem_blocks"] == new[tower]["stem_blocks"] for tower in ("vision", "text")
     )

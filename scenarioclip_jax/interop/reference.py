@@ -20,6 +20,8 @@ MODALITIES = {
     "vision": ("visual_encoder", "vision_model", "image"),
     "text": ("text_encoder", "text_model", "text"),
 }
+# Of each level's loss; the second is only ours, for the sigmoid loss.
+SCALARS = ("logit_scale", "logit_bias")
 # Head of ours -> theirs.
 HEAD_NAMES = {
     "projection/kernel": "projection.weight",
@@ -41,7 +43,12 @@ def plain(name: str) -> str:
 
 
 def expected_shapes(
-    arch: str, vision: VisionConfig, text: TextConfig, embed_dim: int
+    arch: str,
+    vision: VisionConfig,
+    text: TextConfig,
+    embed_dim: int,
+    *,
+    logit_bias: bool = False,
 ) -> dict[str, tuple[int, ...]]:
     """Every name of theirs, as `plain` has it, with its shape."""
     shapes = {}
@@ -56,7 +63,10 @@ def expected_shapes(
                 shapes[f"{prefix}{tower}.{name}"] = shape
             for name, shape in head_shapes.items():
                 shapes[f"{prefix}{head}_{name}"] = shape
-    return shapes | {f"{level}_loss.logit_scale": () for level in levels_of(arch)}
+    scalars = SCALARS if logit_bias else SCALARS[:1]
+    return shapes | {
+        f"{level}_loss.{scalar}": () for level in levels_of(arch) for scalar in scalars
+    }
 
 
 def to_ours(
@@ -119,8 +129,9 @@ def pairs(
                 value = theirs[f"{prefix}{head}_{name}"]
                 yield f"{modality}/head/{branch}/{path}", value.T if value.ndim == 2 else value
     for level in levels_of(arch):
-        if f"{level}_loss.logit_scale" in theirs:
-            yield f"logit_scale/{level}", theirs[f"{level}_loss.logit_scale"]
+        for scalar in SCALARS:
+            if f"{level}_loss.{scalar}" in theirs:
+                yield f"{scalar}/{level}", theirs[f"{level}_loss.{scalar}"]
 
 
 def to_theirs(
@@ -139,7 +150,9 @@ def to_theirs(
             for name, value in branch_head(ours, modality, branch).items():
                 theirs[f"{prefix}{head}_{name}"] = value
     for level in levels_of(arch):
-        theirs[f"{level}_loss.logit_scale"] = ours[f"logit_scale/{level}"]
+        for scalar in SCALARS:
+            if f"{scalar}/{level}" in ours:
+                theirs[f"{level}_loss.{scalar}"] = ours[f"{scalar}/{level}"]
     return theirs
 
 

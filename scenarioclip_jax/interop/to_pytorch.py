@@ -65,6 +65,11 @@ def write_reference(
         raise CheckpointError(
             "arch is 'clip', which the published implementation hasn't; leave out --layout reference"
         )
+    if spec.model.get("logit_bias", False):
+        raise CheckpointError(
+            "the model was trained with the sigmoid loss and has logit biases, which the published "
+            "implementation hasn't; leave out --layout reference"
+        )
     vision, text = VisionConfig(**spec.model["vision"]), TextConfig(**spec.model["text"])
 
     def tensors(values: Arrays, prefix: str) -> dict:
@@ -96,8 +101,8 @@ def write_towers(
 ) -> None:
     """Writes BRANCH/vision and BRANCH/text, plain CLIP towers, and BRANCH/heads.safetensors.
 
-    The heads' arrays are called `image_projection.weight`, …, `text_norm.bias`; logit scales are in
-    `logit_scales.json`.
+    The heads' arrays are called `image_projection.weight`, …, `text_norm.bias`; logit scales (and biases)
+    are in `logits.json`.
     """
     arch = spec.model["arch"]
     configs = {"vision": VisionConfig(**spec.model["vision"])}
@@ -120,8 +125,13 @@ def write_towers(
             heads |= {f"{head}_{name}": value for name, value in values.items()}
         save_safetensors(out / branch, heads, dtype, name="heads")
         write_tokenizer(out / branch, spec, tokenizer_file)
-    scales = {level: float(params[f"logit_scale/{level}"]) for level in levels_of(arch)}
-    _write_json(out / "logit_scales.json", scales)
+    scalars = {
+        f"{scalar}/{level}": float(params[f"{scalar}/{level}"])
+        for scalar in reference.SCALARS
+        for level in levels_of(arch)
+        if f"{scalar}/{level}" in params
+    }
+    _write_json(out / "logits.json", scalars)
     write_processor(out, spec, tokenizer_file)
     shutil.copyfile(TEMPLATES / f"{exported.PROCESSING}.py", out / f"{exported.PROCESSING}.py")
 

@@ -10,6 +10,7 @@ from scenarioclip_jax import checkpoint, convert
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.interop import initial
 from scenarioclip_jax.interop.huggingface import open_clip
+from scenarioclip_jax.models.scenario_clip import INITIAL_LOGIT_BIAS, LEVELS
 from tests.interop import helpers
 
 
@@ -54,6 +55,20 @@ def test_our_own_checkpoints_give_everything(converted, model, tmp_path):
     # scenario_clip_0 has the same parameters.
     other, _ = initial.init_from(str(converted), model | {"arch": "scenario_clip_0"})
     helpers.assert_same(other, stored)
+
+
+def test_logit_biases_come_and_go_with_the_loss(clip, converted, model, tmp_path):
+    biased = model | {"logit_bias": True}
+    for source in (clip, converted):
+        params, _ = initial.init_from(str(source), biased)
+        initial.check_against_model(params, biased)
+        assert params["logit_bias/object"] == np.float32(INITIAL_LOGIT_BIAS)
+    params |= {f"logit_bias/{level}": np.array(-2.0, np.float32) for level in LEVELS}
+    checkpoint.save_model(tmp_path / "biased", ModelSpec(biased, {}), params)
+    kept, _ = initial.init_from(str(tmp_path / "biased"), biased)
+    assert kept["logit_bias/object"] == -2
+    dropped, _ = initial.init_from(str(tmp_path / "biased"), model)
+    initial.check_against_model(dropped, model)
 
 
 def test_stems_are_rearranged(converted, clip, model):

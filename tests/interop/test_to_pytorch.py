@@ -45,11 +45,14 @@ def trained(tmp_path_factory, clip):
     """Makes (and keeps) a checkpoint by architecture: folder, parameters, teacher."""
     made = {}
 
-    def make(arch, share_stem=False, fit="centre_crop"):
-        key = arch, share_stem, fit
+    def make(arch, share_stem=False, fit="centre_crop", logit_bias=False):
+        key = arch, share_stem, fit, logit_bias
         if key not in made:
             folder = tmp_path_factory.mktemp("trained") / "-".join(map(str, key))
             model, params, ema = random_model(arch, share_stem=share_stem, clip_folder=clip)
+            if logit_bias:
+                model |= {"logit_bias": True}
+                params |= {f"logit_bias/{v}": np.array(-3.0, np.float32) for v in LEVELS}
             folder.mkdir()
             helpers.tokenizer().save(folder)
             checkpoint.save_model(folder, ModelSpec(model, LENGTHS, fit), params, ema, step=5)
@@ -70,7 +73,29 @@ def test_round_trip_is_bit_identical(trained, tmp_path, arch, share_stem):
     source, params, _ = trained(arch, share_stem)
     spec, back, _ = exported.read(to_folder(source, tmp_path / "out"))
     helpers.assert_same(back, params)
-    assert vars(spec) == vars(ModelSpec.read(source))
+    wanted = ModelSpec.read(source)
+    assert (spec.lengths, spec.fit) == (wanted.lengths, wanted.fit)
+    assert spec.model == wanted.model | {"logit_bias": False}
+
+
+def test_logit_biases_of_the_sigmoid_loss(trained, tmp_path):
+    source, params, _ = trained("pyramid_clip", logit_bias=True)
+    out = to_folder(source, tmp_path / "out")
+    helpers.assert_same(exported.read(out)[1], params)
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(out, trust_remote_code=True).eval()
+    ours = load(source)
+    pixels = np.random.default_rng(1).standard_normal((2, 3, 32, 32), np.float32)
+    ids = ours.tokenizer.encode(helpers.TEXTS, 6)[0]
+    with torch.no_grad():
+        found = model(torch.from_numpy(pixels), torch.from_numpy(ids).long(), level="object")
+    cosines = ours.similarity(ours.encode_pixels(pixels, "object"), ours.encode_ids(ids, "object"))
+    wanted = ours.logit_scale("object") * cosines - 3
+    np.testing.assert_allclose(found.logits_per_image.numpy(), wanted, atol=1e-4)
+    with pytest.raises(SystemExit, match="has logit biases, which the published"):
+        to_folder(source, tmp_path / "ref", "--layout=reference")
 
 
 def test_round_trip_of_teacher_and_of_bfloat16(trained, tmp_path, monkeypatch):

@@ -30,15 +30,25 @@ class ScenarioCLIPConfig(PretrainedConfig):
       vision: width, depth, heads, mlp_dim, activation, eps, image_size, patch_size.
       text: width, depth, heads, mlp_dim, activation, eps, vocab_size, max_length, eos_id.
       embed_dim: size of the embedding space.
+      logit_bias: whether it was trained with the sigmoid loss, which adds a bias to the logits.
     """
 
     model_type = "scenarioclip"
 
-    def __init__(self, arch="scenario_clip_1", vision=None, text=None, embed_dim=512, **kwargs):
+    def __init__(
+        self,
+        arch="scenario_clip_1",
+        vision=None,
+        text=None,
+        embed_dim=512,
+        logit_bias=False,
+        **kwargs,
+    ):
         self.arch = arch
         self.vision = vision or {}
         self.text = text or {}
         self.embed_dim = embed_dim
+        self.logit_bias = logit_bias
         super().__init__(**kwargs)
 
 
@@ -167,14 +177,18 @@ class TextEncoder(nn.Module):
 
 
 class Contrast(nn.Module):
-    def __init__(self):
+    def __init__(self, bias):
         super().__init__()
         self.logit_scale = nn.Parameter(torch.zeros(()))
+        self.logit_bias = nn.Parameter(torch.zeros(())) if bias else 0.0
 
 
 @dataclass
 class ScenarioCLIPOutput(ModelOutput):
-    """Embeddings [N, embed_dim], not normalised, and min(exp(logit_scale), 100) times their cosines."""
+    """Embeddings [N, embed_dim], not normalised, and logits.
+
+    A logit is min(exp(logit_scale), 100) times the cosine, plus the logit bias where there is one.
+    """
 
     image_embeds: torch.FloatTensor | None = None
     text_embeds: torch.FloatTensor | None = None
@@ -205,7 +219,7 @@ class ScenarioCLIPModel(PreTrainedModel):
                 setattr(self, f"{prefix}{head}_projection", projection)
                 setattr(self, f"{prefix}{head}_norm", nn.LayerNorm(config.embed_dim))
         for level in ("global",) if config.arch == "clip" else LEVELS:
-            setattr(self, f"{level}_loss", Contrast())
+            setattr(self, f"{level}_loss", Contrast(config.logit_bias))
         self.post_init()
 
     def _init_weights(self, module):
@@ -239,9 +253,11 @@ class ScenarioCLIPModel(PreTrainedModel):
 
     def logit_scale(self, level="global"):
         """Factor on the cosines: min(exp(logit_scale), 100)."""
+        return self._contrast(level).logit_scale.exp().clamp(max=100)
+
+    def _contrast(self, level):
         self._check(level)
-        name = "global" if self.config.arch == "clip" else level
-        return getattr(self, f"{name}_loss").logit_scale.exp().clamp(max=100)
+        return getattr(self, "global_loss" if self.config.arch == "clip" else f"{level}_loss")
 
     def forward(self, pixel_values=None, input_ids=None, level="global", **unused):
         image = None if pixel_values is None else self.encode_image(pixel_values, level)
@@ -249,7 +265,7 @@ class ScenarioCLIPModel(PreTrainedModel):
         logits = None
         if image is not None and text is not None:
             cosine = functional.normalize(image, dim=-1) @ functional.normalize(text, dim=-1).T
-            logits = self.logit_scale(level) * cosine
+            logits = self.logit_scale(level) * cosine + self._contrast(level).logit_bias
         return ScenarioCLIPOutput(
             image_embeds=image,
             text_embeds=text,
