@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from scenarioclip_jax.parallel.mesh import keep_batch_split
+
 ACTIVATIONS: dict[str, Callable] = {
     # Sigmoid approximation of GELU that OpenAI's CLIP weights were trained with (Hendrycks & Gimpel 2016).
     "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
@@ -119,10 +121,11 @@ class Stack(nnx.Module):
         graph, params = nnx.split(self.blocks)
 
         def run(x, layer):
+            x = keep_batch_split(x)
             return nnx.merge(graph, layer)(x, causal=causal, mask=mask)
 
         if self.remat != "none":
             run = jax.checkpoint(run, policy=REMAT_POLICIES[self.remat], prevent_cse=False)
         unroll = max(1, min(self.unroll, self.length))
         x, _ = jax.lax.scan(lambda x, layer: (run(x, layer), None), x, params, unroll=unroll)
-        return x
+        return keep_batch_split(x)

@@ -139,24 +139,17 @@ class ScenarioCLIP(nnx.Module):
         return nnx.Dict({level: nnx.Param(jnp.float32(value)) for level in levels})
 
     def stems(self, inputs: Inputs) -> Features:
-        """Runs the stems. A shared stem sees the pictures of all levels as one batch."""
-        images = self._run_stem(self.vision.stem, inputs.images, concatenate=True)
-        # Levels differ in token length; padding them to one batch would cost more than it saves.
-        texts = self._run_stem(self.text.stem, inputs.ids, concatenate=False)
+        """Runs the stems, level by level even where they share one.
+
+        One batch of all levels would have to be dealt out over the devices anew, pixels and all, and a text
+        batch padded to the longest level.
+        """
+        images = {v: self.vision.stem[self._stem_of(v)](x) for v, x in inputs.images.items()}
+        texts = {v: self.text.stem[self._stem_of(v)](x) for v, x in inputs.ids.items()}
         return Features(images, texts)
 
-    def _run_stem(self, stem, inputs: Mapping[str, Array], *, concatenate: bool):
-        if not (self.share_stem and concatenate and len(inputs) > 1):
-            key = (
-                (lambda level: "shared") if self.share_stem else (lambda v: branch_of(self.arch, v))
-            )
-            return {level: stem[key(level)](x) for level, x in inputs.items()}
-        joined = stem["shared"](jnp.concatenate(list(inputs.values())))
-        parts, start = {}, 0
-        for level, x in inputs.items():
-            parts[level] = joined[start : start + len(x)]
-            start += len(x)
-        return parts
+    def _stem_of(self, level: str) -> str:
+        return "shared" if self.share_stem else branch_of(self.arch, level)
 
     def trunks(self, features: Features, inputs: Inputs) -> Embeddings:
         """Runs trunks and heads on the stems' output."""

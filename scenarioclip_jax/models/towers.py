@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from scenarioclip_jax.models.layers import Stack
+from scenarioclip_jax.parallel.mesh import gather
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,8 @@ class TextStem(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, ids: Int[Array, "N L"]) -> Float[Array, "N L W"]:
-        x = self.token[...][ids] + self.position[...][: ids.shape[1]]
+        # Looked up in a table that is split, tokens of the whole batch would have to move instead.
+        x = gather(self.token[...])[ids] + self.position[...][: ids.shape[1]]
         return self.stack(x.astype(self.dtype), causal=True)
 
 

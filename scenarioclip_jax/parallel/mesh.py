@@ -12,7 +12,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp", "tensor")
-BATCH_SPEC = PartitionSpec(("data", "fsdp"))  # of every array in a `Batch`: packing groups
+BATCH_AXES = ("data", "fsdp")
+BATCH_SPEC = PartitionSpec(BATCH_AXES)  # of every array in a `Batch`: packing groups
 
 
 def make_mesh(*, data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> Mesh:
@@ -50,6 +51,29 @@ def batch_ways(mesh: Mesh) -> int:
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, BATCH_SPEC)
+
+
+def keep_batch_split(x: jax.Array) -> jax.Array:
+    """Tells the compiler that `x` is split along its first axis, as the batch is, and along no other.
+
+    Between activations and a parameter that are both split over `fsdp` the compiler has to choose which of
+    them to gather. Left alone it may split activations along their width and hold the whole batch on every
+    device. Told this, it gathers a layer's parameters when the layer runs, which is what FSDP means.
+    """
+    return _constrain(x, BATCH_SPEC)
+
+
+def gather(parameter: jax.Array) -> jax.Array:
+    """The whole parameter on every device, for the moment in which it is used."""
+    return _constrain(parameter, PartitionSpec())
+
+
+def _constrain(x: jax.Array, spec: PartitionSpec) -> jax.Array:
+    # The mesh that `jax.sharding.use_abstract_mesh` sets; without one a model runs as it is.
+    mesh = jax.sharding.get_abstract_mesh()
+    if not set(BATCH_AXES) <= set(mesh.axis_names):
+        return x
+    return jax.lax.with_sharding_constraint(x, spec)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

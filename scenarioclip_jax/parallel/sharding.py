@@ -15,9 +15,8 @@ DEFAULT_RULES = (
     (r".*/fc1/kernel", (None, "fsdp", "tensor")),  # [depth, W, M]
     (r".*/fc1/bias", (None, "tensor")),
     (r".*/fc2/kernel", (None, "tensor", "fsdp")),  # [depth, M, W]
-    (r".*/projection/kernel", ("fsdp", None)),  # [W, D]
     (r"text/stem/\w+/token", (None, "fsdp")),  # [vocabulary, W]
-    (r".*", ()),  # norms, other biases, positions: small, one copy a device
+    (r".*", ()),  # norms, other biases, positions, heads: small, one copy a device
 )
 
 

@@ -121,9 +121,10 @@ def make_train_step(
         slots = {v: s for v, s in level_slots(batch).items() if v in settings.levels}
         text_id = {"global": batch.scene_text, "object": batch.object_text}
         text_id["relation"] = batch.relation_text
-        student, teacher, pull_back = embed_batch(
-            partial(embed, state), state.trainable, batch, settings.accumulate
-        )
+        with jax.sharding.use_abstract_mesh(settings.sharding.mesh.abstract_mesh):
+            student, teacher, pull_back = embed_batch(
+                partial(embed, state), state.trainable, batch, settings.accumulate
+            )
 
         def loss(student: Embeddings, learned: Params):
             return objective(

@@ -1,0 +1,108 @@
+"""Train steps of tiny models on simulated meshes, each compiled once a suite, and batches for them."""
+
+import functools
+import json
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from scenarioclip_jax.data.packing import empty_batch
+from scenarioclip_jax.parallel.mesh import make_mesh, put_batch
+from scenarioclip_jax.train.config import data_settings
+from scenarioclip_jax.train.setup import Run, batch_like, set_up
+from tests.train import tiny
+
+# data x fsdp x tensor, on as many of the eight devices
+MESHES = {"1x1x1": (1, 1, 1), "8x1x1": (8, 1, 1), "1x8x1": (1, 8, 1)}
+MESHES |= {"2x4x1": (2, 4, 1), "2x2x2": (2, 2, 2)}
+# Such programs run for milliseconds: what counts is how long they take to compile. (Without its fusion
+# emitters XLA compiles twice as fast still, but JAX 0.10's then computes something else.)
+QUICK = {"xla_backend_optimization_level": 0}
+EOS = 2
+
+
+class Program(NamedTuple):
+    run: Run
+    mesh: jax.sharding.Mesh
+    settings: object  # data.settings.DataSettings
+    step: object  # compiled: (state, batch) -> (state, metrics)
+
+
+def mesh_of(name: str) -> jax.sharding.Mesh:
+    sizes = MESHES[name]
+    devices = jax.devices()[: int(np.prod(sizes))]
+    return make_mesh(**dict(zip(("data", "fsdp", "tensor"), sizes, strict=True)), devices=devices)
+
+
+@functools.cache
+def _program(arch: str, mesh: str, changes: str) -> Program:
+    config = tiny.config("unused", steps=10, arch=arch, **json.loads(changes))
+    config.model.text.eos_id = EOS
+    config.loss.distill.scaling = "plain"  # as published, it is too small to show in any comparison
+    settings = data_settings(config, focus_images=False)
+    data = SimpleNamespace(train=range(160), settings=settings)
+    run, mesh = set_up(config, mesh_of(mesh), data), mesh_of(mesh)
+    lowered = run.train_step.lower(run.state_like, batch_like(data, mesh))
+    return Program(run, mesh, settings, lowered.compile(compiler_options=QUICK))
+
+
+def program(arch: str, mesh: str, **changes) -> Program:
+    """The compiled train step; `changes` as in `tiny.config`."""
+    return _program(arch, mesh, json.dumps(changes, sort_keys=True))
+
+
+@functools.cache
+def _start(arch: str, changes: str):
+    init = _program(arch, "1x1x1", changes).run.init
+    return jax.device_get(init.lower().compile(compiler_options=QUICK)())
+
+
+def start(arch: str, **changes):
+    """The state of step 0 on the host, the same for every mesh."""
+    return _start(arch, json.dumps(changes, sort_keys=True))
+
+
+def place(state, program: Program):
+    # A copy: the train step may reuse the memory of what it is given, and on CPU that is the host's own.
+    return jax.tree.map(
+        lambda x, like: jax.device_put(np.array(x), like.sharding), state, program.run.state_like
+    )
+
+
+def batch(settings, seed: int):
+    """Random scenes. Slots are empty here and there; a few texts come several times."""
+    rng = np.random.default_rng(seed)
+    arrays = empty_batch(settings.groups, settings.canvas_size, settings)._asdict()
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        if name.endswith("_mask"):
+            array[:] = rng.random(array.shape) < 0.8
+        elif name.endswith("_tokens"):
+            array[:] = rng.integers(EOS + 1, 200, array.shape)
+            array[..., -1] = EOS
+        elif name.endswith("_text"):
+            array[:] = rng.integers(0, 20, array.shape)
+        elif name.endswith("_scene"):
+            array[:] = rng.integers(0, settings.scenes, array.shape)
+        elif name == "object_box":
+            corner = rng.uniform(0, settings.image_size / 2, (*array.shape[:-1], 2))
+            array[:] = np.concatenate([corner, corner + settings.image_size / 3], axis=-1)
+        elif name == "aspect":
+            array[:] = rng.uniform(0.7, 1.4, array.shape)
+        elif name.endswith("_count"):
+            array[:] = 3
+        elif name in ("canvas", "seed", "relation_region"):
+            array[:] = rng.integers(0, 256, array.shape)
+    return type(empty_batch(1, settings.canvas_size, settings))(**arrays)
+
+
+def run_steps(program: Program, state, steps: int):
+    """The state after so many steps from `state` on the host, and each step's metrics."""
+    state, rows = place(state, program), []
+    for seed in range(steps):
+        state, metrics = program.step(state, put_batch(program.mesh, batch(program.settings, seed)))
+        rows.append({name: float(value) for name, value in metrics.items()})
+    return state, rows

@@ -1,0 +1,74 @@
+"""Partitions of parameters and collectives of the train step against the golden files.
+
+If a difference is wanted: `python -m tests.parallel.collectives`, and look at the diff.
+"""
+
+import math
+
+import pytest
+
+from tests.parallel import programs
+from tests.parallel.collectives import (
+    ARCH,
+    MESHES,
+    collectives,
+    minor_version,
+    partitions,
+    read,
+    step_collectives,
+    summary,
+)
+
+
+def test_partitions():
+    assert partitions() == read("partitions")
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_collectives(mesh):
+    """How instructions are combined is up to the compiler, so other versions of JAX aren't compared."""
+    golden = read("collectives")
+    if minor_version() not in golden:
+        pytest.skip(f"the golden file has no figures of JAX {minor_version()}")
+    assert step_collectives(mesh) == golden[minor_version()][mesh]
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_nothing_moves_but_what_should(mesh):
+    """Whatever the version: no activation of the towers goes from one part of the batch to another."""
+    program = programs.program(ARCH, mesh)
+    data, fsdp, tensor = programs.MESHES[mesh]
+    found = collectives(program.step.as_text())
+    parameters = program.run.state_like.student().values()
+    by_layer = {math.prod(p.shape[1:]) // tensor for p in parameters} | {p.size for p in parameters}
+    for kind, shape, size, times in found:
+        assert kind in ("all-gather", "all-reduce", "collective-permute"), (kind, shape)
+        if kind == "all-gather":  # FSDP: a parameter, when its layer runs
+            assert fsdp > 1
+            assert size // 4 in by_layer, shape
+        if (
+            kind == "collective-permute"
+        ):  # the ring of the losses, one turn for each part of the batch
+            assert times == data * fsdp, shape
+    # Three levels: text, labels and one statistic forward; and the text's gradient backward.
+    assert sum(kind == "collective-permute" for kind, *_ in found) == 3 * (3 + 4)
+
+
+def test_the_summary_counts_loops():
+    hlo = """HloModule m
+
+%body (p: f32[2]) -> f32[2] {
+  %p = f32[2]{0} parameter(0)
+  ROOT %r = f32[2]{0} all-reduce(%p), to_apply=%add
+}
+
+ENTRY %main (a: f32[4]) -> f32[2] {
+  %a = f32[4]{0} parameter(0)
+  %g = (f32[4]{0}, s32[3,2]{1,0}) all-gather(%a, %b), dimensions={0}
+  ROOT %w = f32[2]{0} while(%a), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"5"}}
+}
+"""
+    assert summary(hlo) == {
+        "all-gather": {"instructions": 1, "bytes": 40},
+        "all-reduce": {"instructions": 1, "bytes": 40},
+    }

@@ -1,0 +1,80 @@
+"""The train step: exact gradient accumulation, and parameters of the loss."""
+
+import jax
+import numpy as np
+import pytest
+
+from scenarioclip_jax.train.accumulate import embed_batch
+from tests.parallel import programs
+
+
+def one_step(mesh, **changes):
+    program = programs.program("scenario_clip_1", mesh, **changes)
+    state, (metrics,) = programs.run_steps(program, programs.start("scenario_clip_1"), 1)
+    return jax.device_get(state), metrics
+
+
+def test_an_accumulated_gradient_is_that_of_the_whole_batch():
+    expected, metrics = one_step("1x1x1")
+    state, ours = one_step("2x2x2", loss__accumulate=2)
+    assert metrics["loss/distillation"] > 1
+    assert ours.keys() == metrics.keys()
+    for name, value in metrics.items():
+        assert ours[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+    # Adam's first moment after one step is the gradient, clipped and times 0.1.
+    for path, moment in expected.opt_state[1].mu.items():
+        np.testing.assert_allclose(
+            state.opt_state[1].mu[path], moment, rtol=1e-5, atol=1e-7, err_msg=path
+        )
+
+
+GROUPS, WIDTH = 8, 256
+
+
+def embed(params, batch):
+    """A tower that keeps many activations; the second result is no function of `params`."""
+    x = batch["x"]
+    for _ in range(6):
+        x = jax.nn.silu(x @ params["w"])
+    return {"e": x[..., :4]}, batch["x"].sum(-1)
+
+
+def loss_and_gradient(params, batch, parts):
+    embeddings, others, pull_back = embed_batch(embed, params, batch, parts)
+
+    def loss(embeddings):  # of all pairs, so no sum over parts of the batch
+        rows = embeddings["e"].reshape(-1, 4)
+        return jax.nn.logsumexp(rows @ rows.T, axis=1).sum() + (others * rows.sum()).mean()
+
+    value, derivative = jax.value_and_grad(loss)(embeddings)
+    return value, pull_back(derivative)["w"], others
+
+
+@pytest.mark.parametrize("parts", [2, 8])
+def test_parts_of_a_batch(parts):
+    rng = np.random.default_rng(0)
+    params = {"w": rng.normal(size=(WIDTH, WIDTH)).astype(np.float32) / WIDTH**0.5}
+    batch = {"x": rng.normal(size=(GROUPS, 16, WIDTH)).astype(np.float32)}
+    step = jax.jit(loss_and_gradient, static_argnums=2)
+    whole, split = (step.lower(params, batch, n).compile() for n in (1, parts))
+    expected, ours = whole(params, batch), split(params, batch)
+    for one, other in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+    # Activations of one part at a time are what it is for. The gradient is there twice.
+    def memory(compiled):
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    activations = GROUPS * 16 * WIDTH * 4 * 6
+    assert memory(split) < memory(whole) - activations * (1 - 1 / parts) / 2
+
+
+def test_only_the_sigmoid_loss_has_a_bias_and_learns_it():
+    changes = {"loss__kind": "sigmoid"}
+    start = programs.start("clip", **changes)
+    state, rows = programs.run_steps(programs.program("clip", "1x1x1", **changes), start, 3)
+    assert rows[0]["logit_bias/global"] == -10
+    assert rows[0]["logit_scale/global"] == pytest.approx(10, rel=1e-6)
+    assert state.trainable["logit_bias/global"] != -10
+    assert rows[-1]["loss/total"] < rows[0]["loss/total"]
+    assert not any("logit_bias" in path for path in programs.start("clip").trainable)
