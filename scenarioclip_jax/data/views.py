@@ -247,7 +247,7 @@ def random_window(
     return jnp.stack([x / width, y, (x + w) / width, y + h])
 
 
-def _blur_kernel(blurred, sigma, settings: ViewSettings) -> Float[Array, "kernel"]:
+def _blur_kernel(blurred, sigma, settings: ViewSettings) -> Float[Array, " kernel"]:
     """A Gaussian whose sigma is drawn, or a single 1 where the picture isn't to be blurred."""
     offset = jnp.arange(settings.blur_kernel) - settings.blur_kernel // 2
     low, high = settings.blur_sigma

@@ -28,8 +28,8 @@ def softmax_loss(
     image: Float[Array, "N D"],
     text: Float[Array, "N D"],
     logit_scale: Float[Array, ""],
-    mask: Bool[Array, "N"],
-    text_id: Int[Array, "N"] | None = None,
+    mask: Bool[Array, " N"],
+    text_id: Int[Array, " N"] | None = None,
     *,
     sharding: NamedSharding | None = None,
     chunk: int = CHUNK,
@@ -59,8 +59,8 @@ def sigmoid_loss(
     text: Float[Array, "N D"],
     logit_scale: Float[Array, ""],
     logit_bias: Float[Array, ""],
-    mask: Bool[Array, "N"],
-    text_id: Int[Array, "N"] | None = None,
+    mask: Bool[Array, " N"],
+    text_id: Int[Array, " N"] | None = None,
     *,
     sharding: NamedSharding | None = None,
     chunk: int = CHUNK,
@@ -90,9 +90,9 @@ def _mean(loss: PairLoss, image, text, logit_scale, bias, mask, text_id, shardin
 
 
 class SoftmaxRows(NamedTuple):
-    log_sum: Float[Array, "n"]  # log of the sum of exp(logits) so far; columns collect nothing else
-    positive: Float[Array, "n"]  # sum of the positives' logits
-    count: Float[Array, "n"]  # of positives
+    log_sum: Float[Array, " n"]  # log of the sum of exp(logits) so far; columns collect nothing else
+    positive: Float[Array, " n"]  # sum of the positives' logits
+    count: Float[Array, " n"]  # of positives
 
 
 def _softmax_start(n: int):
@@ -100,7 +100,7 @@ def _softmax_start(n: int):
     return SoftmaxRows(zeros + LOWEST, zeros, zeros), zeros + LOWEST
 
 
-def _softmax_add(rows: SoftmaxRows, columns: Float[Array, "c"], block: Block):
+def _softmax_add(rows: SoftmaxRows, columns: Float[Array, " c"], block: Block):
     logits = jnp.where(block.valid, block.logits, LOWEST)
     rows = SoftmaxRows(
         jnp.logaddexp(rows.log_sum, jax.nn.logsumexp(logits, axis=1)),
@@ -110,11 +110,11 @@ def _softmax_add(rows: SoftmaxRows, columns: Float[Array, "c"], block: Block):
     return rows, jnp.logaddexp(columns, jax.nn.logsumexp(logits, axis=0))
 
 
-def _softmax_value(rows: SoftmaxRows, columns: Float[Array, "n"]) -> Float[Array, "n"]:
+def _softmax_value(rows: SoftmaxRows, columns: Float[Array, " n"]) -> Float[Array, " n"]:
     return (rows.log_sum + columns) / 2 - rows.positive / jnp.maximum(rows.count, 1)
 
 
-def _softmax_gradient(rows: SoftmaxRows, columns: Float[Array, "c"], block: Block):
+def _softmax_gradient(rows: SoftmaxRows, columns: Float[Array, " c"], block: Block):
     by_row = jnp.exp(block.logits - rows.log_sum[:, None])
     by_column = jnp.exp(block.logits - columns)
     target = block.positive / jnp.maximum(rows.count, 1)[:, None]
@@ -128,7 +128,7 @@ SOFTMAX = PairLoss(_softmax_start, _softmax_add, _softmax_value, _softmax_gradie
 # Rows collect their sum; columns collect nothing.
 
 
-def _sigmoid_add(rows: Float[Array, "n"], columns: tuple[()], block: Block):
+def _sigmoid_add(rows: Float[Array, " n"], columns: tuple[()], block: Block):
     wrong = jnp.where(block.positive, -block.logits, block.logits)
     return rows + jnp.where(block.valid, jax.nn.softplus(wrong), 0.0).sum(axis=1), columns
 

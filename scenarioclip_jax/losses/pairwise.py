@@ -39,7 +39,7 @@ class Columns(NamedTuple):
     """What travels. Leaves are [n, ...], or [k, c, ...] once they are cut into k chunks."""
 
     text: Float[Array, "n D"]
-    label: Int[Array, "n"]
+    label: Int[Array, " n"]
     state: Any  # what is collected for each column
 
 
@@ -48,7 +48,7 @@ class PairLoss(NamedTuple):
 
     start: Callable[[int], tuple[Any, Any]]  # n -> rows and columns that have seen no pair yet
     add: Callable[[Any, Any, Block], tuple[Any, Any]]  # rows and columns after one more block
-    value: Callable[[Any, Any], Float[Array, "n"]]  # each row's share of the sum
+    value: Callable[[Any, Any], Float[Array, " n"]]  # each row's share of the sum
     gradient: Callable[
         [Any, Any, Block], Float[Array, "n c"]
     ]  # d sum / d logits, 0 where not valid
@@ -127,7 +127,7 @@ def pairwise_sum(
     chunk: int,
     image: Float[Array, "N D"],
     text: Float[Array, "N D"],
-    label: Int[Array, "N"],
+    label: Int[Array, " N"],
     scale: Float[Array, ""],
     bias: Float[Array, ""],
 ) -> Float[Array, ""]:

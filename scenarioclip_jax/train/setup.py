@@ -1,11 +1,14 @@
 """Builds what a training run consists of: model, optimizer, sharded state, train step."""
 
+import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+from clu import parameter_overview
 from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -16,7 +19,7 @@ from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing import empty_batch
 from scenarioclip_jax.data.views import ViewSettings
 from scenarioclip_jax.models import params as parameters
-from scenarioclip_jax.models.scenario_clip import INITIAL_LOGIT_BIAS, ScenarioCLIP, levels_of
+from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of
 from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
 from scenarioclip_jax.parallel.sharding import parameter_specs, state_shardings
 from scenarioclip_jax.train.config import ConfigError, distils, model_arguments, naming
@@ -33,7 +36,7 @@ class Run(NamedTuple):
     graph: nnx.GraphDef
     spec: ModelSpec
     view_settings: ViewSettings
-    init: Any  # jitted: () -> TrainState
+    init: Callable[[], TrainState]
     state_like: TrainState  # of jax.ShapeDtypeStruct with shardings
     train_step: Any  # jitted: (TrainState, Batch) -> (TrainState, metrics)
     table: str  # what was decided for every parameter
@@ -76,11 +79,19 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
         _, params = parameters.split(make_model(jax.random.key(config.seed)))
         return new_state(params, trains, optimizer, keep_ema=keep_ema)
 
-    if config.init_from:
-        init = _init_from(config, arguments, trains, optimizer, keep_ema)
     abstract = jax.eval_shape(init)
     specs = parameter_specs(shapes, mesh)
     shardings = state_shardings(abstract, mesh, specs)
+    start = jax.jit(init, out_shardings=shardings)
+    if config.init_from:
+        # Read when a run really starts, not when it goes on; and handed over as arguments, since what a
+        # jitted function closes over is compiled into it.
+        assemble = partial(new_state, trains=trains, optimizer=optimizer, keep_ema=keep_ema)
+
+        def start() -> TrainState:
+            params, ema = _load_initial(config, arguments)
+            return jax.jit(assemble, out_shardings=shardings)(params, ema=ema)
+
     view_settings = ViewSettings(fit=config.data.fit, **config.views)
     settings = StepSettings(
         levels=levels_of(config.arch),
@@ -98,7 +109,7 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
         graph=graph,
         spec=model_spec(config),
         view_settings=view_settings,
-        init=jax.jit(init, out_shardings=shardings),
+        init=start,
         state_like=jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
         ),
@@ -112,18 +123,11 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
     )
 
 
-def _init_from(config, arguments, trains, optimizer, keep_ema):
+def _load_initial(config: ConfigDict, arguments: dict) -> tuple[dict, dict | None]:
     from scenarioclip_jax.interop.initial import init_from
 
     with naming("init_from"):
-        params, ema = init_from(config.init_from, arguments | {"logit_bias": False})
-    if arguments.get("logit_bias"):  # which CLIP doesn't have
-        biases = [f"logit_bias/{level}" for level in levels_of(config.arch)]
-        params, ema = (
-            values and {path: jnp.float32(INITIAL_LOGIT_BIAS) for path in biases} | values
-            for values in (params, ema)
-        )
-    return lambda: new_state(params, trains, optimizer, keep_ema=keep_ema, ema=ema)
+        return init_from(config.init_from, arguments, seed=config.seed)
 
 
 def model_spec(config: ConfigDict) -> ModelSpec:
@@ -145,27 +149,34 @@ def batch_like(data: RunData, mesh: Mesh) -> Batch:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), batch)
 
 
+@dataclasses.dataclass(frozen=True)
+class ParameterRow:
+    """What was decided for a parameter."""
+
+    parameter: str
+    shape: str
+    trains: str
+    decay: str
+    partition: str
+
+
 def _table(shapes, trains, specs, config) -> str:
-    """One line a parameter: shape, whether it trains, its decay and partition."""
+    """One line a parameter, then how many there are."""
     decay = rules.match(config.optimizer.weight_decay, shapes, name="weight decay")
-    rows = [("parameter", "shape", "trains", "decay", "partition")]
-    for path, leaf in shapes.items():
-        trained = trains[path]
-        rows.append(
-            (
-                path,
-                "x".join(map(str, leaf.shape)) or "scalar",
-                "yes" if trained else "frozen",
-                f"{decay[path]:g}" if trained else "-",
-                ", ".join(str(axis or "-") for axis in specs[path]) or "replicated",
-            )
+    rows = [
+        ParameterRow(
+            path,
+            "x".join(map(str, leaf.shape)) or "scalar",
+            "yes" if trains[path] else "frozen",
+            f"{decay[path]:g}" if trains[path] else "-",
+            ", ".join(str(axis or "-") for axis in specs[path]) or "replicated",
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+        for path, leaf in shapes.items()
+    ]
     count = sum(math.prod(leaf.shape) for leaf in shapes.values())
     trained = sum(math.prod(leaf.shape) for path, leaf in shapes.items() if trains[path])
-    lines.append(f"{count / 1e6:.2f} M parameters, {trained / 1e6:.2f} M of them trained")
-    return "\n".join(line.rstrip() for line in lines)
+    total = f"{count / 1e6:.2f} M parameters, {trained / 1e6:.2f} M of them trained"
+    return f"{parameter_overview.make_table(rows, value_formatter=str)}\n{total}"
 
 
 def describe_workdir(run: Run, workdir: Path) -> None:

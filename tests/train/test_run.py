@@ -4,9 +4,10 @@ import json
 import os
 import signal
 
+import numpy as np
 import pytest
 
-from scenarioclip_jax.checkpoint import Checkpoints
+from scenarioclip_jax.checkpoint import Checkpoints, load_params
 from scenarioclip_jax.evaluation.embed import Embedder
 from scenarioclip_jax.train import loop
 from scenarioclip_jax.train.config import ConfigError
@@ -137,3 +138,22 @@ def test_the_other_architectures_train(arch, small_data, tmp_path):
     trained = {k for k in rows(tmp_path)[0] if k.startswith("loss/")}
     assert ("loss/object" in trained) == (arch != "clip")
     assert "loss/distillation" not in trained
+
+
+def test_starting_from_an_earlier_run(undisturbed, small_data, tmp_path):
+    train(
+        tiny.config(small_data, steps=1, init_from=str(undisturbed), report__retrievals=0), tmp_path
+    )
+    params, _ = load_params(undisturbed)
+    first = rows(tmp_path)[0]
+    for level in ("global", "object", "relation"):
+        scale = np.exp(params[f"logit_scale/{level}"])
+        assert first[f"logit_scale/{level}"] == pytest.approx(float(scale), rel=1e-6)
+    assert first["loss/total"] != rows(undisturbed)[0]["loss/total"]
+
+
+def test_weights_of_another_size_are_refused(undisturbed, small_data, tmp_path):
+    config = tiny.config(small_data, init_from=str(undisturbed))
+    config.model.vision.width = 32
+    with pytest.raises(ConfigError, match=r"config\.init_from: .*width"):
+        train(config, tmp_path)
