@@ -10,8 +10,8 @@ from tests.parallel import programs
 
 STEPS = 10
 SHARDED = [name for name in programs.MESHES if name != "1x1x1"]
-# Everything on every mesh is a quarter of an hour of compiling on a bad day. The architecture that has all
-# the parts of the others sees every mesh; the others see the one that has all axes, and the rest if asked.
+# Compiling takes all the time. The architecture that has every part of the others sees all meshes; the
+# others see the mesh that has all axes, and the rest where slow tests run.
 QUICK = [("scenario_clip_1", mesh) for mesh in SHARDED]
 QUICK += [(arch, "2x2x2") for arch in ("clip", "pyramid_clip", "scenario_clip_0")]
 SLOW = [

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.train.accumulate import embed_batch
+from scenarioclip_jax.train.config import ConfigError, check
 from tests.parallel import programs
+from tests.train import tiny
 
 
 def one_step(mesh, **changes):
@@ -78,3 +80,17 @@ def test_only_the_sigmoid_loss_has_a_bias_and_learns_it():
     assert state.trainable["logit_bias/global"] != -10
     assert rows[-1]["loss/total"] < rows[0]["loss/total"]
     assert not any("logit_bias" in path for path in programs.start("clip").trainable)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss__kind": "hinge"}, r"config\.loss\.kind='hinge'.*softmax, sigmoid"),
+        ({"loss__accumulate": 0}, r"config\.loss\.accumulate=0: must be a divisor of 2"),
+        ({"loss__accumulate": 4}, r"config\.loss\.accumulate=4: .*data\.groups 8 / 4"),
+    ],
+)
+def test_bad_loss_settings(changes, message, tmp_path):
+    check(tiny.config(tmp_path, loss__accumulate=2, loss__kind="sigmoid"), batch_ways=4)
+    with pytest.raises(ConfigError, match=message):
+        check(tiny.config(tmp_path, **changes), batch_ways=4)
