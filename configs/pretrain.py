@@ -59,7 +59,7 @@ def base() -> ml_collections.ConfigDict:
         groups=8,
         objects_per_scene=6.0,
         relations_per_scene=4.0,
-        canvas_size=256,
+        canvas_size=320,  # well above the view's 224: the canvas is the whole photo, squashed
         fit="centre_crop",
         min_visible=16.0,
         scene_length=32,
@@ -89,7 +89,11 @@ def base() -> ml_collections.ConfigDict:
         multi_positive=False,  # True: equal texts of a batch are positives, not negatives
         accumulate=1,  # parts that a batch runs through the towers in: less memory, same gradient
         distill_weight=1.0,  # only scenario_clip_1 distils
-        distill=dict(scaling="published", temperature=0.07),  # losses.distillation.kl
+        distill=dict(  # losses.distillation.kl
+            scaling="published",
+            temperature=0.07,
+            student_temperature=config_dict.placeholder(float),  # that of the teacher if not given
+        ),
     )
 
     # (regex, value): the first that matches a parameter's path decides, and one must match
@@ -106,7 +110,11 @@ def base() -> ml_collections.ConfigDict:
         b2=0.999,
         eps=1e-8,
         clip_norm=1.0,
-        weight_decay=[(r".*/kernel", 0.2), (r"logit_scale/.*", 0.2), (r".*", 0.0)],
+        weight_decay=[
+            (r".*/(kernel|patch|token|position|cls)", 0.2),
+            (r"logit_scale/.*", 0.2),  # as published
+            (r".*", 0.0),
+        ],
         rate_scale=[(r".*", 1.0)],
     )
     config.ema = dict(decay=0.9995, warmup_steps=2000)  # decay 0: no EMA
@@ -189,7 +197,7 @@ def demo(config):
     equal texts are positives (a batch holds each of the few action texts several times), the rate is that
     of training from scratch, and the teacher's memory fits the short run.
     """
-    config.steps = 1000
+    config.epochs = 7.6  # 1000 steps
     config.log_every = 20
     config.model.embed_dim = 128
     config.model.unroll = 4  # no loop over blocks: faster on CPU
@@ -231,7 +239,10 @@ def demo(config):
     config.trainable = [(r".*", True)]
     config.optimizer.peak = 1e-3
     config.optimizer.b2 = 0.98  # CLIP's; the published 0.999 learns more slowly here
-    config.optimizer.weight_decay = [(r".*/kernel", 0.05), (r".*", 0.0)]
+    config.optimizer.weight_decay = [
+        (r".*/(kernel|patch|token|position|cls)", 0.05),
+        (r".*", 0.0),
+    ]
     config.ema = dict(decay=0.99, warmup_steps=100)
     config.checkpoint.every = config.validation.every = 250
     config.validation.scenes = 200

@@ -12,6 +12,7 @@ A training run's `--workdir` and the output of a converter are both such a DIR.
 import dataclasses
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class ModelSpec:
     fit: str = "centre_crop"
 
     def write(self, directory: Path) -> None:
-        _write_atomically(
+        write_atomically(
             directory / "model.json",
             json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2),
         )
@@ -72,7 +73,8 @@ class ModelSpec:
         return cls(**values)
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file that is either the old one or the whole new one, whenever the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
@@ -109,6 +111,9 @@ class Checkpoints:
                 )
             )
         options = ocp.CheckpointManagerOptions(
+            # Without it Orbax doesn't store the metrics, and forgets after a restart which were best.
+            best_fn=(lambda metrics: metrics[metric]) if keep_best else None,
+            best_mode="max",
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             step_format_fixed_length=8,
         )
@@ -151,6 +156,14 @@ class Checkpoints:
         items |= {name: ocp.args.JsonRestore() for name in records}
         restored = dict(self.manager.restore(step, args=ocp.args.Composite(**items)))
         return {name: tree for name, tree in arrays.items() if name not in items} | restored
+
+    def set_aside(self, step: int) -> Path:
+        """Moves a damaged checkpoint out of the way and returns where it is."""
+        folder = Path(self.manager.directory) / f"{step:08d}"
+        target = folder.with_name(f"damaged-{folder.name}-{time.time_ns()}")
+        folder.rename(target)
+        self.manager.reload()
+        return target
 
     def wait(self) -> None:
         """Returns when the last save is complete on disk; raises what went wrong with it."""

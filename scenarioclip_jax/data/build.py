@@ -21,6 +21,7 @@ from scenarioclip_jax.data.annotations import metadata_files
 from scenarioclip_jax.data.problems import DROPPED
 from scenarioclip_jax.data.splits import FRACTIONS, SALT, SPLITS, check_fractions
 
+VOCABULARY = 512  # tokens of the small tokenizer that comes with every data set
 _UNFINISHED = ".unfinished-"  # folders of builds that were interrupted, removed by the next
 
 
@@ -123,7 +124,10 @@ def _lock(output: Path, *, wait: bool) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise FileExistsError(f"another process is building in {output}; wait for it") from None
+        target = output / shards.NAME / shards.VERSION
         for stale in output.glob(f"{_UNFINISHED}*"):
+            if (stale / "replaced").is_dir() and not target.exists():
+                (stale / "replaced").rename(target)  # a build that ended between its two renames
             shutil.rmtree(stale, ignore_errors=True)
         yield
 
@@ -138,6 +142,7 @@ def _build_locked(
     source: dict[str, Any] | None,
 ) -> dict[str, Any]:
     from scenarioclip_jax.data import action_genome  # TFDS: only for those who build
+    from scenarioclip_jax.data.tokens import train_tokenizer
 
     with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=output) as folder:
         builder = action_genome.ActionGenome(
@@ -153,6 +158,12 @@ def _build_locked(
         _write_json(finished / "classes.json", builder.statistics.class_counts())
         _write_json(finished / "summary.json", summary)
         builder.problems.write(finished / "problems.jsonl")
+        classes = shards.sort_classes(builder.statistics.class_counts())
+        train_tokenizer(
+            (text for kind in sorted(classes) for text in classes[kind]),
+            finished / shards.TOKENIZER,
+            vocab_size=VOCABULARY,
+        )
         target = output / shards.NAME / shards.VERSION
         target.parent.mkdir(exist_ok=True)
         if target.exists():  # moved aside first: a data set is there as a whole or not at all

@@ -7,6 +7,7 @@ of its own groups, so the global batches are the same on any number of processes
 
 import itertools
 import logging
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -181,6 +182,13 @@ def load_item(
     return Item(scene, fitted, seed)
 
 
+def _leave_signals_to_the_parent(index: int, count: int) -> None:
+    """A scheduler signals the whole process group; the parent saves first and ends its workers itself."""
+    del index, count
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class TrainIterator:
     """Endless iterator of local batches, read ahead.
 
@@ -226,7 +234,8 @@ class TrainIterator:
             # Only the pictures are worth a block of shared memory; small arrays are pickled.
             shared = grain.experimental.DatasetOptions(min_shm_size=SHARED_BYTES)
             dataset = grain.experimental.WithOptionsIterDataset(dataset, shared).mp_prefetch(
-                grain.MultiprocessingOptions(workers, per_worker_buffer_size=settings.prefetch)
+                grain.MultiprocessingOptions(workers, per_worker_buffer_size=settings.prefetch),
+                worker_init_fn=_leave_signals_to_the_parent,
             )
         self._iterator = iter(dataset)
         self._iterator.start_prefetch()
@@ -313,11 +322,11 @@ class EvaluationBatches:
     ):
         self._source, self._tokenizer, self._settings = source, tokenizer, settings
         self._indices = range(len(source)) if indices is None else indices
-        self.corrupt = CorruptLog(len(self._indices), settings.max_corrupt_share)
+        self.corrupt = CorruptLog(len(self._source), settings.max_corrupt_share)
 
     def __iter__(self) -> Iterator[tuple[Batch, Labels]]:
         settings = self._settings
-        self.corrupt = CorruptLog(len(self._indices), settings.max_corrupt_share)
+        self.corrupt = CorruptLog(len(self._source), settings.max_corrupt_share)
         groups = packing.evaluation_groups(self._items(), settings)
         while batch := list(itertools.islice(groups, settings.groups)):
             builder = packing.BatchBuilder(settings.groups, settings.image_size, settings)

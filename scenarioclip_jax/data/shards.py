@@ -5,6 +5,7 @@
         dataset_info.json, features.json      TFDS: tfds.builder_from_directory reads the same files
         classes.json                          {"actions": {text: {split: count}}, "objects", "relations"}
         summary.json, problems.jsonl          what is in it, and what was wrong with its annotations
+        tokenizer.json                        a small tokenizer, trained on the class texts
 
 TFDS and Grain aren't imported here: they would cost every worker process half a second and 1.5 s.
 """
@@ -23,6 +24,7 @@ from scenarioclip_jax.data.splits import SPLITS
 
 NAME = "action_genome"
 VERSION = "1.0.0"
+TOKENIZER = "tokenizer.json"
 # Grain and TFDS open their readers like this too: no read-ahead, records are read in random order.
 _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
@@ -75,7 +77,12 @@ def load_classes(data_dir: str | Path) -> dict[str, list[str]]:
 
     They are the classes that were listed and those that occur, in any split.
     """
-    return {kind: sorted(counts) for kind, counts in load_class_counts(data_dir).items()}
+    return sort_classes(load_class_counts(data_dir))
+
+
+def sort_classes(counts: dict[str, dict[str, dict[str, int]]]) -> dict[str, list[str]]:
+    """Returns the sorted class texts by kind."""
+    return {kind: sorted(of_kind) for kind, of_kind in counts.items()}
 
 
 def open_split(data_dir: str | Path, split: str) -> "SceneSource":

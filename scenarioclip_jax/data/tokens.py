@@ -117,6 +117,10 @@ class Tokenizer:
         text = self._tokenizer.decode([each for each in ids if each != self.bos_id])
         return text.replace("</w>", " ").strip()  # CLIP's end-of-word mark
 
+    def to_json(self) -> str:
+        """The contents of its tokenizer.json."""
+        return self._tokenizer.to_str(pretty=True)
+
     def save(self, path: str | Path) -> None:
         """Writes tokenizer.json to `path` (a file name, or a folder that exists)."""
         path = Path(path)

@@ -35,8 +35,9 @@ def label_ranks(
     for start in range(0, len(images), CHUNK):
         scores = images[start : start + CHUNK] @ classes.T
         for row, wanted in zip(scores, labels[start : start + CHUNK], strict=True):
-            # >= counts the label itself once; whatever ties with it stands before it.
-            ranks.append(np.array([np.sum(row >= row[label]) - 1 for label in wanted]))
+            # What isn't below the label stands before it, the label itself apart: ties do, and so does
+            # everything where an embedding is no number.
+            ranks.append(np.array([np.sum(~(row < row[label])) - 1 for label in wanted]))
     return ranks
 
 

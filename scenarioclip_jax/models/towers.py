@@ -28,6 +28,9 @@ class TowerConfig:
     eps: float = 1e-5
 
     def __post_init__(self):
+        for name in ("width", "depth", "heads", "mlp_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} is not 1 or more")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if not 0 <= self.stem_blocks <= self.depth:
@@ -55,6 +58,8 @@ class VisionConfig(TowerConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.patch_size < 1:
+            raise ValueError(f"patch_size {self.patch_size} is not 1 or more")
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"

@@ -18,16 +18,19 @@ class ConfigError(ValueError):
     """A config that can't be run. The message names the key and what is allowed."""
 
 
-def explain_unknown_key(argv: list[str]) -> str | None:
-    """A message for the first `--config.KEY` that the config doesn't have; None if there is no such flag.
+def explain_flags(argv: list[str]) -> str | None:
+    """What is wrong with the config's flags: no such file or preset, or a key that the config doesn't have.
 
     ml_collections stops at such a flag too, but tells neither the whole key nor what there is instead.
     """
     files = [arg.split("=", 1)[1] for arg in argv if arg.startswith("--config=")]
     if not files:
-        return None
+        return "--config is missing; try --config=configs/pretrain.py"
     path, _, preset = files[-1].partition(":")
-    config = runpy.run_path(path)["get_config"](*([preset] if preset else []))
+    try:
+        config = runpy.run_path(path)["get_config"](*([preset] if preset else []))
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        return f"--config={files[-1]}: {error}"
     for arg in argv:
         match = OVERRIDE.fullmatch(arg)
         node, walked = config, "config"
@@ -48,8 +51,13 @@ def naming(prefix: str):
     """Turns what a constructor says of its arguments into a ConfigError that names the config's key."""
     try:
         yield
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"config.{prefix}: {error}") from error
+    except ConfigError:
+        raise
+    except (TypeError, ValueError, ZeroDivisionError, FileNotFoundError, FileExistsError) as error:
+        # What already names the key needs it only to be placed below `config`.
+        text = str(error).removeprefix("config.")
+        named = text.startswith(prefix.split(".")[0])
+        raise ConfigError(f"config.{text}" if named else f"config.{prefix}: {text}") from error
 
 
 def model_arguments(config: ConfigDict) -> dict[str, Any]:
@@ -124,14 +132,35 @@ def check(config: ConfigDict, *, batch_ways: int) -> None:
             config.data[key],
             f"at most {most} (model.text)",
         )
-    positive = ["log_every", "checkpoint.every", "checkpoint.keep_last", "validation.every"]
+    positive = [
+        "model.embed_dim",
+        "embedded.num_scenes",
+        "optimizer.eps",
+        "log_every",
+        "checkpoint.every",
+        "checkpoint.keep_last",
+        "validation.every",
+    ]
     positive += ["optimizer.clip_norm", "optimizer.peak", "epochs", "loss.distill.temperature"]
     for key in positive:
         value = _get(config, key)
         require(value > 0, key, value, "more than 0")
-    for key in ("checkpoint.keep_best", "validation.scenes", "loss.distill_weight"):
+    for key in (
+        "checkpoint.keep_best",
+        "validation.scenes",
+        "loss.distill_weight",
+        "report.scenes",
+        "report.retrievals",
+        "ema.warmup_steps",
+    ):
         require(_get(config, key) >= 0, key, _get(config, key), "0 or more")
-    for key in ("ema.decay", "optimizer.warmup_fraction", "optimizer.b1", "optimizer.b2"):
+    for key in (
+        "ema.decay",
+        "optimizer.warmup_fraction",
+        "optimizer.start_factor",
+        "optimizer.b1",
+        "optimizer.b2",
+    ):
         require(0 <= _get(config, key) < 1, key, _get(config, key), "at least 0 and below 1")
     if config.steps is not None:
         require(config.steps > 0, "steps", config.steps, "more than 0")

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from scenarioclip_jax.checkpoint import steps
 from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.build import ensure_embedded
 from scenarioclip_jax.data.settings import DataSettings
-from scenarioclip_jax.data.tokens import Tokenizer, train_tokenizer
+from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.train.config import ConfigError, data_settings, naming
 
 EMBEDDED = Path("data/embedded")  # where the embedded scenes are built, below the working directory
@@ -29,42 +30,47 @@ def open_data(config: ConfigDict, workdir: Path) -> RunData:
 
     Raises:
       ConfigError: there is no data set, no tokenizer, or the tokenizer doesn't fit the text tower.
+      DataSetError: the data set is damaged.
     """
-    directory = Path(config.data.dir).expanduser() if config.data.dir else EMBEDDED
-    if not config.data.dir:
-        ensure_embedded(directory, config.embedded.num_scenes, config.embedded.seed)
+    if config.data.dir:
+        directory = Path(config.data.dir).expanduser()
+    else:
+        # A folder for each set of parameters: runs that differ in them don't replace each other's data.
+        scenes, seed = config.embedded.num_scenes, config.embedded.seed
+        directory = EMBEDDED / f"{scenes}-{seed}"
+        with naming("embedded"):
+            ensure_embedded(directory, scenes, seed)
     with naming("data.dir"):
-        train = shards.open_split(directory, "train")
         summary = shards.load_summary(directory)
         classes = shards.load_classes(directory)
-    splits = {name: _maybe(directory, name) for name in ("validation", "test")}
-    tokenizer = _tokenizer(config, directory, workdir, classes)
-    settings = data_settings(config, focus_images=summary["has_focus_images"])
+        train, validation, test = (_open(directory, split, summary) for split in shards.SPLITS)
+        if train is None:
+            raise ConfigError(f"config.data.dir={directory}: its training split holds no scene")
     return RunData(
-        directory, train, **splits, classes=classes, tokenizer=tokenizer, settings=settings
+        directory,
+        train,
+        validation,
+        test,
+        classes=classes,
+        tokenizer=_tokenizer(config, directory, workdir),
+        settings=data_settings(config, focus_images=summary["has_focus_images"]),
     )
 
 
-def _maybe(directory: Path, split: str) -> shards.SceneSource | None:
-    try:
+def _open(directory: Path, split: str, summary: dict) -> shards.SceneSource | None:
+    if summary["splits"][split]:
         return shards.open_split(directory, split)
-    except shards.DataSetError:
-        return None
+    print(f"{directory} has no {split} split: too few photos, so what needs it is left out")
+    return None
 
 
-def _tokenizer(config: ConfigDict, directory: Path, workdir: Path, classes: dict) -> Tokenizer:
+def _tokenizer(config: ConfigDict, directory: Path, workdir: Path) -> Tokenizer:
     """The tokenizer that a resumed run already used, else the configured one, else the data set's own."""
-    kept, own = workdir / "tokenizer.json", directory / "tokenizer.json"
+    source = config.data.tokenizer or shards.dataset_dir(directory) / shards.TOKENIZER
+    if steps(workdir):
+        source = workdir / "tokenizer.json"
     with naming("data.tokenizer"):
-        if kept.is_file():
-            tokenizer = Tokenizer.load(kept)
-        elif config.data.tokenizer:
-            tokenizer = Tokenizer.load(config.data.tokenizer)
-        else:
-            if not own.is_file():
-                texts = [text for kind in sorted(classes) for text in classes[kind]]
-                train_tokenizer(texts, own, vocab_size=512)
-            tokenizer = Tokenizer.load(own)
+        tokenizer = Tokenizer.load(source)
     text = config.model.text
     if tokenizer.vocab_size > text.vocab_size:
         raise ConfigError(
@@ -79,7 +85,4 @@ def _tokenizer(config: ConfigDict, directory: Path, workdir: Path, classes: dict
             f"config.model.text.eos_id={text.eos_id}: the tokenizer ends texts with {tokenizer.eos_id}, "
             "and the text tower pools at the end of text; set it to that, or to -1"
         )
-    if not kept.is_file():
-        workdir.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(kept)
     return tokenizer

@@ -7,11 +7,18 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from scenarioclip_jax.checkpoint import Checkpoints
+from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints
+from scenarioclip_jax.data.pipeline import CorruptDataError
+from scenarioclip_jax.data.shards import DataSetError
 from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh, put_batch
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.data import RunData, open_data
-from scenarioclip_jax.train.metrics import MetricWriter, NullWriter, require_finite
+from scenarioclip_jax.train.metrics import (
+    MetricWriter,
+    NonFiniteLossError,
+    NullWriter,
+    require_finite,
+)
 from scenarioclip_jax.train.pictures import write_first_batch
 from scenarioclip_jax.train.progress import Progress, duration
 from scenarioclip_jax.train.report import write_report
@@ -20,6 +27,16 @@ from scenarioclip_jax.train.setup import Run, batch_like, describe_workdir, set_
 from scenarioclip_jax.train.state import TrainState
 from scenarioclip_jax.train.stop import StopRequest
 from scenarioclip_jax.train.validation import Stopped, Validator
+
+# These say what is wrong and what to do; a stack trace would only hide it.
+READABLE_ERRORS = (
+    configs.ConfigError,
+    CheckpointError,
+    CorruptDataError,
+    DataSetError,
+    NonFiniteLossError,
+)
+FINER = ("object", "relation")
 
 
 class Watch(NamedTuple):
@@ -41,19 +58,18 @@ def train(config: ConfigDict, workdir: Path) -> None:
     with configs.naming("mesh"):
         mesh = make_mesh(**config.mesh)
     configs.check(config, batch_ways=batch_ways(mesh))
-    data = open_data(config, workdir)
-    run = set_up(config, mesh, data)
-    first = jax.process_index() == 0  # the process that prints and writes
-    if first:
-        describe_workdir(run, workdir)
-        print(f"{run.table.splitlines()[-1]}, see {workdir / 'parameters.txt'}", flush=True)
-    options = {k: config.checkpoint[k] for k in ("keep_last", "keep_best")}
-    checkpoints = Checkpoints(workdir, **options, metric="score")
     with mesh, StopRequest() as stop:
+        data = open_data(config, workdir)
+        run = set_up(config, mesh, data)
+        first = jax.process_index() == 0  # the process that prints and writes
+        options = {k: config.checkpoint[k] for k in ("keep_last", "keep_best")}
+        checkpoints = Checkpoints(workdir, **options, metric="score")
         world = start_or_resume(config, run, data, checkpoints)
         step = int(world.state.step)
+        if first:  # not before it is known that the workdir belongs to this run
+            describe_workdir(config, run, data, workdir)
         watch = Watch(
-            MetricWriter(workdir, step) if first else NullWriter(),
+            MetricWriter(workdir, step, validated=world.validated) if first else NullWriter(),
             Progress(run.steps, config.data.batch_size, start=step, quiet=not first),
             Validator(config, mesh, run, data, stop),
             stop,
@@ -61,7 +77,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
         try:
             state = take_steps(config, mesh, run, data, checkpoints, world, watch)
             step = int(state.step)
-            if step == run.steps and first:
+            if step == run.steps:
                 write_report(config, workdir, run, state, data, watch)
         except Stopped:
             step = checkpoints.latest
@@ -101,13 +117,19 @@ def take_steps(
                 scores = watch.validator.validate(state, step, watch.writer, watch.progress)
         except Stopped:
             last = True
-        if last or watch.stop() or (step and step % config.checkpoint.every == 0):
+        last = last or watch.stop()
+        if last or (step and step % config.checkpoint.every == 0):
             save(checkpoints, config, state, batches, metrics, scores)
-        if last or watch.stop():
+        if last:
             checkpoints.wait()
             return state
         started = time.perf_counter()
-        batch = next(batches)
+        try:
+            batch = next(batches)
+        except Exception:
+            if not watch.stop():
+                raise
+            continue  # a signal to the whole process group ended the reading workers too
         watch.progress.waited(time.perf_counter() - started)
         previous, scores, validated = metrics, None, False
         state, metrics = train_step(state, put_batch(mesh, batch))
@@ -120,6 +142,8 @@ def take_steps(
         if step % config.log_every == 0 or step in (1, run.steps):
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
             require_finite(step, values)
+            hidden = {f"packing/hidden_{v}s": getattr(batches.tally, f"hidden_{v}s") for v in FINER}
+            values |= hidden
             watch.writer.write(step, values | watch.progress.report(step, values))
             if step == 1 and values["packing/texts_truncated"]:
                 watch.progress.say(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import tensorboardX
 
+from scenarioclip_jax.checkpoint import write_atomically
+
 
 class NonFiniteLossError(RuntimeError):
     """The loss is no number any more. The message names the step."""
@@ -18,14 +20,15 @@ class MetricWriter:
       directory: the run's workdir.
       step: the step that the run (re)starts from. Rows of later steps, which a run that was cut short left
         behind, are dropped: the run will write them again.
+      validated: whether the validation of `step` is done; if not, it will be done and written again.
     """
 
-    def __init__(self, directory: Path, step: int):
+    def __init__(self, directory: Path, step: int, *, validated: bool = True):
         self.directory, self.path = directory, directory / "metrics.jsonl"
         kept = [row for row in read_rows(self.path) if row["step"] <= step]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        temporary.replace(self.path)
+        if not validated:
+            kept = [r for r in kept if not (r["step"] == step and "validation/score" in r)]
+        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = self.path.open("a", encoding="utf-8")
         # purge_step hides what TensorBoard has of later steps, as above.
         self._board = tensorboardX.SummaryWriter(
@@ -75,6 +78,7 @@ def require_finite(step: int, metrics: dict[str, float]) -> None:
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
     if bad:
         raise NonFiniteLossError(
-            f"step {step}: {', '.join(bad)} not finite. The last checkpoint is from before that; lower "
-            "config.optimizer.peak or config.optimizer.clip_norm and start again from it"
+            f"step {step}: {', '.join(bad)} not finite; this state is not saved. Start a new --workdir with a "
+            "lower config.optimizer.peak or clip_norm; --config.init_from=THIS_WORKDIR takes over the weights "
+            "of its last checkpoint, if it has one"
         )

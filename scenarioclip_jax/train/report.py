@@ -9,6 +9,7 @@ import jinja2
 import numpy as np
 from ml_collections import ConfigDict
 
+from scenarioclip_jax.checkpoint import write_atomically
 from scenarioclip_jax.data.pipeline import evaluation_batches
 from scenarioclip_jax.evaluation import pictures
 from scenarioclip_jax.evaluation.recognition import CLASS_LISTS, Recognition
@@ -49,7 +50,9 @@ def write_report(
         "zero_shot": found["student"].scores if found else {},
         "zero_shot_ema": found["ema"].scores if "ema" in found else {},
     }
-    (workdir / "report.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    if jax.process_index():
+        return  # every process took part in the recognition; the first one writes
+    write_atomically(workdir / "report.json", json.dumps(summary, indent=2) + "\n")
     first_batch = workdir / "first_batch.png"
     page = _template().render(
         title=f"{config.arch}, preset {config.preset}",
@@ -62,7 +65,7 @@ def write_report(
         gallery=min(GALLERY_SCENES, len(data.test)) if data.test is not None else 0,
         first_batch=_embed(first_batch) if first_batch.is_file() else None,
     )
-    (workdir / "report.html").write_text(page, encoding="utf-8")
+    write_atomically(workdir / "report.html", page)
     for level, scores in summary["zero_shot"].items():
         watch.progress.say(
             f"{level:>8}: top-1 {scores['top1']:6.1%}  top-5 {scores['top5']:6.1%}  "
@@ -150,6 +153,8 @@ def _retrievals(config: ConfigDict, run: Run, data: RunData, found: Recognition)
         # The gallery is in the split's order, so the first scenes' rows come first.
         masks = {"global": "scene_mask", "object": "object_mask", "relation": "relation_mask"}
         count = sum(int(getattr(batch, masks[level]).sum()) for batch, _ in batches)
+        if not count:
+            continue
         images = normalise(gallery.embeddings[:count])
         texts = sorted(set(gallery.texts[:count]))
         shuffled = np.random.default_rng(config.seed).permutation(len(texts))

@@ -70,12 +70,23 @@ def start_or_resume(config: ConfigDict, run: Run, data: RunData, checkpoints: Ch
         batches = train_iterator(
             data.train, data.tokenizer, data.settings, jax.process_index(), jax.process_count()
         )
-    step = checkpoints.latest
+    while (step := checkpoints.latest) is not None:
+        try:
+            records = checkpoints.restore(step, arrays={}, records=("data", "config", "progress"))
+            _require_same(records["config"], plain(config), step)
+            items = checkpoints.restore(step, arrays=_items(run.state_like), records=())
+            break
+        except ConfigError:
+            raise
+        except Exception as error:  # Orbax and its libraries raise whatever a damaged file leads to
+            moved = checkpoints.set_aside(step)
+            print(
+                f"the checkpoint of step {step} can't be read and was moved to {moved}; "
+                f"trying the one before ({type(error).__name__}: {str(error)[:200]})",
+                flush=True,
+            )
     if step is None:
         return World(run.init(), batches, validated=False)
-    records = checkpoints.restore(step, arrays={}, records=("data", "config", "progress"))
-    _require_same(records["config"], plain(config), step)
-    items = checkpoints.restore(step, arrays=_items(run.state_like), records=())
     with naming("data"):
         batches.set_state(records["data"])
     params = flatten(items["params"])

@@ -1,6 +1,7 @@
 """Builds what a training run consists of: model, optimizer, sharded state, train step."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from scenarioclip_jax import rules
-from scenarioclip_jax.checkpoint import ModelSpec
+from scenarioclip_jax.checkpoint import ModelSpec, write_atomically
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing import empty_batch
 from scenarioclip_jax.data.views import ViewSettings
@@ -22,7 +23,7 @@ from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of
 from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
 from scenarioclip_jax.parallel.sharding import parameter_specs, state_shardings
-from scenarioclip_jax.train.config import ConfigError, distils, model_arguments, naming
+from scenarioclip_jax.train.config import ConfigError, distils, model_arguments, naming, plain
 from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.optimizer import make_optimizer, warmup_cosine
 from scenarioclip_jax.train.state import TrainState, new_state
@@ -179,8 +180,10 @@ def _table(shapes, trains, specs, config) -> str:
     return f"{parameter_overview.make_table(rows, value_formatter=str)}\n{total}"
 
 
-def describe_workdir(run: Run, workdir: Path) -> None:
-    """Writes what belongs beside the checkpoints: the model's spec and the parameter table."""
-    workdir.mkdir(parents=True, exist_ok=True)
+def describe_workdir(config: ConfigDict, run: Run, data: RunData, workdir: Path) -> None:
+    """Writes what belongs beside the checkpoints: spec, tokenizer, config and parameter table."""
     run.spec.write(workdir)
-    (workdir / "parameters.txt").write_text(run.table + "\n", encoding="utf-8")
+    write_atomically(workdir / "tokenizer.json", data.tokenizer.to_json())
+    write_atomically(workdir / "config.json", json.dumps(plain(config), indent=2) + "\n")
+    write_atomically(workdir / "parameters.txt", run.table + "\n")
+    print(f"{run.table.splitlines()[-1]}, see {workdir / 'parameters.txt'}", flush=True)

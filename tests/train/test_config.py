@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from scenarioclip_jax.train.config import ConfigError, check, explain_unknown_key, plain
+from scenarioclip_jax.train.config import ConfigError, check, explain_flags, plain
 from tests.train import tiny
 
 
@@ -52,11 +52,11 @@ def test_the_published_presets_ask_for_data():
 
 def test_unknown_keys_are_named_with_what_there_is():
     flag = f"--config={tiny.CONFIG}"
-    message = explain_unknown_key([flag, "--config.data.batchsize=3"])
+    message = explain_flags([flag, "--config.data.batchsize=3"])
     assert message.startswith("config.data.batchsize: no such key (did you mean batch_size?)")
     assert "objects_per_scene" in message
-    assert explain_unknown_key([flag, "--config.data.batch_size=3"]) is None
-    message = explain_unknown_key([flag + ":vitb32", "--config.steps.x=3"])
+    assert explain_flags([flag, "--config.data.batch_size=3"]) is None
+    message = explain_flags([flag + ":vitb32", "--config.steps.x=3"])
     assert message.startswith("config.steps.x: no such key")
 
 

@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from scenarioclip_jax.checkpoint import Checkpoints, load_params
+from scenarioclip_jax.checkpoint import Checkpoints, load_params, steps
 from scenarioclip_jax.evaluation.embed import Embedder
 from scenarioclip_jax.train import loop
 from scenarioclip_jax.train.config import ConfigError
@@ -118,9 +120,82 @@ def test_rows_after_the_last_checkpoint_are_written_once(undisturbed, small_data
     assert rows(tmp_path) == rows(undisturbed)
 
 
-def test_going_on_with_other_settings_is_refused(undisturbed, small_data):
+def test_going_on_with_other_settings_is_refused_and_changes_nothing(undisturbed, small_data):
+    before = {path: path.read_bytes() for path in undisturbed.glob("*.*") if path.is_file()}
     with pytest.raises(ConfigError, match=r"config\.optimizer\.peak was 0\.001 and is 0\.01"):
         train(tiny.config(small_data, optimizer__peak=0.01), undisturbed)
+    with pytest.raises(ConfigError, match=r"config\.arch was 'scenario_clip_1' and is 'clip'"):
+        train(tiny.config(small_data, arch="clip", data__fit="contain"), undisturbed)
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    undisturbed, small_data, tmp_path, capsys
+):
+    train(tiny.config(small_data, report__retrievals=0), tmp_path)
+    for path in (tmp_path / "checkpoints" / "00000006").rglob("*"):
+        if path.is_file() and path.parent.name == "d":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    train(tiny.config(small_data, report__retrievals=0), tmp_path)
+    assert "checkpoint of step 6 can't be read and was moved to" in capsys.readouterr().out
+    assert rows(tmp_path) == rows(undisturbed)
+
+
+def test_the_best_checkpoint_is_kept_across_restarts(tmp_path):
+    arrays = {"params": {"x": np.zeros(2, np.float32)}}
+
+    def save(scores):
+        checkpoints = Checkpoints(tmp_path, keep_last=1, keep_best=1, metric="score")
+        for step, score in scores.items():
+            checkpoints.save(step, arrays=arrays, records={}, metrics={"score": score})
+            checkpoints.wait()
+        checkpoints.close()
+
+    save({1: 0.9, 2: 0.1, 3: 0.2})
+    assert steps(tmp_path) == [1, 3]
+    save({4: 0.3, 5: 0.3})
+    assert steps(tmp_path) == [1, 5]
+
+
+@pytest.mark.slow
+def test_main_stopped_by_a_signal_to_its_process_group_and_started_again(
+    small_data, tmp_path, compilation_cache
+):
+    """The command itself, with a reading worker, as a scheduler would end and restart it."""
+    command = [sys.executable, "-m", "scenarioclip_jax.main", f"--config={tiny.CONFIG}"]
+    command += tiny.flags(
+        small_data,
+        steps=40,
+        **{
+            "data.num_workers": 1,
+            "validation.every": 20,
+            "checkpoint.every": 20,
+            "report.retrievals": 0,
+            "compilation_cache": compilation_cache,
+        },
+    )
+
+    def run(workdir, stop_at=None):
+        process = subprocess.Popen(
+            [*command, f"--workdir={workdir}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        output = []
+        for line in process.stdout:
+            output.append(line)
+            if stop_at and line.startswith(stop_at):
+                os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait() == 0, "".join(output)
+        return "".join(output)
+
+    run(tmp_path / "whole")
+    assert "stopped at step" in run(tmp_path / "stopped", stop_at="step 5/")
+    assert not (tmp_path / "stopped" / "report.json").exists()
+    assert "report:" in run(tmp_path / "stopped")
+    assert rows(tmp_path / "stopped") == rows(tmp_path / "whole")
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(small_data, tmp_path):

@@ -6,21 +6,44 @@ from pathlib import Path
 CONFIG = Path(__file__).parents[2] / "configs" / "pretrain.py"
 
 
+SIZES = {
+    "log_every": 1,
+    "compilation_cache": "",  # the suite sets its own
+    "model.embed_dim": 16,
+    "model.unroll": 1,
+    "model.vision.width": 16,
+    "model.vision.depth": 2,
+    "model.vision.heads": 2,
+    "model.vision.mlp_dim": 32,
+    "model.vision.image_size": 32,
+    "model.text.width": 16,
+    "model.text.depth": 1,
+    "model.text.heads": 2,
+    "model.text.mlp_dim": 32,
+    "data.batch_size": 16,
+    "data.canvas_size": 40,
+    "data.num_threads": 1,
+    "validation.every": 3,
+    "validation.scenes": 8,
+    "checkpoint.every": 3,
+    "report.scenes": 16,
+    "report.retrievals": 1,
+}
+
+
+def flags(data_dir, *, steps: int, **changes) -> list[str]:
+    """The same for the command line; `changes` have their dots."""
+    values = SIZES | {"data.dir": str(data_dir), "steps": steps} | changes
+    return [f"--config.{key}={value}" for key, value in values.items()]
+
+
 def config(data_dir, *, steps=6, **changes):
     """The demo's config with tiny towers; `changes` are dotted keys with `__` for the dots."""
     config = runpy.run_path(str(CONFIG))["get_config"]("demo")
-    config.steps, config.log_every = steps, 1
-    config.compilation_cache = ""  # the suite sets its own
-    config.model.embed_dim = 16
-    config.model.unroll = 1
-    config.model.vision.update(width=16, depth=2, heads=2, mlp_dim=32, image_size=32, patch_size=16)
-    config.model.text.update(width=16, depth=1, heads=2, mlp_dim=32)
-    config.data.update(dir=str(data_dir), batch_size=16, groups=8, canvas_size=40, num_threads=1)
-    config.validation.update(every=3, scenes=8)
-    config.checkpoint.every = 3
-    config.report.update(scenes=16, retrievals=1)
-    for key, value in changes.items():
-        *parents, leaf = key.split("__")
+    values = SIZES | {"data.dir": str(data_dir), "steps": steps}
+    values |= {key.replace("__", "."): value for key, value in changes.items()}
+    for key, value in values.items():
+        *parents, leaf = key.split(".")
         node = config
         for name in parents:
             node = node[name]
