@@ -90,7 +90,9 @@ def _mean(loss: PairLoss, image, text, logit_scale, bias, mask, text_id, shardin
 
 
 class SoftmaxRows(NamedTuple):
-    log_sum: Float[Array, " n"]  # log of the sum of exp(logits) so far; columns collect nothing else
+    """What rows collect; columns collect only their `log_sum`."""
+
+    log_sum: Float[Array, " n"]  # log of the sum of exp(logits) so far
     positive: Float[Array, " n"]  # sum of the positives' logits
     count: Float[Array, " n"]  # of positives
 

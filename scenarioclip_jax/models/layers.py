@@ -128,4 +128,4 @@ class Stack(nnx.Module):
             run = jax.checkpoint(run, policy=REMAT_POLICIES[self.remat], prevent_cse=False)
         unroll = max(1, min(self.unroll, self.length))
         x, _ = jax.lax.scan(lambda x, layer: (run(x, layer), None), x, params, unroll=unroll)
-        return keep_batch_split(x)
+        return x
