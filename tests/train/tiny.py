@@ -8,7 +8,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "pretrain.py"
 
 SIZES = {
     "log_every": 1,
-    "compilation_cache": "",  # the suite sets its own
+    "compilation_cache": "",
     "model.embed_dim": 16,
     "model.unroll": 1,
     "model.vision.width": 16,
