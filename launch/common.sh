@@ -1,0 +1,87 @@
+# shellcheck shell=bash
+# What the launchers share: flags, the rules for --workdir, quoting. Sourced, never run.
+
+fail() {
+  echo "${0##*/}: $*" >&2
+  exit 2
+}
+
+# Prints the words as shell code that means exactly these words; newlines stay readable.
+quoted() {
+  local word line=""
+  for word; do
+    if [[ ! $word =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]]; then word="'${word//\'/\'\\\'\'}'"; fi
+    line+=" $word"
+  done
+  printf '%s' "${line# }"
+}
+
+# parse "VALUE-FLAGS" "SWITCHES" "$@" reads the command line up to `--`. `--a-b X` and `--a-b=X` set a_b=X, a
+# switch sets "yes", an unknown `--x=y` goes to `others`, and what follows `--` goes to `args`.
+parse() {
+  # Long names: a flag's own variable must not be one of these.
+  local with_value=" $1 " switches=" $2 " flag_name flag_value
+  shift 2
+  others=() args=()
+  while (($#)) && [[ $1 != -- ]]; do
+    case $1 in
+      -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;;
+      --*) flag_name=${1#--} flag_name=${flag_name%%=*} ;;
+      *) fail "$1 is no flag; what the run itself takes goes after --" ;;
+    esac
+    if [[ $switches == *" $flag_name "* && $1 != *=* ]]; then
+      flag_value=yes
+    elif [[ $with_value == *" $flag_name "* && $1 == *=* ]]; then
+      flag_value=${1#*=}
+    elif [[ $with_value == *" $flag_name "* ]]; then
+      (($# > 1)) || fail "--$flag_name needs a value"
+      flag_value=$2
+      shift
+    elif [[ $1 == *=* ]]; then
+      others+=("$1") flag_name=""
+    else
+      fail "--$flag_name: no such flag (see --help)"
+    fi
+    [[ -z $flag_name ]] || printf -v "${flag_name//-/_}" '%s' "$flag_value"
+    shift
+  done
+  (($#)) || fail "-- ARGS is missing: the arguments of scenarioclip_jax.main"
+  shift
+  args=("$@")
+}
+
+# need FLAG VALUE [PATTERN]
+need() {
+  [[ -n $2 ]] || fail "--$1 is missing (see --help)"
+  [[ $2 =~ ^${3:-.*}$ ]] || fail "--$1=$2: must match ${3-}"
+}
+
+# Sets `workdir` where --workdir is among the run's own arguments.
+workdir_of_args() {
+  local i
+  for i in "${!args[@]}"; do
+    case ${args[i]} in
+      --workdir=* | -workdir=*) workdir=${args[i]#*=} ;;
+      --workdir | -workdir) workdir=${args[i + 1]-} ;;
+    esac
+  done
+}
+
+# A restart goes on from what it finds in the workdir: it has to be named, and be the same place for all.
+check_workdir() {
+  [[ -n $1 ]] || fail "--workdir is missing: restarts go on from the checkpoints there, so it has to be" \
+    "a fixed directory that every process can write"
+  [[ $1 != *://* ]] || fail "--workdir=$1: checkpoints are written through the file system. Mount the bucket" \
+    "(gcsfuse) or use NFS (Filestore) on every worker, and give the path it is mounted at"
+}
+
+# The same for the launchers that take --workdir themselves.
+check_own_workdir() {
+  local workdir_before=$workdir
+  check_workdir "$workdir"
+  [[ $workdir == /* ]] || fail "--workdir=$workdir: must be an absolute path"
+  workdir=""
+  workdir_of_args
+  [[ -z $workdir ]] || fail "--workdir goes before --, and only there"
+  workdir=$workdir_before
+}

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Runs on all workers of a TPU VM slice: one process a worker, which find each other by the TPU's metadata.
+#
+#   launch/tpu_vm.sh --name NAME --zone ZONE --workdir DIR [--project P] [--repo URL] [--setup COMMAND] \
+#       [--create --type v5litepod-16 [--spot] [--runtime v2-alpha-tpuv5-lite]] [--watch] [--dry-run] \
+#       -- --config=configs/pretrain.py:vitb32 --config.data.dir=SHARDS
+#
+# --workdir DIR  a path that every worker can write: NFS (Filestore), or a bucket mounted by gcsfuse, which needs
+#                a hierarchical namespace (checkpoints are renamed directories). gs:// itself is not supported.
+# --setup        runs first on every worker, each time; mount DIR here, for example
+#                'mountpoint -q /shared || sudo mount -t nfs HOST:/SHARE /shared'
+# --repo         where workers clone this code from (the remote "origin"); the commit checked out here must be there.
+# --create       creates the slice if it doesn't exist or was preempted.
+# --watch        repeats until the run has finished: creates the slice anew after a preemption (needs --type). It
+#                gives up if the run fails while the slice is READY. Ctrl-C ends the watch.
+#
+# To stop the run so that it saves; the same command goes on with it (with --watch, end the watch first):
+#   gcloud compute tpus tpu-vm ssh NAME --zone=ZONE --worker=all --command="pkill -TERM -f '[s]cenarioclip_jax.main'"
+set -euo pipefail
+here=$(dirname "${BASH_SOURCE[0]}")
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. "$here/common.sh"
+
+name="" zone="" project="" repo="" setup="" type="" runtime=v2-alpha-tpuv5-lite workdir=""
+create="" spot="" watch="" dry_run=""
+parse "name zone project workdir repo setup type runtime" "create spot watch dry-run" "$@"
+((${#others[@]} == 0)) || fail "${others[0]}: no such flag (see --help)"
+need name "$name"
+need zone "$zone"
+check_own_workdir
+if [[ -n $create$watch ]]; then need type "$type"; fi
+repo=${repo:-$(git -C "$here" remote get-url origin 2>/dev/null || true)}
+need repo "$repo"
+commit=$(git -C "$here" rev-parse HEAD)
+
+# What a worker does. uv brings a Python that is new enough: that of the TPU images may not be.
+worker_script=$(
+  cat <<WORKER
+set -euo pipefail
+${setup:-:}
+mkdir -p $(quoted "$workdir")
+case \$(stat --file-system --format=%T $(quoted "$workdir")) in
+  ext* | xfs | btrfs | tmpfs | overlay*)
+    echo $(quoted "$workdir is on this worker's own disk; mount shared storage there (--setup)") >&2
+    exit 2 ;;
+esac
+[ -d ~/scenarioclip/.git ] || git clone --quiet $(quoted "$repo") ~/scenarioclip
+cd ~/scenarioclip
+git fetch --quiet origin
+git checkout --quiet --detach $commit
+PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet --user uv
+[ -x ~/venv/bin/python ] || python3 -m uv venv --quiet --python 3.12 ~/venv
+python3 -m uv pip install --quiet --python ~/venv/bin/python -e '.[tpu]'
+# What a lost connection left running ends with its next line of output; until then it holds the TPU, and this.
+exec 9>~/scenarioclip.lock
+flock --wait 600 9 || { echo "another run holds this worker" >&2; exit 1; }
+exec ~/venv/bin/python -m scenarioclip_jax.main $(quoted --multihost=yes "--workdir=$workdir" "${args[@]}")
+WORKER
+)
+
+where=("--zone=$zone" ${project:+"--project=$project"})
+tpu_vm=(gcloud compute tpus tpu-vm)
+create_command=("${tpu_vm[@]}" create "$name" "${where[@]}" "--accelerator-type=$type" "--version=$runtime"
+  ${spot:+--spot})
+delete_command=("${tpu_vm[@]}" delete "$name" "${where[@]}" --quiet)
+run_command=("${tpu_vm[@]}" ssh "$name" "${where[@]}" --worker=all "--command=$worker_script")
+# Asked of one worker: the one beside the process that writes the report.
+finished_command=("${tpu_vm[@]}" ssh "$name" "${where[@]}" --worker=0
+  "--command=test -e $(quoted "$workdir/report.json")")
+state() { "${tpu_vm[@]}" describe "$name" "${where[@]}" '--format=value(state)' 2>/dev/null || true; }
+
+if [[ -n $dry_run ]]; then
+  if [[ -n $create$watch ]]; then
+    echo "# if the slice was preempted:"
+    quoted "${delete_command[@]}" && echo
+    echo "# if there is none (any more):"
+    quoted "${create_command[@]}" && echo
+  fi
+  echo "# on every worker:"
+  quoted "${run_command[@]}" && echo
+  if [[ -n $watch ]]; then
+    echo "# finished, or stopped before its end and to be run again?"
+    quoted "${finished_command[@]}" && echo
+  fi
+  exit
+fi
+
+# An unknown state may also be a failed question: never delete then; creating what exists fails and does no harm.
+make_ready() {
+  local state
+  state=$(state)
+  case $state in
+    READY) ;;
+    PREEMPTED | TERMINATED) "${delete_command[@]}" && "${create_command[@]}" ;;
+    "") "${create_command[@]}" ;;
+    *) # on its way from one state to another
+      echo "tpu_vm.sh: $name is $state: later" >&2
+      return 1
+      ;;
+  esac
+}
+
+if [[ -z $watch ]]; then
+  if [[ -n $create ]]; then make_ready; fi
+  exec "${run_command[@]}"
+fi
+
+pause=${WATCH_PAUSE:-60} # seconds; a preemption takes a while to show
+while true; do
+  until make_ready; do sleep "$pause"; done
+  status=0
+  "${run_command[@]}" || status=$?
+  if ((status == 0)) && "${finished_command[@]}"; then exit; fi
+  echo "tpu_vm.sh: the run ended with status $status before its end" >&2
+  sleep "$pause"
+  # 255 is ssh's: the connection was lost, the run itself didn't fail.
+  if ((status != 0 && status != 255)) && [[ $(state) == READY ]]; then exit "$status"; fi
+done
