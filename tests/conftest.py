@@ -1,5 +1,6 @@
 """Eight simulated devices, and a small data set."""
 
+import gc
 import os
 
 # Before JAX is imported anywhere: it counts its devices once.
@@ -10,15 +11,39 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import pytest
 
+LONGEST = ("tests/train/", "tests/parallel/", "tests/interop/")
+
+
+def pytest_collection_modifyitems(items):
+    """Files with long tests come first, so that the processes of a parallel run end together."""
+
+    def place(item):
+        return next((i for i, part in enumerate(LONGEST) if part in item.nodeid), len(LONGEST))
+
+    items.sort(key=place)  # stable: otherwise in the usual order
+
 
 @pytest.fixture(scope="session")
 def compilation_cache(tmp_path_factory):
     """For runs of `main` in processes of their own, which compile the same programs.
 
-    The suite's own process doesn't use it: writing the cache there, after hundreds of compilations, once ended
-    in a segmentation fault of the CPU compiler's serialisation.
+    The suite's own process doesn't use it: most of its programs are compiled once.
     """
     return tmp_path_factory.mktemp("xla")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled_programs():
+    """Frees what a test file compiled.
+
+    JAX keeps every compiled program, and on CPU each takes hundreds of memory mappings. A process may have
+    65,530 of them on Linux (vm.max_map_count); the whole suite needs more, and the compiler then crashes.
+    """
+    yield
+    import jax
+
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,14 @@ def size_of(folder):
     return sum(v.nbytes for part in (params, ema or {}) for v in part.values())
 
 
+def allowed(factor, size):
+    """Bytes that a conversion may take: less than with one more copy of the arrays.
+
+    Besides what grows with the model, JAX's own client and threads take 100 MB or so, more on some machines.
+    """
+    return factor * size + 180e6
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_peak_memory(tmp_path):
@@ -66,18 +74,18 @@ def test_peak_memory(tmp_path):
     clip = medium_clip(tmp_path / "clip")
     used = peak("from-huggingface", "--model", clip, "--output", tmp_path / "ours")
     size = size_of(tmp_path / "ours")
-    assert used < 2.5 * size
+    assert used < allowed(1.5, size)
     out = tmp_path / "folder"
     used = peak("to-pytorch", "--checkpoint", tmp_path / "ours", "--output", out)
-    assert used < 2.5 * sum(p.stat().st_size for p in out.glob("*.safetensors"))
+    assert used < allowed(2.2, sum(p.stat().st_size for p in out.glob("*.safetensors")))
     pytest.importorskip("torch")
     out = tmp_path / "reference"
     flags = ["--layout", "reference"]
     used = peak("to-pytorch", "--checkpoint", tmp_path / "ours", "--output", out, *flags)
-    assert used < 2.5 * (out / "scenarioclip.ckpt").stat().st_size
+    assert used < allowed(1.8, (out / "scenarioclip.ckpt").stat().st_size)
     file = ["--checkpoint", out / "scenarioclip.ckpt", "--clip-config", out / "config.json"]
     used = peak("from-reference", *file, "--output", tmp_path / "back")
-    assert used < 2.5 * size_of(tmp_path / "back")
+    assert used < allowed(2.2, size_of(tmp_path / "back"))
 
 
 @pytest.mark.slow
