@@ -69,6 +69,7 @@ def base() -> ml_collections.ConfigDict:
         num_workers=2,
         num_threads=2,
         prefetch=2,
+        stall_seconds=600.0,  # longest wait for a batch before the run stops; 0: for ever
         max_corrupt_share=0.01,
     )
     # data.embedded: the data set that is built where `data.dir` is empty
@@ -110,6 +111,7 @@ def base() -> ml_collections.ConfigDict:
         b2=0.999,
         eps=1e-8,
         clip_norm=1.0,
+        skip_nonfinite=0,  # steps whose loss is no number that may be left out before the run stops
         weight_decay=[
             (r".*/(kernel|patch|token|position|cls)", 0.2),
             (r"logit_scale/.*", 0.2),  # as published

@@ -9,9 +9,11 @@
 A training run's `--workdir` and the output of a converter are both such a DIR.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from flax import traverse_util
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from scenarioclip_jax.models.params import Params
+from scenarioclip_jax.parallel.distributed import wait_for_all
 
 FORMAT = 1
 WEIGHTS = ("student", "ema")
@@ -144,7 +147,10 @@ class Checkpoints:
             if jax.tree.leaves(tree)
         }
         items |= {name: ocp.args.JsonSave(record) for name, record in records.items()}
-        self.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+        with (
+            self._explaining_failure()
+        ):  # of this save, or of the last one's part in the background
+            self.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
     def restore(self, step: int, *, arrays: dict[str, Any], records: tuple[str, ...]) -> dict:
         """Restores items; `arrays` holds trees of `jax.ShapeDtypeStruct` with shardings."""
@@ -157,17 +163,32 @@ class Checkpoints:
         restored = dict(self.manager.restore(step, args=ocp.args.Composite(**items)))
         return {name: tree for name, tree in arrays.items() if name not in items} | restored
 
-    def set_aside(self, step: int) -> Path:
-        """Moves a damaged checkpoint out of the way and returns where it is."""
+    def set_aside(self, step: int) -> None:
+        """Moves a damaged checkpoint out of the way, to `damaged-STEP-TIME`."""
         folder = Path(self.manager.directory) / f"{step:08d}"
-        target = folder.with_name(f"damaged-{folder.name}-{time.time_ns()}")
-        folder.rename(target)
+        if jax.process_index() == 0:
+            folder.rename(folder.with_name(f"damaged-{folder.name}-{time.time_ns()}"))
+        wait_for_all("a damaged checkpoint is out of the way")
         self.manager.reload()
-        return target
 
     def wait(self) -> None:
         """Returns when the last save is complete on disk; raises what went wrong with it."""
-        self.manager.wait_until_finished()
+        with self._explaining_failure():
+            self.manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _explaining_failure(self):
+        try:
+            yield
+        except Exception as error:  # a full disk alone has a dozen of them
+            folder = Path(self.manager.directory)
+            whole = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()]
+            left = f"the checkpoint of step {max(whole)} is whole" if whole else "there is none yet"
+            free = shutil.disk_usage(folder).free / 1e9
+            raise CheckpointError(
+                f"a checkpoint couldn't be written to {folder} ({free:.1f} GB free there): {str(error)[:500]}. "
+                f"Nothing before it is lost: {left}; mend the cause and start the same command again"
+            ) from error
 
     def close(self) -> None:
         self.manager.close()

@@ -1,11 +1,14 @@
 """Flags to config to job.
 
 python -m scenarioclip_jax.main --config=configs/pretrain.py[:PRESET] [--config.KEY=VALUE ...] [--workdir=DIR]
+
+Several processes: launch/README.md.
 """
 
 import datetime
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -15,6 +18,12 @@ from scenarioclip_jax.train.config import ConfigError, compilation_cache, explai
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The job and its settings.", lock_config=True
+)
+MULTIHOST = flags.DEFINE_enum(
+    "multihost",
+    "auto",
+    ["auto", "yes", "no"],
+    "Whether to join a job of several processes, see scenarioclip_jax/parallel/distributed.py and launch/.",
 )
 WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -28,20 +37,44 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]!r} is no flag; write --config.KEY=VALUE")
     config = CONFIG.value
-    # Chosen once and printed: whoever wants to resume has to know it.
-    workdir = Path(WORKDIR.value or f"runs/{config.preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-    print(f"workdir: {workdir}", flush=True)
     # Not at the top: reading workers are started from this file too, and need none of it.
-    from scenarioclip_jax.train.loop import READABLE_ERRORS, train
+    import jax
+
+    from scenarioclip_jax.parallel import distributed
+    from scenarioclip_jax.train.loop import READABLE_ERRORS, StalledInputError, train
 
     try:
+        distributed.start(MULTIHOST.value)
+        workdir = choose_workdir(config.preset, jax.process_count())
+        if jax.process_index() == 0:
+            print(f"workdir: {workdir}", flush=True)
         compilation_cache(config)
         if config.job == "train":
             train(config, workdir)
         else:
             raise ConfigError(f"config.job={config.job!r}: must be one of train")
     except READABLE_ERRORS as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        if isinstance(error, StalledInputError):
+            os._exit(1)  # an ordinary exit would wait for the stuck thread
+        distributed.leave(1)
+        sys.exit(1)
+    except Exception:
+        traceback.print_exc()
+        distributed.leave(1)
+        sys.exit(1)
+
+
+def choose_workdir(preset: str, processes: int) -> Path:
+    """--workdir, or a name of its own for a run of one process."""
+    if WORKDIR.value:
+        return Path(WORKDIR.value)
+    if processes > 1:
+        raise ConfigError(
+            "--workdir is missing: a job of several processes needs one that they all can write"
+        )
+    # Chosen once and printed: whoever wants to resume has to know it.
+    return Path(f"runs/{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
 
 
 def run() -> None:

@@ -48,7 +48,9 @@ class Batch(NamedTuple):
     relation_focus: np.ndarray | None  # uint8 [G, R, C, C, 3], a canvas like the photo's
     relation_has_focus: np.ndarray | None  # bool [G, R]
 
-    # What the scenes had before packing: `count - mask.sum()` is the overflow, which is logged.
+    # What could have been packed: `count - mask.sum()` is the overflow, which is logged.
     object_count: np.ndarray  # int32 [G]
     relation_count: np.ndarray  # int32 [G]
+    object_hidden: np.ndarray  # int32 [G]: left out because they hardly show in the view
+    relation_hidden: np.ndarray  # int32 [G]
     truncated: np.ndarray  # int32 [G]: texts that were cut to L tokens

@@ -1,6 +1,5 @@
 """Packing: ragged scenes into the fixed slots of a `Batch`."""
 
-import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -43,20 +42,13 @@ class Part(NamedTuple):
     counted: bool  # False where the slot only continues a scene that was counted before
 
 
-@dataclasses.dataclass
-class Tally:
-    """What packing left out."""
+class Counts(NamedTuple):
+    """Objects and relations of a group before packing: what a batch's own arrays can't tell."""
 
-    scenes: int = 0
+    objects: int  # that could have been packed
+    relations: int
     hidden_objects: int = 0  # too little of the box lies inside the view
     hidden_relations: int = 0
-    overflow_objects: int = 0  # the group's slots were full
-    overflow_relations: int = 0
-
-    def __iadd__(self, other: "Tally") -> "Tally":
-        for field in dataclasses.fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
-        return self
 
 
 def text_id(text: str) -> int:
@@ -64,9 +56,7 @@ def text_id(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") >> 1
 
 
-def pack_training_group(
-    items: Sequence[Item], settings: DataSettings
-) -> tuple[list[Part], np.ndarray, Tally]:
+def pack_training_group(items: Sequence[Item], settings: DataSettings) -> tuple[list[Part], Counts]:
     """Chooses what of S scenes is trained on.
 
     Objects and relations that hardly show in the view are left out. Where more are left than there are
@@ -74,12 +64,10 @@ def pack_training_group(
     the order of the annotation nor on anything outside the group.
 
     Returns:
-      The parts in the order of `items`; objects and relations that could have been packed, int [2]; and the
-      tally.
+      The parts in the order of `items`, and the counts.
     """
-    tally = Tally(scenes=len(items))
     draws = [np.random.default_rng(item.seed) for item in items]
-    chosen, counts = [], []
+    chosen, counts, hidden = [], [], []
     for level, slots in (("object", settings.objects), ("relation", settings.relations)):
         areas = [
             item.fitted.object_area if level == "object" else item.fitted.region_area
@@ -89,13 +77,11 @@ def pack_training_group(
         priority = [draw.random(len(area)) for draw, area in zip(draws, areas, strict=True)]
         limit = _limit([p[v] for p, v in zip(priority, visible, strict=True)], slots)
         keep = [np.flatnonzero(v & (p <= limit)) for p, v in zip(priority, visible, strict=True)]
-        count = sum(int(v.sum()) for v in visible)
-        setattr(tally, f"hidden_{level}s", sum(len(v) for v in visible) - count)
-        setattr(tally, f"overflow_{level}s", count - sum(len(k) for k in keep))
         chosen.append(keep)
-        counts.append(count)
+        counts.append(sum(int(v.sum()) for v in visible))
+        hidden.append(sum(len(v) for v in visible) - counts[-1])
     parts = [Part(*each, counted=True) for each in zip(items, *chosen, strict=True)]
-    return parts, np.array(counts), tally
+    return parts, Counts(*counts, *hidden)
 
 
 def _limit(priority: Sequence[np.ndarray], slots: int) -> float:
@@ -136,13 +122,13 @@ class BatchBuilder:
         self._batch = empty_batch(groups, canvas_size, settings)
         self._labels = _empty_labels(groups, settings)
 
-    def add(self, group: int, parts: Sequence[Part], counts: np.ndarray | None = None) -> None:
+    def add(self, group: int, parts: Sequence[Part], counts: Counts | None = None) -> None:
         """Writes one group.
 
         Args:
           group: index along G.
           parts: what to put in it, at most S.
-          counts: objects and relations before packing, [2]; default: those of `parts`.
+          counts: before packing; default: those of `parts`.
         """
         batch, labels = self._batch, self._labels
         next_object, next_relation = 0, 0
@@ -167,8 +153,9 @@ class BatchBuilder:
                 next_relation += 1
         batch.object_mask[group, :next_object] = True
         batch.relation_mask[group, :next_relation] = True
-        counts = (next_object, next_relation) if counts is None else counts
-        batch.object_count[group], batch.relation_count[group] = counts
+        counts = counts or Counts(next_object, next_relation)
+        batch.object_count[group], batch.relation_count[group] = counts[:2]
+        batch.object_hidden[group], batch.relation_hidden[group] = counts[2:]
 
     def _add_relation(self, where: tuple[int, int], slot: int, item: Item, index: int) -> None:
         batch, labels = self._batch, self._labels
@@ -253,6 +240,8 @@ def empty_batch(groups: int, canvas_size: int, settings: DataSettings) -> Batch:
         relation_has_focus=np.zeros((g, r), bool) if focus else None,
         object_count=np.zeros(g, np.int32),
         relation_count=np.zeros(g, np.int32),
+        object_hidden=np.zeros(g, np.int32),
+        relation_hidden=np.zeros(g, np.int32),
         truncated=np.zeros(g, np.int32),
     )
 

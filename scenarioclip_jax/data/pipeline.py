@@ -7,7 +7,6 @@ of its own groups, so the global batches are the same on any number of processes
 
 import itertools
 import logging
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -18,10 +17,11 @@ from absl import flags
 
 from scenarioclip_jax.data import packing
 from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.packing import Item, Labels, Tally
+from scenarioclip_jax.data.packing import Item, Labels
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.scene import Scene
 from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.stall import init_worker, within
 from scenarioclip_jax.data.tokens import Tokenizer
 
 REPLACEMENTS = 8  # records tried in place of a corrupt one before giving up
@@ -114,30 +114,21 @@ class TrainingBatches:
         source: Source,
         tokenizer: Tokenizer,
         settings: DataSettings,
-        process_index: int,
-        process_count: int,
+        groups: Sequence[int],
     ):
-        if settings.groups % process_count:
-            raise ValueError(
-                f"data.groups={settings.groups}: must be a multiple of the {process_count} processes, "
-                "each of which loads whole groups"
-            )
         self._source, self._tokenizer, self._settings = source, tokenizer, settings
-        local = settings.groups // process_count
-        self._groups = range(process_index * local, (process_index + 1) * local)
+        self._groups = groups
 
-    def __call__(self, step: int) -> tuple[Batch, Tally, list[Corrupt]]:
-        """Loads and packs this process's groups of the global batch of a step."""
-        settings, tally, corrupt = self._settings, Tally(), []
+    def __call__(self, step: int) -> tuple[Batch, list[Corrupt]]:
+        """Loads and packs some groups of the global batch of a step."""
+        settings, corrupt = self._settings, []
         builder = packing.BatchBuilder(len(self._groups), settings.canvas_size, settings)
         for row, group in enumerate(self._groups):
             first = step * settings.batch_size + group * settings.scenes
             items = [self._load(first + i, corrupt) for i in range(settings.scenes)]
-            parts, counts, left_out = packing.pack_training_group(items, settings)
-            builder.add(row, parts, counts)
-            tally += left_out
+            builder.add(row, *packing.pack_training_group(items, settings))
         batch, _ = builder.finish(self._tokenizer)
-        return batch, tally, corrupt
+        return batch, corrupt
 
     def _load(self, position: int, corrupt: list[Corrupt]) -> Item:
         """The scene at a position of the endless sequence; another one where its record is corrupt."""
@@ -182,13 +173,6 @@ def load_item(
     return Item(scene, fitted, seed)
 
 
-def _leave_signals_to_the_parent(index: int, count: int) -> None:
-    """A scheduler signals the whole process group; the parent saves first and ends its workers itself."""
-    del index, count
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
 class TrainIterator:
     """Endless iterator of local batches, read ahead.
 
@@ -197,7 +181,6 @@ class TrainIterator:
 
     Attributes:
       step: of the next batch.
-      tally: what packing left out of the last batch, on this process.
       corrupt: corrupt records met so far by this process.
     """
 
@@ -205,7 +188,6 @@ class TrainIterator:
         self._batches, self._settings, self._records = batches, settings, records
         self._iterator: grain.DatasetIterator | None = None
         self.step = 0
-        self.tally = Tally()
         self.corrupt = CorruptLog(records, settings.max_corrupt_share)
 
     def __iter__(self) -> "TrainIterator":
@@ -213,7 +195,8 @@ class TrainIterator:
 
     def __next__(self) -> Batch:
         self.start_prefetch()
-        batch, self.tally, corrupt = next(self._iterator)
+        what = f"the batch of step {self.step + 1}"
+        batch, corrupt = within(self._settings.stall_seconds, self._iterator.__next__, what)
         self.step += 1
         self.corrupt.add(corrupt)
         return batch
@@ -235,7 +218,7 @@ class TrainIterator:
             shared = grain.experimental.DatasetOptions(min_shm_size=SHARED_BYTES)
             dataset = grain.experimental.WithOptionsIterDataset(dataset, shared).mp_prefetch(
                 grain.MultiprocessingOptions(workers, per_worker_buffer_size=settings.prefetch),
-                worker_init_fn=_leave_signals_to_the_parent,
+                worker_init_fn=init_worker,
             )
         self._iterator = iter(dataset)
         self._iterator.start_prefetch()
@@ -280,8 +263,7 @@ def train_iterator(
     source: Source,
     tokenizer: Tokenizer,
     settings: DataSettings,
-    process_index: int = 0,
-    process_count: int = 1,
+    groups: Sequence[int] | None = None,
 ) -> TrainIterator:
     """Batches to train on.
 
@@ -289,10 +271,10 @@ def train_iterator(
       source: scenes of the training split.
       tokenizer: for all three levels.
       settings: see `DataSettings`.
-      process_index, process_count: which groups of the global batch to load: [pG/N, (p+1)G/N).
+      groups: which groups of the global batch to load, `parallel.mesh.local_groups`; default: all.
 
     Raises:
-      ValueError: the source is empty, or `groups` can't be shared out among the processes.
+      ValueError: the source is empty.
     """
     if len(source) == 0:
         raise ValueError(
@@ -300,7 +282,8 @@ def train_iterator(
         )
     if settings.shuffle_texts:
         source = ShuffledTexts(source, settings.seed)
-    batches = TrainingBatches(source, tokenizer, settings, process_index, process_count)
+    groups = range(settings.groups) if groups is None else groups
+    batches = TrainingBatches(source, tokenizer, settings, groups)
     return TrainIterator(batches, settings, len(source))
 
 

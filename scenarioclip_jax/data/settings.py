@@ -15,7 +15,7 @@ class DataSettings:
     """
 
     batch_size: int = 128  # scenes in the global batch, over all processes
-    groups: int = 1  # G; must divide batch_size, and the number of processes must divide it
+    groups: int = 1  # G; must divide batch_size
     objects_per_scene: float = 6.0  # average budget: O = ceil(objects_per_scene * S)
     relations_per_scene: float = 4.0  # average budget: R = ceil(relations_per_scene * S)
     image_size: int = 224  # P, pixels; a multiple of 8, as regions are stored as bits
@@ -31,6 +31,7 @@ class DataSettings:
     num_workers: int = 0  # reading processes; 0: threads of this process
     num_threads: int = 2  # reading threads in this process or in each worker
     prefetch: int = 2  # batches kept ready by this process or by each worker
+    stall_seconds: float = 600.0  # longest wait for a batch before the run stops; 0: for ever
     max_corrupt_share: float = 0.01  # of the data set's records; more than this stops the run
 
     def __post_init__(self):
@@ -42,7 +43,7 @@ class DataSettings:
             )
         for name in ("objects_per_scene", "relations_per_scene"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        for name in ("min_visible", "num_workers"):
+        for name in ("min_visible", "num_workers", "stall_seconds"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         size = self.image_size
         _require(size >= 8 and size % 8 == 0, "image_size", size, "a positive multiple of 8")

@@ -80,9 +80,34 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def put_batch(mesh: Mesh, batch):
-    """The global batch as sharded arrays, from this process's groups of it as NumPy arrays."""
+def local_groups(mesh: Mesh, groups: int) -> list[int]:
+    """The packing groups that this process's devices hold of a global batch of `groups`, in order.
+
+    Two processes hold the same groups where the tensor axis lies across them.
+    """
+    held: set[int] = set()
+    for (where,) in batch_sharding(mesh).addressable_devices_indices_map((groups,)).values():
+        held.update(range(groups)[where])
+    return sorted(held)
+
+
+def put_batch(mesh: Mesh, batch, groups: int):
+    """The global batch as sharded arrays.
+
+    Args:
+      batch: pytree of NumPy arrays with `local_groups(mesh, groups)` along their first axis.
+      groups: of the global batch.
+    """
     sharding = batch_sharding(mesh)
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+    row = {group: i for i, group in enumerate(local_groups(mesh, groups))}
+
+    def put(x: np.ndarray) -> jax.Array:
+        def part(index: tuple[slice, ...]) -> np.ndarray:
+            wanted = range(groups)[index[0]]  # one after the other here too: rows are in order
+            return x[row[wanted[0]] : row[wanted[-1]] + 1]
+
+        return jax.make_array_from_callback((groups, *x.shape[1:]), sharding, part)
+
+    return jax.tree.map(put, batch)

@@ -152,6 +152,7 @@ def check(config: ConfigDict, *, batch_ways: int) -> None:
         "report.scenes",
         "report.retrievals",
         "ema.warmup_steps",
+        "optimizer.skip_nonfinite",
     ):
         require(_get(config, key) >= 0, key, _get(config, key), "0 or more")
     for key in (

@@ -10,14 +10,18 @@ from ml_collections import ConfigDict
 from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints
 from scenarioclip_jax.data.pipeline import CorruptDataError
 from scenarioclip_jax.data.shards import DataSetError
-from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh, put_batch
+from scenarioclip_jax.data.stall import StalledInputError
+from scenarioclip_jax.parallel.chips import peak_flops
+from scenarioclip_jax.parallel.distributed import DistributedError, wait_for_all
+from scenarioclip_jax.parallel.flops import train_step_flops
+from scenarioclip_jax.parallel.mesh import batch_ways, local_groups, make_mesh, put_batch
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.data import RunData, open_data
 from scenarioclip_jax.train.metrics import (
     MetricWriter,
     NonFiniteLossError,
     NullWriter,
-    require_finite,
+    finite,
 )
 from scenarioclip_jax.train.pictures import write_first_batch
 from scenarioclip_jax.train.progress import Progress, duration
@@ -34,9 +38,10 @@ READABLE_ERRORS = (
     CheckpointError,
     CorruptDataError,
     DataSetError,
+    DistributedError,
     NonFiniteLossError,
+    StalledInputError,
 )
-FINER = ("object", "relation")
 
 
 class Watch(NamedTuple):
@@ -64,13 +69,14 @@ def train(config: ConfigDict, workdir: Path) -> None:
         first = jax.process_index() == 0  # the process that prints and writes
         options = {k: config.checkpoint[k] for k in ("keep_last", "keep_best")}
         checkpoints = Checkpoints(workdir, **options, metric="score")
-        world = start_or_resume(config, run, data, checkpoints)
+        groups = local_groups(mesh, config.data.groups)
+        world = start_or_resume(config, run, data, groups, checkpoints)
         step = int(world.state.step)
         if first:  # not before it is known that the workdir belongs to this run
             describe_workdir(config, run, data, workdir)
         watch = Watch(
             MetricWriter(workdir, step, validated=world.validated) if first else NullWriter(),
-            Progress(run.steps, config.data.batch_size, start=step, quiet=not first),
+            make_progress(config, mesh, run, data, step),
             Validator(config, mesh, run, data, stop),
             stop,
         )
@@ -85,7 +91,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
             world.batches.close()
             watch.writer.close()
             checkpoints.close()
-        if stop():
+        if stop.requested:
             watch.progress.say(f"stopped at step {step}; go on with --workdir={workdir}")
 
 
@@ -127,12 +133,12 @@ def take_steps(
         try:
             batch = next(batches)
         except Exception:
-            if not watch.stop():
+            if not watch.stop.requested:
                 raise
             continue  # a signal to the whole process group ended the reading workers too
         watch.progress.waited(time.perf_counter() - started)
         previous, scores, validated = metrics, None, False
-        state, metrics = train_step(state, put_batch(mesh, batch))
+        state, metrics = train_step(state, put_batch(mesh, batch, config.data.groups))
         step += 1
         if step == 1:
             write_first_batch(watch.writer.directory, batch, run.view_settings, data.tokenizer)
@@ -141,9 +147,8 @@ def take_steps(
             jax.block_until_ready(previous["loss/total"])
         if step % config.log_every == 0 or step in (1, run.steps):
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            require_finite(step, values)
-            hidden = {f"packing/hidden_{v}s": getattr(batches.tally, f"hidden_{v}s") for v in FINER}
-            values |= hidden
+            values = finite(step, values, config.optimizer.skip_nonfinite)
+            values["data/corrupt_records"] = len(batches.corrupt.reasons)  # met by this process
             watch.writer.write(step, values | watch.progress.report(step, values))
             if step == 1 and values["packing/texts_truncated"]:
                 watch.progress.say(
@@ -152,10 +157,33 @@ def take_steps(
                 )
 
 
+def make_progress(
+    config: ConfigDict, mesh: jax.sharding.Mesh, run: Run, data: RunData, step: int
+) -> Progress:
+    flops = train_step_flops(
+        run.spec.model,
+        run.state_like.trainable,
+        data.settings,
+        distils=configs.distils(config),
+        accumulate=config.loss.accumulate,
+        batch_ways=batch_ways(mesh),
+    )
+    peak = peak_flops(mesh.devices.flat[0].device_kind)
+    return Progress(
+        run.steps,
+        config.data.batch_size,
+        flops=flops.model,
+        peak=peak and peak * mesh.size,
+        start=step,
+        quiet=jax.process_index() > 0,
+    )
+
+
 def compile_step(run: Run, data: RunData, mesh: jax.sharding.Mesh, progress: Progress):
     """Compiles the train step ahead of its first use; the only compilation of it in a run."""
     progress.say("compiling the train step")
     started = time.perf_counter()
     compiled = run.train_step.lower(run.state_like, batch_like(data, mesh)).compile()
     progress.say(f"compiled in {duration(time.perf_counter() - started)}")
+    wait_for_all("the train step is compiled")
     return compiled

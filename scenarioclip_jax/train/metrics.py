@@ -73,12 +73,31 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def require_finite(step: int, metrics: dict[str, float]) -> None:
-    """Raises NonFiniteLossError if any loss or the gradient is infinite or no number."""
+def finite(step: int, metrics: dict[str, float], most_skipped: int = 0) -> dict[str, float]:
+    """The metrics that are numbers: all of them, unless the step was skipped.
+
+    Args:
+      most_skipped: steps that may have been skipped so far, because their loss or gradient was no number.
+
+    Raises:
+      NonFiniteLossError: some are no numbers and the step wasn't skipped, or too many steps were.
+    """
+    skipped = metrics.get("skipped_steps", 0)
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
-    if bad:
+    if skipped > most_skipped:
         raise NonFiniteLossError(
-            f"step {step}: {', '.join(bad)} not finite; this state is not saved. Start a new --workdir with a "
-            "lower config.optimizer.peak or clip_norm; --config.init_from=THIS_WORKDIR takes over the weights "
-            "of its last checkpoint, if it has one"
+            f"step {step}: {skipped:.0f} steps had a loss or gradient that is no number, more than "
+            f"config.optimizer.skip_nonfinite={most_skipped}; this state is not saved. {_REMEDY}"
         )
+    if bad and not most_skipped:
+        raise NonFiniteLossError(
+            f"step {step}: {', '.join(bad)} not finite; this state is not saved. {_REMEDY}"
+        )
+    return {name: value for name, value in metrics.items() if name not in bad}
+
+
+_REMEDY = (
+    "Start a new --workdir with a "
+    "lower config.optimizer.peak or clip_norm; --config.init_from=THIS_WORKDIR takes over the weights "
+    "of its last checkpoint, if it has one"
+)

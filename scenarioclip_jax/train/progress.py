@@ -10,11 +10,16 @@ class Progress:
     Args:
       steps: of the whole run.
       scenes: of a global batch.
+      flops: model FLOPs of a step: all towers and the losses, `parallel.flops`.
+      peak: FLOP/s of all devices together; None where it isn't known, which leaves out MFU.
       quiet: for processes other than the first.
     """
 
-    def __init__(self, steps: int, scenes: int, *, start: int, quiet: bool):
+    def __init__(
+        self, steps: int, scenes: int, *, flops: int, peak: float | None, start: int, quiet: bool
+    ):
         self._steps, self._scenes, self._quiet = steps, scenes, quiet
+        self._flops, self._peak = flops, peak
         self._step, self._time, self._waited = start, time.perf_counter(), 0.0
 
     def waited(self, seconds: float) -> None:
@@ -28,12 +33,17 @@ class Progress:
         measured = {
             "time/scenes_per_second": done * self._scenes / elapsed,
             "time/data_wait_share": self._waited / elapsed,
+            "time/model_flops_per_second": done * self._flops / elapsed,
         }
+        used = f"{measured['time/model_flops_per_second'] / 1e12:.3g} TFLOP/s"
+        if self._peak:
+            measured["time/mfu"] = measured["time/model_flops_per_second"] / self._peak
+            used = f"MFU {measured['time/mfu']:.1%}"
         left = (self._steps - step) * elapsed / done
         self.say(
             f"step {step}/{self._steps}  loss {metrics['loss/total']:.3f}  "
             f"rate {metrics['learning_rate']:.1e}  "
-            f"{measured['time/scenes_per_second']:.1f} scenes/s  "
+            f"{measured['time/scenes_per_second']:.1f} scenes/s  {used}  "
             f"data wait {measured['time/data_wait_share']:.0%}  {duration(left)} left"
         )
         self.restart(step)

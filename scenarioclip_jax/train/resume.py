@@ -1,5 +1,6 @@
 """The resumable world: the train state and the position in the data, saved and restored together."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,13 +10,14 @@ from scenarioclip_jax.checkpoint import Checkpoints, flatten, nest
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
 from scenarioclip_jax.train.config import ConfigError, naming, plain
 from scenarioclip_jax.train.data import RunData
-from scenarioclip_jax.train.metrics import require_finite
+from scenarioclip_jax.train.metrics import finite
 from scenarioclip_jax.train.setup import Run
 from scenarioclip_jax.train.state import TrainState
 
 # Keys that a run may change when it goes on: what it says, not what it computes.
 FREE = ("log_every", "checkpoint", "validation", "report", "mesh", "compilation_cache", "init_from")
-FREE_DATA = ("dir", "tokenizer", "num_workers", "num_threads", "prefetch", "max_corrupt_share")
+FREE_DATA = ("dir", "tokenizer", "num_workers", "num_threads", "prefetch")
+FREE_DATA += ("stall_seconds", "max_corrupt_share")
 
 
 def save(
@@ -39,7 +41,8 @@ def save(
     if checkpoints.latest == step:
         return
     if metrics is not None:
-        require_finite(step, {k: float(v) for k, v in jax.device_get(metrics).items()})
+        values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+        finite(step, values, config.optimizer.skip_nonfinite)
     checkpoints.save(
         step,
         arrays=_items(state),
@@ -60,16 +63,19 @@ class World(NamedTuple):
     validated: bool  # whether the validation that is due at this step was already done
 
 
-def start_or_resume(config: ConfigDict, run: Run, data: RunData, checkpoints: Checkpoints) -> World:
+def start_or_resume(
+    config: ConfigDict, run: Run, data: RunData, groups: Sequence[int], checkpoints: Checkpoints
+) -> World:
     """A new state at the beginning of the data, or the newest checkpoint's.
+
+    Args:
+      groups: of every global batch, that this process loads.
 
     Raises:
       ConfigError: the checkpoint was made by a run that computed something else.
     """
     with naming("data"):
-        batches = train_iterator(
-            data.train, data.tokenizer, data.settings, jax.process_index(), jax.process_count()
-        )
+        batches = train_iterator(data.train, data.tokenizer, data.settings, groups)
     while (step := checkpoints.latest) is not None:
         try:
             records = checkpoints.restore(step, arrays={}, records=("data", "config", "progress"))
@@ -79,9 +85,9 @@ def start_or_resume(config: ConfigDict, run: Run, data: RunData, checkpoints: Ch
         except ConfigError:
             raise
         except Exception as error:  # Orbax and its libraries raise whatever a damaged file leads to
-            moved = checkpoints.set_aside(step)
+            checkpoints.set_aside(step)
             print(
-                f"the checkpoint of step {step} can't be read and was moved to {moved}; "
+                f"the checkpoint of step {step} can't be read and was moved to damaged-*; "
                 f"trying the one before ({type(error).__name__}: {str(error)[:200]})",
                 flush=True,
             )
@@ -92,6 +98,7 @@ def start_or_resume(config: ConfigDict, run: Run, data: RunData, checkpoints: Ch
     params = flatten(items["params"])
     state = TrainState(
         step=items["train"]["step"],
+        skipped=items["train"]["skipped"],
         trainable={path: params[path] for path in run.state_like.trainable},
         frozen={path: params[path] for path in run.state_like.frozen},
         ema=flatten(items["ema"]),
@@ -104,7 +111,7 @@ def _items(state: TrainState) -> dict:
     return {
         "params": nest(state.student()),
         "ema": nest(state.ema),
-        "train": {"step": state.step, "opt_state": state.opt_state},
+        "train": {"step": state.step, "skipped": state.skipped, "opt_state": state.opt_state},
     }
 
 

@@ -99,6 +99,7 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
         distill_weight=config.loss.distill_weight if distils(config) else 0.0,
         distill=config.loss.distill.to_dict(),
         accumulate=config.loss.accumulate,
+        skip_nonfinite=config.optimizer.skip_nonfinite > 0,
         multi_positive=config.loss.multi_positive,
         ema=config.ema.to_dict(),
         frozen_stem=not any("/stem/" in path for path in trainable),
@@ -145,9 +146,14 @@ def model_spec(config: ConfigDict) -> ModelSpec:
 
 def batch_like(data: RunData, mesh: Mesh) -> Batch:
     """Shapes of the global batch, with shardings."""
-    batch = empty_batch(data.settings.groups, data.settings.canvas_size, data.settings)
-    sharding = batch_sharding(mesh)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), batch)
+    settings, sharding = data.settings, batch_sharding(mesh)
+
+    def all_groups(x) -> jax.ShapeDtypeStruct:
+        shape = (settings.groups, *x.shape[1:])
+        return jax.ShapeDtypeStruct(shape, x.dtype, sharding=sharding)
+
+    # Of one group: that of all groups may not fit into a host's memory.
+    return jax.tree.map(all_groups, empty_batch(1, settings.canvas_size, settings))
 
 
 @dataclasses.dataclass(frozen=True)

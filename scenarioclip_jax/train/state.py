@@ -13,7 +13,8 @@ class TrainState(NamedTuple):
     """Trainable and frozen parameters are apart from the start: a frozen one has no gradient, no
     optimizer state and no EMA copy. All mappings are from parameter path to array."""
 
-    step: jax.Array  # int32 []: optimizer steps done
+    step: jax.Array  # int32 []: batches trained on
+    skipped: jax.Array  # int32 []: of them left out, because their loss or gradient was no number
     trainable: Params
     frozen: Params
     ema: Params  # of the trainable ones; empty where no EMA is kept
@@ -51,4 +52,6 @@ def new_state(
     else:
         # Arrays of its own: the student's are donated to the train step.
         teacher = {path: jnp.copy(value) for path, value in trainable.items()}
-    return TrainState(jnp.int32(0), trainable, frozen, teacher, optimizer.init(trainable))
+    return TrainState(
+        jnp.int32(0), jnp.int32(0), trainable, frozen, teacher, optimizer.init(trainable)
+    )

@@ -35,6 +35,7 @@ class StepSettings:
       ema: arguments of `train.optimizer.ema_decay`.
       frozen_stem: no parameter of a stem is trained, so student and teacher share its output.
       accumulate: parts that the batch goes through the towers in, see `train.accumulate`.
+      skip_nonfinite: a step whose loss or gradient is no number changes nothing and is counted.
       sharding: of the batch.
     """
 
@@ -45,6 +46,7 @@ class StepSettings:
     ema: Mapping
     frozen_stem: bool
     accumulate: int
+    skip_nonfinite: bool
     sharding: NamedSharding
 
 
@@ -71,16 +73,17 @@ def level_slots(batch: Batch) -> dict[str, Slots]:
 
 
 def packing_metrics(batch: Batch, levels) -> dict[str, jax.Array]:
-    """Shares of slots that are filled, and of objects and relations that found no slot."""
+    """Shares of slots that are filled, and of objects and relations that found no slot or hardly show."""
     metrics = {}
-    for level, mask, count in (
-        ("object", batch.object_mask, batch.object_count),
-        ("relation", batch.relation_mask, batch.relation_count),
+    for level, mask, count, hidden in (
+        ("object", batch.object_mask, batch.object_count, batch.object_hidden),
+        ("relation", batch.relation_mask, batch.relation_count, batch.relation_hidden),
     ):
         if level in levels:
             metrics[f"packing/{level}_fill"] = mask.mean(dtype=jnp.float32)
             lost = (count.sum() - mask.sum()) / jnp.maximum(count.sum(), 1)
             metrics[f"packing/{level}_left_out"] = lost.astype(jnp.float32)
+            metrics[f"packing/hidden_{level}s"] = hidden.sum()
     metrics["packing/texts_truncated"] = batch.truncated.sum()
     return metrics
 
@@ -146,14 +149,22 @@ def make_train_step(
         gradient |= {path: of_learned[path] for path in learned if path in gradient}
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
-        decay = ema_decay(state.step, **settings.ema)
+        decay = ema_decay(state.step - state.skipped, **settings.ema)
         ema = ema_update(state.ema, trainable, decay)
         metrics |= packing_metrics(batch, settings.levels)
-        metrics |= {"learning_rate": learning_rate(state.step), "ema_decay": decay}
+        rate = learning_rate(state.step - state.skipped)
+        metrics |= {"learning_rate": rate, "ema_decay": decay}
         metrics["gradient_norm"] = optax.global_norm(gradient)
         for path, value in learned.items():
             scale = path.startswith("logit_scale")
             metrics[path] = jnp.minimum(jnp.exp(value), MAX_SCALE) if scale else value
-        return TrainState(state.step + 1, trainable, state.frozen, ema, opt_state), metrics
+        step, skipped = state.step + 1, state.skipped
+        new = TrainState(step, skipped, trainable, state.frozen, ema, opt_state)
+        if settings.skip_nonfinite:
+            bad = ~jnp.isfinite(metrics["loss/total"] + metrics["gradient_norm"])
+            kept = state._replace(step=step, skipped=skipped + 1)
+            new = jax.tree.map(partial(jnp.where, bad), kept, new)
+            metrics["skipped_steps"] = new.skipped
+        return new, metrics
 
     return train_step

@@ -7,77 +7,21 @@ writes them anew, collectives for the minor version of JAX that runs it. Do that
 """
 
 import json
-import re
-from collections import defaultdict
 from pathlib import Path
 
 import tests.conftest  # noqa: F401  simulated devices, before JAX is imported
 
 import jax  # isort: skip
-import numpy as np  # isort: skip
+
+from scenarioclip_jax.parallel.collectives import summary  # isort: skip
 
 GOLDEN = Path(__file__).parent / "golden"
 MESHES = ("8x1x1", "1x8x1", "2x2x2")
 ARCH = "scenario_clip_1"
-KINDS = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
-BYTES = {"pred": 1, "u8": 1, "bf16": 2, "s32": 4, "u32": 4, "f32": 4}
 
 
 def minor_version() -> str:
     return ".".join(jax.__version__.split(".")[:2])
-
-
-def size(shape: str) -> int:
-    """Bytes of a shape as HLO writes it: `f32[2,3]{1,0}`, or a tuple of such."""
-    arrays = re.findall(r"(\w+)\[([\d,]*)\]", shape)
-    return sum(
-        BYTES[t] * int(np.prod([int(n) for n in dims.split(",") if n])) for t, dims in arrays
-    )
-
-
-def computations(hlo: str) -> tuple[dict[str, list[str]], str]:
-    """Instructions by computation, and the name of the entry."""
-    found, current, entry = {}, None, None
-    for line in hlo.splitlines():
-        header = re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\{$", line)
-        if header:
-            current = found.setdefault(header[2], [])
-            entry = header[2] if header[1] else entry
-        elif current is not None and " = " in line:
-            current.append(line)
-    return found, entry
-
-
-def collectives(hlo: str) -> list[tuple[str, str, int, int]]:
-    """(kind, shape, bytes, times a step) of each collective of a compiled program on one device.
-
-    What stands in a loop counts as often as the loop turns.
-    """
-    bodies, entry = computations(hlo)
-    found = []
-
-    def visit(name: str, times: int) -> None:
-        for line in bodies[name]:
-            shape, operation = re.search(r" = (\(.*?\)|\S+) ([\w\-]+)\(", line).groups()
-            if operation in KINDS:
-                found.append((operation, shape, size(shape), times))
-            elif operation == "while":
-                turns = int(re.search(r'known_trip_count":\{"n":"(\d+)"', line)[1])
-                visit(re.search(r"body=%?([\w.\-]+)", line)[1], times * turns)
-            elif operation == "call":
-                visit(re.search(r"to_apply=%?([\w.\-]+)", line)[1], times)
-
-    visit(entry, 1)
-    return found
-
-
-def summary(hlo: str) -> dict[str, dict[str, int]]:
-    """By kind: instructions in the program, and bytes that a device sends or receives in a step."""
-    total = defaultdict(lambda: {"instructions": 0, "bytes": 0})
-    for kind, _, bytes_, times in collectives(hlo):
-        total[kind]["instructions"] += 1
-        total[kind]["bytes"] += bytes_ * times
-    return dict(sorted(total.items()))
 
 
 def step_collectives(mesh: str) -> dict[str, dict[str, int]]:

@@ -103,6 +103,8 @@ def run_steps(program: Program, state, steps: int):
     """The state after so many steps from `state` on the host, and each step's metrics."""
     state, rows = place(state, program), []
     for seed in range(steps):
-        state, metrics = program.step(state, put_batch(program.mesh, batch(program.settings, seed)))
+        state, metrics = program.step(
+            state, put_batch(program.mesh, batch(program.settings, seed), program.settings.groups)
+        )
         rows.append({name: float(value) for name, value in metrics.items()})
     return state, rows

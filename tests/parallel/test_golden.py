@@ -7,16 +7,15 @@ import math
 
 import pytest
 
+from scenarioclip_jax.parallel.collectives import collectives, summary
 from tests.parallel import programs
 from tests.parallel.collectives import (
     ARCH,
     MESHES,
-    collectives,
     minor_version,
     partitions,
     read,
     step_collectives,
-    summary,
 )
 
 
@@ -41,7 +40,7 @@ def test_nothing_moves_but_what_should(mesh):
     found = collectives(program.step.as_text())
     parameters = program.run.state_like.student().values()
     by_layer = {math.prod(p.shape[1:]) // tensor for p in parameters} | {p.size for p in parameters}
-    for kind, shape, size, times in found:
+    for kind, shape, size, times, _ in found:
         assert kind in ("all-gather", "all-reduce", "collective-permute"), (kind, shape)
         if kind == "all-gather":  # FSDP: a parameter, when its layer runs
             assert fsdp > 1

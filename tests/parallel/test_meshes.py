@@ -1,11 +1,13 @@
 """A run is the same run on any mesh."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
+from scenarioclip_jax.parallel import mesh as meshes
 from tests.parallel import programs
 
 STEPS = 10
@@ -21,6 +23,28 @@ SLOW = [
     if (arch, mesh) not in QUICK
 ]
 CASES = QUICK + [pytest.param(*case, marks=pytest.mark.slow) for case in SLOW]
+
+
+@pytest.mark.parametrize(
+    ("devices", "groups"), [((0, 1), [0, 1, 4, 5]), ((0,), [0, 1]), ((3,), [6, 7])]
+)
+def test_a_process_loads_what_its_devices_hold(devices, groups, monkeypatch):
+    """Also where they lie apart in the mesh, and where another process holds the same."""
+    parts = [slice(0, 2), slice(4, 6), slice(2, 4), slice(6, 8)]
+    indices = {device: (parts[device],) for device in devices}
+    sharding = SimpleNamespace(addressable_devices_indices_map=lambda shape: indices)
+    monkeypatch.setattr(meshes, "batch_sharding", lambda mesh: sharding)
+    assert meshes.local_groups(None, 8) == groups
+
+
+def test_batches_from_several_processes_fit_together(monkeypatch):
+    """The branch for several processes, with all groups in this one."""
+    mesh = programs.mesh_of("2x2x2")
+    batch = {"x": np.arange(24).reshape(8, 3), "none": None}
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    placed = meshes.put_batch(mesh, batch, 8)
+    np.testing.assert_array_equal(placed["x"], batch["x"])
+    assert placed["x"].sharding == meshes.batch_sharding(mesh)
 
 
 @functools.cache

@@ -5,10 +5,10 @@ import pytest
 from scenarioclip_jax.train.metrics import (
     MetricWriter,
     NonFiniteLossError,
+    finite,
     read_rows,
-    require_finite,
 )
-from scenarioclip_jax.train.progress import duration
+from scenarioclip_jax.train.progress import Progress, duration
 
 
 def test_rows_come_back(tmp_path):
@@ -37,11 +37,30 @@ def test_a_restart_drops_rows_of_later_steps_and_a_half_written_one(tmp_path):
 
 
 def test_a_number_that_is_none_names_the_step_and_the_metric():
-    require_finite(7, {"loss/total": 1.0})
+    finite(7, {"loss/total": 1.0})
     with pytest.raises(NonFiniteLossError, match=r"step 7: loss/object, gradient_norm not finite"):
-        require_finite(
-            7, {"loss/total": 1.0, "loss/object": float("nan"), "gradient_norm": float("inf")}
-        )
+        finite(7, {"loss/total": 1.0, "loss/object": float("nan"), "gradient_norm": float("inf")})
+
+
+def test_skipped_steps_are_allowed_up_to_the_limit():
+    nan = {"loss/total": float("nan"), "learning_rate": 0.1}
+    assert finite(7, nan | {"skipped_steps": 2}, 2) == {"learning_rate": 0.1, "skipped_steps": 2}
+    with pytest.raises(NonFiniteLossError, match=r"3 steps had a loss.*skip_nonfinite=2"):
+        finite(8, {"loss/total": 1.0, "skipped_steps": 3}, 2)
+
+
+def test_speed_is_measured_against_the_peak(monkeypatch, capsys):
+    now = 100.0
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    progress = Progress(10, 4, flops=10**12, peak=1e13, start=0, quiet=False)
+    now += 2
+    measured = progress.report(5, {"loss/total": 1.0, "learning_rate": 0.1})
+    assert measured["time/scenes_per_second"] == pytest.approx(5 * 4 / 2)
+    assert measured["time/model_flops_per_second"] == pytest.approx(5 * 1e12 / 2)
+    assert measured["time/mfu"] == pytest.approx(0.25)
+    assert "MFU 25.0%" in capsys.readouterr().out
+    unknown = Progress(10, 4, flops=10**12, peak=None, start=0, quiet=True)
+    assert "time/mfu" not in unknown.report(5, {"loss/total": 1.0, "learning_rate": 0.1})
 
 
 @pytest.mark.parametrize(

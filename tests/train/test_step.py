@@ -30,6 +30,23 @@ def test_an_accumulated_gradient_is_that_of_the_whole_batch():
         )
 
 
+def test_a_step_that_is_no_number_changes_nothing_but_is_counted():
+    program = programs.program("scenario_clip_1", "1x1x1", optimizer__skip_nonfinite=3)
+    start = programs.start("scenario_clip_1")
+    (path, *_) = (k for k in start.trainable if k.endswith("fc1/kernel"))
+    broken = start.trainable | {path: np.full_like(start.trainable[path], np.nan)}
+    state, (metrics,) = programs.run_steps(program, start._replace(trainable=broken), 1)
+    assert not np.isfinite(metrics["loss/total"])
+    assert (int(state.step), int(state.skipped), metrics["skipped_steps"]) == (1, 1, 1)
+    for before, after in ((broken, state.trainable), (start.ema, state.ema)):
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(after), before)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.opt_state), start.opt_state)
+
+    state, (metrics,) = programs.run_steps(program, start, 1)
+    assert (int(state.step), int(state.skipped), metrics["skipped_steps"]) == (1, 0, 0)
+    assert not np.array_equal(state.trainable[path], start.trainable[path])
+
+
 GROUPS, WIDTH = 8, 256
 
 

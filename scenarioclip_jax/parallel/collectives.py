@@ -1,0 +1,145 @@
+"""What a compiled program communicates, read from its HLO text."""
+
+import math
+import re
+from collections import defaultdict
+from typing import NamedTuple
+
+KINDS = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
+BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2}
+BYTES |= {"s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
+
+
+class Collective(NamedTuple):
+    """One instruction, as one device sees it."""
+
+    kind: str
+    shape: str  # of the result, as HLO writes it
+    bytes: int  # of the result
+    times: int  # in a run of the program: what stands in a loop counts as often as the loop turns
+    devices: int  # that take part together; 0 where the text doesn't say
+
+
+def size(shape: str) -> int:
+    """Bytes of a shape as HLO writes it: `f32[2,3]{1,0}`, or a tuple of such."""
+    arrays = re.findall(r"(\w+)\[([\d,]*)\]", shape)
+    return sum(
+        BYTES[kind] * math.prod(int(n) for n in dims.split(",") if n) for kind, dims in arrays
+    )
+
+
+def computations(hlo: str) -> tuple[dict[str, list[str]], str]:
+    """Instructions by computation, and the name of the entry."""
+    found, current, entry = {}, None, None
+    for line in hlo.splitlines():
+        header = re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\{$", line)
+        if header:
+            current = found.setdefault(header[2], [])
+            entry = header[2] if header[1] else entry
+        elif current is not None and " = " in line:
+            current.append(line)
+    return found, entry
+
+
+def collectives(hlo: str) -> list[Collective]:
+    """The collectives of a compiled program.
+
+    Raises:
+      ValueError: one stands in a loop whose length the text doesn't tell.
+    """
+    bodies, entry = computations(hlo)
+    found = []
+
+    def visit(name: str, times: int | None) -> None:
+        for line in bodies[name]:
+            match = re.search(r" = (\(.*?\)|\S+) ([\w\-]+)\(", line)
+            shape, operation = match.groups() if match else ("", "")
+            # An asynchronous one is two instructions; the second has the result's shape, the first the groups.
+            kind = operation.removesuffix("-done")
+            if kind in KINDS:
+                if times is None:
+                    raise ValueError(f"a {kind} stands in a loop of unknown length: {name}")
+                found.append(
+                    Collective(kind, shape, size(shape), times, _devices(line, bodies[name]))
+                )
+            elif operation == "while":
+                turns = _turns(line, bodies)
+                inner = times * turns if times and turns else None
+                visit(re.search(r"body=%?([\w.\-]+)", line)[1], inner)
+            else:
+                for callee in _callees(line, operation):
+                    visit(callee, times)
+
+    visit(entry, 1)
+    return found
+
+
+def summary(hlo: str) -> dict[str, dict[str, int]]:
+    """By kind: instructions in the program, and bytes of their results on a device in a run of it."""
+    total = defaultdict(lambda: {"instructions": 0, "bytes": 0})
+    for each in collectives(hlo):
+        total[each.kind]["instructions"] += 1
+        total[each.kind]["bytes"] += each.bytes * each.times
+    return dict(sorted(total.items()))
+
+
+def sent(collective: Collective, devices: int) -> float:
+    """Bytes that a device sends in a run of the program, if rings are used (Thakur et al. 2005).
+
+    Args:
+      devices: of the program, for a collective that doesn't name its groups.
+    """
+    n = collective.devices or devices
+    share = (n - 1) / n
+    factor = {
+        "all-gather": share,
+        "all-to-all": share,
+        "all-reduce": 2 * share,
+        "reduce-scatter": n - 1,  # the result is a part of what was summed
+        "collective-permute": 1,
+    }[collective.kind]
+    return collective.bytes * collective.times * factor
+
+
+def _callees(line: str, operation: str) -> list[str]:
+    """Computations that an instruction runs once. What a reduction applies isn't one that communicates."""
+    if operation == "call":
+        return re.findall(r"to_apply=%?([\w.\-]+)", line)
+    if operation == "conditional":
+        return re.findall(r"%([\w.\-]+)", re.search(r"branch_computations=\{(.*?)\}", line)[1])
+    if operation in ("fusion", "async-start"):
+        return re.findall(r"calls=%?([\w.\-]+)", line)
+    return []
+
+
+def _turns(line: str, bodies: dict[str, list[str]]) -> int | None:
+    """How often a loop turns: as the CPU's compiler notes it, or from a condition `i < constant`.
+
+    JAX's loops of known length count from 0 in steps of 1.
+    """
+    if noted := re.search(r'known_trip_count":\{"n":"(\d+)"', line):
+        return int(noted[1])
+    condition = bodies[re.search(r"condition=%?([\w.\-]+)", line)[1]]
+    (root,) = [each for each in condition if each.lstrip().startswith("ROOT ")]
+    less = re.search(r" compare\((.*?)\), direction=LT", root)
+    limit = re.findall(r"[\w.\-]+", less[1].split("%")[-1]) if less else None
+    for each in condition:
+        constant = re.search(r"%?([\w.\-]+) = s32\[\]\S* constant\((\d+)\)", each)
+        if limit and constant and constant[1] == limit[0]:
+            return int(constant[2])
+    return None
+
+
+def _devices(line: str, body: list[str]) -> int:
+    """Devices in a replica group: a list of lists, `[groups,devices]<=[…]`, or axes of a mesh of devices."""
+    if "-done(" in line:
+        started = re.search(r"-done\(.*?%?([\w.\-]+)\)", line)[1]
+        line = next((each for each in body if re.match(rf"\s*%?{re.escape(started)} =", each)), "")
+    if axes := re.search(r"replica_groups=mesh\[(.*?)\] ?\{(.*?)\}", line):
+        sizes = dict(re.findall(r"'(\w+)'=(\d+)", axes[1]))
+        return math.prod(int(sizes[name]) for name in re.findall(r"'(\w+)'", axes[2]))
+    if iota := re.search(r"replica_groups=\[\d+,(\d+)\]<=", line):
+        return int(iota[1])
+    if listed := re.search(r"replica_groups=\{\{([\d,]*)\}", line):
+        return len(listed[1].split(","))
+    return 0

@@ -1,0 +1,91 @@
+"""Several processes as one job: JAX's own runtime connects them; a scheduler starts them."""
+
+import os
+import sys
+
+MULTIHOST = ("auto", "yes", "no")
+ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+
+
+class DistributedError(ValueError):
+    """The environment describes no whole job. The message names the variable."""
+
+
+def start(multihost: str = "auto") -> None:
+    """Joins the job that the environment describes; with one process alone, does nothing.
+
+    Call it before anything asks JAX for devices.
+
+    Args:
+      multihost: `auto` joins where JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID are set, or
+        in a Slurm step of several tasks; `yes` leaves all detection to JAX (TPU VMs and TPUs on Kubernetes,
+        which can't be told from a single machine without asking a metadata server); `no` never joins.
+
+    Raises:
+      DistributedError: the environment describes half a job.
+    """
+    arguments = _arguments(multihost)
+    if arguments is not None:
+        import jax
+
+        jax.distributed.initialize(**arguments)
+
+
+def _arguments(multihost: str) -> dict | None:
+    """Arguments of `jax.distributed.initialize`; None where there is nothing to join."""
+    environment = {
+        name: os.environ[name] for name in (ADDRESS, COUNT, INDEX) if os.environ.get(name)
+    }
+    if multihost == "no":
+        return None
+    if multihost == "yes":
+        # JAX reads the address from the environment, but neither number.
+        return {
+            key: int(environment[name]) for key, name in _NUMBERS.items() if name in environment
+        }
+    if COUNT in environment or INDEX in environment:
+        missing = sorted({ADDRESS, COUNT, INDEX} - set(environment))
+        if missing:
+            raise DistributedError(
+                f"{', '.join(sorted(environment))} set without {', '.join(missing)}: a job of several "
+                "processes needs all three; set them, or unset all, or give --multihost=no"
+            )
+        for name in (COUNT, INDEX):
+            if not environment[name].isdecimal():
+                raise DistributedError(f"{name}={environment[name]!r}: must be a whole number")
+        count, index = int(environment[COUNT]), int(environment[INDEX])
+        if index >= count:
+            raise DistributedError(f"{INDEX}={index}: must be below {COUNT}={count}")
+        return {"num_processes": count, "process_id": index}
+    # Only in a step: the variables of an allocation are set in its interactive shell too.
+    if "SLURM_STEP_NODELIST" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        return {"cluster_detection_method": "slurm"}
+    return None
+
+
+_NUMBERS = {"num_processes": COUNT, "process_id": INDEX}
+
+
+def wait_for_all(where: str, minutes: int = 60) -> None:
+    """Waits until every process is here, through the coordination service rather than a collective.
+
+    A collective's partners must all come within half a minute on CPU, which processes that compile at
+    different speeds (one of them from its cache) don't.
+    """
+    from orbax.checkpoint import multihost
+
+    multihost.get_barrier_sync_fn()(key=where, timeout_ms=minutes * 60_000)
+
+
+def leave(status: int) -> None:
+    """Ends this process after a failure; returns where it is alone.
+
+    An ordinary exit would wait for the other processes, which wait for this one in a collective. When it is
+    gone, JAX's coordination service ends them within its heartbeat timeout, and launchers do so at once.
+    """
+    import jax
+
+    if jax.process_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

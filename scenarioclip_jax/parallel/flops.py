@@ -1,0 +1,262 @@
+"""FLOPs of a train step, counted from shapes.
+
+A compiler's count won't do: XLA's takes a loop over blocks as one turn of it. Only matrix products are counted,
+2 m k n for [m, k] @ [k, n] (Kaplan et al. 2020, section 2.1; Chowdhery et al. 2022, appendix B, who define
+MFU by it). For a block of width W and MLP width M on T tokens, forward:
+
+    queries, keys, values   2 T W 3W        attention's output   2 T W W        MLP   2 * 2 T W M
+    scores, weighted values 2 * 2 T T W     (all T x T of them: nothing is saved for a causal mask)
+
+Backward, for each product y = x @ w:
+
+    derivative by x     as much as forward, if x depends on something that trains
+    derivative by w     as much as forward, if w trains
+
+so a block that trains costs twice its forward pass, and a frozen one with something trainable below it once
+for its kernels and twice for attention, both of whose factors are activations. A frozen one with nothing
+trainable below costs nothing. Patches cost 2 g^2 (3 p^2) W for a grid of g x g patches of p x p pixels, a head
+2 W D. A level's loss compares all its N slots with each other, 2 N^2 D forward and twice that backward.
+
+Slots that stay empty in a batch are computed like the others, and are counted like them.
+
+`model` FLOPs are those that the mathematics needs. `hardware` FLOPs are those that are executed: also the
+second forward pass of `loss.accumulate`, blocks that `model.remat` computes again, the logits that the
+loss's backward pass computes again, what fills up its last chunk, and the pictures' resampling.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.losses.pairwise import CHUNK
+from scenarioclip_jax.models.scenario_clip import branch_of, levels_of
+from scenarioclip_jax.models.towers import TextConfig, TowerConfig, VisionConfig
+
+# The teacher's embeddings that distillation reads; the compiler drops the others. See losses.distillation.
+TEACHER_LEVELS = {"vision": ("global",), "text": ("object", "relation")}
+
+
+class Count(NamedTuple):
+    """FLOPs of a step over all devices."""
+
+    model: int = 0  # that the mathematics needs
+    hardware: int = 0  # that are executed
+
+    def plus(self, other: "Count") -> "Count":
+        return Count(self.model + other.model, self.hardware + other.hardware)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flops:
+    """FLOPs of a train step over all devices.
+
+    Attributes:
+      by_part: `vision` and `text`, the student's towers of all levels forward and backward; `teacher`; `loss`,
+        the contrastive losses; `views`, the resampling of pictures (which no model FLOPs are counted for).
+    """
+
+    by_part: Mapping[str, Count]
+
+    @property
+    def model(self) -> int:
+        return sum(count.model for count in self.by_part.values())
+
+    @property
+    def hardware(self) -> int:
+        return sum(count.hardware for count in self.by_part.values())
+
+
+class Level(NamedTuple):
+    """What a level's towers read in a step, over all devices."""
+
+    slots: int
+    length: int  # of a text, tokens
+
+
+def level_shapes(settings: DataSettings) -> dict[str, Level]:
+    """Slots and text lengths of the global batch, by level."""
+    s = settings
+    return {
+        "global": Level(s.groups * s.scenes, s.scene_length),
+        "object": Level(s.groups * s.objects, s.object_length),
+        "relation": Level(s.groups * s.relations, s.relation_length),
+    }
+
+
+def train_step_flops(
+    model: Mapping,
+    trainable: Collection[str],
+    settings: DataSettings,
+    *,
+    distils: bool,
+    accumulate: int = 1,
+    batch_ways: int = 1,
+) -> Flops:
+    """FLOPs of one train step over all devices.
+
+    Args:
+      model: arguments of `models.scenario_clip.ScenarioCLIP`, as `ModelSpec.model` has them.
+      trainable: paths of the parameters that train.
+      settings: of the batch.
+      distils: whether a teacher runs.
+      accumulate: parts that the batch goes through the towers in.
+      batch_ways: parts that the mesh splits the batch into, which decides how the loss fills its chunks.
+        Neither count includes what devices along the axis `tensor` do twice.
+    """
+    arch, shapes = model["arch"], level_shapes(settings)
+    levels = {level: shapes[level] for level in levels_of(arch)}
+    towers = {"vision": VisionConfig(**model["vision"]), "text": TextConfig(**model["text"])}
+    step = _Step(model, frozenset(trainable), accumulate)
+    parts = {
+        kind: _sum(step.student(kind, config, level, shape) for level, shape in levels.items())
+        for kind, config in towers.items()
+    }
+    if distils:
+        parts["teacher"] = _sum(
+            step.teacher(kind, towers[kind], level, levels[level])
+            for kind, read in TEACHER_LEVELS.items()
+            for level in read
+        )
+    parts["loss"] = _sum(
+        _pairwise(shape.slots, model.get("embed_dim", 512), batch_ways) for shape in levels.values()
+    )
+    parts["views"] = Count(0, _views(settings, finer=len(levels) > 1) * step.passes)
+    return Flops(parts)
+
+
+class Block(NamedTuple):
+    """Forward FLOPs of one block's products on one sequence."""
+
+    qkv: int
+    scores: int
+    values: int
+    out: int
+    fc1: int
+    fc2: int
+
+    @property
+    def kernels(self) -> dict[str, int]:
+        """Products with a parameter, by the parameter's name."""
+        return {name: getattr(self, name) for name in ("qkv", "out", "fc1", "fc2")}
+
+
+def block_flops(width: int, mlp_dim: int, tokens: int) -> Block:
+    t, w = tokens, width
+    return Block(
+        qkv=6 * t * w * w,
+        scores=2 * t * t * w,
+        values=2 * t * t * w,
+        out=2 * t * w * w,
+        fc1=2 * t * w * mlp_dim,
+        fc2=2 * t * w * mlp_dim,
+    )
+
+
+class _Cost(NamedTuple):
+    """FLOPs of a part of a tower on one input."""
+
+    forward: int = 0
+    backward: int = 0
+    again: int = 0  # forward products that the backward pass computes again
+
+
+def _add(costs: list[_Cost]) -> _Cost:
+    return _Cost(*map(sum, zip(*costs, strict=True)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """What decides how often each product of a tower is computed."""
+
+    arguments: Mapping  # of the model
+    trainable: frozenset[str]
+    accumulate: int
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of the student: accumulation needs one for the embeddings, one for the gradient."""
+        return 2 if self.accumulate > 1 else 1
+
+    def student(self, kind: str, config: TowerConfig, level: str, shape: Level) -> Count:
+        cost = _add(self._tower(kind, config, level, shape))
+        model = cost.forward + cost.backward
+        again = (self.passes - 1) * cost.forward + cost.again
+        return Count(model * shape.slots, (model + again) * shape.slots)
+
+    def teacher(self, kind: str, config: TowerConfig, level: str, shape: Level) -> Count:
+        """Forward only; from the student's features on where no stem trains."""
+        stem, *rest = self._tower(kind, config, level, shape)
+        own_stem = any("/stem/" in path for path in self.trainable)
+        forward = _add(rest).forward + (stem.forward if own_stem else 0)
+        return Count(forward * shape.slots, forward * shape.slots)
+
+    def _tower(self, kind: str, config: TowerConfig, level: str, shape: Level) -> list[_Cost]:
+        """Stem, trunk and head of one level on one input."""
+        branch = branch_of(self.arguments["arch"], level)
+        stem = f"{kind}/stem/{'shared' if self.arguments.get('share_stem') else branch}/"
+        trunk, head = f"{kind}/trunk/{branch}/", f"{kind}/head/{branch}/"
+        tokens, patches = shape.length, _Cost()
+        if isinstance(config, VisionConfig):
+            tokens = 1 + config.grid**2
+            forward = 2 * config.grid**2 * 3 * config.patch_size**2 * config.width
+            patches = _Cost(forward, forward if f"{stem}patch" in self.trainable else 0)
+        block = block_flops(config.width, config.mlp_dim, tokens)
+        depth = config.stem_blocks
+        below = self._trains(stem, but=f"{stem}stack/")
+        stem_cost = _add([patches, self._stack(f"{stem}stack/", block, depth, below)])
+        below = below or self._trains(stem)
+        trunk_cost = self._stack(f"{trunk}stack/", block, config.depth - depth, below)
+        below = below or self._trains(trunk)
+        forward = 2 * config.width * self.arguments.get("embed_dim", 512)
+        trains = f"{head}projection/kernel" in self.trainable
+        return [stem_cost, trunk_cost, _Cost(forward, forward * (below + trains))]
+
+    def _trains(self, prefix: str, but: str = "\0") -> bool:
+        """Whether any parameter under `prefix` trains, those under `but` aside."""
+        return any(p.startswith(prefix) and not p.startswith(but) for p in self.trainable)
+
+    def _stack(self, prefix: str, block: Block, length: int, below: bool) -> _Cost:
+        """A scanned stack of blocks; `below`: whether its input depends on something that trains.
+
+        The scan runs the same backward pass for all its blocks, so the lowest one computes the derivative by
+        its input even if nobody needs it. That is counted; it is the usual "backward is twice forward".
+        """
+        forward = sum(block) * length
+        if not (below or self._trains(prefix)):
+            return _Cost(forward)
+        trained = {n: f"{prefix}blocks/{n}/kernel" in self.trainable for n in block.kernels}
+        by_input = sum(block.kernels.values()) + 2 * (block.scores + block.values)
+        by_kernel = sum(cost for name, cost in block.kernels.items() if trained[name])
+        remat = self.arguments.get("remat", "none")
+        again = 0
+        if remat == "full":  # all but the last product, whose result no derivative needs
+            again = sum(block) - block.fc2
+        elif remat == "dots":  # products with parameters are kept, attention's are not
+            again = block.scores + (block.values if trained["out"] else 0)
+        return _Cost(forward, (by_input + by_kernel) * length, again * length)
+
+
+def _pairwise(slots: int, dim: int, batch_ways: int) -> Count:
+    """A level's contrastive loss: every slot against every slot, see losses.pairwise."""
+    rows = slots // batch_ways
+    chunks = -(-rows // CHUNK)
+    columns = batch_ways * chunks * -(-rows // chunks)  # the last chunk is filled up
+    return Count(6 * slots * slots * dim, 8 * slots * columns * dim)
+
+
+def _views(settings: DataSettings, *, finer: bool) -> int:
+    """Resampling C x C to P x P by two matrices: the scene's own view, and the centre view of the others."""
+    c, p = settings.canvas_size, settings.image_size
+    one = 2 * 3 * (c * c * p + c * p * p)
+    pictures = settings.groups * settings.scenes * (2 if finer else 1)
+    if finer and settings.focus_images:
+        pictures += settings.groups * settings.relations
+    return one * pictures
+
+
+def _sum(counts) -> Count:
+    total = Count()
+    for count in counts:
+        total = total.plus(count)
+    return total

@@ -1,0 +1,58 @@
+"""Input that hangs is seen, shown and ended."""
+
+import dataclasses
+import itertools
+import multiprocessing
+import time
+
+import pytest
+
+from scenarioclip_jax.data.pipeline import train_iterator
+from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.stall import StalledInputError, within
+from scenarioclip_jax.data.tokens import train_tokenizer
+from tests.data.fake_scenes import fake_scene
+
+SETTINGS = DataSettings(
+    batch_size=2,
+    image_size=32,
+    canvas_size=40,
+    scene_length=8,
+    object_length=8,
+    relation_length=8,
+    stall_seconds=3,
+)
+
+
+class Hangs(list):
+    """Scenes of which one is never read."""
+
+    def __getitem__(self, index):
+        if index == 3:
+            time.sleep(60)
+        return super().__getitem__(index)
+
+
+def test_what_comes_in_time_comes_unchanged():
+    assert within(5, lambda: 7, "it") == 7
+    assert within(0, lambda: 7, "it") == 7
+    with pytest.raises(StopIteration):
+        within(5, iter(()).__next__, "it")
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(0, 1), (1, 20)])
+def test_a_hanging_read_is_shown_and_ended(workers, seconds, tmp_path, capfd):
+    tokenizer = train_tokenizer(["thing on other action"], tmp_path, vocab_size=300)
+    settings = dataclasses.replace(SETTINGS, num_workers=workers, stall_seconds=seconds)
+    iterator = train_iterator(Hangs(fake_scene(i) for i in range(4)), tokenizer, settings)
+    with pytest.raises(
+        StalledInputError, match=r"the batch of step \d did not come.*stall_seconds"
+    ):
+        list(itertools.islice(iterator, 3))
+    stacks = capfd.readouterr().err
+    assert "in __getitem__" in stacks  # where it hangs
+    assert ("stacks of reading worker" in stacks) == bool(workers)
+    deadline = time.monotonic() + 10
+    while multiprocessing.active_children():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -1,0 +1,89 @@
+"""Runs `main` as a job of several processes on this machine."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+from tests.train import tiny
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def environment(devices: int) -> dict[str, str]:
+    """This process's, with `devices` simulated devices."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("JAX_PROCESS_ID", "JAX_NUM_PROCESSES")}
+    simulated = f"--xla_force_host_platform_device_count={devices}"
+    return kept | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": simulated}
+
+
+class Job:
+    """`processes` x `devices` running one `main`; output is collected by process.
+
+    Args:
+      preexec: called in every process before the command.
+    """
+
+    def __init__(self, workdir, data, *, processes=1, devices=1, steps=6, preexec=None, **changes):
+        command = [sys.executable, "-m", "scenarioclip_jax.main", f"--config={tiny.CONFIG}"]
+        command += [*tiny.flags(data, steps=steps, **changes), f"--workdir={workdir}"]
+        together = {}
+        if processes > 1:
+            together["JAX_COORDINATOR_ADDRESS"] = f"127.0.0.1:{free_port()}"
+            together["JAX_NUM_PROCESSES"] = str(processes)
+        self.processes = [
+            subprocess.Popen(
+                command,
+                env=environment(devices)
+                | together
+                | ({"JAX_PROCESS_ID": str(i)} if together else {}),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                preexec_fn=preexec,
+            )
+            for i in range(processes)
+        ]
+        self.output = ["" for _ in self.processes]
+        self._watched = re.compile("$^")
+        self._seen = threading.Event()
+        self._readers = [
+            threading.Thread(target=self._read, args=(i,), daemon=True) for i in range(processes)
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, index):
+        for line in self.processes[index].stdout:
+            self.output[index] += line
+            if self._watched.match(line):
+                self._seen.set()
+
+    def wait_for(self, pattern: str, seconds=240) -> None:
+        """Returns when a process prints a line that begins with `pattern`."""
+        self._watched = re.compile(pattern)
+        if any(re.search(pattern, text, re.MULTILINE) for text in self.output):
+            return
+        assert self._seen.wait(seconds), "\n".join(self.output)
+
+    def signal(self, index: int, number=signal.SIGTERM) -> None:
+        self.processes[index].send_signal(number)
+
+    def finish(self, status=0, seconds=240) -> str:
+        """Waits for all processes and returns the output of the first."""
+        try:
+            found = [process.wait(seconds) for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+        for reader in self._readers:
+            reader.join(10)
+        assert found == [status] * len(found), "\n".join(self.output)
+        return self.output[0]

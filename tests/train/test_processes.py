@@ -1,0 +1,108 @@
+"""Several processes train as one: the same numbers, one agreed stop, any number of them when going on."""
+
+import json
+
+import pytest
+
+from scenarioclip_jax.parallel import distributed
+from scenarioclip_jax.train.metrics import read_rows
+from tests.train.processes import Job
+
+# The sum over devices is taken in another order between processes than within one.
+CLOSE = {"rel": 1e-5, "abs": 1e-6}
+
+
+def assert_same_run(workdir, expected):
+    ours, theirs = (read_rows(folder / "metrics.jsonl") for folder in (workdir, expected))
+    assert [row["step"] for row in ours] == [row["step"] for row in theirs]
+    for row, other in zip(ours, theirs, strict=True):
+        row, other = ({k: v for k, v in r.items() if "time/" not in k} for r in (row, other))
+        exact = [k for k in row if k.startswith(("packing/", "learning_rate"))]
+        assert {k: row[k] for k in exact} == {k: other[k] for k in exact}  # the same global batch
+        assert row == pytest.approx(other, **CLOSE)
+    ours, theirs = (json.loads((w / "report.json").read_text()) for w in (workdir, expected))
+    for level, scores in theirs["zero_shot"].items():
+        assert ours["zero_shot"][level] == pytest.approx(scores, **CLOSE)
+
+
+@pytest.fixture(scope="module")
+def one_process(small_data, compilation_cache, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("one")
+    Job(workdir, small_data, devices=4, compilation_cache=compilation_cache).finish()
+    return workdir
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one(one_process, small_data, tmp_path):
+    output = Job(tmp_path, small_data, processes=2, devices=2).finish()
+    assert "report:" in output
+    assert_same_run(tmp_path, one_process)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_all_at_one_step_and_any_number_goes_on(
+    one_process, small_data, tmp_path, compilation_cache
+):
+    job = Job(tmp_path, small_data, processes=2, devices=2)
+    job.wait_for("compiled in")
+    job.signal(1)
+    assert "stopped at step" in job.finish()
+    assert not (tmp_path / "report.json").exists()
+    Job(tmp_path, small_data, devices=4, compilation_cache=compilation_cache).finish()
+    assert_same_run(tmp_path, one_process)
+
+
+@pytest.mark.slow
+def test_a_failure_in_one_process_ends_the_job(small_data, tmp_path):
+    """No process waits for ever for one that is gone."""
+    job = Job(tmp_path, small_data, processes=2, steps=10**6)
+    job.wait_for("step 2/")
+    job.processes[0].kill()
+    assert job.processes[1].wait(150) != 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (
+            {"NUM_PROCESSES": "2"},
+            "JAX_NUM_PROCESSES set without JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID",
+        ),
+        ({"NUM_PROCESSES": "2", "PROCESS_ID": "2"}, "JAX_PROCESS_ID=2: must be below"),
+        ({"NUM_PROCESSES": "two", "PROCESS_ID": "0"}, "JAX_NUM_PROCESSES='two': must be a whole"),
+    ],
+)
+def test_half_a_job_is_refused(variables, message, monkeypatch):
+    if len(variables) > 1:
+        monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "127.0.0.1:1")
+    for name, value in variables.items():
+        monkeypatch.setenv(f"JAX_{name}", value)
+    with pytest.raises(distributed.DistributedError, match=message):
+        distributed.start()
+    distributed.start("no")
+
+
+def test_what_is_joined(monkeypatch):
+    """What JAX is told; it reads the coordinator's address itself."""
+    calls = []
+    monkeypatch.setattr("jax.distributed.initialize", lambda **kwargs: calls.append(kwargs))
+    distributed.start()
+    assert calls == []
+    distributed.start("yes")
+    assert calls == [{}]
+    monkeypatch.setenv("SLURM_JOB_ID", "7")  # an allocation's shell
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    distributed.start()
+    assert len(calls) == 1
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "node[01-02]")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    distributed.start()
+    assert calls[1:] == [{"cluster_detection_method": "slurm"}]
+    for name, value in (
+        ("COORDINATOR_ADDRESS", "a:1"),
+        ("NUM_PROCESSES", "8"),
+        ("PROCESS_ID", "3"),
+    ):
+        monkeypatch.setenv(f"JAX_{name}", value)
+    distributed.start()
+    assert calls[2:] == [{"num_processes": 8, "process_id": 3}]
