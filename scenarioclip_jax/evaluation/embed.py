@@ -1,5 +1,6 @@
 """Embeddings of a whole split and of class texts, computed on the mesh in fixed shapes."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,9 +16,9 @@ from scenarioclip_jax.data.views import ViewSettings, views
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.models.scenario_clip import LEVELS, Inputs
-from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
+from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, replicated
 
-TEXT_BATCH = 256  # texts embedded at once
+TEXT_BATCH = 256  # texts embedded at once, at least
 
 
 class Gallery(NamedTuple):
@@ -54,15 +55,20 @@ class Embedder:
     ):
         self._mesh, self._tokenizer, self._lengths = mesh, tokenizer, lengths
         self._should_stop = should_stop
+        self._text_batch = batch_ways(mesh) * math.ceil(TEXT_BATCH / batch_ways(mesh))
 
+        # The towers' constraints need to know the mesh: on FSDP axes the compiler would else rather gather
+        # activations than parameters.
         def encode_images(params: Params, batch: Batch) -> dict[str, jax.Array]:
             pictures = views(batch, view_settings, train=False)
             by_level = zip(LEVELS, pictures, strict=True)
             flat = {level: x.reshape(-1, *x.shape[2:]) for level, x in by_level}
-            return parameters.merge(graph, params)(Inputs(flat, {})).image
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+                return parameters.merge(graph, params)(Inputs(flat, {})).image
 
         def encode_text(params: Params, ids: jax.Array, level: str) -> jax.Array:
-            return parameters.merge(graph, params).encode_text(ids, level)
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+                return parameters.merge(graph, params).encode_text(ids, level)
 
         # Replicated results: every process scores the whole split, none has to ask another.
         self._encode_images = jax.jit(encode_images, out_shardings=replicated(mesh))
@@ -94,11 +100,12 @@ class Embedder:
     def texts(self, params: Params, texts: Sequence[str], level: str) -> np.ndarray:
         """Embeds texts at a level: float32 [len(texts), D], not normalised."""
         parts = []
-        for start in range(0, len(texts), TEXT_BATCH):
+        size = self._text_batch
+        for start in range(0, len(texts), size):
             if self._should_stop():
                 raise Stopped
-            chunk = list(texts[start : start + TEXT_BATCH])
-            padded = chunk + [""] * (TEXT_BATCH - len(chunk))
+            chunk = list(texts[start : start + size])
+            padded = chunk + [""] * (size - len(chunk))
             ids, _ = self._tokenizer.encode(padded, self._lengths[level])
             encoded = jax.device_get(self._encode_text(params, ids, level))
             parts.append(np.asarray(encoded, np.float32)[: len(chunk)])
