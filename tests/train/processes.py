@@ -7,8 +7,11 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from tests.train import tiny
+
+WITHOUT_TORCH = Path(__file__).with_name("without_torch")
 
 
 def free_port() -> int:
@@ -18,10 +21,11 @@ def free_port() -> int:
 
 
 def environment(devices: int) -> dict[str, str]:
-    """This process's, with `devices` simulated devices."""
+    """This process's, with `devices` simulated devices and without PyTorch."""
     kept = {k: v for k, v in os.environ.items() if k not in ("JAX_PROCESS_ID", "JAX_NUM_PROCESSES")}
     simulated = f"--xla_force_host_platform_device_count={devices}"
-    return kept | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": simulated}
+    path = os.pathsep.join(filter(None, [str(WITHOUT_TORCH), os.environ.get("PYTHONPATH")]))
+    return kept | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": simulated, "PYTHONPATH": path}
 
 
 class Job:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,6 +140,17 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     train(tiny.config(small_data, report__retrievals=0), tmp_path)
     assert "checkpoint of step 6 can't be read and was moved to" in capsys.readouterr().out
     assert rows(tmp_path) == rows(undisturbed)
+
+
+def test_going_on_with_another_mesh(undisturbed, small_data, tmp_path):
+    workdir = tmp_path / "moved"
+    shutil.copytree(undisturbed, workdir)
+    shutil.rmtree(workdir / "checkpoints" / "00000006")
+    mesh = {"mesh__data": 1, "mesh__fsdp": 4, "mesh__tensor": 2}
+    train(tiny.config(small_data, report__retrievals=0, **mesh), workdir)
+    assert [row["step"] for row in rows(workdir)] == [row["step"] for row in rows(undisturbed)]
+    for row, expected in zip(rows(workdir), rows(undisturbed), strict=True):
+        assert row == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
 def test_the_best_checkpoint_is_kept_across_restarts(tmp_path):
