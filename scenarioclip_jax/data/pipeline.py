@@ -21,7 +21,7 @@ from scenarioclip_jax.data.packing import Item, Labels
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.scene import Scene
 from scenarioclip_jax.data.settings import DataSettings
-from scenarioclip_jax.data.stall import init_worker, within
+from scenarioclip_jax.data.stall import StalledInputError, init_worker, within
 from scenarioclip_jax.data.tokens import Tokenizer
 
 REPLACEMENTS = 8  # records tried in place of a corrupt one before giving up
@@ -323,13 +323,19 @@ class EvaluationBatches:
         # Few scenes ahead: fitted scenes are large, and the accelerator is the bottleneck here.
         iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(threads, 4 * threads)))
         try:
-            for item in iterator:
+            for number in range(len(self._indices)):
+                what = f"record {self._indices[number]} to evaluate on"
+                item = within(self._settings.stall_seconds, iterator.__next__, what)
                 if isinstance(item, Item):
                     yield item
                 else:
                     self.corrupt.add([item])
+        except StalledInputError:
+            iterator = None  # closing it would wait for the stuck thread
+            raise
         finally:
-            iterator.close()
+            if iterator is not None:
+                iterator.close()
 
     def _load(self, number: int) -> Item | Corrupt:
         index = self._indices[number]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from scenarioclip_jax.data.pipeline import train_iterator
+from scenarioclip_jax.data.pipeline import evaluation_batches, train_iterator
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stall import StalledInputError, within
 from scenarioclip_jax.data.tokens import train_tokenizer
@@ -38,6 +38,14 @@ def test_what_comes_in_time_comes_unchanged():
     assert within(0, lambda: 7, "it") == 7
     with pytest.raises(StopIteration):
         within(5, iter(()).__next__, "it")
+
+
+def test_a_hanging_read_while_evaluating(tmp_path):
+    tokenizer = train_tokenizer(["thing on other action"], tmp_path, vocab_size=300)
+    settings = dataclasses.replace(SETTINGS, stall_seconds=1)
+    batches = evaluation_batches(Hangs(fake_scene(i) for i in range(4)), tokenizer, settings)
+    with pytest.raises(StalledInputError, match="record 3 to evaluate on did not come"):
+        list(batches)
 
 
 @pytest.mark.parametrize(("workers", "seconds"), [(0, 1), (1, 20)])

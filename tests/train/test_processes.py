@@ -55,7 +55,7 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_any_number_goes_on(
 @pytest.mark.slow
 def test_a_failure_in_one_process_ends_the_job(small_data, tmp_path):
     """No process waits for ever for one that is gone."""
-    job = Job(tmp_path, small_data, processes=2, steps=10**6)
+    job = Job(tmp_path, small_data, processes=2, steps=10**6, arch="clip")
     job.wait_for("step 2/")
     job.processes[0].kill()
     assert job.processes[1].wait(150) != 0

@@ -67,7 +67,7 @@ def test_killed_at_random_moments(small_data, tmp_path, compilation_cache):
 
 @pytest.mark.slow
 def test_a_disk_that_is_full_while_saving(small_data, tmp_path, compilation_cache):
-    settings = {"compilation_cache": compilation_cache, "report.retrievals": 0}
+    settings = {"compilation_cache": compilation_cache, "report.retrievals": 0, "arch": "clip"}
     whole, full = tmp_path / "whole", tmp_path / "full"
     Job(whole, small_data, **settings).finish()
     shutil.copytree(whole, full)
@@ -101,7 +101,8 @@ def test_a_corrupt_record_is_named_and_counted_and_too_many_stop_the_run(
     shutil.copytree(small_data, data)
     damage_a_record(data)
     # 7 steps see every training scene once.
-    settings = {"steps": 7, "validation__every": 100, "checkpoint__every": 100}
+    settings = {"steps": 7, "arch": "clip", "validation__every": 100, "checkpoint__every": 100}
+    settings |= {"report__scenes": 4, "report__retrievals": 0}
     train(tiny.config(data, data__max_corrupt_share=0.05, **settings), tmp_path / "some")
     assert any("is corrupt and skipped" in record.getMessage() for record in caplog.records)
     last = [row for row in read_rows(tmp_path / "some" / "metrics.jsonl") if "loss/total" in row][
@@ -133,9 +134,8 @@ run()
 
 @pytest.mark.slow
 def test_input_that_hangs_ends_the_run_with_stacks(small_data, tmp_path, compilation_cache):
-    flags = tiny.flags(
-        small_data, steps=20, compilation_cache=compilation_cache, **{"data.stall_seconds": 5}
-    )
+    settings = {"data.stall_seconds": 5, "compilation_cache": compilation_cache}
+    flags = tiny.flags(small_data, steps=20, arch="clip", **settings)
     command = [sys.executable, "-c", STUCK, f"--config={tiny.CONFIG}", *flags]
     done = subprocess.run(
         [*command, f"--workdir={tmp_path}"],
@@ -155,6 +155,7 @@ def test_reading_workers_do_not_outlive_a_killed_run(small_data, tmp_path, compi
         tmp_path,
         small_data,
         steps=10**6,
+        arch="clip",
         compilation_cache=compilation_cache,
         **{"data.num_workers": 2},
     )
