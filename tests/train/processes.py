@@ -28,6 +28,11 @@ def environment(devices: int) -> dict[str, str]:
     return kept | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": simulated, "PYTHONPATH": path}
 
 
+def arguments(workdir, data, **changes) -> list[str]:
+    """What `main` is called with; `changes` as in `tiny.flags`."""
+    return [f"--config={tiny.CONFIG}", *tiny.flags(data, **changes), f"--workdir={workdir}"]
+
+
 class Job:
     """`processes` x `devices` running one `main`; output is collected by process.
 
@@ -36,8 +41,8 @@ class Job:
     """
 
     def __init__(self, workdir, data, *, processes=1, devices=1, steps=6, preexec=None, **changes):
-        command = [sys.executable, "-m", "scenarioclip_jax.main", f"--config={tiny.CONFIG}"]
-        command += [*tiny.flags(data, steps=steps, **changes), f"--workdir={workdir}"]
+        command = [sys.executable, "-m", "scenarioclip_jax.main"]
+        command += arguments(workdir, data, steps=steps, **changes)
         together = {}
         if processes > 1:
             together["JAX_COORDINATOR_ADDRESS"] = f"127.0.0.1:{free_port()}"

@@ -1,12 +1,17 @@
 """Several processes train as one: the same numbers, one agreed stop, any number of them when going on."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from scenarioclip_jax.parallel import distributed
 from scenarioclip_jax.train.metrics import read_rows
-from tests.train.processes import Job
+from tests.train.processes import Job, arguments, environment
+
+LOCAL = Path(__file__).parents[2] / "launch" / "local.sh"
 
 # The sum over devices is taken in another order between processes than within one.
 CLOSE = {"rel": 1e-5, "abs": 1e-6}
@@ -34,8 +39,18 @@ def one_process(small_data, compilation_cache, tmp_path_factory):
 
 @pytest.mark.slow
 def test_two_processes_train_like_one(one_process, small_data, tmp_path):
-    output = Job(tmp_path, small_data, processes=2, devices=2).finish()
-    assert "report:" in output
+    command = [LOCAL, "--devices", "2", "2", "--", *arguments(tmp_path, small_data, steps=6)]
+    done = subprocess.run(
+        command,
+        env=environment(devices=2) | {"PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[0] report:" in done.stdout
+    assert "[1] step" not in done.stdout  # the first process speaks for all
     assert_same_run(tmp_path, one_process)
 
 
