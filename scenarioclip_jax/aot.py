@@ -1,0 +1,81 @@
+"""Will it fit? Compiles the train step for a TPU pod on a machine that has none, and says what it would take.
+
+    python -m scenarioclip_jax.aot --config=configs/pretrain.py[:PRESET] --topology=v5e:16x16
+        [--config.KEY=VALUE ...] [--json=FILE] [--largest_batch] [--quick]
+
+Neither data nor weights are read, and no parameter is made: the step is compiled from shapes. It needs libtpu,
+the compiler, and a few minutes of CPU. Exits with status 1 if the step doesn't fit.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from scenarioclip_jax.train.config import ConfigError, explain_flags
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "As for scenarioclip_jax.main; what tells where data and weights are isn't read.",
+)
+TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "The pod: generation and chips, such as v5e:16x16."
+)
+JSON = flags.DEFINE_string("json", None, "A file to write the figures to.")
+LARGEST = flags.DEFINE_bool(
+    "largest_batch", False, "Search the largest batch that fits instead of taking data.batch_size."
+)
+TRIALS = flags.DEFINE_integer("trials", 8, "Compilations that the search may take.", lower_bound=1)
+QUICK = flags.DEFINE_bool(
+    "quick",
+    False,
+    "Compile with the least effort: seconds instead of minutes, memory within a percent.",
+)
+FOCUS = flags.DEFINE_bool(
+    "focus_images", False, "Plan for data whose focused regions are stored as pictures."
+)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"{argv[1]!r} is no flag; write --config.KEY=VALUE")
+    # Not at the top: JAX reads its environment when it is imported.
+    from scenarioclip_jax.parallel import largest, plan, plan_text
+    from scenarioclip_jax.parallel.topology import TopologyError
+
+    try:
+        if not TOPOLOGY.value:
+            raise TopologyError("--topology is missing; try --topology=v5e:16x16")
+        pod = plan.open_pod(TOPOLOGY.value, CONFIG.value)
+        options = {"focus_images": FOCUS.value}
+        if LARGEST.value:
+            options |= {"confirm": not QUICK.value, "trials": TRIALS.value}
+            report = largest.largest_batch(CONFIG.value, pod, **options)
+        else:
+            report = plan.plan(CONFIG.value, pod, quick=QUICK.value, **options)
+    except (ConfigError, TopologyError) as error:
+        sys.exit(f"error: {error}")
+    print(plan_text.as_text(report))
+    if JSON.value:
+        Path(JSON.value).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    sys.exit(0 if report["fits"] else 1)
+
+
+def run() -> None:
+    logging.set_verbosity(logging.WARNING)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from scenarioclip_jax.parallel.topology import prepare_environment
+
+    prepare_environment()
+    wants_help = any(arg.lstrip("-").startswith("help") for arg in sys.argv[1:])
+    if not wants_help and (message := explain_flags(sys.argv[1:])):
+        sys.exit(f"error: {message}")
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,106 @@
+"""Search of the largest batch that fits, in few compilations: each of them takes minutes."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from scenarioclip_jax.parallel.chips import GIB
+from scenarioclip_jax.parallel.plan import Pod, plan, state_bytes
+
+MOST_TRIALS = 8
+CLOSE = 1 / 16  # of the largest that fits: how near the smallest known not to fit has to be
+
+
+def search(
+    needs: Callable[[int], float],
+    limit: float,
+    *,
+    unit: int,
+    start: int,
+    base: float = 0.0,
+    trials: int = MOST_TRIALS,
+) -> tuple[int, int | None]:
+    """The largest multiple of `unit` found to fit, and the smallest found not to.
+
+    Goes where memory, taken as a straight line through the nearest trials, reaches the limit; but at most eight
+    times as far as before, and between what fits and what doesn't not so far to a side that little is learnt.
+
+    Args:
+      needs: memory that so much takes; grows with it.
+      limit: memory there is.
+      unit: only multiples of it are tried.
+      start: the first to try.
+      base: memory that nothing at all takes, as far as it is known.
+      trials: calls of `needs` at most.
+
+    Returns:
+      0 for the first if nothing that was tried fits, None for the second if everything does.
+    """
+    below, above = (0, base), None
+    n = start
+    for _ in range(trials):
+        need = needs(n)
+        if need <= limit:
+            slope = (need - below[1]) / (n - below[0])
+            below = (n, need)
+        else:
+            above = (n, need)
+            slope = (need - below[1]) / (n - below[0])
+        if above and above[0] - below[0] <= max(unit, CLOSE * below[0]):
+            break
+        guess = below[0] + (limit - below[1]) / slope * 0.98
+        if above:
+            margin = (above[0] - below[0]) / 8
+            guess = min(max(guess, below[0] + margin), above[0] - margin)
+            n = min(max(round(guess / unit), below[0] // unit + 1), above[0] // unit - 1) * unit
+        else:
+            # No less far than what would end the search.
+            step = max(1, math.floor(CLOSE * n / unit))
+            n = max(math.floor(min(guess, 8 * n) / unit), n // unit + step) * unit
+    return below[0], above[0] if above else None
+
+
+def largest_batch(
+    config: ConfigDict,
+    where: Pod,
+    *,
+    confirm: bool = True,
+    focus_images: bool = False,
+    trials: int = MOST_TRIALS,
+) -> dict[str, Any]:
+    """The report of the largest batch that fits.
+
+    The search compiles with the least effort. Its result is compiled once more as a real run would be.
+
+    Args:
+      confirm: whether to do so.
+      trials: compilations that the search may take.
+    """
+    reports: dict[int, dict] = {}
+
+    def needs(scenes: int) -> float:
+        report = plan(config, where, scenes=scenes, quick=True, focus_images=focus_images)
+        reports[scenes] = report
+        verdict = "fits" if report["fits"] else "does not fit"
+        took = f"{report['needed'] / GIB:.2f} GiB, compiled in {report['compile_seconds']:.0f} s"
+        print(f"{scenes} scenes a chip: {verdict}, {took}", flush=True)
+        return report["needed"]
+
+    unit = 8 * config.loss.accumulate
+    fits, too_large = search(
+        needs,
+        where.limit,
+        unit=unit,
+        start=8 * unit,
+        base=state_bytes(config, where),
+        trials=trials,
+    )
+    report = reports[fits or min(reports)]
+    if confirm and fits:
+        report = plan(config, where, scenes=fits, focus_images=focus_images)
+    tried = {n: {"fits": r["fits"], "needed": r["needed"]} for n, r in sorted(reports.items())}
+    return report | {
+        "largest": {"fits": fits, "too_large": too_large, "unit": unit, "tried": tried}
+    }

@@ -1,0 +1,52 @@
+"""Memory of a device, from shapes and shardings and from the compiler's own account."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+
+
+class StateMemory(NamedTuple):
+    """Bytes of a train state and a batch on one device."""
+
+    parameters: int  # trained, frozen and the teacher's
+    optimizer: int
+    batch: int
+
+
+def device_bytes(tree: Any) -> int:
+    """Bytes that a tree of arrays with shardings (or `jax.ShapeDtypeStruct`) takes on one device."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
+def state_memory(state: Any, batch: Any) -> StateMemory:
+    """Memory of a `TrainState` and a `Batch`, both of `jax.ShapeDtypeStruct` with shardings."""
+    optimizer = device_bytes(state.opt_state)
+    return StateMemory(device_bytes(state) - optimizer, optimizer, device_bytes(batch))
+
+
+class ProgramMemory(NamedTuple):
+    """What the compiler says that a program takes on one device, bytes."""
+
+    arguments: int
+    results: int  # that don't take the place of an argument
+    temporary: int  # activations, gradients and whatever else lives only during a step
+    code: int
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+def program_memory(compiled: jax.stages.Compiled) -> ProgramMemory:
+    found = compiled.memory_analysis()
+    return ProgramMemory(
+        arguments=found.argument_size_in_bytes,
+        # The state's arrays are donated: new ones are written where the old ones were.
+        results=found.output_size_in_bytes - found.alias_size_in_bytes,
+        temporary=found.temp_size_in_bytes,
+        code=found.generated_code_size_in_bytes,
+    )

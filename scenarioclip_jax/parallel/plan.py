@@ -1,0 +1,236 @@
+"""What a train step takes on a TPU pod: compiled from shapes, on a machine without a TPU.
+
+It is the very step of `train.loop`: the same `set_up`, mesh, shardings and donation.
+"""
+
+import contextlib
+import math
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from scenarioclip_jax.parallel import memory
+from scenarioclip_jax.parallel.chips import Chip, chip_of
+from scenarioclip_jax.parallel.collectives import collectives, summary
+from scenarioclip_jax.parallel.flops import train_step_flops
+from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh
+from scenarioclip_jax.parallel.roofline import roofline
+from scenarioclip_jax.parallel.topology import compiler_limit, pod, read_refusal
+from scenarioclip_jax.train import config as configs
+from scenarioclip_jax.train.data import RunData
+from scenarioclip_jax.train.setup import batch_like, set_up
+
+SCENES_PER_GROUP = 16  # of the published set-up: a batch of 128 in 8 groups
+
+
+class Pod(NamedTuple):
+    """Devices to compile for, as a mesh."""
+
+    name: str
+    chip: Chip
+    mesh: jax.sharding.Mesh
+    limit: int  # bytes of a device's memory that the compiler lets a program have
+
+    @property
+    def ways(self) -> int:
+        """Parts that the batch is split into."""
+        return batch_ways(self.mesh)
+
+
+def open_pod(name: str, config: ConfigDict) -> Pod:
+    """The pod of that name under the config's mesh.
+
+    Raises:
+      TopologyError: no such pod, or no compiler for it.
+      ConfigError: the mesh can't be laid over it.
+    """
+    devices = pod(name)
+    with configs.naming("mesh"):
+        mesh = make_mesh(**config.mesh, devices=devices)
+    return Pod(name, chip_of(devices[0].device_kind), mesh, compiler_limit(devices[0]))
+
+
+def fit_batch(config: ConfigDict, ways: int, scenes: int | None = None) -> dict[str, int]:
+    """Changes the config so that the mesh can split its batch, if it can't yet.
+
+    Args:
+      ways: parts that the mesh splits the batch into.
+      scenes: in each part; if not given, as many as `data.batch_size` has, rounded up.
+
+    Returns:
+      What was changed, by key; a real run needs it too.
+    """
+    parts = config.loss.accumulate
+    groups, size = config.data.groups, config.data.batch_size
+    if min(parts, groups, size) < 1:
+        return {}  # which `config.check` explains
+    if scenes is None:
+        if groups % (ways * parts) == 0 and size % groups == 0:
+            return {}
+        scenes = max(1, -(-size // ways))
+    scenes = -(-scenes // parts) * parts
+    # Whole groups to each device and in each part of `loss.accumulate`, about as large as the published ones.
+    choices = [n for n in range(parts, scenes + 1, parts) if scenes % n == 0]
+    groups = min(choices, key=lambda n: abs(math.log(scenes / n / SCENES_PER_GROUP)))
+    changed = {"data.batch_size": scenes * ways, "data.groups": groups * ways}
+    config.data.update(batch_size=scenes * ways, groups=groups * ways)
+    return changed
+
+
+def prepare(config: ConfigDict) -> None:
+    """Fills in what data and weights would tell; nothing is read."""
+    config.data.dir = "."  # presets for one's own data refuse an empty one
+    config.init_from = ""
+    if config.model.text.eos_id == -1:
+        config.model.text.eos_id = config.model.text.vocab_size - 1
+
+
+class Step(NamedTuple):
+    """A train step, not compiled yet, and what it is called with."""
+
+    jitted: Any
+    state: Any  # of jax.ShapeDtypeStruct with shardings
+    batch: Any
+    flops: Any  # parallel.flops.Flops
+
+
+def build(config: ConfigDict, where: Pod, *, focus_images: bool) -> Step:
+    """The train step that `config` describes, on the pod.
+
+    Raises:
+      ConfigError: the config can't be run there.
+    """
+    configs.check(config, batch_ways=where.ways)
+    settings = configs.data_settings(config, focus_images=focus_images)
+    scenes = range(
+        settings.batch_size
+    )  # how many there are decides the rate's schedule, not the step's cost
+    data = RunData(Path(), scenes, None, None, classes={}, tokenizer=None, settings=settings)
+    run = set_up(config, where.mesh, data)
+    flops = train_step_flops(
+        run.spec.model,
+        run.state_like.trainable,
+        settings,
+        distils=configs.distils(config),
+        accumulate=config.loss.accumulate,
+        batch_ways=where.ways,
+    )
+    return Step(run.train_step, run.state_like, batch_like(data, where.mesh), flops)
+
+
+def state_bytes(config: ConfigDict, where: Pod) -> int:
+    """Parameters and optimizer on one device: what a step takes whatever the batch."""
+    config = config.copy_and_resolve_references()
+    prepare(config)
+    fit_batch(config, where.ways)
+    step = build(config, where, focus_images=False)
+    found = memory.state_memory(step.state, step.batch)
+    return found.parameters + found.optimizer
+
+
+@contextlib.contextmanager
+def effort(quick: bool):
+    """The compiler's least effort, if `quick`, else its usual one."""
+    usual = jax.config.jax_exec_time_optimization_effort
+    jax.config.update("jax_exec_time_optimization_effort", -1.0 if quick else usual)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_exec_time_optimization_effort", usual)
+
+
+def plan(
+    config: ConfigDict,
+    where: Pod,
+    *,
+    scenes: int | None = None,
+    quick: bool = False,
+    focus_images: bool = False,
+) -> dict[str, Any]:
+    """Compiles the train step and collects what it takes, as JSON values.
+
+    Args:
+      scenes: a device's; if not given, what the config's batch comes to.
+      quick: compile with the least effort. Memory hardly differs; the program would run slower.
+      focus_images: the data has focused regions stored as pictures.
+
+    Returns:
+      `fits`, and figures in bytes a device, FLOPs of all devices and seconds; see `figures`.
+    """
+    config = config.copy_and_resolve_references()
+    prepare(config)
+    changed = fit_batch(config, where.ways, scenes)
+    step = build(config, where, focus_images=focus_images)
+    report = {
+        "topology": where.name,
+        "devices": where.mesh.size,
+        "chip": where.chip.name,
+        "mesh": dict(where.mesh.shape),
+        "preset": config.preset,
+        "jax": jax.__version__,
+        "libtpu": metadata.version("libtpu"),
+        "quick": quick,
+        "changed": changed,
+        "global_batch": config.data.batch_size,
+        "scenes_per_device": config.data.batch_size // where.ways,
+        "groups": config.data.groups,
+        "settings": _settings(config),
+        "limit": where.limit,
+    }
+    started = time.perf_counter()
+    try:
+        with effort(quick):
+            compiled = step.jitted.lower(step.state, step.batch).compile()
+    except jax.errors.JaxRuntimeError as error:
+        refusal = read_refusal(str(error))
+        if refusal is None:
+            raise
+        compiled, needed = None, refusal[0]
+    report["compile_seconds"] = time.perf_counter() - started
+    if compiled is None:
+        held = memory.state_memory(step.state, step.batch)._asdict()
+        return report | {"fits": False, "needed": needed, "memory": held}
+    return report | figures(step, compiled, where, config.loss.accumulate)
+
+
+def figures(step: Step, compiled: jax.stages.Compiled, where: Pod, parts: int) -> dict[str, Any]:
+    """What a compiled step takes, as JSON values."""
+    takes, held = memory.program_memory(compiled), memory.state_memory(step.state, step.batch)
+    text = compiled.as_text()
+    bound = roofline(where.chip, where.mesh.size, step.flops, takes, collectives(text), parts)
+    ideal = step.flops.model / where.mesh.size / where.chip.peak
+    return {
+        # The compiler also accepts programs of which not more than the limit is alive at once, but which need
+        # more once their arrays are laid out in memory. Nobody tried whether those run.
+        "fits": takes.total <= where.limit,
+        "needed": takes.total,
+        "memory": held._asdict()
+        | {
+            "arguments": takes.arguments,
+            "results": takes.results,
+            "activations": takes.temporary,
+            "program": takes.code,
+        },
+        "flops": {
+            "model": step.flops.model,
+            "hardware": step.flops.hardware,
+            "by_part": {name: count._asdict() for name, count in step.flops.by_part.items()},
+        },
+        "collectives": summary(text),
+        "roofline": bound._asdict()
+        | {"seconds": bound.seconds, "limit": bound.limit, "mfu": ideal / bound.seconds},
+    }
+
+
+def _settings(config: ConfigDict) -> dict[str, Any]:
+    """Those that memory depends on most."""
+    return {
+        "model.dtype": config.model.dtype,
+        "model.remat": config.model.remat,
+        "model.share_stem": config.model.share_stem,
+        "loss.accumulate": config.loss.accumulate,
+    }
