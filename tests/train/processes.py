@@ -75,7 +75,7 @@ class Job:
             if self._watched.match(line):
                 self._seen.set()
 
-    def wait_for(self, pattern: str, seconds=240) -> None:
+    def wait_for(self, pattern: str, seconds=600) -> None:
         """Returns when a process prints a line that begins with `pattern`."""
         self._watched = re.compile(pattern)
         if any(re.search(pattern, text, re.MULTILINE) for text in self.output):
@@ -85,7 +85,7 @@ class Job:
     def signal(self, index: int, number=signal.SIGTERM) -> None:
         self.processes[index].send_signal(number)
 
-    def finish(self, status=0, seconds=240) -> str:
+    def finish(self, status=0, seconds=600) -> str:
         """Waits for all processes and returns the output of the first."""
         try:
             found = [process.wait(seconds) for process in self.processes]

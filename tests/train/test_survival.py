@@ -141,7 +141,7 @@ def test_input_that_hangs_ends_the_run_with_stacks(small_data, tmp_path, compila
         [*command, f"--workdir={tmp_path}"],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 1
