@@ -124,10 +124,15 @@ def make_train_step(
         slots = {v: s for v, s in level_slots(batch).items() if v in settings.levels}
         text_id = {"global": batch.scene_text, "object": batch.object_text}
         text_id["relation"] = batch.relation_text
-        with jax.sharding.use_abstract_mesh(settings.sharding.mesh.abstract_mesh):
-            student, teacher, pull_back = embed_batch(
-                partial(embed, state), state.trainable, batch, settings.accumulate
-            )
+
+        def on_mesh(trainable: Params, part: Batch):
+            # Here rather than around `embed_batch`: accumulation traces this once more in `pull_back`.
+            with jax.sharding.use_abstract_mesh(settings.sharding.mesh.abstract_mesh):
+                return embed(state, trainable, part)
+
+        student, teacher, pull_back = embed_batch(
+            on_mesh, state.trainable, batch, settings.accumulate
+        )
 
         def loss(student: Embeddings, learned: Params):
             return objective(

@@ -53,6 +53,19 @@ def test_nothing_moves_but_what_should(mesh):
     assert sum(kind == "collective-permute" for kind, *_ in found) == 3 * (3 + 4)
 
 
+def test_accumulation_moves_no_activation_either():
+    """Its second pass is traced by itself, and needs to be told the mesh like the first."""
+    program = programs.program(
+        ARCH, "1x8x1", loss__accumulate=2, data__groups=16, data__batch_size=32
+    )
+    parameters = program.run.state_like.student().values()
+    by_layer = {math.prod(p.shape[1:]) for p in parameters} | {p.size for p in parameters}
+    for kind, shape, size, *_ in collectives(program.step.as_text()):
+        assert kind in ("all-gather", "all-reduce", "collective-permute"), (kind, shape)
+        if kind == "all-gather":
+            assert size // 4 in by_layer, shape
+
+
 def test_the_summary_counts_loops():
     hlo = """HloModule m
 
