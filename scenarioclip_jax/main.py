@@ -51,8 +51,12 @@ def main(argv: list[str]) -> None:
         compilation_cache(config)
         if config.job == "train":
             train(config, workdir)
+        elif config.job == "evaluate":
+            from scenarioclip_jax.evaluation.job import evaluate
+
+            evaluate(config, workdir)
         else:
-            raise ConfigError(f"config.job={config.job!r}: must be one of train")
+            raise ConfigError(f"config.job={config.job!r}: must be one of train, evaluate")
     except READABLE_ERRORS as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         if isinstance(error, StalledInputError):

@@ -7,6 +7,7 @@ any_label  a hit is any label of the crop's photo among them, as the reference c
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,6 +42,47 @@ def label_ranks(
     return ranks
 
 
+class Ranks(NamedTuple):
+    """How many classes stand before what is right, for N pictures; 0 is a hit at rank 1."""
+
+    strict: np.ndarray  # int [N]: before the picture's own label
+    any_label: np.ndarray  # int [N]: before the nearest of its photo's labels
+    own: np.ndarray  # int [N]: index of its own label among the classes
+
+
+def recognition_ranks(
+    images: np.ndarray,
+    class_texts: Sequence[str],
+    classes: np.ndarray,
+    labels: Sequence[str],
+    photo_ids: Sequence[str],
+) -> Ranks:
+    """Ranks under both counting rules; arguments and errors as for `zero_shot`."""
+    if not len(images) or not len(class_texts):
+        raise ValueError(
+            f"{len(images)} pictures and {len(class_texts)} classes: nothing to recognise"
+        )
+    index = {text: i for i, text in enumerate(class_texts)}
+    unknown = sorted(set(labels) - set(index))
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} labels are not among the {len(index)} classes, such as {unknown[0]!r}"
+        )
+    of_photo: dict[str, set[int]] = {}
+    for photo, label in zip(photo_ids, labels, strict=True):
+        of_photo.setdefault(photo, set()).add(index[label])
+    wanted = []
+    for photo, label in zip(photo_ids, labels, strict=True):
+        own = index[label]
+        wanted.append([own, *sorted(of_photo[photo] - {own})])  # its own label first
+    ranks = label_ranks(images, classes, wanted)
+    return Ranks(
+        np.array([r[0] for r in ranks]),
+        np.array([r.min() for r in ranks]),
+        np.array([w[0] for w in wanted]),
+    )
+
+
 def zero_shot(
     images: np.ndarray,
     class_texts: Sequence[str],
@@ -64,32 +106,16 @@ def zero_shot(
     Raises:
       ValueError: there is no picture or no class, or a label is not among the classes.
     """
-    if not len(images) or not len(class_texts):
-        raise ValueError(
-            f"{len(images)} pictures and {len(class_texts)} classes: nothing to recognise"
-        )
-    index = {text: i for i, text in enumerate(class_texts)}
-    unknown = sorted(set(labels) - set(index))
-    if unknown:
-        raise ValueError(
-            f"{len(unknown)} labels are not among the {len(index)} classes, such as {unknown[0]!r}"
-        )
-    of_photo: dict[str, set[int]] = {}
-    for photo, label in zip(photo_ids, labels, strict=True):
-        of_photo.setdefault(photo, set()).add(index[label])
-    wanted = []
-    for photo, label in zip(photo_ids, labels, strict=True):
-        own = index[label]
-        wanted.append([own, *sorted(of_photo[photo] - {own})])  # its own label first
-    ranks = label_ranks(images, classes, wanted)
-    strict = np.array([r[0] for r in ranks])
-    any_label = np.array([r.min() for r in ranks])
-    result = {"count": float(len(images)), "classes": float(len(index))}
+    ranks = recognition_ranks(images, class_texts, classes, labels, photo_ids)
+    total = len(set(class_texts))
+    result = {"count": float(len(images)), "classes": float(total)}
     for k in TOP:
-        capped = min(k, len(index))
-        result[f"top{k}"] = float(np.mean(strict < capped))
-        result[f"any_label_top{k}"] = float(np.mean(any_label < capped))
-        result[f"chance_top{k}"] = capped / len(index)
-    own = np.array([w[0] for w in wanted])
-    result["macro_top1"] = float(np.mean([np.mean(strict[own == c] < 1) for c in np.unique(own)]))
+        capped = min(k, total)
+        result[f"top{k}"] = float(np.mean(ranks.strict < capped))
+        result[f"any_label_top{k}"] = float(np.mean(ranks.any_label < capped))
+        result[f"chance_top{k}"] = capped / total
+    own = ranks.own
+    result["macro_top1"] = float(
+        np.mean([np.mean(ranks.strict[own == c] < 1) for c in np.unique(own)])
+    )
     return result

@@ -1,0 +1,64 @@
+"""Evaluation: scores a checkpoint on any of the suites and writes a report.
+
+    python -m scenarioclip_jax.main --config=configs/evaluate.py --config.checkpoint=DIR \
+        [--config.suites=zero_shot,retrieval,…] [--config.baseline=CLIP_FOLDER] [--workdir=DIR]
+
+`checkpoint` is a training run's workdir, the converter's output, a folder for PyTorch or a plain CLIP folder
+(or hub id) in Hugging Face's format. Results go to `--workdir`: `results.json` for machines, `report.html` (one
+file) for people. Embeddings are kept in `cache`; a second run of the same checkpoint computes none.
+
+    zero_shot, retrieval, hard_negatives, linear_probe    need data.dir; empty: the embedded scenes
+    aro, sugarcrepe, sugarcrepe_pp, winoground, whatsup,  need config.SUITE.path, and config.SUITE.images
+    vsr, svo, captions, predcls                           where the images lie elsewhere
+
+Nothing is downloaded. Cost: a forward pass of each picture and text. A checkpoint of the demo is expected to
+recognise as in the report of its training.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.job = "evaluate"
+    config.preset = "evaluate"  # names the default workdir
+    config.seed = 0  # of the bootstrap, the probe and what the report shows
+    config.checkpoint = ""
+    config.weights = ("student",)  # of our checkpoints: student, ema, or both
+    config.baseline = ""  # another model beside it, usually plain CLIP; empty: none
+    config.suites = ("zero_shot", "retrieval", "hard_negatives", "linear_probe")
+
+    # evaluation.settings.Settings
+    config.levels = (
+        "global",
+    )  # which level scores a caption; of several, the largest cosine counts
+    config.relation_levels = ("relation",)  # the same for the focused regions of predcls
+    config.prompt = "{}"  # class texts stand bare, as published
+    config.probe = dict(rates=(1e-3, 1e-2), decays=(0.0, 1e-2), epochs=10, batch_size=256)
+
+    # The data set of the in-domain suites; `scenes` of each split, the first ones (0: all)
+    config.data = dict(dir="", scenes=0)
+    config.embedded = dict(num_scenes=6000, seed=0)  # as in configs/pretrain.py
+
+    # Annotations as published (a folder or a file, see evaluation/suites/), and the folder of the images;
+    # empty images: beside the annotations, or in a folder `images` there.
+    for suite in (
+        "aro",  # folder with visual_genome_relation.json and visual_genome_attribution.json, or one
+        "sugarcrepe",  # folder of the 7 files, or one of them; images: COCO val2017
+        "sugarcrepe_pp",  # the same
+        "winoground",  # examples.jsonl
+        "whatsup",  # folder with controlled_images_dataset.json and controlled_clevr_dataset.json, or one
+        "vsr",  # folder with dev.jsonl and test.jsonl
+        "svo",  # svo_probes.csv
+        "captions",  # dataset_coco.json or dataset_flickr30k.json, Karpathy
+        "predcls",  # psg.json
+    ):
+        config[suite] = dict(path="", images="")
+    config.skip_missing = False  # True: leave out records whose image isn't there, and count them
+
+    config.batch_size = 64  # pictures or texts embedded at once, over all devices
+    config.num_threads = 2  # that read pictures
+    config.bootstrap = 1000  # resamples behind the 95% intervals
+    config.cache = "~/.cache/scenarioclip_jax/embeddings"  # empty: none
+    config.compilation_cache = "~/.cache/scenarioclip_jax/xla"  # empty: none
+    return config

@@ -1,0 +1,187 @@
+"""What suites embed with: pictures from files and texts, each once, cached, on all devices."""
+
+import collections
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from tqdm import tqdm
+
+from scenarioclip_jax import inference
+from scenarioclip_jax.data.photo import map_boxes, photo_view, union_region, view_canvas
+from scenarioclip_jax.evaluation.cache import Cache, NoCache, code_digest, digest, params_digest
+from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.models.scenario_clip import LEVELS
+from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, make_mesh, replicated
+
+BLOCK = 4096  # inputs in a file of the cache
+
+
+class Picture(NamedTuple):
+    """A picture in a file, or a part of it. Boxes are (x0, y0, x1, y1) in pixels of the upright photo.
+
+    Attributes:
+      crop: the part that is used, cut out before anything else; None: all of it.
+      keep: boxes outside of which the picture is black, a focused region; (): nothing is made black.
+    """
+
+    path: Path
+    crop: tuple[float, float, float, float] | None = None
+    keep: tuple[tuple[float, float, float, float], ...] = ()
+
+
+class Encoder(Protocol):
+    """Embeddings are float32 [N, D], in the order of the inputs, not normalised.
+
+    Equal inputs have the same embedding to the last bit, so that a tie is a tie.
+    """
+
+    def images(self, pictures: Sequence[Picture], level: str) -> Float[np.ndarray, "N D"]: ...
+
+    def texts(self, texts: Sequence[str], level: str) -> Float[np.ndarray, "N D"]: ...
+
+
+def by_levels(encode, inputs: Sequence, levels: Sequence[str]) -> Float[np.ndarray, "V N D"]:
+    """`encode(inputs, level)` for some levels, stacked; `ranks.cosines` takes the best of them."""
+    return np.stack([encode(inputs, level) for level in levels])
+
+
+class MeshModel(inference.Model):
+    """A model whose batches are laid over all devices; every device holds all parameters."""
+
+    def __init__(self, model: inference.Model, batch_size: int):
+        super().__init__(model.spec, model._params, model.tokenizer, batch_size=batch_size)
+        self.weights_digest = params_digest(self._params)
+        mesh = make_mesh()
+        ways = batch_ways(mesh)
+        self._sizes = sorted({ways, -(-batch_size // ways) * ways})
+        self._params = jax.device_put(self._params, replicated(mesh))
+        sharding = batch_sharding(mesh)
+
+        def spread(encode):
+            return lambda params, x, level: encode(params, jax.device_put(x, sharding), level)
+
+        self._image, self._text = spread(self._image), spread(self._text)
+
+
+class ModelEncoder:
+    """Embeds with a model.
+
+    Args:
+      cache: where embeddings are kept.
+      threads: that open and resize pictures.
+      quiet: no progress bar.
+
+    Attributes:
+      digest: of the weights, the model's settings and its tokenizer: the checkpoint's hash.
+    """
+
+    def __init__(
+        self,
+        model: inference.Model,
+        cache: Cache | NoCache,
+        *,
+        batch_size: int = 64,
+        threads: int = 2,
+        quiet: bool = False,
+    ):
+        self.model, self.cache, self.quiet = MeshModel(model, batch_size), cache, quiet
+        self._batch_size, self._threads = batch_size, threads
+        self.digest = digest(self.model.weights_digest, repr(model.spec), model.tokenizer.to_json())
+        self._base = digest(self.digest, code_digest(), jax.default_backend())
+        self._file_digest = functools.lru_cache(maxsize=1 << 20)(_file_digest)
+
+    def key(self, *parts) -> str:
+        """The cache's key of something that this model computes from `parts`."""
+        return digest(self._base, *parts)
+
+    def images(self, pictures: Sequence[Picture], level: str) -> Float[np.ndarray, "N D"]:
+        """See `Encoder`. Raises SuiteError: a file can't be decoded, or a crop lies outside of it."""
+
+        def parts(block: Sequence[Picture]) -> Iterable:
+            return ((self._file_digest(p.path), p.crop, p.keep) for p in block)
+
+        return self._blocks("image", pictures, level, parts, self._encode_pictures)
+
+    def texts(self, texts: Sequence[str], level: str) -> Float[np.ndarray, "N D"]:
+        """See `Encoder`."""
+        return self._blocks("text", texts, level, iter, self.model.encode_text)
+
+    def _blocks(self, kind: str, inputs: Sequence, level: str, parts, encode) -> np.ndarray:
+        """Embeds every different input once, a block at a time."""
+        if not len(inputs):
+            raise ValueError("nothing to embed")
+        # Levels that share their towers and the number of tokens share the embeddings too.
+        length = self.model.spec.lengths[level] if kind == "text" else 0
+        branch = self.model.branch(level)
+        branch = branch if branch in LEVELS else "global"
+        unique = list(dict.fromkeys(inputs))
+        found = []
+        starts = range(0, len(unique), BLOCK)
+        quiet = self.quiet or len(starts) < 2
+        for start in tqdm(starts, f"blocks of {kind}s, {level}", disable=quiet):
+            block = unique[start : start + BLOCK]
+            key = self.key(kind, branch, length, *parts(block))
+            found.append(self.cache.get(key, lambda block=block: encode(block, level)))
+        row = {each: i for i, each in enumerate(unique)}
+        return np.concatenate(found)[[row[each] for each in inputs]]
+
+    def _encode_pictures(self, pictures: Sequence[Picture], level: str) -> np.ndarray:
+        found = []
+        with tqdm(total=len(pictures), desc=f"pictures, {level}", disable=self.quiet) as bar:
+            for views in self._views(pictures):
+                found.append(self.model.encode_image(views, level))
+                bar.update(len(views))
+        return np.concatenate(found)
+
+    def _views(self, pictures: Sequence[Picture]) -> Iterator[list[np.ndarray]]:
+        """Batches of views, read ahead by threads."""
+        view = functools.partial(view_of, size=self.model.image_size, fit=self.model.spec.fit)
+        ahead: collections.deque = collections.deque()
+        with ThreadPoolExecutor(self._threads) as pool:
+            for start in range(0, len(pictures), self._batch_size):
+                batch = pictures[start : start + self._batch_size]
+                ahead.append([pool.submit(view, picture) for picture in batch])
+                if len(ahead) > 2:
+                    yield [future.result() for future in ahead.popleft()]
+            while ahead:
+                yield [future.result() for future in ahead.popleft()]
+
+
+def view_of(picture: Picture, size: int, fit: str) -> np.ndarray:
+    """A picture as the towers see it, before normalisation: uint8 [size, size, 3].
+
+    Raises:
+      SuiteError: the file can't be decoded, or the crop lies outside of it.
+    """
+    try:
+        image = inference.open_picture(picture.path)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise SuiteError(f"{picture.path}: the image can't be read: {error}") from error
+    if picture.crop:
+        x0, y0, x1, y1 = (round(x) for x in picture.crop)
+        x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, image.width), min(y1, image.height)
+        if x1 <= x0 or y1 <= y0:
+            raise SuiteError(
+                f"{picture.path}: the box {picture.crop} lies outside of its {image.size} pixels"
+            )
+        image = image.crop((x0, y0, x1, y1))
+    view = photo_view(*image.size, size, fit)
+    canvas = view_canvas(image, view)
+    if picture.keep:
+        # Cut in the view, as in training, so that edges are as sharp.
+        region = union_region(map_boxes(np.array(picture.keep), view), size)
+        canvas = np.where(region[:, :, None], canvas, np.uint8(0))
+    return canvas
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return digest(path.read_bytes())
+    except OSError as error:
+        raise SuiteError(f"{path}: the image can't be read: {error}") from error

@@ -1,0 +1,125 @@
+"""`report.html`: one self-contained file with all tables, charts and pictures of an evaluation."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from scenarioclip_jax.checkpoint import write_atomically
+from scenarioclip_jax.evaluation import charts, pictures
+from scenarioclip_jax.evaluation.encoder import Picture, view_of
+from scenarioclip_jax.evaluation.in_domain import DataSet
+from scenarioclip_jax.evaluation.result import Result
+
+SIDE = 160  # pixels of a picture from a file
+
+
+def write_report(
+    path: Path, summary: dict[str, Any], found: dict[str, dict[str, Result]], data: DataSet | None
+) -> None:
+    """Writes the report.
+
+    Args:
+      summary: what `results.json` holds.
+      found: suite -> column -> result; pictures are those of the first column.
+      data: where in-domain pictures come from.
+    """
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    source = Path(__file__).with_name("report.html").read_text("utf-8")
+    views = _in_domain_views(found, data)
+    sections = [_section(suite, summary["suites"][suite], found[suite], views) for suite in found]
+    page = environment.from_string(source).render(
+        summary=summary, columns=list(summary["models"]), sections=sections
+    )
+    write_atomically(path, page)
+
+
+def _section(suite: str, entry: dict, results: dict[str, Result], views: dict) -> dict[str, Any]:
+    columns = list(results)
+    first = results[columns[0]]
+    bars = {}
+    for title in first.bars:
+        by_column = {c: r.bars[title] for c, r in results.items() if title in r.bars}
+        bars[title] = pictures.to_html(charts.bars(by_column))
+    return {
+        "suite": suite,
+        "protocol": entry["protocol"],
+        "level": first.level,
+        "rows": [_row(name, entry, columns) for name in first.metrics],
+        "counts": first.counts,
+        "skipped": {c: entry["columns"][c]["skipped"] for c in columns},
+        "choices": {c: r.choices for c, r in results.items() if r.choices},
+        "bars": bars,
+        "confusions": {
+            title: pictures.to_html(charts.confusion(table))
+            for title, table in first.confusions.items()
+        },
+        "examples": _examples(first, views),
+    }
+
+
+def _row(name: str, entry: dict, columns: list[str]) -> dict[str, Any]:
+    cells, chance, samples = [], None, 0
+    for column in columns:
+        values = entry["columns"][column]["metrics"].get(name)
+        if values is None:
+            cells.append(("-", ""))
+            continue
+        chance = values["chance"] if chance is None else chance
+        samples = samples or values["samples"]
+        low, high = values["interval"]
+        if values["unit"] == "rank":
+            cells.append((f"{values['value']:g}", f"{low:g} to {high:g}"))
+        else:
+            cells.append((f"{values['value']:.1%}", f"{low:.1%} to {high:.1%}"))
+    return {
+        "name": name,
+        "cells": cells,
+        "chance": "-" if chance is None else f"{chance:.1%}" if chance > 0.005 else f"{chance:.2%}",
+        "samples": samples,
+        "group": name.split("/")[0] if "/" in name else "",
+    }
+
+
+def _examples(result: Result, views: dict) -> dict[str, list[dict]]:
+    """By title the pictures with their captions."""
+    return {
+        title: [
+            {
+                "source": _to_png(_pixels(each.picture, views)),
+                "caption": each.caption,
+                "frame": "right" if each.right else "wrong",
+            }
+            for each in examples
+        ]
+        for title, examples in result.examples.items()
+        if examples
+    }
+
+
+def _to_png(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _pixels(picture: Any, views: dict) -> np.ndarray:
+    if isinstance(picture, Picture):
+        return view_of(picture, SIDE, "contain")
+    level, row = picture
+    return views[level][row]
+
+
+def _in_domain_views(found: dict[str, dict[str, Result]], data: DataSet | None) -> dict:
+    wanted: dict[str, set[int]] = {"global": set(), "object": set(), "relation": set()}
+    for results in found.values():
+        for examples in next(iter(results.values())).examples.values():
+            for each in examples:
+                if not isinstance(each.picture, Picture):
+                    level, row = each.picture
+                    wanted[level].add(int(row))
+    return data.views(wanted) if data is not None and any(wanted.values()) else {}

@@ -1,0 +1,63 @@
+"""`Settings`: what all suites share."""
+
+import dataclasses
+
+from scenarioclip_jax.models.scenario_clip import LEVELS
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeSettings:
+    """The linear probe's sweep: every rate with every decay, the best epoch of the best pair is taken."""
+
+    rates: tuple[float, ...] = (1e-3, 1e-2)
+    decays: tuple[float, ...] = (0.0, 1e-2)
+    epochs: int = 10
+    batch_size: int = 256
+
+    def __post_init__(self):
+        if not self.rates or not all(rate > 0 for rate in self.rates):
+            raise ValueError(f"probe.rates={self.rates}: must be numbers above 0")
+        if not self.decays or not all(decay >= 0 for decay in self.decays):
+            raise ValueError(f"probe.decays={self.decays}: must be numbers of at least 0")
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"probe.{name}={getattr(self, name)}: must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of the suites.
+
+    Attributes:
+      levels: which levels score a caption; of several, the largest cosine counts.
+      relation_levels: the same for focused regions and triplets (predicate classification).
+      prompt: class texts stand in its braces; "{}" is the published protocol.
+      seed: of the linear probe.
+
+    Raises:
+      ValueError: a value makes no sense; the message names it.
+    """
+
+    levels: tuple[str, ...] = ("global",)
+    relation_levels: tuple[str, ...] = ("relation",)
+    prompt: str = "{}"
+    seed: int = 0
+    probe: ProbeSettings = ProbeSettings()
+
+    def __post_init__(self):
+        for name in ("levels", "relation_levels"):
+            levels = getattr(self, name)
+            if not levels or not set(levels) <= set(LEVELS) or len(set(levels)) < len(levels):
+                raise ValueError(
+                    f"{name}={levels!r}: must be one or several of {', '.join(LEVELS)}, each once"
+                )
+        if self.prompt.count("{}") != 1:
+            raise ValueError(f"prompt={self.prompt!r}: must hold {{}} once, where the text goes")
+
+    def prompted(self, texts) -> list[str]:
+        return [self.prompt.replace("{}", text) for text in texts]
+
+
+def name_of(levels: tuple[str, ...]) -> str:
+    """How a report calls what scored: `global`, `max(global, relation)`."""
+    return levels[0] if len(levels) == 1 else f"max({', '.join(levels)})"

@@ -1,0 +1,95 @@
+"""In-domain linear probe: a linear classifier on each level's embeddings.
+
+Trained on the training split, chosen on validation, scored on test, which is opened only after the choice.
+"""
+
+import itertools
+
+import numpy as np
+
+from scenarioclip_jax.data.splits import SPLITS
+from scenarioclip_jax.evaluation.embed import Gallery
+from scenarioclip_jax.evaluation.encoder import Encoder
+from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.in_domain import InDomain
+from scenarioclip_jax.evaluation.probe import Labelled, Probe, encode_labels, fit
+from scenarioclip_jax.evaluation.result import Metric, Result, by_class
+from scenarioclip_jax.evaluation.settings import Settings
+from scenarioclip_jax.evaluation.zero_shot import normalise
+from scenarioclip_jax.models.scenario_clip import LEVELS
+
+TOP = (1, 5, 10)
+PROTOCOL = (
+    "Logistic regression on L2-normalised embeddings of the training split; rate, decay and epoch are those "
+    "with the best top-1 on validation; scored on test. Classes are those of the training split: pictures of "
+    "others count as wrong. A tie is wrong; k is capped."
+)
+
+
+def check_splits(data: InDomain) -> None:
+    """Raises SuiteError: a photo is in two splits."""
+    ids = {name: data.photo_ids(name) for name in SPLITS}
+    for one, two in itertools.combinations(SPLITS, 2):
+        if shared := sorted(ids[one] & ids[two]):
+            raise SuiteError(
+                f"{len(shared)} photos are in the {one} and in the {two} split, such as {shared[0]!r}; a score "
+                "on them would mean nothing: build the data set again"
+            )
+
+
+def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
+    """Raises SuiteError: a split lacks pictures, or a photo is in two of them."""
+    result = Result({}, {}, "each level its own", PROTOCOL)
+    check_splits(data)
+    train, validation = (_open(data, name, result) for name in ("train", "validation"))
+    probes: dict[str, tuple[Probe, list[str]]] = {}
+    for level in LEVELS:
+        if level not in train or level not in validation:
+            result.skips.add("level without pictures in the training or validation split", level)
+            continue
+        classes = sorted(set(train[level].texts))
+        if len(classes) < 2:
+            raise SuiteError(f"the training split has one {level} class, {classes[0]!r}")
+        parts = [_labelled(gallery[level], classes) for gallery in (train, validation)]
+        probe = fit(*parts, len(classes), settings.probe, settings.seed)
+        probes[level] = probe, classes
+        result.choices[level] = probe.choices
+    # Not before: nothing above can depend on it.
+    test = _open(data, "test", result)
+    for level, (probe, classes) in probes.items():
+        if level not in test:
+            result.skips.add("level without pictures in the test split", level)
+            continue
+        gallery = test[level]
+        labelled = _labelled(gallery, classes)
+        ranks = probe.ranks(labelled)
+        photos = np.unique(np.array(gallery.photo_ids), return_inverse=True)[1]
+        for k in TOP:
+            capped = min(k, len(classes))
+            result.metrics[f"{level}/top{k}"] = Metric(
+                (ranks < capped).astype(float), clusters=photos, chance=capped / len(classes)
+            )
+        result.bars[f"{level}: top-1 by class"] = by_class(gallery.texts, ranks < 1)
+        result.counts |= {
+            f"{level} training pictures": len(train[level].texts),
+            f"{level} validation pictures": len(validation[level].texts),
+            f"{level} test pictures": len(gallery.texts),
+            f"{level} test pictures of classes unseen in training": int(
+                (labelled.labels < 0).sum()
+            ),
+            f"{level} classes": len(classes),
+        }
+    if not result.metrics:
+        raise SuiteError("no level has pictures in all three splits")
+    return result
+
+
+def _open(data: InDomain, name: str, result: Result) -> dict[str, Gallery]:
+    split = data.split(name)
+    for index in split.corrupt:
+        result.skips.add("record can't be read", f"{name} record {index}")
+    return split.galleries
+
+
+def _labelled(gallery: Gallery, classes: list[str]) -> Labelled:
+    return Labelled(normalise(gallery.embeddings), encode_labels(gallery.texts, classes))

@@ -1,0 +1,84 @@
+"""In-domain retrieval at each level, both ways, on the test split.
+
+Equal texts count as one text with several right pictures. A tie is wrong.
+"""
+
+import numpy as np
+
+from scenarioclip_jax.evaluation.encoder import Encoder
+from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.in_domain import InDomain
+from scenarioclip_jax.evaluation.ranks import chance_of_hit, first_right_ranks, nearest
+from scenarioclip_jax.evaluation.result import Example, Metric, Result
+from scenarioclip_jax.evaluation.settings import Settings
+from scenarioclip_jax.models.scenario_clip import LEVELS
+
+TOP = (1, 5, 10)
+PROTOCOL = (
+    "Equal texts count as one text with several right pictures. text_to_image: any right picture among the k "
+    "nearest is a hit; image_to_text: the picture's own text among the k nearest of the split's texts is. A "
+    "tie is wrong; k is capped; median ranks count from 1."
+)
+SHOWN = 5  # texts of each level in the report, with as many pictures each
+
+
+def score(images: np.ndarray, texts: np.ndarray, text_of: np.ndarray) -> dict[str, Metric]:
+    """Recalls and median ranks of one level.
+
+    Args:
+      images: [N, D]; texts: [M, D], all different.
+      text_of: int [N], the row of each picture's text; every text has a picture.
+    """
+    count, total = len(images), len(texts)
+    right = [[] for _ in range(total)]
+    for image, text in enumerate(text_of):
+        right[text].append(image)
+    to_image = first_right_ranks(texts[None], images[None], right)
+    to_text = first_right_ranks(images[None], texts[None], [[text] for text in text_of])
+    metrics = {}
+    for k in TOP:
+        capped = min(k, count)
+        chance = np.mean([chance_of_hit(count, len(each), capped) for each in right])
+        hits = (to_image < capped).astype(float)
+        metrics[f"text_to_image/R@{k}"] = Metric(hits, chance=float(chance))
+    metrics["text_to_image/median_rank"] = Metric(to_image + 1.0, statistic="median")
+    for k in TOP:
+        capped = min(k, total)
+        metrics[f"image_to_text/R@{k}"] = Metric(
+            (to_text < capped).astype(float), chance=capped / total
+        )
+    metrics["image_to_text/median_rank"] = Metric(to_text + 1.0, statistic="median")
+    return metrics
+
+
+def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
+    """Raises SuiteError: the test split holds no picture."""
+    result = Result({}, {}, "each level its own", PROTOCOL)
+    split = data.split("test")
+    if not split.galleries:
+        raise SuiteError("the test split holds no picture that can be read")
+    for index in split.corrupt:
+        result.skips.add("record can't be read", f"test record {index}")
+    for level in LEVELS:
+        gallery = split.galleries.get(level)
+        if gallery is None:
+            result.skips.add("level without pictures", level)
+            continue
+        unique, text_of = np.unique(np.array(gallery.texts), return_inverse=True)
+        unique = unique.tolist()
+        texts = encoder.texts(unique, level)
+        metrics = score(gallery.embeddings, texts, text_of)
+        photos = np.unique(np.array(gallery.photo_ids), return_inverse=True)[1]
+        for name, metric in metrics.items():
+            if name.startswith("image_to_text"):  # crops of one photo aren't independent
+                metric = Metric(metric.samples, None, photos, metric.statistic, metric.chance)
+            result.metrics[f"{level}/{name}"] = metric
+        result.counts |= {f"{level} pictures": len(gallery.texts), f"{level} texts": len(unique)}
+        chosen = np.random.default_rng(settings.seed).permutation(len(unique))[:SHOWN]
+        near = nearest(texts[None, chosen], gallery.embeddings[None], SHOWN)
+        for text, rows in zip(chosen, near, strict=True):
+            result.examples[f"{level}: nearest to “{unique[text]}”"] = [
+                Example((level, int(row)), gallery.texts[row], bool(text_of[row] == text))
+                for row in rows
+            ]
+    return result

@@ -1,0 +1,85 @@
+"""VSR (Liu et al. 2023): is a statement about where things are true of the picture?
+
+    DIR/dev.jsonl, DIR/test.jsonl   {"image", "caption", "label": 0 or 1, …} a line
+
+A statement is called true where its cosine is above a threshold, which is chosen on dev and used on test.
+"""
+
+import numpy as np
+
+from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
+from scenarioclip_jax.evaluation.files import Files, SuiteError, jsonl_rows
+from scenarioclip_jax.evaluation.ranks import cosines
+from scenarioclip_jax.evaluation.result import Example, Metric, Result, by_class
+from scenarioclip_jax.evaluation.settings import Settings, name_of
+
+PROTOCOL = (
+    "A statement is called true where its cosine is above a threshold. The threshold with the best accuracy on "
+    "dev is used on test. Chance is the more frequent answer on test."
+)
+
+
+def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The threshold that `scores > threshold` predicts most labels right with; of equals, the lowest.
+
+    Args:
+      scores: [N] cosines.
+      labels: bool [N].
+
+    Returns:
+      The middle between two neighbouring scores; below all of them, or the largest, at the ends.
+    """
+    order = np.argsort(scores, kind="stable")
+    ordered, truth = scores[order].astype(np.float64), np.asarray(labels)[order].astype(int)
+    # With the threshold before position i: the false ones below it and the true ones above it are right.
+    right = np.concatenate([[0], np.cumsum(1 - truth)]) + truth.sum()
+    right = right - np.concatenate([[0], np.cumsum(truth)])
+    # A threshold can't stand between equal scores.
+    possible = np.concatenate([[True], ordered[1:] > ordered[:-1], [True]])
+    best = int(np.argmax(np.where(possible, right, -1)))
+    if best == 0:
+        return float(ordered[0] - 1)
+    if best == len(ordered):
+        return float(ordered[-1])
+    return float((ordered[best - 1] + ordered[best]) / 2)
+
+
+def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
+    """Raises SuiteError: a file is missing or a record malformed."""
+    result = Result({}, {}, name_of(settings.levels), PROTOCOL)
+    _, dev, dev_labels, _, _ = _scores(encoder, files, settings, "dev", result)
+    threshold = best_threshold(dev, dev_labels)
+    pictures, scores, labels, captions, relations = _scores(
+        encoder, files, settings, "test", result
+    )
+    hits = ((scores > threshold) == labels).astype(float)
+    result.metrics["accuracy"] = Metric(hits, chance=float(max(labels.mean(), 1 - labels.mean())))
+    result.choices = {"threshold": threshold, "chosen on": "dev"}
+    if any(relations):
+        result.bars["by relation"] = by_class(relations, hits)
+    result.examples["failures"] = [
+        Example(pictures[i], f"{captions[i]} ({'true' if labels[i] else 'false'})", False)
+        for i in np.flatnonzero(hits == 0)[:6]
+    ]
+    return result
+
+
+def _scores(encoder, files: Files, settings: Settings, split: str, result: Result):
+    path = files.path / f"{split}.jsonl"
+    pictures, captions, labels, relations = [], [], [], []
+    for row in jsonl_rows(path):
+        label, caption = row.get("label", int), row.caption("caption")
+        if label not in (0, 1):
+            raise SuiteError(f"{row.where}: 'label' is {label}, expected 0 or 1")
+        image = files.image(row.get("image"), row.where, result.skips)
+        if image:
+            pictures.append(Picture(image))
+            captions.append(caption)
+            labels.append(bool(label))
+            relations.append(str(row.values.get("relation", "")))
+    if not pictures:
+        raise SuiteError(f"{path}: no record is left, every image is missing")
+    result.counts[f"{split} records"] = len(pictures)
+    images = by_levels(encoder.images, pictures, settings.levels)
+    texts = by_levels(encoder.texts, captions, settings.levels)
+    return pictures, cosines(images, texts), np.array(labels), captions, relations

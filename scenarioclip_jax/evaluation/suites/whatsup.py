@@ -1,0 +1,131 @@
+"""What'sUp (Kamath et al. 2023): one picture, four captions that differ in the preposition.
+
+    DIR/controlled_images_dataset.json    [{image_path, caption_options: [right, wrong, wrong, wrong]}, …]
+    DIR/controlled_clevr_dataset.json     subset B, the same
+
+A picture's file name is `OBJECT_PREPOSITION_OBJECT.jpeg`. The four pictures of two objects are a set; left and
+right are a pair in it, and so are on and under (in A), in front and behind (in B).
+
+    individual   the first caption is strictly the best of the four
+    pair         both pictures of a pair are right
+    set          all four are
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
+from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, json_rows
+from scenarioclip_jax.evaluation.ranks import cosines
+from scenarioclip_jax.evaluation.result import Example, Metric, Result, by_class
+from scenarioclip_jax.evaluation.settings import Settings, name_of
+
+PARTS = {"A": "controlled_images_dataset.json", "B": "controlled_clevr_dataset.json"}
+PAIRS = (("left", "right"), ("on", "under"), ("in-front", "behind"))
+PROTOCOL = (
+    "individual: the right caption's cosine is strictly the largest of four. pair, set: both pictures of a "
+    "pair of opposite prepositions, or all four of two objects, are right; incomplete ones don't take part."
+)
+
+
+def score(
+    scores: np.ndarray, objects: list[tuple[str, str]], prepositions: list[str]
+) -> tuple[dict[str, Metric], dict[str, int]]:
+    """Accuracies of one subset.
+
+    Args:
+      scores: [N, 4] cosines, the right caption's first.
+      objects, prepositions: [N] from the file names.
+
+    Returns:
+      The metrics, and the counts of pairs and sets, complete and not.
+    """
+    hits = (scores[:, :1] > scores[:, 1:]).all(axis=1)
+    of_set: dict[tuple[str, str], dict[str, bool]] = {}
+    for pair, preposition, hit in zip(objects, prepositions, hits, strict=True):
+        of_set.setdefault(pair, {})[preposition] = bool(hit)
+    pairs, sets, unpaired, incomplete = [], [], 0, 0
+    for found in of_set.values():
+        for one, two in PAIRS:
+            if one in found and two in found:
+                pairs.append(float(found[one] and found[two]))
+            elif one in found or two in found:
+                unpaired += 1
+        if len(found) == 4:
+            sets.append(float(all(found.values())))
+        else:
+            incomplete += 1
+    metrics = {"individual": Metric(hits.astype(float), chance=1 / 4)}
+    if pairs:
+        metrics["pair"] = Metric(np.array(pairs), chance=1 / 16)
+    if sets:
+        metrics["set"] = Metric(np.array(sets), chance=1 / 256)
+    counts = {"pairs": len(pairs), "incomplete pairs": unpaired}
+    return metrics, counts | {"sets": len(sets), "incomplete sets": incomplete}
+
+
+def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
+    """Scores the subsets that are there; raises SuiteError if none is, or a record is malformed."""
+    result = Result({}, {}, name_of(settings.levels), PROTOCOL)
+    found = {part: files.path / name for part, name in PARTS.items()}
+    if not any(path.is_file() for path in found.values()):
+        raise SuiteError(f"{files.path}: neither {' nor '.join(PARTS.values())} is there")
+    for part, path in found.items():
+        if path.is_file():
+            _evaluate_part(encoder, files, settings, part, json_rows(path), result)
+        else:
+            result.skips.add("file is missing", str(path))
+    return result
+
+
+def _evaluate_part(encoder, files, settings, part: str, rows: list[Row], result: Result) -> None:
+    pictures, options, objects, prepositions = [], [], [], []
+    for row in rows:
+        name, given = row.get("image_path"), row.get("caption_options", list)
+        if len(given) != 4:
+            raise SuiteError(f"{row.where}: {len(given)} caption_options, expected 4")
+        texts = [row.text(text, "caption_options") for text in given]
+        pair, preposition = _name_parts(name, row.where)
+        path = files.image(_below_images(name, files), row.where, result.skips)
+        if path:
+            pictures.append(Picture(path))
+            options += texts
+            objects.append(pair)
+            prepositions.append(preposition)
+    if not pictures:
+        raise SuiteError(f"{files.path / PARTS[part]}: no record is left, every image is missing")
+    images = by_levels(encoder.images, pictures, settings.levels)
+    texts = by_levels(encoder.texts, options, settings.levels)
+    scores = np.stack([cosines(images, texts[:, i::4]) for i in range(4)], axis=1)
+    metrics, counts = score(scores, objects, prepositions)
+    result.metrics |= {f"{part}/{name}": metric for name, metric in metrics.items()}
+    result.counts |= {f"{part} records": len(pictures)}
+    result.counts |= {f"{part} {name}": count for name, count in counts.items()}
+    hits = metrics["individual"].samples
+    result.bars[f"{part}, by preposition"] = by_class(prepositions, hits)
+    result.examples[f"{part}: failures"] = [
+        Example(pictures[i], f"{options[4 * i]}, not {options[4 * i + scores[i].argmax()]}", False)
+        for i in np.flatnonzero(hits == 0)[:6]
+    ]
+
+
+def _below_images(name: str, files: Files) -> str:
+    """The name as it is or without its first folders: the files say `data/controlled_images/…`."""
+    parts = Path(name).parts
+    for start in range(len(parts)):
+        short = str(Path(*parts[start:]))
+        if any((folder / short).is_file() for folder in files.images):
+            return short
+    return name
+
+
+def _name_parts(name: str, where: str) -> tuple[tuple[str, str], str]:
+    """`beer-bottle_left_of_armchair.jpeg` to (("beer-bottle", "armchair"), "left")."""
+    parts = Path(name).stem.split("_")
+    known = [preposition for pair in PAIRS for preposition in pair]
+    if len(parts) < 3 or parts[1] not in known:
+        raise SuiteError(
+            f"{where}: the image name {name!r} isn't OBJECT_PREPOSITION_OBJECT with one of {', '.join(known)}"
+        )
+    return (parts[0], parts[-1]), parts[1]

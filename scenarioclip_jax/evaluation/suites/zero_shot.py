@@ -1,0 +1,96 @@
+"""In-domain zero-shot recognition of the test split's actions, objects and relations."""
+
+import numpy as np
+
+from scenarioclip_jax.evaluation.encoder import Encoder
+from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.in_domain import InDomain
+from scenarioclip_jax.evaluation.ranks import nearest
+from scenarioclip_jax.evaluation.result import (
+    Confusion,
+    Example,
+    Metric,
+    Result,
+    by_class,
+    confusion,
+)
+from scenarioclip_jax.evaluation.settings import Settings
+from scenarioclip_jax.evaluation.zero_shot import TOP, Ranks, recognition_ranks
+from scenarioclip_jax.models.scenario_clip import LEVELS
+
+PROTOCOL = (
+    "The nearest of all class texts of the data set. strict, named top-k: the picture's own label is among the "
+    "k nearest; any_label: any label of its photo is. A tie is wrong. macro: mean over classes. k is capped at "
+    "the number of classes. Chance is guessing under the strict rule."
+)
+SHOWN = 6  # hits and misses of each level in the report
+
+
+def score(ranks: Ranks, classes: int, photo_ids: list[str]) -> dict[str, Metric]:
+    """Micro and macro top-k under both counting rules; photos are drawn whole for the intervals."""
+    metrics = {}
+    clusters = np.unique(np.array(photo_ids), return_inverse=True)[1]
+    for rule, found in (("", ranks.strict), ("any_label_", ranks.any_label)):
+        for k in TOP:
+            k_capped = min(k, classes)
+            hits = (found < k_capped).astype(float)
+            chance = None if rule else k_capped / classes
+            metrics[f"{rule}top{k}"] = Metric(hits, clusters=clusters, chance=chance)
+            metrics[f"macro_{rule}top{k}"] = Metric(hits, ranks.own, clusters, chance=chance)
+    return metrics
+
+
+def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
+    """Raises SuiteError: the test split holds no picture, or there is but one class."""
+    result = Result({}, {}, "each level its own", PROTOCOL)
+    result.choices["prompt"] = settings.prompt
+    split = data.split("test")
+    if not split.galleries:
+        raise SuiteError("the test split holds no picture that can be read")
+    for index in split.corrupt:
+        result.skips.add("record can't be read", f"test record {index}")
+    for level in LEVELS:
+        gallery = split.galleries.get(level)
+        if gallery is None:
+            result.skips.add("level without pictures", level)
+            continue
+        texts = data.classes(level)
+        classes = encoder.texts(settings.prompted(texts), level)
+        ranks = recognition_ranks(
+            gallery.embeddings, texts, classes, gallery.texts, gallery.photo_ids
+        )
+        metrics = score(ranks, len(texts), gallery.photo_ids)
+        result.metrics |= {f"{level}/{name}": metric for name, metric in metrics.items()}
+        result.counts |= {f"{level} pictures": len(gallery.texts), f"{level} classes": len(texts)}
+        result.bars[f"{level}: strict top-1 by class"] = by_class(gallery.texts, ranks.strict < 1)
+        first = nearest(gallery.embeddings[None], classes[None], 1)[:, 0]
+        named = [texts[i] for i in first]
+        _add_examples(result, level, gallery.texts, named, ranks.strict < 1, settings.seed)
+        if level == "relation":
+            predicates = [triplet[1] for triplet in split.triplets]
+            result.bars["relation: strict top-1 by predicate"] = by_class(
+                predicates, ranks.strict < 1
+            )
+            result.confusions["predicates"] = _predicates(data, predicates, named)
+    return result
+
+
+def _predicates(data: InDomain, true: list[str], named: list[str]) -> Confusion:
+    """What predicate the nearest triplet has; triplets that are listed but occur nowhere have none."""
+    of_text = data.predicates()
+    return confusion(true, [of_text.get(text, "(unknown)") for text in named])
+
+
+def _add_examples(result: Result, level: str, own, named, hits: np.ndarray, seed: int) -> None:
+    """Some hits and some misses, drawn by chance: the best ones would flatter."""
+    draw = np.random.default_rng(seed)
+    for title, rows in (("hits", np.flatnonzero(hits)), ("misses", np.flatnonzero(~hits))):
+        chosen = sorted(draw.permutation(rows)[:SHOWN].tolist())
+        result.examples[f"{level}: {title}, drawn by chance"] = [
+            Example(
+                (level, row),
+                own[row] if hits[row] else f"{own[row]}, not {named[row]}",
+                bool(hits[row]),
+            )
+            for row in chosen
+        ]
