@@ -147,9 +147,8 @@ class Checkpoints:
             if jax.tree.leaves(tree)
         }
         items |= {name: ocp.args.JsonSave(record) for name, record in records.items()}
-        with (
-            self._explaining_failure()
-        ):  # of this save, or of the last one's part in the background
+        # A failure of the last save's part in the background shows here too.
+        with self._explaining_failure():
             self.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
     def restore(self, step: int, *, arrays: dict[str, Any], records: tuple[str, ...]) -> dict:
@@ -163,13 +162,15 @@ class Checkpoints:
         restored = dict(self.manager.restore(step, args=ocp.args.Composite(**items)))
         return {name: tree for name, tree in arrays.items() if name not in items} | restored
 
-    def set_aside(self, step: int) -> None:
-        """Moves a damaged checkpoint out of the way, to `damaged-STEP-TIME`."""
+    def set_aside(self, step: int) -> Path:
+        """Moves a damaged checkpoint out of the way; the first process returns where it is."""
         folder = Path(self.manager.directory) / f"{step:08d}"
+        target = folder.with_name(f"damaged-{folder.name}-{time.time_ns()}")
         if jax.process_index() == 0:
-            folder.rename(folder.with_name(f"damaged-{folder.name}-{time.time_ns()}"))
+            folder.rename(target)
         wait_for_all("a damaged checkpoint is out of the way")
         self.manager.reload()
+        return target
 
     def wait(self) -> None:
         """Returns when the last save is complete on disk; raises what went wrong with it."""
@@ -178,9 +179,10 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explaining_failure(self):
+        """Turns whatever a failed save raises into CheckpointError; a full disk alone has a dozen errors."""
         try:
             yield
-        except Exception as error:  # a full disk alone has a dozen of them
+        except Exception as error:
             folder = Path(self.manager.directory)
             whole = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()]
             left = f"the checkpoint of step {max(whole)} is whole" if whole else "there is none yet"

@@ -11,10 +11,13 @@ import sys
 import traceback
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
-from scenarioclip_jax.train.config import ConfigError, compilation_cache, explain_flags
+from scenarioclip_jax import command
+from scenarioclip_jax.command import ConfigError
+from scenarioclip_jax.parallel import distributed
+from scenarioclip_jax.train.config import compilation_cache
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The job and its settings.", lock_config=True
@@ -22,7 +25,7 @@ CONFIG = config_flags.DEFINE_config_file(
 MULTIHOST = flags.DEFINE_enum(
     "multihost",
     "auto",
-    ["auto", "yes", "no"],
+    distributed.MULTIHOST,
     "Whether to join a job of several processes, see scenarioclip_jax/parallel/distributed.py and launch/.",
 )
 WORKDIR = flags.DEFINE_string(
@@ -40,7 +43,6 @@ def main(argv: list[str]) -> None:
     # Not at the top: reading workers are started from this file too, and need none of it.
     import jax
 
-    from scenarioclip_jax.parallel import distributed
     from scenarioclip_jax.train.loop import READABLE_ERRORS, StalledInputError, train
 
     try:
@@ -82,13 +84,7 @@ def choose_workdir(preset: str, processes: int) -> Path:
 
 
 def run() -> None:
-    logging.set_verbosity(logging.WARNING)
-    # XLA's C++ logs would drown the progress lines; errors still show.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    wants_help = any(arg.lstrip("-").startswith("help") for arg in sys.argv[1:])
-    if not wants_help and (message := explain_flags(sys.argv[1:])):
-        sys.exit(f"error: {message}")
-    app.run(main)
+    command.run(main)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from scenarioclip_jax.data.annotations import metadata_files
 from scenarioclip_jax.data.problems import DROPPED
 from scenarioclip_jax.data.splits import FRACTIONS, SALT, SPLITS, check_fractions
 
+EMBEDDED = Path("data/embedded")  # where the embedded scenes are built by default
 VOCABULARY = 512  # tokens of the small tokenizer that comes with every data set
 _UNFINISHED = ".unfinished-"  # folders of builds that were interrupted, removed by the next
 
@@ -105,6 +106,14 @@ def ensure_embedded(
             embedded.write_embedded(annotations, num_scenes, seed, size)
             _build_locked(annotations, output, num_shards, True, FRACTIONS, progress, source)
     return output
+
+
+def default_embedded(num_scenes: int, seed: int) -> Path:
+    """As `ensure_embedded`, below the working directory.
+
+    Each set of parameters has a folder of its own: runs that differ in them don't replace each other's data.
+    """
+    return ensure_embedded(EMBEDDED / f"{num_scenes}-{seed}", num_scenes, seed)
 
 
 def _source(output: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 
 from scenarioclip_jax import inference
 from scenarioclip_jax.checkpoint import WEIGHTS, write_atomically
-from scenarioclip_jax.data.build import ensure_embedded
+from scenarioclip_jax.command import ConfigError, naming
+from scenarioclip_jax.data.build import default_embedded
 from scenarioclip_jax.data.shards import dataset_dir
 from scenarioclip_jax.evaluation.cache import Cache, NoCache
 from scenarioclip_jax.evaluation.encoder import ModelEncoder
@@ -35,9 +36,6 @@ from scenarioclip_jax.evaluation.suites import (
     winoground,
     zero_shot,
 )
-from scenarioclip_jax.train.config import ConfigError, naming
-from scenarioclip_jax.train.data import EMBEDDED
-from scenarioclip_jax.train.progress import duration
 
 IN_DOMAIN: dict[str, Callable] = {
     "zero_shot": zero_shot.evaluate,
@@ -243,17 +241,14 @@ def _line(suite: str, column: str, result: Result, seconds: float) -> str:
     values = list(result.values().items())[:4]
     shown = "  ".join(f"{k} {v:.1%}" if v <= 1 else f"{k} {v:.1f}" for k, v in values)
     skipped = f"  ({len(result.skips)} skipped)" if len(result.skips) else ""
-    return f"{suite} [{column}, {result.level}]: {shown}{skipped}  {duration(seconds)}"
+    return f"{suite} [{column}, {result.level}]: {shown}{skipped}  {seconds:.0f}s"
 
 
 def _data_directory(config: ConfigDict) -> Path:
     if config.data.dir:
         return Path(config.data.dir).expanduser()
-    scenes, seed = config.embedded.num_scenes, config.embedded.seed
-    directory = EMBEDDED / f"{scenes}-{seed}"
     with naming("embedded"):
-        ensure_embedded(directory, scenes, seed)
-    return directory
+        return default_embedded(**config.embedded)
 
 
 def _version() -> str:

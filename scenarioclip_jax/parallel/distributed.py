@@ -5,6 +5,7 @@ import sys
 
 MULTIHOST = ("auto", "yes", "no")
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+NUMBERS = {"num_processes": COUNT, "process_id": INDEX}
 
 
 class DistributedError(ValueError):
@@ -33,16 +34,14 @@ def start(multihost: str = "auto") -> None:
 
 def _arguments(multihost: str) -> dict | None:
     """Arguments of `jax.distributed.initialize`; None where there is nothing to join."""
+    if multihost == "no":
+        return None
     environment = {
         name: os.environ[name] for name in (ADDRESS, COUNT, INDEX) if os.environ.get(name)
     }
-    if multihost == "no":
-        return None
     if multihost == "yes":
         # JAX reads the address from the environment, but neither number.
-        return {
-            key: int(environment[name]) for key, name in _NUMBERS.items() if name in environment
-        }
+        return {key: int(environment[name]) for key, name in NUMBERS.items() if name in environment}
     if COUNT in environment or INDEX in environment:
         missing = sorted({ADDRESS, COUNT, INDEX} - set(environment))
         if missing:
@@ -63,9 +62,6 @@ def _arguments(multihost: str) -> dict | None:
     return None
 
 
-_NUMBERS = {"num_processes": COUNT, "process_id": INDEX}
-
-
 def wait_for_all(where: str, minutes: int = 60) -> None:
     """Waits until every process is here, through the coordination service rather than a collective.
 
@@ -81,7 +77,7 @@ def leave(status: int) -> None:
     """Ends this process after a failure; returns where it is alone.
 
     An ordinary exit would wait for the other processes, which wait for this one in a collective. When it is
-    gone, JAX's coordination service ends them within its heartbeat timeout, and launchers do so at once.
+    gone, JAX's coordination service ends them within its heartbeat timeout, if no launcher did so before.
     """
     import jax
 

@@ -6,13 +6,12 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from scenarioclip_jax.checkpoint import steps
+from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data import shards
-from scenarioclip_jax.data.build import ensure_embedded
+from scenarioclip_jax.data.build import default_embedded
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.train.config import ConfigError, data_settings, naming
-
-EMBEDDED = Path("data/embedded")  # where the embedded scenes are built, below the working directory
+from scenarioclip_jax.train.config import data_settings
 
 
 class RunData(NamedTuple):
@@ -35,11 +34,8 @@ def open_data(config: ConfigDict, workdir: Path) -> RunData:
     if config.data.dir:
         directory = Path(config.data.dir).expanduser()
     else:
-        # A folder for each set of parameters: runs that differ in them don't replace each other's data.
-        scenes, seed = config.embedded.num_scenes, config.embedded.seed
-        directory = EMBEDDED / f"{scenes}-{seed}"
         with naming("embedded"):
-            ensure_embedded(directory, scenes, seed)
+            directory = default_embedded(**config.embedded)
     with naming("data.dir"):
         summary = shards.load_summary(directory)
         classes = shards.load_classes(directory)

@@ -8,6 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints
+from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.pipeline import CorruptDataError
 from scenarioclip_jax.data.shards import DataSetError
 from scenarioclip_jax.data.stall import StalledInputError
@@ -34,7 +35,7 @@ from scenarioclip_jax.train.validation import Stopped, Validator
 
 # These say what is wrong and what to do; a stack trace would only hide it.
 READABLE_ERRORS = (
-    configs.ConfigError,
+    ConfigError,
     CheckpointError,
     CorruptDataError,
     DataSetError,
@@ -60,7 +61,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
       ConfigError: the config can't be run, or isn't that of the checkpoints in `workdir`.
       NonFiniteLossError: the loss is no number; the last checkpoint is from before.
     """
-    with configs.naming("mesh"):
+    with naming("mesh"):
         mesh = make_mesh(**config.mesh)
     configs.check(config, batch_ways=batch_ways(mesh))
     with mesh, StopRequest() as stop:

@@ -7,8 +7,9 @@ import jax
 from ml_collections import ConfigDict
 
 from scenarioclip_jax.checkpoint import Checkpoints, flatten, nest
+from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
-from scenarioclip_jax.train.config import ConfigError, naming, plain
+from scenarioclip_jax.train.config import plain
 from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.metrics import finite
 from scenarioclip_jax.train.setup import Run
@@ -85,12 +86,13 @@ def start_or_resume(
         except ConfigError:
             raise
         except Exception as error:  # Orbax and its libraries raise whatever a damaged file leads to
-            checkpoints.set_aside(step)
-            print(
-                f"the checkpoint of step {step} can't be read and was moved to damaged-*; "
-                f"trying the one before ({type(error).__name__}: {str(error)[:200]})",
-                flush=True,
-            )
+            moved = checkpoints.set_aside(step)
+            if jax.process_index() == 0:
+                print(
+                    f"the checkpoint of step {step} can't be read and was moved to {moved}; "
+                    f"trying the one before ({type(error).__name__}: {str(error)[:200]})",
+                    flush=True,
+                )
     if step is None:
         return World(run.init(), batches, validated=False)
     with naming("data"):

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from scenarioclip_jax import rules
 from scenarioclip_jax.checkpoint import ModelSpec, write_atomically
+from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing import empty_batch
 from scenarioclip_jax.data.views import ViewSettings
@@ -23,7 +24,7 @@ from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of
 from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
 from scenarioclip_jax.parallel.sharding import parameter_specs, state_shardings
-from scenarioclip_jax.train.config import ConfigError, distils, model_arguments, naming, plain
+from scenarioclip_jax.train.config import distils, model_arguments, plain
 from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.optimizer import make_optimizer, warmup_cosine
 from scenarioclip_jax.train.state import TrainState, new_state
@@ -65,15 +66,7 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
     if not trainable:
         raise ConfigError("config.trainable: every parameter is frozen; at least one must train")
     steps = total_steps(config, len(data.train))
-    schedule = warmup_cosine(
-        steps=steps,
-        **{k: config.optimizer[k] for k in ("peak", "warmup_fraction", "start_factor")},
-    )
-    arguments_of_adam = ("weight_decay", "rate_scale", "b1", "b2", "eps", "clip_norm")
-    with naming("optimizer"):
-        optimizer = make_optimizer(
-            trainable, learning_rate=schedule, **{k: config.optimizer[k] for k in arguments_of_adam}
-        )
+    optimizer, schedule = _optimizer(config, trainable, steps)
     keep_ema = config.ema.decay > 0
 
     def init() -> TrainState:
@@ -94,17 +87,7 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
             return jax.jit(assemble, out_shardings=shardings)(params, ema=ema)
 
     view_settings = ViewSettings(fit=config.data.fit, **config.views)
-    settings = StepSettings(
-        levels=levels_of(config.arch),
-        distill_weight=config.loss.distill_weight if distils(config) else 0.0,
-        distill=config.loss.distill.to_dict(),
-        accumulate=config.loss.accumulate,
-        skip_nonfinite=config.optimizer.skip_nonfinite > 0,
-        multi_positive=config.loss.multi_positive,
-        ema=config.ema.to_dict(),
-        frozen_stem=not any("/stem/" in path for path in trainable),
-        sharding=batch_sharding(mesh),
-    )
+    settings = _step_settings(config, trainable, mesh)
     step = make_train_step(graph, optimizer, schedule, view_settings, settings)
     return Run(
         steps=steps,
@@ -122,6 +105,32 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
             donate_argnums=0,
         ),
         table=_table(shapes, trains, specs, config),
+    )
+
+
+def _optimizer(config: ConfigDict, trainable: Sequence[str], steps: int):
+    """The optimizer and its learning rate as a function of the steps taken."""
+    schedule = warmup_cosine(
+        steps=steps,
+        **{k: config.optimizer[k] for k in ("peak", "warmup_fraction", "start_factor")},
+    )
+    names = ("weight_decay", "rate_scale", "b1", "b2", "eps", "clip_norm")
+    arguments = {name: config.optimizer[name] for name in names}
+    with naming("optimizer"):
+        return make_optimizer(trainable, learning_rate=schedule, **arguments), schedule
+
+
+def _step_settings(config: ConfigDict, trainable: Sequence[str], mesh: Mesh) -> StepSettings:
+    return StepSettings(
+        levels=levels_of(config.arch),
+        distill_weight=config.loss.distill_weight if distils(config) else 0.0,
+        distill=config.loss.distill.to_dict(),
+        accumulate=config.loss.accumulate,
+        skip_nonfinite=config.optimizer.skip_nonfinite > 0,
+        multi_positive=config.loss.multi_positive,
+        ema=config.ema.to_dict(),
+        frozen_stem=not any("/stem/" in path for path in trainable),
+        sharding=batch_sharding(mesh),
     )
 
 

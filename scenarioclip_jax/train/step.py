@@ -92,21 +92,25 @@ def _by_level(params: Params, kind: str) -> Params:
     return {path.split("/")[1]: value for path, value in params.items() if path.startswith(kind)}
 
 
-def make_train_step(
+def embed(
     graph: nnx.GraphDef,
-    optimizer: optax.GradientTransformation,
-    learning_rate: optax.Schedule,
     view_settings: ViewSettings,
     settings: StepSettings,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """Closes over everything static; the result is pure and may be jitted with donation of the state."""
+    state: TrainState,
+    trainable: Params,
+    batch: Batch,
+) -> tuple[Embeddings, Embeddings | None]:
+    """Embeddings of the student and, where it distils, of the teacher; [G, N, D] by level.
 
-    def embed(state: TrainState, trainable: Params, batch: Batch):
-        """Embeddings of the student and, where it distils, of the teacher; [G, N, D] by level."""
+    Args:
+      trainable: the student's, apart from `state`, to differentiate by.
+    """
 
-        def grouped(embeddings: Embeddings) -> Embeddings:
-            return jax.tree.map(lambda x: x.reshape(len(batch.seed), -1, x.shape[-1]), embeddings)
+    def grouped(embeddings: Embeddings) -> Embeddings:
+        return jax.tree.map(lambda x: x.reshape(len(batch.seed), -1, x.shape[-1]), embeddings)
 
+    # Set here rather than by the caller: accumulation traces this a second time, in `pull_back`.
+    with jax.sharding.use_abstract_mesh(settings.sharding.mesh.abstract_mesh):
         inputs = level_inputs(batch, view_settings, settings.levels, train=True)
         # Autodiff never enters what only frozen parameters feed: with a frozen stem the backward pass ends
         # at the first trainable block.
@@ -120,18 +124,36 @@ def make_train_step(
             features = teacher.stems(inputs)
         return embeddings, jax.lax.stop_gradient(grouped(teacher.trunks(features, inputs)))
 
-    def train_step(state: TrainState, batch: Batch):
+
+def shown_scale(path: str, value: jax.Array) -> jax.Array:
+    """A parameter of the loss as it acts: scales are learned as logarithms and capped."""
+    return jnp.minimum(jnp.exp(value), MAX_SCALE) if path.startswith("logit_scale") else value
+
+
+def keep_if_nonfinite(old: TrainState, new: TrainState, value: jax.Array) -> TrainState:
+    """`new` if `value` is a number; else `old`, with one step more done and one more skipped."""
+    kept = old._replace(step=old.step + 1, skipped=old.skipped + 1)
+    return jax.tree.map(partial(jnp.where, jnp.isfinite(value)), new, kept)
+
+
+def make_train_step(
+    graph: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    learning_rate: optax.Schedule,
+    view_settings: ViewSettings,
+    settings: StepSettings,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """Closes over everything static; the result is pure and may be jitted with donation of the state."""
+
+    def loss_and_gradient(state: TrainState, batch: Batch) -> tuple[dict[str, jax.Array], Params]:
         slots = {v: s for v, s in level_slots(batch).items() if v in settings.levels}
         text_id = {"global": batch.scene_text, "object": batch.object_text}
         text_id["relation"] = batch.relation_text
-
-        def on_mesh(trainable: Params, part: Batch):
-            # Here rather than around `embed_batch`: accumulation traces this once more in `pull_back`.
-            with jax.sharding.use_abstract_mesh(settings.sharding.mesh.abstract_mesh):
-                return embed(state, trainable, part)
-
         student, teacher, pull_back = embed_batch(
-            on_mesh, state.trainable, batch, settings.accumulate
+            partial(embed, graph, view_settings, settings, state),
+            state.trainable,
+            batch,
+            settings.accumulate,
         )
 
         def loss(student: Embeddings, learned: Params):
@@ -152,23 +174,25 @@ def make_train_step(
         gradient = pull_back(derivative)
         # The loss's own parameters are no part of the towers, which gave them a gradient of zero.
         gradient |= {path: of_learned[path] for path in learned if path in gradient}
+        return metrics | {p: shown_scale(p, value) for p, value in learned.items()}, gradient
+
+    def train_step(state: TrainState, batch: Batch):
+        metrics, gradient = loss_and_gradient(state, batch)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
-        decay = ema_decay(state.step - state.skipped, **settings.ema)
-        ema = ema_update(state.ema, trainable, decay)
+        taken = state.step - state.skipped
+        decay = ema_decay(taken, **settings.ema)
         metrics |= packing_metrics(batch, settings.levels)
-        rate = learning_rate(state.step - state.skipped)
-        metrics |= {"learning_rate": rate, "ema_decay": decay}
+        metrics |= {"learning_rate": learning_rate(taken), "ema_decay": decay}
         metrics["gradient_norm"] = optax.global_norm(gradient)
-        for path, value in learned.items():
-            scale = path.startswith("logit_scale")
-            metrics[path] = jnp.minimum(jnp.exp(value), MAX_SCALE) if scale else value
-        step, skipped = state.step + 1, state.skipped
-        new = TrainState(step, skipped, trainable, state.frozen, ema, opt_state)
+        new = state._replace(
+            step=state.step + 1,
+            trainable=trainable,
+            ema=ema_update(state.ema, trainable, decay),
+            opt_state=opt_state,
+        )
         if settings.skip_nonfinite:
-            bad = ~jnp.isfinite(metrics["loss/total"] + metrics["gradient_norm"])
-            kept = state._replace(step=step, skipped=skipped + 1)
-            new = jax.tree.map(partial(jnp.where, bad), kept, new)
+            new = keep_if_nonfinite(state, new, metrics["loss/total"] + metrics["gradient_norm"])
             metrics["skipped_steps"] = new.skipped
         return new, metrics
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scenarioclip_jax import main as main_module
+from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.evaluation.job import IN_DOMAIN, ON_FILES, check, chosen_suites, evaluate
-from scenarioclip_jax.train.config import ConfigError
 from tests.evaluation.fakes import write_images, write_json
 from tests.evaluation.tiny_model import write_model
 

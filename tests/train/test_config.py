@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from scenarioclip_jax.train.config import ConfigError, check, explain_flags, plain
+from scenarioclip_jax.command import ConfigError, explain_flags
+from scenarioclip_jax.train.config import check, plain
 from tests.train import tiny
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.checkpoint import Checkpoints, load_params, steps
+from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.evaluation.embed import Embedder
 from scenarioclip_jax.train import loop
-from scenarioclip_jax.train.config import ConfigError
 from scenarioclip_jax.train.loop import train
 from scenarioclip_jax.train.metrics import NonFiniteLossError, read_rows
 from tests.train import tiny

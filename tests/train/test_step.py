@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.train.accumulate import embed_batch
-from scenarioclip_jax.train.config import ConfigError, check
+from scenarioclip_jax.train.config import check
 from tests.parallel import programs
 from tests.train import tiny
 

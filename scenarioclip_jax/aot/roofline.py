@@ -6,10 +6,10 @@ Williams et al. 2009. The compiler's own estimate is of no use: it counts loops 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from scenarioclip_jax.aot.memory import ProgramMemory
 from scenarioclip_jax.parallel.chips import Chip
 from scenarioclip_jax.parallel.collectives import Collective, sent
 from scenarioclip_jax.parallel.flops import Flops
-from scenarioclip_jax.parallel.memory import ProgramMemory
 
 # Precision.HIGHEST of float32 is six bfloat16 products (three parts a factor, the small terms left out).
 PASSES = {"loss": 6, "views": 6}

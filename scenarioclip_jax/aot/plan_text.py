@@ -1,10 +1,10 @@
-"""A plan (see `parallel.plan`) as text."""
+"""A plan (see `aot.plan`) as text."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from scenarioclip_jax.aot.roofline import ASSUMPTIONS
 from scenarioclip_jax.parallel.chips import GIB
-from scenarioclip_jax.parallel.roofline import ASSUMPTIONS
 
 MEMORY = (
     ("parameters", "trained, frozen and the teacher's"),

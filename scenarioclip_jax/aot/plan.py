@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from scenarioclip_jax.parallel import memory
+from scenarioclip_jax.aot import memory
+from scenarioclip_jax.aot.roofline import roofline
+from scenarioclip_jax.aot.topology import compiler_limit, pod, read_refusal
+from scenarioclip_jax.command import naming
 from scenarioclip_jax.parallel.chips import Chip, chip_of
 from scenarioclip_jax.parallel.collectives import collectives, summary
 from scenarioclip_jax.parallel.flops import train_step_flops
 from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh
-from scenarioclip_jax.parallel.roofline import roofline
-from scenarioclip_jax.parallel.topology import compiler_limit, pod, read_refusal
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.setup import batch_like, set_up
@@ -49,7 +50,7 @@ def open_pod(name: str, config: ConfigDict) -> Pod:
       ConfigError: the mesh can't be laid over it.
     """
     devices = pod(name)
-    with configs.naming("mesh"):
+    with naming("mesh"):
         mesh = make_mesh(**config.mesh, devices=devices)
     return Pod(name, chip_of(devices[0].device_kind), mesh, compiler_limit(devices[0]))
 

@@ -1,7 +1,6 @@
 """TPU pods to compile for, without a TPU: the compiler comes with `libtpu` and runs on any Linux machine."""
 
 import importlib.util
-import os
 import re
 
 import jax
@@ -16,27 +15,11 @@ KNOWN = {
     "v5p": ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16"),
     "v6e": ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
 }
-# Otherwise libtpu asks the cloud for the machine that it believes to run on, and complains at length.
-ENVIRONMENT = {
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_WORKER_ID": "0",
-    # No chip is opened, so several processes may do this at the same time.
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    "JAX_PLATFORMS": "cpu",
-}
 ABSURD = 2**50  # bytes, more than any device holds
 
 
 class TopologyError(ValueError):
     """A pod that can't be compiled for; the message says what can, or what is missing."""
-
-
-def prepare_environment() -> None:
-    """Sets what libtpu reads when it is loaded. To be called before JAX is used."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
 
 
 def pod(name: str) -> list[jax.Device]:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from scenarioclip_jax.parallel import chips, largest, memory, plan, plan_text, roofline, topology
+from scenarioclip_jax.aot import largest, memory, plan, plan_text, roofline, topology
+from scenarioclip_jax.parallel import chips
 from scenarioclip_jax.parallel.collectives import Collective, collectives, sent, summary
 from scenarioclip_jax.parallel.flops import Count, Flops
 from tests.parallel import programs

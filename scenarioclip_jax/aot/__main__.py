@@ -8,14 +8,15 @@ the compiler, and a few minutes of CPU. Exits with status 1 if the step doesn't 
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
-from scenarioclip_jax.train.config import ConfigError, explain_flags
+from scenarioclip_jax import command
+from scenarioclip_jax.aot.environment import prepare_environment
+from scenarioclip_jax.command import ConfigError
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -44,8 +45,8 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]!r} is no flag; write --config.KEY=VALUE")
     # Not at the top: JAX reads its environment when it is imported.
-    from scenarioclip_jax.parallel import largest, plan, plan_text
-    from scenarioclip_jax.parallel.topology import TopologyError
+    from scenarioclip_jax.aot import largest, plan, plan_text
+    from scenarioclip_jax.aot.topology import TopologyError
 
     try:
         if not TOPOLOGY.value:
@@ -65,17 +66,6 @@ def main(argv: list[str]) -> None:
     sys.exit(0 if report["fits"] else 1)
 
 
-def run() -> None:
-    logging.set_verbosity(logging.WARNING)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from scenarioclip_jax.parallel.topology import prepare_environment
-
-    prepare_environment()
-    wants_help = any(arg.lstrip("-").startswith("help") for arg in sys.argv[1:])
-    if not wants_help and (message := explain_flags(sys.argv[1:])):
-        sys.exit(f"error: {message}")
-    app.run(main)
-
-
 if __name__ == "__main__":
-    run()
+    prepare_environment()
+    command.run(main)

@@ -1,0 +1,71 @@
+"""What the commands that take a config share: starting, and errors that name the config's key."""
+
+import contextlib
+import difflib
+import os
+import re
+import runpy
+import sys
+from collections.abc import Callable
+
+from absl import app, logging
+from ml_collections import ConfigDict
+
+OVERRIDE = re.compile(r"--(?:no)?config\.([\w.]+)(?:=.*)?")
+
+
+class ConfigError(ValueError):
+    """A config that can't be run. The message names the key and what is allowed."""
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Parses the command line's flags and calls `main`; a flag that can't be meant is explained first."""
+    logging.set_verbosity(logging.WARNING)
+    # XLA's C++ logs would drown the progress lines; errors still show.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    wants_help = any(arg.lstrip("-").startswith("help") for arg in sys.argv[1:])
+    if not wants_help and (message := explain_flags(sys.argv[1:])):
+        sys.exit(f"error: {message}")
+    app.run(main)
+
+
+def explain_flags(argv: list[str]) -> str | None:
+    """What is wrong with the config's flags: no such file or preset, or a key that the config doesn't have.
+
+    ml_collections stops at such a flag too, but tells neither the whole key nor what there is instead.
+    """
+    files = [arg.split("=", 1)[1] for arg in argv if arg.startswith("--config=")]
+    if not files:
+        return "--config is missing; try --config=configs/pretrain.py"
+    path, _, preset = files[-1].partition(":")
+    try:
+        config = runpy.run_path(path)["get_config"](*([preset] if preset else []))
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        return f"--config={files[-1]}: {error}"
+    for arg in argv:
+        match = OVERRIDE.fullmatch(arg)
+        node, walked = config, "config"
+        for name in match[1].split(".") if match else ():
+            if not isinstance(node, ConfigDict) or name not in node:
+                known = sorted(node) if isinstance(node, ConfigDict) else []
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f" (did you mean {close[0]}?)" if close else ""
+                return (
+                    f"{walked}.{name}: no such key{hint}; {walked} has {', '.join(known) or 'none'}"
+                )
+            node, walked = node[name], f"{walked}.{name}"
+    return None
+
+
+@contextlib.contextmanager
+def naming(prefix: str):
+    """Turns what a constructor says of its arguments into a ConfigError that names the config's key."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (TypeError, ValueError, ZeroDivisionError, FileNotFoundError, FileExistsError) as error:
+        # What already names the key needs it only to be placed below `config`.
+        text = str(error).removeprefix("config.")
+        named = text.startswith(prefix.split(".")[0])
+        raise ConfigError(f"config.{text}" if named else f"config.{prefix}: {text}") from error
