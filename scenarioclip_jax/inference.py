@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Float, Int
 from PIL import Image, ImageOps
 
@@ -25,6 +26,7 @@ from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP, branch_of, levels_of
+from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, replicated
 
 Picture = Any  # PIL.Image.Image, uint8 array [H, W, 3] or [H, W], or a path
 LAYOUTS = ("NCHW", "NHWC")
@@ -98,6 +100,8 @@ class Model:
       tokenizer: texts to ids.
       image_size: P, side in pixels of the pictures that the towers see.
       embed_dim: D.
+      graph, params: the model itself, for `models.params.merge`.
+      mesh: the devices that batches are laid over, each of which holds all parameters; None: one device.
     """
 
     def __init__(
@@ -108,22 +112,28 @@ class Model:
         *,
         dtype: str = "float32",
         batch_size: int = 32,
+        mesh: Mesh | None = None,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        self.spec, self.tokenizer = spec, tokenizer
+        self.spec, self.tokenizer, self.mesh, self._dtype = spec, tokenizer, mesh, dtype
         arguments = {**spec.model, "dtype": dtype, "remat": "none"}
         graph, shapes = parameters.abstract(lambda: ScenarioCLIP(**arguments, rngs=nnx.Rngs(0)))
         _check(params, shapes)
-        self._params = jax.device_put(
-            {path: np.asarray(value, np.float32) for path, value in params.items()}
+        self.graph = graph
+        self.params = jax.device_put(
+            {path: np.asarray(value, np.float32) for path, value in params.items()},
+            replicated(mesh) if mesh else None,
         )
+        self._batch_sharding = batch_sharding(mesh) if mesh else None
         self.image_size: int = spec.model["vision"]["image_size"]
         self.embed_dim: int = spec.model.get("embed_dim", 512)
         self._eos_id: int = spec.model["text"]["eos_id"]
         self._max_length: int = spec.model["text"]["max_length"]
         # A lone picture shouldn't cost a full batch, and each size costs a compilation.
-        self._sizes = sorted({1, min(8, batch_size), batch_size})
+        ways = batch_ways(mesh) if mesh else 1
+        sizes = (1, min(8, batch_size), batch_size)
+        self._sizes = sorted({-(-size // ways) * ways for size in sizes})
 
         def image(params, pixels, level):
             return parameters.merge(graph, params).encode_image(pixels, level)
@@ -133,6 +143,11 @@ class Model:
 
         self._image = jax.jit(image, static_argnums=2)
         self._text = jax.jit(text, static_argnums=2)
+
+    def on(self, mesh: Mesh, batch_size: int) -> "Model":
+        """The same model with its batches laid over all devices of a mesh."""
+        arguments = {"dtype": self._dtype, "batch_size": batch_size, "mesh": mesh}
+        return Model(self.spec, self.params, self.tokenizer, **arguments)
 
     def encode_image(
         self, images: Picture | Sequence[Picture], level: str = "global"
@@ -229,7 +244,7 @@ class Model:
         """What a level's cosines are multiplied by before a softmax, at most 100."""
         self._check_level(level)
         name = level if level in levels_of(self.spec.model["arch"]) else "global"
-        return float(jnp.minimum(jnp.exp(self._params[f"logit_scale/{name}"]), 100.0))
+        return float(jnp.minimum(jnp.exp(self.params[f"logit_scale/{name}"]), 100.0))
 
     def branch(self, level: str) -> str:
         """Which of the model's towers serves a level."""
@@ -257,8 +272,9 @@ class Model:
             part = take(slice(start, start + size))
             padding = [(0, size - len(part))] + [(0, 0)] * (part.ndim - 1)
             # Repeating the last row rather than zeros keeps an end-of-text id in every row.
-            result = encode(self._params, np.pad(part, padding, mode="edge"), level)
-            results.append(np.asarray(result, np.float32)[: len(part)])
+            part = jax.device_put(np.pad(part, padding, mode="edge"), self._batch_sharding)
+            result = encode(self.params, part, level)
+            results.append(np.asarray(result, np.float32)[: count - start])
             start += size
         return np.concatenate(results)
 

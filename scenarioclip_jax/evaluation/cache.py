@@ -16,7 +16,8 @@ import numpy as np
 
 PACKAGE = Path(__file__).parents[1]
 # What turns files into the towers' inputs, and those into embeddings.
-CODE = ("data", "models", "evaluation/encoder.py", "evaluation/in_domain.py", "inference.py")
+CODE = ("data", "models", "inference.py")
+CODE += tuple(f"evaluation/{name}.py" for name in ("encoder", "embed", "in_domain"))
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow", "tokenizers")
 
 

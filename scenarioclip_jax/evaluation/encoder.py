@@ -17,7 +17,7 @@ from scenarioclip_jax.data.photo import map_boxes, photo_view, union_region, vie
 from scenarioclip_jax.evaluation.cache import Cache, NoCache, code_digest, digest, params_digest
 from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.models.scenario_clip import LEVELS
-from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, make_mesh, replicated
+from scenarioclip_jax.parallel.mesh import make_mesh
 
 BLOCK = 4096  # inputs in a file of the cache
 
@@ -51,24 +51,6 @@ def by_levels(encode, inputs: Sequence, levels: Sequence[str]) -> Float[np.ndarr
     return np.stack([encode(inputs, level) for level in levels])
 
 
-class MeshModel(inference.Model):
-    """A model whose batches are laid over all devices; every device holds all parameters."""
-
-    def __init__(self, model: inference.Model, batch_size: int):
-        super().__init__(model.spec, model._params, model.tokenizer, batch_size=batch_size)
-        self.weights_digest = params_digest(self._params)
-        mesh = make_mesh()
-        ways = batch_ways(mesh)
-        self._sizes = sorted({ways, -(-batch_size // ways) * ways})
-        self._params = jax.device_put(self._params, replicated(mesh))
-        sharding = batch_sharding(mesh)
-
-        def spread(encode):
-            return lambda params, x, level: encode(params, jax.device_put(x, sharding), level)
-
-        self._image, self._text = spread(self._image), spread(self._text)
-
-
 class ModelEncoder:
     """Embeds with a model.
 
@@ -90,9 +72,11 @@ class ModelEncoder:
         threads: int = 2,
         quiet: bool = False,
     ):
-        self.model, self.cache, self.quiet = MeshModel(model, batch_size), cache, quiet
+        self.model, self.cache, self.quiet = model.on(make_mesh(), batch_size), cache, quiet
         self._batch_size, self._threads = batch_size, threads
-        self.digest = digest(self.model.weights_digest, repr(model.spec), model.tokenizer.to_json())
+        self.digest = digest(
+            params_digest(model.params), repr(model.spec), model.tokenizer.to_json()
+        )
         self._base = digest(self.digest, code_digest(), jax.default_backend())
         self._file_digest = functools.lru_cache(maxsize=1 << 20)(_file_digest)
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,6 +96,25 @@ class Row(NamedTuple):
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
+
+
+def parts(files: Files, names: Mapping[str, str], skips: Skips) -> Iterator[tuple[str, list[Row]]]:
+    """The records of a suite of several files, part by part; a part whose file is missing is counted.
+
+    Args:
+      names: file names by part.
+
+    Raises:
+      SuiteError: none of the files is there, or one is malformed.
+    """
+    found = {part: files.path / name for part, name in names.items()}
+    if not any(path.is_file() for path in found.values()):
+        raise SuiteError(f"{files.path}: neither {' nor '.join(names.values())} is there")
+    for part, path in found.items():
+        if path.is_file():
+            yield part, json_rows(path)
+        else:
+            skips.add("file is missing", str(path))
 
 
 def read_json(path: Path) -> Any:

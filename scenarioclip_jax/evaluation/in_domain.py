@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -16,16 +15,18 @@ from scenarioclip_jax.data.pipeline import evaluation_batches
 from scenarioclip_jax.data.scene import Scene, Triplet, relation_text
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.splits import SPLITS
-from scenarioclip_jax.data.views import ViewSettings, views
+from scenarioclip_jax.data.views import ViewSettings
 from scenarioclip_jax.evaluation import pictures
 from scenarioclip_jax.evaluation.cache import digest
-from scenarioclip_jax.evaluation.embed import Gallery
+from scenarioclip_jax.evaluation.embed import Embedder, Gallery
 from scenarioclip_jax.evaluation.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.evaluation.recognition import CLASS_LISTS
+from scenarioclip_jax.evaluation.result import Skips
 from scenarioclip_jax.models.scenario_clip import LEVELS
+from scenarioclip_jax.parallel.mesh import batch_ways
 
-SCENES = 32  # read at once
+SCENES = 32  # read at once, at least
 
 
 class Split(NamedTuple):
@@ -49,6 +50,29 @@ class InDomain(Protocol):
     def predicates(self) -> dict[str, str]: ...
 
 
+def open_split(data: InDomain, name: str, skips: Skips) -> Split:
+    """A split; its records that can't be read are counted."""
+    split = data.split(name)
+    for index in split.corrupt:
+        skips.add("record can't be read", f"{name} record {index}")
+    return split
+
+
+def by_level(split: Split, name: str, skips: Skips) -> Iterator[tuple[str, Gallery]]:
+    """A split's galleries; levels without any picture are counted.
+
+    Raises:
+      SuiteError: no level has any.
+    """
+    if not split.galleries:
+        raise SuiteError(f"the {name} split holds no picture that can be read")
+    for level in LEVELS:
+        if level in split.galleries:
+            yield level, split.galleries[level]
+        else:
+            skips.add("level without pictures", level)
+
+
 class DataSet:
     """A data set that `scenarioclip_jax.data.build` wrote, seen by a model.
 
@@ -65,11 +89,12 @@ class DataSet:
         self, encoder: ModelEncoder, directory: Path, *, scenes: int = 0, threads: int = 2
     ):
         self._encoder, self._directory, self._scenes = encoder, directory, scenes
-        spec = encoder.model.spec
+        spec, ways = encoder.model.spec, batch_ways(encoder.model.mesh)
         lengths = {"scene": "global", "object": "object", "relation": "relation"}
         self._summary = shards.load_summary(directory)
         self._settings = DataSettings(
-            batch_size=SCENES,
+            batch_size=ways * -(-SCENES // ways),
+            groups=ways,
             image_size=encoder.model.image_size,
             fit=spec.fit,
             num_threads=threads,
@@ -162,19 +187,19 @@ class DataSet:
     def _embed(self, name: str) -> dict[str, np.ndarray]:
         """All pictures of each level in the split's order, float32 [N, D]; `corrupt`, records left out."""
         model, batches = self._encoder.model, self._batches(name)
-        found = {level: [np.zeros((0, model.embed_dim), np.float32)] for level in LEVELS}
-        make = jax.jit(lambda batch: views(batch, self._view_settings, train=False))
+        embedder = Embedder(
+            model.graph, model.mesh, model.tokenizer, self._view_settings, model.spec.lengths
+        )
         count = len(self._indices(name))
         with tqdm(total=count, desc=f"scenes, {name}", disable=self._encoder.quiet) as bar:
-            for batch, _ in batches:
-                masks = (batch.scene_mask, batch.object_mask, batch.relation_mask)
-                for level, made, mask in zip(LEVELS, make(batch), masks, strict=True):
-                    if mask.any():
-                        flat = np.asarray(made).reshape(-1, *made.shape[2:])
-                        chosen = flat[mask.reshape(-1)]
-                        found[level].append(model.encode_pixels(chosen, level, "NHWC"))
-                bar.update(int(batch.scene_mask.sum()))
-        arrays = {level: np.concatenate(parts) for level, parts in found.items()}
+
+            def shown():
+                for batch, labels in batches:
+                    yield batch, labels
+                    bar.update(int(batch.scene_mask.sum()))
+
+            galleries = embedder.images(model.params, shown())
+        arrays = {level: gallery.embeddings for level, gallery in galleries.items()}
         return arrays | {"corrupt": np.array(sorted(batches.corrupt.reasons), np.int64)}
 
     def _files(self, name: str) -> list[Path]:

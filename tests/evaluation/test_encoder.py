@@ -66,7 +66,7 @@ def test_nothing_stale_is_ever_taken(model, photos, tmp_path, monkeypatch):
     assert computed([Picture(photos[0], keep=((0, 0, 9, 9),))]) == 1
     Image.open(photos[1]).save(photos[0])  # another picture under the same name
     assert computed(one) == 1
-    params = {path: np.array(value) for path, value in model._params.items()}
+    params = {path: np.array(value) for path, value in model.params.items()}
     path = next(path for path in sorted(params) if path.endswith("kernel"))
     params[path].flat[0] += 1e-3  # another checkpoint in the same place
     changed = type(model)(model.spec, params, model.tokenizer)

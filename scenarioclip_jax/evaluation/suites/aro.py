@@ -13,7 +13,7 @@ from collections import Counter
 import numpy as np
 
 from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, json_rows
+from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, parts
 from scenarioclip_jax.evaluation.ranks import cosines
 from scenarioclip_jax.evaluation.result import Example, Metric, Result, Skips, by_class
 from scenarioclip_jax.evaluation.settings import Settings, name_of
@@ -55,14 +55,8 @@ def score(
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     """Scores the parts that are there; raises SuiteError if none is, or a record is malformed."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
-    found = {part: files.path / name for part, name in PARTS.items()}
-    if not any(path.is_file() for path in found.values()):
-        raise SuiteError(f"{files.path}: neither {' nor '.join(PARTS.values())} is there")
-    for part, path in found.items():
-        if path.is_file():
-            _evaluate_part(encoder, files, settings, part, json_rows(path), result)
-        else:
-            result.skips.add("file is missing", str(path))
+    for part, rows in parts(files, PARTS, result.skips):
+        _evaluate_part(encoder, files, settings, part, rows, result)
     return result
 
 

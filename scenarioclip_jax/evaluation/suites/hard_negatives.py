@@ -5,7 +5,7 @@ import numpy as np
 from scenarioclip_jax.data.scene import Triplet, relation_text
 from scenarioclip_jax.evaluation.encoder import Encoder
 from scenarioclip_jax.evaluation.files import SuiteError
-from scenarioclip_jax.evaluation.in_domain import InDomain
+from scenarioclip_jax.evaluation.in_domain import InDomain, open_split
 from scenarioclip_jax.evaluation.result import Example, Metric, Result, by_class
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.zero_shot import normalise
@@ -62,7 +62,7 @@ def score(
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     """Raises SuiteError: no relation of the test split has a negative."""
     result = Result({}, {}, "relation", PROTOCOL)
-    split = data.split("test")
+    split = open_split(data, "test", result.skips)
     gallery = split.galleries.get("relation")
     rows, negatives = [], []
     for row, (own, given) in enumerate(zip(split.triplets, split.negatives, strict=True)):
@@ -80,8 +80,6 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
             result.skips.add("relation without a negative", f"photo {gallery.photo_ids[row]}")
     if not rows:
         raise SuiteError("no relation of the test split has a negative triplet")
-    for index in split.corrupt:
-        result.skips.add("record can't be read", f"test record {index}")
     images = normalise(gallery.embeddings[rows])
     own_texts = [relation_text(split.triplets[row]) for row in rows]
     flat = [relation_text(each) for many in negatives for each in many]

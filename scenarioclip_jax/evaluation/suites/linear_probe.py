@@ -11,7 +11,7 @@ from scenarioclip_jax.data.splits import SPLITS
 from scenarioclip_jax.evaluation.embed import Gallery
 from scenarioclip_jax.evaluation.encoder import Encoder
 from scenarioclip_jax.evaluation.files import SuiteError
-from scenarioclip_jax.evaluation.in_domain import InDomain
+from scenarioclip_jax.evaluation.in_domain import InDomain, open_split
 from scenarioclip_jax.evaluation.probe import Labelled, Probe, encode_labels, fit
 from scenarioclip_jax.evaluation.result import Metric, Result, by_class
 from scenarioclip_jax.evaluation.settings import Settings
@@ -41,7 +41,9 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     """Raises SuiteError: a split lacks pictures, or a photo is in two of them."""
     result = Result({}, {}, "each level its own", PROTOCOL)
     check_splits(data)
-    train, validation = (_open(data, name, result) for name in ("train", "validation"))
+    train, validation = (
+        open_split(data, name, result.skips).galleries for name in ("train", "validation")
+    )
     probes: dict[str, tuple[Probe, list[str]]] = {}
     for level in LEVELS:
         if level not in train or level not in validation:
@@ -55,7 +57,7 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
         probes[level] = probe, classes
         result.choices[level] = probe.choices
     # Not before: nothing above can depend on it.
-    test = _open(data, "test", result)
+    test = open_split(data, "test", result.skips).galleries
     for level, (probe, classes) in probes.items():
         if level not in test:
             result.skips.add("level without pictures in the test split", level)
@@ -82,13 +84,6 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     if not result.metrics:
         raise SuiteError("no level has pictures in all three splits")
     return result
-
-
-def _open(data: InDomain, name: str, result: Result) -> dict[str, Gallery]:
-    split = data.split(name)
-    for index in split.corrupt:
-        result.skips.add("record can't be read", f"{name} record {index}")
-    return split.galleries
 
 
 def _labelled(gallery: Gallery, classes: list[str]) -> Labelled:

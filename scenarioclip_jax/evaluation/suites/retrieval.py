@@ -6,12 +6,10 @@ Equal texts count as one text with several right pictures. A tie is wrong.
 import numpy as np
 
 from scenarioclip_jax.evaluation.encoder import Encoder
-from scenarioclip_jax.evaluation.files import SuiteError
-from scenarioclip_jax.evaluation.in_domain import InDomain
+from scenarioclip_jax.evaluation.in_domain import InDomain, by_level, open_split
 from scenarioclip_jax.evaluation.ranks import chance_of_hit, first_right_ranks, nearest
 from scenarioclip_jax.evaluation.result import Example, Metric, Result
 from scenarioclip_jax.evaluation.settings import Settings
-from scenarioclip_jax.models.scenario_clip import LEVELS
 
 TOP = (1, 5, 10)
 PROTOCOL = (
@@ -54,16 +52,8 @@ def score(images: np.ndarray, texts: np.ndarray, text_of: np.ndarray) -> dict[st
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     """Raises SuiteError: the test split holds no picture."""
     result = Result({}, {}, "each level its own", PROTOCOL)
-    split = data.split("test")
-    if not split.galleries:
-        raise SuiteError("the test split holds no picture that can be read")
-    for index in split.corrupt:
-        result.skips.add("record can't be read", f"test record {index}")
-    for level in LEVELS:
-        gallery = split.galleries.get(level)
-        if gallery is None:
-            result.skips.add("level without pictures", level)
-            continue
+    split = open_split(data, "test", result.skips)
+    for level, gallery in by_level(split, "test", result.skips):
         unique, text_of = np.unique(np.array(gallery.texts), return_inverse=True)
         unique = unique.tolist()
         texts = encoder.texts(unique, level)

@@ -3,8 +3,7 @@
 import numpy as np
 
 from scenarioclip_jax.evaluation.encoder import Encoder
-from scenarioclip_jax.evaluation.files import SuiteError
-from scenarioclip_jax.evaluation.in_domain import InDomain
+from scenarioclip_jax.evaluation.in_domain import InDomain, by_level, open_split
 from scenarioclip_jax.evaluation.ranks import nearest
 from scenarioclip_jax.evaluation.result import (
     Confusion,
@@ -16,7 +15,6 @@ from scenarioclip_jax.evaluation.result import (
 )
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.zero_shot import TOP, Ranks, recognition_ranks
-from scenarioclip_jax.models.scenario_clip import LEVELS
 
 PROTOCOL = (
     "The nearest of all class texts of the data set. strict, named top-k: the picture's own label is among the "
@@ -44,16 +42,8 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     """Raises SuiteError: the test split holds no picture, or there is but one class."""
     result = Result({}, {}, "each level its own", PROTOCOL)
     result.choices["prompt"] = settings.prompt
-    split = data.split("test")
-    if not split.galleries:
-        raise SuiteError("the test split holds no picture that can be read")
-    for index in split.corrupt:
-        result.skips.add("record can't be read", f"test record {index}")
-    for level in LEVELS:
-        gallery = split.galleries.get(level)
-        if gallery is None:
-            result.skips.add("level without pictures", level)
-            continue
+    split = open_split(data, "test", result.skips)
+    for level, gallery in by_level(split, "test", result.skips):
         texts = data.classes(level)
         classes = encoder.texts(settings.prompted(texts), level)
         ranks = recognition_ranks(
