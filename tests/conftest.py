@@ -25,10 +25,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def compilation_cache(tmp_path_factory):
-    """For runs of `main` in processes of their own, which compile the same programs.
-
-    The suite's own process doesn't use it: most of its programs are compiled once.
-    """
+    """Where runs that compile the same programs keep them."""
     return tmp_path_factory.mktemp("xla")
 
 
