@@ -7,6 +7,7 @@ of its own groups, so the global batches are the same on any number of processes
 
 import itertools
 import logging
+import multiprocessing
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -196,7 +197,8 @@ class TrainIterator:
     def __next__(self) -> Batch:
         self.start_prefetch()
         what = f"the batch of step {self.step + 1}"
-        batch, corrupt = within(self._settings.stall_seconds, self._iterator.__next__, what)
+        seconds = self._settings.stall_seconds
+        batch, corrupt = within(seconds, self._iterator.__next__, what, self._workers)
         self.step += 1
         self.corrupt.add(corrupt)
         return batch
@@ -205,6 +207,9 @@ class TrainIterator:
         """Starts reading, for instance while the train step is compiled."""
         if self._iterator is not None:
             return
+        self._others = (
+            multiprocessing.active_children()
+        )  # of whoever uses this in a process of theirs
         settings, steps = self._settings, grain.MapDataset.range(self.step, sys.maxsize)
         workers = settings.num_workers
         # A worker makes one batch at a time; without workers, each thread does.
@@ -222,6 +227,9 @@ class TrainIterator:
             )
         self._iterator = iter(dataset)
         self._iterator.start_prefetch()
+
+    def _workers(self) -> list[multiprocessing.Process]:
+        return [p for p in multiprocessing.active_children() if p not in self._others]
 
     def get_state(self) -> dict[str, int]:
         """A state that can be written as JSON."""

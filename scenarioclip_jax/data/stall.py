@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from typing import TypeVar
 
@@ -19,12 +19,18 @@ class StalledInputError(RuntimeError):
     """No batch came within the set time. The stacks of all threads and workers are on stderr."""
 
 
-def within(seconds: float, function: Callable[[], Result], what: str) -> Result:
+def within(
+    seconds: float,
+    function: Callable[[], Result],
+    what: str,
+    workers: Callable[[], Sequence[multiprocessing.Process]] = tuple,
+) -> Result:
     """Calls `function` and returns its result, or what it raises.
 
     Args:
       seconds: to wait; 0 waits for ever.
       what: is being waited for, for the message.
+      workers: gives the processes that read.
 
     Raises:
       StalledInputError: it took longer. Reading workers are ended; a stuck thread of this process can't be,
@@ -45,7 +51,7 @@ def within(seconds: float, function: Callable[[], Result], what: str) -> Result:
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        _dump_stacks()
+        _dump_stacks(workers())
         raise StalledInputError(
             f"{what} did not come within data.stall_seconds={seconds:g}; the stacks above show where reading "
             "hangs (often a disk or a network mount). What was saved is safe: start the same command again "
@@ -56,9 +62,8 @@ def within(seconds: float, function: Callable[[], Result], what: str) -> Result:
     return outcome["result"]
 
 
-def _dump_stacks() -> None:
+def _dump_stacks(workers: Sequence[multiprocessing.Process]) -> None:
     """Writes the stacks of this process and of its workers to stderr, and ends the workers."""
-    workers = multiprocessing.active_children()
     print("input stalled; stacks of the training process:", file=sys.stderr, flush=True)
     # The real file: a test runner or a notebook may have put something without a descriptor in its place.
     faulthandler.dump_traceback(sys.__stderr__, all_threads=True)

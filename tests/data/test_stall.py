@@ -53,10 +53,15 @@ def test_a_hanging_read_is_shown_and_ended(workers, seconds, tmp_path, capfd):
     tokenizer = train_tokenizer(["thing on other action"], tmp_path, vocab_size=300)
     settings = dataclasses.replace(SETTINGS, num_workers=workers, stall_seconds=seconds)
     iterator = train_iterator(Hangs(fake_scene(i) for i in range(4)), tokenizer, settings)
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
     with pytest.raises(
         StalledInputError, match=r"the batch of step \d did not come.*stall_seconds"
     ):
         list(itertools.islice(iterator, 3))
+    assert other.is_alive()  # a process that doesn't read is left alone
+    other.kill()
+    other.join()
     stacks = capfd.readouterr().err
     assert "in __getitem__" in stacks  # where it hangs
     assert ("stacks of reading worker" in stacks) == bool(workers)

@@ -68,15 +68,15 @@ def test_what_a_run_leaves_behind(undisturbed):
         assert report["zero_shot_ema"][level]["count"] == scores["count"]
 
 
-def interrupt_after(calls, function):
-    """`function`, with a SIGTERM to this process in its n-th call."""
+def interrupt_after(calls, function, number):
+    """`function`, with a signal to this process in its n-th call."""
     count = 0
 
     def wrapped(*args, **kwargs):
         nonlocal count
         count += 1
         if count == calls:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return function(*args, **kwargs)
 
     return wrapped
@@ -85,6 +85,7 @@ def interrupt_after(calls, function):
 PHASES = {
     "compile": (loop, "compile_step", 1),
     "step": (loop, "put_batch", 5),
+    "step, Ctrl-C": (loop, "put_batch", 5),
     "validation": (Embedder, "images", 1),
     "checkpoint": (Checkpoints, "save", 1),
     "report": (loop, "write_report", 1),
@@ -92,12 +93,13 @@ PHASES = {
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_sigterm_saves_and_the_resumed_run_is_bit_identical(
+def test_a_signal_saves_and_the_resumed_run_is_bit_identical(
     phase, undisturbed, small_data, tmp_path, monkeypatch, capsys
 ):
     owner, name, calls = PHASES[phase]
+    number = signal.SIGINT if "Ctrl-C" in phase else signal.SIGTERM
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, interrupt_after(calls, getattr(owner, name)))
+        patch.setattr(owner, name, interrupt_after(calls, getattr(owner, name), number))
         train(tiny.config(small_data), tmp_path)
     assert "stopped at step" in capsys.readouterr().out
     assert not (tmp_path / "report.html").exists()
