@@ -49,7 +49,14 @@ def base() -> ml_collections.ConfigDict:
     config.compilation_cache = "~/.cache/scenarioclip_jax/xla"  # empty: none
 
     # models.scenario_clip.ScenarioCLIP; sizes are set by the presets
-    config.model = dict(embed_dim=512, share_stem=False, dtype="float32", remat="none", unroll=1)
+    config.model = dict(
+        embed_dim=512,
+        share_stem=False,
+        patch_packing=False,
+        dtype="float32",
+        remat="none",
+        unroll=1,
+    )
 
     # data.settings.DataSettings (image size and seed come from the model and the run), and where things are
     config.data = dict(
@@ -61,6 +68,13 @@ def base() -> ml_collections.ConfigDict:
         relations_per_scene=4.0,
         canvas_size=320,  # well above the view's 224: the canvas is the whole photo, squashed
         fit="centre_crop",
+        text_row=0,  # tokens in a row of packed texts; 0: one text a row
+        scene_tokens=10.0,
+        object_tokens=20.0,
+        relation_tokens=32.0,
+        patch_row=2,  # these three: with model.patch_packing
+        object_patches=60.0,
+        relation_patches=80.0,
         min_visible=16.0,
         scene_length=32,
         object_length=16,

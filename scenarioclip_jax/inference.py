@@ -25,7 +25,13 @@ from scenarioclip_jax.data.photo import photo_view, view_canvas
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.models import params as parameters
-from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP, branch_of, levels_of
+from scenarioclip_jax.models.scenario_clip import (
+    LEVELS,
+    ScenarioCLIP,
+    branch_of,
+    levels_of,
+    sees_visible_only,
+)
 from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, replicated
 
 Picture = Any  # PIL.Image.Image, uint8 array [H, W, 3] or [H, W], or a path
@@ -251,6 +257,16 @@ class Model:
         self._check_level(level)
         return branch_of(self.spec.model["arch"], level)
 
+    def alike(self, level: str) -> str:
+        """One name for the levels whose pictures are embedded alike, and so are their texts of one length."""
+        self._check_level(level)
+        arch, packing = self.spec.model["arch"], self.spec.model.get("patch_packing", False)
+
+        def key(other: str) -> tuple[str, bool]:
+            return branch_of(arch, other), sees_visible_only(arch, packing, other)
+
+        return next(other for other in LEVELS if key(other) == key(level))
+
     def _check_level(self, level: str) -> None:
         if level not in LEVELS:
             raise ValueError(f"level is {level!r}; it must be one of {', '.join(LEVELS)}")
@@ -262,8 +278,7 @@ class Model:
         self._check_level(level)
         if not count:
             raise ValueError("nothing to encode: the list is empty")
-        # Levels with the same towers and token length share a program.
-        level = self.branch(level) if self.branch(level) in LEVELS else "global"
+        level = self.alike(level)  # such levels share a program
         results = []
         start = 0
         while start < count:

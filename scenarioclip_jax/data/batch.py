@@ -9,11 +9,30 @@ Axis names, used throughout the package:
        the global batch stays the same on any mesh whose batch axes divide G.
     S  scenes in a group          O  object slots in a group        R  relation slots in a group
     C  side of the canvas         P  side of a view (the model's image size)         L  tokens
+    N  rows in a group, of T tokens each, where sequences are packed (`Rows`)
 """
 
 from typing import NamedTuple
 
 import numpy as np
+
+
+class Rows(NamedTuple):
+    """Where sequences lie that are packed several to a row, none across two rows.
+
+    A sequence is a text, or those patches of a picture that show something, after the class token. A group's
+    rows hold its own sequences only.
+    """
+
+    position: (
+        np.ndarray
+    )  # int32 [G, N, T]: in its sequence; of a picture 0 the class token, i + 1 patch i
+    sequence: (
+        np.ndarray
+    )  # int32 [G, N, T]: of a picture its slot, of a text its number in the group; -1: empty
+    # int32 [G, slots]: row * T + column of the token at which each slot's sequence is read out. Slots with
+    # equal texts read the same one: a text is computed once a group.
+    read: np.ndarray
 
 
 class Batch(NamedTuple):
@@ -28,7 +47,7 @@ class Batch(NamedTuple):
     aspect: np.ndarray  # float32 [G, S]: photo width / height
     seed: np.ndarray  # uint32 [G, S]: one seed a scene, shared by all its views
     scene_mask: np.ndarray  # bool [G, S]
-    scene_tokens: np.ndarray  # int32 [G, S, L]
+    scene_tokens: np.ndarray  # int32 [G, S, L]; packed, like the other tokens: [G, N, T]
     scene_text: np.ndarray  # int32 [G, S]: equal texts have equal ids (multi-positive losses)
 
     object_box: np.ndarray  # float32 [G, O, 4]: x0, y0, x1, y1 in view pixels (0 to P)
@@ -54,3 +73,12 @@ class Batch(NamedTuple):
     object_hidden: np.ndarray  # int32 [G]: left out because they hardly show in the view
     relation_hidden: np.ndarray  # int32 [G]
     truncated: np.ndarray  # int32 [G]: texts that were cut to L tokens
+
+    # None where texts aren't packed: one text a row.
+    scene_text_rows: Rows | None
+    object_text_rows: Rows | None
+    relation_text_rows: Rows | None
+    # None where pictures aren't packed: the towers see whole views.
+    scene_patch_rows: Rows | None
+    object_patch_rows: Rows | None
+    relation_patch_rows: Rows | None

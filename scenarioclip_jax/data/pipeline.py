@@ -5,6 +5,7 @@ endless sequence in which every epoch is the whole data set, shuffled anew. A pr
 of its own groups, so the global batches are the same on any number of processes, workers and threads.
 """
 
+import dataclasses
 import itertools
 import logging
 import multiprocessing
@@ -127,7 +128,7 @@ class TrainingBatches:
         for row, group in enumerate(self._groups):
             first = step * settings.batch_size + group * settings.scenes
             items = [self._load(first + i, corrupt) for i in range(settings.scenes)]
-            builder.add(row, *packing.pack_training_group(items, settings))
+            builder.add(row, *packing.pack_training_group(items, settings, self._tokenizer))
         batch, _ = builder.finish(self._tokenizer)
         return batch, corrupt
 
@@ -311,7 +312,9 @@ class EvaluationBatches:
         settings: DataSettings,
         indices: Sequence[int] | None = None,
     ):
-        self._source, self._tokenizer, self._settings = source, tokenizer, settings
+        self._source, self._tokenizer = source, tokenizer
+        # Evaluation embeds whole views, and texts apart from pictures.
+        self._settings = dataclasses.replace(settings, text_row=0, patch_size=0)
         self._indices = range(len(source)) if indices is None else indices
         self.corrupt = CorruptLog(len(self._source), settings.max_corrupt_share)
 

@@ -24,6 +24,18 @@ class DataSettings:
     scene_length: int = 77  # L of actions, bos and eos included
     object_length: int = 77  # L of object names
     relation_length: int = 77  # L of triplets
+    text_row: int = (
+        0  # T, tokens in a row of packed texts; 0: one text a row, padded to its level's L
+    )
+    scene_tokens: float = 10.0  # average budget of different texts: N = ceil(scene_tokens * S / T)
+    object_tokens: float = 20.0
+    relation_tokens: float = 32.0
+    patch_size: int = 0  # pixels; only patches that show something are packed; 0: views stay whole
+    patch_row: int = 2  # whole views that a row of packed patches is as long as; must divide S
+    object_patches: float = (
+        60.0  # average budget, class tokens included: N = ceil(object_patches * S / T)
+    )
+    relation_patches: float = 80.0
     min_visible: float = 16.0  # square view pixels; training leaves out what shows less than this
     focus_images: bool = False  # the data set has focused regions stored as pictures
     shuffle_texts: bool = False  # control run: every text comes from an unrelated scene
@@ -41,9 +53,10 @@ class DataSettings:
             _require(
                 getattr(self, name) >= 3, name, getattr(self, name), "at least 3 (bos, x, eos)"
             )
-        for name in ("objects_per_scene", "relations_per_scene"):
+        budgets = ("objects_per_scene", "relations_per_scene", "scene_tokens", "object_tokens")
+        for name in (*budgets, "relation_tokens", "object_patches", "relation_patches"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        for name in ("min_visible", "num_workers", "stall_seconds"):
+        for name in ("min_visible", "num_workers", "stall_seconds", "text_row", "patch_size"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         size = self.image_size
         _require(size >= 8 and size % 8 == 0, "image_size", size, "a positive multiple of 8")
@@ -56,6 +69,17 @@ class DataSettings:
                 f"data.groups={self.groups} does not divide data.batch_size={self.batch_size}: "
                 "every group holds the same number of scenes"
             )
+        self._check_rows()
+
+    def _check_rows(self) -> None:
+        longest = max(self.scene_length, self.object_length, self.relation_length)
+        if self.text_row:
+            allowed = f"0, or at least {longest}, the longest text (data.*_length)"
+            _require(self.text_row >= longest, "text_row", self.text_row, allowed)
+        if self.patch_size:
+            allowed = f"a divisor of {self.scenes}, the scenes of a group (batch_size / groups)"
+            row = self.patch_row
+            _require(row > 0 and self.scenes % row == 0, "patch_row", row, allowed)
 
     @property
     def scenes(self) -> int:
@@ -71,6 +95,24 @@ class DataSettings:
     def relations(self) -> int:
         """R, the relation slots in a group."""
         return math.ceil(self.relations_per_scene * self.scenes)
+
+    @property
+    def patch_tokens(self) -> int:
+        """T of packed patches."""
+        return self.patch_row * (1 + (self.image_size // self.patch_size) ** 2)
+
+    def text_rows(self, level: str) -> int:
+        """N of a level's packed texts."""
+        budget = {"global": self.scene_tokens, "object": self.object_tokens}
+        budget["relation"] = self.relation_tokens
+        return math.ceil(budget[level] * self.scenes / self.text_row)
+
+    def patch_rows(self, level: str) -> int:
+        """N of a level's packed views. Whole scenes fill their rows to the last token."""
+        if level == "global":
+            return self.scenes // self.patch_row
+        budget = {"object": self.object_patches, "relation": self.relation_patches}[level]
+        return math.ceil(budget * self.scenes / self.patch_tokens)
 
 
 def _require(holds: bool, name: str, value, allowed: str) -> None:

@@ -96,19 +96,21 @@ class Tokenizer:
           ids, int32 [n, L]: bos, the text's tokens, eos, then padding; eos stays last when a text is cut.
           The number of texts that were cut.
         """
+        rows, truncated = self.encode_ragged(texts, length)
+        ids = np.full((len(texts), length), self.pad_id, np.int32)
+        for row, tokens in zip(ids, rows, strict=True):
+            row[: len(tokens)] = tokens
+        return ids, truncated
+
+    def encode_ragged(self, texts: Sequence[str], length: int) -> tuple[list[list[int]], int]:
+        """The same without padding: bos, the text's tokens, eos, at most `length` together."""
         start = [] if self.bos_id is None else [self.bos_id]
         room = length - len(start) - 1
         if room < 1:
             raise ValueError(f"length={length} leaves no room for text between bos and eos")
-        ids = np.full((len(texts), length), self.pad_id, np.int32)
-        truncated = 0
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        for row, encoding in zip(ids, encodings, strict=True):
-            tokens = encoding.ids
-            truncated += len(tokens) > room
-            tokens = [*start, *tokens[:room], self.eos_id]
-            row[: len(tokens)] = tokens
-        return ids, truncated
+        rows = [[*start, *each.ids[:room], self.eos_id] for each in encodings]
+        return rows, sum(len(each.ids) > room for each in encodings)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of one row of ids, up to the end of text and without special tokens."""

@@ -64,7 +64,8 @@ class Embedder:
             by_level = zip(LEVELS, pictures, strict=True)
             flat = {level: x.reshape(-1, *x.shape[2:]) for level, x in by_level}
             with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-                return parameters.merge(graph, params)(Inputs(flat, {})).image
+                model = parameters.merge(graph, params)
+                return model(Inputs(flat, {}), groups=len(batch.seed)).image
 
         def encode_text(params: Params, ids: jax.Array, level: str) -> jax.Array:
             with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):

@@ -16,7 +16,6 @@ from scenarioclip_jax import inference
 from scenarioclip_jax.data.photo import map_boxes, photo_view, union_region, view_canvas
 from scenarioclip_jax.evaluation.cache import Cache, NoCache, code_digest, digest, params_digest
 from scenarioclip_jax.evaluation.files import SuiteError
-from scenarioclip_jax.models.scenario_clip import LEVELS
 from scenarioclip_jax.parallel.mesh import make_mesh
 
 BLOCK = 4096  # inputs in a file of the cache
@@ -102,15 +101,14 @@ class ModelEncoder:
             raise ValueError("nothing to embed")
         # Levels that share their towers and the number of tokens share the embeddings too.
         length = self.model.spec.lengths[level] if kind == "text" else 0
-        branch = self.model.branch(level)
-        branch = branch if branch in LEVELS else "global"
+        alike = self.model.alike(level)
         unique = list(dict.fromkeys(inputs))
         found = []
         starts = range(0, len(unique), BLOCK)
         quiet = self.quiet or len(starts) < 2
         for start in tqdm(starts, f"blocks of {kind}s, {level}", disable=quiet):
             block = unique[start : start + BLOCK]
-            key = self.key(kind, branch, length, *parts(block))
+            key = self.key(kind, alike, length, *parts(block))
             found.append(self.cache.get(key, lambda block=block: encode(block, level)))
         row = {each: i for i, each in enumerate(unique)}
         return np.concatenate(found)[[row[each] for each in inputs]]

@@ -17,7 +17,15 @@ from scenarioclip_jax.interop.weights import check_names, open_folder, read_json
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
 MODEL_TYPE = "scenarioclip"
-MODEL_FIELDS = ("arch", "vision", "text", "embed_dim", "share_stem", "logit_bias")
+MODEL_FIELDS = (
+    "arch",
+    "vision",
+    "text",
+    "embed_dim",
+    "share_stem",
+    "patch_packing",
+    "logit_bias",
+)
 MODELING, PROCESSING = "modeling_scenarioclip", "processing_scenarioclip"
 
 
@@ -36,6 +44,7 @@ def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
         "text": vars(text),
         "embed_dim": spec.model.get("embed_dim", 512),
         "share_stem": spec.model.get("share_stem", False),
+        "patch_packing": spec.model.get("patch_packing", False),
         "logit_bias": spec.model.get("logit_bias", False),
         "lengths": spec.lengths,
         "fit": spec.fit,

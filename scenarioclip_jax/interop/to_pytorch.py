@@ -65,6 +65,7 @@ def write_reference(
         raise CheckpointError(
             "arch is 'clip', which the published implementation hasn't; leave out --layout reference"
         )
+    _refuse_packed(spec, "reference")
     if spec.model.get("logit_bias", False):
         raise CheckpointError(
             "the model was trained with the sigmoid loss and has logit biases, which the published "
@@ -104,6 +105,7 @@ def write_towers(
     The heads' arrays are called `image_projection.weight`, …, `text_norm.bias`; logit scales (and biases)
     are in `logits.json`.
     """
+    _refuse_packed(spec, "huggingface-towers")
     arch = spec.model["arch"]
     configs = {"vision": VisionConfig(**spec.model["vision"])}
     configs["text"] = TextConfig(**spec.model["text"])
@@ -134,6 +136,14 @@ def write_towers(
     _write_json(out / "logits.json", scalars)
     write_processor(out, spec, tokenizer_file)
     shutil.copyfile(TEMPLATES / f"{exported.PROCESSING}.py", out / f"{exported.PROCESSING}.py")
+
+
+def _refuse_packed(spec: ModelSpec, layout: str) -> None:
+    if spec.model.get("patch_packing", False):
+        raise CheckpointError(
+            "the model was trained with patch packing: its towers don't see the black patches of objects and "
+            f"relations, which plain CLIP towers do; leave out --layout {layout}"
+        )
 
 
 def save_safetensors(folder: Path, arrays: Arrays, dtype: str, *, name: str = "model") -> None:

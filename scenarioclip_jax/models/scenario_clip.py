@@ -13,13 +13,16 @@ stem, `vision/stem/shared` and `text/stem/shared`.
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from scenarioclip_jax.data.batch import Rows
 from scenarioclip_jax.models.layers import REMAT_POLICIES
+from scenarioclip_jax.models.rows import Stream, join, separate
 from scenarioclip_jax.models.towers import (
     Head,
     TextConfig,
@@ -37,18 +40,27 @@ INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 INITIAL_SIGMOID_SCALE, INITIAL_LOGIT_BIAS = math.log(10.0), -10.0
 
 
-class Inputs(NamedTuple):
-    """What the towers read: normalised pictures and token ids of each trained level."""
+NOT_PACKED: Mapping[str, Rows] = MappingProxyType({})
 
-    images: Mapping[str, Float[Array, "N P P 3"]]
+
+class Inputs(NamedTuple):
+    """What the towers read of each trained level, packing groups flattened.
+
+    Normalised pictures, or patches where `image_rows` has the level; token ids of one text a row, or of
+    several where `text_rows` has it.
+    """
+
+    images: Mapping[str, Float[Array, "N P P 3"] | Float[Array, "N T pixels"]]
     ids: Mapping[str, Int[Array, "N L"]]
+    image_rows: Mapping[str, Rows] = NOT_PACKED  # `models.rows.flatten`
+    text_rows: Mapping[str, Rows] = NOT_PACKED
 
 
 class Features(NamedTuple):
     """The residual stream after the stems, by level."""
 
-    images: Mapping[str, Float[Array, "N T W"]]
-    texts: Mapping[str, Float[Array, "N L W"]]
+    images: Mapping[str, Stream]
+    texts: Mapping[str, Stream]
 
 
 class Embeddings(NamedTuple):
@@ -66,6 +78,11 @@ def levels_of(arch: str) -> tuple[str, ...]:
 def branch_of(arch: str, level: str) -> str:
     """The branch that serves `level`. `clip` answers for every level with its one branch."""
     return {"clip": "global", "pyramid_clip": "shared"}.get(arch, level)
+
+
+def sees_visible_only(arch: str, patch_packing: bool, level: str) -> bool:
+    """Whether pictures of `level` are seen without their black patches. Whole scenes never are."""
+    return patch_packing and arch != "clip" and level != "global"
 
 
 class Tower(nnx.Module):
@@ -90,6 +107,8 @@ class ScenarioCLIP(nnx.Module):
       embed_dim: D, the size of the embedding space.
       share_stem: one stem for all branches instead of one each. Where the stem is frozen and starts from
         the same weights, as in the reference, only the trainable `pre_norm` of the reference is lost.
+      patch_packing: towers of objects and relations attend to the patches that show something, not to the
+        black ones; so only those need to be computed, see `data.batch.Rows`.
       logit_bias: whether each level has one beside its logit scale, as the sigmoid loss needs.
       dtype: what activations are computed in; parameters are float32.
       remat, unroll: see `layers.Stack`.
@@ -103,6 +122,7 @@ class ScenarioCLIP(nnx.Module):
         text: TextConfig | Mapping,
         embed_dim: int = 512,
         share_stem: bool = False,
+        patch_packing: bool = False,
         logit_bias: bool = False,
         dtype: str = "float32",
         remat: str = "none",
@@ -117,7 +137,7 @@ class ScenarioCLIP(nnx.Module):
             vision = VisionConfig(**vision)
         if not isinstance(text, TextConfig):
             text = TextConfig(**text)
-        self.arch, self.share_stem = arch, share_stem
+        self.arch, self.share_stem, self.patch_packing = arch, share_stem, patch_packing
         branches = tuple(dict.fromkeys(branch_of(arch, level) for level in levels_of(arch)))
         kwargs = dict(
             share_stem=share_stem,
@@ -138,15 +158,38 @@ class ScenarioCLIP(nnx.Module):
         levels = levels_of(self.arch)
         return nnx.Dict({level: nnx.Param(jnp.float32(value)) for level in levels})
 
-    def stems(self, inputs: Inputs) -> Features:
-        """Runs the stems, level by level even where they share one.
+    def stems(self, inputs: Inputs, *, groups: int = 1) -> Features:
+        """Runs the stems.
 
-        One batch of all levels would have to be dealt out over the devices anew, pixels and all, and a text
-        batch padded to the longest level.
+        Args:
+          groups: packing groups that the inputs' first axes are made of. Levels that share a stem and the
+            length of their rows go through it as one batch; groups keep together in it, as on the devices.
         """
-        images = {v: self.vision.stem[self._stem_of(v)](x) for v, x in inputs.images.items()}
-        texts = {v: self.text.stem[self._stem_of(v)](x) for v, x in inputs.ids.items()}
-        return Features(images, texts)
+        images, texts = {}, {}
+        for level, x in inputs.images.items():
+            stem, rows = self.vision.stem[self._stem_of(level)], inputs.image_rows.get(level)
+            seen = sees_visible_only(self.arch, self.patch_packing, level)
+            images[level] = stem.embed(x, rows, visible_only=seen)
+        for level, x in inputs.ids.items():
+            stem, rows = self.text.stem[self._stem_of(level)], inputs.text_rows.get(level)
+            texts[level] = stem.embed(x, rows)
+        return Features(
+            self._blocks(self.vision.stem, images, groups),
+            self._blocks(self.text.stem, texts, groups),
+        )
+
+    def _blocks(self, stems: nnx.Dict, streams: Mapping[str, Stream], groups: int):
+        """The stems' blocks on streams by level, those that can go together as one batch."""
+        found, together = {}, {}
+        for level, stream in streams.items():
+            kind = (self._stem_of(level), stream.x.shape[1], stream.sequence is None)
+            together.setdefault(kind, []).append(level)
+        for (stem, *_), levels in together.items():
+            joined = join([streams[level] for level in levels], groups)
+            counts = [streams[level].x.shape[0] for level in levels]
+            split = separate(stems[stem].blocks(joined), counts, groups)
+            found |= dict(zip(levels, split, strict=True))
+        return {level: found[level] for level in streams}
 
     def _stem_of(self, level: str) -> str:
         return "shared" if self.share_stem else branch_of(self.arch, level)
@@ -156,15 +199,17 @@ class ScenarioCLIP(nnx.Module):
         image, text = {}, {}
         for level, x in features.images.items():
             branch = branch_of(self.arch, level)
-            image[level] = self.vision.head[branch](self.vision.trunk[branch](x))
+            pooled = self.vision.trunk[branch](x, inputs.image_rows.get(level))
+            image[level] = self.vision.head[branch](pooled)
         for level, x in features.texts.items():
             branch = branch_of(self.arch, level)
-            pooled = self.text.trunk[branch](x, inputs.ids[level])
+            rows = inputs.text_rows.get(level)
+            pooled = self.text.trunk[branch](x, inputs.ids[level], rows)
             text[level] = self.text.head[branch](pooled)
         return Embeddings(image, text)
 
-    def __call__(self, inputs: Inputs) -> Embeddings:
-        return self.trunks(self.stems(inputs), inputs)
+    def __call__(self, inputs: Inputs, *, groups: int = 1) -> Embeddings:
+        return self.trunks(self.stems(inputs, groups=groups), inputs)
 
     def encode_image(self, images: Float[Array, "N P P 3"], level: str) -> Float[Array, "N D"]:
         """Embeds normalised pictures at `level`; the embeddings are not L2-normalised."""

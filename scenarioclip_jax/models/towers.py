@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from scenarioclip_jax.data.batch import Rows
 from scenarioclip_jax.models.layers import Stack
+from scenarioclip_jax.models.rows import Stream, cut_patches, read_out, shows_something
 from scenarioclip_jax.parallel.mesh import gather
 
 
@@ -93,17 +95,40 @@ class VisionStem(nnx.Module):
         self.stack = config.stack(config.stem_blocks, dtype=dtype, rngs=rngs, **run)
         self.dtype = dtype
 
-    def __call__(self, images: Float[Array, "N P P 3"]) -> Float[Array, "N T W"]:
-        """Returns the residual stream after the stem; T = 1 + (P / patch_size) ** 2, class token first."""
-        n, side = images.shape[0], images.shape[1]
-        p, grid = self.patch_size, side // self.patch_size
+    def embed(
+        self,
+        images: Float[Array, "N P P 3"] | Float[Array, "N T pixels"],
+        rows: Rows | None = None,
+        *,
+        visible_only: bool = False,
+    ) -> Stream:
+        """The stream that the blocks read: class token and patches with their positions, after `pre_norm`.
+
+        Args:
+          images: normalised pictures; or, with `rows`, the patches at their places (`rows.take_patches`).
+          visible_only: nothing sees a patch that is black.
+        """
+        patches = cut_patches(images, self.patch_size) if rows is None else images
         # A convolution whose stride is its size is one matrix product over flattened patches.
-        patches = images.reshape(n, grid, p, grid, p, 3).swapaxes(2, 3).reshape(n, grid**2, -1)
-        kernel = self.patch[...].reshape(p * p * 3, -1).astype(self.dtype)
-        x = patches.astype(self.dtype) @ kernel
-        cls = jnp.broadcast_to(self.cls[...].astype(self.dtype), (n, 1, x.shape[-1]))
-        x = jnp.concatenate([cls, x], axis=1) + self.position[...].astype(self.dtype)
-        return self.stack(self.pre_norm(x))
+        kernel = self.patch[...].reshape(-1, self.patch.shape[-1]).astype(self.dtype)
+        x, cls = patches.astype(self.dtype) @ kernel, self.cls[...].astype(self.dtype)
+        shown = shows_something(patches) if visible_only else None
+        if rows is None:
+            first = jnp.broadcast_to(cls, (len(x), 1, len(cls)))
+            x, position = jnp.concatenate([first, x], axis=1), jnp.arange(1 + x.shape[1])
+            sequence = None
+            if visible_only:
+                sequence = jnp.where(jnp.pad(shown, ((0, 0), (1, 0)), constant_values=True), 0, -1)
+        else:
+            is_first = rows.position == 0
+            x, position = jnp.where(is_first[..., None], cls, x), rows.position
+            sequence = rows.sequence
+            if visible_only:
+                sequence = jnp.where(is_first | shown, sequence, -1)
+        return Stream(self.pre_norm(x + self.position[...].astype(self.dtype)[position]), sequence)
+
+    def blocks(self, stream: Stream) -> Stream:
+        return stream._replace(x=self.stack(stream.x, mask=stream.mask))
 
 
 class VisionTrunk(nnx.Module):
@@ -113,8 +138,9 @@ class VisionTrunk(nnx.Module):
         self.stack = config.stack(config.depth - config.stem_blocks, dtype=dtype, rngs=rngs, **run)
         self.post_norm = nnx.LayerNorm(config.width, epsilon=config.eps, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "N T W"]) -> Float[Array, "N W"]:
-        return self.post_norm(self.stack(x)[:, 0])
+    def __call__(self, stream: Stream, rows: Rows | None = None) -> Float[Array, "V W"]:
+        x = self.stack(stream.x, mask=stream.mask)
+        return self.post_norm(x[:, 0] if rows is None else read_out(x, rows))
 
 
 class TextStem(nnx.Module):
@@ -127,10 +153,15 @@ class TextStem(nnx.Module):
         self.stack = config.stack(config.stem_blocks, dtype=dtype, rngs=rngs, **run)
         self.dtype = dtype
 
-    def __call__(self, ids: Int[Array, "N L"]) -> Float[Array, "N L W"]:
+    def embed(self, ids: Int[Array, "N L"], rows: Rows | None = None) -> Stream:
+        """The stream that the blocks read: tokens with their positions; several texts a row with `rows`."""
+        position = jnp.arange(ids.shape[1]) if rows is None else rows.position
         # Looked up in a table that is split, tokens of the whole batch would have to move instead.
-        x = gather(self.token[...])[ids] + self.position[...][: ids.shape[1]]
-        return self.stack(x.astype(self.dtype), causal=True)
+        x = gather(self.token[...])[ids] + self.position[...][position]
+        return Stream(x.astype(self.dtype), None if rows is None else rows.sequence)
+
+    def blocks(self, stream: Stream) -> Stream:
+        return stream._replace(x=self.stack(stream.x, mask=stream.mask, causal=True))
 
 
 class TextTrunk(nnx.Module):
@@ -144,8 +175,12 @@ class TextTrunk(nnx.Module):
         self.stack = config.stack(config.depth - config.stem_blocks, dtype=dtype, rngs=rngs, **run)
         self.final_norm = nnx.LayerNorm(config.width, epsilon=config.eps, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "N L W"], ids: Int[Array, "N L"]) -> Float[Array, "N W"]:
-        x = self.stack(x, causal=True)
+    def __call__(
+        self, stream: Stream, ids: Int[Array, "N L"], rows: Rows | None = None
+    ) -> Float[Array, "V W"]:
+        x = self.stack(stream.x, mask=stream.mask, causal=True)
+        if rows is not None:
+            return self.final_norm(read_out(x, rows))
         first_eos = jnp.argmax(ids == self.eos_id, axis=1)  # 0 where there is none: an empty slot
         pooled = jnp.take_along_axis(x, first_eos[:, None, None], axis=1)[:, 0]
         return self.final_norm(pooled)

@@ -17,7 +17,7 @@ for its kernels and twice for attention, both of whose factors are activations. 
 trainable below costs nothing. Patches cost 2 g^2 (3 p^2) W for a grid of g x g patches of p x p pixels, a head
 2 W D. A level's loss compares all its N slots with each other, 2 N^2 D forward and twice that backward.
 
-Slots that stay empty in a batch are computed like the others, and are counted like them.
+Slots and tokens that stay empty in a batch are computed like the others, and are counted like them.
 
 `model` FLOPs are those that the mathematics needs. `hardware` FLOPs are those that are executed: also the
 second forward pass of `loss.accumulate`, blocks that `model.remat` computes again, the logits that the
@@ -68,20 +68,28 @@ class Flops:
 
 
 class Level(NamedTuple):
-    """What a level's towers read in a step, over all devices."""
+    """What a level's towers read in a step, over all devices: rows and the tokens in each."""
 
     slots: int
-    length: int  # of a text, tokens
+    vision: tuple[int, int]
+    text: tuple[int, int]
 
 
-def level_shapes(settings: DataSettings) -> dict[str, Level]:
-    """Slots and text lengths of the global batch, by level."""
+def level_shapes(settings: DataSettings, vision: VisionConfig) -> dict[str, Level]:
+    """Slots and rows of the global batch, by level."""
     s = settings
-    return {
-        "global": Level(s.groups * s.scenes, s.scene_length),
-        "object": Level(s.groups * s.objects, s.object_length),
-        "relation": Level(s.groups * s.relations, s.relation_length),
-    }
+    lengths = {"global": s.scene_length, "object": s.object_length, "relation": s.relation_length}
+    slots = {"global": s.scenes, "object": s.objects, "relation": s.relations}
+    found = {}
+    for level, count in slots.items():
+        pictures = count, 1 + vision.grid**2
+        if s.patch_size:
+            pictures = s.patch_rows(level), s.patch_tokens
+        texts = (s.text_rows(level), s.text_row) if s.text_row else (count, lengths[level])
+        found[level] = Level(
+            s.groups * count, *((s.groups * rows, tokens) for rows, tokens in (pictures, texts))
+        )
+    return found
 
 
 def train_step_flops(
@@ -104,9 +112,9 @@ def train_step_flops(
       batch_ways: parts that the mesh splits the batch into, which decides how the loss fills its chunks.
         Neither count includes what devices along the axis `tensor` do twice.
     """
-    arch, shapes = model["arch"], level_shapes(settings)
-    levels = {level: shapes[level] for level in levels_of(arch)}
     towers = {"vision": VisionConfig(**model["vision"]), "text": TextConfig(**model["text"])}
+    shapes = level_shapes(settings, towers["vision"])
+    levels = {level: shapes[level] for level in levels_of(model["arch"])}
     step = _Step(model, frozenset(trainable), accumulate)
     parts = {
         kind: _sum(step.student(kind, config, level, shape) for level, shape in levels.items())
@@ -154,7 +162,7 @@ def block_flops(width: int, mlp_dim: int, tokens: int) -> Block:
 
 
 class _Cost(NamedTuple):
-    """FLOPs of a part of a tower on one input."""
+    """FLOPs of a part of a tower."""
 
     forward: int = 0
     backward: int = 0
@@ -182,33 +190,36 @@ class _Step:
         cost = _add(self._tower(kind, config, level, shape))
         model = cost.forward + cost.backward
         again = (self.passes - 1) * cost.forward + cost.again
-        return Count(model * shape.slots, (model + again) * shape.slots)
+        return Count(model, model + again)
 
     def teacher(self, kind: str, config: TowerConfig, level: str, shape: Level) -> Count:
         """Forward only; from the student's features on where no stem trains."""
         stem, *rest = self._tower(kind, config, level, shape)
         own_stem = any("/stem/" in path for path in self.trainable)
         forward = _add(rest).forward + (stem.forward if own_stem else 0)
-        return Count(forward * shape.slots, forward * shape.slots)
+        return Count(forward, forward)
 
     def _tower(self, kind: str, config: TowerConfig, level: str, shape: Level) -> list[_Cost]:
-        """Stem, trunk and head of one level on one input."""
+        """Stem, trunk and head of one level on all its rows."""
         branch = branch_of(self.arguments["arch"], level)
         stem = f"{kind}/stem/{'shared' if self.arguments.get('share_stem') else branch}/"
         trunk, head = f"{kind}/trunk/{branch}/", f"{kind}/head/{branch}/"
-        tokens, patches = shape.length, _Cost()
+        rows, tokens = getattr(shape, kind)
+        patches = _Cost()
         if isinstance(config, VisionConfig):
-            tokens = 1 + config.grid**2
-            forward = 2 * config.grid**2 * 3 * config.patch_size**2 * config.width
+            # What stands at class tokens is multiplied too, where patches are packed.
+            patch_tokens = tokens if self.arguments.get("patch_packing") else config.grid**2
+            forward = 2 * rows * patch_tokens * 3 * config.patch_size**2 * config.width
             patches = _Cost(forward, forward if f"{stem}patch" in self.trainable else 0)
-        block = block_flops(config.width, config.mlp_dim, tokens)
+        block = Block(*(rows * n for n in block_flops(config.width, config.mlp_dim, tokens)))
         depth = config.stem_blocks
         below = self._trains(stem, but=f"{stem}stack/")
         stem_cost = _add([patches, self._stack(f"{stem}stack/", block, depth, below)])
         below = below or self._trains(stem)
         trunk_cost = self._stack(f"{trunk}stack/", block, config.depth - depth, below)
         below = below or self._trains(trunk)
-        forward = 2 * config.width * self.arguments.get("embed_dim", 512)
+        # Slots that share a text are projected each.
+        forward = 2 * shape.slots * config.width * self.arguments.get("embed_dim", 512)
         trains = f"{head}projection/kernel" in self.trainable
         return [stem_cost, trunk_cost, _Cost(forward, forward * (below + trains))]
 

@@ -18,7 +18,10 @@ def model_arguments(config: ConfigDict) -> dict[str, Any]:
 def data_settings(config: ConfigDict, **changes) -> DataSettings:
     """The input pipeline's settings; what follows from the model or the run isn't set twice."""
     values = {k: v for k, v in config.data.items() if k not in ("dir", "tokenizer")}
-    values |= {"image_size": config.model.vision.image_size, "seed": config.seed} | changes
+    vision = config.model.vision
+    values |= {"image_size": vision.image_size, "seed": config.seed} | changes
+    if config.model.patch_packing:
+        values["patch_size"] = vision.patch_size
     with naming("data"):
         return DataSettings(**values)
 

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.packing import text_tokens
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import ViewSettings, centre_views, views
 from scenarioclip_jax.evaluation.pictures import COLOURS, picture_grid, to_uint8
@@ -36,15 +37,9 @@ def write_first_batch(
         # The whole scene is shown as its centre view, in which boxes are known, not as the random crop.
         whole = np.clip(np.asarray(plain[group, scene]), 0, 1)
         row = [(whole, "whole scene", COLOURS["global"])]
-        for level, of_level, owner, mask, tokens in (
-            ("object", pictures.object, shown.object_scene, shown.object_mask, shown.object_tokens),
-            (
-                "relation",
-                pictures.relation,
-                shown.relation_scene,
-                shown.relation_mask,
-                shown.relation_tokens,
-            ),
+        for level, of_level, owner, mask in (
+            ("object", pictures.object, shown.object_scene, shown.object_mask),
+            ("relation", pictures.relation, shown.relation_scene, shown.relation_mask),
         ):
             slots = np.flatnonzero(mask[group] & (owner[group] == scene))
             if level == "object":
@@ -52,12 +47,13 @@ def write_first_batch(
             row += [
                 (
                     to_uint8(of_level[group, slot]),
-                    tokenizer.decode(tokens[group, slot]),
+                    tokenizer.decode(text_tokens(shown, level, group, slot)),
                     COLOURS[level],
                 )
                 for slot in slots[:MOST]
             ]
-        figure_rows.append((tokenizer.decode(shown.scene_tokens[group, scene]), row))
+        action = tokenizer.decode(text_tokens(shown, "global", group, scene))
+        figure_rows.append((action, row))
     figure = picture_grid(figure_rows)
     columns = len(figure.axes) // len(figure_rows)
     for index, of_scene in enumerate(boxes):

@@ -129,6 +129,7 @@ def _step_settings(config: ConfigDict, trainable: Sequence[str], mesh: Mesh) -> 
         skip_nonfinite=config.optimizer.skip_nonfinite > 0,
         multi_positive=config.loss.multi_positive,
         ema=config.ema.to_dict(),
+        patch_size=config.model.vision.patch_size,
         frozen_stem=not any("/stem/" in path for path in trainable),
         sharding=batch_sharding(mesh),
     )

@@ -11,12 +11,14 @@ from flax import nnx
 from jax.sharding import NamedSharding
 
 from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.packing import NAMES
 from scenarioclip_jax.data.views import ViewSettings, views
 from scenarioclip_jax.losses.contrastive import MAX_SCALE
 from scenarioclip_jax.losses.distillation import Slots
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.params import Params
-from scenarioclip_jax.models.scenario_clip import Embeddings, Inputs
+from scenarioclip_jax.models.rows import flatten, take_patches
+from scenarioclip_jax.models.scenario_clip import LEVELS, Embeddings, Inputs
 from scenarioclip_jax.train.accumulate import embed_batch
 from scenarioclip_jax.train.objective import objective
 from scenarioclip_jax.train.optimizer import ema_decay, ema_update
@@ -33,6 +35,7 @@ class StepSettings:
       distill: arguments of `losses.distillation.kl`.
       multi_positive: equal texts of a batch are positives, not negatives.
       ema: arguments of `train.optimizer.ema_decay`.
+      patch_size: of the vision tower, pixels.
       frozen_stem: no parameter of a stem is trained, so student and teacher share its output.
       accumulate: parts that the batch goes through the towers in, see `train.accumulate`.
       skip_nonfinite: a step whose loss or gradient is no number changes nothing and is counted.
@@ -44,23 +47,44 @@ class StepSettings:
     distill: Mapping
     multi_positive: bool
     ema: Mapping
+    patch_size: int
     frozen_stem: bool
     accumulate: int
     skip_nonfinite: bool
     sharding: NamedSharding
 
 
-def level_inputs(batch: Batch, settings: ViewSettings, levels, *, train: bool) -> Inputs:
-    """What the towers read, groups flattened: [G * N, ...] by level."""
-    pictures = views(batch, settings, train=train)
-    images = {"global": pictures.scene, "object": pictures.object, "relation": pictures.relation}
-    ids = {"global": batch.scene_tokens, "object": batch.object_tokens}
-    ids["relation"] = batch.relation_tokens
+def level_inputs(batch: Batch, settings: ViewSettings, levels, *, patch_size: int) -> Inputs:
+    """What the towers read in training, groups flattened: [G * N, ...] by level.
+
+    Args:
+      patch_size: of the vision tower, pixels.
+    """
+    pictures = views(batch, settings, train=True)
+    images = dict(zip(LEVELS, pictures, strict=True))
+    patch_rows = _of_levels(batch, "patch_rows", levels)
+    text_rows = _of_levels(batch, "text_rows", levels)
 
     def flat(x):
         return x.reshape(-1, *x.shape[2:])
 
-    return Inputs({v: flat(images[v]) for v in levels}, {v: flat(ids[v]) for v in levels})
+    def seen(level: str):
+        if level in patch_rows:
+            return take_patches(images[level], patch_rows[level], patch_size)
+        return flat(images[level])
+
+    return Inputs(
+        {level: seen(level) for level in levels},
+        {level: flat(ids) for level, ids in _of_levels(batch, "tokens", levels).items()},
+        {level: flatten(rows) for level, rows in patch_rows.items()},
+        {level: flatten(rows) for level, rows in text_rows.items()},
+    )
+
+
+def _of_levels(batch: Batch, kind: str, levels) -> dict:
+    """A kind of field by level, where the batch has it."""
+    fields = {level: getattr(batch, f"{NAMES[level]}_{kind}") for level in levels}
+    return {level: field for level, field in fields.items() if field is not None}
 
 
 def level_slots(batch: Batch) -> dict[str, Slots]:
@@ -85,6 +109,12 @@ def packing_metrics(batch: Batch, levels) -> dict[str, jax.Array]:
             metrics[f"packing/{level}_left_out"] = lost.astype(jnp.float32)
             metrics[f"packing/hidden_{level}s"] = hidden.sum()
     metrics["packing/texts_truncated"] = batch.truncated.sum()
+    for kind, name in (("text_rows", "token"), ("patch_rows", "patch")):
+        for level, rows in _of_levels(batch, kind, levels).items():
+            filled = (rows.sequence >= 0).mean(dtype=jnp.float32)
+            metrics[f"packing/{NAMES[level]}_{name}_fill"] = filled
+    if batch.scene_text_rows is not None:
+        metrics["packing/scene_left_out"] = 1 - batch.scene_mask.mean(dtype=jnp.float32)
     return metrics
 
 
@@ -111,17 +141,19 @@ def embed(
 
     # Set here rather than by the caller: accumulation traces this a second time, in `pull_back`.
     with jax.sharding.use_abstract_mesh(settings.sharding.mesh.abstract_mesh):
-        inputs = level_inputs(batch, view_settings, settings.levels, train=True)
+        size = settings.patch_size
+        inputs = level_inputs(batch, view_settings, settings.levels, patch_size=size)
+        groups = len(batch.seed)
         # Autodiff never enters what only frozen parameters feed: with a frozen stem the backward pass ends
         # at the first trainable block.
         student = parameters.merge(graph, state.frozen | trainable)
-        features = student.stems(inputs)
+        features = student.stems(inputs, groups=groups)
         embeddings = grouped(student.trunks(features, inputs))
         if not settings.distill_weight:
             return embeddings, None
         teacher = parameters.merge(graph, state.teacher())
         if not settings.frozen_stem:
-            features = teacher.stems(inputs)
+            features = teacher.stems(inputs, groups=groups)
         return embeddings, jax.lax.stop_gradient(grouped(teacher.trunks(features, inputs)))
 
 

@@ -2,6 +2,7 @@ import dataclasses
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -42,7 +43,7 @@ def tokenizer(tmp_path_factory):
 
 def test_everything_is_packed_where_there_is_room(tokenizer):
     items = make_items([3, 0, 2, 1], [1, 2, 0, 1])
-    parts, counts = pack_training_group(items, GROUP)
+    parts, counts = pack_training_group(items, GROUP, None)
     assert [list(part.objects) for part in parts] == [[0, 1, 2], [], [0, 1], [0]]
     assert [list(part.relations) for part in parts] == [[0], [0, 1], [], [0]]
     assert counts == (6, 4, 0, 0)
@@ -75,13 +76,19 @@ def test_shapes_and_dtypes_are_the_contract():
     assert batch.object_box.shape == (2, 8, 4)
     assert batch.relation_region.shape == (2, 4, 32, 4)
     assert batch.relation_focus.shape == (2, 4, 40, 40, 3)
-    assert {field.dtype.name for field in batch} == {"uint8", "float32", "uint32", "bool", "int32"}
+    assert {field.dtype.name for field in jax.tree.leaves(batch)} == {
+        "uint8",
+        "float32",
+        "uint32",
+        "bool",
+        "int32",
+    }
     assert empty_batch(2, 40, GROUP).relation_focus is None
 
 
 def test_overflow_is_counted_and_fills_every_slot():
     items = make_items([5, 5, 5, 5], [3, 0, 3, 1])
-    parts, counts = pack_training_group(items, GROUP)
+    parts, counts = pack_training_group(items, GROUP, None)
     assert sum(len(part.objects) for part in parts) == 8
     assert sum(len(part.relations) for part in parts) == 4
     assert counts == (20, 7, 0, 0)
@@ -89,11 +96,11 @@ def test_overflow_is_counted_and_fills_every_slot():
 
 def test_overflow_is_chosen_by_the_seed_alone():
     items = make_items([5, 5, 5, 5], [0] * 4)
-    chosen = [list(part.objects) for part in pack_training_group(items, GROUP)[0]]
-    again = [list(part.objects) for part in pack_training_group(items, GROUP)[0]]
+    chosen = [list(part.objects) for part in pack_training_group(items, GROUP, None)[0]]
+    again = [list(part.objects) for part in pack_training_group(items, GROUP, None)[0]]
     assert chosen == again
     # Whose slot comes first plays no part: each scene keeps the same objects in another order.
-    reordered = [list(part.objects) for part in pack_training_group(items[::-1], GROUP)[0]]
+    reordered = [list(part.objects) for part in pack_training_group(items[::-1], GROUP, None)[0]]
     assert chosen == reordered[::-1]
 
 
@@ -101,7 +108,7 @@ def test_overflow_spares_no_place_in_the_list():
     kept = np.zeros(5)
     for seed in range(200):
         items = [item._replace(seed=seed * 10 + i) for i, item in enumerate(ITEMS)]
-        for part in pack_training_group(items, GROUP)[0]:
+        for part in pack_training_group(items, GROUP, None)[0]:
             kept[list(part.objects)] += 1
     # 8 of 20 objects stay, so each place is kept with probability 0.4 of 800 draws (deviation 14).
     assert np.abs(kept - 320).max() < 60
@@ -118,13 +125,13 @@ def test_what_hardly_shows_is_left_out_and_counted():
     hidden = item.scene.relations[0]._replace(boxes=np.array([[0, 0, 3, 36]] * 2, np.float32))
     scene = item.scene._replace(relations=[hidden, *item.scene.relations])
     item = Item(scene, fit_scene(scene, 32, "centre_crop", 40), 1)
-    (part,), counts = pack_training_group([item], GROUP)
+    (part,), counts = pack_training_group([item], GROUP, None)
     assert list(part.objects) == [1]
     assert list(part.relations) == [1]
     assert counts == Counts(objects=1, relations=1, hidden_objects=2, hidden_relations=1)
 
     fitted = fit_scene(scene, 32, "contain", 40)
-    (part,), counts = pack_training_group([item._replace(fitted=fitted)], GROUP)
+    (part,), counts = pack_training_group([item._replace(fitted=fitted)], GROUP, None)
     assert list(part.objects) == [0, 1, 2]
     assert counts.hidden_objects == 0
 
@@ -165,7 +172,7 @@ def test_focus_pictures_need_their_setting(tokenizer):
     scene = fake_scene(0, objects=0, relations=1)
     scene.relations[0] = scene.relations[0]._replace(image=encode(picture(48, 36, 5)))
     item = Item(scene, fit_scene(scene, 32, "centre_crop", 40), 0)
-    parts, _ = pack_training_group([item], GROUP)
+    parts, _ = pack_training_group([item], GROUP, None)
     with pytest.raises(ValueError, match=r"scene0.*data\.focus_images=True"):
         BatchBuilder(1, 40, GROUP).add(0, parts)
     builder = BatchBuilder(1, 40, dataclasses.replace(GROUP, focus_images=True))

@@ -20,10 +20,12 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def environment(devices: int) -> dict[str, str]:
+def environment(devices: int, processes: int = 1) -> dict[str, str]:
     """This process's, with `devices` simulated devices and without PyTorch."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("JAX_PROCESS_ID", "JAX_NUM_PROCESSES")}
-    # Such programs run for milliseconds: what counts is how long they take to compile.
+    dropped = {"JAX_PROCESS_ID", "JAX_NUM_PROCESSES"}
+    if processes > 1:  # a program of several processes is compiled, not read: see XLA's issue 18286
+        dropped.add("JAX_COMPILATION_CACHE_DIR")
+    kept = {k: v for k, v in os.environ.items() if k not in dropped}
     simulated = f"--xla_force_host_platform_device_count={devices}"
     simulated += " --xla_backend_optimization_level=0"
     path = os.pathsep.join(filter(None, [str(WITHOUT_TORCH), os.environ.get("PYTHONPATH")]))
@@ -52,7 +54,7 @@ class Job:
         self.processes = [
             subprocess.Popen(
                 command,
-                env=environment(devices)
+                env=environment(devices, processes)
                 | together
                 | ({"JAX_PROCESS_ID": str(i)} if together else {}),
                 stdout=subprocess.PIPE,

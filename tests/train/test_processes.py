@@ -31,9 +31,9 @@ def assert_same_run(workdir, expected):
 
 
 @pytest.fixture(scope="module")
-def one_process(small_data, compilation_cache, tmp_path_factory):
+def one_process(small_data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("one")
-    Job(workdir, small_data, devices=4, compilation_cache=compilation_cache).finish()
+    Job(workdir, small_data, devices=4).finish()
     return workdir
 
 
@@ -42,7 +42,7 @@ def test_two_processes_train_like_one(one_process, small_data, tmp_path):
     command = [LOCAL, "--devices", "2", "2", "--", *arguments(tmp_path, small_data, steps=6)]
     done = subprocess.run(
         command,
-        env=environment(devices=2) | {"PYTHON": sys.executable},
+        env=environment(devices=2, processes=2) | {"PYTHON": sys.executable},
         capture_output=True,
         text=True,
         check=False,
@@ -56,14 +56,14 @@ def test_two_processes_train_like_one(one_process, small_data, tmp_path):
 
 @pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_at_one_step_and_any_number_goes_on(
-    one_process, small_data, tmp_path, compilation_cache
+    one_process, small_data, tmp_path
 ):
     job = Job(tmp_path, small_data, processes=2, devices=2)
     job.wait_for("compiled in")
     job.signal(1)
     assert "stopped at step" in job.finish()
     assert not (tmp_path / "report.json").exists()
-    Job(tmp_path, small_data, devices=4, compilation_cache=compilation_cache).finish()
+    Job(tmp_path, small_data, devices=4).finish()
     assert_same_run(tmp_path, one_process)
 
 

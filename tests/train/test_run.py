@@ -7,10 +7,8 @@ import signal
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from scenarioclip_jax.checkpoint import Checkpoints, load_params, steps
 from scenarioclip_jax.command import ConfigError
@@ -27,15 +25,6 @@ def rows(workdir):
         {k: v for k, v in row.items() if not k.startswith("time/")}
         for row in read_rows(workdir / "metrics.jsonl")
     ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_once(compilation_cache):
-    """Most runs here compile the same programs; those of `main` keep them on disk too."""
-    jax.config.update("jax_compilation_cache_dir", str(compilation_cache))
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    reset_cache()
 
 
 @pytest.fixture(scope="module")
@@ -183,9 +172,7 @@ def test_the_best_checkpoint_is_kept_across_restarts(tmp_path):
 
 
 @pytest.mark.slow
-def test_main_stopped_by_a_signal_to_its_process_group_and_started_again(
-    small_data, tmp_path, compilation_cache
-):
+def test_main_stopped_by_a_signal_to_its_process_group_and_started_again(small_data, tmp_path):
     """The command itself, with a reading worker, as a scheduler would end and restart it."""
     command = [sys.executable, "-m", "scenarioclip_jax.main", f"--config={tiny.CONFIG}"]
     command += tiny.flags(
@@ -196,7 +183,6 @@ def test_main_stopped_by_a_signal_to_its_process_group_and_started_again(
             "validation.every": 20,
             "checkpoint.every": 20,
             "report.retrievals": 0,
-            "compilation_cache": compilation_cache,
         },
     )
 

@@ -43,9 +43,9 @@ def assert_bit_identical(workdir, expected):
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(small_data, tmp_path, compilation_cache):
+def test_killed_at_random_moments(small_data, tmp_path):
     """Some kills come while it starts, some while it trains, validates or saves."""
-    settings = {"compilation_cache": compilation_cache, "report.retrievals": 0}
+    settings = {"report.retrievals": 0}
     settings |= {"steps": 400, "checkpoint.every": 8, "validation.every": 50}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     Job(whole, small_data, **settings).finish()
@@ -66,8 +66,8 @@ def test_killed_at_random_moments(small_data, tmp_path, compilation_cache):
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_while_saving(small_data, tmp_path, compilation_cache):
-    settings = {"compilation_cache": compilation_cache, "report.retrievals": 0, "arch": "clip"}
+def test_a_disk_that_is_full_while_saving(small_data, tmp_path):
+    settings = {"report.retrievals": 0, "arch": "clip"}
     whole, full = tmp_path / "whole", tmp_path / "full"
     Job(whole, small_data, **settings).finish()
     shutil.copytree(whole, full)
@@ -133,8 +133,8 @@ run()
 
 
 @pytest.mark.slow
-def test_input_that_hangs_ends_the_run_with_stacks(small_data, tmp_path, compilation_cache):
-    settings = {"data.stall_seconds": 5, "compilation_cache": compilation_cache}
+def test_input_that_hangs_ends_the_run_with_stacks(small_data, tmp_path):
+    settings = {"data.stall_seconds": 5}
     flags = tiny.flags(small_data, steps=20, arch="clip", **settings)
     command = [sys.executable, "-c", STUCK, f"--config={tiny.CONFIG}", *flags]
     done = subprocess.run(
@@ -150,13 +150,12 @@ def test_input_that_hangs_ends_the_run_with_stacks(small_data, tmp_path, compila
 
 
 @pytest.mark.slow
-def test_reading_workers_do_not_outlive_a_killed_run(small_data, tmp_path, compilation_cache):
+def test_reading_workers_do_not_outlive_a_killed_run(small_data, tmp_path):
     job = Job(
         tmp_path,
         small_data,
         steps=10**6,
         arch="clip",
-        compilation_cache=compilation_cache,
         **{"data.num_workers": 2},
     )
     job.wait_for("step 2/")

@@ -30,6 +30,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
       vision: width, depth, heads, mlp_dim, activation, eps, image_size, patch_size.
       text: width, depth, heads, mlp_dim, activation, eps, vocab_size, max_length, eos_id.
       embed_dim: size of the embedding space.
+      patch_packing: pictures of objects and relations are seen without their black patches.
       logit_bias: whether it was trained with the sigmoid loss, which adds a bias to the logits.
     """
 
@@ -41,6 +42,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
         vision=None,
         text=None,
         embed_dim=512,
+        patch_packing=False,
         logit_bias=False,
         **kwargs,
     ):
@@ -48,6 +50,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
         self.vision = vision or {}
         self.text = text or {}
         self.embed_dim = embed_dim
+        self.patch_packing = patch_packing
         self.logit_bias = logit_bias
         super().__init__(**kwargs)
 
@@ -61,12 +64,13 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x, causal):
+    def forward(self, x, causal, mask):
         def split(y):  # [N, T, W] -> [N, heads, T, W / heads]
             return y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
+        query, key, value = split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x))
         mixed = functional.scaled_dot_product_attention(
-            split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x)), is_causal=causal
+            query, key, value, attn_mask=mask, is_causal=causal
         )
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
@@ -91,8 +95,8 @@ class Block(nn.Module):
         self.layer_norm2 = nn.LayerNorm(width, eps=sizes["eps"])
         self.mlp = Mlp(width, sizes["mlp_dim"], sizes["activation"])
 
-    def forward(self, x, causal):
-        x = x + self.self_attn(self.layer_norm1(x), causal)
+    def forward(self, x, causal, mask):
+        x = x + self.self_attn(self.layer_norm1(x), causal, mask)
         return x + self.mlp(self.layer_norm2(x))
 
 
@@ -101,9 +105,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(Block(sizes) for _ in range(sizes["depth"]))
 
-    def forward(self, x, causal=False):
+    def forward(self, x, causal=False, mask=None):
+        """`mask`, bool [N, 1, 1, T]: the tokens that are seen; None: all of them."""
         for layer in self.layers:
-            x = layer(x, causal)
+            x = layer(x, causal, mask)
         return x
 
 
@@ -121,17 +126,31 @@ class VisionEmbeddings(nn.Module):
         return torch.cat([first, patches], dim=1) + self.position_embedding.weight
 
 
+# A normalised black pixel, and half a grey level in the channel where it is smallest.
+BLACK = (-0.48145466 / 0.26862954, -0.4578275 / 0.26130258, -0.40821073 / 0.27577711)
+DIM = 0.5 / 255 / 0.27577711
+
+
 class VisionTransformer(nn.Module):
     def __init__(self, sizes):
         super().__init__()
+        self.patch_size = sizes["patch_size"]
         self.embeddings = VisionEmbeddings(sizes)
         self.pre_layrnorm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
         self.encoder = Encoder(sizes)
         self.post_layernorm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
 
-    def forward(self, pixels):
-        x = self.encoder(self.pre_layrnorm(self.embeddings(pixels)))
+    def forward(self, pixels, visible_only=False):
+        mask = self.visible(pixels) if visible_only else None
+        x = self.encoder(self.pre_layrnorm(self.embeddings(pixels)), mask=mask)
         return self.post_layernorm(x[:, 0])
+
+    def visible(self, pixels):
+        """The class token and the patches that aren't black, bool [N, 1, 1, T]."""
+        black = pixels.new_tensor(BLACK)[:, None, None]
+        lit = ((pixels - black).abs() > DIM).any(1, keepdim=True).float()
+        patches = functional.max_pool2d(lit, self.patch_size).flatten(1) > 0
+        return functional.pad(patches, (1, 0), value=True)[:, None, None]
 
 
 class TextEmbeddings(nn.Module):
@@ -163,8 +182,8 @@ class VisionEncoder(nn.Module):
         super().__init__()
         self.vision_model = VisionTransformer(sizes)
 
-    def forward(self, pixels):
-        return self.vision_model(pixels)
+    def forward(self, pixels, visible_only):
+        return self.vision_model(pixels, visible_only)
 
 
 class TextEncoder(nn.Module):
@@ -243,7 +262,8 @@ class ScenarioCLIPModel(PreTrainedModel):
                 f"pixel_values are {tuple(pixel_values.shape)}; expected [N, 3, {side}, {side}]"
             )
         tower = getattr(self, f"{self.prefixes[level]}visual_encoder")
-        return self._head("image", level, tower(pixel_values.to(self.dtype)))
+        masked = self.config.patch_packing and self.config.arch != "clip" and level != "global"
+        return self._head("image", level, tower(pixel_values.to(self.dtype), masked))
 
     def encode_text(self, input_ids, level="global"):
         """Embeds token ids [N, L], each row with an end-of-text id, at a level: [N, embed_dim]."""

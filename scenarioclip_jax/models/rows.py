@@ -1,0 +1,102 @@
+"""Rows of tokens in which several sequences lie: who sees whom, and where each is read out.
+
+A row may hold several short sequences (`data.batch.Rows`), after NaViT (Dehghani et al. 2023), or one sequence
+with tokens that nothing should see. Both are told by `sequence`, [N, T]: tokens see those with their own
+number.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from scenarioclip_jax.data.batch import Rows
+from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
+
+BLACK = tuple(-mean / std for mean, std in zip(CLIP_MEAN, CLIP_STD, strict=True))
+# Of a normalised picture: half a grey level, in the channel where it is smallest.
+DIM = 0.5 / 255 / max(CLIP_STD)
+
+
+class Stream(NamedTuple):
+    """The residual stream of a tower, and who sees whom; None where all tokens of a row do."""
+
+    x: Float[Array, "N T W"]
+    sequence: Int[Array, "N T"] | None
+
+    @property
+    def mask(self) -> Bool[Array, "N 1 T T"] | None:
+        """True where a token (third axis) sees another (fourth axis)."""
+        if self.sequence is None:
+            return None
+        return (self.sequence[:, :, None] == self.sequence[:, None, :])[:, None]
+
+
+def flatten(rows: Rows) -> Rows:
+    """`position` and `sequence` as the towers see them, groups flattened: [G * N, T]. `read` stays [G, V]."""
+    position, sequence = (x.reshape(-1, x.shape[-1]) for x in (rows.position, rows.sequence))
+    return Rows(position, sequence, rows.read)
+
+
+def read_out(x: Float[Array, "N T W"], rows: Rows) -> Float[Array, "V W"]:
+    """The token at which each slot's sequence is read out; V counts the slots of all groups."""
+    groups, slots = rows.read.shape
+    x = x.reshape(groups, -1, x.shape[-1])
+    taken = jax.vmap(lambda tokens, index: tokens[index])(x, rows.read)
+    return taken.reshape(groups * slots, -1)
+
+
+def shows_something(patches: Float[Array, "N T pixels"]) -> Bool[Array, "N T"]:
+    """Which patches of normalised pictures aren't black."""
+    colours = patches.astype(jnp.float32).reshape(*patches.shape[:-1], -1, 3)
+    return (jnp.abs(colours - jnp.asarray(BLACK)) > DIM).any((-2, -1))
+
+
+def cut_patches(pictures: Float[Array, "N P P 3"], size: int) -> Float[Array, "N patches pixels"]:
+    """Pictures cut into patches of `size` x `size` pixels, in reading order."""
+    n, side = pictures.shape[:2]
+    grid = side // size
+    return pictures.reshape(n, grid, size, grid, size, 3).swapaxes(2, 3).reshape(n, grid**2, -1)
+
+
+def take_patches(
+    pictures: Float[Array, "G V P P 3"], rows: Rows, size: int
+) -> Float[Array, "GN T pixels"]:
+    """The patches that packed rows hold. What stands at class tokens and empty tokens means nothing."""
+    groups, slots = pictures.shape[:2]
+    patches = cut_patches(pictures.reshape(-1, *pictures.shape[2:]), size)
+    patches = patches.reshape(groups, slots * patches.shape[1], -1)  # [G, V * patches, pixels]
+    per_view = patches.shape[1] // slots
+    index = jnp.maximum(rows.sequence, 0) * per_view + jnp.maximum(rows.position - 1, 0)
+    taken = jax.vmap(lambda all_patches, i: all_patches[i])(patches, index)
+    return taken.reshape(-1, *taken.shape[2:])
+
+
+def join(streams: Sequence[Stream], groups: int) -> Stream:
+    """Streams of one row length as one batch, group by group."""
+    if len(streams) == 1:
+        return streams[0]
+
+    def together(*arrays: Array) -> Array:
+        arrays = [x.reshape(groups, -1, *x.shape[1:]) for x in arrays]
+        joined = jnp.concatenate(arrays, axis=1)
+        return joined.reshape(-1, *joined.shape[2:])
+
+    return jax.tree.map(together, *streams)
+
+
+def separate(stream: Stream, counts: Sequence[int], groups: int) -> list[Stream]:
+    """The inverse of `join`; `counts` are the rows of each."""
+    if len(counts) == 1:
+        return [stream]
+    ends = np.cumsum(counts) // groups
+
+    def part(x: Array, low: int, high: int) -> Array:
+        x = x.reshape(groups, -1, *x.shape[1:])[:, low:high]
+        return x.reshape(-1, *x.shape[2:])
+
+    bounds = zip((0, *ends), ends, strict=False)
+    return [jax.tree.map(lambda x, b=b: part(x, *b), stream) for b in bounds]

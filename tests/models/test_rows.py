@@ -1,0 +1,171 @@
+"""Packed rows change what is computed, never what comes out."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from scenarioclip_jax.data.packing import BatchBuilder, Item, pack_training_group, text_tokens
+from scenarioclip_jax.data.photo import fit_scene
+from scenarioclip_jax.data.tokens import train_tokenizer
+from scenarioclip_jax.data.views import ViewSettings, views
+from scenarioclip_jax.models import params as parameters
+from scenarioclip_jax.models.rows import Stream, join, separate, shows_something
+from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP
+from scenarioclip_jax.train.step import level_inputs
+from tests.data.fake_scenes import SETTINGS, fake_scene
+
+PATCH = 8
+PLAIN = dataclasses.replace(
+    SETTINGS, batch_size=8, groups=2, objects_per_scene=3, relations_per_scene=2
+)
+PACKED = dataclasses.replace(
+    PLAIN,
+    text_row=24,
+    scene_tokens=12,
+    object_tokens=30,
+    relation_tokens=40,
+    patch_size=PATCH,
+    patch_row=2,
+    object_patches=30,
+    relation_patches=20,
+)
+VIEWS = ViewSettings()
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    texts = ["action thing one on other 0 1 2 3 4 5 6 7 8 9"]
+    return train_tokenizer(texts, tmp_path_factory.mktemp("tokenizer"), vocab_size=300)
+
+
+def make_batch(settings, tokenizer):
+    builder = BatchBuilder(settings.groups, settings.canvas_size, settings)
+    for group in range(settings.groups):
+        # Two scenes of each four are told the same: their texts are computed once.
+        scenes = [fake_scene(10 * group + i // 2, objects=i, relations=i % 3) for i in range(4)]
+        items = [
+            Item(scene, fit_scene(scene, 32, "centre_crop", 40), 7 + i)
+            for i, scene in enumerate(scenes)
+        ]
+        builder.add(group, *pack_training_group(items, settings, tokenizer))
+    return builder.finish(tokenizer)[0]
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    sizes = dict(width=16, depth=2, heads=2, mlp_dim=32, stem_blocks=1)
+    vision = sizes | dict(image_size=32, patch_size=PATCH)
+    text = sizes | dict(vocab_size=300, max_length=10, eos_id=tokenizer.eos_id)
+    arguments = dict(arch="scenario_clip_1", vision=vision, text=text, embed_dim=12)
+    return parameters.create(
+        lambda: ScenarioCLIP(**arguments, share_stem=True, patch_packing=True, rngs=nnx.Rngs(0))
+    )
+
+
+def embed(model, batch):
+    graph, params = model
+
+    @jax.jit
+    def run(params, batch):
+        inputs = level_inputs(batch, VIEWS, LEVELS, patch_size=PATCH)
+        return parameters.merge(graph, params)(inputs, groups=len(batch.seed))
+
+    return run(params, batch)
+
+
+def test_packed_rows_give_what_whole_rows_give(model, tokenizer):
+    plain, packed = make_batch(PLAIN, tokenizer), make_batch(PACKED, tokenizer)
+    masks = {"global": plain.scene_mask, "object": plain.object_mask}
+    masks["relation"] = plain.relation_mask
+    expected, found = embed(model, plain), embed(model, packed)
+    for level, mask in masks.items():
+        assert mask.any()
+        np.testing.assert_array_equal(
+            mask, getattr(packed, f"{level}_mask".replace("global", "scene"))
+        )
+        for modality in ("image", "text"):
+            ours, theirs = (
+                np.asarray(getattr(e, modality)[level])[mask.reshape(-1)] for e in (found, expected)
+            )
+            np.testing.assert_allclose(ours, theirs, atol=2e-5, err_msg=f"{level} {modality}")
+
+
+def test_equal_texts_are_computed_once(tokenizer):
+    packed = make_batch(PACKED, tokenizer)
+    rows, texts = packed.object_text_rows, packed.object_text
+    for group in range(PACKED.groups):
+        mask = packed.object_mask[group]
+        assert len(set(rows.read[group, mask])) == len(set(texts[group, mask])) < mask.sum()
+        assert rows.sequence[group].max() + 1 == len(set(texts[group, mask]))
+
+
+def test_the_text_of_a_slot_can_be_read_back(tokenizer):
+    for settings in (PLAIN, PACKED):
+        batch = make_batch(settings, tokenizer)
+        slot = int(np.flatnonzero(batch.object_scene[1] == 3)[0])
+        ids = text_tokens(batch, "object", 1, slot)
+        (expected,), _ = tokenizer.encode_ragged(["thing 11 0"], 10)
+        assert ids[: len(expected)].tolist() == expected
+
+
+def test_black_patches_are_not_seen_and_others_are(model):
+    graph, params = model
+    rng = np.random.default_rng(0)
+    black = np.asarray(views_of_black())
+    pixels = np.broadcast_to(black, (1, 32, 32, 3)).copy()
+    pixels[:, :8, :16] = rng.normal(size=(1, 8, 16, 3))
+    encode = jax.jit(
+        lambda pixels, level: parameters.merge(graph, params).encode_image(pixels, level),
+        static_argnums=1,
+    )
+    # Half a grey level is no picture; a grey level in one pixel is.
+    dim, lit = pixels.copy(), pixels.copy()
+    dim[0, 20, 20] += 0.4 / 255 / 0.27
+    lit[0, 20, 20] += 2 / 255 / 0.26
+    for level, seen in (("global", True), ("object", False), ("relation", False)):
+        plain = np.asarray(encode(pixels, level))
+        # A patch more to attend to is a large change; the pixel itself, where all are seen, a small one.
+        moved = np.abs(np.asarray(encode(lit, level)) - plain).max()
+        assert moved > (1e-5 if seen else 1e-3)
+        moved = np.abs(np.asarray(encode(dim, level)) - plain).max()
+        assert (moved > 0) == seen
+
+
+def views_of_black():
+    return np.array([-0.48145466 / 0.26862954, -0.4578275 / 0.26130258, -0.40821073 / 0.27577711])
+
+
+def test_masked_views_are_black_outside_their_boxes(tokenizer):
+    """What the host takes for visible is what shows, so packing leaves out nothing that isn't black."""
+    batch = make_batch(PACKED, tokenizer)
+    pictures = views(batch, VIEWS, train=True)
+    for name, rows in (
+        ("object", batch.object_patch_rows),
+        ("relation", batch.relation_patch_rows),
+    ):
+        mask = getattr(batch, f"{name}_mask")
+        view = np.asarray(getattr(pictures, name))
+        for group, slot in np.argwhere(mask):
+            patches = view[group, slot].reshape(4, PATCH, 4, PATCH, 3).swapaxes(1, 2)
+            lit = np.asarray(shows_something(patches.reshape(1, 16, -1)))[0]
+            taken = rows.position[group][rows.sequence[group] == slot]
+            assert set(np.flatnonzero(lit) + 1) <= set(taken) - {0}
+            assert taken[0] == 0
+            assert len(set(taken)) == len(taken)
+
+
+def test_joining_keeps_groups_together():
+    rng = np.random.default_rng(0)
+    streams = [
+        Stream(rng.normal(size=(2 * n, 3, 4)).astype(np.float32), rng.integers(0, 9, (2 * n, 3)))
+        for n in (1, 3, 2)
+    ]
+    joined = join(streams, groups=2)
+    np.testing.assert_array_equal(
+        joined.x[:6], np.concatenate([s.x[: len(s.x) // 2] for s in streams])
+    )
+    for found, expected in zip(separate(joined, [2, 6, 4], 2), streams, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
