@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 SCALINGS = ("published", "plain")
+# The levels whose embeddings by the teacher are a target, by tower.
+TEACHER_LEVELS = {"vision": ("global",), "text": ("object", "relation")}
 
 
 class Slots(NamedTuple):

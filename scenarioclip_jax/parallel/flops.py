@@ -29,12 +29,10 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.losses.distillation import TEACHER_LEVELS
 from scenarioclip_jax.losses.pairwise import CHUNK
 from scenarioclip_jax.models.scenario_clip import branch_of, levels_of
 from scenarioclip_jax.models.towers import TextConfig, TowerConfig, VisionConfig
-
-# The teacher's embeddings that distillation reads; the compiler drops the others. See losses.distillation.
-TEACHER_LEVELS = {"vision": ("global",), "text": ("object", "relation")}
 
 
 class Count(NamedTuple):

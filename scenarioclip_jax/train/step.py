@@ -1,7 +1,7 @@
 """The train step: a pure function from (state, batch) to (state, metrics), jitted once by the loop."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import jax
@@ -14,11 +14,11 @@ from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing import NAMES
 from scenarioclip_jax.data.views import ViewSettings, views
 from scenarioclip_jax.losses.contrastive import MAX_SCALE
-from scenarioclip_jax.losses.distillation import Slots
+from scenarioclip_jax.losses.distillation import TEACHER_LEVELS, Slots
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.models.rows import flatten, take_patches
-from scenarioclip_jax.models.scenario_clip import LEVELS, Embeddings, Inputs
+from scenarioclip_jax.models.scenario_clip import LEVELS, Embeddings, Features, Inputs
 from scenarioclip_jax.train.accumulate import embed_batch
 from scenarioclip_jax.train.objective import objective
 from scenarioclip_jax.train.optimizer import ema_decay, ema_update
@@ -130,7 +130,9 @@ def embed(
     trainable: Params,
     batch: Batch,
 ) -> tuple[Embeddings, Embeddings | None]:
-    """Embeddings of the student and, where it distils, of the teacher; [G, N, D] by level.
+    """Embeddings of the student and, where it distils, of the teacher at the levels that are a target.
+
+    All are [G, N, D] by level.
 
     Args:
       trainable: the student's, apart from `state`, to differentiate by.
@@ -152,9 +154,17 @@ def embed(
         if not settings.distill_weight:
             return embeddings, None
         teacher = parameters.merge(graph, state.teacher())
-        if not settings.frozen_stem:
+        images, texts = (partial(_only, levels=TEACHER_LEVELS[kind]) for kind in TEACHER_LEVELS)
+        inputs = inputs._replace(images=images(inputs.images), ids=texts(inputs.ids))
+        if settings.frozen_stem:
+            features = Features(images(features.images), texts(features.texts))
+        else:
             features = teacher.stems(inputs, groups=groups)
         return embeddings, jax.lax.stop_gradient(grouped(teacher.trunks(features, inputs)))
+
+
+def _only(of_levels: Mapping, levels: Collection[str]) -> dict:
+    return {level: value for level, value in of_levels.items() if level in levels}
 
 
 def shown_scale(path: str, value: jax.Array) -> jax.Array:
