@@ -120,7 +120,7 @@ def overlay(view: np.ndarray, relevance: np.ndarray, scale: float | None = None)
     relevance = np.kron(relevance, np.ones((factor, factor)))
     scale = scale or max(float(np.abs(relevance).max()), 1e-12)
     strength = np.clip(np.abs(relevance) / scale, 0, 1)[..., None] ** 0.8
-    grey = 60 + 0.7 * np.asarray(view, float).mean(axis=-1, keepdims=True)
+    grey = 115 + 0.5 * np.asarray(view, float).mean(axis=-1, keepdims=True)
     colour = np.where(relevance[..., None] > 0, (214, 40, 40), (44, 90, 200))
     return np.clip((1 - strength) * grey + strength * colour, 0, 255).astype(np.uint8)
 
