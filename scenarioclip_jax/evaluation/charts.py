@@ -194,7 +194,8 @@ def bars(columns: Mapping[str, Mapping[str, tuple[float, int]]]) -> Figure:
     labels = [f"{_short(name)} ({first[name][1]})" for name in names]
     axis.set_yticks(place, labels, fontsize=7)
     axis.invert_yaxis()
-    axis.set_xlim(0, 100)
+    largest = 100 * max(v.get(name, (0.0, 0))[0] for v in columns.values() for name in names)
+    axis.set_xlim(0, 100 if largest > 40 else max(1.25 * largest, 1))
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.xaxis.set_major_formatter("{x:g}%")
     axis.tick_params(axis="x", labelsize=7)

@@ -46,8 +46,13 @@ def table(summary: dict[str, Any], suite: str) -> Markup:
       summary: what `results.json` holds.
     """
     columns, entry = list(summary["models"]), summary["suites"][suite]
-    rows = [_row(name, entry, columns) for name in entry["columns"][columns[0]]["metrics"]]
-    return Markup(_template("table.html").render(columns=columns, rows=rows))
+    groups: dict[str, list[dict]] = {}
+    # The plain figures first: there are three more of each of zero-shot recognition.
+    names = entry["columns"][columns[0]]["metrics"]
+    for name in sorted(names, key=lambda name: ("any_label_" in name, "macro_" in name)):
+        group, _, metric = name.rpartition("/") if "/" not in name else name.partition("/")
+        groups.setdefault(group, []).append(_row(name, entry, columns) | {"name": metric})
+    return Markup(_template("table.html").render(columns=columns, groups=groups))
 
 
 def _template(name: str) -> jinja2.Template:
@@ -70,8 +75,8 @@ def _section(
         "level": first.level,
         "table": table(summary, suite),
         "counts": first.counts,
-        "skipped": {c: entry["columns"][c]["skipped"] for c in columns},
-        "choices": {c: r.choices for c, r in results.items() if r.choices},
+        "skipped": _once({c: entry["columns"][c]["skipped"] for c in columns}),
+        "choices": _once({c: r.choices for c, r in results.items() if r.choices}),
         "bars": bars,
         "confusions": {
             title: pictures.to_html(charts.confusion(table))
@@ -79,6 +84,13 @@ def _section(
         },
         "examples": _examples(first, views),
     }
+
+
+def _once(by_column: dict[str, dict]) -> dict[str, dict]:
+    """By column, or once under "" where it is the same for several."""
+    values = list(by_column.values())
+    same = len(values) > 1 and all(value == values[0] for value in values)
+    return {"": values[0]} if same else by_column
 
 
 def _row(name: str, entry: dict, columns: list[str]) -> dict[str, Any]:
@@ -96,11 +108,9 @@ def _row(name: str, entry: dict, columns: list[str]) -> dict[str, Any]:
         else:
             cells.append((f"{values['value']:.1%}", f"{low:.1%} to {high:.1%}"))
     return {
-        "name": name,
         "cells": cells,
         "chance": "-" if chance is None else f"{chance:.1%}" if chance > 0.005 else f"{chance:.2%}",
         "samples": samples,
-        "group": name.split("/")[0] if "/" in name else "",
     }
 
 
