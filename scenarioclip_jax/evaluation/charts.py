@@ -112,7 +112,7 @@ def guesses(shown: Sequence[Guess], *, columns: int = 2) -> Figure:
 
 def cosines(panels: Mapping[str, Sequence[np.ndarray]], *, names: Sequence[str]) -> Figure:
     """Matrices [N, M] of cosines as shades: a row for each name, a column for each panel."""
-    figure = Figure(figsize=(2.3 * len(panels) + 0.6, 2.3 * len(names) + 0.4))
+    figure = Figure(figsize=(2.3 * len(panels) + 0.8, 1.85 * len(names) + 0.5))
     grid = figure.subplots(len(names), len(panels), squeeze=False)
     for column, (title, matrices) in enumerate(panels.items()):
         for row, (name, matrix) in enumerate(zip(names, matrices, strict=True)):
