@@ -20,6 +20,7 @@ REQUIREMENTS = [
     "orbax-checkpoint>=0.12",
     "pillow>=11",
     "safetensors>=0.5",
+    "scipy>=1.14",
     "tensorboardX>=2.6",
     "tensorflow-datasets>=4.9.9",  # used without TensorFlow
     "tokenizers>=0.22",
@@ -29,7 +30,11 @@ REQUIREMENTS = [
 
 EXTRAS = {
     # torch: the version that conversions are tested against; the package itself never needs it.
+    # ipykernel, nbclient, nbformat: the notebooks are executed.
     "test": [
+        "ipykernel>=6",
+        "nbclient>=0.10",
+        "nbformat>=5",
         "pytest>=8",
         "pytest-xdist>=3.6",
         # One version: another would lay code out differently.

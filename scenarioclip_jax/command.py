@@ -6,7 +6,7 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from absl import app, logging
 from ml_collections import ConfigDict
@@ -55,6 +55,12 @@ def explain_flags(argv: list[str]) -> str | None:
                 )
             node, walked = node[name], f"{walked}.{name}"
     return None
+
+
+def listed(values: Iterable[str]) -> list[str]:
+    """Names of a config's tuple, each once; on the command line several may stand in one, as `a,b`."""
+    names = [name.strip() for value in values for name in str(value).split(",")]
+    return list(dict.fromkeys(name for name in names if name))
 
 
 @contextlib.contextmanager

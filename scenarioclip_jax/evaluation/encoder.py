@@ -2,7 +2,7 @@
 
 import collections
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -19,6 +19,9 @@ from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.parallel.mesh import make_mesh
 
 BLOCK = 4096  # inputs in a file of the cache
+
+# Embeds texts at a level, as `Encoder.texts` does.
+TextsOf = Callable[[Sequence[str], str], Float[np.ndarray, "N D"]]
 
 
 class Picture(NamedTuple):

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from jaxtyping import Float
 from tqdm import tqdm
 
 from scenarioclip_jax.data import shards
+from scenarioclip_jax.data.photo import map_boxes, photo_view
 from scenarioclip_jax.data.pipeline import evaluation_batches
 from scenarioclip_jax.data.scene import Scene, Triplet, relation_text
 from scenarioclip_jax.data.settings import DataSettings
@@ -140,6 +142,14 @@ class DataSet:
     def views(self, wanted: dict[str, set[int]]) -> dict[str, dict[int, np.ndarray]]:
         """Pictures of the test split by level and row, uint8 [P, P, 3]."""
         return pictures.collect_views(self._batches("test"), self._view_settings, wanted)
+
+    def object_boxes(self, name: str) -> Float[np.ndarray, "N 4"]:
+        """Where each object of a split lies in its photo's view: x0, y0, x1, y1 in pixels, by gallery row."""
+        model, boxes = self._encoder.model, [np.zeros((0, 4), np.float32)]
+        for scene in self._scenes_of(name, self.split(name).corrupt):
+            view = photo_view(scene.width, scene.height, model.image_size, model.spec.fit)
+            boxes.append(map_boxes(scene.object_boxes, view))
+        return np.concatenate(boxes)
 
     def _indices(self, name: str) -> range:
         count = len(shards.open_split(self._directory, name))

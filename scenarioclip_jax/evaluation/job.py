@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 
 from scenarioclip_jax import inference
 from scenarioclip_jax.checkpoint import WEIGHTS, write_atomically
-from scenarioclip_jax.command import ConfigError, naming
+from scenarioclip_jax.command import ConfigError, listed, naming
 from scenarioclip_jax.data.build import default_embedded
 from scenarioclip_jax.data.shards import dataset_dir
 from scenarioclip_jax.evaluation.cache import Cache, NoCache
@@ -58,10 +59,20 @@ FOLDERS = ("aro", "whatsup", "vsr")  # suites of several files
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow", "tokenizers", "transformers")
 
 
-def evaluate(config: ConfigDict, workdir: Path) -> None:
+class Evaluation(NamedTuple):
+    """What an evaluation found."""
+
+    summary: dict[str, Any]  # what `results.json` holds
+    results: dict[str, dict[str, Result]]  # suite -> model's name -> result
+
+
+def evaluate(config: ConfigDict, workdir: Path) -> Evaluation:
     """Scores the checkpoint, and the baseline if there is one, and writes both files into `workdir`.
 
     `results.json` is written again after every suite: what was computed survives an error in a later one.
+
+    Returns:
+      The same for plots of one's own.
 
     Raises:
       ConfigError: the config makes no sense.
@@ -100,12 +111,12 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
     print(f"embeddings: {cache.found} files found in the cache, {cache.computed} computed")
     write_report(workdir / "report.html", summary, found, shown)
     print(f"report: {workdir / 'report.html'}", flush=True)
+    return Evaluation(summary, found)
 
 
 def chosen_suites(config: ConfigDict) -> list[str]:
     """`config.suites`, also where it was given as `a,b`; raises ConfigError for one that isn't known."""
-    names = [name for given in config.suites for name in str(given).split(",")]
-    names = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+    names = listed(config.suites)
     known = [*IN_DOMAIN, *ON_FILES]
     unknown = [name for name in names if name not in known]
     if unknown or not names:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 from scenarioclip_jax.checkpoint import write_atomically
@@ -28,18 +29,41 @@ def write_report(
       found: suite -> column -> result; pictures are those of the first column.
       data: where in-domain pictures come from.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    source = Path(__file__).with_name("report.html").read_text("utf-8")
     views = _in_domain_views(found, data)
-    sections = [_section(suite, summary["suites"][suite], found[suite], views) for suite in found]
-    page = environment.from_string(source).render(
-        summary=summary, columns=list(summary["models"]), sections=sections
+    page = _template("report.html").render(
+        summary=summary,
+        columns=list(summary["models"]),
+        overview=pictures.to_html(charts.overview(summary)),
+        sections=[_section(suite, summary, found[suite], views) for suite in found],
     )
     write_atomically(path, page)
 
 
-def _section(suite: str, entry: dict, results: dict[str, Result], views: dict) -> dict[str, Any]:
-    columns = list(results)
+def table(summary: dict[str, Any], suite: str) -> Markup:
+    """All metrics of a suite as an HTML table: a column for each model, chance, number of samples.
+
+    Args:
+      summary: what `results.json` holds.
+    """
+    columns, entry = list(summary["models"]), summary["suites"][suite]
+    groups: dict[str, list[dict]] = {}
+    # The plain figures first: there are three more of each of zero-shot recognition.
+    names = entry["columns"][columns[0]]["metrics"]
+    for name in sorted(names, key=lambda name: ("any_label_" in name, "macro_" in name)):
+        group, _, metric = name.rpartition("/") if "/" not in name else name.partition("/")
+        groups.setdefault(group, []).append(_row(name, entry, columns) | {"name": metric})
+    return Markup(_template("table.html").render(columns=columns, groups=groups))
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(Path(__file__).with_name(name).read_text("utf-8"))
+
+
+def _section(
+    suite: str, summary: dict[str, Any], results: dict[str, Result], views: dict
+) -> dict[str, Any]:
+    columns, entry = list(results), summary["suites"][suite]
     first = results[columns[0]]
     bars = {}
     for title in first.bars:
@@ -49,10 +73,10 @@ def _section(suite: str, entry: dict, results: dict[str, Result], views: dict) -
         "suite": suite,
         "protocol": entry["protocol"],
         "level": first.level,
-        "rows": [_row(name, entry, columns) for name in first.metrics],
+        "table": table(summary, suite),
         "counts": first.counts,
-        "skipped": {c: entry["columns"][c]["skipped"] for c in columns},
-        "choices": {c: r.choices for c, r in results.items() if r.choices},
+        "skipped": _once({c: entry["columns"][c]["skipped"] for c in columns}),
+        "choices": _once({c: r.choices for c, r in results.items() if r.choices}),
         "bars": bars,
         "confusions": {
             title: pictures.to_html(charts.confusion(table))
@@ -60,6 +84,13 @@ def _section(suite: str, entry: dict, results: dict[str, Result], views: dict) -
         },
         "examples": _examples(first, views),
     }
+
+
+def _once(by_column: dict[str, dict]) -> dict[str, dict]:
+    """By column, or once under "" where it is the same for several."""
+    values = list(by_column.values())
+    same = len(values) > 1 and all(value == values[0] for value in values)
+    return {"": values[0]} if same else by_column
 
 
 def _row(name: str, entry: dict, columns: list[str]) -> dict[str, Any]:
@@ -77,11 +108,9 @@ def _row(name: str, entry: dict, columns: list[str]) -> dict[str, Any]:
         else:
             cells.append((f"{values['value']:.1%}", f"{low:.1%} to {high:.1%}"))
     return {
-        "name": name,
         "cells": cells,
         "chance": "-" if chance is None else f"{chance:.1%}" if chance > 0.005 else f"{chance:.2%}",
         "samples": samples,
-        "group": name.split("/")[0] if "/" in name else "",
     }
 
 

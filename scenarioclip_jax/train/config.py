@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from scenarioclip_jax.command import ConfigError, naming
+from scenarioclip_jax.command import ConfigError, listed, naming
 from scenarioclip_jax.data.settings import DataSettings
 
 
@@ -49,6 +49,7 @@ def _require(holds: bool, key: str, value, allowed: str) -> None:
 
 def _check_names(config: ConfigDict) -> None:
     # Imported here: this module is loaded before JAX is set up.
+    from scenarioclip_jax.evaluation.from_embeddings import SUITES
     from scenarioclip_jax.losses.contrastive import KINDS
     from scenarioclip_jax.losses.distillation import SCALINGS
     from scenarioclip_jax.models.layers import ACTIVATIONS, REMAT_POLICIES
@@ -66,6 +67,13 @@ def _check_names(config: ConfigDict) -> None:
     for key, names in allowed.items():
         value = _get(config, key)
         _require(value in names, key, value, f"one of {', '.join(names)}")
+    suites = listed(config.validation.suites)
+    _require(
+        "zero_shot" in suites and set(suites) <= set(SUITES),
+        "validation.suites",
+        config.validation.suites,
+        f"among {', '.join(SUITES)}, and have zero_shot, whose top-1 says which checkpoint is best",
+    )
 
 
 def _check_towers(config: ConfigDict) -> None:

@@ -22,6 +22,7 @@ from scenarioclip_jax.train.state import TrainState
 
 GALLERY_SCENES = 512  # that retrievals are shown from
 NEAREST = 5
+LOSS = "Training loss"
 
 
 def write_report(
@@ -107,23 +108,40 @@ def _curves(rows: list[dict]) -> list:
         points = [(row["step"], row[name]) for row in rows if name in row]
         return [p[0] for p in points], [p[1] for p in points]
 
+    def validation(metrics: dict[str, str]) -> dict[str, tuple[list, list]]:
+        """Lines by name, of the student, its EMA and chance."""
+        kinds = {"student": "", "ema": pictures.EMA, "chance": pictures.CHANCE}
+        return {
+            name + ending: series(f"validation/{kind}/{metric}")
+            for name, metric in metrics.items()
+            for kind, ending in kinds.items()
+        }
+
     losses = {level: series(f"loss/{level}") for level in LEVELS}
     losses["distillation"] = series("loss/distillation")
-    accuracy = {}
-    for level in LEVELS:
-        accuracy[level] = series(f"validation/student/{level}/top1")
-        accuracy[f"{level} (EMA)"] = series(f"validation/ema/{level}/top1")
     figures = []
-    for lines, title, percent in (
-        (losses, "Loss of each level", False),
-        (accuracy, "Validation top-1, strict", True),
+    for title, lines in (
+        (LOSS, losses),
+        ("Zero-shot top-1, strict", validation({v: f"{v}/top1" for v in LEVELS})),
+        ("Text to picture, R@5", validation({v: f"{v}/text_to_image/R5" for v in LEVELS})),
+        ("Picture to text, R@5", validation({v: f"{v}/image_to_text/R5" for v in LEVELS})),
+        ("Hard negatives beaten", validation(_hard_negatives(rows))),
     ):
         lines = {name: line for name, line in lines.items() if line[0]}
         if lines:
+            percent = title != LOSS
             figures.append(
                 pictures.curves(lines, title=title, colours=pictures.COLOURS, percent=percent)
             )
     return figures
+
+
+def _hard_negatives(rows: list[dict]) -> dict[str, str]:
+    """Metrics by name: all negatives, and each kind that the validation split has."""
+    prefix = "validation/student/"
+    metrics = [name.removeprefix(prefix) for row in rows for name in row if name.startswith(prefix)]
+    found = [name for name in dict.fromkeys(metrics) if "/hard_negatives/" in name]
+    return {name.rsplit("/", 1)[1].replace("_", " "): name for name in found}
 
 
 def _training_note(rows: list[dict]) -> str:

@@ -1,13 +1,19 @@
-"""Validation during training: zero-shot recognition by the student and by its EMA."""
+"""Validation during training: the cheap suites, by the student and by its EMA."""
 
+import contextlib
+import functools
 import time
 from collections.abc import Callable
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from scenarioclip_jax.command import listed
 from scenarioclip_jax.data.pipeline import evaluation_batches
+from scenarioclip_jax.data.shards import DataSetError, SceneSource
+from scenarioclip_jax.evaluation import from_embeddings
 from scenarioclip_jax.evaluation.embed import Embedder, Stopped
+from scenarioclip_jax.evaluation.from_embeddings import Relations
 from scenarioclip_jax.evaluation.recognition import Recognition, recognise
 from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.train.data import RunData
@@ -18,11 +24,9 @@ from scenarioclip_jax.train.state import TrainState
 
 __all__ = ["Stopped", "Validator"]
 
-SHOWN = ("top1", "top5", "any_label_top1")
-
 
 class Validator:
-    """Recognises a split with the weights of a run.
+    """Scores a split with the weights of a run.
 
     Args:
       should_stop: asked between batches; True raises Stopped.
@@ -37,6 +41,7 @@ class Validator:
         should_stop: Callable[[], bool],
     ):
         self._data, self._scenes = data, config.validation.scenes
+        self._suites = listed(config.validation.suites)
         self.embedder = Embedder(
             run.graph, mesh, data.tokenizer, run.view_settings, run.spec.lengths, should_stop
         )
@@ -44,10 +49,8 @@ class Validator:
     def recognise(self, params: Params, split: str, scenes: int) -> Recognition:
         """Recognises the first `scenes` scenes of a split (0: all)."""
         source = getattr(self._data, split)
-        count = min(scenes, len(source)) if scenes else len(source)
-        batches = evaluation_batches(
-            source, self._data.tokenizer, self._data.settings, range(count)
-        )
+        indices = self._indices(source, scenes)
+        batches = evaluation_batches(source, self._data.tokenizer, self._data.settings, indices)
         return recognise(self.embedder, params, batches, self._data.classes)
 
     def validate(
@@ -59,6 +62,8 @@ class Validator:
     ) -> dict[str, float] | None:
         """Scores student and EMA on the validation split and writes one row.
 
+        Its names are `validation/student/LEVEL/METRIC`, the same for `ema`, and for `chance` where it is known.
+
         Returns:
           `score`, the student's mean strict top-1 over the levels; None if there is no such split.
         """
@@ -66,20 +71,46 @@ class Validator:
             return None
         started = time.perf_counter()
         weights = {"student": state.student()} | ({"ema": state.teacher()} if state.ema else {})
-        row, lines = {}, []
+        row, top1 = {}, {}
         for name, params in weights.items():
-            scores = self.recognise(params, "validation", self._scenes).scores
-            for level, values in scores.items():
-                row |= {f"validation/{name}/{level}/{k}": values[k] for k in SHOWN}
-            lines.append(f"{name} " + " ".join(f"{v} {s['top1']:.1%}" for v, s in scores.items()))
-        student = [
-            row[k] for k in row if k.startswith("validation/student/") and k.endswith("/top1")
-        ]
-        score = sum(student) / len(student)
+            found = self.recognise(params, "validation", self._scenes)
+            texts_of = functools.partial(self.embedder.texts, params)
+            relations = self._relations if "hard_negatives" in self._suites else {}
+            scores = from_embeddings.scores(
+                found, self._data.classes, relations, texts_of, self._suites
+            )
+            for metric, (value, chance) in scores.items():
+                row[f"validation/{name}/{metric}"] = value
+                if chance is not None:
+                    row[f"validation/chance/{metric}"] = chance
+            top1[name] = {level: values["top1"] for level, values in found.scores.items()}
+        score = sum(top1["student"].values()) / len(top1["student"])
         writer.write(step, row | {"validation/score": score})
+        lines = [
+            f"{name} " + " ".join(f"{level} {value:.1%}" for level, value in values.items())
+            for name, values in top1.items()
+        ]
         progress.say(
             f"validation at step {step}, top-1: {'; '.join(lines)} "
             f"({duration(time.perf_counter() - started)})"
         )
         progress.restart(step)
         return {"score": score}
+
+    def _indices(self, source: SceneSource, scenes: int) -> range:
+        return range(min(scenes, len(source)) if scenes else len(source))
+
+    @functools.cached_property
+    def _relations(self) -> dict[str, Relations]:
+        """The relations of the photos that are validated on; read once, without the photos' pixels."""
+        found = {}
+        for index in self._indices(self._data.validation, self._scenes):
+            with contextlib.suppress(
+                DataSetError
+            ):  # recognition leaves such a record out, and counts it
+                scene = self._data.validation[index]
+                found[scene.id] = Relations(
+                    [relation.triplet for relation in scene.relations],
+                    [relation.negatives for relation in scene.relations],
+                )
+        return found

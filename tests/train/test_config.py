@@ -28,6 +28,11 @@ from tests.train import tiny
         ({"ema__decay": 1.0}, r"config\.ema\.decay=1\.0: must be at least 0 and below 1"),
         ({"checkpoint__every": 0}, r"config\.checkpoint\.every=0: must be more than 0"),
         ({"steps": -1}, r"config\.steps=-1"),
+        (
+            {"validation__suites": ("zero_shot,aro",)},
+            r"config\.validation\.suites=.*among zero_shot, retrieval, hard_negatives",
+        ),
+        ({"validation__suites": ("retrieval",)}, r"config\.validation\.suites=.*have zero_shot"),
         ({"data__dir": "/nowhere"}, r"config\.data\.dir='/nowhere': no such folder; build shards"),
     ],
 )

@@ -18,6 +18,9 @@ from scenarioclip_jax.train.loop import train
 from scenarioclip_jax.train.metrics import NonFiniteLossError, read_rows
 from tests.train import tiny
 
+LEVELS = ("global", "object", "relation")
+WAYS = ("text_to_image", "image_to_text")
+
 
 def rows(workdir):
     """The rows of a run without what its speed decides."""
@@ -49,8 +52,18 @@ def test_what_a_run_leaves_behind(undisturbed):
     }
     assert [row["step"] for row in rows(undisturbed) if "loss/total" in row] == [1, 2, 3, 4, 5, 6]
     assert [row["step"] for row in rows(undisturbed) if "validation/score" in row] == [3, 6]
+    validated = [row for row in rows(undisturbed) if "validation/score" in row]
+    for name in ("relation/hard_negatives/all", *(f"{v}/{w}/R5" for v in LEVELS for w in WAYS)):
+        for row in validated:
+            assert 0 <= row[f"validation/student/{name}"] <= 1
+            assert 0 <= row[f"validation/ema/{name}"] <= 1
+            assert 0 < row[f"validation/chance/{name}"] <= 1
+    board = b"".join(path.read_bytes() for path in (undisturbed / "tensorboard").iterdir())
+    assert b"validation/student/object/text_to_image/R5" in board
+    page = (undisturbed / "report.html").read_text()
+    assert page.count('alt="training curves') == 5
     report = json.loads((undisturbed / "report.json").read_text())
-    for level in ("global", "object", "relation"):
+    for level in LEVELS:
         scores = report["zero_shot"][level]
         assert scores["chance_top1"] == pytest.approx(1 / scores["classes"])
         assert 0 <= scores["top1"] <= scores["any_label_top1"] <= 1

@@ -1,12 +1,16 @@
 """In-domain hard negatives: a relation's own triplet against triplets that are false of the photo."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from scenarioclip_jax.data.scene import Triplet, relation_text
-from scenarioclip_jax.evaluation.encoder import Encoder
+from scenarioclip_jax.evaluation.embed import Gallery
+from scenarioclip_jax.evaluation.encoder import Encoder, TextsOf
 from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.evaluation.in_domain import InDomain, open_split
-from scenarioclip_jax.evaluation.result import Example, Metric, Result, by_class
+from scenarioclip_jax.evaluation.result import Example, Metric, Result, Skips, by_class
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.zero_shot import normalise
 
@@ -59,49 +63,84 @@ def score(
     return metrics, hits
 
 
+class Measured(NamedTuple):
+    """Relations that have a negative, M of them."""
+
+    metrics: dict[str, Metric]  # none where M is 0
+    rows: list[int]  # M: their rows of the gallery
+    negatives: list[list[Triplet]]  # M
+    cosines: list[np.ndarray]  # M: of the negatives
+    hits: np.ndarray  # bool [M]: all negatives are beaten
+
+
+def measure(
+    texts_of: TextsOf,
+    gallery: Gallery,
+    triplets: Sequence[Triplet],
+    negatives: Sequence[Sequence[Triplet]],
+    skips: Skips,
+) -> Measured:
+    """Scores the relations of a gallery.
+
+    Args:
+      texts_of: embeds texts at a level, `Encoder.texts`.
+      triplets, negatives: of each row of the gallery.
+      skips: counts negatives and relations that can't be scored.
+    """
+    rows, usable = [], []
+    for row, (own, given) in enumerate(zip(triplets, negatives, strict=True)):
+        # Texts decide: two triplets with one text can't be told apart.
+        different = [
+            each for each in dict.fromkeys(given) if relation_text(each) != relation_text(own)
+        ]
+        for _ in range(len(given) - len(different)):
+            where = f"photo {gallery.photo_ids[row]}: {relation_text(own)}"
+            skips.add("negative stands twice or is the relation's own triplet", where)
+        if different:
+            rows.append(row)
+            usable.append(different)
+        else:
+            skips.add("relation without a negative", f"photo {gallery.photo_ids[row]}")
+    if not rows:
+        return Measured({}, [], [], [], np.zeros(0, bool))
+    own_texts = [relation_text(triplets[row]) for row in rows]
+    flat = [relation_text(each) for many in usable for each in many]
+    counts = [len(many) for many in usable]
+    texts = normalise(texts_of(own_texts + flat, "relation"))
+    of = np.concatenate([np.arange(len(rows)), np.repeat(np.arange(len(rows)), counts)])
+    cosines = np.einsum("nd,nd->n", normalise(gallery.embeddings[rows])[of], texts)
+    others = np.split(cosines[len(rows) :], np.cumsum(counts)[:-1])
+    kinds = [
+        [kind_of(triplets[row], each) for each in many]
+        for row, many in zip(rows, usable, strict=True)
+    ]
+    photos = np.unique(np.array([gallery.photo_ids[row] for row in rows]), return_inverse=True)[1]
+    metrics, hits = score(cosines[: len(rows)], others, kinds, photos)
+    return Measured(metrics, rows, usable, others, hits)
+
+
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     """Raises SuiteError: no relation of the test split has a negative."""
     result = Result({}, {}, "relation", PROTOCOL)
     split = open_split(data, "test", result.skips)
     gallery = split.galleries.get("relation")
-    rows, negatives = [], []
-    for row, (own, given) in enumerate(zip(split.triplets, split.negatives, strict=True)):
-        # Texts decide: two triplets with one text can't be told apart.
-        usable = [
-            each for each in dict.fromkeys(given) if relation_text(each) != relation_text(own)
-        ]
-        for _ in range(len(given) - len(usable)):
-            where = f"photo {gallery.photo_ids[row]}: {relation_text(own)}"
-            result.skips.add("negative stands twice or is the relation's own triplet", where)
-        if usable:
-            rows.append(row)
-            negatives.append(usable)
-        else:
-            result.skips.add("relation without a negative", f"photo {gallery.photo_ids[row]}")
-    if not rows:
+    if gallery is None:
+        raise SuiteError("the test split holds no relation")
+    found = measure(encoder.texts, gallery, split.triplets, split.negatives, result.skips)
+    if not found.rows:
         raise SuiteError("no relation of the test split has a negative triplet")
-    images = normalise(gallery.embeddings[rows])
-    own_texts = [relation_text(split.triplets[row]) for row in rows]
-    flat = [relation_text(each) for many in negatives for each in many]
-    texts = normalise(encoder.texts(own_texts + flat, "relation"))
-    of = np.concatenate(
-        [np.arange(len(rows)), np.repeat(np.arange(len(rows)), list(map(len, negatives)))]
-    )
-    cosines = np.einsum("nd,nd->n", images[of], texts)
-    own = cosines[: len(rows)]
-    others = np.split(cosines[len(rows) :], np.cumsum(list(map(len, negatives)))[:-1])
-    kinds = [
-        [kind_of(split.triplets[row], each) for each in many]
-        for row, many in zip(rows, negatives, strict=True)
-    ]
-    photos = [gallery.photo_ids[row] for row in rows]
-    clusters = np.unique(np.array(photos), return_inverse=True)[1]
-    result.metrics, hits = score(own, others, kinds, clusters)
-    result.counts = {"relations with negatives": len(rows), "negatives": len(flat)}
-    predicates = [split.triplets[row][1] for row in rows]
-    result.bars["all negatives beaten, by predicate"] = by_class(predicates, hits)
-    for i in np.flatnonzero(~hits)[:6]:
-        worst = relation_text(negatives[i][int(others[i].argmax())])
-        example = Example(("relation", rows[i]), f"{own_texts[i]}, not {worst}", False)
-        result.examples.setdefault("failures", []).append(example)
+    result.metrics = found.metrics
+    result.counts = {
+        "relations with negatives": len(found.rows),
+        "negatives": sum(map(len, found.negatives)),
+    }
+    predicates = [split.triplets[row][1] for row in found.rows]
+    result.bars["all negatives beaten, by predicate"] = by_class(predicates, found.hits)
+    for i in np.flatnonzero(~found.hits)[:6]:
+        row = found.rows[i]
+        worst = relation_text(found.negatives[i][int(found.cosines[i].argmax())])
+        caption = f"{relation_text(split.triplets[row])}, not {worst}"
+        result.examples.setdefault("failures", []).append(
+            Example(("relation", row), caption, False)
+        )
     return result

@@ -3,9 +3,12 @@
 Equal texts count as one text with several right pictures. A tie is wrong.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from scenarioclip_jax.evaluation.encoder import Encoder
+from scenarioclip_jax.evaluation.embed import Gallery
+from scenarioclip_jax.evaluation.encoder import Encoder, TextsOf
 from scenarioclip_jax.evaluation.in_domain import InDomain, by_level, open_split
 from scenarioclip_jax.evaluation.ranks import chance_of_hit, first_right_ranks, nearest
 from scenarioclip_jax.evaluation.result import Example, Metric, Result
@@ -49,26 +52,47 @@ def score(images: np.ndarray, texts: np.ndarray, text_of: np.ndarray) -> dict[st
     return metrics
 
 
+class Level(NamedTuple):
+    """Retrieval among the pictures of one level, N of them with M different texts."""
+
+    metrics: dict[str, Metric]
+    texts: list[str]  # M
+    embeddings: np.ndarray  # [M, D]
+    text_of: np.ndarray  # int [N]: the row of each picture's text
+
+
+def measure(texts_of: TextsOf, gallery: Gallery, level: str) -> Level:
+    """Scores one level; crops of a photo are drawn together for the intervals.
+
+    Args:
+      texts_of: embeds texts at a level, `Encoder.texts`.
+    """
+    unique, text_of = np.unique(np.array(gallery.texts), return_inverse=True)
+    embeddings = texts_of(unique.tolist(), level)
+    metrics = score(gallery.embeddings, embeddings, text_of)
+    photos = np.unique(np.array(gallery.photo_ids), return_inverse=True)[1]
+    for name, metric in metrics.items():
+        if name.startswith("image_to_text"):  # crops of one photo aren't independent
+            metrics[name] = Metric(metric.samples, None, photos, metric.statistic, metric.chance)
+    return Level(metrics, unique.tolist(), embeddings, text_of)
+
+
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     """Raises SuiteError: the test split holds no picture."""
     result = Result({}, {}, "each level its own", PROTOCOL)
     split = open_split(data, "test", result.skips)
     for level, gallery in by_level(split, "test", result.skips):
-        unique, text_of = np.unique(np.array(gallery.texts), return_inverse=True)
-        unique = unique.tolist()
-        texts = encoder.texts(unique, level)
-        metrics = score(gallery.embeddings, texts, text_of)
-        photos = np.unique(np.array(gallery.photo_ids), return_inverse=True)[1]
-        for name, metric in metrics.items():
-            if name.startswith("image_to_text"):  # crops of one photo aren't independent
-                metric = Metric(metric.samples, None, photos, metric.statistic, metric.chance)
-            result.metrics[f"{level}/{name}"] = metric
-        result.counts |= {f"{level} pictures": len(gallery.texts), f"{level} texts": len(unique)}
-        chosen = np.random.default_rng(settings.seed).permutation(len(unique))[:SHOWN]
-        near = nearest(texts[None, chosen], gallery.embeddings[None], SHOWN)
+        found = measure(encoder.texts, gallery, level)
+        result.metrics |= {f"{level}/{name}": metric for name, metric in found.metrics.items()}
+        result.counts |= {
+            f"{level} pictures": len(gallery.texts),
+            f"{level} texts": len(found.texts),
+        }
+        chosen = np.random.default_rng(settings.seed).permutation(len(found.texts))[:SHOWN]
+        near = nearest(found.embeddings[None, chosen], gallery.embeddings[None], SHOWN)
         for text, rows in zip(chosen, near, strict=True):
-            result.examples[f"{level}: nearest to “{unique[text]}”"] = [
-                Example((level, int(row)), gallery.texts[row], bool(text_of[row] == text))
+            result.examples[f"{level}: nearest to “{found.texts[text]}”"] = [
+                Example((level, int(row)), gallery.texts[row], bool(found.text_of[row] == text))
                 for row in rows
             ]
     return result

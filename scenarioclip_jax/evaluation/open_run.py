@@ -1,0 +1,61 @@
+"""A trained model with the data set that it was trained on, for notebooks and scripts."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from scenarioclip_jax import inference
+from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.data.build import default_embedded
+from scenarioclip_jax.evaluation.cache import Cache
+from scenarioclip_jax.evaluation.encoder import ModelEncoder
+from scenarioclip_jax.evaluation.in_domain import DataSet
+
+CACHE = "~/.cache/scenarioclip_jax/embeddings"  # as in configs/evaluate.py
+
+
+class OpenRun(NamedTuple):
+    model: inference.Model
+    encoder: ModelEncoder  # embeds with the model, each input once
+    data: DataSet
+
+
+def open_run(checkpoint: str | Path, *, weights: str = "student", scenes: int = 0) -> OpenRun:
+    """Opens a training run.
+
+    Args:
+      checkpoint: its workdir.
+      weights: `student` or `ema`.
+      scenes: of each split, the first ones; 0: all.
+
+    Raises:
+      CheckpointError: there is no such run. The message says which command makes one.
+      DataSetError: its data set is gone.
+    """
+    directory = data_of(checkpoint)
+    model = inference.load(checkpoint, weights=weights)
+    encoder = ModelEncoder(model, Cache(Path(CACHE).expanduser()), quiet=True)
+    return OpenRun(encoder.model, encoder, DataSet(encoder, directory, scenes=scenes))
+
+
+def data_of(checkpoint: str | Path) -> Path:
+    """The data set that a run was trained on; the embedded scenes are built if they aren't there.
+
+    Raises:
+      CheckpointError: there is no such run. The message says which command makes one.
+    """
+    path = Path(checkpoint).expanduser() / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        directory, embedded = config["data"]["dir"], config["embedded"]
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(
+            f"{path.parent.resolve()} holds no training run. Make one (minutes on two CPU cores) with\n\n"
+            f"    python -m scenarioclip_jax.main --config=configs/pretrain.py --workdir={checkpoint}\n\n"
+            "or name another: SCENARIOCLIP_CHECKPOINT=WORKDIR in the environment."
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is no config of a training run ({error}); copy it again"
+        ) from None
+    return Path(directory).expanduser() if directory else default_embedded(**embedded)

@@ -1,0 +1,126 @@
+"""The notebooks, run as they are on a tiny checkpoint: what they promise stands in their outputs."""
+
+import base64
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from PIL import Image
+
+from tests.evaluation.tiny_model import write_model
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NAMES = ("quickstart", "evaluate", "look_inside", "to_pytorch")
+
+
+@pytest.fixture(scope="module")
+def execute(small_data, tmp_path_factory):
+    """Runs a notebook where it lies; everything that it keeps goes to a home of its own."""
+    root = tmp_path_factory.mktemp("notebooks")
+    checkpoint = write_model(root / "run", small_data)
+    config = {"data": {"dir": str(small_data)}, "embedded": {"num_scenes": 150, "seed": 1}}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+
+    def run(name: str, checkpoint: Path = checkpoint) -> nbformat.NotebookNode:
+        environment = os.environ | {
+            "HOME": str(root),
+            "PYTHONPATH": str(FOLDER.parent),
+            "SCENARIOCLIP_CHECKPOINT": str(checkpoint),
+            "XLA_FLAGS": "",  # one device: this process's eight would only cost time
+        }
+        notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+        resources = {"metadata": {"path": str(FOLDER)}}
+        client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources)
+        return client.execute(env=environment)
+
+    return run
+
+
+def outputs(notebook) -> list:
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def text(notebook) -> str:
+    return "".join(o["text"] for o in outputs(notebook) if o["output_type"] == "stream")
+
+
+def figures(notebook) -> list[np.ndarray]:
+    """The pictures in a notebook's outputs, RGB; none of them is blank."""
+    found = []
+    for output in outputs(notebook):
+        if encoded := output.get("data", {}).get("image/png"):
+            image = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+            found.append(np.asarray(image))
+            assert len(np.unique(found[-1].reshape(-1, 3), axis=0)) > 20
+    return found
+
+
+@pytest.mark.slow
+def test_quickstart(execute):
+    notebook = execute("quickstart")
+    assert "scenario_clip_1" in text(notebook)
+    assert re.search(r"object: \d+ test pictures, 36 texts", text(notebook))
+    assert len(figures(notebook)) == 2
+
+
+@pytest.mark.slow
+def test_evaluate(execute):
+    notebook = execute("evaluate")
+    html = "".join(o.get("data", {}).get("text/html", "") for o in outputs(notebook))
+    for suite in ("zero_shot", "retrieval", "hard_negatives", "linear_probe"):
+        assert f"<h3>{suite}</h3>" in html
+    assert html.count("<th>student</th><th>ema</th>") == 4
+    assert html.count("<td>macro_any_label_top1</td>") == 3  # once a level
+    assert "swapped ends" in html
+    assert len(figures(notebook)) == 4
+
+
+@pytest.mark.slow
+def test_look_inside(execute):
+    notebook = execute("look_inside")
+    inside, area = re.search(r"(\d+)% of what speaks .* is (\d+)% of", text(notebook)).groups()
+    assert 0 <= int(inside) <= 100
+    assert 0 < int(area) < 50
+    assert len(figures(notebook)) == 3
+
+
+@pytest.mark.slow
+def test_to_pytorch(execute):
+    pytest.importorskip("torch")
+    notebook = execute("to_pytorch")
+    found = re.search(r"largest difference .*: (\S+)", text(notebook))
+    assert float(found[1]) < 1e-5
+    assert "modeling_scenarioclip.py" in text(notebook)
+    assert len(figures(notebook)) == 1
+
+
+@pytest.mark.slow
+def test_a_missing_checkpoint_says_which_command_makes_one(execute, tmp_path):
+    with pytest.raises(CellExecutionError) as error:
+        execute("quickstart", tmp_path / "gone")
+    message = str(error.value)
+    assert "holds no training run" in message
+    assert "scenarioclip_jax.main --config=configs/pretrain.py --workdir=" in message
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_without_outputs(name):
+    path = FOLDER / f"{name}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert not outputs(notebook)
+    assert all(cell.get("execution_count") is None for cell in notebook.cells)
+    assert path.stat().st_size < 20_000
+    source = "".join(cell["source"] for cell in notebook.cells)
+    assert 'os.environ.get("SCENARIOCLIP_CHECKPOINT", "runs/demo")' in source
+
+
+def test_every_notebook_is_tested():
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(NAMES)
