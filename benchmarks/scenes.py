@@ -155,8 +155,9 @@ def write_root(root: Path, scenes: list[DrawnScene], shape: str = "boxes") -> No
         (root / folder).mkdir(parents=True, exist_ok=True)
     records = []
     for scene in scenes:
-        photo = picture(scene)
-        photo.save(root / "images" / f"{scene.id}.jpg", quality=QUALITY)
+        file = root / "images" / f"{scene.id}.jpg"
+        picture(scene).save(file, quality=QUALITY)
+        photo = Image.open(file)  # focused regions are cut from photos as they are stored
         relations = []
         for index in range(len(scene.relations)):
             path = f"focus/{scene.id}_{index}.jpg"
@@ -169,7 +170,7 @@ def write_root(root: Path, scenes: list[DrawnScene], shape: str = "boxes") -> No
         records.append(
             {
                 "id": scene.id,
-                "image_path": f"images/{scene.id}.jpg",
+                "image_path": f"images/{file.name}",
                 "action": scene.action,
                 "dense_caption": "",
                 "objects": objects,
