@@ -67,21 +67,32 @@ def configure(changes: dict[str, Any], drawn: list[scenes.DrawnScene]):
         "steps": STEPS,
         "data.batch_size": count,
         "data.groups": 1,
-        "data.objects_per_scene": sum(len(s.names) for s in drawn) / FILL / count,
-        "data.relations_per_scene": sum(len(s.relations) for s in drawn) / FILL / count,
+        # First room for all, to see how many show something in the view: those are trained on.
+        "data.objects_per_scene": float(max(len(s.names) for s in drawn)),
+        "data.relations_per_scene": float(max(len(s.relations) for s in drawn)),
         "data.scene_length": 12,
         "data.object_length": 8,
         "data.relation_length": 12,
     }
-    for key, value in (values | changes).items():
+    if not _assign(config, values | changes):
+        return None
+    batch = our_batch(drawn, data_settings(config))
+    config.data.objects_per_scene = float(batch.object_count.sum() / FILL / count)
+    config.data.relations_per_scene = float(batch.relation_count.sum() / FILL / count)
+    return config
+
+
+def _assign(config, values: dict[str, Any]) -> bool:
+    """Sets dotted keys; False where one isn't there."""
+    for key, value in values.items():
         *parents, leaf = key.split(".")
         node = config
         for name in parents:
             node = node[name]
         if leaf not in node:
-            return None
+            return False
         node[leaf] = value
-    return config
+    return True
 
 
 def our_side(config, drawn: list[scenes.DrawnScene]) -> Side:
