@@ -58,5 +58,5 @@ def parse(serialized: bytes) -> Mapping[str, Sequence]:
     for name, feature in example.features.feature.items():
         kind = feature.WhichOneof("kind")
         if kind:
-            values[name] = getattr(feature, kind).value
+            values[name] = getattr(feature, kind).value[:]  # a list is faster to go through
     return values

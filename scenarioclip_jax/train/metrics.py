@@ -2,15 +2,27 @@
 
 import json
 import math
+import sys
 from pathlib import Path
-
-import tensorboardX
 
 from scenarioclip_jax.checkpoint import write_atomically
 
 
 class NonFiniteLossError(RuntimeError):
     """The loss is no number any more. The message names the step."""
+
+
+def _tensorboard_x():
+    """The library, imported without PyTorch: where that is installed it would cost every start seconds."""
+    absent = "torch" not in sys.modules
+    if absent:
+        sys.modules["torch"] = None  # an import of it fails, which tensorboardX is prepared for
+    try:
+        import tensorboardX
+    finally:
+        if absent:
+            del sys.modules["torch"]
+    return tensorboardX
 
 
 class MetricWriter:
@@ -31,7 +43,7 @@ class MetricWriter:
         write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = self.path.open("a", encoding="utf-8")
         # purge_step hides what TensorBoard has of later steps, as above.
-        self._board = tensorboardX.SummaryWriter(
+        self._board = _tensorboard_x().SummaryWriter(
             str(directory / "tensorboard"), purge_step=step + 1
         )
 

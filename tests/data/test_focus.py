@@ -49,6 +49,20 @@ def test_boxes_are_recognised_through_jpeg_noise(photo, quality):
     assert fit.error < 8
 
 
+@pytest.mark.parametrize("side", [7, 11, 18])
+@pytest.mark.parametrize("quality", [80, 92])
+def test_small_boxes_are_recognised_too(photo, side, quality):
+    """Where little more than the ringing of a few JPEG blocks is left of a pair of things."""
+    found = []
+    for x, y in ((60, 90), (205, 131), (171, 222 - side)):
+        pair = ((x, y, x + side, y + side), (x + 40, y - 9, x + 40 + side, y - 9 + side))
+        fit = fit_focus(photo, _saved(focus_of(photo, pair), quality), [pair])
+        found.append(fit.kind)
+        aside = tuple((a + side // 2, b, c + side // 2, d) for a, b, c, d in pair)
+        assert fit_focus(photo, _saved(focus_of(photo, pair), quality), [aside]).kind != "boxes"
+    assert found == ["boxes"] * 3
+
+
 @pytest.mark.parametrize("quality", [80, 95])
 def test_masks_are_recovered(photo, quality):
     truth = np.asarray(_ellipses()) > 0
