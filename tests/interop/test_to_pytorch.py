@@ -247,7 +247,7 @@ def test_towers_layout_is_plain_clip(trained, tmp_path, arch):
     again = open_clip(str(out / branch))
     np.testing.assert_array_equal(
         again.weights["vision.post_layernorm.weight"],
-        ours._params[f"vision/trunk/{branch}/post_norm/scale"],
+        ours.params[f"vision/trunk/{branch}/post_norm/scale"],
     )
 
 
