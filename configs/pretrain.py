@@ -99,7 +99,8 @@ def base() -> ml_collections.ConfigDict:
 
     # (regex, value): the first that matches a parameter's path decides, and one must match
     config.trainable = [
-        (r"vision/stem/(global|object|relation)/pre_norm/.*", True),  # as published
+        # As published. `model.share_stem` freezes it too, as the one stem of student and teacher.
+        (r"vision/stem/(global|object|relation|all)/pre_norm/.*", True),
         (r"(vision|text)/stem/.*", False),
         (r".*", True),
     ]
