@@ -111,12 +111,14 @@ def base() -> ml_collections.ConfigDict:
         ),
     )
 
-    # (regex, value): the first that matches a parameter's path decides, and one must match
-    config.trainable = [
-        (r"vision/stem/(global|object|relation)/pre_norm/.*", True),  # as published
+    # (regex, value) pairs: the first that matches a parameter's path decides, and one must match. Tuples, since
+    # lists can't be overridden on the command line.
+    config.trainable = (
+        # As published. `model.share_stem` freezes it too, as the one stem of student and teacher.
+        (r"vision/stem/(global|object|relation|all)/pre_norm/.*", True),
         (r"(vision|text)/stem/.*", False),
         (r".*", True),
-    ]
+    )
     config.optimizer = dict(  # train.optimizer
         peak=2e-5,
         warmup_fraction=0.1,
@@ -126,12 +128,12 @@ def base() -> ml_collections.ConfigDict:
         eps=1e-8,
         clip_norm=1.0,
         skip_nonfinite=0,  # steps whose loss is no number that may be left out before the run stops
-        weight_decay=[
+        weight_decay=(
             (r".*/(kernel|patch|token|position|cls)", 0.2),
             (r"logit_scale/.*", 0.2),  # as published
             (r".*", 0.0),
-        ],
-        rate_scale=[(r".*", 1.0)],
+        ),
+        rate_scale=((r".*", 1.0),),
     )
     config.ema = dict(decay=0.9995, warmup_steps=2000)  # decay 0: no EMA
 
@@ -255,13 +257,13 @@ def demo(config):
         num_workers=0,
     )
     config.loss.multi_positive = True
-    config.trainable = [(r".*", True)]
+    config.trainable = ((r".*", True),)
     config.optimizer.peak = 1e-3
     config.optimizer.b2 = 0.98  # CLIP's; the published 0.999 learns more slowly here
-    config.optimizer.weight_decay = [
+    config.optimizer.weight_decay = (
         (r".*/(kernel|patch|token|position|cls)", 0.05),
         (r".*", 0.0),
-    ]
+    )
     config.ema = dict(decay=0.99, warmup_steps=100)
     config.checkpoint.every = config.validation.every = 250
     config.validation.scenes = 200

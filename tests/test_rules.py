@@ -17,6 +17,12 @@ def test_the_whole_path_must_match():
         match([("stem", 1), ("text/.*", 1), (".*kernel", 1)], PATHS, name="x")
 
 
+@pytest.mark.parametrize("rules", [(".*", True), (".*",), (("a", 1), ("b",)), ((1, ".*"),)])
+def test_what_is_no_list_of_pairs_is_shown(rules):
+    with pytest.raises(ValueError, match=r"rules for x: \(.* are not \(regex, value\) pairs; write"):
+        match(rules, PATHS, name="x")
+
+
 def test_a_broken_regex_is_named():
     with pytest.raises(ValueError, match=r"rules for x: '\(' is not a regex"):
         match([("(", 1)], PATHS, name="x")

@@ -34,7 +34,7 @@ HEAD_NAMES = {
 def branches(arch: str) -> dict[str, str]:
     """Our branch -> their prefix."""
     ours = dict.fromkeys(branch_of(arch, level) for level in levels_of(arch))
-    return {branch: "" if branch == "shared" else f"{branch}_" for branch in ours}
+    return {branch: "" if branch == "all" else f"{branch}_" for branch in ours}
 
 
 def plain(name: str) -> str:

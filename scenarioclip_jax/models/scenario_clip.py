@@ -3,12 +3,13 @@
 | arch              | branches                            | levels trained           | distillation |
 | ----------------- | ----------------------------------- | ------------------------ | ------------ |
 | `clip`            | `global`                            | global                   | no           |
-| `pyramid_clip`    | `shared`                            | global, object, relation | no           |
+| `pyramid_clip`    | `all`                               | global, object, relation | no           |
 | `scenario_clip_0` | `global`, `object`, `relation`      | global, object, relation | no           |
 | `scenario_clip_1` | `global`, `object`, `relation`      | global, object, relation | yes          |
 
 A branch is one vision and one text tower with their heads. With `share_stem` all branches run on one
-stem, `vision/stem/shared` and `text/stem/shared`.
+stem, `vision/stem/shared` and `text/stem/shared`; a branch's own has its name, so that rules over paths can
+tell the two.
 """
 
 import math
@@ -77,7 +78,7 @@ def levels_of(arch: str) -> tuple[str, ...]:
 
 def branch_of(arch: str, level: str) -> str:
     """The branch that serves `level`. `clip` answers for every level with its one branch."""
-    return {"clip": "global", "pyramid_clip": "shared"}.get(arch, level)
+    return {"clip": "global", "pyramid_clip": "all"}.get(arch, level)
 
 
 def sees_visible_only(arch: str, patch_packing: bool, level: str) -> bool:

@@ -66,7 +66,7 @@ def test_other_architectures(clip, tmp_path, arch):
     assert spec.model["share_stem"]
     assert {p.split("/")[2] for p in params if "/stem/" in p} == {"shared"}
     assert params[
-        "text/head/" + ("shared" if "pyramid" in arch else "global") + "/norm/bias"
+        "text/head/" + ("all" if "pyramid" in arch else "global") + "/norm/bias"
     ].shape == (40,)
     assert load(tmp_path / "out").encode_text("ok", "object").shape == (1, 40)
 

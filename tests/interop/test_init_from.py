@@ -122,8 +122,7 @@ def test_the_teacher_starts_with_what_trains_as_published(model):
     from scenarioclip_jax import rules
 
     trainable = [tuple(rule) for rule in get_config("vitb32").trainable]
-    for share_stem in (False, True):
-        branches = ("shared",) if share_stem else ("global", "object")
+    for branches in (("global", "object"), ("all",), ("shared",)):
         paths = [f"vision/stem/{b}/{p}" for b in branches for p in ("cls", "pre_norm/bias")]
         paths += [f"text/stem/{b}/stack/blocks/fc1/bias" for b in branches]
         paths += ["text/trunk/object/final_norm/bias", "logit_scale/global"]

@@ -221,7 +221,7 @@ def test_towers_layout_is_plain_clip(trained, tmp_path, arch):
     source, _, _ = trained(arch)
     out = to_folder(source, tmp_path / "out", "--layout=huggingface-towers")
     ours = load(source)
-    branch = "shared" if arch == "pyramid_clip" else "object"
+    branch = "all" if arch == "pyramid_clip" else "object"
     pixels = np.random.default_rng(1).standard_normal((2, 3, 32, 32), np.float32)
     ids = ours.tokenizer.encode(helpers.TEXTS, LENGTHS["object"])[0]
     heads = load_file(out / branch / "heads.safetensors")
@@ -247,7 +247,7 @@ def test_towers_layout_is_plain_clip(trained, tmp_path, arch):
     again = open_clip(str(out / branch))
     np.testing.assert_array_equal(
         again.weights["vision.post_layernorm.weight"],
-        ours._params[f"vision/trunk/{branch}/post_norm/scale"],
+        ours.params[f"vision/trunk/{branch}/post_norm/scale"],
     )
 
 

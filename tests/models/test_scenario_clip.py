@@ -67,7 +67,7 @@ def test_scan_unrolling_and_remat_change_nothing():
     ("arch", "branches"),
     [
         ("clip", {"global"}),
-        ("pyramid_clip", {"shared"}),
+        ("pyramid_clip", {"all"}),
         ("scenario_clip_0", set(LEVELS)),
         ("scenario_clip_1", set(LEVELS)),
     ],

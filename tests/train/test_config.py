@@ -1,11 +1,15 @@
 """A bad config is refused before anything slow starts, by a message that names the key."""
 
+import functools
 import subprocess
 import sys
 
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from scenarioclip_jax.command import ConfigError, explain_flags
+from scenarioclip_jax.rules import match
 from scenarioclip_jax.train.config import check, plain
 from tests.train import tiny
 
@@ -84,6 +88,18 @@ def test_the_command_line_refuses_without_a_stack_trace(arguments, message, tmp_
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("key", ["trainable", "optimizer.weight_decay", "optimizer.rate_scale"])
+def test_rules_are_given_on_the_command_line(key, monkeypatch):
+    value = r"((r'.*/(kernel|\d+)', 1.5), ('.*', 0.0))"
+    values = flags.FlagValues()
+    holder = config_flags.DEFINE_config_file("config", None, flag_values=values)
+    arguments = ["main", f"--config={tiny.CONFIG}:vitb32", f"--config.{key}={value}"]
+    monkeypatch.setattr(sys, "argv", arguments)  # where the config's flag looks for overrides
+    values(arguments)
+    rules = functools.reduce(lambda node, name: node[name], key.split("."), holder.value)
+    assert match(rules, ["a/12", "a/bias"], name=key) == {"a/12": 1.5, "a/bias": 0.0}
 
 
 def test_a_config_becomes_plain_json_values(tmp_path):

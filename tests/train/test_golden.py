@@ -9,6 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
+from configs.pretrain import get_config
 from scenarioclip_jax import rules
 from scenarioclip_jax.interop import reference
 from scenarioclip_jax.losses.distillation import Slots
@@ -19,12 +20,7 @@ from scenarioclip_jax.train.optimizer import make_optimizer, warmup_cosine
 from tests import golden
 
 ARCHITECTURES = ("pyramid_clip", "scenario_clip_0", "scenario_clip_1")
-TRAINABLE = [
-    (r"vision/stem/\w+/pre_norm/.*", True),
-    (r"(vision|text)/stem/.*", False),
-    (".*", True),
-]
-DECAY = [(r".*/kernel", 0.2), (r"logit_scale/.*", 0.2), (".*", 0.0)]
+PUBLISHED = get_config("vitb32")  # what users run: its rules are what is compared
 
 
 @functools.cache
@@ -67,7 +63,7 @@ def loss(arch, trainable, frozen, teacher, student_temperature=0.07):
 @functools.cache
 def start(arch):
     params = {k: jnp.asarray(v) for k, v in golden.params(arch).items()}
-    chosen = rules.match(TRAINABLE, params, name="freezing")
+    chosen = rules.match(PUBLISHED.trainable, params, name="freezing")
     trainable = {k: v for k, v in params.items() if chosen[k]}
     frozen = {k: v for k, v in params.items() if not chosen[k]}
     teacher = None
@@ -114,7 +110,7 @@ def test_the_same_parameters_train_and_decay(arch):
     # A shape of its own for each parameter would be lost in the stacks, so mark by value instead.
     marked = to_theirs(arch, {k: jnp.zeros_like(v) for k, v in trainable.items()})
     assert sorted(marked) == sorted(golden.META[arch]["trainable"])
-    decay = rules.match(DECAY, trainable, name="weight decay")
+    decay = rules.match(PUBLISHED.optimizer.weight_decay, trainable, name="weight decay")
     decayed = {k: jnp.zeros_like(v) for k, v in trainable.items() if decay[k]}
     assert sorted(to_theirs(arch, decayed)) == sorted(golden.META[arch]["decay"])
 
@@ -155,8 +151,8 @@ def test_six_steps_of_training(arch):
     optimizer = make_optimizer(
         list(trainable),
         learning_rate=schedule,
-        weight_decay=DECAY,
-        rate_scale=[(".*", 1.0)],
+        weight_decay=PUBLISHED.optimizer.weight_decay,
+        rate_scale=PUBLISHED.optimizer.rate_scale,
         b1=0.9,
         b2=0.999,
         eps=1e-8,
