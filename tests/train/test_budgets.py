@@ -1,0 +1,42 @@
+"""Budgets that are suggested for a data set, against what packing then really leaves out."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from scenarioclip_jax.data.packing import Item, pack_training_group
+from scenarioclip_jax.data.photo import fit_scene
+from scenarioclip_jax.data.tokens import train_tokenizer
+from scenarioclip_jax.train.budgets import budget, needs_of, suggest, table
+from tests.data.fake_scenes import SETTINGS, fake_scene
+
+
+def test_a_budget_by_hand():
+    totals = np.array([10, 10, 10, 20])  # of groups of five scenes
+    assert budget(totals, 5, left_out=0.0) == (4.0, 12.5 / 20, 0.0)
+    assert budget(totals, 5, left_out=0.2) == (2.0, 1.0, 0.2)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05])
+def test_what_is_suggested_leaves_out_no_more_than_was_asked(share, tmp_path):
+    tokenizer = train_tokenizer(["action thing one on other 0 1 2"], tmp_path, vocab_size=300)
+    settings = dataclasses.replace(SETTINGS, batch_size=8, groups=1, text_row=40, patch_size=8)
+    scenes = [fake_scene(i, objects=i % 5, relations=i % 3) for i in range(24)]
+    items = [
+        Item(scene, fit_scene(scene, 32, "centre_crop", 40), i) for i, scene in enumerate(scenes)
+    ]
+    needs = [needs_of(item, settings) for item in items]
+    found = suggest(needs, tokenizer, settings, left_out=share)
+    assert found["objects_per_scene"].left_out <= share
+    assert f"--config.data.object_patches={int(found['object_patches'].a_scene)}." in table(found)
+    sized = dataclasses.replace(settings, **{key: each.a_scene for key, each in found.items()})
+    rng = np.random.default_rng(1)
+    packed = there = 0
+    for _ in range(40):
+        group = [items[i] for i in rng.choice(24, 8, replace=False)]
+        parts, counts = pack_training_group(group, sized, tokenizer)
+        there += counts.objects + counts.relations
+        packed += sum(len(part.objects) + len(part.relations) for part in parts)
+    # Each of five resources may leave out the share that was asked for, and a little in groups not drawn before.
+    assert there * (1 - 5 * share - 0.01) <= packed <= there
