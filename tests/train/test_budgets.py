@@ -38,5 +38,5 @@ def test_what_is_suggested_leaves_out_no_more_than_was_asked(share, tmp_path):
         parts, counts = pack_training_group(group, sized, tokenizer)
         there += counts.objects + counts.relations
         packed += sum(len(part.objects) + len(part.relations) for part in parts)
-    # Each of five resources may leave out the share that was asked for, and a little in groups not drawn before.
+    # Each of five resources may leave out the share that was asked for, and a little in groups not drawn yet.
     assert there * (1 - 5 * share - 0.01) <= packed <= there
