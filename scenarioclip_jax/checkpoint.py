@@ -126,6 +126,11 @@ class Checkpoints:
     def latest(self) -> int | None:
         return self.manager.latest_step()
 
+    @property
+    def steps(self) -> list[int]:
+        """Those that there is a checkpoint of, ascending."""
+        return sorted(self.manager.all_steps())
+
     def save(
         self,
         step: int,

@@ -25,7 +25,9 @@ def match(rules: Rules, paths: Iterable[str], *, name: str) -> dict[str, T]:
       ValueError: a path that no rule matches, a regex that doesn't compile, or no list of pairs.
     """
     # Easily done on a command line: the comma that makes one pair a tuple of pairs is left out.
-    if not all(isinstance(r, tuple | list) and len(r) == 2 and isinstance(r[0], str) for r in rules):
+    if not all(
+        isinstance(r, tuple | list) and len(r) == 2 and isinstance(r[0], str) for r in rules
+    ):
         raise ValueError(
             f"rules for {name}: {rules!r} are not (regex, value) pairs; write \"(('REGEX', VALUE),)\", with a "
             "comma after each pair"

@@ -19,7 +19,9 @@ def test_the_whole_path_must_match():
 
 @pytest.mark.parametrize("rules", [(".*", True), (".*",), (("a", 1), ("b",)), ((1, ".*"),)])
 def test_what_is_no_list_of_pairs_is_shown(rules):
-    with pytest.raises(ValueError, match=r"rules for x: \(.* are not \(regex, value\) pairs; write"):
+    with pytest.raises(
+        ValueError, match=r"rules for x: \(.* are not \(regex, value\) pairs; write"
+    ):
         match(rules, PATHS, name="x")
 
 

@@ -3,6 +3,8 @@
 import os
 import sys
 
+import numpy as np
+
 MULTIHOST = ("auto", "yes", "no")
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 NUMBERS = {"num_processes": COUNT, "process_id": INDEX}
@@ -71,6 +73,17 @@ def wait_for_all(where: str, minutes: int = 60) -> None:
     from orbax.checkpoint import multihost
 
     multihost.get_barrier_sync_fn()(key=where, timeout_ms=minutes * 60_000)
+
+
+def gather(value: int, where: str) -> list[int]:
+    """The `value` of every process, in every process; all call it at the same place, whose name is `where`."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() == 1:
+        return [value]
+    wait_for_all(where)
+    return multihost_utils.process_allgather(np.int32(value)).tolist()
 
 
 def leave(status: int) -> None:

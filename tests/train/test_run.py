@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from scenarioclip_jax.checkpoint import Checkpoints, load_params, steps
+from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints, load_params, steps
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.evaluation.embed import Embedder
 from scenarioclip_jax.train import loop
@@ -153,6 +153,30 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     train(tiny.config(small_data, report__retrievals=0), tmp_path)
     assert "checkpoint of step 6 can't be read and was moved to" in capsys.readouterr().out
     assert rows(tmp_path) == rows(undisturbed)
+
+
+def test_if_no_checkpoint_can_be_read_nothing_is_moved_or_started(
+    undisturbed, small_data, tmp_path
+):
+    workdir = tmp_path / "damaged"
+    shutil.copytree(undisturbed, workdir)
+    for path in workdir.glob("checkpoints/*/params/**/d/*"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    def contents():
+        return {
+            p: p.read_bytes()
+            for p in workdir.rglob("*")
+            if p.is_file() and p.parent != workdir / "tensorboard"
+        }
+
+    before = contents()
+    with pytest.raises(
+        CheckpointError,
+        match=r"none of the checkpoints in .* step 6 \(.*step 3 \(.*Nothing was moved",
+    ):
+        train(tiny.config(small_data), workdir)
+    assert contents() == before
 
 
 def test_going_on_with_another_mesh(undisturbed, small_data, tmp_path):
