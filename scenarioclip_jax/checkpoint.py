@@ -80,8 +80,13 @@ def write_atomically(path: Path, text: str) -> None:
     """Writes a file that is either the old one or the whole new one, whenever the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename = str(path)  # a disk that fills up while writing names no file
+        raise
 
 
 def nest(params: Params) -> dict:
@@ -189,16 +194,17 @@ class Checkpoints:
             yield
         except Exception as error:
             folder = Path(self.manager.directory)
-            whole = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()]
-            left = f"the checkpoint of step {max(whole)} is whole" if whole else "there is none yet"
             free = shutil.disk_usage(folder).free / 1e9
             raise CheckpointError(
                 f"a checkpoint couldn't be written to {folder} ({free:.1f} GB free there): {str(error)[:500]}. "
-                f"Nothing before it is lost: {left}; mend the cause and start the same command again"
+                f"Nothing before it is lost: {what_is_whole(folder.parent)}; mend the cause and start the same "
+                "command again"
             ) from error
 
     def close(self) -> None:
-        self.manager.close()
+        """Waits for a save in the background; raises what went wrong with it."""
+        with self._explaining_failure():
+            self.manager.close()
 
 
 def save_model(
@@ -227,6 +233,12 @@ def steps(directory: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+
+
+def what_is_whole(directory: Path) -> str:
+    """For errors: which of DIR's checkpoints is the newest that is complete."""
+    found = steps(directory)
+    return f"the checkpoint of step {found[-1]} is whole" if found else "there is no checkpoint yet"
 
 
 def load_params(
