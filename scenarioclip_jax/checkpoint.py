@@ -161,6 +161,18 @@ class Checkpoints:
         with self._explaining_failure():
             self.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
+    def add_metrics(self, step: int, metrics: dict[str, float]) -> None:
+        """Adds what a checkpoint scored, if it was saved without; for `keep_best` from the next save on."""
+        self.wait()
+        if self.manager.metrics(step) is not None:
+            return
+        # Where Orbax's manager puts and looks for them; it can only do it itself while it saves.
+        folder = Path(self.manager.directory) / f"{step:08d}" / "metrics"
+        handler = ocp.JsonCheckpointHandler(filename="metrics")
+        with self._explaining_failure(), ocp.Checkpointer(handler) as checkpointer:
+            checkpointer.save(folder, args=ocp.args.JsonSave(metrics))
+        self.manager.reload()
+
     def restore(self, step: int, *, arrays: dict[str, Any], records: tuple[str, ...]) -> dict:
         """Restores items; `arrays` holds trees of `jax.ShapeDtypeStruct` with shardings."""
         items = {

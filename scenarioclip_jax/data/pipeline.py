@@ -9,7 +9,7 @@ import itertools
 import logging
 import multiprocessing
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import grain
@@ -183,6 +183,7 @@ class TrainIterator:
     Attributes:
       step: of the next batch.
       corrupt: corrupt records met so far by this process.
+      give_up: asked while waiting for a batch; True ends the wait with StalledInputError.
     """
 
     def __init__(self, batches: TrainingBatches, settings: DataSettings, records: int):
@@ -190,6 +191,7 @@ class TrainIterator:
         self._iterator: grain.DatasetIterator | None = None
         self.step = 0
         self.corrupt = CorruptLog(records, settings.max_corrupt_share)
+        self.give_up: Callable[[], bool] = lambda: False
 
     def __iter__(self) -> "TrainIterator":
         return self
@@ -198,7 +200,13 @@ class TrainIterator:
         self.start_prefetch()
         what = f"the batch of step {self.step + 1}"
         seconds = self._settings.stall_seconds
-        batch, corrupt = within(seconds, self._iterator.__next__, what, self._workers)
+        try:
+            batch, corrupt = within(
+                seconds, self._iterator.__next__, what, self._workers, self.give_up
+            )
+        except StalledInputError:
+            self._iterator = None  # closing it would wait for the stuck thread
+            raise
         self.step += 1
         self.corrupt.add(corrupt)
         return batch
@@ -302,6 +310,7 @@ class EvaluationBatches:
 
     Attributes:
       corrupt: corrupt records met by the latest iteration; they are left out.
+      give_up: as of `TrainIterator`.
     """
 
     def __init__(
@@ -313,6 +322,7 @@ class EvaluationBatches:
     ):
         self._source, self._tokenizer, self._settings = source, tokenizer, settings
         self._indices = range(len(source)) if indices is None else indices
+        self.give_up: Callable[[], bool] = lambda: False
         self.corrupt = CorruptLog(len(self._source), settings.max_corrupt_share)
 
     def __iter__(self) -> Iterator[tuple[Batch, Labels]]:
@@ -333,7 +343,9 @@ class EvaluationBatches:
         try:
             for number in range(len(self._indices)):
                 what = f"record {self._indices[number]} to evaluate on"
-                item = within(self._settings.stall_seconds, iterator.__next__, what)
+                item = within(
+                    self._settings.stall_seconds, iterator.__next__, what, give_up=self.give_up
+                )
                 if isinstance(item, Item):
                     yield item
                 else:

@@ -31,7 +31,7 @@ def save(
     metrics: dict[str, jax.Array] | None,
     scores: dict[str, float] | None,
 ) -> None:
-    """Saves the world unless its step is saved already.
+    """Saves the world; if its step is saved already, adds the scores that the checkpoint hasn't yet.
 
     The iterator has given out exactly `state.step` batches here: it is advanced only right before a step
     and never between a step and its save.
@@ -42,6 +42,9 @@ def save(
     """
     step = int(state.step)
     if checkpoints.latest == step:
+        # A stop came between that save and the validation: without its score, keep-best would choose otherwise.
+        if scores is not None:
+            checkpoints.add_metrics(step, scores)
         return
     if metrics is not None:
         values = {k: float(v) for k, v in jax.device_get(metrics).items()}

@@ -1,12 +1,12 @@
 """Validation during training: zero-shot recognition by the student and by its EMA."""
 
 import time
-from collections.abc import Callable
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from scenarioclip_jax.data.pipeline import evaluation_batches
+from scenarioclip_jax.data.stall import StalledInputError
 from scenarioclip_jax.evaluation.embed import Embedder, Stopped
 from scenarioclip_jax.evaluation.recognition import Recognition, recognise
 from scenarioclip_jax.models.params import Params
@@ -15,6 +15,7 @@ from scenarioclip_jax.train.metrics import MetricWriter, NullWriter
 from scenarioclip_jax.train.progress import Progress, duration
 from scenarioclip_jax.train.setup import Run
 from scenarioclip_jax.train.state import TrainState
+from scenarioclip_jax.train.stop import StopRequest
 
 __all__ = ["Stopped", "Validator"]
 
@@ -25,7 +26,7 @@ class Validator:
     """Recognises a split with the weights of a run.
 
     Args:
-      should_stop: asked between batches; True raises Stopped.
+      stop: asked between batches; a request raises Stopped.
     """
 
     def __init__(
@@ -34,11 +35,12 @@ class Validator:
         mesh: Mesh,
         run: Run,
         data: RunData,
-        should_stop: Callable[[], bool],
+        stop: StopRequest,
     ):
+        self._stop = stop
         self._data, self._scenes = data, config.validation.scenes
         self.embedder = Embedder(
-            run.graph, mesh, data.tokenizer, run.view_settings, run.spec.lengths, should_stop
+            run.graph, mesh, data.tokenizer, run.view_settings, run.spec.lengths, stop
         )
 
     def recognise(self, params: Params, split: str, scenes: int) -> Recognition:
@@ -48,7 +50,13 @@ class Validator:
         batches = evaluation_batches(
             source, self._data.tokenizer, self._data.settings, range(count)
         )
-        return recognise(self.embedder, params, batches, self._data.classes)
+        batches.give_up = lambda: self._stop.requested
+        try:
+            return recognise(self.embedder, params, batches, self._data.classes)
+        except StalledInputError:
+            if self._stop.requested:
+                raise Stopped from None
+            raise
 
     def validate(
         self,

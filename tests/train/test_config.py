@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 from scenarioclip_jax.command import ConfigError, explain_flags
 from scenarioclip_jax.rules import match
-from scenarioclip_jax.train.config import check, plain
+from scenarioclip_jax.train.config import check, chooses_blindly, plain
 from tests.train import tiny
 
 
@@ -95,6 +95,16 @@ def test_rules_are_given_on_the_command_line(key, monkeypatch):
     values(arguments)
     rules = functools.reduce(lambda node, name: node[name], key.split("."), holder.value)
     assert match(rules, ["a/12", "a/bias"], name=key) == {"a/12": 1.5, "a/bias": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("validation", "checkpoint", "steps", "blind"),
+    [(3, 3, 6, False), (300, 1000, 5000, False), (300, 1000, 3000, True), (100, 1000, 900, False)],
+)
+def test_keep_best_without_a_choice_is_noticed(validation, checkpoint, steps, blind, tmp_path):
+    changes = {"validation__every": validation, "checkpoint__every": checkpoint}
+    assert chooses_blindly(tiny.config(tmp_path, **changes), steps) == blind
+    assert not chooses_blindly(tiny.config(tmp_path, checkpoint__keep_best=0, **changes), steps)
 
 
 def test_a_config_becomes_plain_json_values(tmp_path):
