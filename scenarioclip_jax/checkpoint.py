@@ -4,6 +4,7 @@
     DIR/tokenizer.json
     DIR/checkpoints/STEP/   params: every parameter of the student
                             ema:    the teacher's copy of the trainable ones, where there is one
+                            teacher: its `steps` (updates so far), `decay`, `warmup_steps`, as far as known
                             train, data, config: only from a training run, to go on with it
 
 A training run's `--workdir` and the output of a converter are both such a DIR.
@@ -220,9 +221,19 @@ class Checkpoints:
 
 
 def save_model(
-    directory: Path, spec: ModelSpec, params: Params, ema: Params | None = None, *, step: int = 0
+    directory: Path,
+    spec: ModelSpec,
+    params: Params,
+    ema: Params | None = None,
+    *,
+    step: int = 0,
+    teacher: dict[str, Any] | None = None,
 ) -> None:
-    """Writes a model that no training run made; the caller puts `tokenizer.json` beside it."""
+    """Writes a model that no training run made; the caller puts `tokenizer.json` beside it.
+
+    Args:
+      teacher: the record above.
+    """
     options = ocp.CheckpointManagerOptions(
         step_format_fixed_length=8, enable_async_checkpointing=False
     )
@@ -233,6 +244,9 @@ def save_model(
     items = {"params": ocp.args.PyTreeSave(nest(params))}
     if ema:
         items["ema"] = ocp.args.PyTreeSave(nest(ema))
+    if teacher:
+        items["teacher"] = ocp.args.JsonSave(teacher)
+        handlers["teacher"] = ocp.JsonCheckpointHandler()
     folder = (directory / "checkpoints").resolve()
     with ocp.CheckpointManager(folder, options=options, item_handlers=handlers) as manager:
         manager.save(step, args=ocp.args.Composite(**items))
@@ -297,6 +311,21 @@ def load_student_and_ema(
     params = _load_item(folder / "params")
     ema = _load_item(folder / "ema") if with_ema and (folder / "ema").is_dir() else None
     return params, ema, step
+
+
+def load_record(directory: Path, step: int, name: str) -> dict[str, Any]:
+    """A record of a checkpoint, such as `teacher`; empty where it has none.
+
+    Raises:
+      CheckpointError: it is damaged.
+    """
+    path = (directory / "checkpoints" / f"{step:08d}" / name).resolve()
+    if not path.is_dir():
+        return {}
+    try:
+        return ocp.JsonCheckpointHandler().restore(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: can't be read ({error}); copy it again") from error
 
 
 def _load_item(path: Path) -> Params:

@@ -56,6 +56,8 @@ def save(
             "data": batches.get_state(),
             "config": plain(config),
             "progress": {"validated": scores is not None},
+            # For whoever starts from these weights, or converts them.
+            "teacher": {"steps": int(state.ema_steps), **plain(config)["ema"]} if state.ema else {},
         },
         metrics=scores,
     )
@@ -93,6 +95,7 @@ def start_or_resume(
     state = TrainState(
         step=items["train"]["step"],
         skipped=items["train"]["skipped"],
+        ema_steps=items["train"]["ema_steps"],
         trainable={path: params[path] for path in run.state_like.trainable},
         frozen={path: params[path] for path in run.state_like.frozen},
         ema=flatten(items["ema"]),
@@ -173,10 +176,11 @@ def _newest_readable(
 
 
 def _items(state: TrainState) -> dict:
+    counts = {name: getattr(state, name) for name in ("step", "skipped", "ema_steps")}
     return {
         "params": nest(state.student()),
         "ema": nest(state.ema),
-        "train": {"step": state.step, "skipped": state.skipped, "opt_state": state.opt_state},
+        "train": {**counts, "opt_state": state.opt_state},
     }
 
 

@@ -83,8 +83,10 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
         assemble = partial(new_state, trains=trains, optimizer=optimizer, keep_ema=keep_ema)
 
         def start() -> TrainState:
-            params, ema = _load_initial(config, arguments)
-            return jax.jit(assemble, out_shardings=shardings)(params, ema=ema)
+            params, ema, ema_steps = _load_initial(config, arguments)
+            if ema_steps is None:  # a teacher of unknown age isn't thrown away for the student
+                ema_steps = config.ema.warmup_steps
+            return jax.jit(assemble, out_shardings=shardings)(params, ema=ema, ema_steps=ema_steps)
 
     view_settings = ViewSettings(fit=config.data.fit, **config.views)
     settings = _step_settings(config, trainable, mesh)
@@ -134,7 +136,8 @@ def _step_settings(config: ConfigDict, trainable: Sequence[str], mesh: Mesh) -> 
     )
 
 
-def _load_initial(config: ConfigDict, arguments: dict) -> tuple[dict, dict | None]:
+def _load_initial(config: ConfigDict, arguments: dict):
+    """`interop.initial.Initial`."""
     from scenarioclip_jax.interop.initial import init_from
 
     with naming("init_from"):

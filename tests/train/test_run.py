@@ -360,6 +360,8 @@ def test_starting_from_an_earlier_run(undisturbed, small_data, tmp_path):
     )
     params, _ = load_params(undisturbed)
     first = rows(tmp_path)[0]
+    # Its teacher had six updates of the hundred that it warms up for; it isn't thrown away.
+    assert first["ema_decay"] == pytest.approx(0.99 * 6 / 100)
     for level in ("global", "object", "relation"):
         scale = np.exp(params[f"logit_scale/{level}"])
         assert first[f"logit_scale/{level}"] == pytest.approx(float(scale), rel=1e-6)
