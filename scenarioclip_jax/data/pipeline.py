@@ -9,8 +9,8 @@ import itertools
 import logging
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import grain
 import numpy as np
@@ -78,7 +78,8 @@ class Corrupt(NamedTuple):
 
 
 class CorruptLog:
-    """Counts and names corrupt records, and raises when they are too large a share of the data set."""
+    """Counts and names the different corrupt records of a run, and raises when they are too large a share of
+    the data set."""
 
     def __init__(self, records: int, max_share: float):
         self._records, self._max_share = records, max_share
@@ -94,6 +95,19 @@ class CorruptLog:
             if each.index not in self.reasons:
                 self.reasons[each.index] = each.reason
                 logging.warning("record %d is corrupt and skipped: %s", each.index, each.reason)
+        self._check()
+
+    def know(self, indices: Iterable[int]) -> None:
+        """Takes note of records that another process found, or this run before it was stopped.
+
+        Raises:
+          CorruptDataError: as of `add`.
+        """
+        for index in indices:
+            self.reasons.setdefault(index, "found before, or by another process")
+        self._check()
+
+    def _check(self) -> None:
         if len(self.reasons) > self._max_share * self._records:
             raise CorruptDataError(
                 f"{len(self.reasons)} of {self._records} records are corrupt, more than "
@@ -177,12 +191,12 @@ def load_item(
 class TrainIterator:
     """Endless iterator of local batches, read ahead.
 
-    Its state is the step that comes next (with what must not change between runs), so that a checkpoint
+    Its state is the step that comes next and the corrupt records so far (with what must not change), so that a checkpoint
     can be resumed on any number of processes, workers and threads.
 
     Attributes:
       step: of the next batch.
-      corrupt: corrupt records met so far by this process.
+      corrupt: corrupt records met so far: by this process, and those that it was told of.
       give_up: asked while waiting for a batch; True ends the wait with StalledInputError.
     """
 
@@ -239,11 +253,11 @@ class TrainIterator:
     def _workers(self) -> list[multiprocessing.Process]:
         return [p for p in multiprocessing.active_children() if p not in self._others]
 
-    def get_state(self) -> dict[str, int]:
+    def get_state(self) -> dict[str, Any]:
         """A state that can be written as JSON."""
-        return {"step": self.step, **self._fixed()}
+        return {"step": self.step, "corrupt": sorted(self.corrupt.reasons), **self._fixed()}
 
-    def set_state(self, state: dict[str, int]) -> None:
+    def set_state(self, state: dict[str, Any]) -> None:
         """Goes to the position of `state`.
 
         Raises:
@@ -258,6 +272,8 @@ class TrainIterator:
                 )
         self.close()
         self.step = state["step"]
+        self.corrupt = CorruptLog(self._records, self._settings.max_corrupt_share)
+        self.corrupt.know(state["corrupt"])
 
     def _fixed(self) -> dict[str, int]:
         settings = self._settings

@@ -12,7 +12,7 @@ from flax import nnx
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.interop import clip_towers, exported, reference
-from scenarioclip_jax.interop.huggingface import ClipModel, open_clip
+from scenarioclip_jax.interop.huggingface import ClipModel, find_folder, open_clip
 from scenarioclip_jax.interop.positions import interpolate_positions
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import (
@@ -162,6 +162,19 @@ def check_against_model(params: Arrays, model: dict[str, Any]) -> None:
     assert {path: value.shape for path, value in params.items()} == {
         path: value.shape for path, value in shapes.items()
     }
+
+
+def check_source(source: str) -> None:
+    """Raises CheckpointError if there is nothing at `source` that `init_from` reads; reads no weights."""
+    folder = Path(source).expanduser()
+    if (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
+        checkpoint.ModelSpec.read(folder)
+        if not checkpoint.steps(folder):
+            raise CheckpointError(f"{folder}: its folder checkpoints holds none that is complete")
+        return
+    found = find_folder(source)
+    if not any((found / name).is_file() for name in ("config.json", "vision/config.json")):
+        raise CheckpointError(f"{found}: no config.json in it, so there is no model to start from")
 
 
 class Initial(NamedTuple):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -84,6 +85,20 @@ def gather(value: int, where: str) -> list[int]:
         return [value]
     wait_for_all(where)
     return multihost_utils.process_allgather(np.int32(value)).tolist()
+
+
+def union(values: Iterable[int], where: str) -> set[int]:
+    """What any process has in its `values`, in every process; called as `gather`, whole numbers from 0."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    own = sorted(values)
+    if jax.process_count() == 1:
+        return set(own)
+    most = max(gather(len(own), where))
+    padded = np.full(most, -1, np.int32)  # of one length, as a collective wants them
+    padded[: len(own)] = own
+    return set(multihost_utils.process_allgather(padded).flatten().tolist()) - {-1}
 
 
 def leave(status: int) -> None:

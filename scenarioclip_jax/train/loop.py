@@ -18,7 +18,7 @@ from scenarioclip_jax.parallel.distributed import DistributedError, wait_for_all
 from scenarioclip_jax.parallel.flops import train_step_flops
 from scenarioclip_jax.parallel.mesh import batch_ways, local_groups, make_mesh, put_batch
 from scenarioclip_jax.train import config as configs
-from scenarioclip_jax.train.data import RunData, open_data
+from scenarioclip_jax.train.data import RunData, open_data, share_corrupt
 from scenarioclip_jax.train.metrics import (
     MetricWriter,
     NonFiniteLossError,
@@ -31,7 +31,13 @@ from scenarioclip_jax.train.pictures import write_first_batch
 from scenarioclip_jax.train.progress import Progress, duration
 from scenarioclip_jax.train.report import write_report
 from scenarioclip_jax.train.resume import World, save, start_or_resume
-from scenarioclip_jax.train.setup import Run, batch_like, describe_workdir, set_up
+from scenarioclip_jax.train.setup import (
+    Run,
+    batch_like,
+    check_parameters,
+    describe_workdir,
+    set_up,
+)
 from scenarioclip_jax.train.state import TrainState
 from scenarioclip_jax.train.stop import StopRequest
 from scenarioclip_jax.train.validation import Stopped, Validator
@@ -70,6 +76,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
         mesh = make_mesh(**config.mesh)
     configs.check(config, batch_ways=batch_ways(mesh))
     with mesh, StopRequest() as stop, contextlib.ExitStack() as at_end:
+        check_parameters(config, workdir)
         data = open_data(config, workdir)
         run = set_up(config, mesh, data)
         first = jax.process_index() == 0  # the process that prints and writes
@@ -161,7 +168,8 @@ def take_steps(
         if step % config.log_every == 0 or step in (1, run.steps):
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
             values = finite(step, values, config.optimizer.skip_nonfinite)
-            values["data/corrupt_records"] = len(batches.corrupt.reasons)  # met by this process
+            share_corrupt(batches, f"at step {step}")
+            values["data/corrupt_records"] = len(batches.corrupt.reasons)
             watch.writer.write(step, values | watch.progress.report(step, values))
             if step == 1 and values["packing/texts_truncated"]:
                 watch.progress.say(

@@ -12,7 +12,7 @@ from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
 from scenarioclip_jax.parallel.distributed import gather
 from scenarioclip_jax.train.config import plain
-from scenarioclip_jax.train.data import RunData
+from scenarioclip_jax.train.data import RunData, share_corrupt
 from scenarioclip_jax.train.metrics import finite
 from scenarioclip_jax.train.setup import Run
 from scenarioclip_jax.train.state import TrainState
@@ -49,6 +49,7 @@ def save(
     if metrics is not None:
         values = {k: float(v) for k, v in jax.device_get(metrics).items()}
         finite(step, values, config.optimizer.skip_nonfinite)
+    share_corrupt(batches, f"when step {step} is saved")
     checkpoints.save(
         step,
         arrays=_items(state),

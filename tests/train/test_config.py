@@ -3,6 +3,7 @@
 import functools
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from absl import flags
@@ -10,6 +11,7 @@ from ml_collections import config_flags
 
 from scenarioclip_jax.command import ConfigError, explain_flags
 from scenarioclip_jax.rules import match
+from scenarioclip_jax.train import loop
 from scenarioclip_jax.train.config import check, chooses_blindly, plain
 from tests.train import tiny
 
@@ -32,12 +34,40 @@ from tests.train import tiny
         ({"ema__decay": 1.0}, r"config\.ema\.decay=1\.0: must be at least 0 and below 1"),
         ({"checkpoint__every": 0}, r"config\.checkpoint\.every=0: must be more than 0"),
         ({"steps": -1}, r"config\.steps=-1"),
+        (
+            {"views__crop_area": (1.0, 0.8)},
+            r"config\.views\.crop_area=\(1\.0, 0\.8\): must be \(low",
+        ),
+        ({"views__crop_area": (0.0, 0.0)}, r"config\.views\.crop_area=.*0 < low"),
+        ({"views__crop_area": (0.5,)}, r"config\.views\.crop_area=.*2 numbers"),
+        ({"views__jitter_probability": 7.0}, r"config\.views\.jitter_probability=7\.0.*0 and 1"),
+        (
+            {"views__object_jitter": (0.1, 0.1, 0.1, 0.6)},
+            r"config\.views\.object_jitter=.*hue of 0 to",
+        ),
         ({"data__dir": "/nowhere"}, r"config\.data\.dir='/nowhere': no such folder; build shards"),
     ],
 )
 def test_bad_values(changes, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         check(tiny.config(tmp_path, **changes), batch_ways=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trainable": (("vision/.*", True),)}, r"config\.trainable: .*no rule matches text/"),
+        ({"trainable": ((".*", False),)}, r"config\.trainable: every parameter is frozen"),
+        ({"optimizer__weight_decay": ((".*kernel", 0.1),)}, r"config\.optimizer: .*weight decay"),
+        ({"optimizer__rate_scale": ("(", 1.0)}, r"config\.optimizer: .*not \(regex, value\) pairs"),
+        ({"init_from": "./nowhere/at/all"}, r"config\.init_from: .*nowhere/at/all"),
+        ({"init_from": str(Path(__file__).parent)}, r"config\.init_from: .*no config\.json"),
+    ],
+)
+def test_parameters_are_checked_before_the_data_is_built(changes, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "open_data", lambda *_: pytest.fail("the data was opened"))
+    with pytest.raises(ConfigError, match=message):
+        loop.train(tiny.config(tmp_path, **changes), tmp_path)
 
 
 def test_groups_must_be_shared_out_over_the_mesh(tmp_path):
