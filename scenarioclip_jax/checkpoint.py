@@ -62,17 +62,25 @@ class ModelSpec:
         path = directory / "model.json"
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(
                 f"{directory} has no model.json, so it is no ScenarioCLIP checkpoint; give the --workdir "
                 "of a training run or the --output of scenarioclip_jax.convert"
             ) from None
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # of json, or bytes that are no UTF-8
             raise CheckpointError(f"{path} is not valid JSON ({error}); copy it again") from None
-        if values.pop("format", None) != FORMAT:
+        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise CheckpointError(
                 f"{path}: its `format` is not {FORMAT}, the one that this version reads; "
                 "convert the weights again"
+            )
+        types = {"model": dict, "lengths": dict, "fit": str}
+        wrong = [name for name, kind in types.items() if not isinstance(values.get(name), kind)]
+        wrong += sorted(values.keys() - types.keys())
+        if wrong:
+            raise CheckpointError(
+                f"{path}: {', '.join(wrong)} missing, unknown or of a wrong type; copy it again, or convert the "
+                "weights again"
             )
         return cls(**values)
 
@@ -84,9 +92,10 @@ def write_atomically(path: Path, text: str) -> None:
     try:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
-    except OSError as error:
+    except Exception as error:
         temporary.unlink(missing_ok=True)
-        error.filename = str(path)  # a disk that fills up while writing names no file
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a disk that fills up while writing names no file
         raise
 
 

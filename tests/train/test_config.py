@@ -91,6 +91,9 @@ def test_unknown_keys_are_named_with_what_there_is():
     assert message.startswith("config.data.batchsize: no such key (did you mean batch_size?)")
     assert "objects_per_scene" in message
     assert explain_flags([flag, "--config.data.batch_size=3"]) is None
+    assert explain_flags(["--config", str(tiny.CONFIG), "--config.data.batch_size=3"]) is None
+    assert explain_flags(["--config", str(tiny.CONFIG), "--config.a=3"]).startswith("config.a: no")
+    assert explain_flags([]).startswith("--config is missing")
     message = explain_flags([flag + ":vitb32", "--config.steps.x=3"])
     assert message.startswith("config.steps.x: no such key")
 
