@@ -28,6 +28,15 @@ MULTIHOST = flags.DEFINE_enum(
     distributed.MULTIHOST,
     "Whether to join a job of several processes, see scenarioclip_jax/parallel/distributed.py and launch/.",
 )
+PLACE = (  # parallel.distributed.FLAGS
+    flags.DEFINE_string(
+        "coordinator_address",
+        None,
+        "HOST:PORT of the first process, for a job of several processes.",
+    ),
+    flags.DEFINE_integer("num_processes", None, "How many processes the job has.", lower_bound=1),
+    flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.", lower_bound=0),
+)
 WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
@@ -49,7 +58,7 @@ def main(argv: list[str]) -> None:
 
     status = 1
     try:
-        distributed.start(MULTIHOST.value)
+        distributed.start(MULTIHOST.value, [flag.value for flag in PLACE])
         workdir = choose_workdir(config.preset, jax.process_count())
         if jax.process_index() == 0:
             print(f"workdir: {workdir}", flush=True)
