@@ -4,6 +4,7 @@
     DIR/tokenizer.json
     DIR/checkpoints/STEP/   params: every parameter of the student
                             ema:    the teacher's copy of the trainable ones, where there is one
+                            teacher: its `steps` (updates so far), `decay`, `warmup_steps`, as far as known
                             train, data, config: only from a training run, to go on with it
 
 A training run's `--workdir` and the output of a converter are both such a DIR.
@@ -61,17 +62,25 @@ class ModelSpec:
         path = directory / "model.json"
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(
                 f"{directory} has no model.json, so it is no ScenarioCLIP checkpoint; give the --workdir "
                 "of a training run or the --output of scenarioclip_jax.convert"
             ) from None
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # of json, or bytes that are no UTF-8
             raise CheckpointError(f"{path} is not valid JSON ({error}); copy it again") from None
-        if values.pop("format", None) != FORMAT:
+        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise CheckpointError(
                 f"{path}: its `format` is not {FORMAT}, the one that this version reads; "
                 "convert the weights again"
+            )
+        types = {"model": dict, "lengths": dict, "fit": str}
+        wrong = [name for name, kind in types.items() if not isinstance(values.get(name), kind)]
+        wrong += sorted(values.keys() - types.keys())
+        if wrong:
+            raise CheckpointError(
+                f"{path}: {', '.join(wrong)} missing, unknown or of a wrong type; copy it again, or convert the "
+                "weights again"
             )
         return cls(**values)
 
@@ -80,8 +89,14 @@ def write_atomically(path: Path, text: str) -> None:
     """Writes a file that is either the old one or the whole new one, whenever the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except Exception as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a disk that fills up while writing names no file
+        raise
 
 
 def nest(params: Params) -> dict:
@@ -126,6 +141,11 @@ class Checkpoints:
     def latest(self) -> int | None:
         return self.manager.latest_step()
 
+    @property
+    def steps(self) -> list[int]:
+        """Those that there is a checkpoint of, ascending."""
+        return sorted(self.manager.all_steps())
+
     def save(
         self,
         step: int,
@@ -150,6 +170,18 @@ class Checkpoints:
         # A failure of the last save's part in the background shows here too.
         with self._explaining_failure():
             self.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+
+    def add_metrics(self, step: int, metrics: dict[str, float]) -> None:
+        """Adds what a checkpoint scored, if it was saved without; for `keep_best` from the next save on."""
+        self.wait()
+        if self.manager.metrics(step) is not None:
+            return
+        # Where Orbax's manager puts and looks for them; it can only do it itself while it saves.
+        folder = Path(self.manager.directory) / f"{step:08d}" / "metrics"
+        handler = ocp.JsonCheckpointHandler(filename="metrics")
+        with self._explaining_failure(), ocp.Checkpointer(handler) as checkpointer:
+            checkpointer.save(folder, args=ocp.args.JsonSave(metrics))
+        self.manager.reload()
 
     def restore(self, step: int, *, arrays: dict[str, Any], records: tuple[str, ...]) -> dict:
         """Restores items; `arrays` holds trees of `jax.ShapeDtypeStruct` with shardings."""
@@ -184,22 +216,33 @@ class Checkpoints:
             yield
         except Exception as error:
             folder = Path(self.manager.directory)
-            whole = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()]
-            left = f"the checkpoint of step {max(whole)} is whole" if whole else "there is none yet"
             free = shutil.disk_usage(folder).free / 1e9
             raise CheckpointError(
                 f"a checkpoint couldn't be written to {folder} ({free:.1f} GB free there): {str(error)[:500]}. "
-                f"Nothing before it is lost: {left}; mend the cause and start the same command again"
+                f"Nothing before it is lost: {what_is_whole(folder.parent)}; mend the cause and start the same "
+                "command again"
             ) from error
 
     def close(self) -> None:
-        self.manager.close()
+        """Waits for a save in the background; raises what went wrong with it."""
+        with self._explaining_failure():
+            self.manager.close()
 
 
 def save_model(
-    directory: Path, spec: ModelSpec, params: Params, ema: Params | None = None, *, step: int = 0
+    directory: Path,
+    spec: ModelSpec,
+    params: Params,
+    ema: Params | None = None,
+    *,
+    step: int = 0,
+    teacher: dict[str, Any] | None = None,
 ) -> None:
-    """Writes a model that no training run made; the caller puts `tokenizer.json` beside it."""
+    """Writes a model that no training run made; the caller puts `tokenizer.json` beside it.
+
+    Args:
+      teacher: the record above.
+    """
     options = ocp.CheckpointManagerOptions(
         step_format_fixed_length=8, enable_async_checkpointing=False
     )
@@ -210,6 +253,9 @@ def save_model(
     items = {"params": ocp.args.PyTreeSave(nest(params))}
     if ema:
         items["ema"] = ocp.args.PyTreeSave(nest(ema))
+    if teacher:
+        items["teacher"] = ocp.args.JsonSave(teacher)
+        handlers["teacher"] = ocp.JsonCheckpointHandler()
     folder = (directory / "checkpoints").resolve()
     with ocp.CheckpointManager(folder, options=options, item_handlers=handlers) as manager:
         manager.save(step, args=ocp.args.Composite(**items))
@@ -222,6 +268,12 @@ def steps(directory: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+
+
+def what_is_whole(directory: Path) -> str:
+    """For errors: which of DIR's checkpoints is the newest that is complete."""
+    found = steps(directory)
+    return f"the checkpoint of step {found[-1]} is whole" if found else "there is no checkpoint yet"
 
 
 def load_params(
@@ -268,6 +320,21 @@ def load_student_and_ema(
     params = _load_item(folder / "params")
     ema = _load_item(folder / "ema") if with_ema and (folder / "ema").is_dir() else None
     return params, ema, step
+
+
+def load_record(directory: Path, step: int, name: str) -> dict[str, Any]:
+    """A record of a checkpoint, such as `teacher`; empty where it has none.
+
+    Raises:
+      CheckpointError: it is damaged.
+    """
+    path = (directory / "checkpoints" / f"{step:08d}" / name).resolve()
+    if not path.is_dir():
+        return {}
+    try:
+        return ocp.JsonCheckpointHandler().restore(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: can't be read ({error}); copy it again") from error
 
 
 def _load_item(path: Path) -> Params:

@@ -34,7 +34,11 @@ def explain_flags(argv: list[str]) -> str | None:
 
     ml_collections stops at such a flag too, but tells neither the whole key nor what there is instead.
     """
-    files = [arg.split("=", 1)[1] for arg in argv if arg.startswith("--config=")]
+    files = []
+    for arg, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = arg.partition("=")
+        if name in ("--config", "-config"):  # absl also takes the value as an argument of its own
+            files.append(value if equals else following)
     if not files:
         return "--config is missing; try --config=configs/pretrain.py"
     path, _, preset = files[-1].partition(":")

@@ -100,7 +100,7 @@ def from_huggingface(args: argparse.Namespace) -> None:
     _say(f"reading {args.model}")
     params = initial.from_clip(clip, model, head=args.head, seed=args.seed)
     ema = initial.teacher_of(params) if args.arch == "scenario_clip_1" else {}
-    _save(args.output, model, params, ema, tokenizer)
+    _save(args.output, model, params, ema, tokenizer, teacher={"steps": 0} if ema else None)
 
 
 def from_reference(args: argparse.Namespace) -> None:
@@ -124,7 +124,18 @@ def from_reference(args: argparse.Namespace) -> None:
     for note in found.notes:
         _say(f"note: {note}")
     _say(f"{found.model['arch']}, step {found.step}, {'with' if found.ema else 'without'} teacher")
-    _save(args.output, found.model, found.params, found.ema or {}, tokenizer, found.step)
+    if found.ema:
+        known = ", ".join(f"{name} {value:g}" for name, value in found.teacher.items())
+        _say(f"of its teacher: {known or 'nothing but its weights, so it counts as warmed up'}")
+    _save(
+        args.output,
+        found.model,
+        found.params,
+        found.ema or {},
+        tokenizer,
+        step=found.step,
+        teacher=found.teacher,
+    )
 
 
 def to_pytorch(args: argparse.Namespace) -> None:
@@ -148,8 +159,27 @@ def to_pytorch(args: argparse.Namespace) -> None:
         elif args.layout == "huggingface-towers":
             out.write_towers(partial, spec, params, tokenizer, dtype=args.dtype)
         else:
-            out.write_reference(partial, spec, params, ema, tokenizer, args.dtype)
+            progress = {"global_step": step, "epoch": _epoch(args.checkpoint, step)}
+            teacher = checkpoint.load_record(args.checkpoint, step, "teacher")
+            out.write_reference(
+                partial,
+                spec,
+                params,
+                ema,
+                tokenizer,
+                args.dtype,
+                progress=progress,
+                teacher=teacher,
+            )
     _say(f"wrote {args.output}")
+
+
+def _epoch(directory: Path, step: int) -> int:
+    """Whole passes through the data before `step` of a training run; 0 where that isn't known."""
+    from scenarioclip_jax.checkpoint import load_record
+
+    data = load_record(directory, step, "data")
+    return step * data["batch_size"] // data["records"] if data else 0
 
 
 def _tokenizer(source: str):
@@ -162,7 +192,7 @@ def _tokenizer(source: str):
         raise CheckpointError(f"tokenizer: {error}") from None
 
 
-def _save(output: Path, model, params, ema, tokenizer, step: int = 0) -> None:
+def _save(output: Path, model, params, ema, tokenizer, *, step: int = 0, teacher=None) -> None:
     from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec, save_model
     from scenarioclip_jax.interop.output import new_folder, on_device, progress
     from scenarioclip_jax.models.scenario_clip import LEVELS
@@ -178,7 +208,7 @@ def _save(output: Path, model, params, ema, tokenizer, step: int = 0) -> None:
     params, ema = on_device(params, ema)
     with new_folder(output) as partial, progress(partial, size, f"writing {output}"):
         tokenizer.save(partial / "tokenizer.json")
-        save_model(partial, spec, params, ema, step=step)
+        save_model(partial, spec, params, ema, step=step, teacher=teacher)
     _say(f"wrote {output}")
 
 

@@ -28,6 +28,15 @@ MULTIHOST = flags.DEFINE_enum(
     distributed.MULTIHOST,
     "Whether to join a job of several processes, see scenarioclip_jax/parallel/distributed.py and launch/.",
 )
+PLACE = (  # parallel.distributed.FLAGS
+    flags.DEFINE_string(
+        "coordinator_address",
+        None,
+        "HOST:PORT of the first process, for a job of several processes.",
+    ),
+    flags.DEFINE_integer("num_processes", None, "How many processes the job has.", lower_bound=1),
+    flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.", lower_bound=0),
+)
 WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
@@ -43,32 +52,38 @@ def main(argv: list[str]) -> None:
     # Not at the top: reading workers are started from this file too, and need none of it.
     import jax
 
-    from scenarioclip_jax.train.loop import READABLE_ERRORS, StalledInputError, train
+    from scenarioclip_jax.data.stall import reading_hangs
+    from scenarioclip_jax.train.loop import READABLE_ERRORS, train
+    from scenarioclip_jax.train.metrics import explaining_output
 
+    status = 1
     try:
-        distributed.start(MULTIHOST.value)
+        distributed.start(MULTIHOST.value, [flag.value for flag in PLACE])
         workdir = choose_workdir(config.preset, jax.process_count())
         if jax.process_index() == 0:
             print(f"workdir: {workdir}", flush=True)
-        compilation_cache(config)
-        if config.job == "train":
-            train(config, workdir)
-        elif config.job == "evaluate":
-            from scenarioclip_jax.evaluation.job import evaluate
+        with explaining_output(workdir):
+            compilation_cache(config)
+            if config.job == "train":
+                train(config, workdir)
+            elif config.job == "evaluate":
+                from scenarioclip_jax.evaluation.job import evaluate
 
-            evaluate(config, workdir)
-        else:
-            raise ConfigError(f"config.job={config.job!r}: must be one of train, evaluate")
+                evaluate(config, workdir)
+            else:
+                raise ConfigError(f"config.job={config.job!r}: must be one of train, evaluate")
+        status = 0
     except READABLE_ERRORS as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        if isinstance(error, StalledInputError):
-            os._exit(1)  # an ordinary exit would wait for the stuck thread
-        distributed.leave(1)
-        sys.exit(1)
     except Exception:
         traceback.print_exc()
-        distributed.leave(1)
-        sys.exit(1)
+    if reading_hangs():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # an ordinary exit would wait for the stuck thread
+    if status:
+        distributed.leave(status)
+        sys.exit(status)
 
 
 def choose_workdir(preset: str, processes: int) -> Path:

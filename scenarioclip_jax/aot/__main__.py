@@ -51,6 +51,8 @@ def main(argv: list[str]) -> None:
     try:
         if not TOPOLOGY.value:
             raise TopologyError("--topology is missing; try --topology=v5e:16x16")
+        if JSON.value:
+            check_writable(Path(JSON.value))
         pod = plan.open_pod(TOPOLOGY.value, CONFIG.value)
         options = {"focus_images": FOCUS.value}
         if LARGEST.value:
@@ -58,12 +60,20 @@ def main(argv: list[str]) -> None:
             report = largest.largest_batch(CONFIG.value, pod, **options)
         else:
             report = plan.plan(CONFIG.value, pod, quick=QUICK.value, **options)
-    except (ConfigError, TopologyError) as error:
+    except (ConfigError, TopologyError, OSError) as error:
         sys.exit(f"error: {error}")
     print(plan_text.as_text(report))
     if JSON.value:
         Path(JSON.value).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     sys.exit(0 if report["fits"] else 1)
+
+
+def check_writable(path: Path) -> None:
+    """Raises OSError if the file can't be written; minutes of compiling come before it is."""
+    existed = path.exists()
+    path.open("a", encoding="utf-8").close()
+    if not existed:
+        path.unlink()
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import itertools
 import logging
 import multiprocessing
 import sys
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import grain
 import numpy as np
@@ -79,7 +79,8 @@ class Corrupt(NamedTuple):
 
 
 class CorruptLog:
-    """Counts and names corrupt records, and raises when they are too large a share of the data set."""
+    """Counts and names the different corrupt records of a run, and raises when they are too large a share of
+    the data set."""
 
     def __init__(self, records: int, max_share: float):
         self._records, self._max_share = records, max_share
@@ -95,6 +96,19 @@ class CorruptLog:
             if each.index not in self.reasons:
                 self.reasons[each.index] = each.reason
                 logging.warning("record %d is corrupt and skipped: %s", each.index, each.reason)
+        self._check()
+
+    def know(self, indices: Iterable[int]) -> None:
+        """Takes note of records that another process found, or this run before it was stopped.
+
+        Raises:
+          CorruptDataError: as of `add`.
+        """
+        for index in indices:
+            self.reasons.setdefault(index, "found before, or by another process")
+        self._check()
+
+    def _check(self) -> None:
         if len(self.reasons) > self._max_share * self._records:
             raise CorruptDataError(
                 f"{len(self.reasons)} of {self._records} records are corrupt, more than "
@@ -178,12 +192,13 @@ def load_item(
 class TrainIterator:
     """Endless iterator of local batches, read ahead.
 
-    Its state is the step that comes next (with what must not change between runs), so that a checkpoint
+    Its state is the step that comes next and the corrupt records so far (with what must not change), so that a checkpoint
     can be resumed on any number of processes, workers and threads.
 
     Attributes:
       step: of the next batch.
-      corrupt: corrupt records met so far by this process.
+      corrupt: corrupt records met so far: by this process, and those that it was told of.
+      give_up: asked while waiting for a batch; True ends the wait with StalledInputError.
     """
 
     def __init__(self, batches: TrainingBatches, settings: DataSettings, records: int):
@@ -191,6 +206,7 @@ class TrainIterator:
         self._iterator: grain.DatasetIterator | None = None
         self.step = 0
         self.corrupt = CorruptLog(records, settings.max_corrupt_share)
+        self.give_up: Callable[[], bool] = lambda: False
 
     def __iter__(self) -> "TrainIterator":
         return self
@@ -199,7 +215,13 @@ class TrainIterator:
         self.start_prefetch()
         what = f"the batch of step {self.step + 1}"
         seconds = self._settings.stall_seconds
-        batch, corrupt = within(seconds, self._iterator.__next__, what, self._workers)
+        try:
+            batch, corrupt = within(
+                seconds, self._iterator.__next__, what, self._workers, self.give_up
+            )
+        except StalledInputError:
+            self._iterator = None  # closing it would wait for the stuck thread
+            raise
         self.step += 1
         self.corrupt.add(corrupt)
         return batch
@@ -232,11 +254,11 @@ class TrainIterator:
     def _workers(self) -> list[multiprocessing.Process]:
         return [p for p in multiprocessing.active_children() if p not in self._others]
 
-    def get_state(self) -> dict[str, int]:
+    def get_state(self) -> dict[str, Any]:
         """A state that can be written as JSON."""
-        return {"step": self.step, **self._fixed()}
+        return {"step": self.step, "corrupt": sorted(self.corrupt.reasons), **self._fixed()}
 
-    def set_state(self, state: dict[str, int]) -> None:
+    def set_state(self, state: dict[str, Any]) -> None:
         """Goes to the position of `state`.
 
         Raises:
@@ -251,6 +273,8 @@ class TrainIterator:
                 )
         self.close()
         self.step = state["step"]
+        self.corrupt = CorruptLog(self._records, self._settings.max_corrupt_share)
+        self.corrupt.know(state["corrupt"])
 
     def _fixed(self) -> dict[str, int]:
         settings = self._settings
@@ -303,6 +327,7 @@ class EvaluationBatches:
 
     Attributes:
       corrupt: corrupt records met by the latest iteration; they are left out.
+      give_up: as of `TrainIterator`.
     """
 
     def __init__(
@@ -316,6 +341,7 @@ class EvaluationBatches:
         # Evaluation embeds whole views, and texts apart from pictures.
         self._settings = dataclasses.replace(settings, text_row=0, patch_size=0)
         self._indices = range(len(source)) if indices is None else indices
+        self.give_up: Callable[[], bool] = lambda: False
         self.corrupt = CorruptLog(len(self._source), settings.max_corrupt_share)
 
     def __iter__(self) -> Iterator[tuple[Batch, Labels]]:
@@ -336,7 +362,9 @@ class EvaluationBatches:
         try:
             for number in range(len(self._indices)):
                 what = f"record {self._indices[number]} to evaluate on"
-                item = within(self._settings.stall_seconds, iterator.__next__, what)
+                item = within(
+                    self._settings.stall_seconds, iterator.__next__, what, give_up=self.give_up
+                )
                 if isinstance(item, Item):
                     yield item
                 else:

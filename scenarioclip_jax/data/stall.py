@@ -12,11 +12,24 @@ from multiprocessing import connection
 from typing import TypeVar
 
 Result = TypeVar("Result")
+POLL_SECONDS = 0.5  # between looks at whether the wait is to be given up
 DUMP_SECONDS = 2.0  # for the workers to write their stacks
 
 
+_left_behind: list[threading.Thread] = []  # that were waiting when nobody wanted to wait any longer
+
+
 class StalledInputError(RuntimeError):
-    """No batch came within the set time. The stacks of all threads and workers are on stderr."""
+    """No batch came within the set time, or while a stop was asked for; in the first case the stacks of all
+    threads and workers are on stderr."""
+
+
+def reading_hangs() -> bool:
+    """Whether a thread of this process still waits for input that was given up.
+
+    Then only `os._exit` ends the process: the interpreter would wait for the threads that read.
+    """
+    return any(thread.is_alive() for thread in _left_behind)
 
 
 def within(
@@ -24,6 +37,7 @@ def within(
     function: Callable[[], Result],
     what: str,
     workers: Callable[[], Sequence[multiprocessing.Process]] = tuple,
+    give_up: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Calls `function` and returns its result, or what it raises.
 
@@ -31,13 +45,12 @@ def within(
       seconds: to wait; 0 waits for ever.
       what: is being waited for, for the message.
       workers: gives the processes that read.
+      give_up: asked now and then; True ends the wait.
 
     Raises:
-      StalledInputError: it took longer. Reading workers are ended; a stuck thread of this process can't be,
-        so the caller should end the process without waiting for its threads.
+      StalledInputError: it took longer, and reading workers were ended; or `give_up` said so. A stuck thread
+        of this process can't be ended: see `reading_hangs`.
     """
-    if not seconds:
-        return function()
     outcome: dict = {}
 
     def call() -> None:
@@ -49,8 +62,13 @@ def within(
     # Not a pool's thread: the interpreter would wait for it at its end.
     thread = threading.Thread(target=call, daemon=True, name="waiting for input")
     thread.start()
-    thread.join(seconds)
+    deadline = time.monotonic() + (seconds or float("inf"))
+    while thread.is_alive() and not give_up() and (left := deadline - time.monotonic()) > 0:
+        thread.join(min(left, POLL_SECONDS))
     if thread.is_alive():
+        _left_behind.append(thread)
+        if give_up():
+            raise StalledInputError(f"stopped while waiting for {what}")
         _dump_stacks(workers())
         raise StalledInputError(
             f"{what} did not come within data.stall_seconds={seconds:g}; the stacks above show where reading "

@@ -13,6 +13,7 @@ pixels; and what is black outside a box stays black, where contrast jitter there
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -31,7 +32,11 @@ CROP_TRIES = 10  # draws before a random resized crop falls back to the middle, 
 
 @dataclasses.dataclass(frozen=True)
 class ViewSettings:
-    """Settings of the views. Jitter strengths are (brightness, contrast, saturation, hue)."""
+    """Settings of the views. Jitter strengths are (brightness, contrast, saturation, hue).
+
+    Raises:
+      ValueError: a value is out of range; the message names the field and what is allowed.
+    """
 
     fit: str = "centre_crop"  # must be the `fit` of `DataSettings`
     crop_area: tuple[float, float] = (0.8, 1.0)  # share of the photo
@@ -44,6 +49,34 @@ class ViewSettings:
     blur_sigma: tuple[float, float] = (0.1, 1.5)  # pixels
     blur_kernel: int = 9  # pixels, odd
     dtype: DTypeLike = jnp.float32  # of the pictures; all arithmetic is float32
+
+    def __post_init__(self):
+        low, high = _numbers(self, "crop_area", 2)
+        _require(0 < low <= high <= 1, "crop_area", self, "(low, high) with 0 < low <= high <= 1")
+        for name in ("crop_aspect", "blur_sigma"):
+            low, high = _numbers(self, name, 2)
+            _require(0 < low <= high, name, self, "(low, high) with 0 < low <= high")
+        for name in ("global_jitter", "object_jitter", "relation_jitter"):
+            *factors, hue = _numbers(self, name, 4)
+            allowed = "(brightness, contrast, saturation, hue), of 0 to 1, hue of 0 to 0.5"
+            _require(all(0 <= x <= 1 for x in factors) and 0 <= hue <= 0.5, name, self, allowed)
+        for name in ("jitter_probability", "blur_probability"):
+            _require(0 <= getattr(self, name) <= 1, name, self, "between 0 and 1")
+        odd = self.blur_kernel > 0 and self.blur_kernel % 2 == 1
+        _require(odd, "blur_kernel", self, "odd and positive")
+
+
+def _require(holds: bool, name: str, settings, allowed: str) -> None:
+    if not holds:
+        raise ValueError(f"views.{name}={getattr(settings, name)!r}: must be {allowed}")
+
+
+def _numbers(settings, name: str, count: int) -> Sequence[float]:
+    """A setting that is `count` numbers."""
+    values = getattr(settings, name)
+    numbers = isinstance(values, tuple | list) and all(isinstance(x, int | float) for x in values)
+    _require(numbers and len(values) == count, name, settings, f"{count} numbers")
+    return values
 
 
 class Views(NamedTuple):

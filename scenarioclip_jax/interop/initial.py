@@ -3,7 +3,7 @@
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +12,7 @@ from flax import nnx
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.interop import clip_towers, exported, reference
-from scenarioclip_jax.interop.huggingface import ClipModel, open_clip
+from scenarioclip_jax.interop.huggingface import ClipModel, find_folder, open_clip
 from scenarioclip_jax.interop.positions import interpolate_positions
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import (
@@ -164,7 +164,34 @@ def check_against_model(params: Arrays, model: dict[str, Any]) -> None:
     }
 
 
-def init_from(source: str, model: dict[str, Any], *, seed: int = 0) -> tuple[Arrays, Arrays | None]:
+def check_source(source: str) -> None:
+    """Raises CheckpointError if there is nothing at `source` that `init_from` reads; reads no weights."""
+    folder = Path(source).expanduser()
+    if (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
+        checkpoint.ModelSpec.read(folder)
+        if not checkpoint.steps(folder):
+            raise CheckpointError(f"{folder}: its folder checkpoints holds none that is complete")
+        return
+    found = find_folder(source)
+    if not any((found / name).is_file() for name in ("config.json", "vision/config.json")):
+        raise CheckpointError(f"{found}: no config.json in it, so there is no model to start from")
+
+
+class Initial(NamedTuple):
+    """What a run starts from.
+
+    Attributes:
+      params: every parameter of the student.
+      ema: every parameter of the teacher; None where it starts as a copy.
+      ema_steps: updates that the teacher had; None where there is none, or it isn't known.
+    """
+
+    params: Arrays
+    ema: Arrays | None
+    ema_steps: int | None = None
+
+
+def init_from(source: str, model: dict[str, Any], *, seed: int = 0) -> Initial:
     """Parameters that a training run starts from, on the host.
 
     Args:
@@ -174,29 +201,27 @@ def init_from(source: str, model: dict[str, Any], *, seed: int = 0) -> tuple[Arr
       model: arguments of `ScenarioCLIP`, the model to be built.
       seed: of new heads.
 
-    Returns:
-      Every parameter of the student; and of the teacher, or None where it starts as a copy.
-
     Raises:
       CheckpointError: nothing usable there, or of another architecture or size; every difference is named.
     """
     folder = Path(source).expanduser()
     if exported.is_exported(folder):
         spec, params, _ = exported.read(folder)
-        ema = None
+        ema = steps = None
     elif (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
         spec = checkpoint.ModelSpec.read(folder)
-        params, ema, _ = checkpoint.load_student_and_ema(folder)
+        params, ema, step = checkpoint.load_student_and_ema(folder)
+        steps = checkpoint.load_record(folder, step, "teacher").get("steps")
     else:
         clip = open_clip(source)
         _compare(source, model, {"vision": clip.vision, "text": clip.text})
-        return from_clip(clip, model, seed=seed), None
+        return Initial(from_clip(clip, model, seed=seed), None)
     _compare(source, model, spec.model)
     ema = None if ema is None else params | ema
     params = _arrange(params, spec.model, model, source)
     if ema is not None:
         ema = _arrange(ema, spec.model, model, source)
-    return params, ema
+    return Initial(params, ema, steps)
 
 
 def _compare(source: str, model: dict[str, Any], found: dict[str, Any]) -> None:

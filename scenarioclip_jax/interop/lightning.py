@@ -37,6 +37,7 @@ class Reference(NamedTuple):
       params: the student.
       ema: the teacher's parameters that differ from the student's or are trained; None without a teacher.
       step: optimizer steps done.
+      teacher: its `steps` (updates), `decay` and `warmup_steps`, as far as the file tells.
       notes: what the user should know.
     """
 
@@ -44,6 +45,7 @@ class Reference(NamedTuple):
     params: Arrays
     ema: Arrays | None
     step: int
+    teacher: dict[str, float]
     notes: list[str]
 
 
@@ -97,10 +99,10 @@ def read_checkpoint(
         share_stem=share_stem,
     )
     notes = _notes_on_scale(distillation_scale)
-    ema = None
+    ema, record = None, {}
     found = _teacher(path, teacher_path)
     if found:
-        teacher, where = found
+        teacher, record, where = found
         expected = {k: v for k, v in expected.items() if not k.endswith("_loss.logit_scale")}
         check_names(teacher.shapes, expected, where=where, remedy=remedy)
         teacher = reference.pairs(teacher, arch, vision, text, share_stem=share_stem)
@@ -108,7 +110,7 @@ def read_checkpoint(
         notes += note
     elif arch == "scenario_clip_1":
         notes.append(_no_teacher(path))
-    return Reference(model, params, ema, step if isinstance(step, int) else 0, notes)
+    return Reference(model, params, ema, step if isinstance(step, int) else 0, record, notes)
 
 
 def detect_arch(names: Mapping, distilled: bool, path: Path) -> str:
@@ -141,7 +143,8 @@ def _state(state: Any, *, where: str) -> Weights:
     return from_tensors(state, where=where).renamed(rename).astype(np.float32)
 
 
-def _teacher(path: Path, teacher_path: Path | None) -> tuple[Weights, str] | None:
+def _teacher(path: Path, teacher_path: Path | None) -> tuple[Weights, dict, str] | None:
+    """The teacher's weights, what else is known of it, and where it was found."""
     if teacher_path is not None:
         values, where = load_torch(teacher_path), teacher_path
         if isinstance(values, Mapping):
@@ -152,7 +155,12 @@ def _teacher(path: Path, teacher_path: Path | None) -> tuple[Weights, str] | Non
         if values is None:
             return None
     state = _section(values, "teacher_state", where)
-    return _state(state, where=f"{where} (teacher)"), f"{where} (teacher)"
+    record = {}
+    for name, kind in (("steps", int), ("decay", float), ("warmup_steps", int)):
+        value = values.get(name)
+        if isinstance(value, int | float) or getattr(value, "shape", None) == ():
+            record[name] = kind(value)
+    return _state(state, where=f"{where} (teacher)"), record, f"{where} (teacher)"
 
 
 def _no_teacher(path: Path) -> str:

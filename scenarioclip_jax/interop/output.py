@@ -17,6 +17,8 @@ from scenarioclip_jax.checkpoint import CheckpointError
 
 def check_absent(path: Path) -> None:
     """Raises CheckpointError if something is at `path` already: nothing is ever overwritten."""
+    if path.resolve() == Path.cwd():  # it would have to be replaced under the user's feet
+        raise CheckpointError(f"{path}: the folder you are in; choose one below it as --output")
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise CheckpointError(f"{path}: exists already; remove it or choose another --output")
 

@@ -50,9 +50,21 @@ def write_folder(
 
 
 def write_reference(
-    out: Path, spec: ModelSpec, params: Arrays, ema: Arrays | None, tokenizer_file: Path, dtype: str
+    out: Path,
+    spec: ModelSpec,
+    params: Arrays,
+    ema: Arrays | None,
+    tokenizer_file: Path,
+    dtype: str,
+    *,
+    progress: Mapping[str, int],
+    teacher: Mapping[str, float],
 ) -> None:
     """Writes `scenarioclip.ckpt`, which the published implementation reads, and how to read it back.
+
+    Args:
+      progress: `epoch` and `global_step`.
+      teacher: its `steps`, `decay` and `warmup_steps`, as far as they are known.
 
     Needs PyTorch. Raises CheckpointError without it, or where the architecture isn't a published one.
     """
@@ -83,15 +95,15 @@ def write_reference(
         }
 
     state = tensors(params, "model.")
-    checkpoint = {"state_dict": state, "epoch": 0, "global_step": 0}
+    checkpoint = {"state_dict": state, **progress}
     checkpoint["pytorch-lightning_version"] = "2.0.0"  # Lightning looks for it
     if arch == "scenario_clip_1":
         scale = torch.tensor(np.log(1 / 0.07), dtype=torch.float32)  # never trained there
         state["student_teacher_loss_fn.distillation_loss_fn.logit_scale_s"] = scale
     if ema is not None:
-        teacher = tensors(params | ema, "")
-        teacher = {k: v for k, v in teacher.items() if not k.endswith("_loss.logit_scale")}
-        checkpoint["ema"] = {"teacher_state": teacher}
+        weights = tensors(params | ema, "")
+        weights = {k: v for k, v in weights.items() if not k.endswith("_loss.logit_scale")}
+        checkpoint["ema"] = {"teacher_state": weights, **teacher}
     torch.save(checkpoint, out / "scenarioclip.ckpt")
     _write_json(out / "config.json", clip_config(spec))
     write_tokenizer(out, spec, tokenizer_file)

@@ -2,18 +2,23 @@
 
 import os
 import sys
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 MULTIHOST = ("auto", "yes", "no")
-ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-NUMBERS = {"num_processes": COUNT, "process_id": INDEX}
+# What describes a process's place in a job: as flags, and as variables of the environment.
+FLAGS = ("--coordinator_address", "--num_processes", "--process_id")
+VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+ARGUMENTS = ("coordinator_address", "num_processes", "process_id")
 
 
 class DistributedError(ValueError):
-    """The environment describes no whole job. The message names the variable."""
+    """Flags or environment describe no whole job. The message names them."""
 
 
-def start(multihost: str = "auto") -> None:
-    """Joins the job that the environment describes; with one process alone, does nothing.
+def start(multihost: str = "auto", place: Sequence[str | int | None] = (None, None, None)) -> None:
+    """Joins the job that flags or the environment describe; with one process alone, does nothing.
 
     Call it before anything asks JAX for devices.
 
@@ -21,45 +26,59 @@ def start(multihost: str = "auto") -> None:
       multihost: `auto` joins where JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID are set, or
         in a Slurm step of several tasks; `yes` leaves all detection to JAX (TPU VMs and TPUs on Kubernetes,
         which can't be told from a single machine without asking a metadata server); `no` never joins.
+      place: values of the three `FLAGS`, None where one isn't given. They come before the environment.
 
     Raises:
-      DistributedError: the environment describes half a job.
+      DistributedError: half a job is described.
     """
-    arguments = _arguments(multihost)
+    arguments = _arguments(multihost, place)
     if arguments is not None:
         import jax
 
         jax.distributed.initialize(**arguments)
 
 
-def _arguments(multihost: str) -> dict | None:
+def _arguments(multihost: str, place: Sequence[str | int | None]) -> dict | None:
     """Arguments of `jax.distributed.initialize`; None where there is nothing to join."""
+    given = {
+        name: str(value) for name, value in zip(FLAGS, place, strict=True) if value is not None
+    }
+    if given:
+        if multihost != "auto":
+            raise DistributedError(
+                f"{', '.join(given)} and --multihost={multihost}: give one or the other"
+            )
+        return _whole_job(given, FLAGS)
     if multihost == "no":
         return None
-    environment = {
-        name: os.environ[name] for name in (ADDRESS, COUNT, INDEX) if os.environ.get(name)
-    }
+    environment = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
     if multihost == "yes":
         # JAX reads the address from the environment, but neither number.
-        return {key: int(environment[name]) for key, name in NUMBERS.items() if name in environment}
-    if COUNT in environment or INDEX in environment:
-        missing = sorted({ADDRESS, COUNT, INDEX} - set(environment))
-        if missing:
-            raise DistributedError(
-                f"{', '.join(sorted(environment))} set without {', '.join(missing)}: a job of several "
-                "processes needs all three; set them, or unset all, or give --multihost=no"
-            )
-        for name in (COUNT, INDEX):
-            if not environment[name].isdecimal():
-                raise DistributedError(f"{name}={environment[name]!r}: must be a whole number")
-        count, index = int(environment[COUNT]), int(environment[INDEX])
-        if index >= count:
-            raise DistributedError(f"{INDEX}={index}: must be below {COUNT}={count}")
-        return {"num_processes": count, "process_id": index}
+        named = zip(VARIABLES[1:], ARGUMENTS[1:], strict=True)
+        return {key: int(environment[name]) for name, key in named if name in environment}
+    if environment.keys() & set(VARIABLES[1:]):
+        return _whole_job(environment, VARIABLES)
     # Only in a step: the variables of an allocation are set in its interactive shell too.
     if "SLURM_STEP_NODELIST" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         return {"cluster_detection_method": "slurm"}
     return None
+
+
+def _whole_job(given: dict[str, str], names: Sequence[str]) -> dict:
+    """Address, number of processes and index of this one, all of which must be there and fit."""
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise DistributedError(
+            f"{', '.join(sorted(given))} set without {', '.join(sorted(missing))}: a job of several processes "
+            "needs all three; set them, or unset all, or give --multihost=no"
+        )
+    address, count, index = (given[name] for name in names)
+    for name, value in zip(names[1:], (count, index), strict=True):
+        if not value.isdecimal():
+            raise DistributedError(f"{name}={value!r}: must be a whole number")
+    if int(index) >= int(count):
+        raise DistributedError(f"{names[2]}={index}: must be below {names[1]}={count}")
+    return dict(zip(ARGUMENTS, (address, int(count), int(index)), strict=True))
 
 
 def wait_for_all(where: str, minutes: int = 60) -> None:
@@ -71,6 +90,31 @@ def wait_for_all(where: str, minutes: int = 60) -> None:
     from orbax.checkpoint import multihost
 
     multihost.get_barrier_sync_fn()(key=where, timeout_ms=minutes * 60_000)
+
+
+def gather(value: int, where: str) -> list[int]:
+    """The `value` of every process, in every process; all call it at the same place, whose name is `where`."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() == 1:
+        return [value]
+    wait_for_all(where)
+    return multihost_utils.process_allgather(np.int32(value)).tolist()
+
+
+def union(values: Iterable[int], where: str) -> set[int]:
+    """What any process has in its `values`, in every process; called as `gather`, whole numbers from 0."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    own = sorted(values)
+    if jax.process_count() == 1:
+        return set(own)
+    most = max(gather(len(own), where))
+    padded = np.full(most, -1, np.int32)  # of one length, as a collective wants them
+    padded[: len(own)] = own
+    return set(multihost_utils.process_allgather(padded).flatten().tolist()) - {-1}
 
 
 def leave(status: int) -> None:

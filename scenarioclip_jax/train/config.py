@@ -1,5 +1,6 @@
 """From a config to the arguments of the real constructors; refuses a bad config before anything slow starts."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,12 @@ def _check_data(config: ConfigDict) -> None:
             f"config.data.dir is empty: the preset {config.preset} trains on your own data; build shards "
             "with python -m scenarioclip_jax.data.build and name their folder"
         )
+
+
+def chooses_blindly(config: ConfigDict, steps: int) -> bool:
+    """Whether no checkpoint before the last of `steps` steps is validated, so that keep-best has no choice."""
+    intervals = config.validation.every, config.checkpoint.every
+    return bool(config.checkpoint.keep_best) and max(intervals) < steps <= math.lcm(*intervals)
 
 
 def distils(config: ConfigDict) -> bool:

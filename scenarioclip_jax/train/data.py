@@ -9,8 +9,10 @@ from scenarioclip_jax.checkpoint import steps
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.build import default_embedded
+from scenarioclip_jax.data.pipeline import TrainIterator
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.parallel.distributed import union
 from scenarioclip_jax.train.config import data_settings
 
 
@@ -51,6 +53,15 @@ def open_data(config: ConfigDict, workdir: Path) -> RunData:
         tokenizer=_tokenizer(config, directory, workdir),
         settings=data_settings(config, focus_images=summary["has_focus_images"]),
     )
+
+
+def share_corrupt(batches: TrainIterator, where: str) -> None:
+    """Tells every process the corrupt records that any has met; all call it at the same place.
+
+    Raises:
+      CorruptDataError: together they are more than `data.max_corrupt_share`.
+    """
+    batches.corrupt.know(union(batches.corrupt.reasons, f"corrupt records {where}"))
 
 
 def _open(directory: Path, split: str, summary: dict) -> shards.SceneSource | None:

@@ -1,5 +1,6 @@
 """The training run, top to bottom."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -17,18 +18,26 @@ from scenarioclip_jax.parallel.distributed import DistributedError, wait_for_all
 from scenarioclip_jax.parallel.flops import train_step_flops
 from scenarioclip_jax.parallel.mesh import batch_ways, local_groups, make_mesh, put_batch
 from scenarioclip_jax.train import config as configs
-from scenarioclip_jax.train.data import RunData, open_data
+from scenarioclip_jax.train.data import RunData, open_data, share_corrupt
 from scenarioclip_jax.train.metrics import (
     MetricWriter,
     NonFiniteLossError,
     NullWriter,
+    OutputError,
+    check_finite,
     finite,
 )
 from scenarioclip_jax.train.pictures import write_first_batch
 from scenarioclip_jax.train.progress import Progress, duration
 from scenarioclip_jax.train.report import write_report
 from scenarioclip_jax.train.resume import World, save, start_or_resume
-from scenarioclip_jax.train.setup import Run, batch_like, describe_workdir, set_up
+from scenarioclip_jax.train.setup import (
+    Run,
+    batch_like,
+    check_parameters,
+    describe_workdir,
+    set_up,
+)
 from scenarioclip_jax.train.state import TrainState
 from scenarioclip_jax.train.stop import StopRequest
 from scenarioclip_jax.train.validation import Stopped, Validator
@@ -41,6 +50,7 @@ READABLE_ERRORS = (
     DataSetError,
     DistributedError,
     NonFiniteLossError,
+    OutputError,
     StalledInputError,
 )
 
@@ -60,18 +70,24 @@ def train(config: ConfigDict, workdir: Path) -> None:
     Raises:
       ConfigError: the config can't be run, or isn't that of the checkpoints in `workdir`.
       NonFiniteLossError: the loss is no number; the last checkpoint is from before.
+      OutputError: `metrics.jsonl` can't be written.
     """
     with naming("mesh"):
         mesh = make_mesh(**config.mesh)
     configs.check(config, batch_ways=batch_ways(mesh))
-    with mesh, StopRequest() as stop:
+    with mesh, StopRequest() as stop, contextlib.ExitStack() as at_end:
+        check_parameters(config, workdir)
         data = open_data(config, workdir)
         run = set_up(config, mesh, data)
         first = jax.process_index() == 0  # the process that prints and writes
         options = {k: config.checkpoint[k] for k in ("keep_last", "keep_best")}
         checkpoints = Checkpoints(workdir, **options, metric="score")
+        # Last of all and whatever goes wrong with the others: a save in the background is waited for.
+        at_end.callback(checkpoints.close)
         groups = local_groups(mesh, config.data.groups)
         world = start_or_resume(config, run, data, groups, checkpoints)
+        world.batches.give_up = lambda: stop.requested
+        at_end.callback(world.batches.close)
         step = int(world.state.step)
         if first:  # not before it is known that the workdir belongs to this run
             describe_workdir(config, run, data, workdir)
@@ -81,6 +97,12 @@ def train(config: ConfigDict, workdir: Path) -> None:
             Validator(config, mesh, run, data, stop),
             stop,
         )
+        at_end.callback(watch.writer.close)
+        if configs.chooses_blindly(config, run.steps):
+            watch.progress.say(
+                "note: config.validation.every and config.checkpoint.every meet at no step before the last, so "
+                "config.checkpoint.keep_best has nothing to choose from; make one a multiple of the other"
+            )
         try:
             state = take_steps(config, mesh, run, data, checkpoints, world, watch)
             step = int(state.step)
@@ -88,10 +110,6 @@ def train(config: ConfigDict, workdir: Path) -> None:
                 write_report(config, workdir, run, state, data, watch)
         except Stopped:
             step = checkpoints.latest
-        finally:
-            world.batches.close()
-            watch.writer.close()
-            checkpoints.close()
         if stop.requested:
             watch.progress.say(f"stopped at step {step}; go on with --workdir={workdir}")
 
@@ -136,7 +154,8 @@ def take_steps(
         except Exception:
             if not watch.stop.requested:
                 raise
-            continue  # a signal to the whole process group ended the reading workers too
+            # It was waiting, or a signal to the whole process group ended the reading workers too.
+            continue
         watch.progress.waited(time.perf_counter() - started)
         previous, scores, validated = metrics, None, False
         state, metrics = train_step(state, put_batch(mesh, batch, config.data.groups))
@@ -144,12 +163,13 @@ def take_steps(
         if step == 1:
             write_first_batch(watch.writer.directory, batch, run.view_settings, data.tokenizer)
         if previous is not None:
-            # One step is in flight at most: the host is never ahead of what it reports.
-            jax.block_until_ready(previous["loss/total"])
+            # Waits for the step before: one is in flight at most, the host is never ahead of what it reports.
+            check_finite(step - 1, previous, config.optimizer.skip_nonfinite)
         if step % config.log_every == 0 or step in (1, run.steps):
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
             values = finite(step, values, config.optimizer.skip_nonfinite)
-            values["data/corrupt_records"] = len(batches.corrupt.reasons)  # met by this process
+            share_corrupt(batches, f"at step {step}")
+            values["data/corrupt_records"] = len(batches.corrupt.reasons)
             watch.writer.write(step, values | watch.progress.report(step, values))
             if step == 1 and values["packing/texts_truncated"]:
                 watch.progress.say(

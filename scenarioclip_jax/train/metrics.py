@@ -1,11 +1,22 @@
 """One writer for every number of a run: `metrics.jsonl`, TensorBoard and the console."""
 
+import contextlib
+import errno
 import json
 import math
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from scenarioclip_jax.checkpoint import write_atomically
+import jax
+
+from scenarioclip_jax.checkpoint import what_is_whole, write_atomically
+
+FLUSH_SECONDS = 30.0  # TensorBoard's file is written out at most so often
+# A disk that is full or broken, a folder that isn't ours or isn't one: nothing that code could do about it.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+UNWRITABLE += (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 
 
 class NonFiniteLossError(RuntimeError):
@@ -25,6 +36,29 @@ def _tensorboard_x():
     return tensorboardX
 
 
+class OutputError(RuntimeError):
+    """A file of the run can't be written. The message names it, and the checkpoint to go on from."""
+
+
+@contextlib.contextmanager
+def explaining_output(workdir: Path, path: Path | None = None) -> Iterator[None]:
+    """Turns the system's refusal to write a file into OutputError.
+
+    Args:
+      workdir: of the run.
+      path: of the file, where the system doesn't name it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise OutputError(
+            f"{path or error.filename or workdir}: {error.strerror}. Mend that and start the same command "
+            f"again; {what_is_whole(workdir)}"
+        ) from error
+
+
 class MetricWriter:
     """Appends rows to DIR/metrics.jsonl and the same scalars to DIR/tensorboard.
 
@@ -42,22 +76,77 @@ class MetricWriter:
             kept = [r for r in kept if not (r["step"] == step and "validation/score" in r)]
         write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = self.path.open("a", encoding="utf-8")
-        # purge_step hides what TensorBoard has of later steps, as above.
-        self._board = _tensorboard_x().SummaryWriter(
-            str(directory / "tensorboard"), purge_step=step + 1
-        )
+        self._board = TensorBoard(directory / "tensorboard", step)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Writes one row. Values must be finite; JSON has no other numbers."""
+        """Writes one row. Values must be finite; JSON has no other numbers.
+
+        Raises:
+          OutputError: the file can't be written, such as on a full disk.
+        """
         row = {"step": step} | {name: float(value) for name, value in metrics.items()}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+        with explaining_output(self.directory, self.path):
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+        self._board.write(step, metrics)
 
     def close(self) -> None:
-        self._file.close()
         self._board.close()
+        with explaining_output(self.directory, self.path):
+            self._file.close()
+
+
+class TensorBoard:
+    """Scalars in TensorBoard's format, for looking at only: a run whose file can't be written goes on without.
+
+    Written by the caller's thread. `tensorboardX.SummaryWriter` has one of its own, which ends at the first
+    error, and whoever writes after that waits for ever.
+
+    Args:
+      folder: to write to.
+      step: that the run (re)starts from; what TensorBoard has of later steps is hidden.
+    """
+
+    def __init__(self, folder: Path, step: int):
+        self._folder, self._file, self._flushed = folder, None, time.monotonic()
+        self._x = _tensorboard_x()
+        self._events = self._x.proto.event_pb2
+        with self._giving_up():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._x.event_file_writer.EventsWriter(str(folder / "events"))
+            restart = self._events.SessionLog(status=self._events.SessionLog.START)
+            self._add(step + 1, session_log=restart)
+
+    @contextlib.contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._file = None
+            print(
+                f"{self._folder}: {error.strerror}; the run goes on without TensorBoard, metrics.jsonl has every "
+                "number",
+                flush=True,
+            )
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        if self._file is None:
+            return
+        with self._giving_up():
+            for name, value in metrics.items():
+                self._add(step, summary=self._x.summary.scalar(name, value))
+            if time.monotonic() - self._flushed > FLUSH_SECONDS:
+                self._file.flush()
+                self._flushed = time.monotonic()
+
+    def _add(self, step: int, **what) -> None:
+        self._file.write_event(self._events.Event(wall_time=time.time(), step=step, **what))
+
+    def close(self) -> None:
+        if self._file is not None:
+            with self._giving_up():
+                self._file.close()
+        self._file = None
 
 
 class NullWriter:
@@ -77,11 +166,13 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
             continue
+        if isinstance(row, dict) and "step" in row:  # a crash may also leave a number's last digits
+            rows.append(row)
     return rows
 
 
@@ -106,6 +197,21 @@ def finite(step: int, metrics: dict[str, float], most_skipped: int = 0) -> dict[
             f"step {step}: {', '.join(bad)} not finite; this state is not saved. {_REMEDY}"
         )
     return {name: value for name, value in metrics.items() if name not in bad}
+
+
+# What goes wrong shows in these, whichever metric it begins in.
+TELLING = ("loss/total", "gradient_norm", "skipped_steps")
+
+
+def check_finite(step: int, metrics: dict[str, jax.Array], most_skipped: int = 0) -> None:
+    """Raises NonFiniteLossError as `finite` does, and reads a few numbers only where nothing is wrong."""
+    told = {
+        k: float(v)
+        for k, v in jax.device_get({k: metrics[k] for k in TELLING if k in metrics}).items()
+    }
+    good = all(math.isfinite(value) for value in told.values())
+    if not good or told.get("skipped_steps", 0) > most_skipped:
+        finite(step, {k: float(v) for k, v in jax.device_get(metrics).items()}, most_skipped)
 
 
 _REMEDY = (

@@ -75,7 +75,7 @@ def make_optimizer(
 
 
 def ema_decay(step: jax.Array, *, decay: float, warmup_steps: int) -> jax.Array:
-    """The teacher's decay after optimizer step `step` (counted from 0): linear to `decay`.
+    """The teacher's decay at its update number `step` (counted from 0): linear to `decay`.
 
     The published warm-up's shape is not known. With a linear ramp the teacher is the student itself at
     first and its memory grows as the student settles, so a random start is never distilled for long.

@@ -53,7 +53,6 @@ def write_report(
     }
     if jax.process_index():
         return  # every process took part in the recognition; the first one writes
-    write_atomically(workdir / "report.json", json.dumps(summary, indent=2) + "\n")
     first_batch = workdir / "first_batch.png"
     page = _template().render(
         title=f"{config.arch}, preset {config.preset}",
@@ -67,6 +66,8 @@ def write_report(
         first_batch=_embed(first_batch) if first_batch.is_file() else None,
     )
     write_atomically(workdir / "report.html", page)
+    # Last: launchers take a run that has it for finished.
+    write_atomically(workdir / "report.json", json.dumps(summary, indent=2) + "\n")
     for level, scores in summary["zero_shot"].items():
         watch.progress.say(
             f"{level:>8}: top-1 {scores['top1']:6.1%}  top-5 {scores['top5']:6.1%}  "

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from scenarioclip_jax import rules
 from scenarioclip_jax.checkpoint import ModelSpec, write_atomically
+from scenarioclip_jax.checkpoint import steps as saved_steps
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing import empty_batch
@@ -60,11 +61,8 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
 
     with naming("model"):
         graph, shapes = parameters.abstract(make_model)
-    with naming("trainable"):
-        trains = rules.match(config.trainable, shapes, name="trainable")
+    trains = _trains(config, shapes)
     trainable = [path for path, trained in trains.items() if trained]
-    if not trainable:
-        raise ConfigError("config.trainable: every parameter is frozen; at least one must train")
     steps = total_steps(config, len(data.train))
     optimizer, schedule = _optimizer(config, trainable, steps)
     keep_ema = config.ema.decay > 0
@@ -83,8 +81,10 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
         assemble = partial(new_state, trains=trains, optimizer=optimizer, keep_ema=keep_ema)
 
         def start() -> TrainState:
-            params, ema = _load_initial(config, arguments)
-            return jax.jit(assemble, out_shardings=shardings)(params, ema=ema)
+            params, ema, ema_steps = _load_initial(config, arguments)
+            if ema_steps is None:  # a teacher of unknown age isn't thrown away for the student
+                ema_steps = config.ema.warmup_steps
+            return jax.jit(assemble, out_shardings=shardings)(params, ema=ema, ema_steps=ema_steps)
 
     view_settings = ViewSettings(fit=config.data.fit, **config.views)
     settings = _step_settings(config, trainable, mesh)
@@ -106,6 +106,36 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
         ),
         table=_table(shapes, trains, specs, config),
     )
+
+
+def _trains(config: ConfigDict, shapes: Mapping[str, Any]) -> dict[str, bool]:
+    """By path, whether a parameter is trained."""
+    with naming("trainable"):
+        trains = rules.match(config.trainable, shapes, name="trainable")
+    if not any(trains.values()):
+        raise ConfigError("config.trainable: every parameter is frozen; at least one must train")
+    return trains
+
+
+def check_parameters(config: ConfigDict, workdir: Path) -> None:
+    """Refuses rules over parameters and weights to start from that can't be used.
+
+    Apart from `train.config.check`, as the model's shapes are needed; before the data is opened, which may
+    take long.
+
+    Raises:
+      ConfigError: names the key.
+    """
+    arguments = model_arguments(config)
+    with naming("model"):
+        _, shapes = parameters.abstract(lambda: ScenarioCLIP(**arguments, rngs=nnx.Rngs(0)))
+    trains = _trains(config, shapes)
+    _optimizer(config, [path for path, trained in trains.items() if trained], steps=1)
+    if config.init_from and not saved_steps(workdir):  # a run that goes on reads its own weights
+        from scenarioclip_jax.interop.initial import check_source
+
+        with naming("init_from"):
+            check_source(config.init_from)
 
 
 def _optimizer(config: ConfigDict, trainable: Sequence[str], steps: int):
@@ -135,7 +165,8 @@ def _step_settings(config: ConfigDict, trainable: Sequence[str], mesh: Mesh) -> 
     )
 
 
-def _load_initial(config: ConfigDict, arguments: dict) -> tuple[dict, dict | None]:
+def _load_initial(config: ConfigDict, arguments: dict):
+    """`interop.initial.Initial`."""
     from scenarioclip_jax.interop.initial import init_from
 
     with naming("init_from"):

@@ -15,6 +15,7 @@ class TrainState(NamedTuple):
 
     step: jax.Array  # int32 []: batches trained on
     skipped: jax.Array  # int32 []: of them left out, because their loss or gradient was no number
+    ema_steps: jax.Array  # int32 []: updates of the EMA, those before this run included
     trainable: Params
     frozen: Params
     ema: Params  # of the trainable ones; empty where no EMA is kept
@@ -34,6 +35,7 @@ def new_state(
     *,
     keep_ema: bool,
     ema: Params | None = None,
+    ema_steps: int | jax.Array = 0,
 ) -> TrainState:
     """The state of step 0.
 
@@ -42,6 +44,7 @@ def new_state(
       trains: by path, whether the parameter is trained.
       keep_ema: whether there is a teacher; it starts as a copy of the student.
       ema: the teacher's trainable parameters, if they are known and not a copy.
+      ema_steps: updates that such a teacher already had; its warm-up goes on from there.
     """
     trainable = {path: value for path, value in params.items() if trains[path]}
     frozen = {path: value for path, value in params.items() if not trains[path]}
@@ -50,8 +53,10 @@ def new_state(
     elif ema:
         teacher = {path: ema[path] for path in trainable}
     else:
+        ema_steps = 0
         # Arrays of its own: the student's are donated to the train step.
         teacher = {path: jnp.copy(value) for path, value in trainable.items()}
+    zero = jnp.int32(0)
     return TrainState(
-        jnp.int32(0), jnp.int32(0), trainable, frozen, teacher, optimizer.init(trainable)
+        zero, zero, jnp.int32(ema_steps), trainable, frozen, teacher, optimizer.init(trainable)
     )

@@ -223,13 +223,14 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
         taken = state.step - state.skipped
-        decay = ema_decay(taken, **settings.ema)
+        decay = ema_decay(state.ema_steps, **settings.ema)
         metrics |= packing_metrics(batch, settings.levels)
         metrics |= {"learning_rate": learning_rate(taken), "ema_decay": decay}
         metrics["gradient_norm"] = optax.global_norm(gradient)
         new = state._replace(
             step=state.step + 1,
             trainable=trainable,
+            ema_steps=state.ema_steps + 1,
             ema=ema_update(state.ema, trainable, decay),
             opt_state=opt_state,
         )

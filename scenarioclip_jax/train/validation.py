@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -11,6 +10,7 @@ from ml_collections import ConfigDict
 from scenarioclip_jax.command import listed
 from scenarioclip_jax.data.pipeline import evaluation_batches
 from scenarioclip_jax.data.shards import DataSetError, SceneSource
+from scenarioclip_jax.data.stall import StalledInputError
 from scenarioclip_jax.evaluation import from_embeddings
 from scenarioclip_jax.evaluation.embed import Embedder, Stopped
 from scenarioclip_jax.evaluation.from_embeddings import Relations
@@ -21,6 +21,7 @@ from scenarioclip_jax.train.metrics import MetricWriter, NullWriter
 from scenarioclip_jax.train.progress import Progress, duration
 from scenarioclip_jax.train.setup import Run
 from scenarioclip_jax.train.state import TrainState
+from scenarioclip_jax.train.stop import StopRequest
 
 __all__ = ["Stopped", "Validator"]
 
@@ -29,7 +30,7 @@ class Validator:
     """Scores a split with the weights of a run.
 
     Args:
-      should_stop: asked between batches; True raises Stopped.
+      stop: asked between batches; a request raises Stopped.
     """
 
     def __init__(
@@ -38,12 +39,13 @@ class Validator:
         mesh: Mesh,
         run: Run,
         data: RunData,
-        should_stop: Callable[[], bool],
+        stop: StopRequest,
     ):
+        self._stop = stop
         self._data, self._scenes = data, config.validation.scenes
         self._suites = listed(config.validation.suites)
         self.embedder = Embedder(
-            run.graph, mesh, data.tokenizer, run.view_settings, run.spec.lengths, should_stop
+            run.graph, mesh, data.tokenizer, run.view_settings, run.spec.lengths, stop
         )
 
     def recognise(self, params: Params, split: str, scenes: int) -> Recognition:
@@ -51,7 +53,13 @@ class Validator:
         source = getattr(self._data, split)
         indices = self._indices(source, scenes)
         batches = evaluation_batches(source, self._data.tokenizer, self._data.settings, indices)
-        return recognise(self.embedder, params, batches, self._data.classes)
+        batches.give_up = lambda: self._stop.requested
+        try:
+            return recognise(self.embedder, params, batches, self._data.classes)
+        except StalledInputError:
+            if self._stop.requested:
+                raise Stopped from None
+            raise
 
     def validate(
         self,

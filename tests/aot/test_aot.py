@@ -44,6 +44,14 @@ def aot(*flags, **changes) -> subprocess.CompletedProcess:
     )
 
 
+def test_a_file_that_cannot_be_written_is_refused_first(tmp_path):
+    done = aot("--topology=v5e:2x2", f"--json={tmp_path / 'nowhere' / 'plan.json'}")
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr
+    assert "No such file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @needs_libtpu
 def test_a_plan_that_fits(tmp_path):
     path = tmp_path / "plan.json"

@@ -177,6 +177,19 @@ def test_corrupt_records_are_replaced_counted_and_named(tokenizer, reference, wo
     assert "record 7 is corrupt" in caplog.text
 
 
+def test_corrupt_records_are_known_after_a_restart_and_from_other_processes(tokenizer):
+    settings = dataclasses.replace(FULL, max_corrupt_share=0.1)
+    iterator = train_iterator(Damaged(SCENES), tokenizer, settings)
+    take(iterator, 4)
+    state = json.loads(json.dumps(iterator.get_state()))
+    again = train_iterator(SCENES, tokenizer, settings)
+    again.set_state(state)
+    assert sorted(again.corrupt.reasons) == [5, 7]
+    again.corrupt.know([7, 5])  # nothing new
+    with pytest.raises(CorruptDataError, match="3 of 20 records are corrupt"):
+        again.corrupt.know([2])
+
+
 def test_too_many_corrupt_records_stop_the_run(tokenizer):
     settings = dataclasses.replace(FULL, max_corrupt_share=0.05)
     with pytest.raises(CorruptDataError, match="2 of 20 records are corrupt"):

@@ -3,13 +3,17 @@
 import dataclasses
 import itertools
 import multiprocessing
+import subprocess
+import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from scenarioclip_jax.data.pipeline import evaluation_batches, train_iterator
 from scenarioclip_jax.data.settings import DataSettings
-from scenarioclip_jax.data.stall import StalledInputError, within
+from scenarioclip_jax.data.stall import StalledInputError, reading_hangs, within
 from scenarioclip_jax.data.tokens import train_tokenizer
 from tests.data.fake_scenes import fake_scene
 
@@ -38,6 +42,54 @@ def test_what_comes_in_time_comes_unchanged():
     assert within(0, lambda: 7, "it") == 7
     with pytest.raises(StopIteration):
         within(5, iter(()).__next__, "it")
+
+
+def test_a_wait_is_given_up_at_once_when_asked(capfd):
+    release, asked = threading.Event(), iter([False, True, True])
+    started = time.monotonic()
+    with pytest.raises(StalledInputError, match="stopped while waiting for it"):
+        within(600, release.wait, "it", give_up=lambda: next(asked))
+    assert time.monotonic() - started < 10
+    assert reading_hangs()
+    assert not capfd.readouterr().err  # nothing is wrong, so no stacks
+    release.set()
+    while reading_hangs():
+        time.sleep(0.01)
+
+
+HANGS_AT_THE_END = """
+import threading, time
+from scenarioclip_jax.data import stall
+from scenarioclip_jax.train import loop
+
+def train(config, workdir):
+    reader = threading.Thread(target=time.sleep, args=(600,))  # like a pool's: the interpreter waits for it
+    reader.start()
+    try:
+        stall.within(600, reader.join, "it", give_up=lambda: True)
+    except stall.StalledInputError:
+        print("stopped", flush=True)
+
+loop.train = train
+from scenarioclip_jax.main import run
+run()
+"""
+
+
+def test_the_command_ends_though_a_thread_hangs(tmp_path):
+    config = Path(__file__).parents[2] / "configs" / "pretrain.py"
+    command = [
+        sys.executable,
+        "-c",
+        HANGS_AT_THE_END,
+        f"--config={config}",
+        f"--workdir={tmp_path}",
+    ]
+    done = subprocess.run(
+        [*command, "--config.compilation_cache="], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("stopped\n")
 
 
 def test_a_hanging_read_while_evaluating(tmp_path):

@@ -127,7 +127,10 @@ def test_teacher(tmp_path, clip_config, where, capsys):
             figure = results("scenario_clip_1")[f"teacher_embed/{level}_image"]
             np.testing.assert_allclose(ours.image[level], figure, atol=1e-5)
     # And training starts with a whole teacher.
-    student, teacher = initial.init_from(str(tmp_path / "out"), spec.model)
+    student, teacher, ema_steps = initial.init_from(str(tmp_path / "out"), spec.model)
+    known = {"steps": 9, "decay": 0.9995, "warmup_steps": 2000} if where != "bare_file" else {}
+    assert checkpoint.load_record(tmp_path / "out", 0, "teacher") == known
+    assert ema_steps == known.get("steps")
     assert teacher.keys() == student.keys()
     np.testing.assert_array_equal(
         teacher["vision/head/object/norm/bias"], found["vision/head/object/norm/bias"]

@@ -34,55 +34,56 @@ def converted(clip, tmp_path_factory):
 
 
 def test_a_clip_model_gives_towers_and_new_heads(clip, model):
-    params, ema = initial.init_from(str(clip), model, seed=1)
-    assert ema is None  # the teacher starts as a copy
-    again, _ = initial.init_from(str(clip), model, seed=1)
+    params, ema, ema_steps = initial.init_from(str(clip), model, seed=1)
+    assert (ema, ema_steps) == (None, None)  # the teacher starts as a copy
+    again, _, _ = initial.init_from(str(clip), model, seed=1)
     helpers.assert_same(params, again)
-    other, _ = initial.init_from(str(clip), model, seed=2)
+    other, _, _ = initial.init_from(str(clip), model, seed=2)
     different = {path for path in params if not np.array_equal(params[path], other[path])}
     assert different == {path for path in params if path.endswith("projection/kernel")}
 
 
 def test_our_own_checkpoints_give_everything(converted, model, tmp_path):
-    params, ema = initial.init_from(str(converted), model)
+    params, ema, ema_steps = initial.init_from(str(converted), model)
+    assert ema_steps == 0
     stored, stored_ema, _ = checkpoint.load_student_and_ema(converted)
     helpers.assert_same(params, stored)
     helpers.assert_same(ema, stored | stored_ema)
     convert.main(["to-pytorch", f"--checkpoint={converted}", f"--output={tmp_path / 'out'}"])
-    exported, ema = initial.init_from(str(tmp_path / "out"), model)
+    exported, ema, _ = initial.init_from(str(tmp_path / "out"), model)
     helpers.assert_same(exported, stored)
     assert ema is None
     # scenario_clip_0 has the same parameters.
-    other, _ = initial.init_from(str(converted), model | {"arch": "scenario_clip_0"})
+    other, _, _ = initial.init_from(str(converted), model | {"arch": "scenario_clip_0"})
     helpers.assert_same(other, stored)
 
 
 def test_logit_biases_come_and_go_with_the_loss(clip, converted, model, tmp_path):
     biased = model | {"logit_bias": True}
     for source in (clip, converted):
-        params, _ = initial.init_from(str(source), biased)
+        params, _, _ = initial.init_from(str(source), biased)
         initial.check_against_model(params, biased)
         assert params["logit_bias/object"] == np.float32(INITIAL_LOGIT_BIAS)
     params |= {f"logit_bias/{level}": np.array(-2.0, np.float32) for level in LEVELS}
     checkpoint.save_model(tmp_path / "biased", ModelSpec(biased, {}), params)
-    kept, _ = initial.init_from(str(tmp_path / "biased"), biased)
+    kept, _, _ = initial.init_from(str(tmp_path / "biased"), biased)
     assert kept["logit_bias/object"] == -2
-    dropped, _ = initial.init_from(str(tmp_path / "biased"), model)
+    dropped, _, _ = initial.init_from(str(tmp_path / "biased"), model)
     initial.check_against_model(dropped, model)
 
 
 def test_stems_are_rearranged(converted, clip, model):
     wanted = copy.deepcopy(model) | {"share_stem": True}
     wanted["vision"]["stem_blocks"], wanted["text"]["stem_blocks"] = 3, 1
-    params, ema = initial.init_from(str(converted), wanted)
+    params, ema, _ = initial.init_from(str(converted), wanted)
     initial.check_against_model(params, wanted)
     assert ema.keys() == params.keys()
-    straight, _ = initial.init_from(str(clip), wanted, seed=5)
+    straight, _, _ = initial.init_from(str(clip), wanted, seed=5)
     helpers.assert_same(params, straight)
     # And back, from shared to one a level.
     folder = converted.parent / "shared"
     checkpoint.save_model(folder, ModelSpec(wanted, {}), params)
-    back, _ = initial.init_from(str(folder), model)
+    back, _, _ = initial.init_from(str(folder), model)
     helpers.assert_same(back, checkpoint.load_params(converted)[0])
 
 

@@ -40,6 +40,9 @@ def clip(tmp_path_factory):
     return helpers.write_clip(tmp_path_factory.mktemp("clip") / "model")
 
 
+TEACHER = {"steps": 4, "decay": 0.9995, "warmup_steps": 2000}
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, clip):
     """Makes (and keeps) a checkpoint by architecture: folder, parameters, teacher."""
@@ -55,7 +58,8 @@ def trained(tmp_path_factory, clip):
                 params |= {f"logit_bias/{v}": np.array(-3.0, np.float32) for v in LEVELS}
             folder.mkdir()
             helpers.tokenizer().save(folder)
-            checkpoint.save_model(folder, ModelSpec(model, LENGTHS, fit), params, ema, step=5)
+            spec = ModelSpec(model, LENGTHS, fit)
+            checkpoint.save_model(folder, spec, params, ema, step=5, teacher=TEACHER)
             made[key] = folder, params, ema
         return made[key]
 
@@ -194,7 +198,10 @@ def test_reference_layout_round_trip(trained, tmp_path):
     torch = pytest.importorskip("torch")
     source, params, ema = trained("scenario_clip_1")
     out = to_folder(source, tmp_path / "out", "--layout=reference")
-    state = torch.load(out / "scenarioclip.ckpt", weights_only=True)["state_dict"]
+    written = torch.load(out / "scenarioclip.ckpt", weights_only=True)
+    assert (written["global_step"], written["epoch"]) == (5, 0)
+    assert written["ema"].keys() == {"teacher_state", *TEACHER}
+    state = written["state_dict"]
     assert "model.relation_visual_encoder.vision_model.pre_layrnorm.weight" in state
     assert "student_teacher_loss_fn.distillation_loss_fn.logit_scale_s" in state
     assert "global_loss.logit_scale" in state
@@ -208,6 +215,7 @@ def test_reference_layout_round_trip(trained, tmp_path):
     )
     back, teacher, _ = checkpoint.load_student_and_ema(tmp_path / "back")
     helpers.assert_same(back, params)
+    assert checkpoint.load_record(tmp_path / "back", 5, "teacher") == TEACHER
     # A teacher has no logit scales in the published layout.
     helpers.assert_same(teacher, {p: v for p, v in ema.items() if not p.startswith("logit")})
 

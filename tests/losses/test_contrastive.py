@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scenarioclip_jax.losses.contrastive import MAX_SCALE, softmax_loss
+from scenarioclip_jax.losses.contrastive import MAX_SCALE, sigmoid_loss, softmax_loss
 
 
 def pairs(n=6, d=8, seed=0):
@@ -87,18 +87,35 @@ def test_equal_texts_are_positives_by_hand():
     assert float(loss) == pytest.approx((rows.mean() + columns.mean()) / 2, rel=1e-5)
 
 
-def test_multi_positives_reward_what_the_plain_loss_punishes():
-    """Two pictures of the same text, both perfect: the plain loss pushes them apart."""
-    image = text = jnp.array([[1.0, 0], [1.0, 0], [0, 1]])
-    ids, scale = jnp.array([0, 0, 1]), jnp.log(100.0)
-    plain = softmax_loss(image, text, scale, everywhere(3))
-    multi = softmax_loss(image, text, scale, everywhere(3), ids)
-    np.testing.assert_allclose(plain, 2 / 3 * np.log(2), rtol=1e-5)
-    # Still ln 2: a target that is uniform over two can't be met below its own entropy …
-    np.testing.assert_allclose(multi, plain, rtol=1e-5)
-    # … but its gradient is zero there, while the plain one's isn't once the copies differ a little.
-    nudged = image.at[1].add(jnp.array([0.0, 0.05]))
-    pull = jax.grad(softmax_loss)(nudged, text, scale, everywhere(3), ids)
-    push = jax.grad(softmax_loss)(nudged, nudged, scale, everywhere(3))
-    assert float(pull[1, 1]) > 0  # descent takes the copy back to its twin
-    assert float(push[1, 1]) < float(pull[1, 1])
+def of_equal_texts(loss, *learned):
+    """Value and gradient by pictures and by different texts, of six pictures that share three texts.
+
+    Equal texts are one embedding, as they are in a model: the text tower reads the same tokens.
+    """
+    image, text = pairs()
+    ids = jnp.array([0, 0, 1, 2, 1, 0])
+
+    def value(image, text, positives):
+        return loss(image, text[ids], *learned, everywhere(6), positives)
+
+    both = jax.value_and_grad(value, (0, 1))
+    return both(image, text[:3], None), both(image, text[:3], ids)
+
+
+def test_the_softmax_loss_never_pushed_equal_texts_apart():
+    """A picture sees its text's copies at one cosine, so they only add a constant; and the rows of the copies
+    together ask for what a uniform target asks. Multi-positives change nothing there."""
+    plain, multi = of_equal_texts(softmax_loss, jnp.float32(1.5))
+    for ours, theirs in zip(jax.tree.leaves(multi), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_the_sigmoid_loss_takes_equal_texts_for_wrong_ones_unless_told():
+    """Two pictures of one text, both perfect: without multi-positives they are pushed away from it."""
+    image = text = jnp.array([[1.0, 0.2], [1.0, 0.2]])
+    gradient = jax.grad(sigmoid_loss)
+    learned = jnp.log(10.0), jnp.float32(0.0)
+    away = jnp.array([-0.2, 1.0])  # turns a picture away from the text
+    for ids, sign in ((None, -1), (jnp.array([0, 0]), 1)):
+        turned = gradient(image + 0.3 * away, text, *learned, everywhere(2), ids) @ away
+        assert np.all(np.sign(turned) == sign)  # descent turns it further away, or back

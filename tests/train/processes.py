@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+from scenarioclip_jax.parallel import distributed
 from tests.train import tiny
 
 WITHOUT_TORCH = Path(__file__).with_name("without_torch")
@@ -22,7 +23,7 @@ def free_port() -> int:
 
 def environment(devices: int, processes: int = 1) -> dict[str, str]:
     """This process's, with `devices` simulated devices and without PyTorch."""
-    dropped = {"JAX_PROCESS_ID", "JAX_NUM_PROCESSES"}
+    dropped = set(distributed.VARIABLES)
     if processes > 1:  # a program of several processes is compiled, not read: see XLA's issue 18286
         dropped.add("JAX_COMPILATION_CACHE_DIR")
     kept = {k: v for k, v in os.environ.items() if k not in dropped}
@@ -37,6 +38,35 @@ def arguments(workdir, data, **changes) -> list[str]:
     return [f"--config={tiny.CONFIG}", *tiny.flags(data, **changes), f"--workdir={workdir}"]
 
 
+def places(processes: int) -> list[list[str]]:
+    """The flags that make each of some processes part of one job."""
+    if processes == 1:
+        return [[]]
+    together = [f"--coordinator_address=127.0.0.1:{free_port()}", f"--num_processes={processes}"]
+    return [[*together, f"--process_id={i}"] for i in range(processes)]
+
+
+def run_together(module: str, args: list, processes: int, devices: int = 4) -> None:
+    """Runs a module as one job of several processes, which have so many devices in all."""
+    command = [sys.executable, "-m", module, *map(str, args)]
+    started = [
+        subprocess.Popen(
+            [*command, *place],
+            env=environment(devices // processes),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for place in places(processes)
+    ]
+    try:
+        said = [process.communicate(timeout=300)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0] * processes, "\n".join(said)
+
+
 class Job:
     """`processes` x `devices` running one `main`; output is collected by process.
 
@@ -47,22 +77,16 @@ class Job:
     def __init__(self, workdir, data, *, processes=1, devices=1, steps=6, preexec=None, **changes):
         command = [sys.executable, "-m", "scenarioclip_jax.main"]
         command += arguments(workdir, data, steps=steps, **changes)
-        together = {}
-        if processes > 1:
-            together["JAX_COORDINATOR_ADDRESS"] = f"127.0.0.1:{free_port()}"
-            together["JAX_NUM_PROCESSES"] = str(processes)
         self.processes = [
             subprocess.Popen(
-                command,
-                env=environment(devices, processes)
-                | together
-                | ({"JAX_PROCESS_ID": str(i)} if together else {}),
+                [*command, *place],  # by flags; launch/local.sh does the same by the environment
+                env=environment(devices, processes),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
                 preexec_fn=preexec,
             )
-            for i in range(processes)
+            for place in places(processes)
         ]
         self.output = ["" for _ in self.processes]
         self._watched = re.compile("$^")

@@ -3,6 +3,7 @@
 import functools
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from absl import flags
@@ -10,7 +11,8 @@ from ml_collections import config_flags
 
 from scenarioclip_jax.command import ConfigError, explain_flags
 from scenarioclip_jax.rules import match
-from scenarioclip_jax.train.config import check, plain
+from scenarioclip_jax.train import loop
+from scenarioclip_jax.train.config import check, chooses_blindly, plain
 from tests.train import tiny
 
 
@@ -37,12 +39,40 @@ from tests.train import tiny
             r"config\.validation\.suites=.*among zero_shot, retrieval, hard_negatives",
         ),
         ({"validation__suites": ("retrieval",)}, r"config\.validation\.suites=.*have zero_shot"),
+        (
+            {"views__crop_area": (1.0, 0.8)},
+            r"config\.views\.crop_area=\(1\.0, 0\.8\): must be \(low",
+        ),
+        ({"views__crop_area": (0.0, 0.0)}, r"config\.views\.crop_area=.*0 < low"),
+        ({"views__crop_area": (0.5,)}, r"config\.views\.crop_area=.*2 numbers"),
+        ({"views__jitter_probability": 7.0}, r"config\.views\.jitter_probability=7\.0.*0 and 1"),
+        (
+            {"views__object_jitter": (0.1, 0.1, 0.1, 0.6)},
+            r"config\.views\.object_jitter=.*hue of 0 to",
+        ),
         ({"data__dir": "/nowhere"}, r"config\.data\.dir='/nowhere': no such folder; build shards"),
     ],
 )
 def test_bad_values(changes, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         check(tiny.config(tmp_path, **changes), batch_ways=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trainable": (("vision/.*", True),)}, r"config\.trainable: .*no rule matches text/"),
+        ({"trainable": ((".*", False),)}, r"config\.trainable: every parameter is frozen"),
+        ({"optimizer__weight_decay": ((".*kernel", 0.1),)}, r"config\.optimizer: .*weight decay"),
+        ({"optimizer__rate_scale": ("(", 1.0)}, r"config\.optimizer: .*not \(regex, value\) pairs"),
+        ({"init_from": "./nowhere/at/all"}, r"config\.init_from: .*nowhere/at/all"),
+        ({"init_from": str(Path(__file__).parent)}, r"config\.init_from: .*no config\.json"),
+    ],
+)
+def test_parameters_are_checked_before_the_data_is_built(changes, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "open_data", lambda *_: pytest.fail("the data was opened"))
+    with pytest.raises(ConfigError, match=message):
+        loop.train(tiny.config(tmp_path, **changes), tmp_path)
 
 
 def test_groups_must_be_shared_out_over_the_mesh(tmp_path):
@@ -66,6 +96,9 @@ def test_unknown_keys_are_named_with_what_there_is():
     assert message.startswith("config.data.batchsize: no such key (did you mean batch_size?)")
     assert "objects_per_scene" in message
     assert explain_flags([flag, "--config.data.batch_size=3"]) is None
+    assert explain_flags(["--config", str(tiny.CONFIG), "--config.data.batch_size=3"]) is None
+    assert explain_flags(["--config", str(tiny.CONFIG), "--config.a=3"]).startswith("config.a: no")
+    assert explain_flags([]).startswith("--config is missing")
     message = explain_flags([flag + ":vitb32", "--config.steps.x=3"])
     assert message.startswith("config.steps.x: no such key")
 
@@ -100,6 +133,16 @@ def test_rules_are_given_on_the_command_line(key, monkeypatch):
     values(arguments)
     rules = functools.reduce(lambda node, name: node[name], key.split("."), holder.value)
     assert match(rules, ["a/12", "a/bias"], name=key) == {"a/12": 1.5, "a/bias": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("validation", "checkpoint", "steps", "blind"),
+    [(3, 3, 6, False), (300, 1000, 5000, False), (300, 1000, 3000, True), (100, 1000, 900, False)],
+)
+def test_keep_best_without_a_choice_is_noticed(validation, checkpoint, steps, blind, tmp_path):
+    changes = {"validation__every": validation, "checkpoint__every": checkpoint}
+    assert chooses_blindly(tiny.config(tmp_path, **changes), steps) == blind
+    assert not chooses_blindly(tiny.config(tmp_path, checkpoint__keep_best=0, **changes), steps)
 
 
 def test_a_config_becomes_plain_json_values(tmp_path):

@@ -1,10 +1,14 @@
 """The one writer of numbers."""
 
 import pytest
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
 
 from scenarioclip_jax.train.metrics import (
     MetricWriter,
     NonFiniteLossError,
+    OutputError,
+    explaining_output,
     finite,
     read_rows,
 )
@@ -34,6 +38,68 @@ def test_a_restart_drops_rows_of_later_steps_and_a_half_written_one(tmp_path):
     again.write(3, {"loss/total": 9.0})
     again.close()
     assert [(r["step"], r["loss/total"]) for r in read_rows(again.path)] == [(1, 1), (2, 2), (3, 9)]
+
+
+def test_lines_that_are_no_rows_are_left_out(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'12\n[1]\n{"loss": 1}\n{"step": 1}\n\xff\xfe{"st')
+    MetricWriter(tmp_path, 5).close()
+    assert read_rows(tmp_path / "metrics.jsonl") == [{"step": 1}]
+
+
+def test_tensorboard_gets_every_number(tmp_path):
+    writer = MetricWriter(tmp_path, 4)
+    writer.write(5, {"loss/total": 2.5, "learning_rate": 0.125})
+    writer.close()
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    content, events = path.read_bytes(), []
+    while content:  # length and its checksum, the event and its checksum
+        size = int.from_bytes(content[:8], "little")
+        events.append(Event.FromString(content[12 : 12 + size]))
+        content = content[16 + size :]
+    assert events[1].step == 5  # later steps of an earlier start are hidden
+    assert events[1].session_log.status == events[1].session_log.START
+    shown = {v.tag: (e.step, v.simple_value) for e in events for v in e.summary.value}
+    assert shown == {"loss/total": (5, 2.5), "learning_rate": (5, 0.125)}
+
+
+def test_a_full_disk_names_the_file_and_what_is_whole(tmp_path):
+    (tmp_path / "checkpoints" / "00000300").mkdir(parents=True)
+    writer = MetricWriter(tmp_path, 0)
+    writer._file.close()
+    writer._file = open("/dev/full", "w")
+    said = r"metrics\.jsonl: No space left on device.*the checkpoint of step 300 is whole"
+    with pytest.raises(OutputError, match=said):
+        writer.write(1, {"loss/total": 1.0})
+    with pytest.raises(OutputError, match=said):  # what was kept back is tried again
+        writer.close()
+
+
+def test_tensorboard_on_a_full_disk_is_said_once_and_the_run_goes_on(tmp_path, capsys, monkeypatch):
+    real = EventsWriter.__init__
+
+    def full(self, prefix, suffix=""):
+        real(self, prefix, suffix)
+        self._py_recordio_writer._writer = open("/dev/full", "wb", buffering=0)
+
+    monkeypatch.setattr(EventsWriter, "__init__", full)
+    writer = MetricWriter(tmp_path, 0)
+    for step in range(1, 40):
+        writer.write(step, {"loss/total": float(step)})
+    writer.close()
+    assert len(read_rows(writer.path)) == 39
+    assert capsys.readouterr().out.count("No space left on device; the run goes on without") == 1
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_workdir_that_is_none_is_named(place, tmp_path):
+    (tmp_path / "file").write_text("")
+    workdir = tmp_path / place
+    with pytest.raises(OutputError, match=f"{place}.*no checkpoint yet"):
+        with explaining_output(workdir):
+            MetricWriter(workdir, 0)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(ConnectionError), explaining_output(tmp_path):  # not ours to explain
+        raise ConnectionResetError(104, "reset")
 
 
 def test_a_number_that_is_none_names_the_step_and_the_metric():

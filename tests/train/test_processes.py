@@ -5,11 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scenarioclip_jax.parallel import distributed
 from scenarioclip_jax.train.metrics import read_rows
-from tests.train.processes import Job, arguments, environment
+from tests.train.processes import Job, arguments, environment, run_together
 
 LOCAL = Path(__file__).parents[2] / "launch" / "local.sh"
 
@@ -35,6 +36,22 @@ def one_process(small_data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("one")
     Job(workdir, small_data, devices=4).finish()
     return workdir
+
+
+def test_two_processes_hold_the_global_batches_of_one(small_data, tmp_path):
+    """Every array, bit for bit, at the start and when another number of processes goes on at a later step."""
+    for first in (0, 3):
+        files = {}
+        for processes in (1, 2):
+            files[processes] = tmp_path / f"{processes}-{first}.npz"
+            run_together(
+                "tests.train.global_batch", [small_data, files[processes], first], processes
+            )
+        one, two = (np.load(file) for file in files.values())
+        assert set(one.files) == set(two.files)
+        assert one["0/seed"].shape == (8, 2)  # all groups
+        for name in one.files:
+            np.testing.assert_array_equal(two[name], one[name], err_msg=name)
 
 
 @pytest.mark.slow
@@ -97,8 +114,31 @@ def test_half_a_job_is_refused(variables, message, monkeypatch):
     distributed.start("no")
 
 
+@pytest.mark.parametrize(
+    ("place", "multihost", "message"),
+    [
+        (
+            ("a:1", 2, None),
+            "auto",
+            "--coordinator_address, --num_processes set without --process_id",
+        ),
+        (
+            (None, None, 0),
+            "auto",
+            "--process_id set without --coordinator_address, --num_processes",
+        ),
+        (("a:1", 2, 2), "auto", "--process_id=2: must be below --num_processes=2"),
+        (("a:1", 2, 0), "yes", "--multihost=yes: give one or the other"),
+        (("a:1", 2, 0), "no", "--multihost=no: give one or the other"),
+    ],
+)
+def test_half_a_job_by_flags_is_refused(place, multihost, message):
+    with pytest.raises(distributed.DistributedError, match=message):
+        distributed.start(multihost, place)
+
+
 def test_what_is_joined(monkeypatch):
-    """What JAX is told; it reads the coordinator's address itself."""
+    """What JAX is told."""
     calls = []
     monkeypatch.setattr("jax.distributed.initialize", lambda **kwargs: calls.append(kwargs))
     distributed.start()
@@ -120,4 +160,7 @@ def test_what_is_joined(monkeypatch):
     ):
         monkeypatch.setenv(f"JAX_{name}", value)
     distributed.start()
-    assert calls[2:] == [{"num_processes": 8, "process_id": 3}]
+    whole = {"coordinator_address": "a:1", "num_processes": 8, "process_id": 3}
+    assert calls[2:] == [whole]
+    distributed.start("auto", ("b:2", 4, 1))  # flags come before the environment
+    assert calls[3:] == [{"coordinator_address": "b:2", "num_processes": 4, "process_id": 1}]

@@ -6,16 +6,25 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scenarioclip_jax.checkpoint import Checkpoints, load_params, steps
+from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints, load_params, steps
 from scenarioclip_jax.command import ConfigError
+from scenarioclip_jax.data import shards
 from scenarioclip_jax.evaluation.embed import Embedder
 from scenarioclip_jax.train import loop
 from scenarioclip_jax.train.loop import train
-from scenarioclip_jax.train.metrics import NonFiniteLossError, read_rows
+from scenarioclip_jax.train.metrics import (
+    MetricWriter,
+    NonFiniteLossError,
+    OutputError,
+    read_rows,
+)
 from tests.train import tiny
 
 LEVELS = ("global", "object", "relation")
@@ -28,6 +37,12 @@ def rows(workdir):
         {k: v for k, v in row.items() if not k.startswith("time/")}
         for row in read_rows(workdir / "metrics.jsonl")
     ]
+
+
+def scored(workdir):
+    """What each checkpoint that is left scored."""
+    found = workdir.glob("checkpoints/[0-9]*/metrics/metrics")
+    return {path.parent.parent.name: json.loads(path.read_text()) for path in found}
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +125,62 @@ def test_a_signal_saves_and_the_resumed_run_is_bit_identical(
     assert rows(tmp_path) == rows(undisturbed)
     ours, theirs = (json.loads((w / "report.json").read_text()) for w in (tmp_path, undisturbed))
     assert ours == theirs
+    assert scored(tmp_path) == scored(undisturbed)
+    assert scored(undisturbed).keys() == {"00000003", "00000006"}
+
+
+class Hangs:
+    """A split whose scenes can't be read until `release` is set."""
+
+    def __init__(self, source, release):
+        self._source, self._release = source, release
+
+    def __len__(self):
+        return len(self._source)
+
+    def __getitem__(self, index):
+        assert self._release.wait(600)
+        return self._source[index]
+
+
+def test_a_signal_while_waiting_for_a_batch(small_data, tmp_path, monkeypatch, capsys):
+    release, real = threading.Event(), shards.open_split
+    monkeypatch.setattr(shards, "open_split", lambda *args: Hangs(real(*args), release))
+    signal_soon = threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM))
+    real_compile = loop.compile_step
+
+    def compile_step(*args):
+        signal_soon.start()
+        return real_compile(*args)
+
+    monkeypatch.setattr(loop, "compile_step", compile_step)
+    started = time.monotonic()
+    train(tiny.config(small_data, data__stall_seconds=600.0), tmp_path)
+    assert time.monotonic() - started < 300
+    assert "stopped at step 0; go on with" in capsys.readouterr().out
+    assert steps(tmp_path) == [0]
+    release.set()
+
+
+def test_a_disk_that_is_full_when_metrics_are_written(
+    undisturbed, small_data, tmp_path, monkeypatch
+):
+    """The save in the background is complete all the same, and nothing is lost."""
+    real = MetricWriter.write
+
+    def write(self, step, metrics):
+        if step == 4:
+            self._file.close()
+            self._file = open("/dev/full", "w")
+        real(self, step, metrics)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricWriter, "write", write)
+        with pytest.raises(OutputError, match=r"metrics\.jsonl: No space left"):
+            train(tiny.config(small_data), tmp_path)
+    assert steps(tmp_path) == [3]
+    train(tiny.config(small_data), tmp_path)
+    assert rows(tmp_path) == rows(undisturbed)
 
 
 def test_rows_after_the_last_checkpoint_are_written_once(undisturbed, small_data, tmp_path):
@@ -155,6 +226,30 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     train(tiny.config(small_data, report__retrievals=0), tmp_path)
     assert "checkpoint of step 6 can't be read and was moved to" in capsys.readouterr().out
     assert rows(tmp_path) == rows(undisturbed)
+
+
+def test_if_no_checkpoint_can_be_read_nothing_is_moved_or_started(
+    undisturbed, small_data, tmp_path
+):
+    workdir = tmp_path / "damaged"
+    shutil.copytree(undisturbed, workdir)
+    for path in workdir.glob("checkpoints/*/params/**/d/*"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    def contents():
+        return {
+            p: p.read_bytes()
+            for p in workdir.rglob("*")
+            if p.is_file() and p.parent != workdir / "tensorboard"
+        }
+
+    before = contents()
+    with pytest.raises(
+        CheckpointError,
+        match=r"none of the checkpoints in .* step 6 \(.*step 3 \(.*Nothing was moved",
+    ):
+        train(tiny.config(small_data), workdir)
+    assert contents() == before
 
 
 def test_going_on_with_another_mesh(undisturbed, small_data, tmp_path):
@@ -223,10 +318,29 @@ def test_main_stopped_by_a_signal_to_its_process_group_and_started_again(small_d
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(small_data, tmp_path):
-    config = tiny.config(small_data, optimizer__peak=1e30, optimizer__start_factor=0.9)
-    with pytest.raises(NonFiniteLossError, match=r"step [2-6]: .*loss/total"):
+    """The step is named where it happened, whatever is logged."""
+    seldom = {"log_every": 5, "checkpoint__every": 5, "validation__every": 5}
+    config = tiny.config(small_data, optimizer__peak=1e30, optimizer__start_factor=0.9, **seldom)
+    with pytest.raises(NonFiniteLossError, match=r"step 2: .*loss/total"):
         train(config, tmp_path)
     assert not list((tmp_path / "checkpoints").glob("0*"))
+
+
+def test_skipped_steps_are_counted_at_every_step(small_data, tmp_path, monkeypatch):
+    def compile_step(run, data, mesh, progress):
+        def step(state, batch):
+            state = state._replace(step=state.step + 1, skipped=state.skipped + 1)
+            metrics = {"loss/total": jnp.float32("nan"), "gradient_norm": jnp.float32("nan")}
+            shown = {"packing/texts_truncated": 0, "learning_rate": 0.1}
+            return state, metrics | shown | {"skipped_steps": jnp.int32(state.skipped)}
+
+        return step
+
+    monkeypatch.setattr(loop, "compile_step", compile_step)
+    seldom = {"log_every": 50, "checkpoint__every": 50, "validation__every": 50}
+    config = tiny.config(small_data, steps=100, optimizer__skip_nonfinite=3, **seldom)
+    with pytest.raises(NonFiniteLossError, match=r"step 4: 4 steps had .*skip_nonfinite=3"):
+        train(config, tmp_path)
 
 
 @pytest.mark.parametrize("arch", ["clip", "pyramid_clip", "scenario_clip_0"])
@@ -245,6 +359,8 @@ def test_starting_from_an_earlier_run(undisturbed, small_data, tmp_path):
     )
     params, _ = load_params(undisturbed)
     first = rows(tmp_path)[0]
+    # Its teacher had six updates of the hundred that it warms up for; it isn't thrown away.
+    assert first["ema_decay"] == pytest.approx(0.99 * 6 / 100)
     for level in ("global", "object", "relation"):
         scale = np.exp(params[f"logit_scale/{level}"])
         assert first[f"logit_scale/{level}"] == pytest.approx(float(scale), rel=1e-6)

@@ -43,8 +43,13 @@ def test_a_step_that_is_no_number_changes_nothing_but_is_counted():
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(after), before)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.opt_state), start.opt_state)
 
-    state, (metrics,) = programs.run_steps(program, start, 1)
+    assert int(state.ema_steps) == 0
+
+    # A teacher that came with so many updates goes on warming up from there, to 0.99 after 100.
+    state, (metrics,) = programs.run_steps(program, start._replace(ema_steps=np.int32(50)), 1)
     assert (int(state.step), int(state.skipped), metrics["skipped_steps"]) == (1, 0, 0)
+    assert int(state.ema_steps) == 51
+    assert metrics["ema_decay"] == pytest.approx(0.99 / 2)
     assert not np.array_equal(state.trainable[path], start.trainable[path])
 
 

@@ -1,0 +1,92 @@
+"""Which checkpoint a run goes on from, and what is done about those that can't be read."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.train import resume
+from scenarioclip_jax.train.config import plain
+from tests.train import tiny
+
+
+class Stored:
+    """Checkpoints of which some can't be read; `failures` by step."""
+
+    def __init__(self, config, steps, failures):
+        self.steps, self._failures = steps, failures
+        self._record = {"config": plain(config), "data": {}, "progress": {}}
+        self.manager, self.moved = SimpleNamespace(directory="DIR"), []
+
+    def restore(self, step, *, arrays, records):
+        if arrays and step in self._failures:
+            raise self._failures[step]
+        return arrays | {name: self._record[name] for name in records}
+
+    def set_aside(self, step):
+        self.moved.append(step)
+        return Path("aside")
+
+
+def newest(failures, steps=(3, 6, 9)):
+    config = tiny.config("unused")
+    stored = Stored(config, list(steps), failures)
+    return stored, lambda: resume._newest_readable(config, {"x": 1}, stored)
+
+
+def test_damaged_ones_are_set_aside_once_an_older_one_was_read(capsys):
+    stored, read = newest({9: ValueError("DATA_LOSS"), 6: FileNotFoundError(2, "gone")})
+    assert read()[1] == {"x": 1}
+    assert stored.moved == [9, 6]
+    said = capsys.readouterr().out
+    assert "checkpoint of step 9 can't be read and was moved to aside; going on from step 3" in said
+    assert "ValueError: DATA_LOSS" in said
+
+
+def test_no_checkpoint_is_a_new_run():
+    stored, read = newest({}, steps=())
+    assert read() is None
+    assert stored.moved == []
+
+
+def test_none_that_can_be_read_is_an_error():
+    stored, read = newest(dict.fromkeys((3, 6, 9), ValueError("another tree")))
+    with pytest.raises(
+        CheckpointError, match=r"none .* in DIR .*step 9 \(ValueError: another tree\)"
+    ):
+        read()
+    assert stored.moved == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(5, "Input/output error"),
+        PermissionError(13, "Permission denied"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate"),
+        ValueError("UNKNOWN: Error reading 'd/1' [OS error 5: EIO Input/output error]"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_is_no_damage_stops_the_run_and_moves_nothing(error):
+    stored, read = newest({9: error})
+    with pytest.raises(CheckpointError, match="step 9 can't be read now .* start the same command"):
+        read()
+    assert stored.moved == []
+
+
+def test_all_processes_go_the_way_of_the_worst(monkeypatch):
+    """This one could read the newest, another couldn't."""
+    others = {9: resume.DAMAGED, 6: resume.READ}
+    monkeypatch.setattr(
+        resume, "gather", lambda value, where: [value, others[int(where.split()[4])]]
+    )
+    stored, read = newest({})
+    read()
+    assert stored.moved == [9]
+    others[9] = resume.NOT_NOW
+    stored, read = newest({})
+    with pytest.raises(CheckpointError, match="step 9 can't be read now .in another process"):
+        read()
