@@ -79,8 +79,8 @@ class ModelSpec:
         wrong += sorted(values.keys() - types.keys())
         if wrong:
             raise CheckpointError(
-                f"{path}: {', '.join(wrong)} missing, unknown or of a wrong type; copy it again, or convert the "
-                "weights again"
+                f"{path}: {', '.join(wrong)} missing, unknown or of a wrong type; copy it again, or "
+                "convert the weights again"
             )
         return cls(**values)
 

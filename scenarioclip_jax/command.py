@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import itertools
 import os
 import re
 import runpy
@@ -35,7 +36,7 @@ def explain_flags(argv: list[str]) -> str | None:
     ml_collections stops at such a flag too, but tells neither the whole key nor what there is instead.
     """
     files = []
-    for arg, following in zip(argv, [*argv[1:], ""], strict=True):
+    for arg, following in itertools.pairwise([*argv, ""]):
         name, equals, value = arg.partition("=")
         if name in ("--config", "-config"):  # absl also takes the value as an argument of its own
             files.append(value if equals else following)

@@ -44,7 +44,7 @@ def test_a_damaged_spec_is_named(content, message, tmp_path):
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match="has no model.json"):
+    with pytest.raises(CheckpointError, match=r"has no model\.json"):
         ModelSpec.read(tmp_path / "file")
 
 

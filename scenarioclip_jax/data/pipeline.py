@@ -192,8 +192,8 @@ def load_item(
 class TrainIterator:
     """Endless iterator of local batches, read ahead.
 
-    Its state is the step that comes next and the corrupt records so far (with what must not change), so that a checkpoint
-    can be resumed on any number of processes, workers and threads.
+    Its state is the step that comes next and the corrupt records so far (with what must not change), so that
+    a checkpoint can be resumed on any number of processes, workers and threads.
 
     Attributes:
       step: of the next batch.

@@ -124,8 +124,8 @@ class TensorBoard:
         except OSError as error:
             self._file = None
             print(
-                f"{self._folder}: {error.strerror}; the run goes on without TensorBoard, metrics.jsonl has every "
-                "number",
+                f"{self._folder}: {error.strerror}; the run goes on without TensorBoard, metrics.jsonl has "
+                "every number",
                 flush=True,
             )
 

@@ -52,7 +52,7 @@ def run_together(module: str, args: list, processes: int, devices: int = 4) -> N
     started = [
         subprocess.Popen(
             [*command, *place],
-            env=environment(devices // processes),
+            env=environment(devices // processes, processes),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -61,7 +61,10 @@ def test_bad_values(changes, message, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"trainable": (("vision/.*", True),)}, r"config\.trainable: .*no rule matches text/"),
+        (
+            {"trainable": (("vision/.*", True),)},
+            r"config\.trainable: .*no rule matches logit_scale/",
+        ),
         ({"trainable": ((".*", False),)}, r"config\.trainable: every parameter is frozen"),
         ({"optimizer__weight_decay": ((".*kernel", 0.1),)}, r"config\.optimizer: .*weight decay"),
         ({"optimizer__rate_scale": ("(", 1.0)}, r"config\.optimizer: .*not \(regex, value\) pairs"),

@@ -72,7 +72,9 @@ def test_none_that_can_be_read_is_an_error():
 )
 def test_what_is_no_damage_stops_the_run_and_moves_nothing(error):
     stored, read = newest({9: error})
-    with pytest.raises(CheckpointError, match="step 9 can't be read now .* start the same command"):
+    with pytest.raises(
+        CheckpointError, match=r"step 9 can't be read now .* start the same command"
+    ):
         read()
     assert stored.moved == []
 
@@ -88,5 +90,5 @@ def test_all_processes_go_the_way_of_the_worst(monkeypatch):
     assert stored.moved == [9]
     others[9] = resume.NOT_NOW
     stored, read = newest({})
-    with pytest.raises(CheckpointError, match="step 9 can't be read now .in another process"):
+    with pytest.raises(CheckpointError, match=r"step 9 can't be read now .in another process"):
         read()
