@@ -85,6 +85,12 @@ def _check_towers(config: ConfigDict) -> None:
     for tower, cls in (("vision", VisionConfig), ("text", TextConfig)):
         with naming(f"model.{tower}"):
             cls(**config.model[tower])
+    _require(
+        config.arch != "clip" or not config.model.patch_packing,
+        "model.patch_packing",
+        True,
+        "False with arch clip, which sees whole scenes only: no patch of them is black",
+    )
     settings = data_settings(config)
     with naming("views"):
         ViewSettings(fit=settings.fit, **config.views)

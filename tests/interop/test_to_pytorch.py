@@ -48,14 +48,16 @@ def trained(tmp_path_factory, clip):
     """Makes (and keeps) a checkpoint by architecture: folder, parameters, teacher."""
     made = {}
 
-    def make(arch, share_stem=False, fit="centre_crop", logit_bias=False):
-        key = arch, share_stem, fit, logit_bias
+    def make(arch, share_stem=False, fit="centre_crop", *, logit_bias=False, patch_packing=False):
+        key = arch, share_stem, fit, logit_bias, patch_packing
         if key not in made:
             folder = tmp_path_factory.mktemp("trained") / "-".join(map(str, key))
             model, params, ema = random_model(arch, share_stem=share_stem, clip_folder=clip)
             if logit_bias:
                 model |= {"logit_bias": True}
                 params |= {f"logit_bias/{v}": np.array(-3.0, np.float32) for v in LEVELS}
+            if patch_packing:
+                model |= {"patch_packing": True}
             folder.mkdir()
             helpers.tokenizer().save(folder)
             spec = ModelSpec(model, LENGTHS, fit)
@@ -100,6 +102,35 @@ def test_logit_biases_of_the_sigmoid_loss(trained, tmp_path):
     np.testing.assert_allclose(found.logits_per_image.numpy(), wanted, atol=1e-4)
     with pytest.raises(SystemExit, match="has logit biases, which the published"):
         to_folder(source, tmp_path / "ref", "--layout=reference")
+
+
+def test_black_patches_of_a_packed_model_are_not_seen(trained, tmp_path):
+    """In PyTorch too, at the levels whose pictures are masked; other layouts can't say so and are refused."""
+    source, params, _ = trained("scenario_clip_1", patch_packing=True)
+    out = to_folder(source, tmp_path / "out")
+    spec, back, _ = exported.read(out)
+    helpers.assert_same(back, params)
+    assert spec.model["patch_packing"]
+    for layout in ("reference", "huggingface-towers"):
+        with pytest.raises(SystemExit, match="trained with patch packing"):
+            to_folder(source, tmp_path / layout, f"--layout={layout}")
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModel
+
+    theirs, ours = AutoModel.from_pretrained(out, trust_remote_code=True).eval(), load(source)
+    photo = np.random.default_rng(2).integers(0, 256, (32, 32, 3), np.uint8)
+    masked = photo.copy()
+    masked[:, 16:] = 0
+    pixels = ours._pixels([photo, masked])
+    for level in LEVELS:
+        with torch.no_grad():
+            found = theirs.encode_image(torch.from_numpy(pixels.transpose(0, 3, 1, 2)), level)
+        np.testing.assert_allclose(found.numpy(), ours.encode_pixels(pixels, level), atol=1e-5)
+    plain = load(trained("scenario_clip_1")[0])  # the same weights
+    for level, same in (("global", True), ("object", False)):
+        whole, half = plain.encode_pixels(pixels, level), ours.encode_pixels(pixels, level)
+        np.testing.assert_allclose(whole[0], half[0], atol=1e-5)
+        assert np.allclose(whole[1], half[1], atol=1e-3) == same
 
 
 def test_round_trip_of_teacher_and_of_bfloat16(trained, tmp_path, monkeypatch):

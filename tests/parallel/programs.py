@@ -8,7 +8,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from scenarioclip_jax.data.batch import Rows
 from scenarioclip_jax.data.packing import empty_batch
+from scenarioclip_jax.data.rows import write
 from scenarioclip_jax.parallel.mesh import make_mesh, put_batch
 from scenarioclip_jax.train.config import data_settings
 from scenarioclip_jax.train.setup import Run, batch_like, set_up
@@ -78,7 +80,9 @@ def batch(settings, seed: int):
     for name, array in arrays.items():
         if array is None:
             continue
-        if name.endswith("_mask"):
+        if name.endswith("_rows"):
+            fill_rows(array, rng, picture=name.endswith("_patch_rows"))
+        elif name.endswith("_mask"):
             array[:] = rng.random(array.shape) < 0.8
         elif name.endswith("_tokens"):
             array[:] = rng.integers(EOS + 1, 200, array.shape)
@@ -97,6 +101,17 @@ def batch(settings, seed: int):
         elif name in ("canvas", "seed", "relation_region"):
             array[:] = rng.integers(0, 256, array.shape)
     return type(empty_batch(1, settings.canvas_size, settings))(**arrays)
+
+
+def fill_rows(rows: Rows, rng, *, picture: bool) -> None:
+    """Sequences of several lengths, one for each slot."""
+    groups, slots = rows.read.shape
+    count, size = rows.position.shape[1:]
+    longest = size // -(-slots // count)  # so that all find room
+    for group in range(groups):
+        lengths = rng.integers(2, longest + 1, slots)
+        starts = write(rows, group, [np.arange(n) for n in lengths])
+        rows.read[group] = starts if picture else starts + lengths - 1
 
 
 def run_steps(program: Program, state, steps: int):

@@ -50,6 +50,15 @@ from tests.train import tiny
             {"views__object_jitter": (0.1, 0.1, 0.1, 0.6)},
             r"config\.views\.object_jitter=.*hue of 0 to",
         ),
+        (
+            {"arch": "clip", "model__patch_packing": True},
+            r"config\.model\.patch_packing=True: .*False with arch clip",
+        ),
+        (
+            {"model__patch_packing": True, "data__patch_row": 3},
+            r"config\.data\.patch_row=3: must be a divisor of \d",
+        ),
+        ({"data__text_row": 8}, r"config\.data\.text_row=8: must be 0, or at least \d"),
         ({"data__dir": "/nowhere"}, r"config\.data\.dir='/nowhere': no such folder; build shards"),
     ],
 )
