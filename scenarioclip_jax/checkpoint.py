@@ -28,6 +28,14 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.parallel.distributed import wait_for_all
 
+# Devices that hold the same array each write a part of it, unless the parts are small: cutting it up then
+# takes longer than writing it.
+ocp.type_handlers.register_type_handler(
+    jax.Array,
+    ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=1 << 20),
+    override=True,
+)
+
 FORMAT = 1
 WEIGHTS = ("student", "ema")
 

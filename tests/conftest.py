@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,14 @@ def _forget_compiled_programs():
     65,530 of them on Linux (vm.max_map_count); the whole suite needs more, and the compiler then crashes.
     """
     yield
+    forget_compiled_programs()
+
+
+def forget_compiled_programs():
     import jax
 
+    if programs := sys.modules.get("tests.parallel.programs"):
+        programs.forget()
     jax.clear_caches()
     gc.collect()
 

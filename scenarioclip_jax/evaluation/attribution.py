@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
 from flax import nnx
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from scenarioclip_jax.data.views import normalise as normalise_pixels
 from scenarioclip_jax.evaluation.zero_shot import normalise
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.layers import Block, Stack
+from scenarioclip_jax.models.scenario_clip import sees_visible_only
 
 STEPS = 32  # of the integral
 
@@ -119,25 +120,26 @@ def attention_rollout(
     """
 
     pixels = normalise_pixels(jnp.asarray(view[None], jnp.float32) / 255, jnp.float32)
-    matrices = _attention_matrices(model.graph, model.branch(level), model.params, pixels)
+    branch = model.branch(level)
+    matrices = _attention_matrices(model.graph, level, branch, model.params, pixels)
     shares = rollout([np.asarray(matrix) for matrix in matrices])[0, 1:]
     grid = round(len(shares) ** 0.5)
     return (shares / shares.sum()).reshape(grid, grid)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _attention_matrices(graph, branch: str, params, pixels) -> list[Array]:
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _attention_matrices(graph, level: str, branch: str, params, pixels) -> list[Array]:
     """Each block's attention, mean over heads, [T, T], in the order of the blocks."""
-    tower = parameters.merge(graph, params).vision
+    whole = parameters.merge(graph, params)
+    tower = whole.vision
     stem = tower.stem["shared" if "shared" in tower.stem else branch]
-    # Without its blocks a stem gives what enters the first of them.
-    length, stem.stack.length = stem.stack.length, 0
-    x = stem(pixels)
-    stem.stack.length = length
+    seen = sees_visible_only(whole.arch, whole.patch_packing, level)
+    stream = stem.embed(pixels, visible_only=seen)
+    x, mask = stream.x, stream.mask
     found = []
     for block in [*_blocks(stem.stack), *_blocks(tower.trunk[branch].stack)]:
-        found.append(attention(block, x)[0].mean(axis=0))
-        x = block(x)
+        found.append(attention(block, x, mask)[0].mean(axis=0))
+        x = block(x, mask=mask)
     return found
 
 
@@ -149,12 +151,21 @@ def rollout(matrices: Sequence[Float[np.ndarray, "T T"]]) -> Float[np.ndarray, "
     return total
 
 
-def attention(block: Block, x: Float[Array, "N T W"]) -> Float[Array, "N heads T T"]:
-    """A block's attention: row t holds what token t takes from each token; rows sum to 1."""
+def attention(
+    block: Block, x: Float[Array, "N T W"], mask: Bool[Array, "N 1 T T"] | None = None
+) -> Float[Array, "N heads T T"]:
+    """A block's attention: row t holds what token t takes from each token; rows sum to 1.
+
+    Args:
+      mask: True where a token (third axis) sees another (fourth axis).
+    """
     qkv = block.qkv(block.norm1(x))
     query, key = qkv[:, :, 0], qkv[:, :, 1]  # [N, T, heads, head_dim]
     scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) / query.shape[-1] ** 0.5
-    return jax.nn.softmax(scores.astype(jnp.float32), axis=-1)
+    scores = scores.astype(jnp.float32)
+    if mask is not None:
+        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    return jax.nn.softmax(scores, axis=-1)
 
 
 def _blocks(stack: Stack) -> Iterator[Block]:

@@ -40,8 +40,10 @@ class Progress:
             measured["time/mfu"] = measured["time/model_flops_per_second"] / self._peak
             used = f"MFU {measured['time/mfu']:.1%}"
         left = (self._steps - step) * elapsed / done
+        loss = metrics.get("loss/total")
+        shown = "is no number, step left out" if loss is None else f"{loss:.3f}"
         self.say(
-            f"step {step}/{self._steps}  loss {metrics['loss/total']:.3f}  "
+            f"step {step}/{self._steps}  loss {shown}  "
             f"rate {metrics['learning_rate']:.1e}  "
             f"{measured['time/scenes_per_second']:.1f} scenes/s  {used}  "
             f"data wait {measured['time/data_wait_share']:.0%}  {duration(left)} left"

@@ -1,5 +1,7 @@
 """Relevance and attention: cases by hand, and properties on a tiny model."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,3 +110,14 @@ def test_rollout_of_a_model(model, view):
     np.testing.assert_allclose(
         attribution.attention_rollout(model, view, "relation"), 0.25, rtol=1e-5
     )
+
+
+def test_rollout_of_a_packed_model_leaves_out_black_patches(model, view):
+    half = view.copy()
+    half[:, 16:] = 0
+    spec = dataclasses.replace(model.spec, model=model.spec.model | {"patch_packing": True})
+    packed = scenarioclip_jax.inference.Model(spec, model.params, model.tokenizer)
+    for level, seen in (("global", True), ("relation", False)):
+        found = attribution.attention_rollout(packed, half, level)
+        assert (found[:, 0] > 0).all()
+        assert (found[:, 1] > 0).all() == seen

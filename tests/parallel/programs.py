@@ -50,6 +50,11 @@ def _program(arch: str, mesh: str, changes: str) -> Program:
     return Program(run, mesh, settings, lowered.compile(compiler_options=QUICK))
 
 
+def forget() -> None:
+    """Frees the compiled programs, of which a process can't keep many (tests/conftest.py)."""
+    _program.cache_clear()
+
+
 def program(arch: str, mesh: str, **changes) -> Program:
     """The compiled train step; `changes` as in `tiny.config`."""
     return _program(arch, mesh, json.dumps(changes, sort_keys=True))

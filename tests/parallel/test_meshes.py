@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.parallel import mesh as meshes
+from tests.conftest import forget_compiled_programs
 from tests.parallel import programs
 
 STEPS = 10
@@ -55,6 +56,13 @@ def on_one_device(arch, packed=False):
     _, rows = programs.run_steps(program, start, STEPS)
     assert rows[-1]["loss/total"] < rows[0]["loss/total"]
     return rows
+
+
+@pytest.fixture(autouse=True)
+def _forget_each_mesh():
+    """More programs than a process can hold come along here."""
+    yield
+    forget_compiled_programs()
 
 
 @pytest.mark.parametrize(("arch", "mesh"), CASES)
