@@ -57,7 +57,8 @@ CASES = {
 
 def build(mesh="1x1x1", trainable=None, **changes):
     """Config, mesh, settings and run of tiny towers, deep enough for stem and trunk."""
-    changes = {f"model__{name}": value for name, value in DEEP.items()} | changes
+    sizes = {f"model__{name}": value for name, value in DEEP.items()}
+    changes = {"arch": "scenario_clip_1"} | sizes | changes
     config = tiny.config("unused", steps=10, **changes)
     config.model.text.eos_id = programs.EOS
     if trainable:

@@ -30,7 +30,10 @@ from tests.train import tiny
         ({"data__object_length": 99}, r"config\.data\.object_length=99: must be at most 24"),
         ({"loss__distill__scaling": "half"}, r"config\.loss\.distill\.scaling='half'.*published"),
         ({"loss__distill__temperature": 0.0}, r"config\.loss\.distill\.temperature=0\.0"),
-        ({"ema__decay": 0.0}, r"config\.ema\.decay=0 leaves scenario_clip_1 without a teacher"),
+        (
+            {"arch": "scenario_clip_1", "ema__decay": 0.0},
+            r"config\.ema\.decay=0 leaves scenario_clip_1 without a teacher",
+        ),
         ({"ema__decay": 1.0}, r"config\.ema\.decay=1\.0: must be at least 0 and below 1"),
         ({"checkpoint__every": 0}, r"config\.checkpoint\.every=0: must be more than 0"),
         ({"steps": -1}, r"config\.steps=-1"),
