@@ -14,6 +14,7 @@ Beside every step a bare matrix product at the towers' shapes is timed, with eac
 """
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -30,23 +31,27 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import scenes
-from benchmarks.in_memory import our_batch, peer_batch
+from benchmarks.in_memory import as_scene, our_batch, peer_batch
 from configs.pretrain import get_config
+from scenarioclip_jax.data.packing import NAMES, length_of
+from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.models.scenario_clip import LEVELS
+from scenarioclip_jax.train.budgets import measure
 from scenarioclip_jax.train.config import data_settings
 
-_FROZEN_STEM = [(r"(vision|text)/stem/.*", False), (r".*", True)]
 # Changes of the preset `vitb32`. The peer is the published layout.
+SHARED_STEM = {
+    "model.share_stem": True,
+    "trainable": ((r"(vision|text)/stem/.*", False), (r".*", True)),
+    "data.text_row": 24,  # equal texts are encoded once
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "published": {},
-    "shared_stem": {"model.share_stem": True, "trainable": _FROZEN_STEM},
-    "patch_packing": {
-        "model.share_stem": True,
-        "trainable": _FROZEN_STEM,
-        "model.patch_packing": True,
-    },
+    "shared_stem": SHARED_STEM,
+    "patch_packing": SHARED_STEM | {"model.patch_packing": True},
 }
 STEPS = 1000  # of the run that the measured steps are the beginning of
-FILL = 0.96  # of our object and relation slots
+FILL = 0.96  # of our slots, tokens and patches, where so few rows can be filled like that
 # Rows, inner and outer size of the probe's products: an MLP's two and the attention's two of ViT-B/32.
 PROBE = ((1000, 768, 3072), (1000, 3072, 768), (1000, 768, 2304), (1000, 768, 768))
 
@@ -59,40 +64,54 @@ class Side(NamedTuple):
 
 
 def configure(changes: dict[str, Any], drawn: list[scenes.DrawnScene]):
-    """The config of a variant, or None where it has a key that there isn't (yet)."""
+    """The config of a variant, with just room for what the scenes have."""
     config = get_config("vitb32")
     count = len(drawn)
-    values = {
+    fixed = {
         "init_from": "",
         "steps": STEPS,
         "data.batch_size": count,
         "data.groups": 1,
-        # First room for all, to see how many show something in the view: those are trained on.
-        "data.objects_per_scene": float(max(len(s.names) for s in drawn)),
-        "data.relations_per_scene": float(max(len(s.relations) for s in drawn)),
         "data.scene_length": 12,
         "data.object_length": 8,
         "data.relation_length": 12,
     }
-    if not _assign(config, values | changes):
-        return None
-    batch = our_batch(drawn, data_settings(config))
-    config.data.objects_per_scene = float(batch.object_count.sum() / FILL / count)
-    config.data.relations_per_scene = float(batch.relation_count.sum() / FILL / count)
-    return config
+    _assign(config, fixed | changes)
+    needed = _needed(drawn, data_settings(config))
+    fill = FILL
+    while True:
+        _assign(config, {f"data.{k}": need / fill / count for k, need in needed.items()})
+        batch = our_batch(drawn, data_settings(config))
+        if (
+            batch.scene_mask.all()
+            and batch.object_mask.sum() == batch.object_count.sum()
+            and batch.relation_mask.sum() == batch.relation_count.sum()
+        ):
+            return config
+        fill -= 0.01  # so few rows can't always be filled like that
 
 
-def _assign(config, values: dict[str, Any]) -> bool:
-    """Sets dotted keys; False where one isn't there."""
+def _needed(drawn: list[scenes.DrawnScene], settings: DataSettings) -> dict[str, float]:
+    """Slots, tokens and patches of the scenes, by the budgets' keys in `DataSettings`."""
+    needs = measure([as_scene(scene) for scene in drawn], settings, len(drawn))
+    tokenizer, found = scenes.word_tokenizer(), {}
+    for level in LEVELS:
+        texts = [text for scene in needs for text in scene[level].texts]
+        if settings.text_row:
+            encoded, _ = tokenizer.encode_ragged(list(set(texts)), length_of(level, settings))
+            found[f"{NAMES[level]}_tokens"] = float(sum(map(len, encoded)))
+        if level != "global":
+            found[f"{level}s_per_scene"] = float(len(texts))
+            if settings.patch_size:
+                found[f"{level}_patches"] = float(sum(scene[level].patches for scene in needs))
+    return found
+
+
+def _assign(config, values: dict[str, Any]) -> None:
+    """Sets dotted keys."""
     for key, value in values.items():
         *parents, leaf = key.split(".")
-        node = config
-        for name in parents:
-            node = node[name]
-        if leaf not in node:
-            return False
-        node[leaf] = value
-    return True
+        functools.reduce(lambda node, name: node[name], parents, config)[leaf] = value
 
 
 def our_side(config, drawn: list[scenes.DrawnScene]) -> Side:
@@ -294,12 +313,7 @@ def main() -> None:
         serve(arguments.serve, count, seed, arguments.threads)
         return
     drawn = scenes.draw_scenes(count, seed)
-    names = []
-    for name in arguments.variants.split(","):
-        if configure(VARIANTS[name], drawn):
-            names.append(name)
-        else:
-            print(f"{name}: left out, the config has no such keys yet")
+    names = arguments.variants.split(",")
     results = compare(names, count, seed, arguments.threads, arguments.rounds)
     results["scenes"] = {
         "batch": count,
