@@ -67,7 +67,7 @@ def _forget_each_mesh():
 
 @pytest.mark.parametrize(("arch", "mesh"), CASES)
 def test_ten_steps_as_on_one_device(arch, mesh):
-    state = check_ten_steps(programs.program(arch, mesh), programs.start(arch), on_one_device(arch))
+    state = assert_ten_steps(programs.program(arch, mesh), programs.start(arch), on_one_device(arch))
 
     # The mesh does split what it should: parameters, their moments and their EMA copies alike.
     _, fsdp, tensor = programs.MESHES[mesh]
@@ -85,10 +85,10 @@ def test_ten_packed_steps_as_on_one_device():
     """Packed patches and texts, levels joined in one stem: groups stay where they are."""
     program = programs.program("scenario_clip_1", "2x2x2", **PACKED)
     start = programs.start("scenario_clip_1", **PACKED)
-    check_ten_steps(program, start, on_one_device("scenario_clip_1", packed=True))
+    assert_ten_steps(program, start, on_one_device("scenario_clip_1", packed=True))
 
 
-def check_ten_steps(program, start, on_one):
+def assert_ten_steps(program, start, on_one):
     state, rows = programs.run_steps(program, start, STEPS)
     for step, (row, expected) in enumerate(zip(rows, on_one, strict=True)):
         assert row.keys() == expected.keys()
