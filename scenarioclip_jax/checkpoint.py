@@ -22,22 +22,30 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from flax import traverse_util
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.parallel.distributed import wait_for_all
 
-# Devices that hold the same array each write a part of it, unless the parts are small: cutting it up then
-# takes longer than writing it.
-ocp.type_handlers.register_type_handler(
-    jax.Array,
-    ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=1 << 20),
-    override=True,
-)
-
 FORMAT = 1
 WEIGHTS = ("student", "ema")
+
+
+def _write_small_arrays_whole() -> None:
+    """Devices that hold the same array each write a part of it, unless the parts would be small.
+
+    Cutting those up takes longer than writing them: seconds a checkpoint, with a few hundred arrays.
+    """
+    handler = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=1 << 20)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)  # it would warn that it does what it is asked for
+    ocp.type_handlers.register_type_handler(jax.Array, handler, override=True)
+    logging.set_verbosity(verbosity)
+
+
+_write_small_arrays_whole()
 
 
 class CheckpointError(ValueError):

@@ -24,12 +24,6 @@ from scenarioclip_jax.data.shards import DataSetError
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.models.scenario_clip import LEVELS
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "As for scenarioclip_jax.main.")
-SCENES = flags.DEFINE_integer("scenes", 1000, "Scenes that are looked at.", lower_bound=1)
-LEFT_OUT = flags.DEFINE_float(
-    "left_out", 0.002, "Largest share that may be left out.", lower_bound=0.0, upper_bound=1.0
-)
-
 GROUPS = 400  # drawn
 
 
@@ -122,24 +116,33 @@ def table(budgets: Mapping[str, Budget]) -> str:
     return "\n".join(lines)
 
 
+def define_flags() -> None:
+    """Only where this is the program: another one may have a flag of the same name."""
+    config_flags.DEFINE_config_file("config", None, "As for scenarioclip_jax.main.")
+    flags.DEFINE_integer("scenes", 1000, "Scenes that are looked at.", lower_bound=1)
+    about = "Largest share that may be left out."
+    flags.DEFINE_float("left_out", 0.002, about, lower_bound=0.0, upper_bound=1.0)
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]!r} is no flag; write --config.KEY=VALUE")
     from scenarioclip_jax.train.data import open_data
 
-    config = CONFIG.value
+    config = flags.FLAGS.config
     try:
         data = open_data(config, Path("no-run-of-this-name"))
-        needs = measure(data.train, data.settings, SCENES.value)
+        needs = measure(data.train, data.settings, flags.FLAGS.scenes)
         if not needs:
             raise ConfigError("config.data.dir: none of its scenes could be read")
         print(
             f"{len(needs)} scenes; groups of {data.settings.scenes} (data.batch_size / data.groups)"
         )
-        print(table(suggest(needs, data.tokenizer, data.settings, left_out=LEFT_OUT.value)))
+        print(table(suggest(needs, data.tokenizer, data.settings, left_out=flags.FLAGS.left_out)))
     except (ConfigError, DataSetError) as error:
         raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":
+    define_flags()
     command.run(main)

@@ -45,7 +45,7 @@ def assert_bit_identical(workdir, expected):
 @pytest.mark.slow
 def test_killed_at_random_moments(small_data, tmp_path):
     """Some kills come while it starts, some while it trains, validates or saves."""
-    settings = {"report.retrievals": 0}
+    settings = {"report.retrievals": 0, "arch": "clip"}
     settings |= {"steps": 400, "checkpoint.every": 8, "validation.every": 50}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     Job(whole, small_data, **settings).finish()
@@ -75,7 +75,7 @@ def test_a_disk_that_is_full_while_saving(small_data, tmp_path):
     (full / "report.json").unlink()
 
     def no_large_files():  # stands in for a full disk: what is written beyond this fails
-        resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
     output = Job(full, small_data, preexec=no_large_files, **settings).finish(status=1)
     assert "error: a checkpoint couldn't be written to" in output
