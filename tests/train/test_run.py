@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from scenarioclip_jax.train.metrics import (
 )
 from tests.train import tiny
 
+MOST_PROGRAMS = 40  # small ones included
 LEVELS = ("global", "object", "relation")
 WAYS = ("text_to_image", "image_to_text")
 
@@ -45,11 +47,29 @@ def scored(workdir):
     return {path.parent.parent.name: json.loads(path.read_text()) for path in found}
 
 
+COMPILED: list[str] = []  # by the undisturbed run
+
+
 @pytest.fixture(scope="module")
 def undisturbed(small_data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed")
+
+    def listen(event, seconds, **what):
+        if event.endswith("/backend_compile_duration"):
+            COMPILED.append(what["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
     train(tiny.config(small_data), workdir)
+    jax.monitoring.unregister_event_duration_listener(listen)
     return workdir
+
+
+def test_nothing_of_a_run_is_compiled_twice(undisturbed):
+    """A shape or a dtype that changes between steps would show here long before it shows in a timing."""
+    assert COMPILED.count("jit(train_step)") == 1
+    towers = [name for name in COMPILED if name.startswith("jit(encode")]
+    assert towers
+    assert len(COMPILED) < MOST_PROGRAMS
 
 
 def test_what_a_run_leaves_behind(undisturbed):
