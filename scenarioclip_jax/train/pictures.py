@@ -29,13 +29,18 @@ def write_first_batch(
         return
     groups = math.ceil(SCENES / batch.scene_mask.shape[1])
     shown = jax.tree.map(lambda x: x[:groups], batch)
-    pictures = jax.tree.map(np.asarray, jax.jit(lambda b: views(b, settings, train=True))(shown))
     size = shown.relation_region.shape[2]
-    plain = centre_views(shown.canvas.astype(np.float32) / 255, shown.aspect, size, settings.fit)
+
+    def see(batch):
+        photos = batch.canvas.astype(np.float32) / 255
+        plain = centre_views(photos, batch.aspect, size, settings.fit)
+        return views(batch, settings, train=True), plain
+
+    pictures, plain = jax.tree.map(np.asarray, jax.jit(see)(shown))
     figure_rows, boxes = [], []
     for group, scene in np.argwhere(shown.scene_mask)[:SCENES]:
         # The whole scene is shown as its centre view, in which boxes are known, not as the random crop.
-        whole = np.clip(np.asarray(plain[group, scene]), 0, 1)
+        whole = np.clip(plain[group, scene], 0, 1)
         row = [(whole, "whole scene", COLOURS["global"])]
         for level, of_level, owner, mask in (
             ("object", pictures.object, shown.object_scene, shown.object_mask),
