@@ -142,6 +142,7 @@ def test_main_prints_errors_without_a_traceback(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(main_module, "CONFIG", Flag(config(checkpoint=str(tmp_path / "gone"))))
     monkeypatch.setattr(main_module, "WORKDIR", Flag(str(tmp_path / "run")))
     monkeypatch.setattr(main_module, "MULTIHOST", Flag("no"))
+    monkeypatch.setattr(main_module, "PLACE", (Flag(None),) * 3)
     with pytest.raises(SystemExit):
         main_module.main(["main"])
     printed = capsys.readouterr()
