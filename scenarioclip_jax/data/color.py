@@ -44,10 +44,12 @@ def _shift_hue(channels: list[Array], shift: Array) -> list[Array]:
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
     safe = jnp.where(chroma > 0, chroma, 1.0)
+    # Not `value == red`: a compiler may compute red anew for that, rounded otherwise, and then no channel is
+    # the largest. Where two of these comparisons are as good as tied, either formula gives the same.
     sextant = jnp.where(
-        value == red,
+        (red >= green) & (red >= blue),
         (green - blue) / safe,
-        jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+        jnp.where(green >= blue, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
     sextant = sextant + 6 * shift
 

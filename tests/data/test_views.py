@@ -247,6 +247,28 @@ def jittered(picture, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0):
     )
 
 
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_color_jitter_compiled_as_a_part_of_a_batch(groups):
+    """Other sizes are compiled otherwise: which channel is largest must not depend on how it is rounded."""
+    rng = np.random.default_rng(0)
+    pictures = rng.random((8, 2, 8, 8, 3), np.float32)
+    factors = np.concatenate(
+        [rng.uniform(0.8, 1.2, (8, 2, 3)), rng.uniform(-0.05, 0.05, (8, 2, 1))], axis=-1
+    ).astype(np.float32)
+    apply = jax.jit(color_jitter)
+    found = [
+        np.asarray(apply(pictures[i : i + groups], factors[i : i + groups]))
+        for i in range(0, 8, groups)
+    ]
+    by_itself = np.stack(
+        [
+            [jittered(p, *f) for p, f in zip(row, of_row, strict=True)]
+            for row, of_row in zip(pictures, factors, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(np.concatenate(found), by_itself, atol=1e-5)
+
+
 def test_color_jitter_formulae():
     rgb = np.random.default_rng(0).random((5, 7, 3)).astype(np.float32)
     grey = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
