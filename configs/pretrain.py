@@ -218,7 +218,7 @@ def demo(config):
     equal texts are positives (a batch holds each of the few action texts several times), the rate is that
     of training from scratch, and the teacher's memory fits the short run.
     """
-    config.epochs = 6.2  # 800 steps
+    config.epochs = 6.2  # 816 steps
     config.log_every = 20
     config.model.embed_dim = 128
     config.model.unroll = 4  # no loop over blocks: faster on CPU

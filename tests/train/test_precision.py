@@ -8,7 +8,7 @@ from scenarioclip_jax.parallel.mesh import put_batch
 from tests.parallel import programs
 
 STEPS, BATCHES = 50, 4
-ARCH, MESH = "pyramid_clip", "1x1x1"
+ARCH, MESH = "scenario_clip_1", "1x1x1"
 
 
 def train(**changes):

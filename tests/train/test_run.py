@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -68,9 +69,8 @@ def test_nothing_of_a_run_is_compiled_twice(undisturbed):
     """A shape or a dtype that changes between steps would show here long before it shows in a timing."""
     assert COMPILED.count("jit(train_step)") == 1
     assert COMPILED.count("jit(encode_images)") == 1
-    assert COMPILED.count("jit(encode_text)") <= len(
-        LEVELS
-    )  # texts are of another length at each level
+    # Texts are of another length at each level.
+    assert COMPILED.count("jit(encode_text)") <= len(LEVELS)
     assert len(COMPILED) < MOST_PROGRAMS
 
 
@@ -139,18 +139,20 @@ def test_a_signal_saves_and_the_resumed_run_is_bit_identical(
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, interrupt_after(calls, getattr(owner, name), number))
         train(tiny.config(small_data), tmp_path)
-    assert "stopped at step" in capsys.readouterr().out
+    stopped = int(re.search(r"stopped at step (\d+)", capsys.readouterr().out)[1])
     assert not (tmp_path / "report.html").exists()
 
     train(tiny.config(small_data), tmp_path)
     assert rows(tmp_path) == rows(undisturbed)
     ours, theirs = (json.loads((w / "report.json").read_text()) for w in (tmp_path, undisturbed))
     assert ours == theirs
-    kept, expected = scored(tmp_path), scored(undisturbed)
+    expected = scored(undisturbed)
     assert expected.keys() == {"00000003", "00000006"}
-    # The checkpoint of the stop takes the place of an older one among the newest, not of the best.
-    assert kept == {step: expected[step] for step in kept}
-    assert max(expected, key=lambda step: expected[step]["score"]) in kept
+    if stopped in (4, 5):
+        # Its checkpoint takes the place of step 3's among the newest, unless that is the best.
+        last, best = "00000006", max(expected, key=lambda step: expected[step]["score"])
+        expected = {step: expected[step] for step in {last, best}}
+    assert scored(tmp_path) == expected
 
 
 class Hangs:
@@ -368,7 +370,7 @@ def test_skipped_steps_are_counted_at_every_step(small_data, tmp_path, monkeypat
         train(config, tmp_path)
 
 
-@pytest.mark.parametrize("arch", ["clip", "scenario_clip_1"])
+@pytest.mark.parametrize("arch", ["clip", "scenario_clip_0", "scenario_clip_1"])
 def test_the_other_architectures_train(arch, small_data, tmp_path):
     train(tiny.config(small_data, steps=2, arch=arch, report__retrievals=0), tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
