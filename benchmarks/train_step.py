@@ -1,6 +1,6 @@
 """Train steps of ViT-B/32, `scenario_clip_1`: ours in several layouts beside the peer's, on the same scenes.
 
-    python -m benchmarks.train_step --json FILE [--scenes 4] [--rounds 5] [--variants published,…] [--threads N]
+    python -m benchmarks.train_step --json FILE [--scenes 8] [--rounds 5] [--variants published,…] [--threads N]
 
 Scenes are as ragged as real ones (see scenes.py). The peer is given exactly the objects and relations that have
 a slot in our batch, as ready pictures; ours also cuts its views inside the step, and computes the slots that
@@ -44,6 +44,7 @@ SHARED_STEM = {
     "model.share_stem": True,
     "trainable": ((r"(vision|text)/stem/.*", False), (r".*", True)),
     "data.text_row": 24,  # equal texts are encoded once
+    "ema.whole": False,
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "published": {},
@@ -69,6 +70,7 @@ def configure(changes: dict[str, Any], drawn: list[scenes.DrawnScene]):
     count = len(drawn)
     fixed = {
         "init_from": "",
+        "model.remat": "dots",  # on CPU, keeping less is faster too
         "steps": STEPS,
         "data.batch_size": count,
         "data.groups": 1,
@@ -300,7 +302,7 @@ def compare(names: list[str], count: int, seed: int, threads: int, rounds: int) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--scenes", type=int, default=4, help="in a batch")
+    parser.add_argument("--scenes", type=int, default=8, help="in a batch")
     # Of this seed the first scenes have about as many objects and relations as is usual.
     parser.add_argument("--seed", type=int, default=8)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))

@@ -135,7 +135,8 @@ def base() -> ml_collections.ConfigDict:
         ),
         rate_scale=((r".*", 1.0),),
     )
-    config.ema = dict(decay=0.9995, warmup_steps=2000)  # decay 0: no EMA
+    # decay 0: no EMA; whole False: only of what the teacher runs, so less state and no EMA to evaluate
+    config.ema = dict(decay=0.9995, warmup_steps=2000, whole=True)
 
     config.mesh = dict(data=-1, fsdp=1, tensor=1)  # parallel.mesh.make_mesh
     config.checkpoint = dict(every=1000, keep_last=2, keep_best=1)
@@ -264,6 +265,6 @@ def demo(config):
         (r".*/(kernel|patch|token|position|cls)", 0.05),
         (r".*", 0.0),
     )
-    config.ema = dict(decay=0.99, warmup_steps=100)
+    config.ema.update(decay=0.99, warmup_steps=100)
     config.checkpoint.every = config.validation.every = 250
     config.validation.scenes = 200

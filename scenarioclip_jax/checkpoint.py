@@ -5,7 +5,8 @@
     DIR/checkpoints/STEP/   params: every parameter of the student
                             ema:    the teacher's copy of the trainable ones, where there is one
                             teacher: its `steps` (updates so far), `decay`, `warmup_steps`, as far as known
-                            train, data, config: only from a training run, to go on with it
+                            train, data, config: only from a training run, to go on with it; with
+                                    `ema.whole=False` also `ema_of_teacher`, instead of `ema`
 
 A training run's `--workdir` and the output of a converter are both such a DIR.
 """
@@ -309,7 +310,8 @@ def load_params(
     params, ema, step = load_student_and_ema(directory, step=step, with_ema=weights == "ema")
     if weights == "ema" and ema is None:
         raise CheckpointError(
-            f"{directory}: checkpoint {step} holds no ema weights; use --weights student"
+            f"{directory}: checkpoint {step} holds no ema weights (a run keeps them with config.ema.decay "
+            "above 0 and config.ema.whole=True); use --weights student"
         )
     return params | (ema or {}), step
 

@@ -15,6 +15,13 @@ SCALINGS = ("published", "plain")
 TEACHER_LEVELS = {"vision": ("global",), "text": ("object", "relation")}
 
 
+def distils_with(path: str) -> bool:
+    """Whether the teacher runs what a parameter belongs to, by the parameter's path."""
+    tower, *_ = path.split("/")
+    branches = (*TEACHER_LEVELS.get(tower, ()), "shared")
+    return tower in TEACHER_LEVELS and any(f"/{branch}/" in path for branch in branches)
+
+
 class Slots(NamedTuple):
     """Where a level's slots belong. G packing groups, N slots a group, S scenes a group."""
 

@@ -162,6 +162,11 @@ def _check_numbers(config: ConfigDict) -> None:
             f"config.ema.decay=0 leaves {config.arch} without a teacher; set it above 0, or set "
             "config.loss.distill_weight=0"
         )
+    if not config.ema.whole and not distils(config):
+        raise ConfigError(
+            "config.ema.whole=False keeps the average of what distils, and this run distils nothing; set "
+            "it to True, or set config.ema.decay=0 to keep no average"
+        )
 
 
 def _check_data(config: ConfigDict) -> None:

@@ -34,7 +34,7 @@ def write_report(
       watch: `train.loop.Watch`; raises Stopped if a stop is requested meanwhile.
     """
     watch.progress.say("recognising the test split")
-    weights = {"student": state.student()} | ({"ema": state.teacher()} if state.ema else {})
+    weights = state.weights()
     found: dict[str, Recognition] = {}
     if data.test is not None:
         for name, params in weights.items():

@@ -58,7 +58,7 @@ def save(
             "config": plain(config),
             "progress": {"validated": scores is not None},
             # For whoever starts from these weights, or converts them.
-            "teacher": {"steps": int(state.ema_steps), **plain(config)["ema"]} if state.ema else {},
+            "teacher": _teacher(config, state),
         },
         metrics=scores,
     )
@@ -99,7 +99,7 @@ def start_or_resume(
         ema_steps=items["train"]["ema_steps"],
         trainable={path: params[path] for path in run.state_like.trainable},
         frozen={path: params[path] for path in run.state_like.frozen},
-        ema=flatten(items["ema"]),
+        ema=flatten(items[_ema_item(run.state_like)]),
         opt_state=items["train"]["opt_state"],
     )
     return World(state, batches, records["progress"]["validated"])
@@ -176,11 +176,24 @@ def _newest_readable(
     return records, items
 
 
+def _teacher(config: ConfigDict, state: TrainState) -> dict:
+    """The record of an EMA that is a model."""
+    if "ema" not in state.weights():
+        return {}
+    steps = {"steps": int(state.ema_steps)}
+    return steps | {key: config.ema[key] for key in ("decay", "warmup_steps")}
+
+
+def _ema_item(state: TrainState) -> str:
+    """An average in part has a name of its own: no one may take it for a model."""
+    return "ema" if "ema" in state.weights() or not state.ema else "ema_of_teacher"
+
+
 def _items(state: TrainState) -> dict:
     counts = {name: getattr(state, name) for name in ("step", "skipped", "ema_steps")}
     return {
         "params": nest(state.student()),
-        "ema": nest(state.ema),
+        _ema_item(state): nest(state.ema),
         "train": {**counts, "opt_state": state.opt_state},
     }
 

@@ -21,6 +21,7 @@ from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing import empty_batch
 from scenarioclip_jax.data.views import ViewSettings
+from scenarioclip_jax.losses.distillation import distils_with
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of
 from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
@@ -65,11 +66,11 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
     trainable = [path for path, trained in trains.items() if trained]
     steps = total_steps(config, len(data.train))
     optimizer, schedule = _optimizer(config, trainable, steps)
-    keep_ema = config.ema.decay > 0
+    averaged = partial(_averaged, config)
 
     def init() -> TrainState:
         _, params = parameters.split(make_model(jax.random.key(config.seed)))
-        return new_state(params, trains, optimizer, keep_ema=keep_ema)
+        return new_state(params, trains, optimizer, averaged=averaged)
 
     abstract = jax.eval_shape(init)
     specs = parameter_specs(shapes, mesh)
@@ -78,7 +79,7 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
     if config.init_from:
         # Read when a run really starts, not when it goes on; and handed over as arguments, since what a
         # jitted function closes over is compiled into it.
-        assemble = partial(new_state, trains=trains, optimizer=optimizer, keep_ema=keep_ema)
+        assemble = partial(new_state, trains=trains, optimizer=optimizer, averaged=averaged)
 
         def start() -> TrainState:
             params, ema, ema_steps = _load_initial(config, arguments)
@@ -115,6 +116,11 @@ def _trains(config: ConfigDict, shapes: Mapping[str, Any]) -> dict[str, bool]:
     if not any(trains.values()):
         raise ConfigError("config.trainable: every parameter is frozen; at least one must train")
     return trains
+
+
+def _averaged(config: ConfigDict, path: str) -> bool:
+    """Whether the EMA of a trainable parameter is kept."""
+    return config.ema.decay > 0 and (config.ema.whole or distils_with(path))
 
 
 def check_parameters(config: ConfigDict, workdir: Path) -> None:
@@ -158,7 +164,7 @@ def _step_settings(config: ConfigDict, trainable: Sequence[str], mesh: Mesh) -> 
         accumulate=config.loss.accumulate,
         skip_nonfinite=config.optimizer.skip_nonfinite > 0,
         multi_positive=config.loss.multi_positive,
-        ema=config.ema.to_dict(),
+        ema={key: config.ema[key] for key in ("decay", "warmup_steps")},
         patch_size=config.model.vision.patch_size,
         frozen_stem=not any("/stem/" in path for path in trainable),
         sharding=batch_sharding(mesh),

@@ -78,9 +78,8 @@ class Validator:
         if self._data.validation is None:
             return None
         started = time.perf_counter()
-        weights = {"student": state.student()} | ({"ema": state.teacher()} if state.ema else {})
         row, top1 = {}, {}
-        for name, params in weights.items():
+        for name, params in state.weights().items():
             found = self.recognise(params, "validation", self._scenes)
             texts_of = functools.partial(self.embedder.texts, params)
             relations = self._relations if "hard_negatives" in self._suites else {}

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from scenarioclip_jax.data.rows import empty_rows, write
 from scenarioclip_jax.interop import reference
+from scenarioclip_jax.models.rows import flatten, take_patches
 from scenarioclip_jax.models.scenario_clip import INITIAL_LOGIT_SCALE, LEVELS, Inputs
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
@@ -44,6 +46,31 @@ def inputs() -> Inputs:
     images = {level: data[INPUT_NAMES[level][0]].transpose(0, 2, 3, 1) for level in LEVELS}
     ids = {level: data[INPUT_NAMES[level][1]].astype(np.int32) for level in LEVELS}
     return Inputs(images, ids)
+
+
+def packed_inputs(row: int = 40) -> Inputs:
+    """The same inputs as sequences of patches and of tokens, several in a row of `row`."""
+    whole = inputs()
+    images, ids, image_rows, text_rows = {}, {}, {}, {}
+    for level in LEVELS:
+        pictures, texts = whole.images[level], whole.ids[level]
+        count = len(pictures)
+        seen = [np.arange(1 + VISION.grid**2)] * count
+        rows = empty_rows(1, len(seen), row, count)
+        rows.read[0] = write(rows, 0, seen)
+        images[level] = take_patches(pictures[None], rows, VISION.patch_size)
+        image_rows[level] = flatten(rows)
+
+        ends = (texts == TEXT.eos_id).argmax(1)
+        seen = [np.arange(end + 1) for end in ends]
+        rows = empty_rows(1, len(seen), row, count)
+        starts = write(rows, 0, seen)
+        rows.read[0] = starts + ends
+        packed = np.zeros(rows.position.shape[1:], np.int32)
+        for text, start, end in zip(texts, starts, ends, strict=True):
+            packed.reshape(-1)[start : start + end + 1] = text[: end + 1]
+        ids[level], text_rows[level] = packed, flatten(rows)
+    return Inputs(images, ids, image_rows, text_rows)
 
 
 def owners(level: str) -> np.ndarray:

@@ -21,6 +21,7 @@ SLOW = [(arch, mesh) for arch, _ in QUICK for mesh in SHARDED if (arch, mesh) no
 CASES = [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
 CASES += [("scenario_clip_1", mesh) for mesh in SHARDED]
 PACKED = {"model__patch_packing": True, "model__share_stem": True, "data__text_row": 32}
+PACKED |= {"ema__whole": False}
 
 
 @pytest.mark.parametrize(

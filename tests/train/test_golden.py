@@ -31,8 +31,8 @@ def graph(arch):
     return parameters.abstract(make)[0]
 
 
-def embed(arch, params):
-    return parameters.merge(graph(arch), params)(golden.inputs())
+def embed(arch, params, inputs=golden.inputs):
+    return parameters.merge(graph(arch), params)(inputs())
 
 
 def grouped(embeddings: Embeddings) -> Embeddings:
@@ -86,8 +86,9 @@ def to_theirs(arch, params):
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_embeddings(arch):
-    ours = embed(arch, golden.params(arch))
+@pytest.mark.parametrize("inputs", [golden.inputs, golden.packed_inputs])
+def test_embeddings(arch, inputs):
+    ours = embed(arch, golden.params(arch), inputs)
     theirs = results(arch)
     for level in LEVELS:
         for kind in ("image", "text"):

@@ -155,6 +155,26 @@ def test_a_signal_saves_and_the_resumed_run_is_bit_identical(
     assert scored(tmp_path) == expected
 
 
+def test_a_packed_run_resumes_bit_identical(small_data, tmp_path, monkeypatch, capsys):
+    """Packed rows, one stem, and an average of the teacher's towers only, of which no model can be made."""
+    changes = {"arch": "scenario_clip_1", "model__share_stem": True, "model__patch_packing": True}
+    changes |= {"data__text_row": 32, "ema__whole": False, "report__retrievals": 0}
+    config = tiny.config(small_data, steps=4, **changes)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(config, whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "put_batch", interrupt_after(3, loop.put_batch, signal.SIGTERM))
+        train(config, parts)
+    assert int(re.search(r"stopped at step (\d+)", capsys.readouterr().out)[1]) < 4
+    train(config, parts)
+    assert rows(parts) == rows(whole)
+    ours, theirs = (json.loads((w / "report.json").read_text()) for w in (parts, whole))
+    assert ours == theirs
+    assert ours["zero_shot_ema"] == {}
+    with pytest.raises(CheckpointError, match=r"no ema weights .*config\.ema\.whole=True"):
+        load_params(whole, weights="ema")
+
+
 class Hangs:
     """A split whose scenes can't be read until `release` is set."""
 

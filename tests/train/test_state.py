@@ -10,7 +10,7 @@ TRAINS = {"a": True, "b": False}
 
 
 def test_a_teacher_that_is_a_copy_is_new_and_one_that_is_given_keeps_its_age():
-    start = dict(trains=TRAINS, optimizer=optax.sgd(1.0), keep_ema=True)
+    start = dict(trains=TRAINS, optimizer=optax.sgd(1.0), averaged=lambda path: True)
     copy = new_state(PARAMS, **start, ema_steps=7)
     assert int(copy.ema_steps) == 0
     assert copy.ema.keys() == {"a"}

@@ -13,7 +13,9 @@ from tests.train import tiny
 
 def one_step(mesh, **changes):
     program = programs.program("scenario_clip_1", mesh, **changes)
-    state, (metrics,) = programs.run_steps(program, programs.start("scenario_clip_1"), 1)
+    start = programs.start("scenario_clip_1")
+    start = start._replace(ema={path: start.ema[path] for path in program.run.state_like.ema})
+    state, (metrics,) = programs.run_steps(program, start, 1)
     return jax.device_get(state), metrics
 
 
@@ -29,6 +31,23 @@ def test_an_accumulated_gradient_is_that_of_the_whole_batch():
         np.testing.assert_allclose(
             state.opt_state[1].mu[path], moment, rtol=1e-5, atol=1e-7, err_msg=path
         )
+
+
+def test_an_average_of_what_the_teacher_runs_is_enough_for_the_teacher():
+    """Of three pairs of towers it runs one for pictures and two for texts."""
+    whole, metrics = one_step("1x1x1")
+    part, ours = one_step("1x1x1", ema__whole=False)
+    assert ours == pytest.approx(metrics, rel=1e-6)
+    runs = {"vision": {"global"}, "text": {"object", "relation"}}
+    for path in whole.ema:
+        tower, *_, branch = path.split("/")[:3]
+        assert (path in part.ema) == (branch in runs.get(tower, ())), path
+    assert sum(x.size for x in part.ema.values()) < 0.5 * sum(x.size for x in whole.ema.values())
+    for path, value in part.ema.items():
+        np.testing.assert_allclose(value, whole.ema[path], rtol=1e-5, atol=1e-7, err_msg=path)
+    assert whole.weights().keys() == {"student", "ema"}
+    assert part.weights().keys() == {"student"}
+    assert part.teacher().keys() == part.student().keys()
 
 
 def test_a_step_that_is_no_number_changes_nothing_but_is_counted():
@@ -110,6 +129,7 @@ def test_only_the_sigmoid_loss_has_a_bias_and_learns_it():
     [
         ({"loss__kind": "hinge"}, r"config\.loss\.kind='hinge'.*softmax, sigmoid"),
         ({"loss__accumulate": 0}, r"config\.loss\.accumulate=0: must be a divisor of 2"),
+        ({"ema__whole": False}, r"config\.ema\.whole=False .* distils nothing"),
         ({"loss__accumulate": 4}, r"config\.loss\.accumulate=4: .*data\.groups 8 / 4"),
     ],
 )
