@@ -18,14 +18,16 @@ MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
-def as_scene(drawn: scenes.DrawnScene) -> Scene:
-    """The scene as shards would hold it; focused regions are unions of boxes."""
-    stream = io.BytesIO()
-    scenes.picture(drawn).save(stream, "JPEG", quality=scenes.QUALITY)
+def as_scene(drawn: scenes.DrawnScene, photo: bytes = b"") -> Scene:
+    """The scene as shards would hold it; focused regions are unions of boxes.
+
+    Args:
+      photo: a JPEG; default: the scene's own.
+    """
     boxes = drawn.boxes.astype(np.float32)
     return Scene(
         id=drawn.id,
-        photo=stream.getvalue(),
+        photo=photo or _jpeg(drawn),
         width=scenes.WIDTH,
         height=scenes.HEIGHT,
         action=drawn.action,
@@ -37,6 +39,12 @@ def as_scene(drawn: scenes.DrawnScene) -> Scene:
             for index, (subject, _, object_) in enumerate(drawn.relations)
         ],
     )
+
+
+def _jpeg(drawn: scenes.DrawnScene) -> bytes:
+    stream = io.BytesIO()
+    scenes.picture(drawn).save(stream, "JPEG", quality=scenes.QUALITY)
+    return stream.getvalue()
 
 
 def our_batch(drawn: Sequence[scenes.DrawnScene], settings: DataSettings) -> Batch:

@@ -78,11 +78,11 @@ def configure(changes: dict[str, Any], drawn: list[scenes.DrawnScene]):
         "data.object_length": 8,
         "data.relation_length": 12,
     }
-    _assign(config, fixed | changes)
+    assign(config, fixed | changes)
     needed = _needed(drawn, data_settings(config))
     fill = FILL
     while True:
-        _assign(config, {f"data.{k}": need / fill / count for k, need in needed.items()})
+        assign(config, {f"data.{k}": need / fill / count for k, need in needed.items()})
         batch = our_batch(drawn, data_settings(config))
         if (
             batch.scene_mask.all()
@@ -105,11 +105,11 @@ def _needed(drawn: list[scenes.DrawnScene], settings: DataSettings) -> dict[str,
         if level != "global":
             found[f"{level}s_per_scene"] = float(len(texts))
             if settings.patch_size:
-                found[f"{level}_patches"] = float(sum(scene[level].patches for scene in needs))
+                found[f"{level}_patches"] = float(sum(sum(scene[level].patches) for scene in needs))
     return found
 
 
-def _assign(config, values: dict[str, Any]) -> None:
+def assign(config, values: dict[str, Any]) -> None:
     """Sets dotted keys."""
     for key, value in values.items():
         *parents, leaf = key.split(".")

@@ -60,7 +60,8 @@ def fit_batch(config: ConfigDict, ways: int, scenes: int | None = None) -> dict[
 
     Args:
       ways: parts that the mesh splits the batch into.
-      scenes: in each part; if not given, as many as `data.batch_size` has, rounded up.
+      scenes: in each part, in groups about as large as the config's; if not given, as many as
+        `data.batch_size` has, rounded up.
 
     Returns:
       What was changed, by key; a real run needs it too.
@@ -69,14 +70,16 @@ def fit_batch(config: ConfigDict, ways: int, scenes: int | None = None) -> dict[
     groups, size = config.data.groups, config.data.batch_size
     if min(parts, groups, size) < 1:
         return {}  # which `config.check` explains
+    wanted = size / groups
     if scenes is None:
+        wanted = SCENES_PER_GROUP
         if groups % (ways * parts) == 0 and size % groups == 0:
             return {}
         scenes = max(1, -(-size // ways))
     scenes = -(-scenes // parts) * parts
-    # Whole groups to each device and in each part of `loss.accumulate`, about as large as the published ones.
+    # Whole groups to each device and in each part of `loss.accumulate`.
     choices = [n for n in range(parts, scenes + 1, parts) if scenes % n == 0]
-    groups = min(choices, key=lambda n: abs(math.log(scenes / n / SCENES_PER_GROUP)))
+    groups = min(choices, key=lambda n: abs(math.log(scenes / n / wanted)))
     changed = {"data.batch_size": scenes * ways, "data.groups": groups * ways}
     config.data.update(batch_size=scenes * ways, groups=groups * ways)
     return changed
@@ -233,5 +236,6 @@ def _settings(config: ConfigDict) -> dict[str, Any]:
         "model.dtype": config.model.dtype,
         "model.remat": config.model.remat,
         "model.share_stem": config.model.share_stem,
+        "model.patch_packing": config.model.patch_packing,
         "loss.accumulate": config.loss.accumulate,
     }

@@ -19,6 +19,7 @@ from scenarioclip_jax import command
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data.packing import Item, length_of, shown_patches, text_of
 from scenarioclip_jax.data.pipeline import Source, load_item
+from scenarioclip_jax.data.rows import place
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.shards import DataSetError
 from scenarioclip_jax.data.tokens import Tokenizer
@@ -31,7 +32,7 @@ class Needs(NamedTuple):
     """What one scene needs at a level."""
 
     texts: list[str]  # of what shows; of the scene itself its action
-    patches: int  # of its views, class tokens included; 0 where nothing is packed
+    patches: list[int]  # of each of its views, class token included; empty where nothing is packed
 
 
 class Budget(NamedTuple):
@@ -44,23 +45,41 @@ class Budget(NamedTuple):
 
 def needs_of(item: Item, settings: DataSettings) -> dict[str, Needs]:
     """By level."""
-    found = {"global": Needs([item.scene.action], 0)}
+    found = {"global": Needs([item.scene.action], [])}
     for level, area in (("object", item.fitted.object_area), ("relation", item.fitted.region_area)):
         visible = np.flatnonzero(area >= max(settings.min_visible, 1e-6))
         texts = [text_of(item.scene, level, i) for i in visible]
         patches = shown_patches(item.fitted, level, settings) if settings.patch_size else []
-        found[level] = Needs(texts, sum(len(patches[i]) for i in visible) if patches else 0)
+        found[level] = Needs(texts, [len(patches[i]) for i in visible] if patches else [])
     return found
 
 
-def budget(totals: np.ndarray, scenes: int, left_out: float) -> Budget:
-    """The smallest budget a scene with which at most a share of `totals` (of groups of scenes) is left out."""
+def budget(
+    totals: np.ndarray, scenes: int, left_out: float, held: np.ndarray | None = None
+) -> Budget:
+    """The smallest budget a scene with which at most a share of `totals` (of groups of scenes) is left out.
+
+    Args:
+      held: what is in the room that each group needs, where that is less: sequences don't fill rows to the end.
+    """
+    held = totals if held is None else held
     for room in np.unique(totals):
         lost = np.maximum(totals - room, 0).sum() / max(totals.sum(), 1)
         if lost <= left_out:
-            used = np.minimum(totals, room).mean() / max(room, 1)
-            return Budget(room / scenes, float(used), float(lost))
+            fits = np.minimum(1, room / np.maximum(totals, 1))
+            return Budget(room / scenes, float((held * fits).mean() / max(room, 1)), float(lost))
     raise AssertionError("with room for the largest group nothing is left out")
+
+
+def in_rows(groups: Sequence[Sequence[int]], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each group of sequences, the tokens of the rows that they need, and their own.
+
+    Args:
+      groups: lengths of the sequences.
+      size: T, tokens in a row.
+    """
+    rows = [int(place(g, len(g), size).max(initial=-1)) // size + 1 for g in groups]
+    return np.array(rows, float) * size, np.array([sum(g) for g in groups], float)
 
 
 def suggest(
@@ -89,14 +108,14 @@ def suggest(
             texts = sorted({text for each in needs for text in each[level].texts})
             encoded, _ = tokenizer.encode_ragged(texts, length_of(level, settings))
             length = dict(zip(texts, map(len, encoded), strict=True))
-            tokens = totals(
-                lambda g, v=level, n=length: sum(n[t] for t in {t for e in g for t in e[v].texts})
-            )
-            found[key] = budget(tokens, settings.scenes, left_out)
+            told = [{t for i in group for t in needs[i][level].texts} for group in groups]
+            needed, held = in_rows([[length[t] for t in each] for each in told], settings.text_row)
+            found[key] = budget(needed, settings.scenes, left_out, held)
     if settings.patch_size:
         for level in ("object", "relation"):
-            count = totals(lambda g, v=level: sum(each[v].patches for each in g))
-            found[f"{level}_patches"] = budget(count, settings.scenes, left_out)
+            views = [[n for i in group for n in needs[i][level].patches] for group in groups]
+            needed, held = in_rows(views, settings.patch_tokens)
+            found[f"{level}_patches"] = budget(needed, settings.scenes, left_out, held)
     return found
 
 

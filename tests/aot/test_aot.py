@@ -178,6 +178,12 @@ def test_a_batch_that_the_mesh_can_split(batch, groups, parts, ways, expected):
     assert groups % (ways * parts) == 0
 
 
+def test_a_search_keeps_to_the_groups_of_the_config():
+    config = tiny.config("", data__batch_size=128, data__groups=1)
+    plan.fit_batch(config, ways=4, scenes=216)
+    assert (config.data.batch_size, config.data.groups) == (4 * 216, 8)  # of 108 scenes
+
+
 @pytest.mark.parametrize("start", [8, 64])
 @pytest.mark.parametrize("power", [0.8, 1.0, 1.3])
 @pytest.mark.parametrize("most", [3, 8, 40, 129, 5000])

@@ -8,7 +8,7 @@ import pytest
 from scenarioclip_jax.data.packing import Item, pack_training_group
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.tokens import train_tokenizer
-from scenarioclip_jax.train.budgets import budget, needs_of, suggest, table
+from scenarioclip_jax.train.budgets import budget, in_rows, needs_of, suggest, table
 from tests.data.fake_scenes import SETTINGS, fake_scene
 
 
@@ -16,6 +16,14 @@ def test_a_budget_by_hand():
     totals = np.array([10, 10, 10, 20])  # of groups of five scenes
     assert budget(totals, 5, left_out=0.0) == (4.0, 12.5 / 20, 0.0)
     assert budget(totals, 5, left_out=0.2) == (2.0, 1.0, 0.2)
+    held = np.array([9, 9, 9, 20])
+    assert budget(totals, 5, left_out=0.2, held=held) == (2.0, 37 / 40, 0.2)
+
+
+def test_sequences_need_rows_of_their_own_where_they_leave_gaps():
+    needed, held = in_rows([[6, 6, 6], [4, 6, 10], []], size=10)
+    np.testing.assert_array_equal(needed, [30, 20, 0])
+    np.testing.assert_array_equal(held, [18, 20, 0])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05])

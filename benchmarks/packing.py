@@ -1,0 +1,85 @@
+"""How full batches of 128 scenes are, and what finds no room, at the ragged statistics of scenes.py.
+
+    python -m benchmarks.packing --json FILE [--scenes 2000] [--batches 100] [--batch_size 128]
+
+Takes the room that `scenarioclip_jax.train.budgets` suggests for the scenes, then packs batches as training
+does and looks at what is in them. Photos don't matter here: all scenes have the same one.
+"""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import scenes
+from benchmarks.in_memory import as_scene
+from benchmarks.train_step import SHARED_STEM, assign
+from configs.pretrain import get_config
+from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.packing import NAMES
+from scenarioclip_jax.data.pipeline import TrainingBatches
+from scenarioclip_jax.train.budgets import measure, suggest
+from scenarioclip_jax.train.config import data_settings
+
+LEFT_OUT = 0.0015  # of each kind of room, when it is chosen; several may leave out something
+
+
+def settings_for(batch_size: int, patch_row: int, text_row: int):
+    """ViT-B/32 with packed texts and patches, the batch as one group."""
+    config = get_config("vitb32")
+    assign(config, SHARED_STEM | {"model.patch_packing": True, "init_from": ""})
+    assign(config, {"data.batch_size": batch_size, "data.groups": 1})
+    assign(config, {"data.patch_row": patch_row, "data.text_row": text_row})
+    assign(config, {"data.scene_length": 12, "data.object_length": 8, "data.relation_length": 12})
+    return data_settings(config)
+
+
+def shares(batches: list[Batch]) -> dict[str, float]:
+    """Share of the room that is used, and of objects and relations that find none."""
+    found = {}
+    for name in ("object", "relation"):
+        masks = np.stack([getattr(batch, f"{name}_mask") for batch in batches])
+        count = sum(getattr(batch, f"{name}_count").sum() for batch in batches)
+        found[f"{name}s fill"] = masks.mean()
+        found[f"{name}s left out"] = 1 - masks.sum() / count
+    for name in NAMES.values():
+        for kind, what in (("text", "tokens"), ("patch", "patches")):
+            rows = [getattr(batch, f"{name}_{kind}_rows").sequence for batch in batches]
+            found[f"{name} {what} fill"] = (np.stack(rows) >= 0).mean()
+    return {name: float(share) for name, share in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--scenes", type=int, default=2000, help="in the data set")
+    parser.add_argument("--batches", type=int, default=100)
+    parser.add_argument("--batch_size", type=int, default=128)
+    parser.add_argument("--patch_row", type=int, default=4, help="views that a row is as long as")
+    parser.add_argument("--text_row", type=int, default=24, help="tokens in a row of texts")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    drawn = scenes.draw_scenes(arguments.scenes, arguments.seed)
+    photo = as_scene(drawn[0]).photo
+    source = [as_scene(scene, photo) for scene in drawn]
+    settings = settings_for(arguments.batch_size, arguments.patch_row, arguments.text_row)
+    tokenizer = scenes.word_tokenizer()
+    needs = measure(source, settings, len(source))
+    budgets = suggest(needs, tokenizer, settings, left_out=LEFT_OUT)
+    room = {key: each.a_scene for key, each in budgets.items()}
+    load = TrainingBatches(source, tokenizer, dataclasses.replace(settings, **room), [0])
+    found = shares([load(step)[0] for step in range(arguments.batches)])
+    for key, each in budgets.items():
+        print(f"{key:<24} {each.a_scene:.2f} a scene, {each.fill:.2%} filled")
+    for name, share in found.items():
+        print(f"{name:<24} {share:.2%}")
+    facts = {key: value for key, value in vars(arguments).items() if key != "json"}
+    results = {"room": room, "shares": found, "arguments": facts}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
