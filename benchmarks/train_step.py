@@ -8,6 +8,9 @@ stay empty. Each side lives in a process of its own and they take turns, a step 
 medians over rounds and ratios medians of the rounds' ratios. On a machine that does other things too,
 `--threads 1` and `cpu_ratio`, which compares CPU time, are the ones to trust.
 
+Both sides get large memory pages from the system (HUGE_PAGES): a step that gives its memory back and takes it
+anew spends up to a tenth of its time on page faults else. `--small_pages` measures that.
+
 Beside every step a bare matrix product at the towers' shapes is timed, with each side's own library.
 `matmul_share` is the share of the faster one's rate that a step's model FLOPs (parallel/flops.py) reach.
 `peak_rss` is the most memory that a side's process ever held.
@@ -45,12 +48,14 @@ SHARED_STEM = {
     "trainable": ((r"(vision|text)/stem/.*", False), (r".*", True)),
     "data.text_row": 24,  # equal texts are encoded once
     "ema.whole": False,
+    "optimizer.mu_dtype": "bfloat16",
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "published": {},
     "shared_stem": SHARED_STEM,
     "patch_packing": SHARED_STEM | {"model.patch_packing": True},
 }
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 STEPS = 1000  # of the run that the measured steps are the beginning of
 FILL = 0.96  # of our slots, tokens and patches, where so few rows can be filled like that
 # Rows, inner and outer size of the probe's products: an MLP's two and the attention's two of ViT-B/32.
@@ -70,7 +75,9 @@ def configure(changes: dict[str, Any], drawn: list[scenes.DrawnScene]):
     count = len(drawn)
     fixed = {
         "init_from": "",
-        "model.remat": "dots",  # on CPU, keeping less is faster too
+        # On CPU, keeping less is faster too, and so is no loop over blocks, whose turns copy weights.
+        "model.remat": "dots",
+        "model.unroll": 12,
         "steps": STEPS,
         "data.batch_size": count,
         "data.groups": 1,
@@ -225,13 +232,14 @@ def serve(name: str, count: int, seed: int, threads: int) -> None:
 class Remote:
     """A side in a process of its own."""
 
-    def __init__(self, name: str, count: int, seed: int, threads: int):
+    def __init__(self, name: str, count: int, seed: int, threads: int, environment: dict[str, str]):
         command = [sys.executable, "-m", "benchmarks.train_step", "--serve", name]
         self._process = subprocess.Popen(
             [*command, f"--scenes={count}", f"--seed={seed}", f"--threads={threads}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=os.environ | environment,
         )
         self.facts = self._read()
         self.answers: list[dict] = []
@@ -253,9 +261,16 @@ class Remote:
         self._process.wait()
 
 
-def compare(names: list[str], count: int, seed: int, threads: int, rounds: int) -> dict:
+def compare(
+    names: list[str],
+    count: int,
+    seed: int,
+    threads: int,
+    rounds: int,
+    environment: dict[str, str],
+) -> dict:
     """Each variant in turn with the peer, which goes on living."""
-    peer = Remote("peer", count, seed, threads)
+    peer = Remote("peer", count, seed, threads, environment)
     fields = "ratio cpu_ratio matmul_share cpu_matmul_share state_bytes peak_rss seconds_a_step"
     fields += " scenes_a_second matmul_gflops model_tflops_a_step rounds"
     results: dict = {field: {} for field in fields.split()}
@@ -270,7 +285,7 @@ def compare(names: list[str], count: int, seed: int, threads: int, rounds: int) 
         results["rounds"][name] = [(a["seconds"], a["cpu"]) for a in answers]
 
     for name in names:
-        ours = Remote(name, count, seed, threads)
+        ours = Remote(name, count, seed, threads, environment)
         pairs = []
         for number in range(rounds):
             # Who is first changes, in case a pause before a step matters.
@@ -308,6 +323,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--variants", default=",".join(VARIANTS))
+    parser.add_argument("--small_pages", action="store_true", help="as the system gives them")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     count, seed = arguments.scenes, arguments.seed
@@ -316,7 +332,9 @@ def main() -> None:
         return
     drawn = scenes.draw_scenes(count, seed)
     names = arguments.variants.split(",")
-    results = compare(names, count, seed, arguments.threads, arguments.rounds)
+    environment = {} if arguments.small_pages else HUGE_PAGES
+    results = compare(names, count, seed, arguments.threads, arguments.rounds, environment)
+    results["environment"] = environment
     results["scenes"] = {
         "batch": count,
         "objects": sum(len(s.names) for s in drawn),

@@ -127,6 +127,7 @@ def base() -> ml_collections.ConfigDict:
         b2=0.999,
         eps=1e-8,
         clip_norm=1.0,
+        mu_dtype="float32",  # of the first moment; bfloat16 takes half
         skip_nonfinite=0,  # steps whose loss is no number that may be left out before the run stops
         weight_decay=(
             (r".*/(kernel|patch|token|position|cls)", 0.2),

@@ -7,6 +7,8 @@ import optax
 from scenarioclip_jax import rules
 from scenarioclip_jax.models.params import Params
 
+MU_DTYPES = ("float32", "bfloat16")
+
 
 def warmup_cosine(
     *, peak: float, steps: int, warmup_fraction: float, start_factor: float
@@ -54,6 +56,7 @@ def make_optimizer(
     b2: float,
     eps: float,
     clip_norm: float,
+    mu_dtype: str = "float32",
 ) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019) as PyTorch computes it: decay is multiplied by the rate.
 
@@ -62,12 +65,18 @@ def make_optimizer(
       weight_decay: (regex, decay) pairs.
       rate_scale: (regex, factor on the learning rate) pairs.
       clip_norm: limit on the global norm of the gradient.
+      mu_dtype: that the first moment is kept in; float32 as published, bfloat16 takes half.
+
+    Raises:
+      ValueError: `mu_dtype` is another one.
     """
+    if mu_dtype not in MU_DTYPES:
+        raise ValueError(f"mu_dtype {mu_dtype!r} is not one of {', '.join(MU_DTYPES)}")
     decay = rules.match(weight_decay, paths, name="weight decay")
     scale = rules.match(rate_scale, paths, name="learning-rate scale")
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
-        optax.scale_by_adam(b1=b1, b2=b2, eps=eps),
+        optax.scale_by_adam(b1=b1, b2=b2, eps=eps, mu_dtype=jnp.dtype(mu_dtype)),
         _decay_weights(decay),
         _scale_updates(scale),
         optax.scale_by_learning_rate(learning_rate),

@@ -150,7 +150,7 @@ def _optimizer(config: ConfigDict, trainable: Sequence[str], steps: int):
         steps=steps,
         **{k: config.optimizer[k] for k in ("peak", "warmup_fraction", "start_factor")},
     )
-    names = ("weight_decay", "rate_scale", "b1", "b2", "eps", "clip_norm")
+    names = ("weight_decay", "rate_scale", "b1", "b2", "eps", "clip_norm", "mu_dtype")
     arguments = {name: config.optimizer[name] for name in names}
     with naming("optimizer"):
         return make_optimizer(trainable, learning_rate=schedule, **arguments), schedule

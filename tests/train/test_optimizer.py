@@ -42,6 +42,25 @@ def test_decay_and_rate_follow_the_lists():
     np.testing.assert_allclose(updates["b/kernel"], -0.01 * 0.5 * 2.0, rtol=1e-6)
 
 
+def test_a_first_moment_of_half_the_size_steers_nearly_the_same():
+    gradient = {path: jnp.full(1, 0.3 + i) for i, path in enumerate(PARAMS)}
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        tx = optimizer(mu_dtype=dtype)
+        state, params = tx.init(PARAMS), PARAMS
+        for _ in range(5):
+            updates, state = tx.update(gradient, state, params)
+            params = optax.apply_updates(params, updates)
+        assert {x.dtype.name for x in state[1].mu.values()} == {dtype}
+        assert {x.dtype.name for x in state[1].nu.values()} == {"float32"}
+        found[dtype] = params
+    for path, value in found["float32"].items():
+        assert found["bfloat16"][path].dtype == jnp.float32
+        np.testing.assert_allclose(found["bfloat16"][path] - 2, value - 2, rtol=0.01)
+    with pytest.raises(ValueError, match=r"mu_dtype 'int8' is not one of float32, bfloat16"):
+        optimizer(mu_dtype="int8")
+
+
 def test_a_parameter_without_a_rule_is_an_error():
     with pytest.raises(ValueError, match="rules for weight decay: no rule matches a/bias"):
         optimizer(weight_decay=[(".*/kernel", 0.5)])
