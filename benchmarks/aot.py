@@ -57,8 +57,8 @@ never more than the limit is alive at once, but whether a TPU would load them no
 `vitb32` with `model.remat=dots` throughout, scenes as in `benchmarks/scenes.py`, in groups of about 128 (a
 half to twice as many). `one stem` shares the frozen stem, encodes equal texts of a group once, packs texts
 into rows, and keeps the average of the teacher's towers only; `packed` computes only the patches that show
-something, too, with the room that `python -m benchmarks.packing` finds (0.5% left out). Found as above, in
-at most {trials} trials, so the largest batch may be larger by some percent.
+something, too, with about the room that `python -m benchmarks.packing` finds (0.5% left out). Found as above,
+in at most {trials} trials: between the largest that fitted and the smallest that didn't nothing was tried.
 
 {layouts}
 
@@ -142,13 +142,17 @@ SAME = 64  # scenes a chip, at which layouts are compared
 OF_LAYOUT = {
     "pod": lambda r: r["topology"],
     f"GiB a chip with {SAME} scenes": lambda r: _gib(_needed(r, SAME)),
-    "of": lambda r: _gib(r["limit"]),
-    "of it the state": lambda r: _gib(r["memory"]["parameters"] + r["memory"]["optimizer"]),
-    "GFLOP a scene": lambda r: f"{r['flops']['model'] / r['global_batch'] / 1e9:,.0f}",
-    "largest, scenes a chip": lambda r: f"**{r['scenes_per_device']:,}**",
+    "of that the state": lambda r: _gib(r["memory"]["parameters"] + r["memory"]["optimizer"]),
+    "GiB there are": lambda r: _gib(r["limit"]),
+    "GFLOP a scene": lambda r: (
+        f"{r['flops']['model'] / r['global_batch'] / 1e9:,.0f}" if "flops" in r else "-"
+    ),
+    "largest, scenes a chip": COLUMNS["scenes a chip"],
     "did not fit": COLUMNS["does not fit"],
     "collectives a step then, MB": COLUMNS["collectives, MB"],
-    "scenes/s at most": lambda r: f"{r['global_batch'] / r['roofline']['seconds']:,.0f}",
+    "scenes/s at most": lambda r: (
+        f"{r['global_batch'] / r['roofline']['seconds']:,.0f}" if "roofline" in r else "-"
+    ),
     "by": COLUMNS["by"],
 }
 

@@ -11,6 +11,9 @@ medians over rounds and ratios medians of the rounds' ratios. On a machine that 
 Both sides get large memory pages from the system (HUGE_PAGES): a step that gives its memory back and takes it
 anew spends up to a tenth of its time on page faults else. `--small_pages` measures that.
 
+`published` keeps the state that is published, but for the teacher's copy of what is frozen. The other two keep
+the average of the teacher's towers only, and a first moment in bfloat16, which the peer has no setting for.
+
 Beside every step a bare matrix product at the towers' shapes is timed, with each side's own library.
 `matmul_share` is the share of the faster one's rate that a step's model FLOPs (parallel/flops.py) reach.
 `peak_rss` is the most memory that a side's process ever held.

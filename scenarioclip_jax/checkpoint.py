@@ -340,6 +340,11 @@ def load_student_and_ema(
     return params, ema, step
 
 
+def keeps_ema_in_part(directory: Path, step: int) -> bool:
+    """Whether the checkpoint of a step has the average of what the teacher runs only."""
+    return (directory / "checkpoints" / f"{step:08d}" / "ema_of_teacher").is_dir()
+
+
 def load_record(directory: Path, step: int, name: str) -> dict[str, Any]:
     """A record of a checkpoint, such as `teacher`; empty where it has none.
 

@@ -150,6 +150,8 @@ def to_pytorch(args: argparse.Namespace) -> None:
     ema = None
     if args.layout == "reference" and args.weights == "student":  # that layout has room for both
         params, ema, step = checkpoint.load_student_and_ema(args.checkpoint, step=args.step)
+        if checkpoint.keeps_ema_in_part(args.checkpoint, step):
+            _say("without teacher: its run kept the average in part only (config.ema.whole=False)")
     else:
         params, step = checkpoint.load_params(args.checkpoint, weights=args.weights, step=args.step)
     with new_folder(args.output) as partial:

@@ -94,7 +94,7 @@ def largest_batch(
         where.limit,
         unit=unit,
         start=8 * unit,
-        base=state_bytes(config, where),
+        base=state_bytes(config, where, 8 * unit),
         trials=trials,
     )
     report = reports[fits or min(reports)]

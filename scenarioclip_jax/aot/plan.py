@@ -76,9 +76,12 @@ def fit_batch(config: ConfigDict, ways: int, scenes: int | None = None) -> dict[
         if groups % (ways * parts) == 0 and size % groups == 0:
             return {}
         scenes = max(1, -(-size // ways))
-    scenes = -(-scenes // parts) * parts
-    # Whole groups to each device and in each part of `loss.accumulate`.
-    choices = [n for n in range(parts, scenes + 1, parts) if scenes % n == 0]
+    # Whole groups to each device and in each part of `loss.accumulate`, and whole rows of patches in a group.
+    row = config.data.patch_row if config.model.patch_packing else 1
+    if row < 1:
+        return {}
+    scenes = -(-scenes // (parts * row)) * parts * row
+    choices = [n for n in range(parts, scenes + 1, parts) if scenes % (n * row) == 0]
     groups = min(choices, key=lambda n: abs(math.log(scenes / n / wanted)))
     changed = {"data.batch_size": scenes * ways, "data.groups": groups * ways}
     config.data.update(batch_size=scenes * ways, groups=groups * ways)
@@ -126,11 +129,15 @@ def build(config: ConfigDict, where: Pod, *, focus_images: bool) -> Step:
     return Step(run.train_step, run.state_like, batch_like(data, where.mesh), flops)
 
 
-def state_bytes(config: ConfigDict, where: Pod) -> int:
-    """Parameters and optimizer on one device: what a step takes whatever the batch."""
+def state_bytes(config: ConfigDict, where: Pod, scenes: int) -> int:
+    """Parameters and optimizer on one device: what a step takes whatever the batch.
+
+    Args:
+      scenes: of a device; any number that the config can have.
+    """
     config = config.copy_and_resolve_references()
     prepare(config)
-    fit_batch(config, where.ways)
+    fit_batch(config, where.ways, scenes)
     step = build(config, where, focus_images=False)
     found = memory.state_memory(step.state, step.batch)
     return found.parameters + found.optimizer

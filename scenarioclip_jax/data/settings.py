@@ -89,12 +89,12 @@ class DataSettings:
     @property
     def objects(self) -> int:
         """O, the object slots in a group."""
-        return math.ceil(self.objects_per_scene * self.scenes)
+        return _at_least(self.objects_per_scene * self.scenes)
 
     @property
     def relations(self) -> int:
         """R, the relation slots in a group."""
-        return math.ceil(self.relations_per_scene * self.scenes)
+        return _at_least(self.relations_per_scene * self.scenes)
 
     @property
     def patch_tokens(self) -> int:
@@ -105,14 +105,19 @@ class DataSettings:
         """N of a level's packed texts."""
         budget = {"global": self.scene_tokens, "object": self.object_tokens}
         budget["relation"] = self.relation_tokens
-        return math.ceil(budget[level] * self.scenes / self.text_row)
+        return _at_least(budget[level] * self.scenes / self.text_row)
 
     def patch_rows(self, level: str) -> int:
         """N of a level's packed views. Whole scenes fill their rows to the last token."""
         if level == "global":
             return self.scenes // self.patch_row
         budget = {"object": self.object_patches, "relation": self.relation_patches}[level]
-        return math.ceil(budget * self.scenes / self.patch_tokens)
+        return _at_least(budget * self.scenes / self.patch_tokens)
+
+
+def _at_least(number: float) -> int:
+    """Rounded up, but not for the sake of a rounding error."""
+    return max(1, math.ceil(number - 1e-6))
 
 
 def _require(holds: bool, name: str, value, allowed: str) -> None:

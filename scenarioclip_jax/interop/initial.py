@@ -212,6 +212,12 @@ def init_from(source: str, model: dict[str, Any], *, seed: int = 0) -> Initial:
         spec = checkpoint.ModelSpec.read(folder)
         params, ema, step = checkpoint.load_student_and_ema(folder)
         steps = checkpoint.load_record(folder, step, "teacher").get("steps")
+        if checkpoint.keeps_ema_in_part(folder, step):
+            print(
+                f"{folder}: its run kept the average of what its teacher ran only (config.ema.whole=False), "
+                "so the new teacher starts as a copy of the student",
+                flush=True,
+            )
     else:
         clip = open_clip(source)
         _compare(source, model, {"vision": clip.vision, "text": clip.text})

@@ -40,7 +40,7 @@ class Budget(NamedTuple):
 
     a_scene: float
     fill: float  # share of the room that is used
-    left_out: float  # share of what there is that finds no room
+    left_out: float  # share of the slots or rows that are needed, beyond those that there are
 
 
 def needs_of(item: Item, settings: DataSettings) -> dict[str, Needs]:
@@ -129,8 +129,8 @@ def measure(source: Source, settings: DataSettings, scenes: int) -> list[dict[st
 def table(budgets: Mapping[str, Budget]) -> str:
     lines = [f"{'setting':<40} {'filled':>7} {'left out':>9}"]
     for key, found in budgets.items():
-        # Rounded up: a little more room rather than a little less.
-        setting = f"--config.data.{key}={np.ceil(found.a_scene * 100) / 100:.2f}"
+        # Rounded down: `DataSettings` rounds up to whole slots and rows, and would to one more.
+        setting = f"--config.data.{key}={np.floor(found.a_scene * 1e4) / 1e4:g}"
         lines.append(f"{setting:<40} {found.fill:>7.1%} {found.left_out:>9.2%}")
     return "\n".join(lines)
 

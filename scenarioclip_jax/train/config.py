@@ -55,12 +55,14 @@ def _check_names(config: ConfigDict) -> None:
     from scenarioclip_jax.losses.distillation import SCALINGS
     from scenarioclip_jax.models.layers import ACTIVATIONS, REMAT_POLICIES
     from scenarioclip_jax.models.scenario_clip import ARCHITECTURES
+    from scenarioclip_jax.train.optimizer import MU_DTYPES
 
     allowed = {
         "arch": ARCHITECTURES,
         "model.remat": REMAT_POLICIES,
         "model.dtype": ("float32", "bfloat16"),
         "loss.kind": KINDS,
+        "optimizer.mu_dtype": MU_DTYPES,
         "loss.distill.scaling": SCALINGS,
         "model.vision.activation": ACTIVATIONS,
         "model.text.activation": ACTIVATIONS,
@@ -162,7 +164,7 @@ def _check_numbers(config: ConfigDict) -> None:
             f"config.ema.decay=0 leaves {config.arch} without a teacher; set it above 0, or set "
             "config.loss.distill_weight=0"
         )
-    if not config.ema.whole and not distils(config):
+    if config.ema.decay and not config.ema.whole and not distils(config):
         raise ConfigError(
             "config.ema.whole=False keeps the average of what distils, and this run distils nothing; set "
             "it to True, or set config.ema.decay=0 to keep no average"

@@ -46,6 +46,26 @@ def _decay_weights(rates: dict[str, float]) -> optax.GradientTransformation:
     )
 
 
+def _adam(mu_dtype: str, **arguments) -> optax.GradientTransformation:
+    """`optax.scale_by_adam` that keeps the first moment in another type, and computes in float32 as ever.
+
+    Optax's own `mu_dtype` computes in that type too, where 0.9 is 0.898: updates are 1.5% too small then.
+    """
+    adam = optax.scale_by_adam(**arguments)
+
+    def kept_as(state: optax.ScaleByAdamState, dtype: str) -> optax.ScaleByAdamState:
+        return state._replace(mu={path: x.astype(dtype) for path, x in state.mu.items()})
+
+    def init(params: Params) -> optax.ScaleByAdamState:
+        return kept_as(adam.init(params), mu_dtype)
+
+    def update(updates, state, params=None):
+        updates, state = adam.update(updates, kept_as(state, "float32"), params)
+        return updates, kept_as(state, mu_dtype)
+
+    return optax.GradientTransformation(init, update)
+
+
 def make_optimizer(
     paths: list[str],
     *,
@@ -76,7 +96,7 @@ def make_optimizer(
     scale = rules.match(rate_scale, paths, name="learning-rate scale")
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
-        optax.scale_by_adam(b1=b1, b2=b2, eps=eps, mu_dtype=jnp.dtype(mu_dtype)),
+        _adam(mu_dtype, b1=b1, b2=b2, eps=eps),
         _decay_weights(decay),
         _scale_updates(scale),
         optax.scale_by_learning_rate(learning_rate),

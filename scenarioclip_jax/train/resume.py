@@ -21,6 +21,8 @@ from scenarioclip_jax.train.state import TrainState
 FREE = ("log_every", "checkpoint", "validation", "report", "mesh", "compilation_cache", "init_from")
 FREE_DATA = ("dir", "tokenizer", "num_workers", "num_threads", "prefetch")
 FREE_DATA += ("stall_seconds", "max_corrupt_share")
+# Keys that came later, and what runs did before them.
+CAME_LATER = {"ema/whole": True, "optimizer/mu_dtype": "float32"}
 
 
 def save(
@@ -206,7 +208,7 @@ def _require_same(saved: dict, current: dict, step: int) -> None:
         config["data"] = {k: v for k, v in config["data"].items() if k not in FREE_DATA}
         return flatten(config)
 
-    old, new = flat(saved), flat(current)
+    old, new = CAME_LATER | flat(saved), flat(current)
     changed = sorted(k for k in old | new if old.get(k) != new.get(k))
     if changed:
         listed = "; ".join(

@@ -16,6 +16,7 @@ from scenarioclip_jax.aot import largest, memory, plan, plan_text, roofline, top
 from scenarioclip_jax.parallel import chips
 from scenarioclip_jax.parallel.collectives import Collective, collectives, sent, summary
 from scenarioclip_jax.parallel.flops import Count, Flops
+from scenarioclip_jax.train.config import data_settings
 from tests.parallel import programs
 from tests.train import tiny
 
@@ -182,6 +183,15 @@ def test_a_search_keeps_to_the_groups_of_the_config():
     config = tiny.config("", data__batch_size=128, data__groups=1)
     plan.fit_batch(config, ways=4, scenes=216)
     assert (config.data.batch_size, config.data.groups) == (4 * 216, 8)  # of 108 scenes
+
+
+@pytest.mark.parametrize("scenes", [1, 376, 504])
+def test_groups_that_hold_whole_rows_of_patches(scenes):
+    packed = {"arch": "scenario_clip_1", "model__patch_packing": True, "data__patch_row": 4}
+    config = tiny.config("", data__batch_size=128, data__groups=1, **packed)
+    plan.fit_batch(config, ways=4, scenes=scenes)
+    assert data_settings(config).scenes % 4 == 0
+    assert config.data.batch_size >= 4 * scenes
 
 
 @pytest.mark.parametrize("start", [8, 64])

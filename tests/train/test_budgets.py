@@ -1,6 +1,7 @@
 """Budgets that are suggested for a data set, against what packing then really leaves out."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from scenarioclip_jax.data.packing import Item, pack_training_group
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.tokens import train_tokenizer
-from scenarioclip_jax.train.budgets import budget, in_rows, needs_of, suggest, table
+from scenarioclip_jax.train.budgets import Budget, budget, in_rows, needs_of, suggest, table
 from tests.data.fake_scenes import SETTINGS, fake_scene
 
 
@@ -18,6 +19,18 @@ def test_a_budget_by_hand():
     assert budget(totals, 5, left_out=0.2) == (2.0, 1.0, 0.2)
     held = np.array([9, 9, 9, 20])
     assert budget(totals, 5, left_out=0.2, held=held) == (2.0, 37 / 40, 0.2)
+
+
+@pytest.mark.parametrize("scenes", [100, 128])
+def test_a_budget_for_so_many_rows_gives_so_many(scenes):
+    """37 * 24 / 100 * 100 / 24 is a little more than 37."""
+    settings = dataclasses.replace(SETTINGS, batch_size=scenes, groups=1, text_row=24)
+    for rows in range(1, 200):
+        room = budget(np.array([24.0 * rows]), scenes, left_out=0.0).a_scene
+        printed = float(table({"object_tokens": Budget(room, 1, 0)}).split("=")[1].split()[0])
+        for tokens in (room, printed):
+            sized = dataclasses.replace(settings, object_tokens=tokens)
+            assert sized.text_rows("object") == rows
 
 
 def test_sequences_need_rows_of_their_own_where_they_leave_gaps():
@@ -37,8 +50,14 @@ def test_what_is_suggested_leaves_out_no_more_than_was_asked(share, tmp_path):
     needs = [needs_of(item, settings) for item in items]
     found = suggest(needs, tokenizer, settings, left_out=share)
     assert found["objects_per_scene"].left_out <= share
-    assert f"--config.data.object_patches={int(found['object_patches'].a_scene)}." in table(found)
     sized = dataclasses.replace(settings, **{key: each.a_scene for key, each in found.items()})
+    printed = re.findall(r"--config\.data\.(\w+)=(\S+)", table(found))
+    assert {key for key, _ in printed} == found.keys()
+    as_printed = dataclasses.replace(settings, **{key: float(value) for key, value in printed})
+    for level in ("global", "object", "relation"):
+        assert as_printed.text_rows(level) == sized.text_rows(level)
+        assert as_printed.patch_rows(level) == sized.patch_rows(level)
+    assert (as_printed.objects, as_printed.relations) == (sized.objects, sized.relations)
     rng = np.random.default_rng(1)
     packed = there = 0
     for _ in range(40):

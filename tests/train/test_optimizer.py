@@ -1,5 +1,6 @@
 """Schedule, decay and rate lists, EMA."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -42,21 +43,29 @@ def test_decay_and_rate_follow_the_lists():
     np.testing.assert_allclose(updates["b/kernel"], -0.01 * 0.5 * 2.0, rtol=1e-6)
 
 
-def test_a_first_moment_of_half_the_size_steers_nearly_the_same():
-    gradient = {path: jnp.full(1, 0.3 + i) for i, path in enumerate(PARAMS)}
-    found = {}
+@pytest.mark.parametrize("noise", [0.03, 0.3, 1.0])
+def test_a_first_moment_of_half_the_size_steers_the_same_way(noise):
+    size, steps = 2000, 100
+    params = {"a/bias": jnp.zeros(size)}
+    gradients = jnp.asarray(0.3 + noise * np.random.default_rng(0).normal(size=(steps, size)))
+    moved = {}
     for dtype in ("float32", "bfloat16"):
-        tx = optimizer(mu_dtype=dtype)
-        state, params = tx.init(PARAMS), PARAMS
-        for _ in range(5):
-            updates, state = tx.update(gradient, state, params)
-            params = optax.apply_updates(params, updates)
-        assert {x.dtype.name for x in state[1].mu.values()} == {dtype}
-        assert {x.dtype.name for x in state[1].nu.values()} == {"float32"}
-        found[dtype] = params
-    for path, value in found["float32"].items():
-        assert found["bfloat16"][path].dtype == jnp.float32
-        np.testing.assert_allclose(found["bfloat16"][path] - 2, value - 2, rtol=0.01)
+        tx = optimizer(mu_dtype=dtype, clip_norm=1e9)
+
+        def step(carry, gradient, tx=tx):
+            params, state = carry
+            updates, state = tx.update({"a/bias": gradient}, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        (found, state), _ = jax.lax.scan(step, (params, tx.init(params)), gradients)
+        assert state[1].mu["a/bias"].dtype == dtype
+        assert state[1].nu["a/bias"].dtype == found["a/bias"].dtype == jnp.float32
+        moved[dtype] = float(found["a/bias"].mean())
+    # With optax's own mu_dtype, whose arithmetic is in bfloat16 too, it is 1.5% less.
+    assert moved["bfloat16"] == pytest.approx(moved["float32"], rel=0.003)
+
+
+def test_a_moment_of_another_type_is_refused():
     with pytest.raises(ValueError, match=r"mu_dtype 'int8' is not one of float32, bfloat16"):
         optimizer(mu_dtype="int8")
 

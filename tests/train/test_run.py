@@ -15,7 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints, load_params, steps
+from scenarioclip_jax.checkpoint import (
+    CheckpointError,
+    Checkpoints,
+    keeps_ema_in_part,
+    load_params,
+    steps,
+)
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data import shards
 from scenarioclip_jax.evaluation.embed import Embedder
@@ -172,6 +178,7 @@ def test_a_packed_run_resumes_bit_identical(small_data, tmp_path, monkeypatch, c
     ours, theirs = (json.loads((w / "report.json").read_text()) for w in (parts, whole))
     assert ours == theirs
     assert ours["zero_shot_ema"] == {}
+    assert keeps_ema_in_part(whole, 4)
     with pytest.raises(CheckpointError, match=r"no ema weights .*config\.ema\.whole=True"):
         load_params(whole, weights="ema")
 
