@@ -4,9 +4,10 @@
 
 Scenes are as ragged as real ones (see scenes.py). The peer is given exactly the objects and relations that have
 a slot in our batch, as ready pictures; ours also cuts its views inside the step, and computes the slots that
-stay empty. Each side lives in a process of its own and they take turns, a step each a round. Figures are
-medians over rounds and ratios medians of the rounds' ratios. On a machine that does other things too,
-`--threads 1` and `cpu_ratio`, which compares CPU time, are the ones to trust.
+stay empty. Each side lives in a process of its own and they take turns. A turn is two steps and the second is
+timed: a virtual machine may take away the memory that a process doesn't use for seconds, and the first step
+then waits for it. Figures are medians over rounds and ratios medians of the rounds' ratios. On a machine that
+does other things too, `--threads 1` and `cpu_ratio`, which compares CPU time, are the ones to trust.
 
 Both sides get large memory pages from the system (HUGE_PAGES): a step that gives its memory back and takes it
 anew spends up to a tenth of its time on page faults else. `--small_pages` measures that.
@@ -211,7 +212,7 @@ class Probe:
 
 
 def serve(name: str, count: int, seed: int, threads: int) -> None:
-    """A side's process: does a step for every line that it reads, and answers in JSON lines."""
+    """A side's process: times a step for every line that it reads, and answers in JSON lines."""
     # Before a library is imported: XLA and OpenMP make a thread for each core that they may use.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -223,6 +224,7 @@ def serve(name: str, count: int, seed: int, threads: int) -> None:
     side.step()  # compiles
     print(json.dumps({"state_bytes": side.state_bytes, "flops": side.flops}), file=answers)
     for _ in sys.stdin:
+        side.step()
         start, used = time.perf_counter(), time.process_time()
         loss = side.step()
         seconds, cpu = time.perf_counter() - start, time.process_time() - used
