@@ -310,8 +310,8 @@ def load_params(
     params, ema, step = load_student_and_ema(directory, step=step, with_ema=weights == "ema")
     if weights == "ema" and ema is None:
         raise CheckpointError(
-            f"{directory}: checkpoint {step} holds no ema weights (a run keeps them with config.ema.decay "
-            "above 0 and config.ema.whole=True); use --weights student"
+            f"{directory}: checkpoint {step} holds no ema weights; use --weights student (a run keeps "
+            "them with config.ema.decay above 0 and config.ema.whole=True)"
         )
     return params | (ema or {}), step
 

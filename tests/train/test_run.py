@@ -179,7 +179,7 @@ def test_a_packed_run_resumes_bit_identical(small_data, tmp_path, monkeypatch, c
     assert ours == theirs
     assert ours["zero_shot_ema"] == {}
     assert keeps_ema_in_part(whole, 4)
-    with pytest.raises(CheckpointError, match=r"no ema weights .*config\.ema\.whole=True"):
+    with pytest.raises(CheckpointError, match=r"no ema weights.*config\.ema\.whole=True"):
         load_params(whole, weights="ema")
 
 
