@@ -20,7 +20,7 @@ from configs.pretrain import get_config
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing import NAMES
 from scenarioclip_jax.data.pipeline import TrainingBatches
-from scenarioclip_jax.train.budgets import measure, suggest
+from scenarioclip_jax.train.budgets import Needs, measure, suggest
 from scenarioclip_jax.train.config import data_settings
 
 LEFT_OUT = 0.0015  # of each kind of room, when it is chosen; several may leave out something
@@ -51,6 +51,16 @@ def shares(batches: list[Batch]) -> dict[str, float]:
     return {name: float(share) for name, share in found.items()}
 
 
+def spread(needs: list[dict[str, Needs]], scenes: int) -> dict[str, float]:
+    """Standard deviation over mean of what independent batches of so many scenes need."""
+    found = {}
+    for level in ("object", "relation"):
+        for what, of in (("s", lambda n: len(n.texts)), (" patches", lambda n: sum(n.patches))):
+            each = np.array([of(need[level]) for need in needs])
+            found[level + what] = float(each.std() / each.mean() / scenes**0.5)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="where to write the figures")
@@ -73,10 +83,13 @@ def main() -> None:
     found = shares([load(step)[0] for step in range(arguments.batches)])
     for key, each in budgets.items():
         print(f"{key:<24} {each.a_scene:.2f} a scene, {each.fill:.2%} filled")
+    varies = spread(needs, arguments.batch_size)
+    for name, share in varies.items():
+        print(f"{name:<24} vary by {share:.1%} between batches")
     for name, share in found.items():
         print(f"{name:<24} {share:.2%}")
     facts = {key: value for key, value in vars(arguments).items() if key != "json"}
-    results = {"room": room, "shares": found, "arguments": facts}
+    results = {"room": room, "spread": varies, "shares": found, "arguments": facts}
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -68,7 +68,8 @@ def fit_batch(config: ConfigDict, ways: int, scenes: int | None = None) -> dict[
     """
     parts = config.loss.accumulate
     groups, size = config.data.groups, config.data.batch_size
-    if min(parts, groups, size) < 1:
+    row = config.data.patch_row if config.model.patch_packing else 1
+    if min(parts, groups, size, row) < 1:
         return {}  # which `config.check` explains
     wanted = size / groups
     if scenes is None:
@@ -77,9 +78,6 @@ def fit_batch(config: ConfigDict, ways: int, scenes: int | None = None) -> dict[
             return {}
         scenes = max(1, -(-size // ways))
     # Whole groups to each device and in each part of `loss.accumulate`, and whole rows of patches in a group.
-    row = config.data.patch_row if config.model.patch_packing else 1
-    if row < 1:
-        return {}
     scenes = -(-scenes // (parts * row)) * parts * row
     choices = [n for n in range(parts, scenes + 1, parts) if scenes % (n * row) == 0]
     groups = min(choices, key=lambda n: abs(math.log(scenes / n / wanted)))

@@ -17,9 +17,8 @@ TEACHER_LEVELS = {"vision": ("global",), "text": ("object", "relation")}
 
 def distils_with(path: str) -> bool:
     """Whether the teacher runs what a parameter belongs to, by the parameter's path."""
-    tower, *_ = path.split("/")
-    branches = (*TEACHER_LEVELS.get(tower, ()), "shared")
-    return tower in TEACHER_LEVELS and any(f"/{branch}/" in path for branch in branches)
+    tower, *rest = path.split("/")  # TOWER/PART/BRANCH/…; of the losses' own parameters KIND/LEVEL
+    return tower in TEACHER_LEVELS and rest[1] in (*TEACHER_LEVELS[tower], "shared")
 
 
 class Slots(NamedTuple):

@@ -1,10 +1,12 @@
 """Zero-shot scoring: the reference's figures, and small cases worked out by hand."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from scenarioclip_jax.evaluation import zero_shot as module
 from scenarioclip_jax.evaluation.zero_shot import zero_shot
 from tests import golden
 
@@ -27,6 +29,19 @@ def test_the_reference_figures_under_both_rules():
         figures = meta["results"][f"top{k}"]
         assert result[f"top{k}"] == pytest.approx(figures["strict"])
         assert result[f"any_label_top{k}"] == pytest.approx(figures["any_label_of_image"])
+
+
+def test_scoring_runs_in_bounded_memory(monkeypatch):
+    """Of 4,000 crops 64 at a time, so that the whole matrix of 64 MB is never there."""
+    monkeypatch.setattr(module, "CHUNK", 64)
+    vectors = np.random.default_rng(0).normal(size=(4000, 4)).astype(np.float32)
+    names = [str(i) for i in range(4000)]
+    tracemalloc.start()
+    found = zero_shot(vectors, names, vectors, names, names)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found["top1"] == 1.0
+    assert peak < 4000 * 4000 * 4 / 8
 
 
 def test_by_hand():
