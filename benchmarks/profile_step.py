@@ -34,8 +34,10 @@ def seconds_by_kind(folder: Path) -> collections.Counter[str]:
     (trace,) = folder.rglob("*.trace.json.gz")
     found: collections.Counter[str] = collections.Counter()
     for event in json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]:
+        if event.get("ph") != "X":  # names of threads, and the like
+            continue
         kind = re.sub(r"[.\d]+$", "", event["name"])
-        if event["ph"] == "X" and not NO_OPERATION.search(kind):
+        if not NO_OPERATION.search(kind):
             found[kind] += event["dur"] / 1e6
     return found
 

@@ -156,7 +156,9 @@ def take_steps(
                 raise
             # It was waiting, or a signal to the whole process group ended the reading workers too.
             continue
-        watch.progress.waited(time.perf_counter() - started)
+        # A step that is still computing doesn't wait for the next batch, though this loop does.
+        if metrics is None or metrics["loss/total"].is_ready():
+            watch.progress.waited(time.perf_counter() - started)
         previous, scores, validated = metrics, None, False
         state, metrics = train_step(state, put_batch(mesh, batch, config.data.groups))
         step += 1

@@ -24,6 +24,7 @@ from scenarioclip_jax.checkpoint import (
 )
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data import shards
+from scenarioclip_jax.data.pipeline import TrainIterator
 from scenarioclip_jax.evaluation.embed import Embedder
 from scenarioclip_jax.train import loop
 from scenarioclip_jax.train.loop import train
@@ -214,6 +215,42 @@ def test_a_signal_while_waiting_for_a_batch(small_data, tmp_path, monkeypatch, c
     assert "stopped at step 0; go on with" in capsys.readouterr().out
     assert steps(tmp_path) == [0]
     release.set()
+
+
+class Computing(np.ndarray):
+    """A result that stays in the making."""
+
+    def is_ready(self):
+        return False
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_the_wait_for_data_is_the_time_without_a_step_to_compute(
+    small_data, tmp_path, monkeypatch, busy
+):
+    """A batch that is late but comes while the step before still computes makes nothing wait."""
+    real_next, real_compile = TrainIterator.__next__, loop.compile_step
+
+    def late(self):
+        time.sleep(0.5)  # a step of the tiny towers takes far less
+        return real_next(self)
+
+    def compile_step(*args):
+        step = real_compile(*args)
+
+        def slow(*args):
+            state, metrics = step(*args)
+            return state, {k: np.asarray(v).view(Computing) for k, v in metrics.items()}
+
+        return slow if busy else step
+
+    monkeypatch.setattr(TrainIterator, "__next__", late)
+    monkeypatch.setattr(loop, "compile_step", compile_step)
+    train(tiny.config(small_data, log_every=1), tmp_path)
+    found = [r for r in read_rows(tmp_path / "metrics.jsonl") if "time/data_wait_share" in r]
+    shares = [row["time/data_wait_share"] for row in found]
+    assert shares[0] > 0  # nothing computes before the first step
+    assert all((share == 0) if busy else (share > 0.5) for share in shares[1:]), shares
 
 
 def test_a_disk_that_is_full_when_metrics_are_written(
