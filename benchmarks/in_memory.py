@@ -65,8 +65,10 @@ def peer_batch(batch: Batch, eos_id: int) -> PeerBatch:
     number[group, slot] = np.arange(len(group))
     views = np.stack(
         [
-            _normalise(np.asarray(Image.fromarray(c).resize((size, size))))
-            for c in batch.canvas[group, slot]
+            _normalise(np.asarray(Image.fromarray(c[:height, :width]).resize((size, size))))
+            for c, (width, height) in zip(
+                batch.canvas[group, slot], batch.extent[group, slot], strict=True
+            )
         ]
     )
     images, owners = {"global": views}, {}

@@ -66,7 +66,7 @@ def base() -> ml_collections.ConfigDict:
         groups=8,
         objects_per_scene=6.0,
         relations_per_scene=4.0,
-        canvas_size=320,  # well above the view's 224: the canvas is the whole photo, squashed
+        canvas_size=320,  # well above the view's 224: the canvas is the whole photo
         fit="centre_crop",
         text_row=0,  # tokens in a row of packed texts; 0: one text a row
         scene_tokens=10.0,

@@ -39,11 +39,13 @@ class Batch(NamedTuple):
     """A global batch of ragged scenes in fixed shapes. Slots where a mask is False hold zeros.
 
     Photos are shipped once, as uint8; `data.views` cuts every view of every level from them on the device.
-    In training the canvas holds the whole photo, squashed to C x C. In evaluation C == P and the canvas is
+    In training the canvas holds the whole photo as it was decoded, each side squashed to C where it is
+    longer; what is left of the canvas repeats its last row and column. In evaluation C == P and the canvas is
     the view itself (short side resized to P and centre-cropped), so its pixels are the reference's own.
     """
 
     canvas: np.ndarray  # uint8 [G, S, C, C, 3]
+    extent: np.ndarray  # int32 [G, S, 2]: width and height of the photo on the canvas, pixels
     aspect: np.ndarray  # float32 [G, S]: photo width / height
     seed: np.ndarray  # uint32 [G, S]: one seed a scene, shared by all its views
     scene_mask: np.ndarray  # bool [G, S]

@@ -4,7 +4,7 @@ A focused-region image shows a photo where the participants of a relation are an
 published ones were cut isn't known, so the form is found by looking. In order of size:
 
     boxes   the union of the two participants' boxes: nothing is stored
-    mask    any other region of the photo: a 1-bit PNG of the photo's size
+    mask    any other region of the photo: the lengths of its runs (`data.masks`)
     image   no region of the photo gives that picture (a blurred or dimmed background, another crop):
             the picture itself is stored
 
@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
+
+from scenarioclip_jax.data import masks
 
 # Boxes are taken if they lose no more than this share of the light that the best region explains: a
 # box that is a pixel off passes, a mask that leaves a corner of its box black doesn't.
@@ -37,7 +39,7 @@ class FocusFit(NamedTuple):
 
     kind: str  # "boxes", "mask", "image" or "empty" (nothing but black)
     pair: int  # index of the pair of boxes that fits best; -1: no pair was given
-    mask: bytes  # PNG, mode "1", of the photo's size; for kind "mask" only
+    mask: bytes  # `masks.encode`, of the photo's size; for kind "mask" only
     extent: tuple[int, int, int, int]  # x0, y0, x1, y1 of what is not black, in photo pixels
     error: float  # grey levels; of the chosen form, 0 for "image"
 
@@ -86,7 +88,7 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
     # A region of nearly everything that isn't black anyway: the background was blurred, not cut out.
     bright = np.asarray(photo.convert("L")) > 2 * _BLACK
     if by_mask <= MASK_TOLERANCE and (mask & bright).sum() < 0.9 * bright.sum():
-        return FocusFit("mask", pair, _png(mask), extent, by_mask)
+        return FocusFit("mask", pair, masks.encode(mask), extent, by_mask)
     return FocusFit("image", pair, b"", extent, 0.0)
 
 
@@ -152,9 +154,3 @@ def _error_saved(
 def _extent(lit: np.ndarray) -> tuple[int, int, int, int]:
     rows, columns = np.flatnonzero(lit.any(1)), np.flatnonzero(lit.any(0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def _png(mask: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(mask).save(stream, "PNG", optimize=False)
-    return stream.getvalue()

@@ -232,6 +232,7 @@ class BatchBuilder:
         for slot, part in enumerate(parts):
             scene, fitted = part.item.scene, part.item.fitted
             batch.canvas[group, slot] = fitted.canvas
+            batch.extent[group, slot] = fitted.extent
             batch.aspect[group, slot] = fitted.aspect
             batch.seed[group, slot] = part.item.seed
             batch.scene_mask[group, slot] = part.counted
@@ -350,6 +351,7 @@ def empty_batch(groups: int, canvas_size: int, settings: DataSettings) -> Batch:
 
     return Batch(
         canvas=np.zeros((g, s, c, c, 3), np.uint8),
+        extent=np.zeros((g, s, 2), np.int32),
         aspect=np.zeros((g, s), np.float32),
         seed=np.zeros((g, s), np.uint32),
         scene_mask=np.zeros((g, s), bool),

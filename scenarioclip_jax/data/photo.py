@@ -5,12 +5,14 @@ Everything here is NumPy and Pillow, so that a reading worker starts without JAX
 `data.views` masks them on the device.
 """
 
+import functools
 import io
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from scenarioclip_jax.data import masks
 from scenarioclip_jax.data.scene import Relation, Scene
 
 
@@ -26,6 +28,7 @@ class FittedScene(NamedTuple):
     """A scene's pictures and shapes, ready to be packed. n objects, m relations."""
 
     canvas: np.ndarray  # uint8 [C, C, 3]
+    extent: tuple[int, int]  # width and height of the photo on the canvas, pixels
     aspect: float  # photo width / height
     object_boxes: np.ndarray  # float32 [n, 4]: x0, y0, x1, y1 in view pixels, clipped to the view
     object_area: np.ndarray  # float32 [n]: square view pixels that show the object's box
@@ -69,10 +72,8 @@ def rgb(image: Image.Image, at_least: int | None = None) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def view_canvas(
-    image: Image.Image, view: View, resample: Image.Resampling = Image.Resampling.BICUBIC
-) -> np.ndarray:
-    """The photo's P x P view, uint8 [P, P, channels] ([P, P] for a one-channel image).
+def view_canvas(image: Image.Image, view: View) -> np.ndarray:
+    """The photo's P x P view, uint8 [P, P, 3].
 
     Pillow's `box` resamples only what the crop keeps, with the same weights as a resize of the whole photo:
     a panorama never becomes an enormous picture on its way.
@@ -80,13 +81,11 @@ def view_canvas(
     width, height = image.size
     left, right, start_x, end_x = _span(width, view, 0)
     top, bottom, start_y, end_y = _span(height, view, 1)
-    part = image.resize(
-        (right - left, bottom - top), resample, box=(start_x, start_y, end_x, end_y)
-    )
-    if part.size == (view.size, view.size):
-        return np.asarray(part)
-    pixels = np.asarray(part)
-    canvas = np.zeros((view.size, view.size, *pixels.shape[2:]), np.uint8)
+    box = (start_x, start_y, end_x, end_y)
+    pixels = np.asarray(image.resize((right - left, bottom - top), Image.Resampling.BICUBIC, box))
+    if pixels.shape[:2] == (view.size, view.size):
+        return pixels
+    canvas = np.zeros((view.size, view.size, 3), np.uint8)
     canvas[top:bottom, left:right] = pixels
     return canvas
 
@@ -99,9 +98,24 @@ def _span(length: int, view: View, axis: int) -> tuple[int, int, float, float]:
     return low, high, max(0.0, start), min(float(length), end)
 
 
-def squashed_canvas(image: Image.Image, size: int) -> np.ndarray:
-    """The whole photo at size x size whatever its proportions, uint8 [size, size, 3]."""
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+def lay_out(image: Image.Image, extent: tuple[int, int], size: int) -> np.ndarray:
+    """The whole picture in the corner of a canvas, uint8 [size, size, 3].
+
+    Args:
+      extent: its width and height there; a picture of that size isn't resampled.
+    """
+    width, height = extent
+    if image.size != extent:
+        image = image.resize(extent, Image.Resampling.BICUBIC)
+    pixels = np.asarray(image)
+    if extent == (size, size):
+        return pixels
+    canvas = np.empty((size, size, 3), np.uint8)
+    canvas[:height, :width] = pixels
+    # Resampling at the picture's edge reaches a little beyond it.
+    canvas[:height, width:] = pixels[:, -1:]
+    canvas[height:] = canvas[height - 1]
+    return canvas
 
 
 def map_boxes(boxes: np.ndarray, view: View) -> np.ndarray:
@@ -130,15 +144,27 @@ def union_region(boxes: np.ndarray, size: int) -> np.ndarray:
 
 
 def mask_region(mask: bytes, width: int, height: int, view: View) -> np.ndarray:
-    """bool [P, P]: view pixels whose centre lies in a 1-bit mask in photo pixels.
+    """bool [P, P]: view pixels whose centre lies in a mask (`data.masks`) in photo pixels.
 
     Raises:
-      ValueError: the mask's size is not the photo's, `width` x `height`.
+      ValueError: the mask is damaged, or its size is not the photo's, `width` x `height`.
     """
-    image = Image.open(io.BytesIO(mask))
-    if image.size != (width, height):
-        raise ValueError(f"mask of {image.size} pixels for a photo of {(width, height)}")
-    return view_canvas(image.convert("1"), view, Image.Resampling.NEAREST).astype(bool)
+    left, right, columns = _centres(width, view, 0)
+    top, bottom, rows = _centres(height, view, 1)
+    shown = masks.sample(mask, (width, height), rows, columns)
+    if shown.shape == (view.size, view.size):
+        return shown
+    region = np.zeros((view.size, view.size), bool)
+    region[top:bottom, left:right] = shown
+    return region
+
+
+@functools.lru_cache(maxsize=64)  # a scene's masks are all of one size
+def _centres(length: int, view: View, axis: int) -> tuple[int, int, np.ndarray]:
+    """View pixels [low, high) that show the photo along an axis, and the photo pixels under their centres."""
+    low, high, start, end = _span(length, view, axis)
+    centres = start + (np.arange(high - low) + 0.5) * ((end - start) / (high - low))
+    return low, high, np.minimum(centres.astype(int), length - 1)
 
 
 def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> FittedScene:
@@ -148,7 +174,7 @@ def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> Fit
       scene: the record.
       size: P, the side of a view.
       fit: "centre_crop" or "contain".
-      canvas_size: C for training (the whole photo, squashed); None for evaluation (the view itself).
+      canvas_size: C for training (the whole photo); None for evaluation (the view itself).
 
     Raises:
       OSError: a picture cannot be decoded.
@@ -171,28 +197,26 @@ def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> Fit
     ):
         region[...] = _region(relation, pair, scene, view)
     bits = np.packbits(regions, axis=-1)
+    pictures = [photo, *(Image.open(io.BytesIO(r.image)) for r in scene.relations if r.image)]
+    if canvas_size is None:
+        extent = (size, size)
+        canvases = [view_canvas(rgb(p), photo_view(*p.size, size, fit)) for p in pictures]
+    else:
+        # A view shows the photo's short side at `size` pixels: that many are decoded, however large the canvas.
+        pictures = [rgb(picture, at_least=size) for picture in pictures]
+        extent = tuple(min(side, canvas_size) for side in pictures[0].size)
+        canvases = [lay_out(picture, extent, canvas_size) for picture in pictures]
+    canvas, *focus = canvases
     return FittedScene(
-        canvas=_canvas(photo, size, fit, canvas_size),
+        canvas=canvas,
+        extent=extent,
         aspect=scene.width / scene.height,
         object_boxes=boxes,
         object_area=box_area(boxes),
         regions=bits,
         region_area=np.bitwise_count(bits).sum((1, 2), dtype=np.float32),
-        focus=[
-            _canvas(Image.open(io.BytesIO(relation.image)), size, fit, canvas_size)
-            if relation.image
-            else None
-            for relation in scene.relations
-        ],
+        focus=[focus.pop(0) if relation.image else None for relation in scene.relations],
     )
-
-
-def _canvas(image: Image.Image, size: int, fit: str, canvas_size: int | None) -> np.ndarray:
-    if canvas_size is None:
-        return view_canvas(rgb(image), photo_view(*image.size, size, fit))
-    # A view shows the photo's short side at `size` pixels: that many are decoded, however large the canvas,
-    # which has more only because it is square and the photo isn't.
-    return squashed_canvas(rgb(image, at_least=size), canvas_size)
 
 
 def _region(relation: Relation, pair: np.ndarray, scene: Scene, view: View) -> np.ndarray:

@@ -11,13 +11,13 @@ class Relation(NamedTuple):
     """A relation and its focused region.
 
     The region is stored in the smallest form that reproduces the published focused-region image:
-    no bytes at all (the union of `boxes`), a 1-bit PNG mask of the photo's size, or, where no mask of the
-    photo gives that image, the image itself.
+    no bytes at all (the union of `boxes`), a mask of the photo's size (`data.masks`), or, where no mask of
+    the photo gives that image, the image itself.
     """
 
     triplet: Triplet
     boxes: np.ndarray  # float32 [2, 4]: subject and object, x0, y0, x1, y1 in photo pixels
-    mask: bytes  # PNG, mode "1"; empty: the union of the boxes
+    mask: bytes  # `masks.encode`; empty: the union of the boxes
     image: bytes  # JPEG or PNG; empty: the photo under the mask
     negatives: list[Triplet]  # triplets that are false of the photo
 

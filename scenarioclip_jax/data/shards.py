@@ -1,6 +1,6 @@
 """Reads a built data set: `Scene`s by index, the class texts, and the summary of the build.
 
-    DIR/action_genome/1.0.0/    what `python -m scenarioclip_jax.data.build --output DIR` wrote
+    DIR/action_genome/2.0.0/    what `python -m scenarioclip_jax.data.build --output DIR` wrote
         action_genome-train.array_record-00000-of-00001, ...
         dataset_info.json, features.json      TFDS: tfds.builder_from_directory reads the same files
         classes.json                          {"actions": {text: {split: count}}, "objects", "relations"}
@@ -23,7 +23,7 @@ from scenarioclip_jax.data.scene import Relation, Scene, Triplet
 from scenarioclip_jax.data.splits import SPLITS
 
 NAME = "action_genome"
-VERSION = "1.0.0"
+VERSION = "2.0.0"
 TOKENIZER = "tokenizer.json"
 # Grain and TFDS open their readers like this too: no read-ahead, records are read in random order.
 _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"

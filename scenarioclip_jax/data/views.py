@@ -13,6 +13,7 @@ pixels; and what is black outside a box stays black, where contrast jitter there
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -116,21 +117,26 @@ def views(batch: Batch, settings: ViewSettings, *, train: bool) -> Views:
         )
     draws = _per_scene(draw, batch.seed, batch.aspect, settings) if train else None
     canvas = batch.canvas.astype(jnp.float32) / 255
-    centre = centre_views(canvas, batch.aspect, size, settings.fit) if train else canvas
+    extent = batch.extent
+    centre = centre_views(canvas, extent, batch.aspect, size, settings.fit) if train else canvas
     return Views(
-        scene=global_views(canvas, draws, size, settings),
+        scene=global_views(canvas, extent, draws, size, settings),
         object=object_views(batch, centre, draws, settings),
         relation=relation_views(batch, centre, draws, settings),
     )
 
 
 def global_views(
-    canvas: Float[Array, "G S C C 3"], draws: Draws | None, size: int, settings: ViewSettings
+    canvas: Float[Array, "G S C C 3"],
+    extent: Int[Array, "G S 2"],
+    draws: Draws | None,
+    size: int,
+    settings: ViewSettings,
 ) -> Float[Array, "G S P P 3"]:
     """Whole-scene views; `draws` [G, S] is None in evaluation."""
     if draws is None:
         return normalise(canvas, settings.dtype)
-    pictures = _twice_mapped(lambda c, w: crop_and_resize(c, w, size))(canvas, draws.window)
+    pictures = _resample(canvas, draws.window, extent, size)
     strength = jnp.asarray(settings.global_jitter)
     pictures = color_jitter(pictures, _factors(draws, strength))
     return normalise(gaussian_blur(pictures, draws.blur), settings.dtype)
@@ -159,8 +165,10 @@ def relation_views(
     if batch.relation_focus is not None:
         focus = batch.relation_focus.astype(jnp.float32) / 255
         if draws is not None:
-            aspect = take_scenes(batch.aspect, batch.relation_scene)
-            focus = centre_views(focus, aspect, size, settings.fit)
+            extent, aspect = (
+                take_scenes(x, batch.relation_scene) for x in (batch.extent, batch.aspect)
+            )
+            focus = centre_views(focus, extent, aspect, size, settings.fit)
         has_focus = batch.relation_has_focus[..., None, None, None]
         pictures = jnp.where(has_focus, focus, pictures)
     pictures = pictures * visible
@@ -200,11 +208,14 @@ def unpack_region(region: UInt8[Array, "*V P bytes"]) -> Float[Array, "*V P P"]:
 
 
 def centre_views(
-    canvas: Float[Array, "G V C C 3"], aspect: Float[Array, "G V"], size: int, fit: str
+    canvas: Float[Array, "G V C C 3"],
+    extent: Int[Array, "G V 2"],
+    aspect: Float[Array, "G V"],
+    size: int,
+    fit: str,
 ) -> Float[Array, "G V P P 3"]:
     """The evaluation view, resampled from training canvases."""
-    windows = centre_window(aspect, size, fit)
-    return _twice_mapped(lambda c, w: crop_and_resize(c, w, size))(canvas, windows)
+    return _resample(canvas, centre_window(aspect, size, fit), extent, size)
 
 
 def centre_window(aspect: Float[Array, "*V"], size: int, fit: str) -> Float[Array, "*V 4"]:
@@ -229,16 +240,24 @@ def centre_window(aspect: Float[Array, "*V"], size: int, fit: str) -> Float[Arra
 
 
 def crop_and_resize(
-    canvas: Float[Array, "C C 3"], window: Float[Array, "4"], size: int
+    canvas: Float[Array, "C C 3"], window: Float[Array, "4"], extent: Int[Array, "2"], size: int
 ) -> Float[Array, "{size} {size} 3"]:
-    """Resamples a window (shares of the canvas) to size x size: antialiased bicubic, as Pillow's."""
+    """Resamples a window to size x size: antialiased bicubic, as Pillow's; black beyond the photo.
+
+    Args:
+      window: shares of the photo.
+      extent: of the photo on the canvas, width and height in pixels.
+    """
     low, high = window[jnp.array([1, 0])], window[jnp.array([3, 2])]  # rows, columns
-    scale = size / ((high - low) * canvas.shape[0])
-    translation = -low * canvas.shape[0] * scale
+    pixels = jnp.maximum(extent[::-1], 1)  # empty slots
+    scale = size / ((high - low) * pixels)
+    translation = -low * pixels * scale
     resampled = jax.image.scale_and_translate(
         canvas, (size, size, 3), (0, 1), scale, translation, method="cubic", antialias=True
     )
-    return jnp.clip(resampled, 0, 1)
+    centres = low + (jnp.arange(size)[:, None] + 0.5) / size * (high - low)
+    rows, columns = ((centres >= 0) & (centres <= 1)).T
+    return jnp.clip(resampled, 0, 1) * (rows[:, None] & columns)[..., None]
 
 
 def draw(seed: UInt32[Array, ""], aspect: Float[Array, ""], settings: ViewSettings) -> Draws:
@@ -299,5 +318,7 @@ def _per_scene(function, seed, aspect, settings):
     return jax.vmap(jax.vmap(lambda s, a: function(s, a, settings)))(seed, aspect)
 
 
-def _twice_mapped(function):
-    return jax.vmap(jax.vmap(function))
+def _resample(canvas, window, extent, size: int):
+    """`crop_and_resize` for each slot."""
+    one = functools.partial(crop_and_resize, size=size)
+    return jax.vmap(jax.vmap(one))(canvas, window, extent)

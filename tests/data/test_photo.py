@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scenarioclip_jax.data import photo
+from scenarioclip_jax.data import masks, photo
 from tests.data.fake_scenes import encode, fake_scene, picture
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -94,9 +94,28 @@ def test_scaled_decoding_only_where_enough_pixels_are_left():
     assert photo.rgb(opened(), at_least=240).size == (320, 240)
     assert photo.rgb(opened(), at_least=241).size == (640, 480)
     assert photo.rgb(opened()).size == (640, 480)
-    full = photo.squashed_canvas(photo.rgb(opened()), 200)
-    scaled = photo.squashed_canvas(photo.rgb(opened(), at_least=200), 200)
+    full = photo.lay_out(photo.rgb(opened()), (200, 200), 200)
+    scaled = photo.lay_out(photo.rgb(opened(), at_least=200), (200, 200), 200)
     assert difference(full, scaled) < 1
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "extent"),
+    [(640, 480, (320, 240)), (640, 425, (400, 400)), (90, 500, (90, 400)), (30, 20, (30, 20))],
+)
+def test_a_canvas_holds_the_photo_as_it_was_decoded(width, height, extent):
+    """A side is resampled only where it is longer than the canvas."""
+    scene = fake_scene(1, width, height)
+    fitted = photo.fit_scene(scene, 224, "centre_crop", 400)
+    assert fitted.extent == extent
+    assert fitted.canvas.shape == (400, 400, 3)
+    image = photo.rgb(Image.open(io.BytesIO(scene.photo)), at_least=224)
+    shown = fitted.canvas[: extent[1], : extent[0]]
+    assert difference(shown, image.resize(extent, Image.Resampling.BICUBIC)) == 0
+    beside = fitted.canvas[: extent[1], extent[0] :]
+    np.testing.assert_array_equal(beside, np.broadcast_to(shown[:, -1:], beside.shape))
+    below = fitted.canvas[extent[1] :]
+    np.testing.assert_array_equal(below, np.broadcast_to(fitted.canvas[extent[1] - 1], below.shape))
 
 
 def test_mask_and_union_regions_agree():
@@ -105,10 +124,28 @@ def test_mask_and_union_regions_agree():
     for x0, y0, x1, y1 in boxes.astype(int):
         mask[y0:y1, x0:x1] = True
     view = photo.photo_view(48, 36, 64, "contain")
-    by_mask = photo.mask_region(encode(Image.fromarray(mask)), 48, 36, view)
+    by_mask = photo.mask_region(masks.encode(mask), 48, 36, view)
     by_boxes = photo.union_region(photo.map_boxes(boxes, view), 64)
     assert by_boxes.sum() > 500
     assert (by_mask != by_boxes).sum() < 0.03 * by_boxes.sum()
+
+
+@pytest.mark.parametrize("fit", ["centre_crop", "contain"])
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (31, 47), (224, 224), (1000, 90)])
+def test_a_mask_is_sampled_as_pillow_does(width, height, fit):
+    """Its nearest-neighbour resize of the part that the view keeps."""
+    mask = np.asarray(picture(width, height).convert("L")) > 128
+    view = photo.photo_view(width, height, 224, fit)
+    found = photo.mask_region(masks.encode(mask), width, height, view)
+    left, right, x0, x1 = photo._span(width, view, 0)
+    top, bottom, y0, y1 = photo._span(height, view, 1)
+    kept = Image.fromarray(mask).resize(
+        (right - left, bottom - top), Image.Resampling.NEAREST, box=(x0, y0, x1, y1)
+    )
+    expected = np.zeros((224, 224), bool)
+    expected[top:bottom, left:right] = np.asarray(kept)
+    assert (found != expected).mean() < 1e-3
+    assert found.any()
 
 
 def test_fit_scene_shapes_and_areas():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from scenarioclip_jax.data import photo, views
+from scenarioclip_jax.data import masks, photo, views
 from scenarioclip_jax.data.color import color_jitter, gaussian_blur
 from scenarioclip_jax.data.packing import BatchBuilder, Item, Part
 from scenarioclip_jax.data.scene import Scene
@@ -71,8 +71,8 @@ def pixels(view):
 def four_scenes():
     scenes = [fake_scene(i, objects=3, relations=2) for i in range(4)]
     scenes[1].relations[0] = scenes[1].relations[0]._replace(image=encode(picture(48, 36, 77)))
-    mask = Image.fromarray(np.arange(36)[:, None] * np.ones(48) < 18)
-    scenes[2].relations[0] = scenes[2].relations[0]._replace(mask=encode(mask))
+    mask = np.arange(36)[:, None] * np.ones(48) < 18
+    scenes[2].relations[0] = scenes[2].relations[0]._replace(mask=masks.encode(mask))
     return scenes
 
 
@@ -228,17 +228,36 @@ def test_full_crop_is_a_plain_resize():
     image = picture(90, 60, 5)
     canvas = np.asarray(image.resize((72, 72), Image.Resampling.BICUBIC))
     expected = np.asarray(image.resize((48, 48), Image.Resampling.BICUBIC), float)
-    full = views.crop_and_resize(jnp.asarray(canvas / 255), jnp.array([0.0, 0, 1, 1]), 48)
+    whole = jnp.array([0.0, 0, 1, 1])
+    full = views.crop_and_resize(jnp.asarray(canvas / 255), whole, jnp.array([72, 72]), 48)
     assert np.abs(np.asarray(full) * 255 - expected).mean() < 0.5
 
 
-def test_crop_and_resize_is_pillows_bicubic():
-    image = picture(60, 60, 6)
-    for box in ((10, 20, 50, 52), (3.5, 7, 20, 16)):
+@pytest.mark.parametrize("extent", [(60, 60), (60, 45), (40, 60), (33, 21)])
+def test_crop_and_resize_is_pillows_bicubic(extent):
+    """Of the photo, wherever on the canvas it ends."""
+    width, height = extent
+    image = picture(width, height, 6)
+    canvas = photo.lay_out(image, extent, 60)
+    for shares in ((0.1, 0.3, 0.9, 0.9), (0.05, 0.1, 0.35, 0.3), (0, 0, 1, 1), (0.6, 0.7, 1, 1)):
+        box = np.array(shares) * (extent * 2)
         expected = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC, box=box), float)
-        window = jnp.array(box) / 60
-        result = views.crop_and_resize(jnp.asarray(np.asarray(image) / 255.0), window, 32)
-        assert np.abs(np.asarray(result) * 255 - expected).max() < 1.5
+        window = jnp.array(shares, float)
+        result = views.crop_and_resize(jnp.asarray(canvas / 255.0), window, jnp.array(extent), 32)
+        difference = np.abs(np.asarray(result) * 255 - expected)
+        # At the photo's own edge Pillow weighs what there is, here the last pixel counts for what is beyond.
+        assert difference[:-1, :-1].max() < 1.5
+        assert difference.max() < 4
+
+
+def test_beyond_the_photo_is_black():
+    """On the side where the canvas goes on, too."""
+    canvas = jnp.full((60, 60, 3), 0.5)
+    window, extent = jnp.array([-0.5, -0.5, 1.5, 1.5]), jnp.array([40, 20])
+    result = np.array(views.crop_and_resize(canvas, window, extent, 32))
+    np.testing.assert_allclose(result[8:24, 8:24], 0.5, atol=1e-6)
+    result[8:24, 8:24] = 0
+    assert not result.any()
 
 
 def jittered(picture, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0):

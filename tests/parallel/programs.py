@@ -99,6 +99,8 @@ def batch(settings, seed: int):
         elif name == "object_box":
             corner = rng.uniform(0, settings.image_size / 2, (*array.shape[:-1], 2))
             array[:] = np.concatenate([corner, corner + settings.image_size / 3], axis=-1)
+        elif name == "extent":
+            array[:] = rng.integers(settings.canvas_size // 2, settings.canvas_size, array.shape)
         elif name == "aspect":
             array[:] = rng.uniform(0.7, 1.4, array.shape)
         elif name.endswith("_count"):
