@@ -19,18 +19,19 @@ from benchmarks.train_step import SHARED_STEM, assign
 from configs.pretrain import get_config
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing import NAMES
-from scenarioclip_jax.data.pipeline import TrainingBatches
-from scenarioclip_jax.train.budgets import Needs, measure, suggest
+from scenarioclip_jax.data.pipeline import train_iterator
+from scenarioclip_jax.data.sizes import Needs
+from scenarioclip_jax.train.budgets import fullest_text_row, look_at, suggest
 from scenarioclip_jax.train.config import data_settings
 
 LEFT_OUT = 0.0015  # of each kind of room, when it is chosen; several may leave out something
 
 
-def settings_for(batch_size: int, patch_row: int, text_row: int):
+def settings_for(batch_size: int, patch_row: int, text_row: int, balance: bool):
     """ViT-B/32 with packed texts and patches, the batch as one group."""
     config = get_config("vitb32")
     assign(config, SHARED_STEM | {"model.patch_packing": True, "init_from": ""})
-    assign(config, {"data.batch_size": batch_size, "data.groups": 1})
+    assign(config, {"data.batch_size": batch_size, "data.groups": 1, "data.balance": balance})
     assign(config, {"data.patch_row": patch_row, "data.text_row": text_row})
     assign(config, {"data.scene_length": 12, "data.object_length": 8, "data.relation_length": 12})
     return data_settings(config)
@@ -68,19 +69,28 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=100)
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--patch_row", type=int, default=4, help="views that a row is as long as")
-    parser.add_argument("--text_row", type=int, default=24, help="tokens in a row of texts")
+    parser.add_argument("--text_row", type=int, help="tokens; default: as makes rows fullest")
+    parser.add_argument("--balance", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     drawn = scenes.draw_scenes(arguments.scenes, arguments.seed)
     photo = as_scene(drawn[0]).photo
     source = [as_scene(scene, photo) for scene in drawn]
-    settings = settings_for(arguments.batch_size, arguments.patch_row, arguments.text_row)
+    settings = settings_for(
+        arguments.batch_size, arguments.patch_row, arguments.text_row or 32, arguments.balance
+    )
     tokenizer = scenes.word_tokenizer()
-    needs = measure(source, settings, len(source))
+    needs = look_at(source, settings, len(source))
+    if not arguments.text_row:
+        row, _ = fullest_text_row(needs, tokenizer, settings, left_out=LEFT_OUT)
+        settings = dataclasses.replace(settings, text_row=row)
+        print(f"rows of {row} tokens")
     budgets = suggest(needs, tokenizer, settings, left_out=LEFT_OUT)
     room = {key: each.a_scene for key, each in budgets.items()}
-    load = TrainingBatches(source, tokenizer, dataclasses.replace(settings, **room), [0])
-    found = shares([load(step)[0] for step in range(arguments.batches)])
+    settings = dataclasses.replace(settings, **room, num_workers=0)
+    batches = train_iterator(source, tokenizer, settings)
+    found = shares([next(batches) for _ in range(arguments.batches)])
+    batches.close()
     for key, each in budgets.items():
         print(f"{key:<24} {each.a_scene:.2f} a scene, {each.fill:.2%} filled")
     varies = spread(needs, arguments.batch_size)

@@ -43,7 +43,7 @@ from configs.pretrain import get_config
 from scenarioclip_jax.data.packing import NAMES, length_of
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.models.scenario_clip import LEVELS
-from scenarioclip_jax.train.budgets import measure
+from scenarioclip_jax.train.budgets import look_at
 from scenarioclip_jax.train.config import data_settings
 
 # Changes of the preset `vitb32`. The peer is the published layout.
@@ -106,7 +106,7 @@ def configure(changes: dict[str, Any], drawn: list[scenes.DrawnScene]):
 
 def _needed(drawn: list[scenes.DrawnScene], settings: DataSettings) -> dict[str, float]:
     """Slots, tokens and patches of the scenes, by the budgets' keys in `DataSettings`."""
-    needs = measure([as_scene(scene) for scene in drawn], settings, len(drawn))
+    needs = look_at([as_scene(scene) for scene in drawn], settings, len(drawn))
     tokenizer, found = scenes.word_tokenizer(), {}
     for level in LEVELS:
         texts = [text for scene in needs for text in scene[level].texts]

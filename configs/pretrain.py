@@ -79,6 +79,7 @@ def base() -> ml_collections.ConfigDict:
         scene_length=32,
         object_length=16,
         relation_length=24,
+        balance=False,
         shuffle_texts=False,
         num_workers=2,
         num_threads=2,

@@ -24,16 +24,25 @@ class View(NamedTuple):
     offset: tuple[float, float]
 
 
-class FittedScene(NamedTuple):
-    """A scene's pictures and shapes, ready to be packed. n objects, m relations."""
+class Shapes(NamedTuple):
+    """Where a scene's view shows its n objects and m relations."""
 
-    canvas: np.ndarray  # uint8 [C, C, 3]
-    extent: tuple[int, int]  # width and height of the photo on the canvas, pixels
-    aspect: float  # photo width / height
     object_boxes: np.ndarray  # float32 [n, 4]: x0, y0, x1, y1 in view pixels, clipped to the view
     object_area: np.ndarray  # float32 [n]: square view pixels that show the object's box
     regions: np.ndarray  # uint8 [m, P, P / 8]: bits
     region_area: np.ndarray  # float32 [m]: view pixels that show the region
+
+
+class FittedScene(NamedTuple):
+    """A scene's pictures and shapes, ready to be packed; the first four are those of `Shapes`."""
+
+    object_boxes: np.ndarray
+    object_area: np.ndarray
+    regions: np.ndarray
+    region_area: np.ndarray
+    canvas: np.ndarray  # uint8 [C, C, 3]
+    extent: tuple[int, int]  # width and height of the photo on the canvas, pixels
+    aspect: float  # photo width / height
     focus: list[np.ndarray | None]  # m canvases, uint8 [C, C, 3], for regions that are pictures
 
 
@@ -167,24 +176,17 @@ def _centres(length: int, view: View, axis: int) -> tuple[int, int, np.ndarray]:
     return low, high, np.minimum(centres.astype(int), length - 1)
 
 
-def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> FittedScene:
-    """Decodes and resizes a scene's pictures, once each.
+def fit_shapes(scene: Scene, size: int, fit: str) -> Shapes:
+    """Brings a scene's boxes and regions to its view; its photo isn't touched.
 
     Args:
-      scene: the record.
       size: P, the side of a view.
       fit: "centre_crop" or "contain".
-      canvas_size: C for training (the whole photo); None for evaluation (the view itself).
 
     Raises:
-      OSError: a picture cannot be decoded.
-      ValueError: a picture's size contradicts the record.
+      ValueError: a mask is damaged or contradicts the record.
     """
     view = photo_view(scene.width, scene.height, size, fit)
-    photo = Image.open(io.BytesIO(scene.photo))
-    if photo.size != (scene.width, scene.height):
-        raise ValueError(f"photo of {photo.size}, recorded as {(scene.width, scene.height)} pixels")
-
     # All in one call: NumPy takes as long for a box as for all of a scene's.
     mapped = map_boxes(
         np.concatenate([scene.object_boxes, *(relation.boxes for relation in scene.relations)]),
@@ -197,6 +199,26 @@ def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> Fit
     ):
         region[...] = _region(relation, pair, scene, view)
     bits = np.packbits(regions, axis=-1)
+    area = np.bitwise_count(bits).sum((1, 2), dtype=np.float32)
+    return Shapes(boxes, box_area(boxes), bits, area)
+
+
+def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> FittedScene:
+    """Decodes and resizes a scene's pictures, once each, and fits its shapes.
+
+    Args:
+      scene: the record.
+      size: P, the side of a view.
+      fit: "centre_crop" or "contain".
+      canvas_size: C for training (the whole photo); None for evaluation (the view itself).
+
+    Raises:
+      OSError: a picture cannot be decoded.
+      ValueError: a picture's size contradicts the record.
+    """
+    photo = Image.open(io.BytesIO(scene.photo))
+    if photo.size != (scene.width, scene.height):
+        raise ValueError(f"photo of {photo.size}, recorded as {(scene.width, scene.height)} pixels")
     pictures = [photo, *(Image.open(io.BytesIO(r.image)) for r in scene.relations if r.image)]
     if canvas_size is None:
         extent = (size, size)
@@ -208,13 +230,10 @@ def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> Fit
         canvases = [lay_out(picture, extent, canvas_size) for picture in pictures]
     canvas, *focus = canvases
     return FittedScene(
+        *fit_shapes(scene, size, fit),
         canvas=canvas,
         extent=extent,
         aspect=scene.width / scene.height,
-        object_boxes=boxes,
-        object_area=box_area(boxes),
-        regions=bits,
-        region_area=np.bitwise_count(bits).sum((1, 2), dtype=np.float32),
         focus=[focus.pop(0) if relation.image else None for relation in scene.relations],
     )
 

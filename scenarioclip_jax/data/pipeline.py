@@ -1,8 +1,7 @@
 """The input pipeline: which scenes make up a batch, and reading them ahead of time, on Grain.
 
-The order of the data is a pure function of (seed, step): step s takes positions s * batch_size onwards of an
-endless sequence in which every epoch is the whole data set, shuffled anew. A process loads only the scenes
-of its own groups, so the global batches are the same on any number of processes, workers and threads.
+The order of the data is a pure function of (seed, step), see `order`. A process loads only the scenes of its
+own groups, so the global batches are the same on any number of processes, workers and threads.
 """
 
 import dataclasses
@@ -11,6 +10,7 @@ import logging
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import grain
@@ -19,10 +19,12 @@ from absl import flags
 
 from scenarioclip_jax.data import packing
 from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.order import Balanced, Order, Sequential, shuffled_index
 from scenarioclip_jax.data.packing import Item, Labels
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.scene import Scene
 from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.sizes import load_or_measure
 from scenarioclip_jax.data.stall import StalledInputError, init_worker, within
 from scenarioclip_jax.data.tokens import Tokenizer
 
@@ -131,17 +133,18 @@ class TrainingBatches:
         tokenizer: Tokenizer,
         settings: DataSettings,
         groups: Sequence[int],
+        order: Order | None = None,
     ):
+        """Takes which groups of a batch to load, and the order of the scenes; default: as they come."""
         self._source, self._tokenizer, self._settings = source, tokenizer, settings
-        self._groups = groups
+        self._groups, self._order = groups, order or Sequential(settings)
 
     def __call__(self, step: int) -> tuple[Batch, list[Corrupt]]:
         """Loads and packs some groups of the global batch of a step."""
         settings, corrupt = self._settings, []
         builder = packing.BatchBuilder(len(self._groups), settings.canvas_size, settings)
         for row, group in enumerate(self._groups):
-            first = step * settings.batch_size + group * settings.scenes
-            items = [self._load(first + i, corrupt) for i in range(settings.scenes)]
+            items = [self._load(position, corrupt) for position in self._order(step, group)]
             builder.add(row, *packing.pack_training_group(items, settings, self._tokenizer))
         batch, _ = builder.finish(self._tokenizer)
         return batch, corrupt
@@ -161,16 +164,6 @@ class TrainingBatches:
             f"position {position}: {1 + REPLACEMENTS} records in a row are corrupt: "
             f"{_name_some({each.index: each.reason for each in corrupt})}"
         )
-
-
-def shuffled_index(seed: int, position: int, records: int) -> int:
-    """The record at a position of an endless sequence of epochs, each a permutation of all records.
-
-    Grain's index shuffle is a permutation that is computed, not stored: O(1) however large the data set.
-    """
-    epoch, place = divmod(position, records)
-    epoch_seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-    return grain.experimental.index_shuffle(place, max_index=records - 1, seed=epoch_seed, rounds=4)
 
 
 def load_item(
@@ -201,8 +194,12 @@ class TrainIterator:
       give_up: asked while waiting for a batch; True ends the wait with StalledInputError.
     """
 
-    def __init__(self, batches: TrainingBatches, settings: DataSettings, records: int):
+    def __init__(
+        self, batches: TrainingBatches, settings: DataSettings, records: int, balance: str = ""
+    ):
+        """Takes the digest of the sizes that the order depends on, if it does."""
         self._batches, self._settings, self._records = batches, settings, records
+        self._balance = balance
         self._iterator: grain.DatasetIterator | None = None
         self.step = 0
         self.corrupt = CorruptLog(records, settings.max_corrupt_share)
@@ -265,9 +262,9 @@ class TrainIterator:
           ValueError: the state belongs to another seed, batch size or data set.
         """
         for name, value in self._fixed().items():
-            if state.get(name) != value:
+            if state.get(name, "") != value:
                 raise ValueError(
-                    f"the data position was saved with {name}={state.get(name)} and this run has {value}: "
+                    f"the data position was saved with {name}={state.get(name)!r} and this run has {value!r}: "
                     "it would not be continued but started on other data; resume with the saved "
                     "setting, or start a new workdir"
                 )
@@ -276,13 +273,14 @@ class TrainIterator:
         self.corrupt = CorruptLog(self._records, self._settings.max_corrupt_share)
         self.corrupt.know(state["corrupt"])
 
-    def _fixed(self) -> dict[str, int]:
+    def _fixed(self) -> dict[str, int | str]:
         settings = self._settings
         return {
             "seed": settings.seed,
             "batch_size": settings.batch_size,
             "groups": settings.groups,
             "records": self._records,
+            "balance": self._balance,
         }
 
     def close(self) -> None:
@@ -297,6 +295,7 @@ def train_iterator(
     tokenizer: Tokenizer,
     settings: DataSettings,
     groups: Sequence[int] | None = None,
+    folder: Path | None = None,
 ) -> TrainIterator:
     """Batches to train on.
 
@@ -305,6 +304,7 @@ def train_iterator(
       tokenizer: for all three levels.
       settings: see `DataSettings`.
       groups: which groups of the global batch to load, `parallel.mesh.local_groups`; default: all.
+      folder: where the sizes of the scenes are kept, if `settings.balance` asks for them.
 
     Raises:
       ValueError: the source is empty.
@@ -316,8 +316,12 @@ def train_iterator(
     if settings.shuffle_texts:
         source = ShuffledTexts(source, settings.seed)
     groups = range(settings.groups) if groups is None else groups
-    batches = TrainingBatches(source, tokenizer, settings, groups)
-    return TrainIterator(batches, settings, len(source))
+    order, digest = None, ""
+    if settings.balance:
+        sizes = load_or_measure(source, tokenizer, settings, folder)
+        order, digest = Balanced(sizes, settings, len(groups)), sizes.digest()
+    batches = TrainingBatches(source, tokenizer, settings, groups, order)
+    return TrainIterator(batches, settings, len(source), digest)
 
 
 class EvaluationBatches:

@@ -38,6 +38,7 @@ class DataSettings:
     relation_patches: float = 80.0
     min_visible: float = 16.0  # square view pixels; training leaves out what shows less than this
     focus_images: bool = False  # the data set has focused regions stored as pictures
+    balance: bool = False  # put scenes together so that all groups need about the same room
     shuffle_texts: bool = False  # control run: every text comes from an unrelated scene
     seed: int = 0  # of the order of scenes and of each scene's own seed; 0 <= seed < 2**32
     num_workers: int = 0  # reading processes; 0: threads of this process

@@ -4,7 +4,7 @@
 
 Draws groups of scenes from the training split, as training does, and prints the smallest settings with which at
 most a given share is left out, and how full batches will be. The more scenes a group has, the closer it is to
-the average, and the fuller it can be.
+the average, and the fuller it can be; with `data.balance` they are alike however few they have.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,22 +17,19 @@ from ml_collections import config_flags
 
 from scenarioclip_jax import command
 from scenarioclip_jax.command import ConfigError
-from scenarioclip_jax.data.packing import Item, length_of, shown_patches, text_of
-from scenarioclip_jax.data.pipeline import Source, load_item
+from scenarioclip_jax.data.order import STEPS, deal
+from scenarioclip_jax.data.packing import NAMES, length_of
+from scenarioclip_jax.data.pipeline import Source
 from scenarioclip_jax.data.rows import place
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.shards import DataSetError
+from scenarioclip_jax.data.sizes import Needs, collect, measure
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.models.scenario_clip import LEVELS
 
-GROUPS = 400  # drawn
-
-
-class Needs(NamedTuple):
-    """What one scene needs at a level."""
-
-    texts: list[str]  # of what shows; of the scene itself its action
-    patches: list[int]  # of each of its views, class token included; empty where nothing is packed
+# Drawn: so many scenes, in at least and at most so many groups; large groups vary less.
+SCENES, GROUPS = 50_000, (STEPS, 400)
+LONGEST_ROW = 128  # of texts; attention's share of a row's computation grows with its length
 
 
 class Budget(NamedTuple):
@@ -41,17 +38,6 @@ class Budget(NamedTuple):
     a_scene: float
     fill: float  # share of the room that is used
     left_out: float  # share of the slots or rows that are needed, beyond those that there are
-
-
-def needs_of(item: Item, settings: DataSettings) -> dict[str, Needs]:
-    """By level."""
-    found = {"global": Needs([item.scene.action], [])}
-    for level, area in (("object", item.fitted.object_area), ("relation", item.fitted.region_area)):
-        visible = np.flatnonzero(area >= max(settings.min_visible, 1e-6))
-        texts = [text_of(item.scene, level, i) for i in visible]
-        patches = shown_patches(item.fitted, level, settings) if settings.patch_size else []
-        found[level] = Needs(texts, [len(patches[i]) for i in visible] if patches else [])
-    return found
 
 
 def budget(
@@ -82,6 +68,45 @@ def in_rows(groups: Sequence[Sequence[int]], size: int) -> tuple[np.ndarray, np.
     return np.array(rows, float) * size, np.array([sum(g) for g in groups], float)
 
 
+def draw_groups(
+    needs: Sequence[Mapping[str, Needs]],
+    tokenizer: Tokenizer,
+    settings: DataSettings,
+) -> list[np.ndarray]:
+    """The scenes of some groups, by index, put together as in training."""
+    count = int(np.clip(SCENES // settings.scenes, *GROUPS))
+    rng = np.random.default_rng(0)
+    if not settings.balance:
+        many = settings.scenes > len(needs)
+        return [rng.choice(len(needs), settings.scenes, replace=many) for _ in range(count)]
+    sizes, groups = collect(needs, tokenizer, settings), []
+    # One epoch after another, as far as 32 groups reach.
+    wanted = STEPS * settings.scenes
+    while len(groups) < count:
+        epochs = [rng.permutation(len(needs)) for _ in range(-(-wanted // len(needs)))]
+        records = np.concatenate(epochs)[:wanted]
+        batch_of = deal(sizes, records, STEPS)
+        groups += [records[batch_of == batch] for batch in range(STEPS)]
+    return groups
+
+
+def text_lengths(
+    needs: Sequence[Mapping[str, Needs]],
+    groups: Sequence[np.ndarray],
+    tokenizer: Tokenizer,
+    settings: DataSettings,
+) -> dict[str, list[list[int]]]:
+    """Tokens of the different texts of each group, by level."""
+    found = {}
+    for level in LEVELS:
+        texts = sorted({text for each in needs for text in each[level].texts})
+        encoded, _ = tokenizer.encode_ragged(texts, length_of(level, settings))
+        length = dict(zip(texts, map(len, encoded), strict=True))
+        told = [{t for i in group for t in needs[i][level].texts} for group in groups]
+        found[level] = [[length[text] for text in sorted(each)] for each in told]
+    return found
+
+
 def suggest(
     needs: Sequence[Mapping[str, Needs]],
     tokenizer: Tokenizer,
@@ -90,40 +115,51 @@ def suggest(
     left_out: float,
 ) -> dict[str, Budget]:
     """Budgets by their keys in `DataSettings`, from what some scenes need."""
-    rng = np.random.default_rng(0)
-    many = settings.scenes > len(needs)
-    groups = [rng.choice(len(needs), settings.scenes, replace=many) for _ in range(GROUPS)]
-
-    def totals(need) -> np.ndarray:
-        return np.array([need([needs[i] for i in group]) for group in groups], float)
-
+    groups = draw_groups(needs, tokenizer, settings)
     found = {}
     for level, slots in (("object", "objects_per_scene"), ("relation", "relations_per_scene")):
-        count = totals(lambda g, v=level: sum(len(each[v].texts) for each in g))
-        found[slots] = budget(count, settings.scenes, left_out)
+        count = [sum(len(needs[i][level].texts) for i in group) for group in groups]
+        found[slots] = budget(np.array(count, float), settings.scenes, left_out)
+
+    def rows(sequences: Sequence[Sequence[int]], size: int) -> Budget:
+        needed, held = in_rows(sequences, size)
+        return budget(needed, settings.scenes, left_out, held)
+
     if settings.text_row:
-        for level, key in zip(
-            LEVELS, ("scene_tokens", "object_tokens", "relation_tokens"), strict=True
-        ):
-            texts = sorted({text for each in needs for text in each[level].texts})
-            encoded, _ = tokenizer.encode_ragged(texts, length_of(level, settings))
-            length = dict(zip(texts, map(len, encoded), strict=True))
-            told = [{t for i in group for t in needs[i][level].texts} for group in groups]
-            needed, held = in_rows([[length[t] for t in each] for each in told], settings.text_row)
-            found[key] = budget(needed, settings.scenes, left_out, held)
+        lengths = text_lengths(needs, groups, tokenizer, settings)
+        for level, of_level in lengths.items():
+            found[f"{NAMES[level]}_tokens"] = rows(of_level, settings.text_row)
     if settings.patch_size:
         for level in ("object", "relation"):
             views = [[n for i in group for n in needs[i][level].patches] for group in groups]
-            needed, held = in_rows(views, settings.patch_tokens)
-            found[f"{level}_patches"] = budget(needed, settings.scenes, left_out, held)
+            found[f"{level}_patches"] = rows(views, settings.patch_tokens)
     return found
 
 
-def measure(source: Source, settings: DataSettings, scenes: int) -> list[dict[str, Needs]]:
+def fullest_text_row(
+    needs: Sequence[Mapping[str, Needs]],
+    tokenizer: Tokenizer,
+    settings: DataSettings,
+    *,
+    left_out: float,
+) -> tuple[int, float]:
+    """The length of rows of texts with which the emptiest level's are fullest, and how full those are."""
+    groups = draw_groups(needs, tokenizer, settings)
+    lengths = text_lengths(needs, groups, tokenizer, settings)
+
+    def emptiest(size: int) -> float:
+        found = (in_rows(of_level, size) for of_level in lengths.values())
+        return min(budget(n, settings.scenes, left_out, held).fill for n, held in found)
+
+    longest = max(settings.scene_length, settings.object_length, settings.relation_length)
+    fills = {size: emptiest(size) for size in range(longest, max(longest, LONGEST_ROW) + 1, 4)}
+    return max(fills.items(), key=lambda each: each[1])
+
+
+def look_at(source: Source, settings: DataSettings, scenes: int) -> list[dict[str, Needs]]:
     """What the scenes of a source need, at most `scenes` of them, evenly spread."""
     chosen = np.unique(np.linspace(0, len(source) - 1, min(scenes, len(source))).astype(int))
-    items = (load_item(source, int(i), 0, settings, settings.image_size) for i in chosen)
-    return [needs_of(item, settings) for item in items if isinstance(item, Item)]
+    return [need for need in measure(source, settings, chosen.tolist()) if need]
 
 
 def table(budgets: Mapping[str, Budget]) -> str:
@@ -151,13 +187,19 @@ def main(argv: list[str]) -> None:
     config = flags.FLAGS.config
     try:
         data = open_data(config, Path("no-run-of-this-name"))
-        needs = measure(data.train, data.settings, flags.FLAGS.scenes)
+        needs = look_at(data.train, data.settings, flags.FLAGS.scenes)
         if not needs:
             raise ConfigError("config.data.dir: none of its scenes could be read")
         print(
             f"{len(needs)} scenes; groups of {data.settings.scenes} (data.batch_size / data.groups)"
         )
-        print(table(suggest(needs, data.tokenizer, data.settings, left_out=flags.FLAGS.left_out)))
+        left_out = flags.FLAGS.left_out
+        print(table(suggest(needs, data.tokenizer, data.settings, left_out=left_out)))
+        if data.settings.text_row:
+            row, fill = fullest_text_row(needs, data.tokenizer, data.settings, left_out=left_out)
+            print(
+                f"rows of texts are fullest, {fill:.0%} or more, with --config.data.text_row={row}"
+            )
     except (ConfigError, DataSetError) as error:
         raise SystemExit(f"error: {error}") from None
 

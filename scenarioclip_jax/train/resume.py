@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints, flatten, nest
 from scenarioclip_jax.command import ConfigError, naming
+from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
 from scenarioclip_jax.parallel.distributed import gather
 from scenarioclip_jax.train.config import plain
@@ -87,7 +88,8 @@ def start_or_resume(
       CheckpointError: there are checkpoints and none can be read, or the newest can't be read right now.
     """
     with naming("data"):
-        batches = train_iterator(data.train, data.tokenizer, data.settings, groups)
+        folder = shards.dataset_dir(data.directory)
+        batches = train_iterator(data.train, data.tokenizer, data.settings, groups, folder)
     found = _newest_readable(config, _items(run.state_like), checkpoints)
     if found is None:
         return World(run.init(), batches, validated=False)

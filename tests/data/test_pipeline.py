@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 
+from scenarioclip_jax.data.order import shuffled_index
 from scenarioclip_jax.data.packing import text_id
 from scenarioclip_jax.data.pipeline import (
     CorruptDataError,
     ShuffledTexts,
     evaluation_batches,
-    shuffled_index,
     train_iterator,
 )
 from scenarioclip_jax.data.tokens import train_tokenizer

@@ -27,7 +27,8 @@ def main() -> None:
     args = parser.parse_args()
     distributed.start("auto", [vars(args)[name] for name in distributed.ARGUMENTS])
 
-    packed = {"model__patch_packing": True, "data__text_row": 24}  # for a batch with all its fields
+    # For a batch with all its fields, in an order that takes most to agree on.
+    packed = {"model__patch_packing": True, "data__text_row": 24, "data__balance": True}
     config, mesh = tiny.config(args.data, data__groups=8, **packed), make_mesh(data=4)
     data = open_data(config, args.file.parent)
     settings, groups = data.settings, local_groups(mesh, config.data.groups)

@@ -8,9 +8,21 @@ import pytest
 
 from scenarioclip_jax.data.packing import Item, pack_training_group
 from scenarioclip_jax.data.photo import fit_scene
+from scenarioclip_jax.data.sizes import needs_of
 from scenarioclip_jax.data.tokens import train_tokenizer
-from scenarioclip_jax.train.budgets import Budget, budget, in_rows, needs_of, suggest, table
+from scenarioclip_jax.train.budgets import (
+    Budget,
+    budget,
+    draw_groups,
+    fullest_text_row,
+    in_rows,
+    look_at,
+    suggest,
+    table,
+)
 from tests.data.fake_scenes import SETTINGS, fake_scene
+
+PACKED = dataclasses.replace(SETTINGS, batch_size=8, groups=1, text_row=40, patch_size=8)
 
 
 def test_a_budget_by_hand():
@@ -47,7 +59,7 @@ def test_what_is_suggested_leaves_out_no_more_than_was_asked(share, tmp_path):
     items = [
         Item(scene, fit_scene(scene, 32, "centre_crop", 40), i) for i, scene in enumerate(scenes)
     ]
-    needs = [needs_of(item, settings) for item in items]
+    needs = [needs_of(item.scene, item.fitted, settings) for item in items]
     found = suggest(needs, tokenizer, settings, left_out=share)
     assert found["objects_per_scene"].left_out <= share
     sized = dataclasses.replace(settings, **{key: each.a_scene for key, each in found.items()})
@@ -67,3 +79,36 @@ def test_what_is_suggested_leaves_out_no_more_than_was_asked(share, tmp_path):
         packed += sum(len(part.objects) + len(part.relations) for part in parts)
     # Each of five resources may leave out the share that was asked for, and a little in groups not drawn yet.
     assert there * (1 - 5 * share - 0.01) <= packed <= there
+
+
+@pytest.fixture(scope="module")
+def ragged(tmp_path_factory):
+    """A tokenizer and what scenes need that tell much or little."""
+    texts = ["action thing one on other 0 1 2"]
+    tokenizer = train_tokenizer(texts, tmp_path_factory.mktemp("tokenizer"), vocab_size=300)
+    scenes = [fake_scene(i, objects=i % 5, relations=i % 3) for i in range(48)]
+    return tokenizer, look_at(scenes, PACKED, 48)
+
+
+def test_fullest_rows_are_no_emptier_than_others(ragged):
+    tokenizer, needs = ragged
+    row, fill = fullest_text_row(needs, tokenizer, PACKED, left_out=0.002)
+    for other in (row, 10, 18, 38, 78, 126):
+        settings = dataclasses.replace(PACKED, text_row=other)
+        found = suggest(needs, tokenizer, settings, left_out=0.002)
+        fills = [found[f"{name}_tokens"].fill for name in ("scene", "object", "relation")]
+        assert min(fills) == fill if other == row else min(fills) <= fill
+
+
+def test_balanced_groups_need_less_room(ragged):
+    """All scenes come equally often, and in groups that are alike."""
+    tokenizer, needs = ragged
+    balanced = dataclasses.replace(PACKED, balance=True)
+    groups = draw_groups(needs, tokenizer, balanced)
+    assert all(len(group) == balanced.scenes for group in groups)
+    often = np.bincount(np.concatenate(groups), minlength=48)
+    assert often.max() - often.min() <= len(groups) * balanced.scenes / 48 / 4
+    plain, alike = (suggest(needs, tokenizer, s, left_out=0.0) for s in (PACKED, balanced))
+    for key in ("objects_per_scene", "relations_per_scene", "object_patches", "relation_patches"):
+        assert alike[key].a_scene < plain[key].a_scene
+        assert alike[key].fill > plain[key].fill
