@@ -95,10 +95,11 @@ def main() -> None:
         print(f"{key:<24} {each.a_scene:.2f} a scene, {each.fill:.2%} filled")
     varies = spread(needs, arguments.batch_size)
     for name, share in varies.items():
-        print(f"{name:<24} vary by {share:.1%} between batches")
+        print(f"{name:<24} vary by {share:.1%} where batches are drawn at random")
     for name, share in found.items():
         print(f"{name:<24} {share:.2%}")
     facts = {key: value for key, value in vars(arguments).items() if key != "json"}
+    facts["text_row"] = settings.text_row
     results = {"room": room, "spread": varies, "shares": found, "arguments": facts}
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -9,7 +9,7 @@ import numpy as np
 
 from scenarioclip_jax.data.batch import Batch, Rows
 from scenarioclip_jax.data.patches import box_patches, region_patches, whole_view
-from scenarioclip_jax.data.photo import FittedScene
+from scenarioclip_jax.data.photo import FittedScene, Shapes
 from scenarioclip_jax.data.rows import empty_rows, place, write
 from scenarioclip_jax.data.scene import Scene, relation_text
 from scenarioclip_jax.data.settings import DataSettings
@@ -178,7 +178,9 @@ def length_of(level: str, settings: DataSettings) -> int:
     return getattr(settings, {"global": "scene_length"}.get(level, f"{level}_length"))
 
 
-def shown_patches(fitted: FittedScene, level: str, settings: DataSettings) -> list[np.ndarray]:
+def shown_patches(
+    fitted: FittedScene | Shapes, level: str, settings: DataSettings
+) -> list[np.ndarray]:
     """The patches of a scene's object or relation views, see `data.patches`."""
     if level == "object":
         return box_patches(fitted.object_boxes, settings.image_size, settings.patch_size)

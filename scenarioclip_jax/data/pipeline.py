@@ -48,6 +48,7 @@ class ShuffledTexts:
 
     def __init__(self, source: Source, seed: int):
         self._source, self._seed = source, seed
+        self.identity = getattr(source, "identity", "")
 
     def __len__(self) -> int:
         return len(self._source)
@@ -263,6 +264,13 @@ class TrainIterator:
         """
         for name, value in self._fixed().items():
             if state.get(name, "") != value:
+                if name == "balance" and value and state.get(name):
+                    raise ValueError(
+                        "data.balance deals scenes by their sizes, and these are others than when the data "
+                        "position was saved: the data set, the tokenizer or a setting in data.* changed, or a "
+                        "scene couldn't be read when they were measured. Resume with the saved settings; if "
+                        "nothing changed, delete sizes-*.npz beside the shards and start again"
+                    )
                 raise ValueError(
                     f"the data position was saved with {name}={state.get(name)!r} and this run has {value!r}: "
                     "it would not be continued but started on other data; resume with the saved "

@@ -6,12 +6,14 @@
         classes.json                          {"actions": {text: {split: count}}, "objects", "relations"}
         summary.json, problems.jsonl          what is in it, and what was wrong with its annotations
         tokenizer.json                        a small tokenizer, trained on the class texts
+        sizes-….npz                           what scenes need of a batch's room, once `data.balance` asked
 
 TFDS and Grain aren't imported here: they would cost every worker process half a second and 1.5 s.
 """
 
 import bisect
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,6 +142,11 @@ class SceneSource:
                 f"record {position} of {shard.path} (scene {index} of the split) can't be read: {error}. "
                 "Build the data set again, or copy it again."
             ) from error
+
+    @property
+    def identity(self) -> list[tuple[str, int]]:
+        """Names and bytes of the files: what a rebuild changes."""
+        return [(Path(shard.path).name, os.path.getsize(shard.path)) for shard in self._shards]
 
     def __repr__(self) -> str:
         return f"SceneSource({len(self)} scenes in {len(self._shards)} shards)"

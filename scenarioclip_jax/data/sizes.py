@@ -1,21 +1,25 @@
 """What each scene needs of a batch's room, known without decoding its photo."""
 
+import contextlib
 import hashlib
 import json
-import os
+import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import grain
 import numpy as np
+from tqdm import tqdm
 
 from scenarioclip_jax.data.packing import NAMES, length_of, shown_patches, text_of
-from scenarioclip_jax.data.photo import Shapes, fit_shapes
+from scenarioclip_jax.data.photo import FittedScene, Shapes, fit_shapes
 from scenarioclip_jax.data.scene import Scene
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
 
+THREADS = 8  # that read
 _FORM = 1  # raised where the same settings give other sizes
 # What sizes depend on, beside the scenes and the tokenizer.
 _SETTINGS = (
@@ -53,8 +57,10 @@ class Sizes(NamedTuple):
         return content.hexdigest()[:16]
 
 
-def needs_of(scene: Scene, shapes: Shapes, settings: DataSettings) -> dict[str, Needs]:
-    """By level; `shapes` may be a `FittedScene` too."""
+def needs_of(
+    scene: Scene, shapes: Shapes | FittedScene, settings: DataSettings
+) -> dict[str, Needs]:
+    """By level."""
     found = {"global": Needs([scene.action], [])}
     for level, area in (("object", shapes.object_area), ("relation", shapes.region_area)):
         visible = np.flatnonzero(area >= max(settings.min_visible, 1e-6))
@@ -64,16 +70,19 @@ def needs_of(scene: Scene, shapes: Shapes, settings: DataSettings) -> dict[str, 
     return found
 
 
-def measure(
-    source, settings: DataSettings, records: Iterable[int]
-) -> Iterator[dict[str, Needs] | None]:
-    """What some records of a source need; None for one that can't be read."""
-    for record in records:
-        try:  # as `pipeline.load_item`, which is where corrupt records are counted
-            scene = source[record]
-            yield needs_of(scene, fit_shapes(scene, settings.image_size, settings.fit), settings)
-        except Exception:
-            yield None
+def measure(source, settings: DataSettings, records: Sequence[int]) -> Iterator[dict | Exception]:
+    """What records of a source need, in order, as of `needs_of`; or why one can't be read."""
+
+    def needs(index: int) -> dict[str, Needs] | Exception:
+        try:  # anything may be raised by damaged bytes, as in `pipeline.load_item`
+            scene = source[records[index]]
+            return needs_of(scene, fit_shapes(scene, settings.image_size, settings.fit), settings)
+        except Exception as error:
+            return error
+
+    # Threads, for what is far away; few scenes ahead, for records have their photos.
+    options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=4 * THREADS)
+    yield from grain.MapDataset.range(len(records)).map(needs).to_iter_dataset(options)
 
 
 def collect(
@@ -108,28 +117,45 @@ def load_or_measure(
 
     Args:
       folder: of the shards, where they are kept in `sizes-….npz`; None, or one that can't be written to: they
-        are measured every time, which takes half a millisecond a scene.
+        are measured every time, as they are while a record can't be read, since that may pass.
     """
-    file = folder and folder / f"sizes-{_key(tokenizer, settings)}.npz"
+    file = folder and folder / f"sizes-{_key(source, tokenizer, settings)}.npz"
     if file and file.is_file():
         try:
             with np.load(file) as kept:
-                found = Sizes(*(kept[name] for name in Sizes._fields))
-            if len(found.counts) == len(source):
-                return found
+                return Sizes(*(kept[name] for name in Sizes._fields))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             pass  # cut short: measured again
-    print(f"measuring {len(source)} scenes for data.balance", flush=True)
-    sizes = collect(measure(source, settings, range(len(source))), tokenizer, settings)
-    if file:
+    failed: dict[int, Exception] = {}
+
+    def readable() -> Iterator[dict[str, Needs] | None]:
+        found = measure(source, settings, range(len(source)))
+        title = "Measuring scenes for data.balance"
+        for record, need in enumerate(
+            tqdm(found, title, len(source), unit=" scenes", mininterval=5)
+        ):
+            if isinstance(need, Exception):
+                failed[record] = need
+            yield None if isinstance(need, Exception) else need
+
+    sizes = collect(readable(), tokenizer, settings)
+    if failed:
+        record, error = next(iter(failed.items()))
+        print(
+            f"{len(failed)} scenes couldn't be measured, count as empty, and will be tried again at the next "
+            f"start; the first is record {record}: {error}",
+            flush=True,
+        )
+    elif file:
         _keep(sizes, file)
     return sizes
 
 
-def _key(tokenizer: Tokenizer, settings: DataSettings) -> str:
+def _key(source, tokenizer: Tokenizer, settings: DataSettings) -> str:
     """Names the sizes: what they depend on, in short."""
     values = {name: getattr(settings, name) for name in _SETTINGS}
     values["text_row"] = bool(values["text_row"])
+    values["source"] = [len(source), getattr(source, "identity", "")]
     values |= {"form": _FORM, "seed": settings.seed if settings.shuffle_texts else None}
     values["tokenizer"] = tokenizer.to_json() if settings.text_row else ""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
@@ -137,11 +163,15 @@ def _key(tokenizer: Tokenizer, settings: DataSettings) -> str:
 
 def _keep(sizes: Sizes, file: Path) -> None:
     """Writes the file as a whole, or not at all: several processes may do so at once."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    unfinished = None
     try:
-        with unfinished.open("wb") as stream:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".sizes-", delete=False) as stream:
+            unfinished = Path(stream.name)
             np.savez(stream, **sizes._asdict())
+        unfinished.chmod(0o644)
         unfinished.replace(file)
     except OSError as error:
         print(f"the sizes of the scenes aren't kept: {error}", flush=True)
-        unfinished.unlink(missing_ok=True)
+        if unfinished:
+            with contextlib.suppress(OSError):
+                unfinished.unlink()

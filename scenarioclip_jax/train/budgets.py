@@ -4,7 +4,8 @@
 
 Draws groups of scenes from the training split, as training does, and prints the smallest settings with which at
 most a given share is left out, and how full batches will be. The more scenes a group has, the closer it is to
-the average, and the fuller it can be; with `data.balance` they are alike however few they have.
+the average, and the fuller it can be. With `data.balance` they are alike, and what scenes need is measured for
+all of them and kept, so run this once before a run of many processes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,14 @@ from ml_collections import config_flags
 
 from scenarioclip_jax import command
 from scenarioclip_jax.command import ConfigError
+from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.order import STEPS, deal
 from scenarioclip_jax.data.packing import NAMES, length_of
 from scenarioclip_jax.data.pipeline import Source
 from scenarioclip_jax.data.rows import place
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.shards import DataSetError
-from scenarioclip_jax.data.sizes import Needs, collect, measure
+from scenarioclip_jax.data.sizes import Needs, collect, load_or_measure, measure
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.models.scenario_clip import LEVELS
 
@@ -80,13 +82,14 @@ def draw_groups(
         many = settings.scenes > len(needs)
         return [rng.choice(len(needs), settings.scenes, replace=many) for _ in range(count)]
     sizes, groups = collect(needs, tokenizer, settings), []
-    # One epoch after another, as far as 32 groups reach.
-    wanted = STEPS * settings.scenes
+    # One epoch after another, dealt out as `order.Balanced` does.
+    steps = int(np.clip(len(needs) // settings.batch_size, 1, STEPS))
+    wanted = steps * settings.scenes
     while len(groups) < count:
         epochs = [rng.permutation(len(needs)) for _ in range(-(-wanted // len(needs)))]
         records = np.concatenate(epochs)[:wanted]
-        batch_of = deal(sizes, records, STEPS)
-        groups += [records[batch_of == batch] for batch in range(STEPS)]
+        batch_of = deal(sizes, records, steps)
+        groups += [records[batch_of == batch] for batch in range(steps)]
     return groups
 
 
@@ -159,7 +162,8 @@ def fullest_text_row(
 def look_at(source: Source, settings: DataSettings, scenes: int) -> list[dict[str, Needs]]:
     """What the scenes of a source need, at most `scenes` of them, evenly spread."""
     chosen = np.unique(np.linspace(0, len(source) - 1, min(scenes, len(source))).astype(int))
-    return [need for need in measure(source, settings, chosen.tolist()) if need]
+    found = measure(source, settings, chosen.tolist())
+    return [need for need in found if not isinstance(need, Exception)]
 
 
 def table(budgets: Mapping[str, Budget]) -> str:
@@ -174,7 +178,7 @@ def table(budgets: Mapping[str, Budget]) -> str:
 def define_flags() -> None:
     """Only where this is the program: another one may have a flag of the same name."""
     config_flags.DEFINE_config_file("config", None, "As for scenarioclip_jax.main.")
-    flags.DEFINE_integer("scenes", 1000, "Scenes that are looked at.", lower_bound=1)
+    flags.DEFINE_integer("scenes", 10_000, "Scenes that are looked at.", lower_bound=1)
     about = "Largest share that may be left out."
     flags.DEFINE_float("left_out", 0.002, about, lower_bound=0.0, upper_bound=1.0)
 
@@ -187,6 +191,9 @@ def main(argv: list[str]) -> None:
     config = flags.FLAGS.config
     try:
         data = open_data(config, Path("no-run-of-this-name"))
+        if data.settings.balance:  # so that no process of the run has to
+            folder = shards.dataset_dir(data.directory)
+            load_or_measure(data.train, data.tokenizer, data.settings, folder)
         needs = look_at(data.train, data.settings, flags.FLAGS.scenes)
         if not needs:
             raise ConfigError("config.data.dir: none of its scenes could be read")
@@ -198,7 +205,8 @@ def main(argv: list[str]) -> None:
         if data.settings.text_row:
             row, fill = fullest_text_row(needs, data.tokenizer, data.settings, left_out=left_out)
             print(
-                f"rows of texts are fullest, {fill:.0%} or more, with --config.data.text_row={row}"
+                f"rows of texts are fullest, {fill:.0%} or more, with --config.data.text_row={row}: run "
+                "this again with it for the settings that go with it"
             )
     except (ConfigError, DataSetError) as error:
         raise SystemExit(f"error: {error}") from None

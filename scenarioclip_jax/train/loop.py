@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from scenarioclip_jax.train.metrics import (
     finite,
 )
 from scenarioclip_jax.train.pictures import write_first_batch
-from scenarioclip_jax.train.progress import Progress, duration
+from scenarioclip_jax.train.progress import Progress, duration, when_computed
 from scenarioclip_jax.train.report import write_report
 from scenarioclip_jax.train.resume import World, save, start_or_resume
 from scenarioclip_jax.train.setup import (
@@ -134,6 +135,7 @@ def take_steps(
         batches.start_prefetch()  # reads while the train step is compiled
         train_step = compile_step(run, data, mesh, watch.progress)
     watch.progress.restart(step)
+    computed: Callable[[], float] = float  # 0: nothing is being computed
     while True:
         last = step == run.steps
         try:
@@ -156,11 +158,11 @@ def take_steps(
                 raise
             # It was waiting, or a signal to the whole process group ended the reading workers too.
             continue
-        # A step that is still computing doesn't wait for the next batch, though this loop does.
-        if metrics is None or metrics["loss/total"].is_ready():
-            watch.progress.waited(time.perf_counter() - started)
+        # While a step still computes, only this loop waits.
+        watch.progress.waited(max(0.0, time.perf_counter() - max(started, computed())))
         previous, scores, validated = metrics, None, False
         state, metrics = train_step(state, put_batch(mesh, batch, config.data.groups))
+        computed = when_computed(metrics["loss/total"])
         step += 1
         if step == 1:
             write_first_batch(watch.writer.directory, batch, run.view_settings, data.tokenizer)

@@ -1,7 +1,11 @@
 """Console lines of a training run: where it is, how fast, how long still."""
 
+import contextlib
+import math
 import sys
+import threading
 import time
+from collections.abc import Callable
 
 
 class Progress:
@@ -23,7 +27,7 @@ class Progress:
         self._step, self._time, self._waited = start, time.perf_counter(), 0.0
 
     def waited(self, seconds: float) -> None:
-        """Adds to the time that the step waited for data since the last report."""
+        """Adds to the time without a step to compute, for want of data, since the last report."""
         self._waited += seconds
 
     def report(self, step: int, metrics: dict[str, float]) -> dict[str, float]:
@@ -58,6 +62,20 @@ class Progress:
     def say(self, text: str) -> None:
         if not self._quiet:
             print(text, file=sys.stdout, flush=True)
+
+
+def when_computed(array) -> Callable[[], float]:
+    """Tells, whenever it is asked, at what time an array was computed: infinity as long as it isn't."""
+    found = math.inf
+
+    def wait() -> None:
+        nonlocal found
+        with contextlib.suppress(Exception):  # whoever reads the array hears of it
+            array.block_until_ready()
+        found = time.perf_counter()
+
+    threading.Thread(target=wait, daemon=True, name="waiting for a step").start()
+    return lambda: found
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -23,7 +24,7 @@ FREE = ("log_every", "checkpoint", "validation", "report", "mesh", "compilation_
 FREE_DATA = ("dir", "tokenizer", "num_workers", "num_threads", "prefetch")
 FREE_DATA += ("stall_seconds", "max_corrupt_share")
 # Keys that came later, and what runs did before them.
-CAME_LATER = {"ema/whole": True, "optimizer/mu_dtype": "float32"}
+CAME_LATER = {"ema/whole": True, "optimizer/mu_dtype": "float32", "data/balance": False}
 
 
 def save(
@@ -84,12 +85,15 @@ def start_or_resume(
       groups: of every global batch, that this process loads.
 
     Raises:
-      ConfigError: the checkpoint was made by a run that computed something else.
+      ConfigError: the checkpoint was made by a run that computed something else, or processes would train on
+        scenes in different orders.
       CheckpointError: there are checkpoints and none can be read, or the newest can't be read right now.
     """
     with naming("data"):
         folder = shards.dataset_dir(data.directory)
         batches = train_iterator(data.train, data.tokenizer, data.settings, groups, folder)
+    if data.settings.balance:
+        _check_order(batches.get_state()["balance"], folder)
     found = _newest_readable(config, _items(run.state_like), checkpoints)
     if found is None:
         return World(run.init(), batches, validated=False)
@@ -107,6 +111,21 @@ def start_or_resume(
         opt_state=items["train"]["opt_state"],
     )
     return World(state, batches, records["progress"]["validated"])
+
+
+def _check_order(digest: str, folder: Path) -> None:
+    """Processes that hold parts of the same groups, or take them over after a resume, have to deal them alike.
+
+    Args:
+      digest: of this process's sizes.
+    """
+    found = gather(int(digest[:7], 16), "the sizes of the scenes are known")
+    if len(set(found)) > 1:
+        raise ConfigError(
+            "config.data.balance=True: processes see different data sets, or one couldn't read some of the "
+            f"scenes when it measured them. Compare {folder} on all machines, delete sizes-*.npz there, "
+            "and start again"
+        )
 
 
 READ, DAMAGED, NOT_NOW = range(3)

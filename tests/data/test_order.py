@@ -1,6 +1,7 @@
 """Balanced batches: the same scenes, put together so that batches need alike room."""
 
 import dataclasses
+import errno
 import itertools
 import json
 import pickle
@@ -11,7 +12,7 @@ import pytest
 
 from scenarioclip_jax.data.order import STEPS, Balanced, Sequential, deal
 from scenarioclip_jax.data.pipeline import train_iterator
-from scenarioclip_jax.data.sizes import Sizes, collect, load_or_measure, measure
+from scenarioclip_jax.data.sizes import Sizes, load_or_measure, measure
 from scenarioclip_jax.data.tokens import train_tokenizer
 from tests.data.fake_scenes import SETTINGS, fake_scene, ragged_scenes
 
@@ -74,16 +75,29 @@ def test_batches_are_alike_in_everything(scenes, of_counts, of_all):
     assert (spread(dealt)[:3] < of_counts * by_chance[:3]).all()
 
 
-def test_32_steps_have_the_same_scenes_as_in_order(tokenizer):
-    sizes = load_or_measure(SCENES, tokenizer, PACKED, None)
+@pytest.mark.parametrize(("scenes", "size"), [(50, 6), (256, 32), (1000, 32), (5, 1)])
+def test_so_many_steps_have_the_same_scenes_as_in_order(tokenizer, scenes, size):
+    """32, but no more than an epoch."""
+    sizes = load_or_measure(ragged_scenes(scenes), tokenizer, PACKED, None)
     balanced, plain = Balanced(sizes, PACKED, 4), Sequential(PACKED)
     for window, group in ((0, 0), (0, 3), (2, 1)):
-        steps = range(window * STEPS, (window + 1) * STEPS)
+        steps = range(window * size, (window + 1) * size)
         found = [balanced(step, group) for step in steps]
         assert all(list(each) == sorted(each) for each in found)
         expected = [position for step in steps for position in plain(step, group)]
         assert sorted(itertools.chain(*found)) == expected
-        assert found != [list(plain(step, group)) for step in steps]
+        assert (found != [list(plain(step, group)) for step in steps]) == (size > 1)
+
+
+def test_a_deal_is_the_same_on_every_machine():
+    """Known since it was first made: a resumed run depends on it."""
+    draw = np.random.default_rng(7)
+    counts, tokens = draw.integers(1, 300, (64, 4)), draw.integers(0, 9, (90, 3))
+    sizes = Sizes(counts, np.arange(0, 257, 4), draw.integers(0, 90, 256), tokens)
+    dealt = deal(sizes, draw.permutation(64), 8)
+    assert "".join(map(str, dealt)) == (
+        "7407022402175327643103564753652603644237175123675160142341550106"
+    )
 
 
 def test_the_order_is_pure(tokenizer):
@@ -130,9 +144,10 @@ def test_a_position_in_another_order_is_refused(tokenizer):
     balanced = train_iterator(SCENES, tokenizer, PACKED).get_state()
     plain = dataclasses.replace(PACKED, balance=False)
     other = dataclasses.replace(PACKED, patch_size=16)
-    for settings in (plain, other):
-        with pytest.raises(ValueError, match=r"balance=.*resume with the saved setting"):
-            train_iterator(SCENES, tokenizer, settings).set_state(balanced)
+    with pytest.raises(ValueError, match=r"balance=.*resume with the saved setting"):
+        train_iterator(SCENES, tokenizer, plain).set_state(balanced)
+    with pytest.raises(ValueError, match=r"deals scenes by their sizes.*delete sizes-\*\.npz"):
+        train_iterator(SCENES, tokenizer, other).set_state(balanced)
     # Positions saved before there was another order are in this one.
     state = train_iterator(SCENES, tokenizer, plain).get_state()
     del state["balance"]
@@ -179,9 +194,16 @@ def test_sizes_are_what_packing_finds(tokenizer):
         np.testing.assert_array_equal(told, sizes.tokens[sizes.of_scene(record)].sum(0))
 
 
-def test_photos_are_not_decoded_and_what_cannot_be_read_counts_as_empty(tokenizer):
+def test_photos_are_not_decoded_and_what_cannot_be_read_counts_as_empty(
+    tokenizer, tmp_path, capsys
+):
     scenes = [fake_scene(0)._replace(photo=b"no picture"), fake_scene(1)._replace(relations=None)]
-    sizes = collect(measure(scenes, PACKED, range(2)), tokenizer, PACKED)
+    found = list(measure(scenes, PACKED, range(2)))
+    assert found[0]["object"].texts == scenes[0].object_names
+    assert isinstance(found[1], TypeError)
+    sizes = load_or_measure(scenes, tokenizer, PACKED, tmp_path)
+    assert "1 scenes couldn't be measured" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())  # it may have been a passing fault
     assert sizes.counts[0].min() > 0
     assert not sizes.counts[1].any()
     assert len(sizes.of_scene(1)) == 0
@@ -189,22 +211,38 @@ def test_photos_are_not_decoded_and_what_cannot_be_read_counts_as_empty(tokenize
 
 def test_sizes_are_kept_beside_the_shards(tokenizer, tmp_path, capsys):
     def said():
-        return capsys.readouterr().out
+        return "".join(capsys.readouterr())
 
     first = load_or_measure(SCENES, tokenizer, PACKED, tmp_path)
-    assert "measuring 50 scenes" in said()
+    assert "50/50" in said()
     np.testing.assert_equal(load_or_measure(SCENES, tokenizer, PACKED, tmp_path), first)
     assert not said()
-    # Other settings have sizes of their own, and a file that was cut short is written again.
+    # Other settings and scenes have sizes of their own, and a file that was cut short is written again.
     load_or_measure(SCENES, tokenizer, dataclasses.replace(PACKED, patch_size=16), tmp_path)
-    assert "measuring" in said()
+    assert "50/50" in said()
     kept = sorted(tmp_path.iterdir())
     assert len(kept) == 2
     for file in kept:
         file.write_bytes(file.read_bytes()[:100])
     np.testing.assert_equal(load_or_measure(SCENES, tokenizer, PACKED, tmp_path), first)
-    assert "measuring" in said()
-    load_or_measure(SCENES[:9], tokenizer, PACKED, tmp_path)  # of another number of scenes
-    assert "measuring 9" in said()
-    load_or_measure(SCENES, tokenizer, PACKED, tmp_path / "none")
+    assert "50/50" in said()
+    load_or_measure(SCENES[:9], tokenizer, PACKED, tmp_path)
+    assert "9/9" in said()
+    assert len(list(tmp_path.iterdir())) == 3
+    np.testing.assert_equal(load_or_measure(SCENES, tokenizer, PACKED, tmp_path / "none"), first)
     assert "aren't kept: " in said()
+
+
+@pytest.mark.parametrize("call", ["tempfile.NamedTemporaryFile", "numpy.savez"])
+def test_a_disk_that_takes_no_sizes_stops_nothing(tokenizer, tmp_path, monkeypatch, capsys, call):
+    """A read-only one refuses even to delete what isn't there."""
+
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(call, refuse)
+        patch.setattr("pathlib.Path.unlink", refuse)
+        sizes = load_or_measure(SCENES, tokenizer, PACKED, tmp_path)
+    assert len(sizes.counts) == 50
+    assert "aren't kept: [Errno 30]" in capsys.readouterr().out

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.train import resume
 from scenarioclip_jax.train.config import plain
 from tests.train import tiny
@@ -79,6 +80,18 @@ def test_what_is_no_damage_stops_the_run_and_moves_nothing(error):
     assert stored.moved == []
 
 
+def test_keys_that_came_later_are_no_difference():
+    """A checkpoint of a version that hadn't them goes on with what that version did."""
+    for key, before in resume.CAME_LATER.items():
+        stored, read = newest({})
+        section, name = key.split("/")
+        assert stored._record["config"][section].pop(name) == before
+        assert read()[1] == {"x": 1}
+        stored._record["config"][section][name] = "other"
+        with pytest.raises(ConfigError, match=rf"config\.{section}\.{name} was 'other'"):
+            read()
+
+
 def test_all_processes_go_the_way_of_the_worst(monkeypatch):
     """This one could read the newest, another couldn't."""
     others = {9: resume.DAMAGED, 6: resume.READ}
@@ -92,3 +105,12 @@ def test_all_processes_go_the_way_of_the_worst(monkeypatch):
     stored, read = newest({})
     with pytest.raises(CheckpointError, match=r"step 9 can't be read now .in another process"):
         read()
+
+
+def test_processes_that_deal_scenes_otherwise_do_not_start(monkeypatch):
+    """Another one couldn't read a scene when it measured them."""
+    monkeypatch.setattr(resume, "gather", lambda value, where: [value, value])
+    resume._check_order("0123456789abcdef", Path("shards"))
+    monkeypatch.setattr(resume, "gather", lambda value, where: [value, value + 1])
+    with pytest.raises(ConfigError, match=r"data\.balance.*delete sizes-\*\.npz"):
+        resume._check_order("fedcba9876543210", Path("shards"))
