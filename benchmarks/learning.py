@@ -40,6 +40,16 @@ VARIANTS = {
         "--config.data.object_patches=21.6",
         "--config.data.relation_patches=21.4",
     ],
+    "patch packing, balanced": [
+        "--config.model.patch_packing=True",
+        "--config.data.balance=True",
+        "--config.data.groups=1",
+        "--config.data.patch_row=4",
+        "--config.data.objects_per_scene=4.6",
+        "--config.data.relations_per_scene=2.91",
+        "--config.data.object_patches=21.25",
+        "--config.data.relation_patches=21.25",
+    ],
 }
 
 
