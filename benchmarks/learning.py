@@ -40,7 +40,7 @@ VARIANTS = {
         "--config.data.object_patches=21.6",
         "--config.data.relation_patches=21.4",
     ],
-    "patch packing, balanced": [
+    "balanced packing": [
         "--config.model.patch_packing=True",
         "--config.data.balance=True",
         "--config.data.groups=1",

@@ -10,6 +10,7 @@ here: all scenes have the same.
 import argparse
 import dataclasses
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from benchmarks.in_memory import as_scene
 from benchmarks.train_step import SHARED_STEM, assign
 from configs.pretrain import get_config
 from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.order import STEPS, deal
 from scenarioclip_jax.data.packing import NAMES
 from scenarioclip_jax.data.pipeline import train_iterator
-from scenarioclip_jax.data.sizes import Needs
+from scenarioclip_jax.data.sizes import Needs, collect
 from scenarioclip_jax.train.budgets import fullest_text_row, look_at, suggest
 from scenarioclip_jax.train.config import data_settings
 
@@ -51,6 +53,26 @@ def shares(batches: list[Batch]) -> dict[str, float]:
             rows = [getattr(batch, f"{name}_{kind}_rows").sequence for batch in batches]
             found[f"{name} {what} fill"] = (np.stack(rows) >= 0).mean()
     return {name: float(share) for name, share in found.items()}
+
+
+def vary(batches: list[Batch]) -> dict[str, float]:
+    """Standard deviation over mean of what is in the batches."""
+    found = {}
+    for name in NAMES.values():
+        for kind, what in (("text", "tokens"), ("patch", "patches")):
+            rows = [getattr(batch, f"{name}_{kind}_rows").sequence for batch in batches]
+            count = np.array([(sequence >= 0).sum() for sequence in rows])
+            found[f"{name} {what}"] = float(count.std() / count.mean())
+    return found
+
+
+def seconds_to_deal(needs: list[dict[str, Needs]], tokenizer, settings) -> float:
+    """For one scene, by 32 batches."""
+    sizes = collect(needs, tokenizer, settings)
+    records = np.arange(STEPS * settings.scenes) % len(needs)
+    start = time.process_time()
+    deal(sizes, records, STEPS)
+    return (time.process_time() - start) / len(records)
 
 
 def spread(needs: list[dict[str, Needs]], scenes: int) -> dict[str, float]:
@@ -90,18 +112,25 @@ def main() -> None:
     room = {key: each.a_scene for key, each in budgets.items()}
     settings = dataclasses.replace(settings, **room, num_workers=0)
     batches = train_iterator(source, tokenizer, settings)
-    found = shares([next(batches) for _ in range(arguments.batches)])
+    packed = [next(batches) for _ in range(arguments.batches)]
     batches.close()
+    found = shares(packed)
     for key, each in budgets.items():
         print(f"{key:<24} {each.a_scene:.2f} a scene, {each.fill:.2%} filled")
     varies = spread(needs, arguments.batch_size)
     for name, share in varies.items():
         print(f"{name:<24} vary by {share:.1%} where batches are drawn at random")
+    in_batches = vary(packed)
+    for name, share in in_batches.items():
+        print(f"{name:<24} vary by {share:.1%} in these")
     for name, share in found.items():
         print(f"{name:<24} {share:.2%}")
+    dealing = seconds_to_deal(needs, tokenizer, settings)
+    print(f"dealing takes {1e6 * dealing:.0f} µs a scene")
     facts = {key: value for key, value in vars(arguments).items() if key != "json"}
     facts["text_row"] = settings.text_row
-    results = {"room": room, "spread": varies, "shares": found, "arguments": facts}
+    results = {"room": room, "at_random_vary": varies, "vary": in_batches, "shares": found}
+    results |= {"seconds_to_deal": dealing, "arguments": facts}
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 
