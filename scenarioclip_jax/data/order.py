@@ -58,8 +58,7 @@ class Balanced:
         """Takes the sizes of all records, and of how many groups this process asks for."""
         self._sizes, self._settings, self._groups = sizes, settings, groups
         self._sequential = Sequential(settings)
-        # No more than an epoch, or a batch would often have a scene twice.
-        self._steps = int(np.clip(len(sizes.counts) // settings.batch_size, 1, STEPS))
+        self._steps = steps_dealt(len(sizes.counts), settings)
         self.__setstate__({})
 
     def __call__(self, step: int, group: int) -> Sequence[int]:
@@ -87,6 +86,12 @@ class Balanced:
         self.__dict__.update(state)
         self._lock = threading.Lock()
         self._dealt: dict[tuple[int, int], list[Sequence[int]]] = {}
+
+
+def steps_dealt(records: int, settings: DataSettings) -> int:
+    """Of how many steps the scenes are dealt together: no more than an epoch's, or a batch would often have a
+    scene twice."""
+    return min(max(records // settings.batch_size, 1), STEPS)
 
 
 def deal(sizes: Sizes, records: Sequence[int], batches: int) -> np.ndarray:

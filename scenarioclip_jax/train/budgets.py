@@ -19,7 +19,7 @@ from ml_collections import config_flags
 from scenarioclip_jax import command
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data import shards
-from scenarioclip_jax.data.order import STEPS, deal
+from scenarioclip_jax.data.order import STEPS, deal, steps_dealt
 from scenarioclip_jax.data.packing import NAMES, length_of
 from scenarioclip_jax.data.pipeline import Source
 from scenarioclip_jax.data.rows import place
@@ -83,7 +83,7 @@ def draw_groups(
         return [rng.choice(len(needs), settings.scenes, replace=many) for _ in range(count)]
     sizes, groups = collect(needs, tokenizer, settings), []
     # One epoch after another, dealt out as `order.Balanced` does.
-    steps = int(np.clip(len(needs) // settings.batch_size, 1, STEPS))
+    steps = steps_dealt(len(needs), settings)
     wanted = steps * settings.scenes
     while len(groups) < count:
         epochs = [rng.permutation(len(needs)) for _ in range(-(-wanted // len(needs)))]
