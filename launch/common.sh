@@ -6,6 +6,13 @@ fail() {
   exit 2
 }
 
+# need_program NAME HINT: 127, as from a shell, where a program that everything else needs isn't there.
+need_program() {
+  command -v -- "$1" >/dev/null && return
+  echo "${0##*/}: $1: no such program; $2" >&2
+  exit 127
+}
+
 # Prints the words as shell code that means exactly these words; newlines stay readable.
 quoted() {
   local word line=""

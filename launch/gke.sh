@@ -61,4 +61,5 @@ if [[ -n $dry_run ]]; then
   printf 'kubectl apply -f - <<'\''MANIFEST'\''\n%s\nMANIFEST\n' "$manifest"
   exit
 fi
+need_program kubectl "run this where kubectl is installed and set to the cluster"
 kubectl apply -f - <<<"$manifest"

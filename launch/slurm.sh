@@ -62,5 +62,6 @@ if [[ -n $dry_run ]]; then
   printf '%s <<'\''JOB_SCRIPT'\''\n%s\nJOB_SCRIPT\n' "$(quoted "${command[@]}")" "$script"
   exit
 fi
+need_program sbatch "run this on a login node of the cluster (it may need: module load slurm)"
 mkdir -p "$workdir" # Slurm doesn't create the directory of the log
 "${command[@]}" <<<"$script"

@@ -11,8 +11,10 @@
 #                'mountpoint -q /shared || sudo mount -t nfs HOST:/SHARE /shared'
 # --repo         where workers clone this code from (the remote "origin"); the commit checked out here must be there.
 # --create       creates the slice if it doesn't exist or was preempted.
-# --watch        repeats until the run has finished: creates the slice anew after a preemption (needs --type). It
-#                gives up if the run fails while the slice is READY. Ctrl-C ends the watch.
+# --watch        repeats until the run has finished: creates the slice anew after a preemption (needs --type). What
+#                passes (no capacity or quota, a lost connection, a server's error) is tried again, after pauses that
+#                grow from one minute to 15. Anything else ends the watch with its reason: a missing permission, a
+#                wrong name, a run that fails while the slice is READY. So does Ctrl-C.
 #
 # To stop the run so that it saves; the same command goes on with it (with --watch, end the watch first):
 #   gcloud compute tpus tpu-vm ssh NAME --zone=ZONE --worker=all --command="pkill -TERM -f '[s]cenarioclip_jax.main'"
@@ -67,8 +69,6 @@ run_command=("${tpu_vm[@]}" ssh "$name" "${where[@]}" --worker=all "--command=$w
 # Asked of one worker: the one beside the process that writes the report.
 finished_command=("${tpu_vm[@]}" ssh "$name" "${where[@]}" --worker=0
   "--command=test -e $(quoted "$workdir/report.json")")
-state() { "${tpu_vm[@]}" describe "$name" "${where[@]}" '--format=value(state)' 2>/dev/null || true; }
-
 if [[ -n $dry_run ]]; then
   if [[ -n $create$watch ]]; then
     echo "# if the slice was preempted:"
@@ -85,16 +85,46 @@ if [[ -n $dry_run ]]; then
   exit
 fi
 
-# An unknown state may also be a failed question: never delete then; creating what exists fails and does no harm.
+need_program gcloud "run this where the Google Cloud CLI is installed and logged in"
+
+said=$(mktemp) # what the last command wrote to standard error
+trap 'rm -f "$said"' EXIT
+attempt() { { "$@" 2>&1 >&3 3>&- | tee "$said" >&2; } 3>&1; }
+
+# Whether what gcloud or ssh said is no reason to give up.
+passes() {
+  local for_good='PERMISSION_DENIED|UNAUTHENTICATED|INVALID_ARGUMENT|Permission denied \(publickey|Reauthentication'
+  local for_now='RESOURCE_EXHAUSTED|capacity|stockout|quota|rate ?limit|too many requests'
+  for_now+='|UNAVAILABLE|ABORTED|ALREADY_EXISTS|DEADLINE_EXCEEDED|INTERNAL:|internal (server )?error|try again'
+  for_now+='|timed? ?out|connection|broken pipe|unreachable|name resolution|unable to connect'
+  for_now+='|(http[a-z]*|code|status|error)[^0-9a-z]{1,4}(429|5[0-9][0-9])'
+  ! grep -Eiq "$for_good" <<<"$1" && grep -Eiq "$for_now" <<<"$1"
+}
+
+# Sets `state`, empty where there is no such slice. A question that fails is no answer.
+ask_state() {
+  local status=0
+  state=$("${tpu_vm[@]}" describe "$name" "${where[@]}" '--format=value(state)' 2>"$said") || status=$?
+  ((status)) || return 0
+  # Of a project or zone that isn't there, gcloud says the same, but not that a node is missing.
+  if grep -Eiq 'NOT_FOUND.*nodes/' "$said"; then return 0; fi
+  cat "$said" >&2
+  return "$status"
+}
+
+# Creating what exists already fails and does no harm.
 make_ready() {
-  local state
-  state=$(state)
+  ask_state || return
   case $state in
     READY) ;;
-    PREEMPTED | TERMINATED) "${delete_command[@]}" && "${create_command[@]}" ;;
-    "") "${create_command[@]}" ;;
+    PREEMPTED | TERMINATED) attempt "${delete_command[@]}" && attempt "${create_command[@]}" ;;
+    "") attempt "${create_command[@]}" ;;
+    STOPPED | SUSPENDED)
+      echo "$name is $state: $(quoted "${tpu_vm[@]}" start "$name" "${where[@]}")" | tee "$said" >&2
+      return 1
+      ;;
     *) # on its way from one state to another
-      echo "tpu_vm.sh: $name is $state: later" >&2
+      echo "$name is $state: try again later" | tee "$said" >&2
       return 1
       ;;
   esac
@@ -102,17 +132,40 @@ make_ready() {
 
 if [[ -z $watch ]]; then
   if [[ -n $create ]]; then make_ready; fi
+  rm -f "$said"
   exec "${run_command[@]}"
 fi
 
-pause=${WATCH_PAUSE:-60} # seconds; a preemption takes a while to show
-while true; do
-  until make_ready; do sleep "$pause"; done
-  status=0
-  "${run_command[@]}" || status=$?
-  if ((status == 0)) && "${finished_command[@]}"; then exit; fi
-  echo "tpu_vm.sh: the run ended with status $status before its end" >&2
+shortest=${WATCH_PAUSE:-60} pause=$shortest # seconds; a preemption takes a while to show
+rest() {
+  echo "tpu_vm.sh: $1; trying again in $pause s" >&2
   sleep "$pause"
-  # 255 is ssh's: the connection was lost, the run itself didn't fail.
-  if ((status != 0 && status != 255)) && [[ $(state) == READY ]]; then exit "$status"; fi
+  pause=$((pause * 2 < shortest * 15 ? pause * 2 : shortest * 15))
+}
+give_up() {
+  echo "tpu_vm.sh: $2 failed with status $1, which doesn't pass by itself: giving up" >&2
+  exit "$1"
+}
+while true; do
+  status=0
+  make_ready || status=$?
+  if ((status)); then
+    passes "$(<"$said")" || give_up "$status" "getting $name ready"
+    rest "$name isn't ready"
+    continue
+  fi
+  began=$SECONDS
+  attempt "${run_command[@]}" || status=$?
+  if ((status == 0)) && "${finished_command[@]}"; then exit; fi
+  if ((SECONDS - began > 600)); then pause=$shortest; fi
+  heard=$(<"$said")
+  rest "the run ended with status $status before its end"
+  # A run that was stopped, or whose slice is gone, goes on.
+  ((status)) || continue
+  if ! ask_state || [[ $state != READY ]]; then continue; fi
+  if ((status == 255)); then # ssh's: the run itself didn't fail
+    passes "${heard:-connection lost}" || give_up 255 "the connection"
+  else # of all that a run says, only what comes from gcloud
+    passes "$(grep '^ERROR: (gcloud' <<<"$heard")" || give_up "$status" "the run"
+  fi
 done
