@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import runpy
+import signal
 import sys
 from collections.abc import Callable, Iterable
 
@@ -27,7 +28,11 @@ def run(main: Callable[[list[str]], None]) -> None:
     wants_help = any(arg.lstrip("-").startswith("help") for arg in sys.argv[1:])
     if not wants_help and (message := explain_flags(sys.argv[1:])):
         sys.exit(f"error: {message}")
-    app.run(main)
+    try:
+        app.run(main)
+    except KeyboardInterrupt:  # outside of what saves first
+        print("interrupted", file=sys.stderr, flush=True)
+        sys.exit(128 + signal.SIGINT)
 
 
 def explain_flags(argv: list[str]) -> str | None:

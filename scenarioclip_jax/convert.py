@@ -222,7 +222,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Conversion is bound by memory and disk: leave an accelerator alone, and its memory.
     os.environ["JAX_PLATFORMS"] = "cpu"
     # A terminated conversion cleans up like an interrupted one.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:  # as whoever started this wants it
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     from scenarioclip_jax.checkpoint import CheckpointError
     from scenarioclip_jax.interop.output import check_absent
 

@@ -33,6 +33,7 @@ from scenarioclip_jax.models.scenario_clip import (
     sees_visible_only,
 )
 from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, replicated
+from scenarioclip_jax.shell import to_paste
 
 Picture = Any  # PIL.Image.Image, uint8 array [H, W, 3] or [H, W], or a path
 LAYOUTS = ("NCHW", "NHWC")
@@ -79,7 +80,7 @@ def load(
     if folder.is_file():
         raise CheckpointError(
             f"{path}: a file; convert it first: python -m scenarioclip_jax.convert from-reference "
-            f"--checkpoint {path} --output DIR"
+            + to_paste("--checkpoint", path, "--output", "DIR")
         )
     return Model(*_plain_clip(str(path)), dtype=dtype, batch_size=batch_size)
 

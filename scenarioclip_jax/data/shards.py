@@ -23,6 +23,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from scenarioclip_jax.data import tf_example
 from scenarioclip_jax.data.scene import Relation, Scene, Triplet
 from scenarioclip_jax.data.splits import SPLITS
+from scenarioclip_jax.shell import to_paste
 
 NAME = "action_genome"
 VERSION = "2.0.0"
@@ -51,13 +52,18 @@ def dataset_dir(data_dir: str | Path) -> Path:
     if (path / "dataset_info.json").is_file():
         return path
     others = sorted(p.parent.name for p in path.parent.glob("*/dataset_info.json"))
-    command = f"python -m scenarioclip_jax.data.build --metadata ANNOTATIONS --output {data_dir}"
+    command = _build_command(data_dir)
     if others:
         raise DataSetError(
             f"{path.parent} holds version {', '.join(others)}, this code reads {VERSION}. "
             f"Build it again: {command}"
         )
     raise DataSetError(f"no data set in {data_dir} ({path} isn't there). Build it: {command}")
+
+
+def _build_command(data_dir: str | Path, *flags: str) -> str:
+    words = ("python", "-m", "scenarioclip_jax.data.build", "--metadata", "ANNOTATIONS")
+    return to_paste(*words, "--output", data_dir, *flags)
 
 
 def load_summary(data_dir: str | Path) -> dict[str, Any]:
@@ -100,8 +106,8 @@ def open_split(data_dir: str | Path, split: str) -> "SceneSource":
     if split not in entries:
         raise DataSetError(
             f"{folder} has no {split!r} split, only {sorted(entries)}: no photo's id falls into it. Build "
-            f"it from more photos, or with other shares: python -m scenarioclip_jax.data.build "
-            f"--metadata ANNOTATIONS --output {data_dir} --fractions 0.5,0.2,0.3 --overwrite"
+            f"it from more photos, or with other shares: "
+            f"{_build_command(data_dir, '--fractions', '0.5,0.2,0.3', '--overwrite')}"
         )
     counts = [int(length) for length in entries[split]["shardLengths"]]
     shards, start = [], 0

@@ -96,8 +96,9 @@ def _dump_stacks(workers: Sequence[multiprocessing.Process]) -> None:
 def init_worker(index: int, count: int) -> None:
     """Runs first in every reading worker: how it meets signals and the end of its parent."""
     del index, count
-    # A scheduler signals the whole process group; the parent saves first and ends its workers itself.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # A scheduler or a terminal signals the whole process group; the parent saves first and then ends its
+    # workers itself.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     faulthandler.register(signal.SIGUSR1, sys.__stderr__, all_threads=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -10,6 +10,7 @@ from scenarioclip_jax.data.build import default_embedded
 from scenarioclip_jax.evaluation.cache import Cache
 from scenarioclip_jax.evaluation.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.in_domain import DataSet
+from scenarioclip_jax.shell import to_paste
 
 CACHE = "~/.cache/scenarioclip_jax/embeddings"  # as in configs/evaluate.py
 
@@ -45,13 +46,14 @@ def data_of(checkpoint: str | Path) -> Path:
       CheckpointError: there is no such run. The message says which command makes one.
     """
     path = Path(checkpoint).expanduser() / "config.json"
+    workdir = to_paste(f"--workdir={checkpoint}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         directory, embedded = config["data"]["dir"], config["embedded"]
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
             f"{path.parent.resolve()} holds no training run. Make one (minutes on two CPU cores) with\n\n"
-            f"    python -m scenarioclip_jax.main --config=configs/pretrain.py --workdir={checkpoint}\n\n"
+            f"    python -m scenarioclip_jax.main --config=configs/pretrain.py {workdir}\n\n"
             "or name another: SCENARIOCLIP_CHECKPOINT=WORKDIR in the environment."
         ) from None
     except (ValueError, KeyError, TypeError) as error:

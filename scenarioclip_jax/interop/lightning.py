@@ -13,6 +13,7 @@ from scenarioclip_jax.interop.huggingface import tower_configs
 from scenarioclip_jax.interop.initial import FROZEN, published_stem_blocks
 from scenarioclip_jax.interop.weights import Weights, check_names, from_tensors, load_torch
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
+from scenarioclip_jax.shell import to_paste
 
 Arrays = dict[str, np.ndarray]
 ARCHITECTURES = ("pyramid_clip", "scenario_clip_0", "scenario_clip_1")
@@ -166,7 +167,9 @@ def _teacher(path: Path, teacher_path: Path | None) -> tuple[Weights, dict, str]
 def _no_teacher(path: Path) -> str:
     note = f"{path} holds no teacher; the output has the student's weights only"
     beside = sorted(path.parent.glob("*_ema_teacher.pt"))
-    return note + (f". Is it in {beside[0]}? Then add --ema {beside[0]}" if beside else "")
+    return note + (
+        f". Is it in {beside[0]}? Then add {to_paste('--ema', beside[0])}" if beside else ""
+    )
 
 
 def _configs(

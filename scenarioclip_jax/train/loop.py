@@ -18,6 +18,7 @@ from scenarioclip_jax.parallel.chips import peak_flops
 from scenarioclip_jax.parallel.distributed import DistributedError, wait_for_all
 from scenarioclip_jax.parallel.flops import train_step_flops
 from scenarioclip_jax.parallel.mesh import batch_ways, local_groups, make_mesh, put_batch
+from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.data import RunData, open_data, share_corrupt
 from scenarioclip_jax.train.metrics import (
@@ -112,7 +113,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
         except Stopped:
             step = checkpoints.latest
         if stop.requested:
-            watch.progress.say(f"stopped at step {step}; go on with --workdir={workdir}")
+            watch.progress.say(
+                f"stopped at step {step}; go on with {to_paste(f'--workdir={workdir}')}"
+            )
 
 
 def take_steps(

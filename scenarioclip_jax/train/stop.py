@@ -1,15 +1,27 @@
-"""SIGTERM and Ctrl-C as a request that the run looks at between two pieces of work."""
+"""Signals as a request to stop that the run looks at between two pieces of work."""
 
+import contextlib
 import os
 import signal
+import socket
+import sys
 import threading
 
 import jax
 from jax.experimental import multihost_utils
 
+# Ctrl-C, the end of a terminal, and what schedulers send before a time limit or a preemption.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
 
 class StopRequest:
-    """While entered, the first SIGTERM or SIGINT only sets a flag; a second SIGINT interrupts at once.
+    """While entered, the first of `SIGNALS` only sets a flag; a second Ctrl-C ends the process at once.
+
+    A signal that was ignored when the process started stays ignored: that is how `nohup` and a script's `&` say
+    that it isn't meant for this process.
+
+    Signals are answered by a thread, because Python calls its own handlers only between two of the main
+    thread's instructions, and a compilation is a single one that may take minutes.
 
     In a job of several processes a signal may reach one of them, or each at another moment. There JAX's
     preemption service watches for SIGTERM: it spreads the word and agrees on a moment that no process has
@@ -18,29 +30,67 @@ class StopRequest:
 
     def __init__(self):
         self._event = threading.Event()
-        self._previous = {}
         self._alone = jax.process_count() == 1
         self._calls = 0
+        self._interrupts = 0
+        self._restore = contextlib.ExitStack()
 
     def __enter__(self) -> "StopRequest":
         # Signals can only be handled by the main thread; elsewhere (a notebook's worker) they stay as
         # they are.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT) if self._alone else (signal.SIGINT,):
-                self._previous[number] = signal.signal(number, self._handle)
+            self._listen()
         return self
 
     def __exit__(self, *_) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._restore.close()
 
-    def _handle(self, number, frame) -> None:
-        del frame
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+    def _listen(self) -> None:
+        heard, told = socket.socketpair()
+        told.setblocking(False)
+        previous = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        thread = threading.Thread(
+            target=self._answer, args=(heard,), daemon=True, name="answers signals"
+        )
+        thread.start()
+
+        def end() -> None:
+            signal.set_wakeup_fd(previous)
+            told.close()  # ends the thread
+            thread.join()
+            heard.close()
+
+        self._restore.callback(end)
+        for number in SIGNALS:
+            if number == signal.SIGTERM and not self._alone:
+                continue  # JAX's
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                # The handler has nothing to do; without one, the signal would end the process.
+                self._restore.callback(
+                    signal.signal, number, signal.signal(number, lambda *_: None)
+                )
+
+    def _answer(self, heard: socket.socket) -> None:
+        while numbers := heard.recv(64):
+            for number in numbers:
+                if number in SIGNALS:
+                    self.notice(signal.Signals(number))
+
+    def notice(self, number: signal.Signals) -> None:
+        """Does what a signal asks for."""
+        self._interrupts += number == signal.SIGINT
+        if self._interrupts > 1:
+            _say("interrupted again: ended at once; what was saved before is whole")
+            os._exit(128 + signal.SIGINT)
+        if not self.requested:
+            again = ". Ctrl-C again ends it at once, without saving"
+            _say(
+                f"{number.name}: the run saves and stops as soon as the work at hand is done"
+                f"{again if number == signal.SIGINT else ''}"
+            )
         if self._alone:
             self._event.set()
-        else:
+        elif number != signal.SIGTERM:
             os.kill(os.getpid(), signal.SIGTERM)
 
     @property
@@ -55,3 +105,8 @@ class StopRequest:
             if multihost_utils.reached_preemption_sync_point(self._calls):
                 self._event.set()
         return self.requested
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the terminal may be what has just gone
+        print(text, file=sys.stderr, flush=True)

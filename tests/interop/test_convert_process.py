@@ -10,6 +10,7 @@ import time
 import pytest
 
 from scenarioclip_jax import checkpoint
+from tests.harness.started import with_default_signals
 from tests.interop import helpers
 
 # Reports the peak of its own memory beyond what the same command on a tiny model needs: libraries, JAX's client
@@ -100,14 +101,16 @@ def test_interrupted_conversion_leaves_no_output(tmp_path, number):
     work.mkdir()
     command = [sys.executable, "-m", "scenarioclip_jax.convert", "from-huggingface"]
     command += [f"--model={clip}", f"--output={work / 'out'}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        with_default_signals(command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 120
     while not any(work.rglob("*params*")):  # Orbax has begun to write
         assert process.poll() is None, process.stderr.read().decode()
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode != 0
     assert not (work / "out").exists()
     if number == signal.SIGKILL:  # nothing could clean up, but nothing looks like output

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from scenarioclip_jax.parallel import distributed
+from tests.harness.started import with_default_signals
 from tests.train import tiny
 
 WITHOUT_TORCH = Path(__file__).with_name("without_torch")
@@ -60,7 +61,7 @@ def run_together(module: str, args: list, processes: int, devices: int = 4) -> N
         for place in places(processes)
     ]
     try:
-        said = [process.communicate(timeout=300)[0] for process in started]
+        said = [process.communicate(timeout=600)[0] for process in started]
     finally:
         for process in started:
             process.kill()
@@ -71,20 +72,20 @@ class Job:
     """`processes` x `devices` running one `main`; output is collected by process.
 
     Args:
-      preexec: called in every process before the command.
+      file_size: bytes that a file may have, if not 0.
     """
 
-    def __init__(self, workdir, data, *, processes=1, devices=1, steps=6, preexec=None, **changes):
+    def __init__(self, workdir, data, *, processes=1, devices=1, steps=6, file_size=0, **changes):
         command = [sys.executable, "-m", "scenarioclip_jax.main"]
         command += arguments(workdir, data, steps=steps, **changes)
         self.processes = [
             subprocess.Popen(
-                [*command, *place],  # by flags; launch/local.sh does the same by the environment
+                # By flags; launch/local.sh does the same by the environment.
+                with_default_signals([*command, *place], file_size=file_size),
                 env=environment(devices, processes),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                preexec_fn=preexec,
             )
             for place in places(processes)
         ]
@@ -121,6 +122,6 @@ class Job:
             for process in self.processes:
                 process.kill()
         for reader in self._readers:
-            reader.join(10)
+            reader.join(60)
         assert found == [status] * len(found), "\n".join(self.output)
         return self.output[0]

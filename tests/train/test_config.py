@@ -131,7 +131,7 @@ def test_unknown_keys_are_named_with_what_there_is():
 def test_the_command_line_refuses_without_a_stack_trace(arguments, message, tmp_path):
     command = [sys.executable, "-m", "scenarioclip_jax.main", f"--config={tiny.CONFIG}"]
     command += [f"--workdir={tmp_path / 'run'}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode != 0
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

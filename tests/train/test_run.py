@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,7 @@ from scenarioclip_jax.train.metrics import (
     OutputError,
     read_rows,
 )
+from scenarioclip_jax.train.stop import StopRequest
 from tests.train import tiny
 
 MOST_PROGRAMS = 20  # 15, small ones included
@@ -114,15 +116,32 @@ def test_what_a_run_leaves_behind(undisturbed):
         assert report["zero_shot_ema"][level]["count"] == scores["count"]
 
 
-def interrupt_after(calls, function, number):
-    """`function`, with a signal to this process in its n-th call."""
+class Signaled(StopRequest):
+    """Can be told of a signal without one: no test signals the process that runs it (test_stop.py does)."""
+
+    current: StopRequest
+
+    def __enter__(self):
+        Signaled.current = self
+        return super().__enter__()
+
+
+@pytest.fixture
+def signaled(monkeypatch):
+    """Tells the run of a signal."""
+    monkeypatch.setattr(loop, "StopRequest", Signaled)
+    return lambda number: Signaled.current.notice(number)
+
+
+def interrupt_after(calls, function, interrupt):
+    """`function`, with a call of `interrupt` in its n-th call."""
     count = 0
 
     def wrapped(*args, **kwargs):
         nonlocal count
         count += 1
         if count == calls:
-            os.kill(os.getpid(), number)
+            interrupt()
         return function(*args, **kwargs)
 
     return wrapped
@@ -139,12 +158,12 @@ PHASES = {
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_signal_saves_and_the_resumed_run_is_bit_identical(
-    phase, undisturbed, small_data, tmp_path, monkeypatch, capsys
+    phase, undisturbed, small_data, tmp_path, monkeypatch, capsys, signaled
 ):
     owner, name, calls = PHASES[phase]
-    number = signal.SIGINT if "Ctrl-C" in phase else signal.SIGTERM
+    interrupt = partial(signaled, signal.SIGINT if "Ctrl-C" in phase else signal.SIGTERM)
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, interrupt_after(calls, getattr(owner, name), number))
+        patch.setattr(owner, name, interrupt_after(calls, getattr(owner, name), interrupt))
         train(tiny.config(small_data), tmp_path)
     stopped = int(re.search(r"stopped at step (\d+)", capsys.readouterr().out)[1])
     assert not (tmp_path / "report.html").exists()
@@ -162,7 +181,7 @@ def test_a_signal_saves_and_the_resumed_run_is_bit_identical(
     assert scored(tmp_path) == expected
 
 
-def test_a_packed_run_resumes_bit_identical(small_data, tmp_path, monkeypatch, capsys):
+def test_a_packed_run_resumes_bit_identical(small_data, tmp_path, monkeypatch, capsys, signaled):
     """With all that saves time or memory: of an average of the teacher's towers only, no model can be made."""
     changes = {"arch": "scenario_clip_1", "model__share_stem": True, "model__patch_packing": True}
     changes |= {"data__text_row": 32, "data__balance": True}
@@ -172,7 +191,8 @@ def test_a_packed_run_resumes_bit_identical(small_data, tmp_path, monkeypatch, c
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(config, whole)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "put_batch", interrupt_after(3, loop.put_batch, signal.SIGTERM))
+        interrupt = partial(signaled, signal.SIGTERM)
+        patch.setattr(loop, "put_batch", interrupt_after(3, loop.put_batch, interrupt))
         train(config, parts)
     assert int(re.search(r"stopped at step (\d+)", capsys.readouterr().out)[1]) < 4
     train(config, parts)
@@ -199,10 +219,10 @@ class Hangs:
         return self._source[index]
 
 
-def test_a_signal_while_waiting_for_a_batch(small_data, tmp_path, monkeypatch, capsys):
+def test_a_signal_while_waiting_for_a_batch(small_data, tmp_path, monkeypatch, capsys, signaled):
     release, real = threading.Event(), shards.open_split
     monkeypatch.setattr(shards, "open_split", lambda *args: Hangs(real(*args), release))
-    signal_soon = threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM))
+    signal_soon = threading.Timer(1, signaled, (signal.SIGTERM,))
     real_compile = loop.compile_step
 
     def compile_step(*args):

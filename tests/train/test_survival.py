@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -57,7 +56,7 @@ def test_killed_at_random_moments(small_data, tmp_path):
         job.wait_for(f"step {saved + draw.randint(1, 40)}/" if draw.random() < 0.9 else "workdir")
         time.sleep(draw.uniform(0, 0.3))
         job.processes[0].kill()
-        job.processes[0].wait(10)
+        job.processes[0].wait(60)
     assert not (killed / "report.json").exists()  # all kills came before the end
     assert steps(killed)  # and some after a checkpoint
     assert not list((killed / "checkpoints").glob("damaged*"))  # and none left half a checkpoint
@@ -74,10 +73,8 @@ def test_a_disk_that_is_full_while_saving(small_data, tmp_path):
     shutil.rmtree(full / "checkpoints" / "00000006")
     (full / "report.json").unlink()
 
-    def no_large_files():  # stands in for a full disk: what is written beyond this fails
-        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
-
-    output = Job(full, small_data, preexec=no_large_files, **settings).finish(status=1)
+    # A limit on files stands in for a full disk.
+    output = Job(full, small_data, file_size=40_000, **settings).finish(status=1)
     assert "error: a checkpoint couldn't be written to" in output
     assert "the checkpoint of step 3 is whole" in output
     assert steps(full) == [3]
@@ -166,7 +163,7 @@ def test_reading_workers_do_not_outlive_a_killed_run(small_data, tmp_path):
     children = [int(pid) for pid in listed.stdout.split() if alive(int(pid))]
     assert len(children) >= 2
     main.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while any(alive(pid) for pid in children):
         assert time.monotonic() < deadline
         time.sleep(0.1)
