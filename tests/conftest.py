@@ -1,20 +1,12 @@
-"""Eight simulated devices, a small data set, and a suite that ends and says why.
-
-Every test has a time limit (pyproject.toml): past it, the stacks of all threads are printed and the test fails.
-Where nothing can interrupt it, its worker process ends a little later, and the suite goes on with another.
-"""
+"""Eight simulated devices, and a small data set."""
 
 import gc
 import os
 import sys
 import tempfile
-import uuid
-import warnings
 from pathlib import Path
 
 import pytest
-
-from tests.harness import leftovers
 
 # Before JAX is imported anywhere: it counts its devices once. The suite's programs run for milliseconds; what
 # counts is how long they take to compile. (Without its fusion emitters XLA compiles faster still, but that of
@@ -33,7 +25,8 @@ CACHE = Path(tempfile.gettempdir()) / f"scenarioclip_jax-tests-of-{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ["XDG_CACHE_HOME"] = str(CACHE)  # nor is anything else written beside the user's own
-os.environ.setdefault(leftovers.SESSION, uuid.uuid4().hex)
+
+pytest_plugins = ["tests.harness.plugin"]
 
 LONGEST = ("tests/train/", "tests/parallel/", "tests/interop/")
 
@@ -45,29 +38,6 @@ def pytest_collection_modifyitems(items):
         return next((i for i, part in enumerate(LONGEST) if part in item.nodeid), len(LONGEST))
 
     items.sort(key=place)  # stable: otherwise in the usual order
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    if config.getvalue("dist") == "loadfile":
-        from tests.harness.scheduler import FileScheduler
-
-        return FileScheduler(config, log)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session):
-    """Workers have ended by now; what was started by one that crashed may not have."""
-    if not hasattr(session.config, "workerinput"):
-        leftovers.end_all(os.environ[leftovers.SESSION])
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item):
-    result = yield
-    if left := leftovers.end_of(os.environ[leftovers.SESSION], item.nodeid):
-        warnings.warn(f"{item.nodeid} left running, and ended now: {'; '.join(left)}", stacklevel=1)
-    return result
 
 
 @pytest.fixture(scope="module", autouse=True)
