@@ -11,7 +11,9 @@ from tests.launch.stubs import GKE, LAUNCH, ROOT, SLURM, TPU_VM, launch
 
 
 @pytest.mark.parametrize(
-    "script", [*sorted(LAUNCH.glob("*.sh")), ROOT / ".ci/run"], ids=lambda p: p.name
+    "script",
+    [*sorted(LAUNCH.glob("*.sh")), *sorted((ROOT / ".ci").iterdir())],
+    ids=lambda p: p.name,
 )
 def test_shellcheck_finds_nothing(script):
     beside = Path(sys.executable).with_name("shellcheck")
