@@ -20,10 +20,11 @@ from benchmarks.in_memory import as_scene
 from benchmarks.train_step import SHARED_STEM, assign
 from configs.pretrain import get_config
 from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.needs import Needs
 from scenarioclip_jax.data.order import STEPS, deal
 from scenarioclip_jax.data.packing import NAMES
 from scenarioclip_jax.data.pipeline import train_iterator
-from scenarioclip_jax.data.sizes import Needs, collect
+from scenarioclip_jax.data.sizes import collect
 from scenarioclip_jax.train.budgets import fullest_text_row, look_at, suggest
 from scenarioclip_jax.train.config import data_settings
 

@@ -148,6 +148,8 @@ def base() -> ml_collections.ConfigDict:
         every=1000, scenes=0, suites=("zero_shot", "retrieval", "hard_negatives")
     )
     config.report = dict(scenes=0, retrievals=6)  # at the end, on the test split
+    # Settings to change on purpose when a run goes on, as "optimizer.peak,steps"; train/resume.py lists them
+    config.resume = dict(allow=("",))
     return config
 
 

@@ -5,7 +5,9 @@ python -m scenarioclip_jax.main --config=configs/pretrain.py[:PRESET] [--config.
 Several processes: launch/README.md.
 """
 
+import contextlib
 import datetime
+import itertools
 import os
 import sys
 import traceback
@@ -17,6 +19,7 @@ from ml_collections import config_flags
 from scenarioclip_jax import command
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.parallel import distributed
+from scenarioclip_jax.paths import PathError, local_path
 from scenarioclip_jax.train.config import compilation_cache
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -87,15 +90,25 @@ def main(argv: list[str]) -> None:
 
 
 def choose_workdir(preset: str, processes: int) -> Path:
-    """--workdir, or a name of its own for a run of one process."""
+    """--workdir, or a new folder for a run of one process."""
     if WORKDIR.value:
-        return Path(WORKDIR.value)
+        try:
+            return local_path(WORKDIR.value)
+        except PathError as error:
+            raise ConfigError(f"--workdir={WORKDIR.value}: {error}") from None
     if processes > 1:
         raise ConfigError(
             "--workdir is missing: a job of several processes needs one that they all can write"
         )
-    # Chosen once and printed: whoever wants to resume has to know it.
-    return Path(f"runs/{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    # Chosen once and printed: whoever wants to resume has to know it. Runs that start in the same second have
+    # different ones, so the folder is made at once.
+    name = f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    for suffix in itertools.chain([""], (f"-{n}" for n in itertools.count(2))):
+        folder = Path("runs", name + suffix)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise AssertionError
 
 
 def run() -> None:

@@ -4,11 +4,16 @@ The order of the data is a pure function of (seed, step), see `order`. A process
 own groups, so the global batches are the same on any number of processes, workers and threads.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import logging
 import multiprocessing
+import re
+import shutil
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,8 +22,10 @@ import grain
 import numpy as np
 from absl import flags
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.data import packing
 from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.measure import ALONE, Crew
 from scenarioclip_jax.data.order import Balanced, Order, Sequential, shuffled_index
 from scenarioclip_jax.data.packing import Item, Labels
 from scenarioclip_jax.data.photo import fit_scene
@@ -27,7 +34,9 @@ from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.sizes import load_or_measure
 from scenarioclip_jax.data.stall import StalledInputError, init_worker, within
 from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.faults import InputUnavailableError
 
+PAUSES = (0.2, 1.0, 3.0)  # seconds between tries to read what the system refuses
 REPLACEMENTS = 8  # records tried in place of a corrupt one before giving up
 SHARED_BYTES = 1 << 16  # arrays of at least this size come from a worker by shared memory
 
@@ -75,10 +84,22 @@ class CorruptDataError(RuntimeError):
 
 
 class Corrupt(NamedTuple):
-    """A record that could not be read, and why."""
+    """A record that is damaged, and why."""
 
     index: int
     reason: str
+
+
+class Refused(NamedTuple):
+    """A record that the system refused to read, for the moment, and why."""
+
+    index: int
+    reason: str
+
+    def error(self) -> InputUnavailableError:
+        return InputUnavailableError(
+            f"record {self.index} can't be read now and isn't counted as corrupt: {self.reason}"
+        )
 
 
 class CorruptLog:
@@ -140,24 +161,29 @@ class TrainingBatches:
         self._source, self._tokenizer, self._settings = source, tokenizer, settings
         self._groups, self._order = groups, order or Sequential(settings)
 
-    def __call__(self, step: int) -> tuple[Batch, list[Corrupt]]:
+    def __call__(self, step: int) -> tuple[Batch, list[Corrupt]] | Refused:
         """Loads and packs some groups of the global batch of a step."""
         settings, corrupt = self._settings, []
         builder = packing.BatchBuilder(len(self._groups), settings.canvas_size, settings)
         for row, group in enumerate(self._groups):
-            items = [self._load(position, corrupt) for position in self._order(step, group)]
+            items = []
+            for position in self._order(step, group):
+                item = self._load(position, corrupt)
+                if isinstance(item, Refused):
+                    return item  # as a value: from a worker, an error comes as text
+                items.append(item)
             builder.add(row, *packing.pack_training_group(items, settings, self._tokenizer))
         batch, _ = builder.finish(self._tokenizer)
         return batch, corrupt
 
-    def _load(self, position: int, corrupt: list[Corrupt]) -> Item:
+    def _load(self, position: int, corrupt: list[Corrupt]) -> Item | Refused:
         """The scene at a position of the endless sequence; another one where its record is corrupt."""
         settings = self._settings
         index = shuffled_index(settings.seed, position, len(self._source))
         seeds = np.random.SeedSequence([settings.seed, position]).generate_state(1 + REPLACEMENTS)
         for attempt in range(1 + REPLACEMENTS):
             item = load_item(self._source, index, int(seeds[0]), settings, settings.canvas_size)
-            if isinstance(item, Item):
+            if not isinstance(item, Corrupt):
                 return item
             corrupt.append(item)
             index = int(seeds[1 + attempt % REPLACEMENTS]) % len(self._source)
@@ -169,18 +195,29 @@ class TrainingBatches:
 
 def load_item(
     source: Source, index: int, seed: int, settings: DataSettings, canvas_size: int | None
-) -> Item | Corrupt:
-    """Reads a record and fits its pictures; `canvas_size` as in `photo.fit_scene`."""
-    name = "unreadable"
-    # Anything may be raised by damaged bytes, from struct.error to SyntaxError. A fault of the code would
-    # make every record corrupt, which stops the run and shows the reasons.
-    try:
-        scene = source[index]
-        name = f"scene {scene.id}"
-        fitted = fit_scene(scene, settings.image_size, settings.fit, canvas_size)
-    except Exception as error:
-        return Corrupt(index, f"{name}: {type(error).__name__}: {error}")
-    return Item(scene, fitted, seed)
+) -> Item | Corrupt | Refused:
+    """Reads a record and fits its pictures; `canvas_size` as in `photo.fit_scene`.
+
+    What the system refuses is tried again after a while.
+    """
+    for pause in (*PAUSES, None):
+        name = "unreadable"
+        # Anything may be raised by damaged bytes, from struct.error to SyntaxError. A fault of the code would
+        # make every record corrupt, which stops the run and shows the reasons.
+        try:
+            scene = source[index]
+            name = f"scene {scene.id}"
+            fitted = fit_scene(scene, settings.image_size, settings.fit, canvas_size)
+        except Exception as error:
+            why = f"{name}: {type(error).__name__}: {error}"
+            if not faults.passes(error):
+                return Corrupt(index, why)
+            if pause is None:
+                return Refused(index, f"{why} ({faults.remedy(error)})")
+            time.sleep(pause)
+        else:
+            return Item(scene, fitted, seed)
+    raise AssertionError
 
 
 class TrainIterator:
@@ -214,14 +251,19 @@ class TrainIterator:
         what = f"the batch of step {self.step + 1}"
         seconds = self._settings.stall_seconds
         try:
-            batch, corrupt = within(
-                seconds, self._iterator.__next__, what, self._workers, self.give_up
-            )
+            read = within(seconds, self._iterator.__next__, what, self._workers, self.give_up)
         except StalledInputError:
             self._iterator = None  # closing it would wait for the stuck thread
             raise
-        self.step += 1
+        except Exception as error:
+            if lost := _lost_worker(error):
+                raise lost from error
+            raise
+        if isinstance(read, Refused):
+            raise read.error()
+        batch, corrupt = read
         self.corrupt.add(corrupt)
+        self.step += 1  # only now: a run that ends by an error goes on with this batch
         return batch
 
     def start_prefetch(self) -> None:
@@ -256,14 +298,19 @@ class TrainIterator:
         """A state that can be written as JSON."""
         return {"step": self.step, "corrupt": sorted(self.corrupt.reasons), **self._fixed()}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: dict[str, Any], *, regrouped: bool = False) -> None:
         """Goes to the position of `state`.
+
+        Args:
+          regrouped: whether batches are made of another number of groups from here on. They hold the same
+            scenes; which objects and relations find no slot changes, and with `balance` which batch a scene is
+            dealt to, so that some of the scenes that are dealt at present may come twice or not at all.
 
         Raises:
           ValueError: the state belongs to another seed, batch size or data set.
         """
         for name, value in self._fixed().items():
-            if state.get(name, "") != value:
+            if state.get(name, "") != value and not (regrouped and name == "groups"):
                 if name == "balance" and value and state.get(name):
                     raise ValueError(
                         "data.balance deals scenes by their sizes, and these are others than when the data "
@@ -298,12 +345,35 @@ class TrainIterator:
             self._iterator = None
 
 
+def _lost_worker(error: Exception) -> InputUnavailableError | None:
+    """What to do about a reading worker that the system ended; None for any other error."""
+    found = re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error))
+    if not found:
+        return None
+    code = int(found[1])
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
+    free = ""
+    with contextlib.suppress(OSError):
+        usage = shutil.disk_usage("/dev/shm")
+        free = f" ({usage.free / 1e6:.0f} of {usage.total / 1e6:.0f} MB are free)"
+    why = {
+        -signal.SIGBUS: f"most likely /dev/shm is full{free}: make it larger (docker run --shm-size=8g)",
+        -signal.SIGKILL: "most likely memory ran out: use fewer config.data.num_workers, or a smaller "
+        "config.data.prefetch",
+    }.get(code, "its own message may stand above")
+    return InputUnavailableError(
+        f"a reading worker was ended by {name}; {why}. Or set config.data.num_workers=0 to read in threads "
+        "of the training process"
+    )
+
+
 def train_iterator(
     source: Source,
     tokenizer: Tokenizer,
     settings: DataSettings,
     groups: Sequence[int] | None = None,
     folder: Path | None = None,
+    crew: Crew = ALONE,
 ) -> TrainIterator:
     """Batches to train on.
 
@@ -313,9 +383,11 @@ def train_iterator(
       settings: see `DataSettings`.
       groups: which groups of the global batch to load, `parallel.mesh.local_groups`; default: all.
       folder: where the sizes of the scenes are kept, if `settings.balance` asks for them.
+      crew: who else measures them, and whether to stop.
 
     Raises:
       ValueError: the source is empty.
+      MeasuringStopped: `crew.stop` said so.
     """
     if len(source) == 0:
         raise ValueError(
@@ -326,7 +398,7 @@ def train_iterator(
     groups = range(settings.groups) if groups is None else groups
     order, digest = None, ""
     if settings.balance:
-        sizes = load_or_measure(source, tokenizer, settings, folder)
+        sizes = load_or_measure(source, tokenizer, settings, folder, crew)
         order, digest = Balanced(sizes, settings, len(groups)), sizes.digest()
     batches = TrainingBatches(source, tokenizer, settings, groups, order)
     return TrainIterator(batches, settings, len(source), digest)
@@ -377,10 +449,12 @@ class EvaluationBatches:
                 item = within(
                     self._settings.stall_seconds, iterator.__next__, what, give_up=self.give_up
                 )
-                if isinstance(item, Item):
-                    yield item
-                else:
+                if isinstance(item, Refused):
+                    raise item.error()
+                if isinstance(item, Corrupt):
                     self.corrupt.add([item])
+                else:
+                    yield item
         except StalledInputError:
             iterator = None  # closing it would wait for the stuck thread
             raise
@@ -388,7 +462,7 @@ class EvaluationBatches:
             if iterator is not None:
                 iterator.close()
 
-    def _load(self, number: int) -> Item | Corrupt:
+    def _load(self, number: int) -> Item | Corrupt | Refused:
         index = self._indices[number]
         return load_item(self._source, index, index, self._settings, canvas_size=None)
 

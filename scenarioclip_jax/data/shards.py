@@ -14,12 +14,16 @@ TFDS and Grain aren't imported here: they would cost every worker process half a
 import bisect
 import json
 import os
+import resource
+import threading
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.data import tf_example
 from scenarioclip_jax.data.scene import Relation, Scene, Triplet
 from scenarioclip_jax.data.splits import SPLITS
@@ -126,7 +130,9 @@ class SceneSource:
     def __init__(self, shards: list[_Shard]):
         self._shards = shards
         self._starts = [shard.start for shard in shards]
-        self._readers: dict[int, ArrayRecordReader] = {}
+        # Of a data set of many shards only so many files stay open, whose readers come last in use.
+        self._readers: OrderedDict[int, ArrayRecordReader] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return self._shards[-1].start + self._shards[-1].count
@@ -140,14 +146,24 @@ class SceneSource:
         shard = self._shards[number]
         position = index - shard.start
         try:
-            if number not in self._readers:
-                self._readers[number] = ArrayRecordReader(shard.path, options=_READER_OPTIONS)
-            return decode_scene(self._readers[number].read([position])[0])
+            return decode_scene(self._reader(number).read([position])[0])
         except Exception as error:
             raise DataSetError(
-                f"record {position} of {shard.path} (scene {index} of the split) can't be read: {error}. "
-                "Build the data set again, or copy it again."
+                f"record {position} of {shard.path} (scene {index} of the split) can't be read: {error}"
+                + ("" if faults.passes(error) else ". Build the data set again, or copy it again.")
             ) from error
+
+    def _reader(self, number: int) -> ArrayRecordReader:
+        with self._lock:
+            reader = self._readers.pop(number, None)
+            if reader is None:
+                reader = ArrayRecordReader(self._shards[number].path, options=_READER_OPTIONS)
+            self._readers[number] = reader
+            while len(self._readers) > _most_open():
+                self._readers.popitem(
+                    last=False
+                )  # closed when the last thread that reads from it is done
+            return reader
 
     @property
     def identity(self) -> list[tuple[str, int]]:
@@ -162,6 +178,12 @@ class SceneSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["_shards"])
+
+
+def _most_open() -> int:
+    """Shards that a process keeps open: a quarter of the files that it may have, and a thousand at most."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(1000, allowed // 4))
 
 
 def encode_scene(scene: Scene) -> dict[str, Any]:

@@ -1,38 +1,28 @@
-"""What each scene needs of a batch's room, known without decoding its photo."""
+"""What all scenes of a data set need of a batch's room, measured once."""
 
-import contextlib
 import hashlib
 import json
-import tempfile
+import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import grain
 import numpy as np
-from tqdm import tqdm
 
-from scenarioclip_jax.data.packing import NAMES, length_of, shown_patches, text_of
-from scenarioclip_jax.data.photo import FittedScene, Shapes, fit_shapes
-from scenarioclip_jax.data.scene import Scene
+from scenarioclip_jax.data.measure import ALONE, Crew, Parts
+from scenarioclip_jax.data.needs import Needs
+from scenarioclip_jax.data.packing import NAMES, length_of
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.files import write_whole
 
-THREADS = 8  # that read
 _FORM = 1  # raised where the same settings give other sizes
 # What sizes depend on, beside the scenes and the tokenizer.
 _SETTINGS = (
     *("image_size", "patch_size", "fit", "min_visible", "text_row", "shuffle_texts"),
     *("scene_length", "object_length", "relation_length"),
 )
-
-
-class Needs(NamedTuple):
-    """What one scene needs at a level."""
-
-    texts: list[str]  # of what shows; of the scene itself its action
-    patches: list[int]  # of each of its views, class token included; empty where nothing is packed
 
 
 class Sizes(NamedTuple):
@@ -55,34 +45,6 @@ class Sizes(NamedTuple):
         for array in self:
             content.update(np.ascontiguousarray(array).data)
         return content.hexdigest()[:16]
-
-
-def needs_of(
-    scene: Scene, shapes: Shapes | FittedScene, settings: DataSettings
-) -> dict[str, Needs]:
-    """By level."""
-    found = {"global": Needs([scene.action], [])}
-    for level, area in (("object", shapes.object_area), ("relation", shapes.region_area)):
-        visible = np.flatnonzero(area >= max(settings.min_visible, 1e-6))
-        texts = [text_of(scene, level, i) for i in visible]
-        patches = shown_patches(shapes, level, settings) if settings.patch_size else []
-        found[level] = Needs(texts, [len(patches[i]) for i in visible] if patches else [])
-    return found
-
-
-def measure(source, settings: DataSettings, records: Sequence[int]) -> Iterator[dict | Exception]:
-    """What records of a source need, in order, as of `needs_of`; or why one can't be read."""
-
-    def needs(index: int) -> dict[str, Needs] | Exception:
-        try:  # anything may be raised by damaged bytes, as in `pipeline.load_item`
-            scene = source[records[index]]
-            return needs_of(scene, fit_shapes(scene, settings.image_size, settings.fit), settings)
-        except Exception as error:
-            return error
-
-    # Threads, for what is far away; few scenes ahead, for records have their photos.
-    options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=4 * THREADS)
-    yield from grain.MapDataset.range(len(records)).map(needs).to_iter_dataset(options)
 
 
 def collect(
@@ -111,43 +73,43 @@ def collect(
 
 
 def load_or_measure(
-    source, tokenizer: Tokenizer, settings: DataSettings, folder: Path | None
+    source, tokenizer: Tokenizer, settings: DataSettings, folder: Path | None, crew: Crew = ALONE
 ) -> Sizes:
-    """Sizes of all records of a source, measured once and kept.
+    """Sizes of all records of a source, measured once by all processes together, and kept.
 
     Args:
-      folder: of the shards, where they are kept in `sizes-….npz`; None, or one that can't be written to: they
-        are measured every time, as they are while a record can't be read, since that may pass.
+      folder: the folder of the shards. Sizes are kept there in `sizes-….npz` and, while they are measured, in
+        parts with which a run that was stopped goes on. None, or one that can't be written to: they are
+        measured every time, by every process. So are parts in which a record couldn't be read: that may pass.
+      crew: which part of the work is this process's.
+
+    Raises:
+      MeasuringStopped: `crew.stop` said so.
+      InputUnavailableError: the system refuses to read a record.
     """
-    file = folder and folder / f"sizes-{_key(source, tokenizer, settings)}.npz"
+    key = _key(source, tokenizer, settings)
+    file = folder and folder / f"sizes-{key}.npz"
     if file and file.is_file():
         try:
             with np.load(file) as kept:
                 return Sizes(*(kept[name] for name in Sizes._fields))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             pass  # cut short: measured again
-    failed: dict[int, Exception] = {}
-
-    def readable() -> Iterator[dict[str, Needs] | None]:
-        found = measure(source, settings, range(len(source)))
-        title = "Measuring scenes for data.balance"
-        for record, need in enumerate(
-            tqdm(found, title, len(source), unit=" scenes", mininterval=5)
-        ):
-            if isinstance(need, Exception):
-                failed[record] = need
-            yield None if isinstance(need, Exception) else need
-
-    sizes = collect(readable(), tokenizer, settings)
-    if failed:
-        record, error = next(iter(failed.items()))
+    parts = Parts(source, settings, folder and folder / f".sizes-{key}")
+    parts.measure(crew)
+    sizes = collect(parts.needs(), tokenizer, settings)
+    if parts.failed:
+        record, error = next(iter(parts.failed.items()))
         print(
-            f"{len(failed)} scenes couldn't be measured, count as empty, and will be tried again at the next "
-            f"start; the first is record {record}: {error}",
+            f"{len(parts.failed)} scenes couldn't be measured, count as empty, and will be tried again at the "
+            f"next start; the first is record {record}: {error}",
             flush=True,
         )
     elif file:
         _keep(sizes, file)
+    crew.wait("all processes know the sizes of the scenes")
+    if file and not parts.failed and crew.index == 0:
+        shutil.rmtree(parts.folder, ignore_errors=True)
     return sizes
 
 
@@ -162,16 +124,7 @@ def _key(source, tokenizer: Tokenizer, settings: DataSettings) -> str:
 
 
 def _keep(sizes: Sizes, file: Path) -> None:
-    """Writes the file as a whole, or not at all: several processes may do so at once."""
-    unfinished = None
     try:
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".sizes-", delete=False) as stream:
-            unfinished = Path(stream.name)
-            np.savez(stream, **sizes._asdict())
-        unfinished.chmod(0o644)
-        unfinished.replace(file)
+        write_whole(file, lambda stream: np.savez(stream, **sizes._asdict()))
     except OSError as error:
         print(f"the sizes of the scenes aren't kept: {error}", flush=True)
-        if unfinished:
-            with contextlib.suppress(OSError):
-                unfinished.unlink()

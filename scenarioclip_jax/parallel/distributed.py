@@ -35,6 +35,13 @@ def start(multihost: str = "auto", place: Sequence[str | int | None] = (None, No
     if arguments is not None:
         import jax
 
+        size = arguments.get("num_processes") or os.environ.get("SLURM_STEP_NUM_TASKS")
+        print(
+            f"joining a job of {size or 'several'} processes, waiting for all of them to start "
+            "(--multihost=no runs this one alone)",
+            file=sys.stderr,
+            flush=True,
+        )
         jax.distributed.initialize(**arguments)
 
 

@@ -19,13 +19,14 @@ from ml_collections import config_flags
 from scenarioclip_jax import command
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data import shards
+from scenarioclip_jax.data.needs import Needs, measure
 from scenarioclip_jax.data.order import STEPS, deal, steps_dealt
 from scenarioclip_jax.data.packing import NAMES, length_of
 from scenarioclip_jax.data.pipeline import Source
 from scenarioclip_jax.data.rows import place
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.shards import DataSetError
-from scenarioclip_jax.data.sizes import Needs, collect, load_or_measure, measure
+from scenarioclip_jax.data.sizes import collect, load_or_measure
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.models.scenario_clip import LEVELS
 

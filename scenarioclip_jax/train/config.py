@@ -1,13 +1,15 @@
 """From a config to the arguments of the real constructors; refuses a bad config before anything slow starts."""
 
 import math
-from pathlib import Path
+import sys
+import tempfile
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from scenarioclip_jax.command import ConfigError, listed, naming
 from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.paths import PathError, local_path
 
 
 def model_arguments(config: ConfigDict) -> dict[str, Any]:
@@ -172,7 +174,11 @@ def _check_numbers(config: ConfigDict) -> None:
 
 
 def _check_data(config: ConfigDict) -> None:
-    if config.data.dir and not Path(config.data.dir).expanduser().is_dir():
+    for key in ("data.dir", "data.tokenizer"):
+        if _get(config, key):
+            with naming(key):
+                local_path(_get(config, key))
+    if config.data.dir and not local_path(config.data.dir).is_dir():
         raise ConfigError(
             f"config.data.dir={config.data.dir!r}: no such folder; build shards with "
             "python -m scenarioclip_jax.data.build --metadata=DIR --output=DIR"
@@ -215,10 +221,24 @@ def _get(config: ConfigDict, key: str):
 
 
 def compilation_cache(config: ConfigDict) -> None:
-    """Keeps compiled programs on disk: a second start of the same run compiles nothing."""
+    """Keeps compiled programs on disk: a second start of the same run compiles nothing.
+
+    A run whose folder can't be written goes on without.
+    """
     import jax
 
-    if config.compilation_cache:
-        folder = Path(config.compilation_cache).expanduser()
+    if not config.compilation_cache:
+        return
+    try:
+        folder = local_path(config.compilation_cache)
         folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, PathError) as error:
+        print(
+            f"compiled programs aren't kept: {error}. A second start will compile again; set "
+            "config.compilation_cache to a folder that can be written, or to '' for none",
+            file=sys.stderr,
+            flush=True,
+        )
+    else:
         jax.config.update("jax_compilation_cache_dir", str(folder))

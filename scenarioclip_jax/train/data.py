@@ -13,6 +13,7 @@ from scenarioclip_jax.data.pipeline import TrainIterator
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.parallel.distributed import union
+from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.train.config import data_settings
 
 
@@ -34,7 +35,7 @@ def open_data(config: ConfigDict, workdir: Path) -> RunData:
       DataSetError: the data set is damaged.
     """
     if config.data.dir:
-        directory = Path(config.data.dir).expanduser()
+        directory = local_path(config.data.dir)
     else:
         with naming("embedded"):
             directory = default_embedded(**config.embedded)
@@ -73,7 +74,9 @@ def _open(directory: Path, split: str, summary: dict) -> shards.SceneSource | No
 
 def _tokenizer(config: ConfigDict, directory: Path, workdir: Path) -> Tokenizer:
     """The tokenizer that a resumed run already used, else the configured one, else the data set's own."""
-    source = config.data.tokenizer or shards.dataset_dir(directory) / shards.TOKENIZER
+    source = shards.dataset_dir(directory) / shards.TOKENIZER
+    if config.data.tokenizer:
+        source = local_path(config.data.tokenizer)
     if steps(workdir):
         source = workdir / "tokenizer.json"
     with naming("data.tokenizer"):

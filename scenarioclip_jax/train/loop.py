@@ -1,6 +1,8 @@
 """The training run, top to bottom."""
 
 import contextlib
+import dataclasses
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +13,11 @@ from ml_collections import ConfigDict
 
 from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints
 from scenarioclip_jax.command import ConfigError, naming
+from scenarioclip_jax.data.measure import MeasuringStopped
 from scenarioclip_jax.data.pipeline import CorruptDataError
 from scenarioclip_jax.data.shards import DataSetError
 from scenarioclip_jax.data.stall import StalledInputError
+from scenarioclip_jax.faults import InputUnavailableError
 from scenarioclip_jax.parallel.chips import peak_flops
 from scenarioclip_jax.parallel.distributed import DistributedError, wait_for_all
 from scenarioclip_jax.parallel.flops import train_step_flops
@@ -21,6 +25,7 @@ from scenarioclip_jax.parallel.mesh import batch_ways, local_groups, make_mesh, 
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.data import RunData, open_data, share_corrupt
+from scenarioclip_jax.train.lock import hold
 from scenarioclip_jax.train.metrics import (
     MetricWriter,
     NonFiniteLossError,
@@ -51,6 +56,7 @@ READABLE_ERRORS = (
     CorruptDataError,
     DataSetError,
     DistributedError,
+    InputUnavailableError,
     NonFiniteLossError,
     OutputError,
     StalledInputError,
@@ -79,6 +85,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     configs.check(config, batch_ways=batch_ways(mesh))
     with mesh, StopRequest() as stop, contextlib.ExitStack() as at_end:
         check_parameters(config, workdir)
+        at_end.enter_context(hold(workdir))
         data = open_data(config, workdir)
         run = set_up(config, mesh, data)
         first = jax.process_index() == 0  # the process that prints and writes
@@ -87,15 +94,28 @@ def train(config: ConfigDict, workdir: Path) -> None:
         # Last of all and whatever goes wrong with the others: a save in the background is waited for.
         at_end.callback(checkpoints.close)
         groups = local_groups(mesh, config.data.groups)
-        world = start_or_resume(config, run, data, groups, checkpoints)
+        try:
+            world = start_or_resume(config, run, data, groups, checkpoints, stop)
+        except MeasuringStopped:
+            if first:
+                print(
+                    "stopped while scenes were measured; what was measured is kept: go on with "
+                    + to_paste(f"--workdir={workdir}"),
+                    flush=True,
+                )
+            return
         world.batches.give_up = lambda: stop.requested
         at_end.callback(world.batches.close)
         step = int(world.state.step)
+        if step > run.steps:
+            raise ConfigError(
+                f"config.steps={run.steps}: the checkpoint is of step {step}; give as many or more"
+            )
         if first:  # not before it is known that the workdir belongs to this run
             describe_workdir(config, run, data, workdir)
         watch = Watch(
             MetricWriter(workdir, step, validated=world.validated) if first else NullWriter(),
-            make_progress(config, mesh, run, data, step),
+            make_progress(config, mesh, run, data, step, stop),
             Validator(config, mesh, run, data, stop),
             stop,
         )
@@ -109,7 +129,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
             state = take_steps(config, mesh, run, data, checkpoints, world, watch)
             step = int(state.step)
             if step == run.steps:
-                write_report(config, workdir, run, state, data, watch)
+                write_report(config, workdir, run, state, data, watch, world.changes)
         except Stopped:
             step = checkpoints.latest
         if stop.requested:
@@ -131,8 +151,31 @@ def take_steps(
 
     What is due after a step is done at the top of the loop, so that a run that was cut short between a step
     and its validation makes up for it when it goes on.
+
+    An error that lies outside the state (reading, validating, printing) ends the run after the state was saved.
     """
-    state, batches, validated = world
+    at = Position(world.state)
+    try:
+        return _take_steps(config, mesh, run, data, checkpoints, world, watch, at)
+    except (Stopped, NonFiniteLossError, CheckpointError, OutputError):
+        raise  # nothing to save, or nowhere to save it
+    except Exception:
+        if jax.process_count() == 1:  # several can't agree on a step any more
+            _save_before_end(config, checkpoints, world, at)
+        raise
+
+
+def _take_steps(
+    config: ConfigDict,
+    mesh: jax.sharding.Mesh,
+    run: Run,
+    data: RunData,
+    checkpoints: Checkpoints,
+    world: World,
+    watch: Watch,
+    at: "Position",
+) -> TrainState:
+    state, batches, validated, changes = world
     step, metrics, scores = int(state.step), None, None
     if step < run.steps:
         batches.start_prefetch()  # reads while the train step is compiled
@@ -149,7 +192,7 @@ def take_steps(
             last = True
         last = last or watch.stop()
         if last or (step and step % config.checkpoint.every == 0):
-            save(checkpoints, config, state, batches, metrics, scores)
+            save(checkpoints, config, state, batches, metrics, scores, changes)
         if last:
             checkpoints.wait()
             return state
@@ -165,6 +208,7 @@ def take_steps(
         watch.progress.waited(max(0.0, time.perf_counter() - max(started, computed())))
         previous, scores, validated = metrics, None, False
         state, metrics = train_step(state, put_batch(mesh, batch, config.data.groups))
+        at.state, at.metrics = state, metrics
         computed = when_computed(metrics["loss/total"])
         step += 1
         if step == 1:
@@ -185,8 +229,47 @@ def take_steps(
                 )
 
 
+@dataclasses.dataclass
+class Position:
+    """The last state of the loop, and what its step said."""
+
+    state: TrainState
+    metrics: dict[str, jax.Array] | None = None
+
+
+def _save_before_end(
+    config: ConfigDict, checkpoints: Checkpoints, world: World, at: Position
+) -> None:
+    """Saves the state that an error left whole. Whatever goes wrong here hides nothing of that error."""
+    if any(x.is_deleted() for x in jax.tree.leaves(at.state)):
+        return  # handed over to a step that failed
+    try:
+        save(
+            checkpoints,
+            config,
+            at.state,
+            world.batches,
+            at.metrics,
+            None,
+            world.changes,
+            alone=True,
+        )
+        checkpoints.wait()
+        said = f"step {int(at.state.step)} was saved before the run ended by this error:"
+    except Exception as error:
+        said = (
+            f"the state couldn't be saved before the run ended ({str(error)[:200]}) by this error:"
+        )
+    print(said, file=sys.stderr, flush=True)
+
+
 def make_progress(
-    config: ConfigDict, mesh: jax.sharding.Mesh, run: Run, data: RunData, step: int
+    config: ConfigDict,
+    mesh: jax.sharding.Mesh,
+    run: Run,
+    data: RunData,
+    step: int,
+    stop: StopRequest,
 ) -> Progress:
     flops = train_step_flops(
         run.spec.model,
@@ -204,6 +287,7 @@ def make_progress(
         peak=peak and peak * mesh.size,
         start=step,
         quiet=jax.process_index() > 0,
+        closed=stop.ask,
     )
 
 

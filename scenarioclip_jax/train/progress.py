@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import sys
 import threading
 import time
@@ -17,11 +18,21 @@ class Progress:
       flops: model FLOPs of a step: all towers and the losses, `parallel.flops`.
       peak: FLOP/s of all devices together; None where it isn't known, which leaves out MFU.
       quiet: for processes other than the first.
+      closed: told why, when nothing can be printed any more.
     """
 
     def __init__(
-        self, steps: int, scenes: int, *, flops: int, peak: float | None, start: int, quiet: bool
+        self,
+        steps: int,
+        scenes: int,
+        *,
+        flops: int,
+        peak: float | None,
+        start: int,
+        quiet: bool,
+        closed: Callable[[str], None] = lambda why: None,
     ):
+        self._closed = closed
         self._steps, self._scenes, self._quiet = steps, scenes, quiet
         self._flops, self._peak = flops, peak
         self._step, self._time, self._waited = start, time.perf_counter(), 0.0
@@ -60,8 +71,18 @@ class Progress:
         self._step, self._time, self._waited = step, time.perf_counter(), 0.0
 
     def say(self, text: str) -> None:
-        if not self._quiet:
+        if self._quiet:
+            return
+        try:
             print(text, file=sys.stdout, flush=True)
+        except (
+            UnicodeEncodeError
+        ):  # a terminal that knows fewer characters than paths and labels have
+            print(text.encode("ascii", "backslashreplace").decode(), file=sys.stdout, flush=True)
+        except (OSError, ValueError) as error:
+            self._quiet = True
+            sys.stdout = open(os.devnull, "w")  # Python would try again at its end, and fail
+            self._closed(f"standard output can't be written to any more ({error})")
 
 
 def when_computed(array) -> Callable[[], float]:

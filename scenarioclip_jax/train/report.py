@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -26,11 +27,18 @@ LOSS = "Training loss"
 
 
 def write_report(
-    config: ConfigDict, workdir: Path, run: Run, state: TrainState, data: RunData, watch
+    config: ConfigDict,
+    workdir: Path,
+    run: Run,
+    state: TrainState,
+    data: RunData,
+    watch,
+    changes: Sequence[dict] = (),
 ) -> None:
     """Scores student and EMA on the test split and writes both reports.
 
     Args:
+      changes: settings that were changed on purpose, as in `train.resume.World`.
       watch: `train.loop.Watch`; raises Stopped if a stop is requested meanwhile.
     """
     watch.progress.say("recognising the test split")
@@ -48,6 +56,7 @@ def write_report(
         "scenes": len(data.train),
         "split": "test",
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "changes": list(changes),
         "zero_shot": found["student"].scores if found else {},
         "zero_shot_ema": found["ema"].scores if "ema" in found else {},
     }
@@ -57,7 +66,7 @@ def write_report(
     page = _template().render(
         title=f"{config.arch}, preset {config.preset}",
         subtitle=f"{run.steps} steps of {config.data.batch_size} scenes, {len(data.train)} scenes to learn "
-        f"from, seed {config.seed}, on {summary['devices']}. {run.table.splitlines()[-1]}.",
+        f"from, seed {config.seed}, on {summary['devices']}. {run.table.splitlines()[-1]}.{_changed(changes)}",
         rows=[row for level in LEVELS for row in _table_rows(found, level)],
         curves=[pictures.to_html(figure) for figure in _curves(rows)],
         training=_training_note(rows),
@@ -75,6 +84,12 @@ def write_report(
             f"{scores['classes']:.0f} classes, {scores['count']:.0f} pictures)"
         )
     watch.progress.say(f"report: {workdir / 'report.html'}")
+
+
+def _changed(changes: Sequence[dict]) -> str:
+    """What was set otherwise on the way."""
+    told = [f"{c['key']} from {c['was']!r} to {c['now']!r} at step {c['step']}" for c in changes]
+    return f" Changed on the way: {'; '.join(told)}." if told else ""
 
 
 def _template() -> jinja2.Template:

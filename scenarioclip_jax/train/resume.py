@@ -1,28 +1,37 @@
 """The resumable world: the train state and the position in the data, saved and restored together."""
 
-import errno
-from collections.abc import Sequence
+import enum
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints, flatten, nest
-from scenarioclip_jax.command import ConfigError, naming
+from scenarioclip_jax.command import ConfigError, listed, naming
 from scenarioclip_jax.data import shards
+from scenarioclip_jax.data.measure import Crew
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
-from scenarioclip_jax.parallel.distributed import gather
+from scenarioclip_jax.parallel.distributed import gather, wait_for_all
 from scenarioclip_jax.train.config import plain
 from scenarioclip_jax.train.data import RunData, share_corrupt
 from scenarioclip_jax.train.metrics import finite
 from scenarioclip_jax.train.setup import Run
 from scenarioclip_jax.train.state import TrainState
 
-# Keys that a run may change when it goes on: what it says, not what it computes.
+# Keys, or sections, that a run may change when it goes on: where it runs, what it says, and in what pieces it
+# computes the same.
 FREE = ("log_every", "checkpoint", "validation", "report", "mesh", "compilation_cache", "init_from")
-FREE_DATA = ("dir", "tokenizer", "num_workers", "num_threads", "prefetch")
-FREE_DATA += ("stall_seconds", "max_corrupt_share")
+FREE += ("resume", "model/remat", "model/unroll", "loss/accumulate")
+FREE += ("data/dir", "data/tokenizer", "data/num_workers", "data/num_threads", "data/prefetch")
+FREE += ("data/stall_seconds", "data/max_corrupt_share")
+# Keys that change what is computed next but not the state, so that a run may change them on purpose.
+ALLOWABLE = ("steps", "epochs", "data/groups", "optimizer/skip_nonfinite")
+ALLOWABLE += ("optimizer/peak", "optimizer/warmup_fraction", "optimizer/start_factor")
+ALLOWABLE += ("optimizer/clip_norm", "optimizer/b1", "optimizer/b2", "optimizer/eps")
+ALLOWABLE += ("optimizer/weight_decay", "optimizer/rate_scale")
 # Keys that came later, and what runs did before them.
 CAME_LATER = {"ema/whole": True, "optimizer/mu_dtype": "float32", "data/balance": False}
 
@@ -34,15 +43,20 @@ def save(
     batches: TrainIterator,
     metrics: dict[str, jax.Array] | None,
     scores: dict[str, float] | None,
+    changes: Sequence[dict] = (),
+    *,
+    alone: bool = False,
 ) -> None:
     """Saves the world; if its step is saved already, adds the scores that the checkpoint hasn't yet.
 
-    The iterator has given out exactly `state.step` batches here: it is advanced only right before a step
-    and never between a step and its save.
+    Data goes on with the batch after the `state.step` that were trained on, also where an error came between
+    reading a batch and training on it.
 
     Args:
-      metrics: of the last step; a state that a loss that is no number led to is not saved.
-      scores: of the last step's validation, if there was one.
+      metrics: those of the last step. States that follow a NaN or infinite loss are not saved.
+      scores: those of the last step's validation, if there was one.
+      changes: as in `World`.
+      alone: whether the others are not asked which records they found corrupt.
     """
     step = int(state.step)
     if checkpoints.latest == step:
@@ -53,14 +67,15 @@ def save(
     if metrics is not None:
         values = {k: float(v) for k, v in jax.device_get(metrics).items()}
         finite(step, values, config.optimizer.skip_nonfinite)
-    share_corrupt(batches, f"when step {step} is saved")
+    if not alone:
+        share_corrupt(batches, f"when step {step} is saved")
     checkpoints.save(
         step,
         arrays=_items(state),
         records={
-            "data": batches.get_state(),
+            "data": batches.get_state() | {"step": step},
             "config": plain(config),
-            "progress": {"validated": scores is not None},
+            "progress": {"validated": scores is not None, "changes": list(changes)},
             # For whoever starts from these weights, or converts them.
             "teacher": _teacher(config, state),
         },
@@ -74,10 +89,17 @@ class World(NamedTuple):
     state: TrainState
     batches: TrainIterator
     validated: bool  # whether the validation that is due at this step was already done
+    # Settings that were changed on purpose so far, each with its `step`, `key`, `was` and `now`.
+    changes: list[dict]
 
 
 def start_or_resume(
-    config: ConfigDict, run: Run, data: RunData, groups: Sequence[int], checkpoints: Checkpoints
+    config: ConfigDict,
+    run: Run,
+    data: RunData,
+    groups: Sequence[int],
+    checkpoints: Checkpoints,
+    stop: Callable[[], bool] = lambda: False,
 ) -> World:
     """A new state at the beginning of the data, or the newest checkpoint's.
 
@@ -88,18 +110,22 @@ def start_or_resume(
       ConfigError: the checkpoint was made by a run that computed something else, or processes would train on
         scenes in different orders.
       CheckpointError: there are checkpoints and none can be read, or the newest can't be read right now.
+      Stopped: `stop` said so while scenes were measured.
     """
+    crew = Crew(jax.process_index(), jax.process_count(), wait_for_all, stop)
     with naming("data"):
         folder = shards.dataset_dir(data.directory)
-        batches = train_iterator(data.train, data.tokenizer, data.settings, groups, folder)
+        batches = train_iterator(data.train, data.tokenizer, data.settings, groups, folder, crew)
     if data.settings.balance:
         _check_order(batches.get_state()["balance"], folder)
     found = _newest_readable(config, _items(run.state_like), checkpoints)
     if found is None:
-        return World(run.init(), batches, validated=False)
+        return World(run.init(), batches, validated=False, changes=[])
     records, items = found
+    changes = [*records["progress"].get("changes", []), *records["changed"]]
+    regrouped = any(change["key"] == "config.data.groups" for change in records["changed"])
     with naming("data"):
-        batches.set_state(records["data"])
+        batches.set_state(records["data"], regrouped=regrouped)
     params = flatten(items["params"])
     state = TrainState(
         step=items["train"]["step"],
@@ -110,7 +136,7 @@ def start_or_resume(
         ema=flatten(items[_ema_item(run.state_like)]),
         opt_state=items["train"]["opt_state"],
     )
-    return World(state, batches, records["progress"]["validated"])
+    return World(state, batches, records["progress"]["validated"], changes)
 
 
 def _check_order(digest: str, folder: Path) -> None:
@@ -128,20 +154,18 @@ def _check_order(digest: str, folder: Path) -> None:
         )
 
 
-READ, DAMAGED, NOT_NOW = range(3)
-# What a missing or mangled file leads to. Other errors of the operating system pass, or are for people to mend.
-OF_DAMAGED_FILES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
-PASSING = ("RESOURCE_EXHAUSTED", "out of memory", "Input/output error", "Too many open files")
+class Verdict(enum.IntEnum):
+    """What came of reading a checkpoint; of several processes the last one counts."""
+
+    READ = 0
+    DAMAGED = 1
+    NOT_NOW = 2  # for a reason that lies elsewhere
 
 
-def _verdict(error: Exception | None) -> int:
-    """Whether a checkpoint was read, is damaged, or can't be read for a reason that lies elsewhere."""
+def _verdict(error: Exception | None) -> Verdict:
     if error is None:
-        return READ
-    elsewhere = isinstance(error, MemoryError) or any(sign in str(error) for sign in PASSING)
-    if isinstance(error, OSError):
-        elsewhere = elsewhere or error.errno not in OF_DAMAGED_FILES
-    return NOT_NOW if elsewhere else DAMAGED
+        return Verdict.READ
+    return Verdict.NOT_NOW if faults.passes(error) else Verdict.DAMAGED
 
 
 def _newest_readable(
@@ -160,7 +184,7 @@ def _newest_readable(
         error = None
         try:
             records = checkpoints.restore(step, arrays={}, records=("data", "config", "progress"))
-            _require_same(records["config"], plain(config), step)
+            records["changed"] = changed_on_purpose(records["config"], plain(config), step)
             items = checkpoints.restore(step, arrays=like, records=())
         except ConfigError:
             raise
@@ -171,12 +195,13 @@ def _newest_readable(
         # One process may fail where others don't; all go the same way.
         verdict = max(gather(_verdict(error), f"the checkpoint of step {step} was read"))
         why = f"{type(error).__name__}: {str(error)[:200]}" if error else "in another process"
-        if verdict == NOT_NOW:
+        if verdict == Verdict.NOT_NOW:
             raise CheckpointError(
                 f"the checkpoint of step {step} can't be read now ({why}); it may be whole, so nothing was "
                 "moved. Mend the cause and start the same command again"
+                + (f": {faults.remedy(error)}" if error else "")
             ) from error
-        if verdict == READ:
+        if verdict == Verdict.READ:
             break
         damaged[step] = why
     else:
@@ -221,22 +246,51 @@ def _items(state: TrainState) -> dict:
     }
 
 
-def _require_same(saved: dict, current: dict, step: int) -> None:
-    """Raises ConfigError naming the keys that differ between the saved config and this run's."""
+def changed_on_purpose(saved: dict, current: dict, step: int) -> list[dict]:
+    """The settings that differ from the saved config's and that `config.resume.allow` names.
 
-    def flat(config: dict) -> dict:
-        config = {k: v for k, v in config.items() if k not in FREE}
-        config["data"] = {k: v for k, v in config["data"].items() if k not in FREE_DATA}
-        return flatten(config)
-
-    old, new = CAME_LATER | flat(saved), flat(current)
-    changed = sorted(k for k in old | new if old.get(k) != new.get(k))
-    if changed:
-        listed = "; ".join(
-            f"config.{k.replace('/', '.')} was {old.get(k)!r} and is {new.get(k)!r}"
-            for k in changed
+    Raises:
+      ConfigError: others differ, or `allow` names what can't be changed.
+    """
+    allowed = {key.replace(".", "/") for key in listed(current["resume"]["allow"])}
+    if wrong := sorted(allowed - set(ALLOWABLE)):
+        raise ConfigError(
+            f"config.resume.allow names {', '.join(_dotted(k) for k in wrong)}: on purpose, a run "
+            f"may change {', '.join(_dotted(k) for k in ALLOWABLE)}; what computes the same may change anyway"
+        )
+    old, new = CAME_LATER | _flat(saved), _flat(current)
+    # `steps` takes the place of `epochs`: changing one is changing both.
+    allowed |= {"steps", "epochs"} if allowed & {"steps", "epochs"} else set()
+    differing = sorted(k for k in old | new if old.get(k) != new.get(k))
+    refused = [k for k in differing if k not in allowed]
+    if refused:
+        said = "; ".join(
+            f"config.{_dotted(k)} was {old.get(k)!r} and is {new.get(k)!r}" for k in refused
+        )
+        on_purpose = ",".join(_dotted(k) for k in differing)
+        hint = (
+            f", or add --config.resume.allow={on_purpose} to change that from here on"
+            if set(refused) <= set(ALLOWABLE)
+            else ""
         )
         raise ConfigError(
-            f"the checkpoint of step {step} was made by another run: {listed}. Give the same settings to go "
-            "on with it, or another --workdir to start anew"
+            f"the checkpoint of step {step} was made by another run: {said}. Give the same settings to go "
+            f"on with it{hint}, or another --workdir to start anew"
         )
+    return [
+        {"step": step, "key": f"config.{_dotted(k)}", "was": old.get(k), "now": new.get(k)}
+        for k in differing
+    ]
+
+
+def _flat(config: dict) -> dict:
+    flat = flatten(config)
+    return {
+        key: value
+        for key, value in flat.items()
+        if not any(key == free or key.startswith(f"{free}/") for free in FREE)
+    }
+
+
+def _dotted(key: str) -> str:
+    return key.replace("/", ".")

@@ -82,15 +82,19 @@ class StopRequest:
         if self._interrupts > 1:
             _say("interrupted again: ended at once; what was saved before is whole")
             os._exit(128 + signal.SIGINT)
+        again = ". Ctrl-C again ends it at once, without saving"
+        self._ask(number.name, again if number == signal.SIGINT else "", number == signal.SIGTERM)
+
+    def ask(self, why: str) -> None:
+        """Asks for a stop for a reason of this process."""
+        self._ask(why)
+
+    def _ask(self, why: str, hint: str = "", jax_knows: bool = False) -> None:
         if not self.requested:
-            again = ". Ctrl-C again ends it at once, without saving"
-            _say(
-                f"{number.name}: the run saves and stops as soon as the work at hand is done"
-                f"{again if number == signal.SIGINT else ''}"
-            )
+            _say(f"{why}: the run saves and stops as soon as the work at hand is done{hint}")
         if self._alone:
             self._event.set()
-        elif number != signal.SIGTERM:
+        elif not jax_knows:
             os.kill(os.getpid(), signal.SIGTERM)
 
     @property

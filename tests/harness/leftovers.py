@@ -33,6 +33,8 @@ def _end(marks: dict[str, str]) -> list[str]:
     for process in _marked(marks):
         with contextlib.suppress(OSError):
             command = process.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if "multiprocessing.resource_tracker" in command:
+                continue  # Python's own, which lives as long as the process that runs the tests
             os.kill(int(process.name), signal.SIGKILL)
             ended.append(command.strip())
     return ended

@@ -68,6 +68,9 @@ def test_none_that_can_be_read_is_an_error():
         PermissionError(13, "Permission denied"),
         RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate"),
         ValueError("UNKNOWN: Error reading 'd/1' [OS error 5: EIO Input/output error]"),
+        ValueError(
+            "PERMISSION_DENIED: Error opening 'd/1' [OS error 13: EACCES Permission denied]"
+        ),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -94,14 +97,14 @@ def test_keys_that_came_later_are_no_difference():
 
 def test_all_processes_go_the_way_of_the_worst(monkeypatch):
     """This one could read the newest, another couldn't."""
-    others = {9: resume.DAMAGED, 6: resume.READ}
+    others = {9: resume.Verdict.DAMAGED, 6: resume.Verdict.READ}
     monkeypatch.setattr(
         resume, "gather", lambda value, where: [value, others[int(where.split()[4])]]
     )
     stored, read = newest({})
     read()
     assert stored.moved == [9]
-    others[9] = resume.NOT_NOW
+    others[9] = resume.Verdict.NOT_NOW
     stored, read = newest({})
     with pytest.raises(CheckpointError, match=r"step 9 can't be read now .in another process"):
         read()

@@ -1,0 +1,75 @@
+"""What the system refuses for the moment, told from what is damaged."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+
+# A file that isn't there, or isn't what it was. Whatever else the system says may pass, and the file be whole.
+_DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EBADMSG, errno.EILSEQ)
+_DAMAGE += (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOEXEC)
+# Permission, memory, descriptors, network file systems, time.
+_PASSING = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+    *(errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBUSY, errno.EAGAIN, errno.ENOLCK, errno.EDEADLK),
+    *(errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ECANCELED),
+    *(errno.ENOTCONN, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.ESHUTDOWN),
+    *(errno.EPIPE, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
+)
+# Libraries in C++ keep no number, but the system's own words, or the name of a status code of absl.
+_WORDS = [os.strerror(number) for number in _PASSING]
+_WORDS += ["PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE", "DEADLINE_EXCEEDED"]
+_WORDS += ["RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED"]
+_WORDS += ["out of memory", "bad_alloc", "timed out", "can't start new thread"]
+_SAID = re.compile("|".join(rf"\b{re.escape(words)}\b" for words in _WORDS), re.IGNORECASE)
+
+
+class InputUnavailableError(RuntimeError):
+    """The system refuses to read what may be whole, or ended what reads it. The message says what to do."""
+
+
+def passes(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, is the system's refusal of the moment rather than damage.
+
+    An error of the operating system is judged by its number, whatever it says; any other by its words.
+    """
+    return any(_passes(each) for each in _chain(error))
+
+
+def _passes(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | TimeoutError | ConnectionError):
+        return True
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno not in _DAMAGE
+    return bool(_SAID.search(str(error)))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+# What to do about the commonest.
+_REMEDIES = {
+    os.strerror(errno.EMFILE): "raise the limit of open files (ulimit -n)",
+    os.strerror(errno.ENFILE): "the system has too many files open",
+    os.strerror(errno.EACCES): "give this user the permission to read it",
+    os.strerror(errno.EPERM): "give this user the permission to read it",
+    os.strerror(
+        errno.ENOMEM
+    ): "free memory, or use fewer of config.data.num_workers and num_threads",
+    os.strerror(errno.ESTALE): "mount the file system again",
+    os.strerror(errno.ENOTCONN): "mount the file system again",
+}
+
+
+def remedy(error: BaseException) -> str:
+    """What to do about an error that passes."""
+    said = " ".join(str(each) for each in _chain(error))
+    for words, advice in _REMEDIES.items():
+        if words.lower() in said.lower():
+            return advice
+    return "see to the disk, the mount or the network that it lies on"

@@ -1,0 +1,35 @@
+"""Paths as people give them: on the command line, in a config, in a call."""
+
+import os
+import re
+from pathlib import Path
+
+# A scheme of one letter is a Windows drive. `gs:/` is what is left of `gs://` in a Path.
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+class PathError(ValueError):
+    """A path that can't be used. The message says what it is and what to give instead."""
+
+
+def local_path(path: str | Path) -> Path:
+    """The local path that a person means: `~` is their home, `~/.cache` is $XDG_CACHE_HOME if that is set.
+
+    Raises:
+      PathError: an address with a scheme, such as `gs://bucket/folder`, or a `~` where no home is known.
+    """
+    text = os.fspath(path)
+    if found := _SCHEME.match(text):
+        raise PathError(
+            f"{text!r} is an address ({found[0].split(':')[0]}), not a local path; mount it (gcsfuse, "
+            "s3fs, NFS) or copy it, and give the path that it has then"
+        )
+    cache = os.environ.get("XDG_CACHE_HOME")
+    if cache and (text == "~/.cache" or text.startswith("~/.cache/")):
+        return Path(cache, text.removeprefix("~/.cache").lstrip("/"))
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise PathError(
+            f"{text!r}: there is no home folder (HOME isn't set, and this user has none); give a path without ~"
+        ) from None
