@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Before JAX is imported anywhere: it counts its devices once. The suite's programs run for milliseconds; what
@@ -22,6 +23,13 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 CACHE = Path("~/.cache/scenarioclip_jax/tests").expanduser()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+# Properties: a few examples, the same ones in every run; HYPOTHESIS_PROFILE=long tries many others.
+hypothesis.settings.register_profile(
+    "short", derandomize=True, max_examples=25, deadline=None, database=None
+)
+hypothesis.settings.register_profile("long", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 LONGEST = ("tests/train/", "tests/parallel/", "tests/interop/")
 

@@ -126,7 +126,8 @@ def _open_focus(root: Path, path: str, photo: Photo) -> tuple[Image.Image, bytes
     """Returns a focused-region image, as turned as its photo, decoded and encoded."""
     if not path:
         raise PhotoError("missing_image", "no focused-region image is named")
-    focus = photo_files.open_photo(root, path, backdrop="black")
+    # As bright as the photo, where that has more than 8 bits.
+    focus = photo_files.open_photo(root, path, backdrop="black", levels=photo.levels)
     size = photo.picture.size
     # A tool that ignores EXIF rotation cuts its focused regions from the stored picture.
     if photo.orientation >= 5 and focus.picture.size == size[::-1] != size:

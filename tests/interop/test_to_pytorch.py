@@ -3,6 +3,7 @@
 import json
 import re
 
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
@@ -192,7 +193,7 @@ def test_automodel_computes_the_same(trained, tmp_path, arch):
 
 @pytest.mark.parametrize("fit", ["centre_crop", "contain"])
 def test_both_processors_agree(trained, tmp_path, fit):
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     from transformers import AutoProcessor
 
     source, _, _ = trained("scenario_clip_0", fit=fit)
@@ -208,9 +209,20 @@ def test_both_processors_agree(trained, tmp_path, fit):
     turned = photos[0].copy()
     turned.getexif()[0x0112] = 6  # stored lying on its side
     photos.append(turned)
+    # Everything else that a picture can be: alpha of other kinds, more than 8 bits, tensors, paths.
+    photos += [photos[0].convert("LA"), photos[1].convert("RGBa")]
+    photos.append(Image.fromarray(np.asarray(photos[0].convert("L")).astype(np.uint16) * 16))
+    photos.append(Image.fromarray((np.asarray(photos[0].convert("L")) / 255).astype(np.float32)))
+    photos += [torch.from_numpy(picture).permute(2, 0, 1) for picture in helpers.pictures(1)]
+    photos[0].save(tmp_path / "photo.png")
+    photos += [tmp_path / "photo.png", str(tmp_path / "photo.png")]
     pixels = theirs(images=photos)["pixel_values"].numpy().transpose(0, 2, 3, 1)
     # The issue asks for 1 / 255; both make the same calls to Pillow, so nothing differs at all.
     np.testing.assert_array_equal(pixels, ours._pixels(photos))
+    for one in (photos[-3], photos[-1], jnp.asarray(helpers.pictures(1)[0])):  # not its rows
+        assert theirs(images=one)["pixel_values"].shape == (1, 3, 32, 32)
+    with pytest.raises(ValueError, match="the list is empty"):
+        theirs(images=[])
     texts = [*helpers.TEXTS, "", "é 日", "a<|endoftext|> ok", "one two three four five six " * 5]
     for level in LEVELS:
         wanted, _ = ours.tokenizer.encode(texts, LENGTHS[level])
