@@ -45,4 +45,6 @@ def _warning(content: bytes) -> str:
         if found and (int(found[1]) <= _PADDING or _IN_HEADER.fullmatch(found[2])):
             return ""
         return text
+    except KeyError:  # colors of a kind that simplejpeg doesn't know
+        return ""
     return ""

@@ -516,17 +516,23 @@ CONTENTS = [
 ]
 
 
+def mutated(content: bytes, changes: list[tuple[int, bytes, bool]]) -> bytes:
+    """A file with some bytes overwritten or put in between."""
+    content = bytearray(content)
+    for place, data, insert in changes:
+        place %= len(content)
+        content[place : place + (0 if insert else len(data))] = data
+    return bytes(content)
+
+
 @given(
     st.sampled_from(CONTENTS),
     st.lists(st.tuples(st.integers(0, 2**16), st.binary(max_size=12), st.booleans()), max_size=6),
     st.integers(0, 2**16),
 )
 def test_damaged_files_give_pixels_or_the_documented_error(content, changes, cut):
-    content = bytearray(content)
-    for place, data, insert in changes:
-        place %= len(content)
-        content[place : place + (0 if insert else len(data))] = data
-    content = bytes(content[: max(1, len(content) - cut)] if cut % 3 == 0 else content)
+    content = mutated(content, changes)
+    content = content[: max(1, len(content) - cut)] if cut % 3 == 0 else content
     with contextlib.suppress(images.ImageFileError):
         assert images.to_rgb(content).mode == "RGB"
 

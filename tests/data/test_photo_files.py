@@ -1,15 +1,19 @@
 """What the builder keeps of a photo: what training reads there is what was checked."""
 
 import io
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from scenarioclip_jax.data import photo, photo_files
 from scenarioclip_jax.data.photo_files import PhotoError, open_photo
 from tests.data import builder_inputs
-from tests.data.test_images import PICTURES, encoded
+from tests.data.test_images import CONTENTS, PICTURES, encoded, mutated
 
 
 def noisy(width: int = 320, height: int = 240) -> Image.Image:
@@ -140,3 +144,19 @@ def test_a_focused_region_is_as_bright_as_its_photo(tmp_path):
     assert whole.levels == (0, 4095)
     focus = open_photo(tmp_path, "focus.png", "black", levels=whole.levels)
     assert np.asarray(focus.picture).max() <= 16
+
+
+@given(
+    st.sampled_from([*CONTENTS, encoded(PHOTO.convert("CMYK"), "JPEG"), DATA, PROGRESSIVE]),
+    st.lists(st.tuples(st.integers(0, 2**16), st.binary(max_size=12), st.booleans()), max_size=6),
+)
+def test_damaged_files_are_refused_or_stored_as_they_were_checked(content, changes):
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "a.jpg").write_bytes(mutated(content, changes))
+        try:
+            found = open_photo(Path(folder), "a.jpg")
+        except PhotoError as error:
+            reason = error.reason
+            assert reason in ("unreadable_image", "damaged_image")
+            return
+    np.testing.assert_array_equal(trained_on(found), np.asarray(found.picture))
