@@ -1,24 +1,29 @@
 """Any picture as upright RGB pixels: a file, its bytes, a PIL image, or an array or tensor of any framework.
 
 Everything in this package that looks at a picture opens it here, so that a model is trained, evaluated and used
-on the same pixels. The module needs Pillow and NumPy only and imports nothing else of the package: models that
-are exported for PyTorch carry a copy of it.
+on the same pixels. The module needs Pillow and NumPy only and imports only `image_files` of the package: models
+that are exported for PyTorch carry a copy of both.
 """
 
-import importlib
-import io
 import re
-import threading
-import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+# Relative, so that the copies of these two modules in a folder for PyTorch find each other.
+from .image_files import (
+    MAX_PIXELS,
+    ImageFileError,
+    explain,
+    file_content,
+    lower_bytes,
+    open_file,
+    without_texts,
+)
 
 BACKDROP = "white"  # what shows through transparent pixels
-MAX_PIXELS = 178_956_970  # of a file; Pillow's own limit
 _EXIF_ORIENTATION = 0x0112
 # What turns a stored picture upright, by its EXIF orientation.
 TURNS = {
@@ -31,17 +36,9 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _CHANNELS = (1, 3, 4)
+_FULL = (0.0, 65535.0)  # levels
 # Bits that cameras, scanners and programs use for a gray value.
 _DEPTHS = (8, 10, 12, 14, 16, 24, 31)
-# A small file that unfolds to more pixels than this, with less than a byte for a hundred, is a bomb. A JPEG of
-# one color still has a byte for about eighty.
-_BOMB_PIXELS, _BOMB_RATIO = 32_000_000, 100
-_TEXT_BYTES = 1_000_000  # a little less than Pillow takes of a PNG's texts
-_open_lock = threading.Lock()
-
-
-class ImageFileError(OSError):
-    """A file can't be decoded as a picture. The message names it, the cause and the remedy."""
 
 
 class OpenedImage(NamedTuple):
@@ -113,8 +110,10 @@ def open_image(
     try:
         if content is not None:
             content = without_texts(content)
-            picture = _open(content, max_pixels)
+            picture = open_file(content, max_pixels)
         depth = _depth(picture)
+        if depth == 16 and content is None:
+            content = file_content(picture)
         turned = _orientation(picture) if picture.format == "TIFF" else 1  # Pillow does it
         picture.load()  # a truncated file fails here
         orientation = _orientation(picture)
@@ -122,7 +121,7 @@ def open_image(
     except (MemoryError, FileNotFoundError):
         raise
     except Exception as error:  # decoders raise nearly anything on broken files
-        raise ImageFileError(f"{name}: {_explain(error, content)}") from error
+        raise ImageFileError(f"{name}: {explain(error, content)}") from error
     if orientation != 1:
         rgb = rgb.transpose(TURNS[orientation])
     return OpenedImage(rgb, picture, picture.format, max(orientation, turned), levels)
@@ -235,75 +234,6 @@ def _to_uint8(array: np.ndarray, what: str) -> np.ndarray:
     )
 
 
-def open_encoded(content: bytes) -> Image.Image:
-    """Opens an encoded picture without decoding it, as `Image.open` does, whatever its size.
-
-    Raises:
-      ImageFileError: it's a decompression bomb.
-      OSError: it isn't a picture.
-    """
-    with (
-        _open_lock
-    ):  # Pillow's limit, which also warns, is a global; `MAX_PIXELS` is checked by file
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            picture = Image.open(io.BytesIO(content))
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-    pixels = picture.width * picture.height
-    if pixels > _BOMB_PIXELS and len(content) * _BOMB_RATIO < pixels:
-        raise ImageFileError(
-            f"a decompression bomb: {len(content):,} bytes that unfold to {pixels / 1e6:.0f} megapixels"
-        )
-    return picture
-
-
-def without_texts(content: bytes) -> bytes:
-    """A PNG without the texts and profiles in it, if they are more than Pillow takes; else the file itself."""
-    if not content.startswith(b"\x89PNG"):
-        return content
-    kept, start, size = [content[:8]], 8, 0
-    while start < len(content):
-        end = start + 12 + int.from_bytes(content[start : start + 4], "big")
-        kind = content[start + 4 : start + 8]
-        if kind in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
-            size += _text_size(kind, content[start + 8 : end - 4])
-        else:
-            kept.append(content[start:end])
-        start = end
-    return b"".join(kept) if size > _TEXT_BYTES else content
-
-
-def _text_size(kind: bytes, data: bytes) -> int:
-    """Bytes of a text or profile of a PNG when it's unpacked, as far as it matters."""
-    packed, text = kind != b"tEXt", data.partition(b"\0")[2]
-    if kind == b"iTXt":  # flag, method, language, translated keyword
-        packed, text = text[:1] == b"\1", text[2:].split(b"\0", 2)[-1]
-    elif packed:
-        text = text[1:]  # method
-    try:
-        return len(zlib.decompressobj().decompress(text, _TEXT_BYTES + 1) if packed else text)
-    except zlib.error:
-        return 0
-
-
-def _open(content: bytes, max_pixels: int) -> Image.Image:
-    try:
-        picture = open_encoded(content)
-    except UnidentifiedImageError:
-        if not _load_plugin(content):
-            raise
-        picture = open_encoded(content)
-    pixels = picture.width * picture.height
-    if pixels > max_pixels:
-        raise ImageFileError(
-            f"{picture.width} x {picture.height} pixels are {pixels / 1e6:.0f} megapixels; more than "
-            f"{max_pixels / 1e6:.0f} aren't opened, as it may be a decompression bomb. Make it smaller, raise "
-            "the limit where there's one (the build's --max-megapixels), or pass a PIL image"
-        )
-    return picture
-
-
 def _depth(picture: Image.Image) -> int:
     """Bits of a stored value, 2, 4, 8 or 16, of a picture that isn't decoded yet: Pillow makes 8 of all."""
     tiles = getattr(picture, "tile", None)
@@ -328,20 +258,15 @@ def _convert(
 ) -> tuple[Image.Image, tuple[float, float] | None]:
     """Returns the picture in RGB, and the levels of a gray one of more than 8 bits."""
     if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
-        rgb = _flatten(picture, backdrop, depth)
-        if depth == 16:
-            _check_range(rgb)
-        return rgb, None
+        if depth == 16 and picture.mode in ("RGB", "RGBA"):
+            return _convert_colors(picture, content, backdrop, levels)
+        return _flatten(picture, backdrop, depth), None
     values = np.asarray(picture)
     tags = getattr(picture, "tag_v2", None) or {}
     finite = values[np.isfinite(values)] if picture.mode == "F" else values
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     levels = levels or _declared(tags, content, high) or _levels(low, high, picture.mode == "F")
-    black, white = levels
-    scaled = (
-        np.nan_to_num(values.astype(np.float32), nan=black, posinf=white, neginf=black) - black
-    ) * (255 / (white - black))
-    gray = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+    gray = _to_eight_bits(values, levels)
     if tags.get(262) == 0:  # white is zero; Pillow turns round only what has 8 bits
         gray = 255 - gray
     rgb = Image.fromarray(gray).convert("RGB")
@@ -349,6 +274,45 @@ def _convert(
     if isinstance(key, int):
         rgb.paste(backdrop, mask=Image.fromarray(values == key))
     return rgb, levels
+
+
+def _convert_colors(
+    picture: Image.Image,
+    content: bytes | None,
+    backdrop: str,
+    levels: tuple[float, float] | None,
+) -> tuple[Image.Image, tuple[float, float]]:
+    """As `_convert`, for colors of 16 bits.
+
+    Pillow keeps the upper 8, which are enough where colors fill the range. Where they don't, and where a color
+    is transparent, the lower 8 are read too.
+    """
+    upper, key = np.asarray(picture), picture.info.get("transparency")
+    if upper[..., :3].max() >= 64 and key is None and levels in (None, _FULL):
+        return _flatten(picture, backdrop, 16), _FULL
+    lower = lower_bytes(content) if content else None
+    if lower is None:
+        if upper[..., :3].max() < 16:
+            raise ImageFileError(
+                "its 16-bit colors use less than a sixteenth of their range, and Pillow has kept the upper 8 "
+                "bits. Scale them to the full range, or save the picture with 8 bits"
+            )
+        return _flatten(picture, backdrop, 16), _FULL
+    values = upper[..., :3].astype(np.uint16) << 8 | lower[..., :3]
+    tags = getattr(picture, "tag_v2", None) or {}
+    high = float(values.max())
+    levels = levels or _declared(tags, content, high) or _levels(0.0, high, floats=False)
+    eight = upper[..., :3] if levels == _FULL else _to_eight_bits(values, levels)
+    alpha = upper[..., 3] if picture.mode == "RGBA" else np.full(values.shape[:2], 255, np.uint8)
+    if isinstance(key, tuple) and len(key) == 3:
+        alpha = np.where((values == key).all(axis=-1), np.uint8(0), alpha)
+    return _flatten(Image.fromarray(np.dstack([eight, alpha])), backdrop, 8), levels
+
+
+def _to_eight_bits(values: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
+    black, white = levels
+    values = np.nan_to_num(values.astype(np.float32), nan=black, posinf=white, neginf=black)
+    return np.rint(np.clip((values - black) * (255 / (white - black)), 0, 255)).astype(np.uint8)
 
 
 def _declared(
@@ -409,8 +373,7 @@ def _flatten(picture: Image.Image, backdrop: str, depth: int) -> Image.Image:
 def _without_key(picture: Image.Image, key: Any, backdrop: str, depth: int) -> Image.Image:
     """Lays the pixels of the one transparent color on the backdrop.
 
-    The key of a PNG is given in the file's own depth, where Pillow has 8 bits. Of 16-bit colors it keeps the
-    high byte; so does this.
+    The key of a PNG is given in the file's own depth, where Pillow has 8 bits; of 16 it has the upper ones.
     """
     keys = np.ravel(key) if isinstance(key, int | tuple | list) else np.empty(0, int)
     picture = picture.convert("RGB") if picture.mode != "1" else picture.convert("L").convert("RGB")
@@ -425,101 +388,3 @@ def _without_key(picture: Image.Image, key: Any, backdrop: str, depth: int) -> I
     mask = (np.asarray(picture) == keys).all(axis=-1)
     picture.paste(backdrop, mask=Image.fromarray(mask))
     return picture
-
-
-def _check_range(rgb: Image.Image) -> None:
-    """Refuses colors of fewer bits in files of 16: Pillow drops the low byte, which is where they are."""
-    if max(high for _, high in rgb.getextrema()) < 16:
-        raise ImageFileError(
-            "its 16-bit colors use less than a sixteenth of their range, and Pillow keeps the upper 8 bits. "
-            "Scale them to the full range, or save the picture with 8 bits"
-        )
-
-
-# By magic bytes: what a file is that isn't opened, and what to do.
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
-_MAGIC: Sequence[tuple[bytes, str]] = (
-    (
-        b"version https://git-lfs",
-        "a Git LFS pointer, not the picture itself; fetch it: git lfs pull",
-    ),
-    (b"PK\x03\x04", "a ZIP archive; unpack it"),
-    (b"\x1f\x8b", "a gzip file; unpack it"),
-    (b"7z\xbc\xaf", "a 7z archive; unpack it"),
-    (b"Rar!", "a RAR archive; unpack it"),
-    (b"%PDF", "a PDF document; save its pages as JPEG or PNG"),
-    (b"\x93NUMPY", "a NumPy file; load it (numpy.load) and pass the array"),
-    (b"\x89HDF", "an HDF5 file; read the array in it"),
-    (b"\xff\xd8\xff", "a JPEG whose header is damaged; copy or download it again"),
-    (b"\x89PNG", "a PNG whose header is damaged; copy or download it again"),
-)
-
-
-def _kind(content: bytes) -> str:
-    """What a file is that Pillow can't identify, and what to do about it."""
-    if not content:
-        return "the file is empty; copy or download it again"
-    if not content.strip(b"\0"):
-        return f"all of its {len(content)} bytes are zero; copy or download it again"
-    for magic, what in _MAGIC:
-        if content.startswith(magic):
-            return what
-    if plugin := _plugin(content):
-        return (
-            f"{plugin[0]}, which needs a plug-in: pip install {plugin[2]} (or convert it to JPEG)"
-        )
-    if content[4:8] == b"ftyp":
-        return "a video or another MP4 file; extract a frame as JPEG or PNG"
-    text = content[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if b"<svg" in text:
-        return "an SVG drawing; convert it to PNG"
-    if text.startswith((b"<!doctype html", b"<html", b"<head")) or b"<html" in text[:512]:
-        return "an HTML page, probably the error page of a download; download it again"
-    if text.startswith(b"<?xml"):
-        return "an XML document, probably the error message of a download; download it again"
-    if text.startswith((b"{", b"[")):
-        return "JSON or other text, not a picture"
-    try:
-        if content[:4096].decode("utf-8", "strict").isprintable() or (
-            text.isascii() and b"\0" not in text
-        ):
-            return "a text file, not a picture"
-    except UnicodeDecodeError:
-        pass
-    return f"not a picture that Pillow {Image.__version__} can identify (it begins with {content[:8].hex(' ')})"
-
-
-def _plugin(content: bytes) -> tuple[str, str, str] | None:
-    """For a format that Pillow doesn't read by itself: what it is, and the module and package that do."""
-    if content[4:8] == b"ftyp":
-        brands = content[8:64]
-        if b"avif" in brands or b"avis" in brands:
-            return "an AVIF picture", "pillow_avif", "pillow-avif-plugin"
-        if any(brand in brands for brand in _HEIC):
-            return "a HEIC picture", "pillow_heif", "pillow-heif"
-    if content.startswith(_JPEG_XL):
-        return "a JPEG XL picture", "pillow_jxl", "pillow-jxl-plugin"
-    return None
-
-
-def _load_plugin(content: bytes) -> bool:
-    """Loads the plug-in for a picture where it's installed."""
-    plugin = _plugin(content)
-    try:
-        module = importlib.import_module(plugin[1]) if plugin else None
-    except ImportError:
-        return False
-    if register := getattr(module, "register_heif_opener", None):
-        register()  # the others register themselves
-    return module is not None
-
-
-def _explain(error: Exception, content: bytes | None) -> str:
-    if isinstance(error, UnidentifiedImageError) and content is not None:
-        return _kind(content)
-    # Pillow's messages hold addresses of objects, which differ from run to run.
-    text = re.sub(r"<[^<>]* at 0x[0-9a-fA-F]+>:? ?", "", str(error)).strip()
-    if "truncated" in text.lower() or "broken data stream" in text:
-        return f"the file is cut short or damaged ({text}); copy or download it again"
-    return text or type(error).__name__

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data import masks
-from scenarioclip_jax.data.images import open_encoded
+from scenarioclip_jax.data.image_files import open_encoded
 from scenarioclip_jax.data.scene import Relation, Scene
 
 

@@ -13,7 +13,7 @@ from tokenizers import processors
 from tqdm import tqdm
 
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
-from scenarioclip_jax.data import images
+from scenarioclip_jax.data import image_files, images
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.interop import exported, reference
@@ -192,7 +192,8 @@ def write_processor(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
     """Writes what `AutoProcessor` reads: settings, tokenizer, and code."""
     write_tokenizer(out, spec, tokenizer_file)
     shutil.copyfile(TEMPLATES / f"{exported.PROCESSING}.py", out / f"{exported.PROCESSING}.py")
-    shutil.copyfile(images.__file__, out / "images.py")
+    for module in (images, image_files):
+        shutil.copyfile(module.__file__, out / Path(module.__file__).name)
     auto_map = {
         "AutoImageProcessor": f"{exported.PROCESSING}.ScenarioCLIPImageProcessor",
         "AutoProcessor": f"{exported.PROCESSING}.ScenarioCLIPProcessor",

@@ -419,9 +419,56 @@ def test_the_path_is_named_even_for_a_missing_file_or_an_opened_picture(tmp_path
         images.to_rgb(Image.open(path))
 
 
-def test_sixteen_bit_colors_that_pillow_would_show_black_are_refused():
-    with pytest.raises(images.ImageFileError, match="less than a sixteenth of their range"):
-        images.to_rgb(png(RGB.astype(int), 16, 2))
+def tiff(values: np.ndarray, order: str) -> bytes:
+    """An uncompressed TIFF of 16-bit colors, which Pillow doesn't write."""
+    height, width, channels = values.shape
+    tags = [
+        (256, 3, width),
+        (257, 3, height),
+        (259, 3, 1),
+        (262, 3, 2),
+        (277, 3, channels),
+        (278, 3, height),
+    ]
+    data = values.astype(f"{order}u2").tobytes()
+    tags = sorted([*tags, (258, 3, 0), (273, 4, 0), (279, 4, len(data))])
+    after = 8 + 2 + 12 * len(tags) + 4
+    content = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+    content += struct.pack(f"{order}H", len(tags))
+    for tag, kind, value in tags:
+        if tag == 258:
+            content += struct.pack(f"{order}HHII", tag, 3, channels, after)
+        else:
+            value = after + 2 * channels if tag == 273 else value
+            packed = (
+                struct.pack(f"{order}I", value)
+                if kind == 4
+                else struct.pack(f"{order}HH", value, 0)
+            )
+            content += struct.pack(f"{order}HHI", tag, kind, 1) + packed
+    return content + bytes(4) + struct.pack(f"{order}{channels}H", *[16] * channels) + data
+
+
+@pytest.mark.parametrize(
+    "make", [lambda v: png(v, 16, 2), lambda v: tiff(v, "<"), lambda v: tiff(v, ">")]
+)
+@pytest.mark.parametrize("factor", [257, 64, 16, 4, 1])
+def test_colors_of_any_depth_in_sixteen_bits(make, factor, tmp_path):
+    content = make(RGB.astype(int) * factor)
+    opened = images.open_image(content)
+    assert np.abs(np.asarray(opened.picture, int) - RGB).max() <= 1
+    assert opened.levels == (0, {257: 65535, 64: 16383, 16: 4095, 4: 1023, 1: 255}[factor])
+    (tmp_path / "a").write_bytes(content)
+    lazy = images.to_rgb(Image.open(tmp_path / "a"))
+    np.testing.assert_array_equal(np.asarray(lazy), np.asarray(opened.picture))
+    half = images.open_image(make(RGB.astype(int) * factor // 16), levels=opened.levels)
+    assert np.abs(np.asarray(half.picture, int) - RGB / 16).max() <= 1.1  # as bright as the other
+
+
+def test_colors_of_which_pillow_has_dropped_what_is_needed_are_refused():
+    picture = Image.open(io.BytesIO(png(RGB.astype(int), 16, 2)))
+    picture.load()  # from here on only the upper bits are known, but not that there were others
+    assert images.open_image(picture).levels is None
 
 
 def test_large_pictures_and_bombs():

@@ -5,7 +5,11 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+# `images` needs `image_files`, but Transformers 4 fetches only what is imported here.
+from .image_files import ImageFileError
 from .images import separate, to_rgb
+
+__all__ = ["ImageFileError", "ScenarioCLIPImageProcessor", "ScenarioCLIPProcessor"]
 
 LEVELS = ("global", "object", "relation")
 
