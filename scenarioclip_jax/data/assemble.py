@@ -45,6 +45,8 @@ def assemble(
         problems.reencoded[photo.reencoded] += 1
     for reason, detail in photo.repairs:
         problems.add(reason, FIXED, "scene", f"{record.where}.image_path", detail, record.id)
+    for reason, detail in photo.doubts:
+        problems.add(reason, KEPT, "scene", f"{record.where}.image_path", detail, record.id)
     objects = _objects(record, photo, problems)
     relations = [
         _relation(record, index, objects, photo, root, problems, focus_kinds)

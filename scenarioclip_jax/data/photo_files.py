@@ -15,6 +15,7 @@ from scenarioclip_jax.data.photo import rgb
 # What the shards hold; anything else is encoded again. (MPO: a JPEG that others follow, as many phones write.)
 _FORMATS = ("JPEG", "MPO", "PNG")
 _QUALITY = 95
+_TAIL_ROWS, _TAIL_SHARE = 8, 0.04  # a gray tail has at least that many rows
 
 
 class PhotoError(ValueError):
@@ -30,6 +31,7 @@ class Photo(NamedTuple):
     encoded: bytes  # of `picture`: JPEG or PNG; the file's own bytes where nothing had to change
     orientation: int  # the EXIF orientation it was stored with, 1 to 8; 1 is upright
     repairs: list[tuple[str, str]]  # reason and detail of what was changed
+    doubts: list[tuple[str, str]]  # of what was left as it is
     levels: tuple[float, float] | None  # gray values taken as black and white; None: 8 bits
     reencoded: str  # the file's format if it isn't one that the shards hold, or ""
 
@@ -98,7 +100,30 @@ def open_photo(
         encoded = encode(picture, "PNG" if opened.format == "PNG" else "JPEG")
         picture = rgb(Image.open(io.BytesIO(encoded)))
     reencoded = opened.format if opened.format not in _FORMATS else ""
-    return Photo(picture, encoded, opened.orientation, repairs, opened.levels, reencoded)
+    doubts = []
+    if tail := _gray_tail(picture):
+        detail = (
+            f"the lowest {tail} rows of {path!r} are plain gray, as in a copy of a JPEG that was cut short; "
+            "look at it"
+        )
+        doubts.append(("gray_tail", detail))
+    return Photo(picture, encoded, opened.orientation, repairs, doubts, opened.levels, reencoded)
+
+
+def _gray_tail(picture: Image.Image) -> int:
+    """Rows of plain mid-gray at the bottom of a photo; 0 if they are few, or the top is as gray.
+
+    A decoder fills with it what a damaged JPEG lacks. Saved again, the file itself is a good one.
+    """
+
+    def gray(rows: np.ndarray) -> np.ndarray:
+        return (np.abs(rows.astype(np.int16) - 128) <= 1).all(axis=(1, 2))
+
+    pixels = np.asarray(picture)
+    if not gray(pixels[-1:])[0] or gray(pixels[:1])[0]:
+        return 0
+    rows = int(np.argmin(gray(pixels)[::-1]))
+    return rows if rows >= max(_TAIL_ROWS, picture.height * _TAIL_SHARE) else 0
 
 
 def _mend(content: bytes) -> bytes:

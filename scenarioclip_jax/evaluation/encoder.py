@@ -147,7 +147,7 @@ def view_of(picture: Picture, size: int, fit: str) -> np.ndarray:
     """
     try:
         image = to_rgb(picture.path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL byte
         detail = str(error).removeprefix(f"{picture.path}: ")
         raise SuiteError(f"{picture.path}: the image can't be read: {detail}") from error
     if picture.crop:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin
 
 from scenarioclip_jax.data import photo, photo_files
 from scenarioclip_jax.data.photo_files import PhotoError, open_photo
@@ -105,6 +105,27 @@ def test_good_jpegs_are_kept(name, tmp_path):
         for each in (picture, half):
             found = opened(tmp_path, encoded(each.convert(mode), "JPEG", **options))
             assert {reason for reason, _ in found.repairs} <= {"not_rgb"}
+            assert found.doubts == [] or (each is half and size[1] > 9)
+
+
+def test_a_gray_tail_that_was_saved_again_is_pointed_out(tmp_path):
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        picture = Image.open(io.BytesIO(DATA[: len(DATA) // 2]))
+        picture.load()
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+    for content in (encoded(picture), encoded(picture, "JPEG", quality=80)):
+        found = opened(tmp_path, content)
+        assert [reason for reason, _ in found.doubts] == ["gray_tail"]
+        assert found.encoded == content  # it may be so
+    bars = PHOTO.copy()
+    for top in (0, 200):
+        bars.paste(
+            (128, 128, 128), (0, top, 320, top + 40)
+        )  # above and below, as a viewer adds them
+    for good in (PHOTO, bars, Image.new("RGB", (320, 240), (128, 128, 128))):
+        assert opened(tmp_path, encoded(good, "JPEG")).doubts == []
 
 
 def test_a_jpeg_that_lacks_only_its_end_is_mended(tmp_path):

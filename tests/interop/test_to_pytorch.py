@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import jax.numpy as jnp
 import ml_dtypes
@@ -11,6 +12,7 @@ from PIL import Image
 
 from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import ModelSpec
+from scenarioclip_jax.data import image_files, images
 from scenarioclip_jax.interop import exported, initial, to_pytorch
 from scenarioclip_jax.interop.huggingface import open_clip
 from scenarioclip_jax.models.scenario_clip import LEVELS
@@ -199,6 +201,9 @@ def test_both_processors_agree(trained, tmp_path, fit):
     source, _, _ = trained("scenario_clip_0", fit=fit)
     out = to_folder(source, tmp_path / "out")
     theirs = AutoProcessor.from_pretrained(out, trust_remote_code=True)
+    for module in (images, image_files):  # the very same code
+        file = Path(module.__file__)
+        assert (out / file.name).read_bytes() == file.read_bytes()
     ours = load(source)
     # Sizes for which rounding matters: odd margins, panoramas, smaller than the view.
     rng = np.random.default_rng(3)
