@@ -141,7 +141,7 @@ def separate(images: Any) -> list[Any]:
         array = to_array(images)
         if array.dtype.kind in "USO" and array.ndim == 1:  # an array of paths or of pictures
             return array.tolist()
-        return list(array) if array.ndim == 4 else [array]
+        return list(array) if array.ndim == 4 else [images]
     if isinstance(images, dict) or not hasattr(images, "__iter__"):
         raise ValueError(
             f"{_type(images)} is neither a picture nor a list of pictures; {_EXPECTED}"
@@ -165,8 +165,9 @@ def to_array(value: Any) -> np.ndarray:
         if hasattr(value, "detach"):  # PyTorch's tensors, with a gradient or on another device
             value = value.detach().cpu()
             value = value.float() if "bfloat16" in str(value.dtype) else value
-        readable = hasattr(value, "__array__") or hasattr(value, "__array_interface__")
-        array = np.asarray(value) if readable else np.from_dlpack(value)
+        unreadable = not hasattr(value, "__array__") and not hasattr(value, "__array_interface__")
+        exported = unreadable and hasattr(value, "__dlpack__")
+        array = np.from_dlpack(value) if exported else np.asarray(value)
     except Exception as error:
         raise ValueError(f"{_type(value)} can't be read as an array: {error}") from error
     foreign = "float" in array.dtype.name and not np.issubdtype(array.dtype, np.floating)

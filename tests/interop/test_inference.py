@@ -84,7 +84,12 @@ def test_one_array_or_tensor_is_one_picture(model):
         np.testing.assert_array_equal(found, wanted)
     batch = torch.from_numpy(array).permute(2, 0, 1)[None].repeat(3, 1, 1, 1)
     assert model.encode_image(batch).shape == (3, helpers.PROJECTION)
+    with pytest.raises(
+        ValueError, match=r"torch.Tensor of torch.int64 \[8, 9, 3\] should be uint8"
+    ):
+        model.encode_image(torch.zeros(8, 9, 3, dtype=torch.int64))
     prepared = model._pixels([array])
+    np.testing.assert_array_equal(model.encode_pixels([prepared[0]]), wanted)  # a list of arrays
     for pixels in (
         jnp.asarray(prepared, jnp.bfloat16),
         torch.from_numpy(prepared).bfloat16(),
