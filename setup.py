@@ -21,6 +21,7 @@ REQUIREMENTS = [
     "pillow>=11",
     "safetensors>=0.5",
     "scipy>=1.14",
+    "simplejpeg>=1.9",  # reports damage in JPEG files, when a data set is built
     "tensorboardX>=2.6",
     "tensorflow-datasets>=4.9.9",  # used without TensorFlow
     "tokenizers>=0.22",
@@ -32,6 +33,7 @@ EXTRAS = {
     # torch: the version that conversions are tested against; the package itself never needs it.
     # ipykernel, nbclient, nbformat: the notebooks are executed.
     "test": [
+        "hypothesis>=6.170",
         "ipykernel>=6",
         "nbclient>=0.10",
         "nbformat>=5",

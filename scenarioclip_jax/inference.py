@@ -6,7 +6,6 @@ text = model.encode_text(["a person rides a horse", "two people talk"], "global"
 model.similarity(image, text)  # cosines, [1, 2]
 """
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,10 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
-from PIL import Image, ImageOps
 
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data.images import separate, to_array, to_rgb
 from scenarioclip_jax.data.photo import photo_view, view_canvas
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
@@ -35,7 +34,7 @@ from scenarioclip_jax.models.scenario_clip import (
 from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, replicated
 from scenarioclip_jax.shell import to_paste
 
-Picture = Any  # PIL.Image.Image, uint8 array [H, W, 3] or [H, W], or a path
+Picture = Any  # what `data.images.open_image` takes: a path, PIL image, array or tensor
 LAYOUTS = ("NCHW", "NHWC")
 
 
@@ -159,18 +158,18 @@ class Model:
     def encode_image(
         self, images: Picture | Sequence[Picture], level: str = "global"
     ) -> Float[np.ndarray, "N D"]:
-        """Embeds pictures: PIL images, uint8 arrays [H, W, 3] (or [H, W]), or paths; one or several.
+        """Embeds pictures: paths, PIL images, arrays or tensors of any framework; one or several.
 
-        They are prepared as in evaluation: upright, RGB, resized to the model's view, normalised. Crops and
-        masks for objects and relations are the caller's to make.
+        Arrays are uint8 (or floats from 0 to 1) with the axes [H, W, C], [C, H, W] or [H, W]; several in one
+        array have an axis N before; see `data.images.open_image`. They are prepared as in evaluation: upright,
+        RGB, resized to the model's view, normalised. Crops and masks for objects and relations are the caller's
+        to make.
 
         Raises:
-          ValueError: no picture, or an unknown level.
-          OSError: a file can't be read.
+          ValueError: no picture, an array that isn't one, or an unknown level.
+          OSError: a file can't be read or decoded.
         """
-        single = isinstance(images, (str, Path, Image.Image))
-        single = single or (isinstance(images, np.ndarray) and images.ndim < 4)
-        pictures = [images] if single else list(images)
+        pictures = separate(images)
         return self._run(
             self._image, len(pictures), level, lambda part: self._pixels(pictures[part])
         )
@@ -184,7 +183,7 @@ class Model:
           layout: "NCHW" ([N, 3, P, P], as PyTorch's processors give) or "NHWC" ([N, P, P, 3]). None takes
             the axis that has 3 entries.
         """
-        pixels = np.asarray(pixels)
+        pixels = to_array(pixels)
         side = self.image_size
         shapes = {"NCHW": (3, side, side), "NHWC": (side, side, 3)}
         if layout is not None and layout not in LAYOUTS:
@@ -300,27 +299,8 @@ class Model:
         return (views.astype(np.float32) / np.float32(255) - mean) / std
 
     def _view(self, picture: Picture) -> np.ndarray:
-        image = open_picture(picture)
+        image = to_rgb(picture)
         return view_canvas(image, photo_view(*image.size, self.image_size, self.spec.fit))
-
-
-def open_picture(picture: Picture) -> Image.Image:
-    """A picture as an upright RGB image. Raises OSError (with the path) or ValueError."""
-    if isinstance(picture, (str, Path)):
-        try:
-            picture = Image.open(io.BytesIO(Path(picture).expanduser().read_bytes()))
-            picture.load()
-        except OSError as error:
-            raise type(error)(f"{picture}: {error}") from error
-    elif not isinstance(picture, Image.Image):
-        array = np.asarray(picture)
-        if array.dtype != np.uint8 or array.ndim not in (2, 3):
-            raise ValueError(
-                f"a picture is {array.dtype} {array.shape}; expected a path, a PIL image or a uint8 array "
-                "[H, W, 3] (encode_pixels takes normalised floats)"
-            )
-        picture = Image.fromarray(array)
-    return ImageOps.exif_transpose(picture).convert("RGB")
 
 
 def _check(params: dict[str, Any], shapes: dict[str, Any]) -> None:

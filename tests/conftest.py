@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Before JAX is imported anywhere: it counts its devices once. The suite's programs run for milliseconds; what
@@ -27,6 +28,13 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ["XDG_CACHE_HOME"] = str(CACHE)  # nor is anything else written beside the user's own
 
 pytest_plugins = ["tests.harness.plugin"]
+
+# Properties: a few examples, the same ones in every run; HYPOTHESIS_PROFILE=long tries many others.
+hypothesis.settings.register_profile(
+    "short", derandomize=True, max_examples=25, deadline=None, database=None
+)
+hypothesis.settings.register_profile("long", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 LONGEST = ("tests/train/", "tests/parallel/", "tests/interop/")
 

@@ -10,6 +10,7 @@ import importlib.util
 import io
 import itertools
 import os
+import shutil
 import types
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.core.utils import shard_utils
 from tqdm import tqdm
 
-from scenarioclip_jax.data import shards
+from scenarioclip_jax.data import images, shards
 from scenarioclip_jax.data.annotations import CLASS_KINDS, Record, read_classes, read_records
 from scenarioclip_jax.data.assemble import assemble
 from scenarioclip_jax.data.problems import AnnotationError, Problems
@@ -35,6 +36,7 @@ from scenarioclip_jax.data.shards import (
     load_summary,
     open_split,
 )
+from scenarioclip_jax.data.shared_photos import shared_photos
 from scenarioclip_jax.data.splits import FRACTIONS, SPLITS, split_of
 
 __all__ = [
@@ -95,6 +97,7 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
         metadata_dir: str | Path = ".",
         fractions: Sequence[float] = FRACTIONS,
         strict: bool = False,
+        max_pixels: int = images.MAX_PIXELS,
         progress: bool = True,
         **kwargs,
     ):
@@ -104,13 +107,17 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
           metadata_dir: the data root, with metadata*.json, classes.json and the images.
           fractions: shares of train, validation and test.
           strict: raise AnnotationError at the first problem.
+          max_pixels: most pixels of a photo.
           progress: show a progress bar.
           **kwargs: of tfds.core.GeneratorBasedBuilder.
         """
         self.root = Path(metadata_dir)
         self.fractions = fractions
         self.problems = Problems(strict)
+        self.max_pixels = max_pixels
         self.progress = progress
+        # Set while building: scenes that show the same photo, one entry a photo.
+        self.shared: list[dict[str, str | list[str]]] = []
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -151,8 +158,17 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
         records = read_records(self.root, self.problems)
         self.statistics = Statistics(read_classes(self.root, self.problems))
         by_split: dict[str, list[Record]] = {split: [] for split in SPLITS}
+        shared = shared_photos(
+            records, self.root, max_pixels=self.max_pixels, progress=self.progress
+        )
+        # What several scenes show is assigned by its pixels, any other photo by its id.
+        key = {id: digest for digest, ids in shared.items() for id in ids}
+        self.shared = [
+            {"split": split_of(digest, self.fractions), "ids": ids}
+            for digest, ids in shared.items()
+        ]
         for record in records:
-            by_split[split_of(record.id, self.fractions)].append(record)
+            by_split[split_of(key.get(record.id, record.id), self.fractions)].append(record)
         self._bar = tqdm(
             total=len(records), desc="Building", unit=" scenes", disable=not self.progress
         )
@@ -167,7 +183,13 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str, records: list[Record]) -> Iterator[tuple[str, dict]]:
         """Yields the id and the features of each usable record."""
         for record in records:
-            scene = assemble(record, self.root, self.problems, self.statistics.focus)
+            scene = assemble(
+                record,
+                self.root,
+                self.problems,
+                self.statistics.focus,
+                max_pixels=self.max_pixels,
+            )
             self._bar.update()
             if scene:
                 self.statistics.add(scene, split)
@@ -202,13 +224,32 @@ def prepare(builder: ActionGenome, num_shards: int | None) -> None:
     config = _DownloadConfig(num_shards=num_shards, try_download_gcs=False)
     tfds.display_progress_bar(False)
     # TFDS prints where it writes: to a temporary folder, which would only confuse.
-    with _spill_to_plain_files(), contextlib.redirect_stdout(io.StringIO()):
+    with (
+        _spill_to_plain_files(),
+        _write_errors(Path(builder._data_dir_root)),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         builder.download_and_prepare(
             file_format="array_record",
             download_config=config,
             download_dir=os.path.join(builder._data_dir_root, "downloads"),
         )
     builder.close_progress_bar()
+
+
+@contextlib.contextmanager
+def _write_errors(folder: Path) -> Iterator[None]:
+    """Turns the error that ArrayRecord's writer raises on a full disk into an OSError that says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error) is not RuntimeError:
+            raise
+        free = shutil.disk_usage(folder).free
+        raise OSError(
+            f"the shards can't be written to {folder.parent} ({error}); {free / 1e6:,.0f} MB are free there. "
+            "Make room or name another --output"
+        ) from error
 
 
 def _spill_to_plain_files() -> contextlib.AbstractContextManager:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scenarioclip_jax.data import photo_files
+from scenarioclip_jax.data import images, photo_files
 from scenarioclip_jax.data.annotations import Box, Record, RelationRecord
 from scenarioclip_jax.data.focus import FocusFit, fit_focus
 from scenarioclip_jax.data.photo_files import Photo, PhotoError
@@ -17,7 +17,12 @@ _ROUNDING = 1.0  # a box this many pixels outside the photo is rounded, not wron
 
 
 def assemble(
-    record: Record, root: Path, problems: Problems, focus_kinds: Counter[str]
+    record: Record,
+    root: Path,
+    problems: Problems,
+    focus_kinds: Counter[str],
+    *,
+    max_pixels: int = images.MAX_PIXELS,
 ) -> Scene | None:
     """Returns the scene of a record, or None if its photo can't be used.
 
@@ -28,15 +33,20 @@ def assemble(
       root: the data root that its paths are relative to.
       problems: collects what was wrong.
       focus_kinds: counts how the focused regions are stored.
+      max_pixels: most pixels of the photo.
     """
     try:
-        photo = photo_files.open_photo(root, record.image_path)
+        photo = photo_files.open_photo(root, record.image_path, max_pixels=max_pixels)
     except PhotoError as error:
         where = f"{record.where}.image_path"
         problems.add(error.reason, DROPPED, "scene", where, str(error), record.id)
         return None
+    if photo.reencoded:
+        problems.reencoded[photo.reencoded] += 1
     for reason, detail in photo.repairs:
         problems.add(reason, FIXED, "scene", f"{record.where}.image_path", detail, record.id)
+    for reason, detail in photo.doubts:
+        problems.add(reason, KEPT, "scene", f"{record.where}.image_path", detail, record.id)
     objects = _objects(record, photo, problems)
     relations = [
         _relation(record, index, objects, photo, root, problems, focus_kinds)
@@ -126,7 +136,8 @@ def _open_focus(root: Path, path: str, photo: Photo) -> tuple[Image.Image, bytes
     """Returns a focused-region image, as turned as its photo, decoded and encoded."""
     if not path:
         raise PhotoError("missing_image", "no focused-region image is named")
-    focus = photo_files.open_photo(root, path, backdrop="black")
+    # As bright as the photo, where that has more than 8 bits.
+    focus = photo_files.open_photo(root, path, backdrop="black", levels=photo.levels)
     size = photo.picture.size
     # A tool that ignores EXIF rotation cuts its focused regions from the stored picture.
     if photo.orientation >= 5 and focus.picture.size == size[::-1] != size:

@@ -16,13 +16,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scenarioclip_jax.data import embedded, shards
+from scenarioclip_jax.data import embedded, images, shards
 from scenarioclip_jax.data.annotations import metadata_files
 from scenarioclip_jax.data.problems import DROPPED
 from scenarioclip_jax.data.splits import FRACTIONS, SALT, SPLITS, check_fractions
 
 EMBEDDED = Path("data/embedded")  # where the embedded scenes are built by default
 VOCABULARY = 512  # tokens of the small tokenizer that comes with every data set
+# Data sets whose summary doesn't say so were split by id alone: a photo of several scenes can be in several.
+SPLIT_BY = "id, or pixels where scenes share a photo"
 _UNFINISHED = ".unfinished-"  # folders of builds that were interrupted, removed by the next
 
 
@@ -34,6 +36,7 @@ def build(
     strict: bool = False,
     fractions: Sequence[float] = FRACTIONS,
     overwrite: bool = False,
+    max_megapixels: float = images.MAX_PIXELS / 1e6,
     progress: bool = True,
     source: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -48,6 +51,7 @@ def build(
       strict: raise at the first problem instead of repairing or leaving out.
       fractions: shares of train, validation and test.
       overwrite: replace a data set that is already there.
+      max_megapixels: photos of more pixels are left out, as they may be decompression bombs.
       progress: show a progress bar.
       source: stored in the summary, to recognise what a data set was made from.
     Raises:
@@ -57,6 +61,8 @@ def build(
     fractions = check_fractions(fractions)
     if num_shards is not None and num_shards < 1:
         raise ValueError(f"num_shards must be at least 1, got {num_shards}")
+    if not max_megapixels > 0:
+        raise ValueError(f"max_megapixels must be positive, got {max_megapixels}")
     metadata_files(Path(metadata_dir))  # fails at once if this is no data root
     output = Path(output_dir)
     with _lock(output, wait=False):
@@ -66,7 +72,14 @@ def build(
                 "with --overwrite"
             )
         return _build_locked(
-            Path(metadata_dir), output, num_shards, strict, fractions, progress, source
+            Path(metadata_dir),
+            output,
+            num_shards,
+            strict,
+            fractions,
+            progress,
+            source,
+            max_pixels=int(max_megapixels * 1e6),
         )
 
 
@@ -149,6 +162,8 @@ def _build_locked(
     fractions: Sequence[float],
     progress: bool,
     source: dict[str, Any] | None,
+    *,
+    max_pixels: int = images.MAX_PIXELS,
 ) -> dict[str, Any]:
     from scenarioclip_jax.data import action_genome  # TFDS: only for those who build
     from scenarioclip_jax.data.tokens import train_tokenizer
@@ -158,6 +173,7 @@ def _build_locked(
             metadata_dir=root,
             fractions=fractions,
             strict=strict,
+            max_pixels=max_pixels,
             progress=progress,
             data_dir=folder,
         )
@@ -167,6 +183,8 @@ def _build_locked(
         _write_json(finished / "classes.json", builder.statistics.class_counts())
         _write_json(finished / "summary.json", summary)
         builder.problems.write(finished / "problems.jsonl")
+        if builder.shared:
+            _write_json(finished / "shared_photos.json", builder.shared)
         classes = shards.sort_classes(builder.statistics.class_counts())
         train_tokenizer(
             (text for kind in sorted(classes) for text in classes[kind]),
@@ -191,6 +209,12 @@ def _summary(
         "source": source or {"metadata": str(builder.root)},
         "fractions": dict(zip(SPLITS, fractions, strict=True)),
         "salt": SALT,
+        "split_by": SPLIT_BY,
+        "shared_photos": {
+            "photos": len(builder.shared),
+            "scenes": sum(len(photo["ids"]) for photo in builder.shared),
+        },
+        "reencoded": dict(sorted(problems.reencoded.items())),
         "splits": {split: statistics.scenes[split] for split in SPLITS},
         "classes": {kind: len(counts) for kind, counts in statistics.labels.items()},
         "objects_per_scene": dict(sorted(statistics.objects.items())),
@@ -229,6 +253,16 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
         f"  {'negatives':<20}{summary['negatives']}",
         f"  {'scenes left out':<20}{summary['scenes_dropped']}",
     ]
+    # (Data sets that were built before don't have these.)
+    shared = summary.get("shared_photos", {"photos": 0, "scenes": 0})
+    if shared["photos"]:
+        listed = folder / "shared_photos.json"
+        lines.append(
+            f"  {'shared photos':<20}{shared['photos']}, shown by {shared['scenes']} scenes; each is in one "
+            f"split ({listed})"
+        )
+    if reencoded := summary.get("reencoded"):
+        lines.append(line("stored as JPEG", reencoded))
     if summary["problems"]:
         lines.append(f"  problems, listed in {folder / 'problems.jsonl'}:")
         lines += [f"    {count:>6}  {problem}" for problem, count in summary["problems"].items()]
@@ -246,6 +280,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="where the data set goes")
     parser.add_argument("--num-shards", type=int, help="shards a split (default: by size)")
     parser.add_argument("--strict", action="store_true", help="any problem is an error")
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=images.MAX_PIXELS / 1e6,
+        help="leave out photos with more pixels (default: %(default).0f)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that is there")
     parser.add_argument(
         "--fractions",
@@ -266,6 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 strict=args.strict,
                 fractions=[float(share) for share in args.fractions.split(",")],
                 overwrite=args.overwrite,
+                max_megapixels=args.max_megapixels,
             )
     except (ValueError, OSError) as error:  # AnnotationError is a ValueError
         print(f"error: {error}", file=sys.stderr)

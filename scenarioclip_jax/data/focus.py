@@ -15,7 +15,8 @@ there is, not with zero.
 """
 
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from scenarioclip_jax.data import masks
 BOXES_TOLERANCE = 0.06
 # A region is taken if photo x region differs from the image by no more than this many grey levels.
 MASK_TOLERANCE = 8.0
+_STRIP = 256  # rows that are compared at once; whole units of a JPEG
 _BLACK = 24  # JPEG ringing around a region stays below this grey level
 _AMBIGUOUS = 12  # the photo itself is about black: the pixel says nothing about the region
 
@@ -60,29 +62,28 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
         if abs(focus.width / focus.height * height / width - 1) > 0.02:
             return FocusFit("image", 0 if pairs else -1, b"", whole, 0.0)
         focus = focus.resize(photo.size, Image.Resampling.BICUBIC)
-    black_cost = np.asarray(focus.convert("L"), np.int16)  # [H, W]: error if the pixel is left out
-    photo_cost = np.asarray(ImageChops.difference(photo, focus).convert("L"), np.int16)
-    gain = black_cost - photo_cost  # positive: the pixel belongs to the region
+    black_cost = np.asarray(focus.convert("L"))  # uint8 [H, W]: error if the pixel is left out
+    photo_cost = _difference(photo, focus)  # error if it belongs to the region
     lit = black_cost > _BLACK
     if lit.mean() < 2e-4:
         return FocusFit("empty", -1, b"", (0, 0, 0, 0), 0.0)
     extent = _extent(lit)
 
-    pair = _best_pair(gain, pairs)
+    pair = _best_pair(black_cost, photo_cost, pairs)
     boxes = np.zeros(lit.shape, bool)
     for box in pairs[pair] if pair >= 0 else ():
         boxes[_slices(box)] = True
     judged = boxes | lit
-    best = np.minimum(black_cost, photo_cost)[judged].mean()
-    by_boxes = np.where(boxes, photo_cost, black_cost)[judged].mean()
-    tolerance = BOXES_TOLERANCE * black_cost[judged].mean()
+    best = _mean(judged, lambda rows: np.minimum(black_cost[rows], photo_cost[rows]))
+    by_boxes = _mean(judged, lambda rows: np.where(boxes[rows], photo_cost[rows], black_cost[rows]))
+    tolerance = BOXES_TOLERANCE * _mean(judged, lambda rows: black_cost[rows])
     if pair >= 0 and best <= MASK_TOLERANCE and by_boxes - best <= tolerance:
-        return FocusFit("boxes", pair, b"", extent, float(by_boxes))
+        return FocusFit("boxes", pair, b"", extent, by_boxes)
     if pair >= 0 and (saved := _error_saved(photo, boxes, focus, judged)) <= tolerance:
         return FocusFit("boxes", pair, b"", extent, saved)
 
-    mask = _region(gain, boxes)
-    by_mask = float(np.where(mask, photo_cost, black_cost)[judged].mean())
+    mask = _region(black_cost, photo_cost, boxes)
+    by_mask = _mean(judged, lambda rows: np.where(mask[rows], photo_cost[rows], black_cost[rows]))
     if by_mask > MASK_TOLERANCE:
         by_mask = _error_saved(photo, mask, focus, judged)
     # A region of nearly everything that isn't black anyway: the background was blurred, not cut out.
@@ -99,21 +100,70 @@ def _slices(box: Box) -> tuple[slice, slice]:
     return slice(y0, max(y1, y0 + 1)), slice(x0, max(x1, x0 + 1))
 
 
-def _best_pair(gain: np.ndarray, pairs: Sequence[tuple[Box, Box]]) -> int:
+def _strips(height: int) -> Iterator[slice]:
+    """Rows from top to bottom, a few at a time.
+
+    NumPy keeps every step of a formula: a whole photo of 50 megapixels would need more than a gigabyte.
+    """
+    for start in range(0, height, _STRIP):
+        yield slice(start, min(start + _STRIP, height))
+
+
+def _rows(image: Image.Image, rows: slice) -> Image.Image:
+    return image.crop((0, rows.start, image.width, rows.stop))
+
+
+def _difference(a: Image.Image, b: Image.Image) -> np.ndarray:
+    """Gray level of the difference of two RGB pictures, uint8 [H, W]."""
+    found = np.empty((a.height, a.width), np.uint8)
+    for rows in _strips(a.height):
+        found[rows] = ImageChops.difference(_rows(a, rows), _rows(b, rows)).convert("L")
+    return found
+
+
+def _mean(judged: np.ndarray, values: Callable[[slice], np.ndarray]) -> float:
+    """Mean of integers, given by rows, over the judged pixels, bool [H, W]."""
+    total = sum(int(values(rows)[judged[rows]].sum()) for rows in _strips(len(judged)))
+    return total / max(int(judged.sum()), 1)
+
+
+def _best_pair(
+    black_cost: np.ndarray, photo_cost: np.ndarray, pairs: Sequence[tuple[Box, Box]]
+) -> int:
     """Index of the pair whose union gathers the most gain; -1 without pairs.
 
-    A summed-area table makes each pair O(1): a crowd of thirty people has 870 pairs.
+    Gain is what is lost if a pixel is left out, less what is lost if it belongs to the region. The boxes' edges
+    cut the photo into cells; a summed-area table of these makes each pair O(1): a crowd of thirty people has
+    870 pairs.
     """
     if len(pairs) < 2:
         return len(pairs) - 1
-    table = np.zeros((gain.shape[0] + 1, gain.shape[1] + 1), np.int64)
-    table[1:, 1:] = gain.cumsum(0, dtype=np.int64).cumsum(1)
+    height, width = black_cost.shape
+    cut = [
+        tuple(
+            np.clip((s.start, s.stop), 0, n).tolist()
+            for s, n in zip(_slices(b), (height, width), strict=True)
+        )
+        for b in dict.fromkeys(tuple(box) for pair in pairs for box in pair)
+    ]
+    ys = sorted({0, height, *(y for rows, _ in cut for y in rows)})
+    xs = sorted({0, width, *(x for _, columns in cut for x in columns)})
+    table = np.zeros((len(ys), len(xs)), np.int64)
+    for band, (top, bottom) in enumerate(itertools.pairwise(ys)):
+        for rows in _strips(bottom - top):
+            rows = slice(top + rows.start, top + rows.stop)
+            by_column = black_cost[rows].sum(0, dtype=np.int64) - photo_cost[rows].sum(
+                0, dtype=np.int64
+            )
+            table[band + 1, 1:] += np.add.reduceat(by_column, xs[:-1])
+    table = table.cumsum(0).cumsum(1)
+    row, column = {y: i for i, y in enumerate(ys)}, {x: i for i, x in enumerate(xs)}
 
     def total(rows: slice, columns: slice) -> int:
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return 0
-        y0, y1 = np.clip((rows.start, rows.stop), 0, gain.shape[0])
-        x0, x1 = np.clip((columns.start, columns.stop), 0, gain.shape[1])
+        y0, y1 = (row[y] for y in np.clip((rows.start, rows.stop), 0, height).tolist())
+        x0, x1 = (column[x] for x in np.clip((columns.start, columns.stop), 0, width).tolist())
         return int(table[y1, x1] - table[y0, x1] - table[y1, x0] + table[y0, x0])
 
     def union(pair: tuple[Box, Box]) -> int:
@@ -127,13 +177,20 @@ def _best_pair(gain: np.ndarray, pairs: Sequence[tuple[Box, Box]]) -> int:
     return max(range(len(pairs)), key=lambda i: union(pairs[i]))
 
 
-def _region(gain: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def _region(black_cost: np.ndarray, photo_cost: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """The region that explains the image: bool [H, W]."""
-    smooth = Image.fromarray(np.clip(gain, -127, 127).astype(np.int16) + 127).convert("L")
-    smooth = np.asarray(smooth.filter(ImageFilter.BoxBlur(1)), np.int16) - 127
-    # Where the photo is black the pixel may be in or out: with the boxes, the mask is simpler.
-    region = np.where(np.abs(smooth) < _AMBIGUOUS, boxes, smooth > 0)
-    return np.asarray(Image.fromarray(region).convert("L").filter(ImageFilter.MedianFilter(3))) > 0
+    region = np.empty(boxes.shape, bool)
+    for rows in _strips(len(boxes)):
+        # Each of the two filters below reaches one row beyond.
+        start, stop = max(rows.start - 2, 0), min(rows.stop + 2, len(boxes))
+        gain = black_cost[start:stop].astype(np.int16) - photo_cost[start:stop]
+        gain = Image.fromarray((np.clip(gain, -127, 127) + 127).astype(np.uint8))
+        smooth = np.asarray(gain.filter(ImageFilter.BoxBlur(1)), np.int16) - 127
+        # Where the photo is black the pixel may be in or out: with the boxes, the mask is simpler.
+        found = np.where(np.abs(smooth) < _AMBIGUOUS, boxes[start:stop], smooth > 0)
+        found = Image.fromarray(found).convert("L").filter(ImageFilter.MedianFilter(3))
+        region[rows] = np.asarray(found)[rows.start - start : rows.stop - start] > 0
+    return region
 
 
 def _error_saved(
@@ -144,11 +201,24 @@ def _error_saved(
     In a region of a few blocks of 8 x 8 pixels the ringing at its border is all there is; only another JPEG
     has the same.
     """
-    stream = io.BytesIO()
-    cut = Image.composite(photo, Image.new("RGB", photo.size), Image.fromarray(region))
-    cut.save(stream, "JPEG", quality=85)
-    difference = ImageChops.difference(Image.open(stream).convert("RGB"), focus)
-    return float(np.asarray(difference.convert("L"))[judged].mean())
+    total = 0
+    for rows in _strips(photo.height):
+        if not judged[rows].any():
+            continue
+        # A JPEG's units are 16 x 16 pixels, and colors are smoothed over their borders.
+        start, stop = max(rows.start - 16, 0), min(rows.stop + 16, photo.height)
+        strip = _rows(photo, slice(start, stop))
+        stream = io.BytesIO()
+        cut = Image.composite(
+            strip, Image.new("RGB", strip.size), Image.fromarray(region[start:stop])
+        )
+        cut.save(stream, "JPEG", quality=85)
+        saved = _rows(
+            Image.open(stream).convert("RGB"), slice(rows.start - start, rows.stop - start)
+        )
+        difference = ImageChops.difference(saved, _rows(focus, rows)).convert("L")
+        total += int(np.asarray(difference)[judged[rows]].sum(dtype=np.int64))
+    return total / max(int(judged.sum()), 1)
 
 
 def _extent(lit: np.ndarray) -> tuple[int, int, int, int]:

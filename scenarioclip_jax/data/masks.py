@@ -7,6 +7,7 @@ way, column by column.
 
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def encode(mask: np.ndarray) -> bytes:
 
 def decode(mask: bytes) -> np.ndarray:
     """The whole mask, bool [height, width]; raises as `sample`."""
-    (width, height), _ = _runs(mask)
+    width, height = _open(mask)[0]
     return sample(mask, (width, height), np.arange(height), np.arange(width))
 
 
@@ -40,9 +41,7 @@ def sample(
     Raises:
       ValueError: the mask is damaged, or of another size.
     """
-    found, runs = _runs(mask)
-    if found != size:
-        raise ValueError(f"mask of {found} pixels for a photo of {size}")
+    runs = _runs(mask, size)
     rows = np.asarray(rows)
     first = np.append(0, np.flatnonzero(rows[1:] != rows[:-1]) + 1)  # of equal rows
     # Where runs start: in the mask, then among the chosen pixels, which is as many as come before.
@@ -58,13 +57,33 @@ def sample(
     return np.repeat(pixels, np.diff(first, append=len(rows)), axis=0)
 
 
-def _runs(mask: bytes) -> tuple[tuple[int, int], np.ndarray]:
-    """Width and height, and the lengths of the runs."""
+def _open(mask: bytes) -> tuple[tuple[int, int], Any]:
+    """Width and height, and the zlib stream behind them."""
     try:
-        numbers = np.frombuffer(zlib.decompress(mask), _NUMBER)
+        stream = zlib.decompressobj()
+        size = np.frombuffer(stream.decompress(mask, 2 * _NUMBER.itemsize), _NUMBER)
     except (zlib.error, ValueError) as error:
         raise ValueError(f"damaged mask: {error}") from None
-    size, runs = tuple(numbers[:2].tolist()), numbers[2:]
-    if len(size) < 2 or runs.sum(dtype=np.int64) != size[0] * size[1]:
+    if len(size) < 2:
+        raise ValueError("damaged mask: it has no size")
+    return tuple(size.tolist()), stream
+
+
+def _runs(mask: bytes, size: tuple[int, int]) -> np.ndarray:
+    """The lengths of the runs of a mask of that size."""
+    found, stream = _open(mask)
+    other = f"mask of {found} pixels for a photo of {size}"
+    pixels = found[0] * found[1]
+    if pixels > size[0] * size[1]:
+        raise ValueError(other)  # before anything so large is unpacked
+    try:
+        # No more than a run for each pixel and an empty one before them: what has more is a bomb.
+        runs = stream.decompress(stream.unconsumed_tail, (pixels + 2) * _NUMBER.itemsize)
+        runs = np.frombuffer(runs, _NUMBER)
+    except (zlib.error, ValueError) as error:
+        raise ValueError(f"damaged mask: {error}") from None
+    if not stream.eof or runs.sum(dtype=np.int64) != pixels:
         raise ValueError("damaged mask: its runs don't fill it")
-    return size, runs
+    if found != size:
+        raise ValueError(other)
+    return runs

@@ -6,13 +6,13 @@ Everything here is NumPy and Pillow, so that a reading worker starts without JAX
 """
 
 import functools
-import io
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data import masks
+from scenarioclip_jax.data.image_files import open_encoded
 from scenarioclip_jax.data.scene import Relation, Scene
 
 
@@ -216,10 +216,10 @@ def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> Fit
       OSError: a picture cannot be decoded.
       ValueError: a picture's size contradicts the record.
     """
-    photo = Image.open(io.BytesIO(scene.photo))
+    photo = open_encoded(scene.photo)
     if photo.size != (scene.width, scene.height):
         raise ValueError(f"photo of {photo.size}, recorded as {(scene.width, scene.height)} pixels")
-    pictures = [photo, *(Image.open(io.BytesIO(r.image)) for r in scene.relations if r.image)]
+    pictures = [photo, *(open_encoded(r.image) for r in scene.relations if r.image)]
     if canvas_size is None:
         extent = (size, size)
         canvases = [view_canvas(rgb(p), photo_view(*p.size, size, fit)) for p in pictures]

@@ -1,27 +1,21 @@
 """Opens the photos of a data set: confined to its folder, checked to the last pixel, upright and RGB."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from scenarioclip_jax.data import images, jpeg_files
 from scenarioclip_jax.data.annotations import Box
+from scenarioclip_jax.data.photo import rgb
 
-_EXIF_ORIENTATION = 0x0112
-# What turns a stored picture upright, by its EXIF orientation.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_FORMATS = ("JPEG", "PNG")  # what the shards hold; anything else is encoded again
+# What the shards hold; anything else is encoded again. (MPO: a JPEG that others follow, as many phones write.)
+_FORMATS = ("JPEG", "MPO", "PNG")
 _QUALITY = 95
+_TAIL_ROWS, _TAIL_SHARE = 8, 0.04  # a gray tail has at least that many rows
 
 
 class PhotoError(ValueError):
@@ -37,6 +31,9 @@ class Photo(NamedTuple):
     encoded: bytes  # of `picture`: JPEG or PNG; the file's own bytes where nothing had to change
     orientation: int  # the EXIF orientation it was stored with, 1 to 8; 1 is upright
     repairs: list[tuple[str, str]]  # reason and detail of what was changed
+    doubts: list[tuple[str, str]]  # of what was left as it is
+    levels: tuple[float, float] | None  # gray values taken as black and white; None: 8 bits
+    reencoded: str  # the file's format if it isn't one that the shards hold, or ""
 
 
 def resolve_inside(root: Path, path: str) -> Path:
@@ -56,41 +53,113 @@ def resolve_inside(root: Path, path: str) -> Path:
     return real
 
 
-def open_photo(root: Path, path: str, backdrop: str = "white") -> Photo:
-    """Reads and fully decodes a photo.
+def open_photo(
+    root: Path,
+    path: str,
+    backdrop: str = images.BACKDROP,
+    *,
+    levels: tuple[float, float] | None = None,
+    max_pixels: int = images.MAX_PIXELS,
+) -> Photo:
+    """Reads and fully decodes a photo, as `images.open_image` does, and encodes it for the shards.
 
-    EXIF rotation is applied and removed. Grayscale, CMYK, palette and 16-bit pictures become RGB, transparent
-    ones are laid on a backdrop.
+    The file's own bytes are kept if training, which only decodes, sees the same pixels in them.
 
     Args:
       root: the data root.
       path: the photo, relative to it.
-      backdrop: colour behind transparent pixels.
+      backdrop: color behind transparent pixels.
+      levels: the gray values that are black and white, where there are more than 8 bits.
+      max_pixels: most pixels.
 
     Raises:
-      PhotoError: with reason path_outside_root, missing_image or unreadable_image.
+      PhotoError: with reason path_outside_root, missing_image, unreadable_image or damaged_image.
     """
     file = resolve_inside(root, path)
     try:
-        encoded = file.read_bytes()
-        picture = Image.open(io.BytesIO(encoded))
-        picture.load()  # a truncated file fails here
-        orientation = _orientation(picture)
-        stored_format, mode = picture.format, picture.mode
-        rgb = _to_rgb(picture, backdrop)
-    except Exception as error:  # decoders raise nearly anything on broken files
-        raise PhotoError("unreadable_image", f"{path!r} can't be decoded: {error}") from error
-    repairs = []
-    if mode != "RGB":
-        repairs.append(("not_rgb", f"{path!r} is stored as {mode}; converted to RGB"))
-    if orientation != 1:
-        rgb = rgb.transpose(_TURNS[orientation])
-        repairs.append(
-            ("exif_rotated", f"{path!r} has EXIF orientation {orientation}; turned upright")
+        content = file.read_bytes()
+        encoded = _mend(content)
+        with warnings.catch_warnings():  # of odd EXIF data and the like, which change no pixel
+            warnings.simplefilter("ignore")
+            opened = images.open_image(
+                encoded, backdrop=backdrop, levels=levels, name=repr(path), max_pixels=max_pixels
+            )
+            same = _reads_the_same(opened)
+    except images.ImageFileError as error:
+        raise PhotoError("unreadable_image", f"can't be decoded: {error}") from error
+    except OSError as error:
+        raise PhotoError("unreadable_image", f"{path!r} can't be read: {error}") from error
+    if damage := jpeg_files.damage(encoded):
+        raise PhotoError(
+            "damaged_image",
+            f"{path!r} is damaged, so parts of it are gray or shifted ({damage}); copy or download it again",
         )
-    if repairs or stored_format not in _FORMATS:
-        encoded = encode(rgb, "PNG" if stored_format == "PNG" else "JPEG")
-    return Photo(rgb, encoded, orientation, repairs)
+    repairs = _repairs(path, opened, mended=encoded != content)
+    picture = opened.picture
+    if not same:
+        encoded = encode(picture, "PNG" if opened.format == "PNG" else "JPEG")
+        picture = rgb(Image.open(io.BytesIO(encoded)))
+    reencoded = opened.format if opened.format not in _FORMATS else ""
+    doubts = []
+    if tail := _gray_tail(picture):
+        detail = (
+            f"the lowest {tail} rows of {path!r} are plain gray, as in a copy of a JPEG that was cut short; "
+            "look at it"
+        )
+        doubts.append(("gray_tail", detail))
+    return Photo(picture, encoded, opened.orientation, repairs, doubts, opened.levels, reencoded)
+
+
+def _gray_tail(picture: Image.Image) -> int:
+    """Rows of plain mid-gray at the bottom of a photo; 0 if they are few, or the top is as gray.
+
+    A decoder fills with it what a damaged JPEG lacks. Saved again, the file itself is a good one.
+    """
+
+    def gray(rows: np.ndarray) -> np.ndarray:
+        return (np.abs(rows.astype(np.int16) - 128) <= 1).all(axis=(1, 2))
+
+    pixels = np.asarray(picture)
+    if not gray(pixels[-1:])[0] or gray(pixels[:1])[0]:
+        return 0
+    rows = int(np.argmin(gray(pixels)[::-1]))
+    return rows if rows >= max(_TAIL_ROWS, picture.height * _TAIL_SHARE) else 0
+
+
+def _mend(content: bytes) -> bytes:
+    """A file without what keeps it from being opened, though its pixels are whole."""
+    return images.without_texts(jpeg_files.mend_end(content))
+
+
+def _reads_the_same(opened: images.OpenedImage) -> bool:
+    """Whether training, which only decodes, sees the same pixels in the file's own bytes."""
+    if opened.format not in _FORMATS or opened.stored.mode != "RGB":
+        return False  # (the shards' features are pictures of three channels)
+    if opened.picture is opened.stored:
+        return True
+    return opened.picture.size == opened.stored.size and np.array_equal(
+        np.asarray(rgb(opened.stored)), np.asarray(opened.picture)
+    )
+
+
+def _repairs(path: str, opened: images.OpenedImage, *, mended: bool) -> list[tuple[str, str]]:
+    mode, repairs = opened.stored.mode, []
+    if mended and opened.format == "PNG":
+        repairs.append(("png_texts_removed", f"{path!r} holds too much text for Pillow; removed"))
+    elif mended:
+        repairs.append(("jpeg_end_missing", f"{path!r} lacks only its end marker; added"))
+    if mode != "RGB":
+        detail = f"{path!r} is stored as {mode}; converted to RGB"
+        if opened.levels:
+            black, white = opened.levels
+            detail += f", {black:g} taken as black and {white:g} as white"
+        repairs.append(("not_rgb", detail))
+    elif opened.stored.has_transparency_data:
+        repairs.append(("transparent", f"{path!r} has a transparent color; laid on the backdrop"))
+    if opened.orientation != 1:
+        detail = f"{path!r} has EXIF orientation {opened.orientation}; turned upright"
+        repairs.append(("exif_rotated", detail))
+    return repairs
 
 
 def encode(picture: Image.Image, format: str) -> bytes:
@@ -101,28 +170,9 @@ def encode(picture: Image.Image, format: str) -> bytes:
     return stream.getvalue()
 
 
-def _orientation(picture: Image.Image) -> int:
-    try:
-        orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # broken EXIF says nothing about the rotation
-        return 1
-    return orientation if orientation in _TURNS else 1
-
-
-def _to_rgb(picture: Image.Image, backdrop: str) -> Image.Image:
-    if picture.mode.startswith("I;16") or picture.mode == "I":
-        pixels = np.asarray(picture).astype(np.int64)
-        picture = Image.fromarray(np.clip(pixels >> 8, 0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        behind = Image.new("RGBA", picture.size, backdrop)
-        return Image.alpha_composite(behind, picture).convert("RGB")
-    return picture.convert("RGB")
-
-
 def turn_like(picture: Image.Image, orientation: int) -> Image.Image:
     """Turns a picture that was stored like a photo with that EXIF orientation."""
-    return picture.transpose(_TURNS[orientation]) if orientation != 1 else picture
+    return picture.transpose(images.TURNS[orientation]) if orientation != 1 else picture
 
 
 def boxes_upright(boxes: list[Box], photo: Photo) -> list[Box]:

@@ -31,6 +31,7 @@ class Problems:
     def __init__(self, strict: bool = False):
         self.strict = strict
         self.found: list[Problem] = []
+        self.reencoded: Counter[str] = Counter()  # photos by format; nothing was wrong with them
 
     def add(
         self, reason: str, effect: str, what: str, where: str, detail: str, id: str = ""

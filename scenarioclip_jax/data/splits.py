@@ -1,4 +1,4 @@
-"""Which split a photo belongs to: a pure function of its id.
+"""Which split a photo belongs to: a pure function of its id, or of its pixels where several records share them.
 
 No random state takes part, so the split of a photo never changes when others are added or removed, or when
 a job is run again: what a probe tests on is never what it was trained on.
@@ -27,7 +27,8 @@ def split_of(image_id: str, fractions: Sequence[float] = FRACTIONS, salt: str = 
     """Returns "train", "validation" or "test".
 
     Args:
-      image_id: the id of the photo in the annotations.
+      image_id: the id of the photo in the annotations; for photos that several records share, a digest of the
+        pixels (`data.shared_photos`).
       fractions: shares of train, validation and test; they sum to 1.
       salt: another salt gives another, independent split.
     """

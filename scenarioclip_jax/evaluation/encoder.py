@@ -13,6 +13,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from scenarioclip_jax import inference
+from scenarioclip_jax.data.images import to_rgb
 from scenarioclip_jax.data.photo import map_boxes, photo_view, union_region, view_canvas
 from scenarioclip_jax.evaluation.cache import Cache, NoCache, code_digest, digest, params_digest
 from scenarioclip_jax.evaluation.files import SuiteError
@@ -145,9 +146,10 @@ def view_of(picture: Picture, size: int, fit: str) -> np.ndarray:
       SuiteError: the file can't be decoded, or the crop lies outside of it.
     """
     try:
-        image = inference.open_picture(picture.path)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise SuiteError(f"{picture.path}: the image can't be read: {error}") from error
+        image = to_rgb(picture.path)
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL byte
+        detail = str(error).removeprefix(f"{picture.path}: ")
+        raise SuiteError(f"{picture.path}: the image can't be read: {detail}") from error
     if picture.crop:
         x0, y0, x1, y1 = (round(x) for x in picture.crop)
         x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, image.width), min(y1, image.height)

@@ -13,6 +13,7 @@ from tokenizers import processors
 from tqdm import tqdm
 
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data import image_files, images
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.interop import exported, reference
@@ -43,8 +44,7 @@ def write_folder(
     theirs = reference.to_theirs(params, spec.model["arch"], vision, text)
     save_safetensors(out, theirs, dtype)
     _write_json(out / "config.json", exported.config_json(spec, dtype))
-    for name in (exported.MODELING, exported.PROCESSING):
-        shutil.copyfile(TEMPLATES / f"{name}.py", out / f"{name}.py")
+    shutil.copyfile(TEMPLATES / f"{exported.MODELING}.py", out / f"{exported.MODELING}.py")
     write_processor(out, spec, tokenizer_file)
     (out / "README.md").write_text(model_card(spec, dtype, origin), encoding="utf-8")
 
@@ -147,7 +147,6 @@ def write_towers(
     }
     _write_json(out / "logits.json", scalars)
     write_processor(out, spec, tokenizer_file)
-    shutil.copyfile(TEMPLATES / f"{exported.PROCESSING}.py", out / f"{exported.PROCESSING}.py")
 
 
 def _refuse_packed(spec: ModelSpec, layout: str) -> None:
@@ -190,8 +189,11 @@ def save_safetensors(folder: Path, arrays: Arrays, dtype: str, *, name: str = "m
 
 
 def write_processor(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
-    """Writes what `AutoProcessor` reads, except for the code."""
+    """Writes what `AutoProcessor` reads: settings, tokenizer, and code."""
     write_tokenizer(out, spec, tokenizer_file)
+    shutil.copyfile(TEMPLATES / f"{exported.PROCESSING}.py", out / f"{exported.PROCESSING}.py")
+    for module in (images, image_files):
+        shutil.copyfile(module.__file__, out / Path(module.__file__).name)
     auto_map = {
         "AutoImageProcessor": f"{exported.PROCESSING}.ScenarioCLIPImageProcessor",
         "AutoProcessor": f"{exported.PROCESSING}.ScenarioCLIPProcessor",

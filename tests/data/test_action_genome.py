@@ -17,8 +17,8 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
+from scenarioclip_jax.data import action_genome, embedded, masks, shards
 from scenarioclip_jax.data import build as build_lib
-from scenarioclip_jax.data import embedded, masks, shards
 from scenarioclip_jax.data.build import build, ensure_embedded
 from scenarioclip_jax.data.problems import AnnotationError
 from scenarioclip_jax.data.splits import SPLITS, split_of
@@ -389,6 +389,33 @@ def test_command_line(tmp_path, capsys):
     assert "isn't a folder" in capsys.readouterr().err
     assert build_lib.main(["--embedded", "9", "--output", str(tmp_path / "embedded")]) == 0
     assert "no problems" in capsys.readouterr().out
+
+
+def test_what_is_stored_as_jpeg_is_counted_and_large_photos_need_a_flag(tmp_path, capsys):
+    root = write_root(tmp_path / "root", record("a"), record("b"))
+    photo().save(root / "images/b.jpg", "WEBP")
+    arguments = ["--metadata", str(root), "--output", str(tmp_path / "out"), "--fractions=1,0,0"]
+    assert build_lib.main([*arguments, "--strict"]) == 0
+    assert "stored as JPEG      1 WEBP" in capsys.readouterr().out
+    assert build_lib.main([*arguments, "--overwrite", "--max-megapixels=0.009"]) == 1
+    assert "none of the scenes" in capsys.readouterr().err
+    assert build_lib.main([*arguments, "--overwrite", "--max-megapixels=0.0096"]) == 0
+    assert build_lib.main([*arguments, "--overwrite", "--max-megapixels=-1"]) == 1
+    assert "max_megapixels must be positive" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_an_error_not_a_stack_trace(tmp_path, capsys, monkeypatch):
+    root = write_root(tmp_path / "root", record("a"))
+
+    def full(*args, **kwargs):
+        raise RuntimeError("RESOURCE_EXHAUSTED: No space left on device")
+
+    monkeypatch.setattr(action_genome.ActionGenome, "download_and_prepare", full)
+    arguments = ["--metadata", str(root), "--output", str(tmp_path / "out")]
+    assert build_lib.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert "MB are free there" in error
 
 
 def test_progress_is_shown(tmp_path, capsys):

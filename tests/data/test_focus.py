@@ -1,6 +1,7 @@
 """The smallest form of a focused region, found whatever way it was cut and saved."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -139,3 +140,20 @@ def test_black_is_empty(photo, speck):
 @pytest.mark.parametrize("box", [(0, 0, 320, 240), (0, 0, 1, 1), (319, 239, 320, 240)])
 def test_boxes_at_the_border_work(photo, box):
     assert fit_focus(photo, focus_of(photo, (box, DOG)), [(box, DOG)]).kind == "boxes"
+
+
+def test_memory_is_a_few_bytes_a_pixel():
+    """Large photos are compared by strips: 8 megapixels took 190 MB of arrays."""
+    large = (
+        Image.fromarray(np.arange(256, dtype=np.uint8)[None]).convert("RGB").resize((4000, 2000))
+    )
+    focus = Image.new("RGB", large.size)
+    for box in ((400, 200, 1200, 1000), (2000, 800, 3200, 1800)):
+        focus.paste(large.crop(box), box[:2])
+    pairs = [((400, 200, 1200, 1000), (2000, 800, 3200, 1800)), ((0, 0, 50, 50), (9, 9, 99, 99))]
+    tracemalloc.start()
+    fit = fit_focus(large, focus, pairs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (fit.kind, fit.pair) == ("boxes", 0)
+    assert peak < 10 * large.width * large.height

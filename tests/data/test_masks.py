@@ -1,5 +1,6 @@
 """Masks as run lengths: what is sampled from them is what they were made from."""
 
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -33,6 +34,8 @@ def test_a_mask_takes_few_bytes():
         (lambda b: zlib.compress(zlib.decompress(b)[:-4]), "its runs don't fill it"),
         (lambda b: zlib.compress(zlib.decompress(b)[:-3]), "damaged mask"),
         (lambda b: zlib.compress(b""), "damaged mask"),
+        (lambda b: zlib.compress(zlib.decompress(b)[:8] + bytes(400)), "its runs don't fill it"),
+        (lambda b: zlib.compress(b"\xff" * 8), "mask of"),
         (lambda b: b, r"mask of \(5, 4\) pixels for a photo of \(4, 5\)"),
     ],
 )
@@ -40,3 +43,13 @@ def test_damage_is_named(damage, message):
     mask = damage(masks.encode(np.eye(4, 5, dtype=bool)))
     with pytest.raises(ValueError, match=message):
         masks.sample(mask, (4, 5), [0], [0])
+
+
+def test_a_bomb_is_not_unpacked():
+    """270 kB that would unfold to 60 MB."""
+    bomb = zlib.compress(np.array([640, 480], "<u4").tobytes() + bytes(60_000_000), 1)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="damaged mask"):
+        masks.sample(bomb, (640, 480), [0], [0])
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -65,6 +66,36 @@ def test_a_photo_stored_on_its_side_is_turned(model, tmp_path):
     np.testing.assert_array_equal(
         model.encode_image(tmp_path / "turned.png"), model.encode_image(upright)
     )
+
+
+def test_one_array_or_tensor_is_one_picture(model):
+    torch = pytest.importorskip("torch")
+    array = helpers.pictures(1)[0]
+    wanted = model.encode_image(array)
+    for one in (
+        torch.from_numpy(array),
+        torch.from_numpy(array).permute(2, 0, 1),
+        jnp.asarray(array),
+        array.transpose(2, 0, 1),
+        (torch.from_numpy(array) / 255).requires_grad_(),
+    ):
+        found = model.encode_image(one)
+        assert found.shape == (1, helpers.PROJECTION)
+        np.testing.assert_array_equal(found, wanted)
+    batch = torch.from_numpy(array).permute(2, 0, 1)[None].repeat(3, 1, 1, 1)
+    assert model.encode_image(batch).shape == (3, helpers.PROJECTION)
+    with pytest.raises(
+        ValueError, match=r"torch.Tensor of torch.int64 \[8, 9, 3\] should be uint8"
+    ):
+        model.encode_image(torch.zeros(8, 9, 3, dtype=torch.int64))
+    prepared = model._pixels([array])
+    np.testing.assert_array_equal(model.encode_pixels([prepared[0]]), wanted)  # a list of arrays
+    for pixels in (
+        jnp.asarray(prepared, jnp.bfloat16),
+        torch.from_numpy(prepared).bfloat16(),
+        torch.from_numpy(prepared).requires_grad_(),
+    ):
+        np.testing.assert_allclose(model.encode_pixels(pixels), wanted, atol=0.05)
 
 
 def test_prepared_inputs_in_both_layouts(model):
@@ -137,8 +168,12 @@ def test_bad_inputs(model, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG no picture")
     with pytest.raises(OSError, match=r"broken\.png"):
         model.encode_image(tmp_path / "broken.png")
-    with pytest.raises(ValueError, match="encode_pixels takes normalised floats"):
-        model.encode_image([np.zeros((8, 8, 3))])
+    with pytest.raises(
+        ValueError, match=r"float64 \[8, 8, 3\] has values from -1.5 .*encode_pixels"
+    ):
+        model.encode_image([np.full((8, 8, 3), -1.5)])
+    with pytest.raises(ValueError, match=r"uint8 \[0, 8, 3\] has no pixels"):
+        model.encode_image(np.zeros((0, 8, 3), np.uint8))
     with pytest.raises(ValueError, match=r"no end-of-text id \d+ in rows \[1\]"):
         model.encode_ids(np.array([[model.tokenizer.eos_id, 1], [3, 4]]))
     with pytest.raises(ValueError, match="the model reads 20"):

@@ -2,7 +2,9 @@
 
 import json
 import re
+from pathlib import Path
 
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import ModelSpec
+from scenarioclip_jax.data import image_files, images
 from scenarioclip_jax.interop import exported, initial, to_pytorch
 from scenarioclip_jax.interop.huggingface import open_clip
 from scenarioclip_jax.models.scenario_clip import LEVELS
@@ -192,12 +195,15 @@ def test_automodel_computes_the_same(trained, tmp_path, arch):
 
 @pytest.mark.parametrize("fit", ["centre_crop", "contain"])
 def test_both_processors_agree(trained, tmp_path, fit):
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     from transformers import AutoProcessor
 
     source, _, _ = trained("scenario_clip_0", fit=fit)
     out = to_folder(source, tmp_path / "out")
     theirs = AutoProcessor.from_pretrained(out, trust_remote_code=True)
+    for module in (images, image_files):  # the very same code
+        file = Path(module.__file__)
+        assert (out / file.name).read_bytes() == file.read_bytes()
     ours = load(source)
     # Sizes for which rounding matters: odd margins, panoramas, smaller than the view.
     rng = np.random.default_rng(3)
@@ -208,9 +214,20 @@ def test_both_processors_agree(trained, tmp_path, fit):
     turned = photos[0].copy()
     turned.getexif()[0x0112] = 6  # stored lying on its side
     photos.append(turned)
+    # Everything else that a picture can be: alpha of other kinds, more than 8 bits, tensors, paths.
+    photos += [photos[0].convert("LA"), photos[1].convert("RGBa")]
+    photos.append(Image.fromarray(np.asarray(photos[0].convert("L")).astype(np.uint16) * 16))
+    photos.append(Image.fromarray((np.asarray(photos[0].convert("L")) / 255).astype(np.float32)))
+    photos += [torch.from_numpy(picture).permute(2, 0, 1) for picture in helpers.pictures(1)]
+    photos[0].save(tmp_path / "photo.png")
+    photos += [tmp_path / "photo.png", str(tmp_path / "photo.png")]
     pixels = theirs(images=photos)["pixel_values"].numpy().transpose(0, 2, 3, 1)
     # The issue asks for 1 / 255; both make the same calls to Pillow, so nothing differs at all.
     np.testing.assert_array_equal(pixels, ours._pixels(photos))
+    for one in (photos[-3], photos[-1], jnp.asarray(helpers.pictures(1)[0])):  # not its rows
+        assert theirs(images=one)["pixel_values"].shape == (1, 3, 32, 32)
+    with pytest.raises(ValueError, match="the list is empty"):
+        theirs(images=[])
     texts = [*helpers.TEXTS, "", "é 日", "a<|endoftext|> ok", "one two three four five six " * 5]
     for level in LEVELS:
         wanted, _ = ours.tokenizer.encode(texts, LENGTHS[level])

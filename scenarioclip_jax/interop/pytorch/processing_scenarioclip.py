@@ -1,9 +1,15 @@
 """Prepares photos and texts for ScenarioCLIP as its training does: AutoProcessor finds it in this folder."""
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import ProcessorMixin
+
+# `images` needs `image_files`, but Transformers 4 fetches only what is imported here.
+from .image_files import ImageFileError
+from .images import separate, to_rgb
+
+__all__ = ["ImageFileError", "ScenarioCLIPImageProcessor", "ScenarioCLIPProcessor"]
 
 LEVELS = ("global", "object", "relation")
 
@@ -32,13 +38,8 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
         self.image_mean, self.image_std = list(image_mean), list(image_std)
 
     def view(self, image):
-        """The photo's view: uint8 [P, P, 3]. `image` is a PIL image or a uint8 array [H, W, 3] or [H, W]."""
-        if not isinstance(image, Image.Image):
-            image = np.asarray(image)
-            if image.dtype != np.uint8:
-                raise ValueError(f"an image array must be uint8 [H, W, 3], not {image.dtype}")
-            image = Image.fromarray(image)
-        image = ImageOps.exif_transpose(image).convert("RGB")
+        """The photo's view: uint8 [P, P, 3]. `image` is what `images.open_image` takes."""
+        image = to_rgb(image)
         size, sides = self.image_size, image.size
         short, long = min(sides), max(sides)
         if self.fit == "contain":
@@ -64,10 +65,16 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
         return np.asarray(canvas)
 
     def preprocess(self, images, return_tensors=None, **unused):
-        if isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
-            images = [images]
+        """One picture or several: paths, PIL images, arrays or tensors of any framework.
+
+        Arrays are uint8 (or floats from 0 to 1) with the axes [H, W, C], [C, H, W] or [H, W]; several in one
+        array have an axis N before.
+        """
+        pictures = separate(images)
+        if not pictures:
+            raise ValueError("no picture: the list is empty")
         mean, std = np.float32(self.image_mean), np.float32(self.image_std)
-        views = np.stack([self.view(image) for image in images])
+        views = np.stack([self.view(picture) for picture in pictures])
         pixels = (views.astype(np.float32) / np.float32(255) - mean) / std
         data = {"pixel_values": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))}
         return BatchFeature(data, tensor_type=return_tensors)

@@ -1,0 +1,220 @@
+"""Picture files: opened within limits, and called by their names where they can't be."""
+
+import importlib
+import io
+import re
+import sys
+import threading
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 178_956_970  # of a file; Pillow's own limit
+# A small file that unfolds to more pixels than this, with less than a byte for a hundred, is a bomb. A JPEG of
+# one color still has a byte for about eighty.
+_BOMB_PIXELS, _BOMB_RATIO = 32_000_000, 100
+_TEXT_BYTES = 1_000_000  # a little less than Pillow takes of a PNG's texts
+_open_lock = threading.Lock()
+
+
+class ImageFileError(OSError):
+    """A file can't be decoded as a picture. The message names it, the cause and the remedy."""
+
+
+def open_encoded(content: bytes) -> Image.Image:
+    """Opens an encoded picture without decoding it, as `Image.open` does, whatever its size.
+
+    Raises:
+      ImageFileError: it's a decompression bomb.
+      OSError: it isn't a picture.
+    """
+    with (
+        _open_lock
+    ):  # Pillow's limit, which also warns, is a global; `MAX_PIXELS` is checked by file
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            picture = Image.open(io.BytesIO(content))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    pixels = picture.width * picture.height
+    if pixels > _BOMB_PIXELS and len(content) * _BOMB_RATIO < pixels:
+        raise ImageFileError(
+            f"a decompression bomb: {len(content):,} bytes that unfold to {pixels / 1e6:.0f} megapixels"
+        )
+    return picture
+
+
+def without_texts(content: bytes) -> bytes:
+    """A PNG without the texts and profiles in it, if they are more than Pillow takes; else the file itself."""
+    if not content.startswith(b"\x89PNG"):
+        return content
+    kept, start, size = [content[:8]], 8, 0
+    while start < len(content):
+        end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+        kind = content[start + 4 : start + 8]
+        if kind in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            size += _text_size(kind, content[start + 8 : end - 4])
+        else:
+            kept.append(content[start:end])
+        start = end
+    return b"".join(kept) if size > _TEXT_BYTES else content
+
+
+def _text_size(kind: bytes, data: bytes) -> int:
+    """Bytes of a text or profile of a PNG when it's unpacked, as far as it matters."""
+    packed, text = kind != b"tEXt", data.partition(b"\0")[2]
+    if kind == b"iTXt":  # flag, method, language, translated keyword
+        packed, text = text[:1] == b"\1", text[2:].split(b"\0", 2)[-1]
+    elif packed:
+        text = text[1:]  # method
+    try:
+        return len(zlib.decompressobj().decompress(text, _TEXT_BYTES + 1) if packed else text)
+    except zlib.error:
+        return 0
+
+
+def open_file(content: bytes, max_pixels: int) -> Image.Image:
+    """As `open_encoded`, with a plug-in if need be, and within a limit of pixels."""
+    try:
+        picture = open_encoded(content)
+    except UnidentifiedImageError:
+        if not _load_plugin(content):
+            raise
+        picture = open_encoded(content)
+    pixels = picture.width * picture.height
+    if pixels > max_pixels:
+        raise ImageFileError(
+            f"{picture.width} x {picture.height} pixels are {pixels / 1e6:.0f} megapixels; more than "
+            f"{max_pixels / 1e6:.0f} aren't opened, as it may be a decompression bomb. Make it smaller, raise "
+            "the limit where there's one (the build's --max-megapixels), or pass a PIL image"
+        )
+    return picture
+
+
+def file_content(picture: Image.Image) -> bytes | None:
+    """The file that a picture will be decoded from; None: it's decoded, or wasn't opened from a file."""
+    file = getattr(picture, "fp", None)
+    if file is None:
+        return None
+    place = file.tell()
+    file.seek(0)
+    content = file.read()
+    file.seek(place)
+    return content
+
+
+def lower_bytes(content: bytes) -> np.ndarray | None:
+    """The lower 8 of a picture's 16 bits, uint8 [H, W, C], where Pillow gives the upper ones; None: unknown.
+
+    Pillow unpacks either byte of a value, as the file's byte order says; here it's told the other one.
+    """
+    other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+
+    def swapped(text):
+        return re.sub(r";16([BLN])$", lambda found: ";16" + other[found[1]], text)
+
+    try:
+        picture = open_encoded(content)
+        tiles = []
+        for tile in picture.tile:
+            parts = (tile[3],) if isinstance(tile[3], str) else tile[3]
+            parts = tuple(swapped(part) if isinstance(part, str) else part for part in parts)
+            tiles.append(tile._replace(args=parts[0] if isinstance(tile[3], str) else parts))
+        if tiles == picture.tile:
+            return None
+        picture.tile = tiles
+        return np.asarray(picture)
+    except (OSError, ValueError, AttributeError, KeyError):
+        return None
+
+
+# By magic bytes: what a file is that isn't opened, and what to do.
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
+_MAGIC: Sequence[tuple[bytes, str]] = (
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, not the picture itself; fetch it: git lfs pull",
+    ),
+    (b"PK\x03\x04", "a ZIP archive; unpack it"),
+    (b"\x1f\x8b", "a gzip file; unpack it"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it"),
+    (b"Rar!", "a RAR archive; unpack it"),
+    (b"%PDF", "a PDF document; save its pages as JPEG or PNG"),
+    (b"\x93NUMPY", "a NumPy file; load it (numpy.load) and pass the array"),
+    (b"\x89HDF", "an HDF5 file; read the array in it"),
+    (b"\xff\xd8\xff", "a JPEG whose header is damaged; copy or download it again"),
+    (b"\x89PNG", "a PNG whose header is damaged; copy or download it again"),
+)
+
+
+def _kind(content: bytes) -> str:
+    """What a file is that Pillow can't identify, and what to do about it."""
+    if not content:
+        return "the file is empty; copy or download it again"
+    if not content.strip(b"\0"):
+        return f"all of its {len(content)} bytes are zero; copy or download it again"
+    for magic, what in _MAGIC:
+        if content.startswith(magic):
+            return what
+    if plugin := _plugin(content):
+        return (
+            f"{plugin[0]}, which needs a plug-in: pip install {plugin[2]} (or convert it to JPEG)"
+        )
+    if content[4:8] == b"ftyp":
+        return "a video or another MP4 file; extract a frame as JPEG or PNG"
+    text = content[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if b"<svg" in text:
+        return "an SVG drawing; convert it to PNG"
+    if text.startswith((b"<!doctype html", b"<html", b"<head")) or b"<html" in text[:512]:
+        return "an HTML page, probably the error page of a download; download it again"
+    if text.startswith(b"<?xml"):
+        return "an XML document, probably the error message of a download; download it again"
+    if text.startswith((b"{", b"[")):
+        return "JSON or other text, not a picture"
+    try:
+        if content[:4096].decode("utf-8", "strict").isprintable() or (
+            text.isascii() and b"\0" not in text
+        ):
+            return "a text file, not a picture"
+    except UnicodeDecodeError:
+        pass
+    return f"not a picture that Pillow {Image.__version__} can identify (it begins with {content[:8].hex(' ')})"
+
+
+def _plugin(content: bytes) -> tuple[str, str, str] | None:
+    """For a format that Pillow doesn't read by itself: what it is, and the module and package that do."""
+    if content[4:8] == b"ftyp":
+        brands = content[8:64]
+        if b"avif" in brands or b"avis" in brands:
+            return "an AVIF picture", "pillow_avif", "pillow-avif-plugin"
+        if any(brand in brands for brand in _HEIC):
+            return "a HEIC picture", "pillow_heif", "pillow-heif"
+    if content.startswith(_JPEG_XL):
+        return "a JPEG XL picture", "pillow_jxl", "pillow-jxl-plugin"
+    return None
+
+
+def _load_plugin(content: bytes) -> bool:
+    """Loads the plug-in for a picture where it's installed."""
+    plugin = _plugin(content)
+    try:
+        module = importlib.import_module(plugin[1]) if plugin else None
+    except ImportError:
+        return False
+    if register := getattr(module, "register_heif_opener", None):
+        register()  # the others register themselves
+    return module is not None
+
+
+def explain(error: Exception, content: bytes | None) -> str:
+    """What is wrong with a file, for people, from what Pillow raised."""
+    if isinstance(error, UnidentifiedImageError) and content is not None:
+        return _kind(content)
+    # Pillow's messages hold addresses of objects, which differ from run to run.
+    text = re.sub(r"<[^<>]* at 0x[0-9a-fA-F]+>:? ?", "", str(error)).strip()
+    if "truncated" in text.lower() or "broken data stream" in text:
+        return f"the file is cut short or damaged ({text}); copy or download it again"
+    return text or type(error).__name__
