@@ -20,7 +20,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.core.utils import shard_utils
-from tqdm import tqdm
 
 from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.annotations import CLASS_KINDS, Record, read_classes, read_records
@@ -36,6 +35,7 @@ from scenarioclip_jax.data.shards import (
     open_split,
 )
 from scenarioclip_jax.data.splits import FRACTIONS, SPLITS, split_of
+from scenarioclip_jax.progress_bar import progress_bar
 
 __all__ = [
     "ActionGenome",
@@ -153,7 +153,7 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
         by_split: dict[str, list[Record]] = {split: [] for split in SPLITS}
         for record in records:
             by_split[split_of(record.id, self.fractions)].append(record)
-        self._bar = tqdm(
+        self._bar = progress_bar(
             total=len(records), desc="Building", unit=" scenes", disable=not self.progress
         )
         generators = {s: self._generate_examples(s, r) for s, r in by_split.items()}

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import grain
 import numpy as np
-from tqdm import tqdm
 
 from scenarioclip_jax.data.packing import NAMES, length_of, shown_patches, text_of
 from scenarioclip_jax.data.photo import FittedScene, Shapes, fit_shapes
 from scenarioclip_jax.data.scene import Scene
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.progress_bar import progress_bar
 
 THREADS = 8  # that read
 _FORM = 1  # raised where the same settings give other sizes
@@ -132,7 +132,7 @@ def load_or_measure(
         found = measure(source, settings, range(len(source)))
         title = "Measuring scenes for data.balance"
         for record, need in enumerate(
-            tqdm(found, title, len(source), unit=" scenes", mininterval=5)
+            progress_bar(found, title, len(source), unit=" scenes", mininterval=5)
         ):
             if isinstance(need, Exception):
                 failed[record] = need

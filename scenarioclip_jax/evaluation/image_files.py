@@ -1,0 +1,128 @@
+"""Finds a suite's images below folders, and those among them that can't be decoded."""
+
+import functools
+import os
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from scenarioclip_jax import inference
+from scenarioclip_jax.progress_bar import progress_bar
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+# What is often saved in place of a file, by its first bytes.
+FOREIGN = {
+    b"version https://git-lfs": "a Git LFS pointer (run `git lfs pull`)",
+    b"<!doctype html": "an HTML page",
+    b"<html": "an HTML page",
+    b"\x1f\x8b": "a gzip archive (unpack it)",
+    b"PK\x03\x04": "a zip archive (unpack it)",
+    b"PAR1": "a Parquet file",
+}
+
+
+def foreign(data: bytes) -> str:
+    """What a file is that isn't what its name says, by its first bytes; empty if they tell nothing."""
+    start = data[:200].lstrip(b"\xef\xbb\xbf \t\r\n")
+    for mark, kind in FOREIGN.items():
+        if start.startswith(mark) or start[: len(mark)].lower() == mark:
+            return kind
+    return ""
+
+
+def leaves(name: str) -> bool:
+    """Whether a name points out of the folder that it is relative to."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.is_absolute() or ".." in path.parts
+
+
+class Finder:
+    """Finds images by the names that annotations give them.
+
+    A name counts as it is; else without its first folders, in a folder just below, without regard to case, and,
+    if it has no extension, with any of EXTENSIONS. So it doesn't matter whether COCO or COCO/val2014 was named.
+    """
+
+    def __init__(self, folders: Sequence[Path]):
+        self._folders = list(folders)
+        self._listed: dict[Path, dict[str, str]] = {}
+        self._below: list[Path] | None = None
+
+    def find(self, name: str) -> Path | None:
+        """The image's path; None if it isn't there."""
+        name = name.replace("\\", "/") if "\\" in name else name
+        for folder in self._folders:
+            if _is_file(path := folder / name):
+                return path
+        pieces = PurePosixPath(name).parts
+        for start in range(len(pieces)):
+            for folder in [*self._folders, *self._subfolders()]:
+                if path := self._listed_file(folder.joinpath(*pieces[start:])):
+                    return path
+        return None
+
+    def _listed_file(self, path: Path) -> Path | None:
+        names = self._names(path.parent)
+        lower = path.name.lower()
+        endings = ("",) if path.suffix.lower() in EXTENSIONS else ("", *EXTENSIONS)
+        found = next((names[lower + ending] for ending in endings if lower + ending in names), None)
+        return path.with_name(found) if found else None
+
+    def _names(self, folder: Path) -> dict[str, str]:
+        """A folder's files by their names in lower case."""
+        if folder not in self._listed:
+            try:
+                with os.scandir(folder) as entries:
+                    files = sorted(entry.name for entry in entries if entry.is_file())
+            except (OSError, ValueError):  # no such folder, or no possible name of one
+                files = []
+            self._listed[folder] = {name.lower(): name for name in files}
+        return self._listed[folder]
+
+    def _subfolders(self) -> list[Path]:
+        if self._below is None:
+            self._below = []
+            for folder in self._folders:
+                try:
+                    with os.scandir(folder) as entries:
+                        names = sorted(entry.name for entry in entries if entry.is_dir())
+                except OSError:
+                    names = []
+                self._below += [folder / name for name in names]
+        return self._below
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False
+
+
+def unreadable(paths: Collection[Path], threads: int = 2) -> dict[Path, str]:
+    """The images that can't be decoded, with the reason. What was decoded once isn't decoded again."""
+    ordered = sorted(paths)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        found = progress_bar(pool.map(_check, ordered), "images checked", total=len(ordered))
+        reasons = dict(zip(ordered, found, strict=True))
+    return {path: reason for path, reason in reasons.items() if reason}
+
+
+def _check(path: Path) -> str:
+    try:
+        state = path.stat()
+    except OSError as error:
+        return str(error)
+    return _why_unreadable(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=1 << 20)
+def _why_unreadable(path: Path, modified: int, size: int) -> str:
+    """Why an image can't be decoded, empty if it can. A file that changes is another one."""
+    try:
+        inference.open_picture(path)
+    except Exception as error:  # decoders raise what they like, and each file stands for itself
+        with path.open("rb") as file:
+            kind = foreign(file.read(200))
+        return f"it is {kind}" if kind else str(error).removeprefix(f"{path}: ") or repr(error)
+    return ""
