@@ -53,12 +53,18 @@ def _coverage(path: str) -> frozenset[int]:
     return frozenset(FT2Font(path).get_charmap())
 
 
+# Fonts that have no letters to read: color fonts can't be drawn, the others hold signs for missing characters,
+# or mathematics under codes of their own.
+_UNFIT = ("emoji", "last resort", "stixnon", "stixsize")
+_UNFIT += tuple(f"cm{kind}10" for kind in ("b", "ex", "mi", "r", "ss", "sy", "ti", "tt"))
+
+
 @functools.cache
 def _others() -> list[tuple[str, str]]:
-    """Other installed fonts, (family, file); color fonts can't be drawn."""
+    """Other installed fonts, (family, file)."""
     found = {}
     for entry in font_manager.fontManager.ttflist:
-        if entry.style == "normal" and "emoji" not in entry.name.lower():
+        if entry.style == "normal" and not any(name in entry.name.lower() for name in _UNFIT):
             found.setdefault(entry.name, entry.fname)
     return sorted(found.items())
 
