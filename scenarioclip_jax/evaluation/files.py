@@ -294,7 +294,8 @@ def csv_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
                 raise SuiteError(f"{where}: its fields don't fit the header")
             found.append(Row(values, where))
     except csv.Error as error:
-        raise SuiteError(f"{path} line {lines.line_num}: not valid CSV: {error}") from None
+        # The line where the record begins: a quote that is never closed runs to the end of the file.
+        raise SuiteError(f"{path} line {lines.line_num + 1}: not valid CSV: {error}") from None
     finally:
         csv.field_size_limit(limit)
     if not found:
