@@ -72,10 +72,11 @@ def evaluate(config: ConfigDict, workdir: Path) -> Evaluation:
         data = chosen
     models = open_models(config)
     run.summary = describe(config, models, data) | {"config": _comparable(config)}
+    encoders = run.encoders(models)
     run.read_files()
     directory = data.open() if data else None
-    for column, model in models.items():
-        run.score(column, model, directory)
+    for column, encoder in encoders.items():
+        run.score(column, encoder, directory)
     return run.finish()
 
 
@@ -99,6 +100,7 @@ class _Run:
         self._files: dict[str, Files] = {}
         self._found: dict[str, dict[str, Result]] = {}
         self._shown: DataSet | None = None
+        self._before: dict[str, str | None] = {}
 
     def refuse_others(self) -> None:
         """Raises ConfigError: the workdir holds a training run, or an evaluation of something else."""
@@ -119,13 +121,34 @@ class _Run:
                 ) from None
             return
         try:
-            before = json.loads(text)["config"]
-        except (ValueError, KeyError, TypeError):
+            values = json.loads(text)
+            before = values["config"]
+            hashes = {k: model.get("checkpoint_hash") for k, model in values["models"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
             before = None
         if before != json.loads(json.dumps(_comparable(self._config))):
             raise ConfigError(
                 f"--workdir={folder} holds another evaluation, which this one would replace; {other}"
             )
+        self._before = hashes
+
+    def encoders(self, models: dict[str, inference.Model]) -> dict[str, ModelEncoder]:
+        """What embeds, by column.
+
+        Raises:
+          ConfigError: the workdir holds the same evaluation of other weights.
+        """
+        arguments = {"batch_size": self._config.batch_size, "threads": self._config.num_threads}
+        found = {}
+        for column, model in models.items():
+            found[column] = ModelEncoder(model, self._cache, **arguments)
+            digest = self.summary["models"][column]["checkpoint_hash"] = found[column].digest
+            if self._before.get(column, digest) != digest:
+                raise ConfigError(
+                    f"--workdir={self._workdir} holds the evaluation of other weights ({column}), which this "
+                    "one would replace: the checkpoint has changed since; name another --workdir"
+                )
+        return found
 
     def read_files(self) -> None:
         """Reads and checks the files of all suites before anything is embedded."""
@@ -137,13 +160,9 @@ class _Run:
                 except Exception as error:
                     self._fail(suite, error)
 
-    def score(self, column: str, model: inference.Model, directory: Path | None) -> None:
+    def score(self, column: str, encoder: ModelEncoder, directory: Path | None) -> None:
         """Runs all suites that haven't failed on a model."""
         config = self._config
-        encoder = ModelEncoder(
-            model, self._cache, batch_size=config.batch_size, threads=config.num_threads
-        )
-        self.summary["models"][column]["checkpoint_hash"] = encoder.digest
         data = None
         if directory:
             data = DataSet(

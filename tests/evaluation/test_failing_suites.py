@@ -1,5 +1,6 @@
 """A suite that can't be scored takes neither the others' results nor the report along."""
 
+import dataclasses
 import json
 import runpy
 from pathlib import Path
@@ -8,12 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scenarioclip_jax import inference
 from scenarioclip_jax import main as main_module
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data.build import build
 from scenarioclip_jax.data.embedded import write_embedded
 from scenarioclip_jax.evaluation import encoder
+from scenarioclip_jax.evaluation.cache import NoCache
+from scenarioclip_jax.evaluation.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.job import evaluate
+from scenarioclip_jax.evaluation.summary import cut_texts
+from scenarioclip_jax.models.scenario_clip import LEVELS
 from tests.evaluation.fakes import write_images, write_json, write_jsonl
 from tests.evaluation.tiny_model import write_model
 
@@ -188,9 +194,16 @@ def test_a_report_is_never_replaced(place, tmp_path):
     assert (tmp_path / "one" / "report.html").read_bytes() == before
     # The same again is no other one.
     evaluate(config(place, suites=("retrieval",), num_threads=1), tmp_path / "one")
+    # Unless the weights have changed since.
+    path = tmp_path / "one" / "results.json"
+    summary = json.loads(path.read_text())
+    summary["models"]["student"]["checkpoint_hash"] = "0" * 64
+    path.write_text(json.dumps(summary))
+    with pytest.raises(ConfigError, match="holds the evaluation of other weights"):
+        evaluate(config(place, suites=("retrieval",)), tmp_path / "one")
 
 
-def test_texts_that_were_cut_are_counted_and_can_be_read_whole(place, tmp_path, capsys):
+def test_texts_that_were_cut_are_counted(place, tmp_path, capsys):
     write_images(tmp_path, "1.png")
     text = "a red circle is to the left of a blue square on a green ground"
     record = {"filename": "1.png", "caption": text + " a", "negative_caption": text + " b"}
@@ -206,12 +219,18 @@ def test_texts_that_were_cut_are_counted_and_can_be_read_whole(place, tmp_path, 
         "Texts cut to 12 tokens, student: 2 of 2"
         in (tmp_path / "trained" / "report.html").read_text()
     )
-    # Another run cuts texts at 8 tokens in training, though its tower has 12 positions.
-    short = write_model(tmp_path / "short", place / "data")
-    spec = json.loads((short / "model.json").read_text())
-    spec["lengths"] = dict.fromkeys(spec["lengths"], 8)
-    (short / "model.json").write_text(json.dumps(spec))
-    for choice, tokens in (("trained", [8]), ("longest", [12])):
-        chosen = values | {"checkpoint": str(short), "text_length": choice}
-        summary = evaluate(config(place, **chosen), tmp_path / choice / "short").summary
-        assert summary["suites"]["sugarcrepe"]["columns"]["student"]["texts"]["tokens"] == tokens
+
+
+def test_a_tower_can_read_texts_beyond_what_training_cut(place):
+    model = inference.load(place / "run")
+    model.spec = dataclasses.replace(model.spec, lengths=dict.fromkeys(LEVELS, 8))
+    text = "a red circle is to the left of a blue square"
+    embedded, counted = [], []
+    for longest, tokens in ((False, 8), (True, 12)):
+        counting = ModelEncoder(model, NoCache(), batch_size=8).counting(longest)
+        embedded.append(counting.texts([text, "a dog", text], "global"))
+        counted.append(cut_texts(counting.cut))
+        assert counted[-1]["tokens"] == [tokens]
+    assert not np.allclose(embedded[0][0], embedded[1][0])
+    np.testing.assert_allclose(embedded[0][1], embedded[1][1], atol=1e-5)
+    assert (counted[0]["different"], counted[0]["such_as"]) == (2, [text])
