@@ -49,8 +49,9 @@ def get_config() -> ml_collections.ConfigDict:
         num_scenes=config_dict.placeholder(int), seed=config_dict.placeholder(int)
     )
 
-    # Annotations as published (a folder or a file, see evaluation/suites/), and the folder of the images;
-    # empty images: beside the annotations, or in a folder `images` there.
+    # Annotations as published (a folder or a file, see evaluation/suites/), and the folder of the images, in
+    # which folders just below are looked through too; empty images: beside the annotations, or in a folder
+    # `images` there.
     for suite in (
         "aro",  # folder with visual_genome_relation.json and visual_genome_attribution.json, or one
         "sugarcrepe",  # folder of the 7 files, or one of them; images: COCO val2017

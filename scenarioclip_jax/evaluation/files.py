@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,7 +85,7 @@ class Files:
           SuiteError: an image isn't there or can't be read and may not be skipped, or lies outside the folders;
             or no record is left.
         """
-        finder = image_files.Finder(self.images)
+        finder = image_files.Finder(self.images, (name for each in wanted for name in each.names))
         found, absent = [], []
         for each in wanted:
             for name in each.names:
@@ -99,9 +99,7 @@ class Files:
                 absent.append((each.where, gone))
             else:
                 found.append(Located(each.where, paths, each.values))
-        reasons = image_files.unreadable(
-            {path for each in found for path in each.paths}, self.threads
-        )
+        reasons = self._unreadable({path for each in found for path in each.paths})
         damaged = [each for each in found if any(path in reasons for path in each.paths)]
         kept = [each for each in found if not any(path in reasons for path in each.paths)]
         if not self.skip_missing:
@@ -119,6 +117,15 @@ class Files:
                 listed=[name for _, names in absent for name in names],
             )
         return kept
+
+    def _unreadable(self, paths: Collection[Path]) -> dict[Path, str]:
+        try:
+            return image_files.unreadable(paths, self.threads)
+        except image_files.RefusedError as error:
+            raise SuiteError(
+                f"{self.path}: an image was refused by the system, which says nothing of the image: {error}",
+                "see to that and run it again",
+            ) from error
 
     def _folders(self) -> str:
         return " or ".join(map(str, self.images))

@@ -1,8 +1,10 @@
 """Finds a suite's images below folders, and those among them that can't be decoded."""
 
+import errno
 import functools
 import os
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -32,31 +34,48 @@ def foreign(data: bytes) -> str:
 
 def leaves(name: str) -> bool:
     """Whether a name points out of the folder that it is relative to."""
-    path = PurePosixPath(name.replace("\\", "/"))
+    path = PurePosixPath(_slashes(name))
     return path.is_absolute() or ".." in path.parts
 
 
 class Finder:
-    """Finds images by the names that annotations give them.
+    """Finds images by the names that annotations give them, without regard to case.
 
-    A name counts as it is; else without its first folders, in a folder just below, without regard to case, and,
-    if it has no extension, with any of EXTENSIONS. So it doesn't matter whether COCO or COCO/val2014 was named.
+    A name counts as it is, with any of EXTENSIONS if it has none; else in a folder just below, if there is one
+    only that has it; else without its first folders. So it doesn't matter whether COCO or COCO/val2014 was
+    named. The bare file name counts only where no other image of the set has the same one.
+
+    Args:
+      names: all that will be asked for.
     """
 
-    def __init__(self, folders: Sequence[Path]):
+    def __init__(self, folders: Sequence[Path], names: Iterable[str] = ()):
         self._folders = list(folders)
         self._listed: dict[Path, dict[str, str]] = {}
         self._below: list[Path] | None = None
+        self._alike = Counter(
+            PurePosixPath(name).name.lower() for name in set(map(_slashes, names))
+        )
 
     def find(self, name: str) -> Path | None:
         """The image's path; None if it isn't there."""
-        name = name.replace("\\", "/") if "\\" in name else name
+        name = _slashes(name)
         for folder in self._folders:
             if _is_file(path := folder / name):
                 return path
         pieces = PurePosixPath(name).parts
-        for start in range(len(pieces)):
-            for folder in [*self._folders, *self._subfolders()]:
+        if not pieces:
+            return None
+        for folder in self._folders:
+            if path := self._listed_file(folder.joinpath(*pieces)):
+                return path
+        below = [self._listed_file(folder.joinpath(*pieces)) for folder in self._subfolders()]
+        if len(found := [path for path in below if path]) == 1:
+            return found[0]
+        for start in range(1, len(pieces)):
+            if start == len(pieces) - 1 and self._alike[pieces[-1].lower()] > 1:
+                break
+            for folder in self._folders:
                 if path := self._listed_file(folder.joinpath(*pieces[start:])):
                     return path
         return None
@@ -92,6 +111,10 @@ class Finder:
         return self._below
 
 
+def _slashes(name: str) -> str:
+    return name.replace("\\", "/")
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
@@ -99,8 +122,16 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+class RefusedError(OSError):
+    """The system refused to read a file for a reason outside of it: permission, too many files, no memory."""
+
+
 def unreadable(paths: Collection[Path], threads: int = 2) -> dict[Path, str]:
-    """The images that can't be decoded, with the reason. What was decoded once isn't decoded again."""
+    """The images that can't be decoded, with the reason. What was decoded once isn't decoded again.
+
+    Raises:
+      RefusedError: nothing can be said of a file, since the system refused it.
+    """
     ordered = sorted(paths)
     with ThreadPoolExecutor(max(1, threads)) as pool:
         found = progress_bar(pool.map(_check, ordered), "images checked", total=len(ordered))
@@ -111,8 +142,10 @@ def unreadable(paths: Collection[Path], threads: int = 2) -> dict[Path, str]:
 def _check(path: Path) -> str:
     try:
         state = path.stat()
-    except OSError as error:
+    except FileNotFoundError as error:
         return str(error)
+    except OSError as error:
+        raise RefusedError(f"{path}: {error}") from error
     return _why_unreadable(path, state.st_mtime_ns, state.st_size)
 
 
@@ -122,7 +155,21 @@ def _why_unreadable(path: Path, modified: int, size: int) -> str:
     try:
         inference.open_picture(path)
     except Exception as error:  # decoders raise what they like, and each file stands for itself
+        if refusal := _refusal(error):
+            raise RefusedError(f"{path}: {refusal or repr(refusal)}") from error
         with path.open("rb") as file:
             kind = foreign(file.read(200))
         return f"it is {kind}" if kind else str(error).removeprefix(f"{path}: ") or repr(error)
     return ""
+
+
+def _refusal(error: BaseException | None) -> BaseException | None:
+    """The error in a chain of causes that doesn't come of the file's content."""
+    while error is not None:
+        gone = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+        if isinstance(error, MemoryError) or (
+            isinstance(error, OSError) and error.errno not in gone
+        ):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

@@ -12,6 +12,7 @@ from PIL import Image
 from scenarioclip_jax.checkpoint import write_atomically
 from scenarioclip_jax.evaluation import charts, pictures
 from scenarioclip_jax.evaluation.encoder import Picture, view_of
+from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.evaluation.in_domain import DataSet
 from scenarioclip_jax.evaluation.page import render
 from scenarioclip_jax.evaluation.result import Result
@@ -144,7 +145,10 @@ def _to_png(pixels: np.ndarray) -> str:
 
 def _pixels(picture: Any, views: dict) -> np.ndarray:
     if isinstance(picture, Picture):
-        return view_of(picture, SIDE, "contain")
+        try:
+            return view_of(picture, SIDE, "contain")
+        except SuiteError:  # gone since it was scored: the report is written anyway
+            return np.full((SIDE, SIDE, 3), 128, np.uint8)
     level, row = picture
     return views[level][row]
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from scenarioclip_jax import inference
 from scenarioclip_jax.evaluation.charts import headline_metrics
-from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
 from scenarioclip_jax.evaluation.result import Result
 from scenarioclip_jax.evaluation.run_data import Chosen
 
@@ -105,6 +105,12 @@ def cut_texts(cut: Mapping[int, Mapping[str, bool]]) -> dict[str, Any]:
 
 def failure(error: Exception, suite: str) -> dict[str, Any]:
     """Why a suite has no result, and what to do about it."""
+    if isinstance(error, UnsupportedError):
+        remedy = (
+            error.remedy
+            or "choose other suites with --config.suites, or other data with --config.data.dir"
+        )
+        return {"reason": error.reason, "remedy": remedy, "listed": error.listed}
     again = f"then run it alone with --config.suites={suite} and another --workdir"
     if isinstance(error, SuiteError):
         remedy = f"{error.remedy}; {again}" if error.remedy else f"mend that, {again}"
@@ -133,7 +139,7 @@ def line(suite: str, column: str, result: Result, texts: Mapping[str, Any], seco
         lengths = " or ".join(map(str, texts["tokens"]))
         asides.append(f"{texts['cut']} of {texts['different']} texts cut to {lengths} tokens")
     if ties := sum(result.ties.values()):
-        asides.append(f"{ties} ties")
+        asides.append(f"{ties} tie{'s' if ties > 1 else ''}")
     aside = f"  ({', '.join(asides)})" if asides else ""
     lines = [f"{suite} [{column}, {result.level}]: {shown}{aside}  {seconds:.0f}s"]
     return "\n".join(lines + [f"  note: {note}" for note in result.notes])

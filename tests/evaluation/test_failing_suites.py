@@ -214,7 +214,7 @@ def test_texts_that_were_cut_are_counted(place, tmp_path, capsys):
     assert (column["texts"]["cut"], column["texts"]["tokens"]) == (2, [12])
     assert column["ties"] == {"swap_obj": 1}
     printed = capsys.readouterr().out
-    assert "2 of 2 texts cut to 12 tokens, 1 ties" in printed
+    assert "2 of 2 texts cut to 12 tokens, 1 tie)" in printed
     assert (
         "Texts cut to 12 tokens, student: 2 of 2"
         in (tmp_path / "trained" / "report.html").read_text()

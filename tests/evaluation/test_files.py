@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from scenarioclip_jax.evaluation import image_files
 from scenarioclip_jax.evaluation.files import (
     Files,
     SuiteError,
@@ -122,6 +123,34 @@ def test_images_are_found_in_the_folders_that_people_name(tmp_path):
     assert Finder([svo_images]).find("1") == svo_images / "1.gif"
     for name in ("c.jpg", "", "a\x00b", "x" * 5000, "2"):
         assert Finder([coco, svo_images, tmp_path / "gone"]).find(name) is None
+
+
+def test_another_images_file_is_never_taken(tmp_path):
+    write_images(tmp_path, "dog/1.png", "cat/2.png", "dog/2.png")
+    names = ["cat/1.png", "dog/1.png", "cow/2.png"]
+    finder = Finder([tmp_path], names)
+    assert [finder.find(name) for name in names] == [None, tmp_path / "dog" / "1.png", None]
+    assert finder.find("2.png") is None  # there are two
+    assert Finder([tmp_path / "dog"], names).find("cat/1.png") is None
+    assert Finder([tmp_path / "dog"], ["cat/1.png"]).find("cat/1.png")
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), MemoryError()])
+def test_what_the_system_refuses_is_no_unreadable_image(tmp_path, monkeypatch, error):
+    write_images(tmp_path, "1.png")
+
+    def refuse(path):
+        raise OSError(f"{path}: can't") from error
+
+    monkeypatch.setattr(image_files.inference, "open_picture", refuse)
+    files, wanted = (
+        Files(tmp_path / "x.json", (tmp_path,), skip_missing=True),
+        [Wanted("[0]", ("1.png",))],
+    )
+    with pytest.raises(SuiteError, match="refused by the system"):
+        files.locate(wanted, Skips())
+    monkeypatch.undo()
+    assert files.locate(wanted, Skips())
 
 
 def test_all_that_is_wrong_with_images_is_told_at_once(tmp_path):
