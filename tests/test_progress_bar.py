@@ -32,7 +32,7 @@ def test_a_log_gets_a_line_a_minute(clock, capsys):
     written = capsys.readouterr().err
     lines = written.split("\n")[:-1]
     assert len(lines) in (4, 5)
-    assert re.fullmatch(r"scenes: 1,\d{3} of 6,000 \(2\d%\)", lines[0])
+    assert re.fullmatch(r"scenes: 1,\d{3}/6,000 \(2\d%\)", lines[0])
     assert "\r" not in written
 
 
@@ -42,6 +42,9 @@ def test_short_work_says_nothing(clock, capsys):
             bar.update(1)
     assert bar.n == 100
     assert capsys.readouterr().err == ""
+    with progress_bar(total=2, desc="Building", unit=" scenes", say_end=True) as bar:
+        bar.update(2)
+    assert capsys.readouterr().err == "Building: 2/2 (100%) scenes\n"
 
 
 def test_a_terminal_gets_a_bar(monkeypatch):

@@ -154,7 +154,11 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
         for record in records:
             by_split[split_of(record.id, self.fractions)].append(record)
         self._bar = progress_bar(
-            total=len(records), desc="Building", unit=" scenes", disable=not self.progress
+            total=len(records),
+            desc="Building",
+            unit=" scenes",
+            disable=not self.progress,
+            say_end=True,
         )
         generators = {s: self._generate_examples(s, r) for s, r in by_split.items()}
         # TFDS refuses a split that turns out empty, so the first scene of each is made here.
