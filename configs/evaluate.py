@@ -5,9 +5,13 @@
 
 `checkpoint` is a training run's workdir, the converter's output, a folder for PyTorch or a plain CLIP folder
 (or hub id) in Hugging Face's format. Results go to `--workdir`: `results.json` for machines, `report.html` (one
-file) for people. Embeddings are kept in `cache`; a second run of the same checkpoint computes none.
+file) for people. A suite that can't be scored is reported there with the reason and the others go on; the exit
+status is 1 if one that was named failed. Embeddings are kept in `cache`; a second run of the same checkpoint
+computes none.
 
-    zero_shot, retrieval, hard_negatives, linear_probe    need data.dir; empty: the embedded scenes
+    zero_shot, retrieval, hard_negatives, linear_probe    score the data set that the run was trained on, or
+                                                          that of data.dir; what the data doesn't support, such
+                                                          as negatives, is left out unless suites are named
     aro, sugarcrepe, sugarcrepe_pp, winoground, whatsup,  need config.SUITE.path, and config.SUITE.images
     vsr, svo, captions, predcls                           where the images lie elsewhere
 
@@ -16,6 +20,7 @@ recognise as in the report of its training.
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -36,12 +41,17 @@ def get_config() -> ml_collections.ConfigDict:
     config.prompt = "{}"  # class texts stand bare, as published
     config.probe = dict(rates=(1e-3, 1e-2), decays=(0.0, 1e-2), epochs=10, batch_size=256)
 
-    # The data set of the in-domain suites; `scenes` of each split, the first ones (0: all)
+    # The data set of the in-domain suites (empty: what the checkpoint was trained on); `scenes` of each split,
+    # the first ones (0: all)
     config.data = dict(dir="", scenes=0)
-    config.embedded = dict(num_scenes=6000, seed=0)  # as in configs/pretrain.py
+    # Other embedded scenes than the run's; for a model that names no data, those of configs/pretrain.py
+    config.embedded = dict(
+        num_scenes=config_dict.placeholder(int), seed=config_dict.placeholder(int)
+    )
 
-    # Annotations as published (a folder or a file, see evaluation/suites/), and the folder of the images;
-    # empty images: beside the annotations, or in a folder `images` there.
+    # Annotations as published (a folder or a file, see evaluation/suites/), and the folder of the images, in
+    # which folders just below are looked through too; empty images: beside the annotations, or in a folder
+    # `images` there.
     for suite in (
         "aro",  # folder with visual_genome_relation.json and visual_genome_attribution.json, or one
         "sugarcrepe",  # folder of the 7 files, or one of them; images: COCO val2017
@@ -50,11 +60,19 @@ def get_config() -> ml_collections.ConfigDict:
         "whatsup",  # folder with controlled_images_dataset.json and controlled_clevr_dataset.json, or one
         "vsr",  # folder with dev.jsonl and test.jsonl
         "svo",  # svo_probes.csv
-        "captions",  # dataset_coco.json or dataset_flickr30k.json, Karpathy
+        "captions",  # dataset_coco.json or dataset_flickr30k.json, Karpathy; see the suite for other forms
         "predcls",  # psg.json
     ):
         config[suite] = dict(path="", images="")
-    config.skip_missing = False  # True: leave out records whose image isn't there, and count them
+    config.predcls.matching = "pan_seg"  # or bbox, as OpenPSG's configs for this task
+    config.predcls.clean_names = False  # True: PSG's class names without -merged, -other, -stuff
+    config.skip_missing = (
+        False  # True: leave out records whose image is missing or unreadable, and count them
+    )
+    # Tokens of the public suites' texts; how many texts were cut is counted.
+    # trained: as many as in training, since a position that was never trained says nothing
+    # longest: as many as the tower has, right for towers that began as CLIP's
+    config.text_length = "trained"
 
     config.batch_size = 64  # pictures or texts embedded at once, over all devices
     config.num_threads = 2  # that read pictures

@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
     from scenarioclip_jax.train.loop import READABLE_ERRORS, train
     from scenarioclip_jax.train.metrics import explaining_output
 
-    status = 1
+    status, failed = 1, {}
     try:
         distributed.start(MULTIHOST.value, [flag.value for flag in PLACE])
         workdir = choose_workdir(config.preset, jax.process_count())
@@ -72,10 +72,10 @@ def main(argv: list[str]) -> None:
             elif config.job == "evaluate":
                 from scenarioclip_jax.evaluation.job import evaluate
 
-                evaluate(config, workdir)
+                failed = evaluate(config, workdir).failed
             else:
                 raise ConfigError(f"config.job={config.job!r}: must be one of train, evaluate")
-        status = 0
+        status = int(bool(failed))
     except READABLE_ERRORS as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
     except Exception:

@@ -21,7 +21,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.core.utils import shard_utils
-from tqdm import tqdm
 
 from scenarioclip_jax.data import images, shards
 from scenarioclip_jax.data.annotations import CLASS_KINDS, Record, read_classes, read_records
@@ -38,6 +37,7 @@ from scenarioclip_jax.data.shards import (
 )
 from scenarioclip_jax.data.shared_photos import shared_photos
 from scenarioclip_jax.data.splits import FRACTIONS, SPLITS, split_of
+from scenarioclip_jax.progress_bar import progress_bar
 
 __all__ = [
     "ActionGenome",
@@ -169,8 +169,12 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
         ]
         for record in records:
             by_split[split_of(key.get(record.id, record.id), self.fractions)].append(record)
-        self._bar = tqdm(
-            total=len(records), desc="Building", unit=" scenes", disable=not self.progress
+        self._bar = progress_bar(
+            total=len(records),
+            desc="Building",
+            unit=" scenes",
+            disable=not self.progress,
+            say_end=True,
         )
         generators = {s: self._generate_examples(s, r) for s, r in by_split.items()}
         # TFDS refuses a split that turns out empty, so the first scene of each is made here.

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from scenarioclip_jax.data.needs import Needs, measure
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.faults import InputUnavailableError, passes, remedy
 from scenarioclip_jax.files import write_whole
+from scenarioclip_jax.progress_bar import progress_bar
 
 RECORDS = 2048  # in a part: a second or so of measuring
 
@@ -59,7 +58,7 @@ class Parts:
           MeasuringStopped: `crew.stop` said so.
           InputUnavailableError: the system refuses to read a record.
         """
-        bar = tqdm(
+        bar = progress_bar(
             total=len(self._source),
             desc="Measuring scenes for data.balance",
             unit=" scenes",

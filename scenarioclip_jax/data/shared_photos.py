@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from scenarioclip_jax.data import images, jpeg_files
 from scenarioclip_jax.data.annotations import Record
 from scenarioclip_jax.data.photo_files import PhotoError, resolve_inside
+from scenarioclip_jax.progress_bar import progress_bar
 
 _AT_ONCE = 1024  # photos handed to the threads
 
@@ -41,7 +41,9 @@ def shared_photos(
     """
     paths = list(dict.fromkeys(record.image_path for record in records))
     digests: dict[str, str | None] = {}
-    bar = tqdm(total=len(paths), desc="Comparing photos", unit=" photos", disable=not progress)
+    bar = progress_bar(
+        total=len(paths), desc="Comparing photos", unit=" photos", disable=not progress
+    )
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         warnings.simplefilter("ignore")  # the build itself says what is wrong with a photo
         for start in range(0, len(paths), _AT_ONCE):

@@ -6,18 +6,28 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from scenarioclip_jax.evaluation.figure_text import drawable, drawables
 from scenarioclip_jax.evaluation.pictures import GREY
 from scenarioclip_jax.evaluation.result import Confusion
 
 MOST = 30  # bars in a chart: the most frequent classes
 BLUE, ORANGE, GREEN = "#4c5c96", "#c8853d", "#8fc3a5"
 MODELS = (BLUE, ORANGE, GREY)  # colours of models side by side
-# Endings of the metrics that stand for a suite in the overview; of other suites, the first one does.
+# Endings of the metrics that stand for a suite in the overview and on the terminal.
 HEADLINES = {
     "zero_shot": ("/top1",),
     "retrieval": ("/R@5",),
     "linear_probe": ("/top1",),
     "hard_negatives": ("",),
+    "aro": ("/macro_accuracy",),
+    "sugarcrepe": ("mean_accuracy",),
+    "sugarcrepe_pp": ("mean_image_text", "mean_text_only"),
+    "winoground": ("text", "image", "group"),
+    "whatsup": ("/individual", "/pair", "/set"),
+    "vsr": ("accuracy",),
+    "svo": ("accuracy",),
+    "captions": ("/R@1",),
+    "predcls": ("R@50",),
 }
 
 
@@ -27,11 +37,19 @@ def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     for suite, entry in summary["suites"].items():
         metrics = next(iter(entry["columns"].values()))["metrics"]
         shares = [name for name, values in metrics.items() if values["unit"] == "share"]
-        plain = [name for name in shares if "macro_" not in name and "any_label_" not in name]
-        endings = HEADLINES.get(suite)
-        found = [name for name in plain if name.endswith(endings)] if endings else shares[:1]
-        chosen += [(suite, name) for name in found]
+        chosen += [(suite, name) for name in headline_metrics(suite, shares)]
     return chosen
+
+
+def headline_metrics(suite: str, names: Sequence[str]) -> list[str]:
+    """Those of a suite's metrics that stand for it; the first where it isn't known."""
+    endings = HEADLINES.get(suite)
+    if not endings:
+        return list(names[:1])
+    plain = [name for name in names if "any_label_" not in name]
+    if suite in ("zero_shot", "linear_probe"):
+        plain = [name for name in plain if "macro_" not in name]
+    return [name for name in plain if name.endswith(endings)]
 
 
 def overview(summary: Mapping[str, Any]) -> Figure:
@@ -51,7 +69,7 @@ def overview(summary: Mapping[str, Any]) -> Figure:
     axis = figure.subplots()
     step = 0.28 if len(columns) > 1 else 0.0
     for number, column in enumerate(columns):
-        colour, label = MODELS[number % len(MODELS)], column
+        colour, label = MODELS[number % len(MODELS)], drawable(column)
         for place, (suite, name) in zip(places, chosen, strict=True):
             values = (
                 summary["suites"][suite]["columns"].get(column, {}).get("metrics", {}).get(name)
@@ -65,7 +83,8 @@ def overview(summary: Mapping[str, Any]) -> Figure:
             label = None
             if number == 0 and values["chance"] is not None:
                 axis.plot([100 * values["chance"]] * 2, [place - 0.4, place + 0.4], color="#aaaaaa")
-    axis.set_yticks(places, [f"{suite}  {_path(name)}" for suite, name in chosen], fontsize=8)
+    labels = drawables(f"{suite}  {_path(name)}" for suite, name in chosen)
+    axis.set_yticks(places, labels, fontsize=8)
     axis.invert_yaxis()
     axis.set_xlim(0, 100)
     axis.xaxis.set_major_formatter("{x:g}%")
@@ -101,9 +120,9 @@ def guesses(shown: Sequence[Guess], *, columns: int = 2) -> Figure:
         colours = [GREEN if name == each.own else "#c9cdd8" for name in names]
         right.barh(range(len(names)), shares / shares.max(), 0.62, color=colours)
         for place, (name, share) in enumerate(zip(names, shares, strict=True)):
-            right.text(0.015, place, _short(name), va="center", fontsize=7.5)
+            right.text(0.015, place, drawable(_short(name)), va="center", fontsize=7.5)
             right.text(1.02, place, f"{share:.1%}", va="center", fontsize=7.5, color=GREY)
-        right.set_title(each.title, fontsize=8.5, loc="left", pad=3)
+        right.set_title(drawable(each.title), fontsize=8.5, loc="left", pad=3)
         right.set_xlim(0, 1)
         right.set_ylim(len(names) - 0.4, -0.6)
     figure.subplots_adjust(wspace=0.12, hspace=0.45, left=0, right=1, top=0.95, bottom=0.02)
@@ -122,9 +141,9 @@ def cosines(panels: Mapping[str, Sequence[np.ndarray]], *, names: Sequence[str])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
             if row == 0:
-                axis.set_title(title, fontsize=10)
+                axis.set_title(drawable(title), fontsize=10)
             if column == 0:
-                axis.set_ylabel(name, fontsize=10)
+                axis.set_ylabel(drawable(name), fontsize=10)
     bar = figure.colorbar(shades, ax=grid, shrink=0.6, pad=0.02)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
@@ -159,10 +178,11 @@ def embedding_maps(
         shown = names[np.argsort(-counts, kind="stable")][: min(most, len(colours))]
         for name, colour in zip(shown, colours, strict=False):
             of_images, of_texts = groups[: len(images)] == name, groups[len(images) :] == name
-            axis.scatter(*images[of_images].T, s=11, color=colour, alpha=0.55, lw=0, label=name)
+            dots = dict(s=11, color=colour, alpha=0.55, lw=0, label=drawable(name))
+            axis.scatter(*images[of_images].T, **dots)
             centre = texts[of_texts].mean(axis=0)
             axis.scatter(*centre, s=60, color=colour, marker="X", ec="white", lw=0.9, zorder=3)
-        axis.set_title(title, fontsize=10, loc="left")
+        axis.set_title(drawable(title), fontsize=10, loc="left")
         axis.set_xticks([])
         axis.set_yticks([])
         axis.spines[:].set_color("#cccccc")
@@ -190,8 +210,8 @@ def bars(columns: Mapping[str, Mapping[str, tuple[float, int]]]) -> Figure:
     for number, (column, values) in enumerate(columns.items()):
         shares = [100 * values.get(name, (0.0, 0))[0] for name in names]
         where = place + (number - (len(columns) - 1) / 2) * height
-        axis.barh(where, shares, height, color=MODELS[number % len(MODELS)], label=column)
-    labels = [f"{_short(name)} ({first[name][1]})" for name in names]
+        axis.barh(where, shares, height, color=MODELS[number % len(MODELS)], label=drawable(column))
+    labels = drawables(f"{_short(name)} ({first[name][1]})" for name in names)
     axis.set_yticks(place, labels, fontsize=7)
     axis.invert_yaxis()
     largest = 100 * max(v.get(name, (0.0, 0))[0] for v in columns.values() for name in names)
@@ -215,7 +235,7 @@ def confusion(table: Confusion) -> Figure:
     axis = figure.subplots()
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = np.arange(len(table.names))
-    labels = [_short(name, 18) for name in table.names]
+    labels = drawables(_short(name, 18) for name in table.names)
     axis.set_xticks(ticks, labels, fontsize=7, rotation=60, ha="right", rotation_mode="anchor")
     axis.set_yticks(ticks, labels, fontsize=7)
     axis.set_xlabel("predicted", fontsize=8)

@@ -1,6 +1,7 @@
 """What suites embed with: pictures from files and texts, each once, cached, on all devices."""
 
 import collections
+import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,6 @@ from typing import NamedTuple, Protocol
 import jax
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 from scenarioclip_jax import inference
 from scenarioclip_jax.data.images import to_rgb
@@ -18,7 +18,9 @@ from scenarioclip_jax.data.photo import map_boxes, photo_view, union_region, vie
 from scenarioclip_jax.evaluation.cache import Cache, NoCache, code_digest, digest, params_digest
 from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.parallel.mesh import make_mesh
+from scenarioclip_jax.progress_bar import progress_bar
 
+LARGEST_CROP = 1 << 28  # pixels
 BLOCK = 4096  # inputs in a file of the cache
 
 # Embeds texts at a level, as `Encoder.texts` does.
@@ -29,7 +31,8 @@ class Picture(NamedTuple):
     """A picture in a file, or a part of it. Boxes are (x0, y0, x1, y1) in pixels of the upright photo.
 
     Attributes:
-      crop: the part that is used, cut out before anything else; None: all of it.
+      crop: the part that is used, cut out before anything else, black where it reaches beyond the photo; None:
+        all of it.
       keep: boxes outside of which the picture is black, a focused region; (): nothing is made black.
     """
 
@@ -64,6 +67,8 @@ class ModelEncoder:
 
     Attributes:
       digest: of the weights, the model's settings and its tokenizer: the checkpoint's hash.
+      longest_texts: texts are read up to the tower's last position, not up to where training cut them.
+      cut: by token length, whether each text that was embedded had to be cut.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class ModelEncoder:
     ):
         self.model, self.cache, self.quiet = model.on(make_mesh(), batch_size), cache, quiet
         self._batch_size, self._threads = batch_size, threads
+        self.longest_texts, self.cut = False, {}
         self.digest = digest(
             params_digest(model.params), repr(model.spec), model.tokenizer.to_json()
         )
@@ -97,20 +103,44 @@ class ModelEncoder:
 
     def texts(self, texts: Sequence[str], level: str) -> Float[np.ndarray, "N D"]:
         """See `Encoder`."""
-        return self._blocks("text", texts, level, iter, self.model.encode_text)
+        length = self.text_length(level)
+        counted = self.cut.setdefault(length, {})
+        unknown = [text for text in dict.fromkeys(texts) if text not in counted]
+        for start in range(0, len(unknown), BLOCK):
+            block = unknown[start : start + BLOCK]
+            rows, _ = self.model.tokenizer.encode_ragged(block, length + 1)
+            counted |= {text: len(row) > length for text, row in zip(block, rows, strict=True)}
+
+        def encode(block: Sequence[str], level: str) -> np.ndarray:
+            ids, _ = self.model.tokenizer.encode(block, length)
+            return self.model.encode_ids(ids, level)
+
+        return self._blocks("text", texts, level, iter, encode)
+
+    def text_length(self, level: str) -> int:
+        """Tokens that a text is cut to, bos and eos included."""
+        if self.longest_texts:
+            return self.model.spec.model["text"]["max_length"]
+        return self.model.spec.lengths[level]
+
+    def counting(self, longest_texts: bool = False) -> "ModelEncoder":
+        """The same encoder that counts texts anew, and may read them as long as the tower can."""
+        other = copy.copy(self)
+        other.cut, other.longest_texts = {}, longest_texts
+        return other
 
     def _blocks(self, kind: str, inputs: Sequence, level: str, parts, encode) -> np.ndarray:
         """Embeds every different input once, a block at a time."""
         if not len(inputs):
             raise ValueError("nothing to embed")
         # Levels that share their towers and the number of tokens share the embeddings too.
-        length = self.model.spec.lengths[level] if kind == "text" else 0
+        length = self.text_length(level) if kind == "text" else 0
         alike = self.model.alike(level)
         unique = list(dict.fromkeys(inputs))
         found = []
         starts = range(0, len(unique), BLOCK)
         quiet = self.quiet or len(starts) < 2
-        for start in tqdm(starts, f"blocks of {kind}s, {level}", disable=quiet):
+        for start in progress_bar(starts, f"blocks of {kind}s, {level}", disable=quiet):
             block = unique[start : start + BLOCK]
             key = self.key(kind, alike, length, *parts(block))
             found.append(self.cache.get(key, lambda block=block: encode(block, level)))
@@ -119,7 +149,8 @@ class ModelEncoder:
 
     def _encode_pictures(self, pictures: Sequence[Picture], level: str) -> np.ndarray:
         found = []
-        with tqdm(total=len(pictures), desc=f"pictures, {level}", disable=self.quiet) as bar:
+        title = f"pictures, {level}"
+        with progress_bar(total=len(pictures), desc=title, disable=self.quiet) as bar:
             for views in self._views(pictures):
                 found.append(self.model.encode_image(views, level))
                 bar.update(len(views))
@@ -152,12 +183,12 @@ def view_of(picture: Picture, size: int, fit: str) -> np.ndarray:
         raise SuiteError(f"{picture.path}: the image can't be read: {detail}") from error
     if picture.crop:
         x0, y0, x1, y1 = (round(x) for x in picture.crop)
-        x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, image.width), min(y1, image.height)
-        if x1 <= x0 or y1 <= y0:
+        inside_x, inside_y = min(x1, image.width) - max(x0, 0), min(y1, image.height) - max(y0, 0)
+        if inside_x <= 0 or inside_y <= 0 or (x1 - x0) * (y1 - y0) > LARGEST_CROP:
             raise SuiteError(
                 f"{picture.path}: the box {picture.crop} lies outside of its {image.size} pixels"
             )
-        image = image.crop((x0, y0, x1, y1))
+        image = image.crop((x0, y0, x1, y1))  # pads with black, as ARO's own loader does
     view = photo_view(*image.size, size, fit)
     canvas = view_canvas(image, view)
     if picture.keep:

@@ -1,62 +1,158 @@
-"""Reading a suite's files, with errors that name the file and the record."""
+"""A suite's files: finding its images and reading its annotations, with errors that name file and record."""
 
 import csv
+import dataclasses
+import hashlib
+import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from scenarioclip_jax.data.annotations import normalize_label
 from scenarioclip_jax.data.shards import DataSetError
+from scenarioclip_jax.evaluation import image_files
 from scenarioclip_jax.evaluation.result import Skips
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
+LONGEST_FIELD = 1 << 27  # characters of a CSV field; the library's own limit is 131,072
+NAMED = 5  # images that a message names
 
 
 class SuiteError(DataSetError):
-    """A file of a suite is missing or malformed. The message names the file and the record."""
+    """A suite can't be scored: a file of it is missing or malformed. The message names file and record.
+
+    Attributes:
+      reason: what is wrong.
+      remedy: what to do about it; may be empty.
+      listed: all images, or whatever else, that are concerned.
+    """
+
+    def __init__(self, reason: str, remedy: str = "", listed: Sequence[str] = ()):
+        super().__init__(f"{reason}; {remedy}" if remedy else reason)
+        self.reason, self.remedy, self.listed = reason, remedy, list(listed)
 
 
-class Files(NamedTuple):
+class UnsupportedError(SuiteError):
+    """The data set lacks what a suite needs, such as negatives or a validation split."""
+
+
+class Wanted(NamedTuple):
+    """A record whose images are to be found.
+
+    Attributes:
+      names: of its images, with or without extension, below the image folders.
+      values: what the suite needs of the record besides.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    values: Any = None
+
+
+class Located(NamedTuple):
+    """A record with its images, all of which can be read."""
+
+    where: str
+    paths: tuple[Path, ...]
+    values: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
     """Where a suite's files are.
 
     Attributes:
       path: the annotation file, or the folder of several.
       images: folders that image names are relative to; the first that has the image counts.
-      skip_missing: leave out records whose image isn't there, and count them, instead of stopping.
+      skip_missing: leave out records whose image isn't there or can't be read, and count them, instead of
+        stopping.
+      suite: its name in the config, for messages.
+      threads: that check images.
+      digests: SHA-256 of each annotation file that was read, by path.
     """
 
     path: Path
     images: tuple[Path, ...]
     skip_missing: bool = False
+    suite: str = "SUITE"
+    threads: int = 2
+    digests: dict[str, str] = dataclasses.field(default_factory=dict, compare=False)
 
-    def image(self, name: str, where: str, skips: Skips) -> Path | None:
-        """The path of an image; None if it isn't there and may be skipped.
+    def locate(self, wanted: Sequence[Wanted], skips: Skips) -> list[Located]:
+        """Finds the images of records and checks that each can be decoded.
 
         Raises:
-          SuiteError: the image isn't there and may not be skipped, or lies outside the folders.
+          SuiteError: an image isn't there or can't be read and may not be skipped, or lies outside the folders;
+            or no record is left.
         """
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise SuiteError(f"{where}: the image {name!r} must lie below the image folder")
-        for folder in self.images:
-            if (folder / name).is_file():
-                return folder / name
-        if self.skip_missing:
-            skips.add("image is missing", f"{where}: {name}")
-            return None
-        folders = " or ".join(map(str, self.images))
-        raise SuiteError(
-            f"{where}: the image {name!r} isn't in {folders}; set config.skip_missing=True to leave such "
-            "records out and count them"
-        )
+        finder = image_files.Finder(self.images, (name for each in wanted for name in each.names))
+        found, absent = [], []
+        for each in wanted:
+            for name in each.names:
+                if image_files.leaves(name):
+                    raise SuiteError(
+                        f"{each.where}: the image {name!r} must lie below the image folder"
+                    )
+            paths = tuple(map(finder.find, each.names))
+            gone = [name for name, path in zip(each.names, paths, strict=True) if path is None]
+            if gone:
+                absent.append((each.where, gone))
+            else:
+                found.append(Located(each.where, paths, each.values))
+        reasons = self._unreadable({path for each in found for path in each.paths})
+        damaged = [each for each in found if any(path in reasons for path in each.paths)]
+        kept = [each for each in found if not any(path in reasons for path in each.paths)]
+        if not self.skip_missing:
+            self._refuse(absent, reasons, damaged)
+        for where, names in absent:
+            skips.add("image is missing", f"{where}: {', '.join(names)}")
+        for each in damaged:
+            bad = next(path for path in each.paths if path in reasons)
+            skips.add("image can't be read", f"{each.where}: {bad}: {reasons[bad]}")
+        if wanted and not kept:
+            raise SuiteError(
+                f"{wanted[0].where}: no record is left: of {len(wanted)}, {len(absent)} lack an image in "
+                f"{self._folders()}, and {len(damaged)} have one that can't be read",
+                f"name the folder of the images with --config.{self.suite}.images=DIR",
+                listed=[name for _, names in absent for name in names],
+            )
+        return kept
 
-    def image_by_id(self, image_id: str, where: str, skips: Skips) -> Path | None:
-        """As `image`, for a name without extension."""
-        for ending in EXTENSIONS[1:]:
-            for folder in self.images:
-                if (folder / f"{image_id}{ending}").is_file():
-                    return folder / f"{image_id}{ending}"
-        return self.image(f"{image_id}{EXTENSIONS[0]}", where, skips)
+    def _unreadable(self, paths: Collection[Path]) -> dict[Path, str]:
+        try:
+            return image_files.unreadable(paths, self.threads)
+        except image_files.RefusedError as error:
+            raise SuiteError(
+                f"{self.path}: an image was refused by the system, which says nothing of the image: {error}",
+                "see to that and run it again",
+            ) from error
+
+    def _folders(self) -> str:
+        return " or ".join(map(str, self.images))
+
+    def _refuse(self, absent: list, reasons: Mapping[Path, str], damaged: list[Located]) -> None:
+        """Raises SuiteError if an image is missing or unreadable."""
+        remedies = "set config.skip_missing=True to leave such records out and count them"
+        if absent:
+            where, names = absent[0]
+            others = sum(len(names) for _, names in absent) - 1
+            more = f", nor are {others} others" if others else ""
+            raise SuiteError(
+                f"{where}: the image {names[0]!r} isn't in {self._folders()}{more}",
+                f"name their folder with config.{self.suite}.images=DIR, or {remedies}",
+                listed=[name for _, names in absent for name in names]
+                + [f"{path}: {why}" for path, why in reasons.items()],
+            )
+        if damaged:
+            listed = [f"{path}: {why}" for path, why in sorted(reasons.items())]
+            first = next(path for path in damaged[0].paths if path in reasons)
+            others = len(listed) - 1
+            more = f", nor can {others} other image{'s' if others > 1 else ''}" if others else ""
+            raise SuiteError(
+                f"{damaged[0].where}: {first}: the image can't be read{more}: {reasons[first]}",
+                f"get them again, or {remedies}",
+                listed=listed,
+            )
 
 
 class Row(NamedTuple):
@@ -68,9 +164,8 @@ class Row(NamedTuple):
     def get(self, name: str, kind: type | tuple[type, ...] = str) -> Any:
         """A field of the record; raises SuiteError if it is missing or of another type."""
         if name not in self.values:
-            raise SuiteError(
-                f"{self.where}: no field {name!r}; it has {', '.join(map(str, self.values)) or 'none'}"
-            )
+            has = ", ".join(map(str, self.values)) or "none"
+            raise SuiteError(f"{self.where}: no field {name!r}; it has {has:.300}")
         value = self.values[name]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             wanted = kind if isinstance(kind, tuple) else (kind,)
@@ -83,9 +178,15 @@ class Row(NamedTuple):
         return self.text(self.get(name), name)
 
     def text(self, value: Any, name: str) -> str:
-        if not isinstance(value, str) or not normalize_label(value):
+        if not isinstance(value, str) or not _encodes(value) or not normalize_label(value):
             raise SuiteError(f"{self.where}: {name!r} is {value!r:.80}, expected a text")
         return normalize_label(value)
+
+    def number(self, name: str) -> float:
+        value = self.get(name, (int, float))
+        if not _is_number(value):
+            raise SuiteError(f"{self.where}: {name!r} is {value!r:.80}, expected a number")
+        return float(value)
 
     def numbers(self, name: str, count: int) -> list[float]:
         value = self.get(name, list)
@@ -98,6 +199,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
+def _encodes(text: str) -> bool:
+    """False where it holds half of a surrogate pair, which no tokenizer takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def parts(files: Files, names: Mapping[str, str], skips: Skips) -> Iterator[tuple[str, list[Row]]]:
     """The records of a suite of several files, part by part; a part whose file is missing is counted.
 
@@ -107,27 +217,37 @@ def parts(files: Files, names: Mapping[str, str], skips: Skips) -> Iterator[tupl
     Raises:
       SuiteError: none of the files is there, or one is malformed.
     """
-    found = {part: files.path / name for part, name in names.items()}
-    if not any(path.is_file() for path in found.values()):
-        raise SuiteError(f"{files.path}: neither {' nor '.join(names.values())} is there")
-    for part, path in found.items():
-        if path.is_file():
-            yield part, json_rows(path)
+    if files.path.is_file():  # one of them was named
+        chosen = {part: files.path for part, name in names.items() if files.path.name == name}
+        if not chosen:
+            raise SuiteError(f"{files.path}: expected a file named {' or '.join(names.values())}")
+    else:
+        chosen = {part: files.path / name for part, name in names.items()}
+        if not any(path.is_file() for path in chosen.values()):
+            raise SuiteError(f"{files.path}: neither {' nor '.join(names.values())} is there")
+    for part, name in names.items():
+        if part in chosen and chosen[part].is_file():
+            yield part, json_rows(chosen[part], files.digests)
         else:
-            skips.add("file is missing", str(path))
+            skips.add("file is missing", str(chosen.get(part, files.path.with_name(name))))
 
 
-def read_json(path: Path) -> Any:
-    """Raises SuiteError: the file isn't there or is no JSON."""
-    try:
-        return json.loads(_read(path))
-    except json.JSONDecodeError as error:
-        raise SuiteError(f"{path} is not valid JSON: {error}") from None
+def read_json(path: Path, digests: dict[str, str] | None = None) -> Any:
+    """The content of a JSON file.
+
+    Args:
+      digests: takes the file's SHA-256.
+
+    Raises:
+      SuiteError: the file isn't there or is no JSON.
+    """
+    text = _read(path, digests)
+    return _parse(text, f"{path} is", whole=True)
 
 
-def json_rows(path: Path) -> list[Row]:
+def json_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
     """The records of a JSON list, or of a JSON object of records."""
-    content = read_json(path)
+    content = read_json(path, digests)
     if isinstance(content, dict):
         return rows(list(content.values()), path, [f"[{key!r}]" for key in content])
     return rows(content, path)
@@ -150,41 +270,76 @@ def rows(content: Any, path: Path, places: Sequence[str] | None = None, prefix: 
     return found
 
 
-def jsonl_rows(path: Path) -> list[Row]:
+def jsonl_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
     """The records of a file with a JSON object a line; empty lines are left out."""
     found = []
-    for number, line in enumerate(_read(path).splitlines(), 1):
+    # Only a line feed ends a line of JSON Lines: `splitlines` would cut at U+2028 and others inside of texts.
+    for number, line in enumerate(_read(path, digests).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path} line {number}"
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise SuiteError(f"{where}: not valid JSON: {error}") from None
+        values = _parse(line, f"{where}:")
         if not isinstance(values, dict):
-            raise SuiteError(f"{where}: {values!r:.80}, expected an object")
+            hint = " (the file is a JSON list, not JSON Lines)" if isinstance(values, list) else ""
+            raise SuiteError(f"{where}: {values!r:.80}, expected an object{hint}")
         found.append(Row(values, where))
     if not found:
         raise SuiteError(f"{path}: no record in it")
     return found
 
 
-def csv_rows(path: Path) -> list[Row]:
+def csv_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
     """The records of a CSV file with a header; all values are strings."""
-    lines = csv.DictReader(_read(path).splitlines(keepends=True))
     found = []
-    for values in lines:
-        where = f"{path} line {lines.line_num}"
-        if None in values or None in values.values():
-            raise SuiteError(f"{where}: its fields don't fit the header")
-        found.append(Row(values, where))
+    # Opened like a file without newline translation: the reader itself knows which line ends are quoted.
+    lines = csv.DictReader(io.StringIO(_read(path, digests), newline=""), strict=True)
+    limit = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        for values in lines:
+            where = f"{path} line {lines.line_num}"
+            if None in values or None in values.values():
+                raise SuiteError(f"{where}: its fields don't fit the header")
+            found.append(Row(values, where))
+    except csv.Error as error:
+        # The line where the record begins: a quote that is never closed runs to the end of the file.
+        raise SuiteError(f"{path} line {lines.line_num + 1}: not valid CSV: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
     if not found:
         raise SuiteError(f"{path}: no record in it")
     return found
 
 
-def _read(path: Path) -> str:
+def _parse(text: str, subject: str, whole: bool = False) -> Any:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        hint = ""
+        if whole and error.msg == "Extra data":
+            hint = " (it looks like JSON Lines; one JSON list or object is expected)"
+        raise SuiteError(f"{subject} not valid JSON: {error}{hint}") from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number of thousands of digits, thousands of brackets
+        raise SuiteError(f"{subject} not valid JSON: {error}") from None
+
+
+def _read(path: Path, digests: dict[str, str] | None = None) -> str:
+    """A file's text: UTF-8, or UTF-16 and UTF-32 as their first bytes tell."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
         raise SuiteError(f"{path} can't be read: {error}") from None
+    if digests is not None:
+        digests[str(path)] = hashlib.sha256(data).hexdigest()
+    if kind := image_files.foreign(data):
+        raise SuiteError(f"{path} can't be read: it is {kind}, not the annotation file")
+    encoding = json.detect_encoding(data)
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise SuiteError(
+            f"{path} line {line} can't be read: {error}", "save the file as UTF-8"
+        ) from None

@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.photo import map_boxes, photo_view
@@ -22,11 +21,12 @@ from scenarioclip_jax.evaluation import pictures
 from scenarioclip_jax.evaluation.cache import digest
 from scenarioclip_jax.evaluation.embed import Embedder, Gallery
 from scenarioclip_jax.evaluation.encoder import ModelEncoder
-from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.files import UnsupportedError
 from scenarioclip_jax.evaluation.recognition import CLASS_LISTS
 from scenarioclip_jax.evaluation.result import Skips
 from scenarioclip_jax.models.scenario_clip import LEVELS
 from scenarioclip_jax.parallel.mesh import batch_ways
+from scenarioclip_jax.progress_bar import progress_bar
 
 SCENES = 32  # read at once, at least
 
@@ -67,7 +67,7 @@ def by_level(split: Split, name: str, skips: Skips) -> Iterator[tuple[str, Galle
       SuiteError: no level has any.
     """
     if not split.galleries:
-        raise SuiteError(f"the {name} split holds no picture that can be read")
+        raise UnsupportedError(f"the {name} split holds no picture that can be read")
     for level in LEVELS:
         if level in split.galleries:
             yield level, split.galleries[level]
@@ -109,10 +109,10 @@ class DataSet:
         self.split = functools.lru_cache(maxsize=1)(self._split)
 
     def classes(self, level: str) -> list[str]:
-        """The class texts of a level; raises SuiteError if there is but one."""
+        """The class texts of a level; raises UnsupportedError if there is but one."""
         texts = self._classes[CLASS_LISTS[level]]
         if len(texts) == 1:
-            raise SuiteError(
+            raise UnsupportedError(
                 f"{shards.dataset_dir(self._directory) / 'classes.json'}: {CLASS_LISTS[level]} lists one "
                 f"class, {texts[0]!r}; there is nothing to tell apart"
             )
@@ -165,6 +165,12 @@ class DataSet:
         return (source[index] for index in self._indices(name) if index not in corrupt)
 
     def _split(self, name: str) -> Split:
+        if not self._summary["splits"][name]:
+            raise UnsupportedError(
+                f"{self._directory} has no {name} split: too few photos were built",
+                "build it from more photos, or with other shares (scenarioclip_jax.data.build --fractions "
+                "0.5,0.2,0.3)",
+            )
         data = digest(self._scenes, *map(_digest_of_file, self._files(name)))
         computed = functools.cache(lambda: self._embed(name))  # one pass serves all levels
         arrays = {
@@ -201,7 +207,8 @@ class DataSet:
             model.graph, model.mesh, model.tokenizer, self._view_settings, model.spec.lengths
         )
         count = len(self._indices(name))
-        with tqdm(total=count, desc=f"scenes, {name}", disable=self._encoder.quiet) as bar:
+        quiet = self._encoder.quiet
+        with progress_bar(total=count, desc=f"scenes, {name}", disable=quiet) as bar:
 
             def shown():
                 for batch, labels in batches:

@@ -1,6 +1,5 @@
 """A trained model with the data set that it was trained on, for notebooks and scripts."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from scenarioclip_jax.data.build import default_embedded
 from scenarioclip_jax.evaluation.cache import Cache
 from scenarioclip_jax.evaluation.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.in_domain import DataSet
+from scenarioclip_jax.evaluation.run_data import of_config
 from scenarioclip_jax.shell import to_paste
 
 CACHE = "~/.cache/scenarioclip_jax/embeddings"  # as in configs/evaluate.py
@@ -48,16 +48,11 @@ def data_of(checkpoint: str | Path) -> Path:
     path = Path(checkpoint).expanduser() / "config.json"
     workdir = to_paste(f"--workdir={checkpoint}")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        directory, embedded = config["data"]["dir"], config["embedded"]
+        chosen = of_config(path)
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
             f"{path.parent.resolve()} holds no training run. Make one (minutes on two CPU cores) with\n\n"
             f"    python -m scenarioclip_jax.main --config=configs/pretrain.py {workdir}\n\n"
             "or name another: SCENARIOCLIP_CHECKPOINT=WORKDIR in the environment."
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} is no config of a training run ({error}); copy it again"
-        ) from None
-    return Path(directory).expanduser() if directory else default_embedded(**embedded)
+    return chosen.directory or default_embedded(**chosen.embedded)

@@ -14,11 +14,15 @@ from matplotlib.patches import Rectangle
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing import Labels
 from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD, ViewSettings, views
+from scenarioclip_jax.evaluation.figure_text import drawable
 from scenarioclip_jax.models.scenario_clip import LEVELS
 
 matplotlib.use("agg")
 COLOURS = {"global": "#4c5c96", "object": "#c8553d", "relation": "#3a7d5d"}
 GREY = "#666666"
+# Not the levels' colors, and told apart without red and green; each goes with a mark.
+RIGHT, WRONG = "#00798c", "#a4286a"
+RIGHT_MARK, WRONG_MARK = "\u2713", "\u2717"
 OTHERS = ("#333333", "#4c5c96", "#c8553d", "#3a7d5d", "#c8953d", "#8a5a96")
 EMA, CHANCE = " (EMA)", " (chance)"  # endings of lines' names
 
@@ -72,6 +76,13 @@ class Shown(NamedTuple):
     box: np.ndarray | None = None  # drawn into it: x0, y0, x1, y1 in pixels
 
 
+def hit_or_miss(picture: np.ndarray, label: str, wanted: str) -> Shown:
+    """A picture that was found for a text: framed and marked where it has that label."""
+    if label == wanted:
+        return Shown(picture, f"{RIGHT_MARK} {label}", RIGHT)
+    return Shown(picture, label)
+
+
 def picture_grid(rows: Sequence[tuple[str, Sequence[tuple]]], *, side: float = 1.25) -> Figure:
     """Rows of pictures with captions.
 
@@ -88,7 +99,7 @@ def picture_grid(rows: Sequence[tuple[str, Sequence[tuple]]], *, side: float = 1
         for axis in axes:
             axis.axis("off")
         text = dict(ha="right", va="center", fontsize=8, transform=axes[0].transAxes)
-        axes[0].text(1, 0.5, _wrap(title, 20), **text)
+        axes[0].text(1, 0.5, drawable(_wrap(title, 20)), **text)
         for axis, each in zip(axes[1:], shown, strict=False):
             _draw(axis, Shown(*each))
     figure.subplots_adjust(wspace=0.08, hspace=0.5, left=0, right=1, top=0.95, bottom=0)
@@ -97,7 +108,9 @@ def picture_grid(rows: Sequence[tuple[str, Sequence[tuple]]], *, side: float = 1
 
 def _draw(axis, shown: Shown) -> None:
     axis.imshow(shown.picture, interpolation="nearest")
-    axis.set_title(_wrap(shown.caption, 19), fontsize=6.5, color=shown.colour or GREY, pad=3)
+    axis.set_title(
+        drawable(_wrap(shown.caption, 19)), fontsize=6.5, color=shown.colour or GREY, pad=3
+    )
     height, width = shown.picture.shape[:2]
     if shown.box is not None:
         x0, y0, x1, y1 = shown.box
@@ -158,7 +171,7 @@ def curves(
         base = name.removesuffix(EMA).removesuffix(CHANCE)
         if base not in chosen:
             chosen[base] = colours.get(base) or next(others, GREY)
-        style = {"linestyle": "-", "lw": 1.5, "label": name}
+        style = {"linestyle": "-", "lw": 1.5, "label": drawable(name)}
         if name.endswith(EMA):
             style = {"linestyle": "--", "lw": 1.1, "alpha": 0.8}
         elif name.endswith(CHANCE):
@@ -167,7 +180,7 @@ def curves(
             style |= {"marker": "o", "markersize": 2.5}
         values = np.asarray(values) * (100 if percent else 1)
         axis.plot(steps, values, color=chosen[base], **style)
-    axis.set_title(title, fontsize=10, loc="left")
+    axis.set_title(drawable(title), fontsize=10, loc="left")
     axis.set_xlabel("optimizer step", fontsize=8)
     axis.tick_params(labelsize=8)
     axis.set_ylim(bottom=0)

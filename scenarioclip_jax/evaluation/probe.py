@@ -13,7 +13,7 @@ import optax
 
 from scenarioclip_jax.evaluation.settings import ProbeSettings
 
-ROWS = 1024  # scored at once
+ENTRIES = 1 << 22  # scores of rows and classes that exist at once: 16 MiB
 
 
 class Labelled(NamedTuple):
@@ -31,10 +31,11 @@ class Probe(NamedTuple):
     def ranks(self, data: Labelled) -> np.ndarray:
         """How many classes stand before each label, int [N]; a tie does. Unknown classes stand last."""
         found = []
-        for start in range(0, len(data.labels), ROWS):
-            x = (data.features[start : start + ROWS] - self.mean) / self.deviation
+        rows = max(1, ENTRIES // max(1, len(self.bias)))
+        for start in range(0, len(data.labels), rows):
+            x = (data.features[start : start + rows] - self.mean) / self.deviation
             scores = x @ self.weights + self.bias
-            labels = data.labels[start : start + ROWS]
+            labels = data.labels[start : start + rows]
             own = np.take_along_axis(scores, np.maximum(labels, 0)[:, None], axis=1)
             before = (~(scores < own)).sum(axis=1) - 1
             found.append(np.where(labels < 0, scores.shape[1], before))

@@ -22,6 +22,13 @@ def cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 def first_right_ranks(
     queries: np.ndarray, gallery: np.ndarray, right: Sequence[Sequence[int]]
 ) -> np.ndarray:
+    """The first of `first_right`: how many wrong entries stand before each query's best right one."""
+    return first_right(queries, gallery, right)[0]
+
+
+def first_right(
+    queries: np.ndarray, gallery: np.ndarray, right: Sequence[Sequence[int]]
+) -> tuple[np.ndarray, int]:
     """How many wrong entries of the gallery stand before each query's best right one.
 
     Args:
@@ -30,11 +37,11 @@ def first_right_ranks(
       right: for each query the rows of the gallery that are right; at least one each.
 
     Returns:
-      int [Q]; 0 is a hit at rank 1.
+      int [Q]; 0 is a hit at rank 1. And how many queries have a wrong entry that ties with it.
     """
     queries, gallery = normalise(queries), normalise(gallery)
     rows = max(1, ENTRIES // max(1, gallery.shape[1]))
-    ranks = np.zeros(queries.shape[1], np.int64)
+    ranks, ties = np.zeros(queries.shape[1], np.int64), 0
     for start in range(0, queries.shape[1], rows):
         scores = queries[0, start : start + rows] @ gallery[0].T
         for level in range(1, len(queries)):
@@ -42,9 +49,11 @@ def first_right_ranks(
         for row, own in enumerate(right[start : start + rows]):
             own = np.asarray(own)
             # Not "above": what isn't below the best right one stands before it, also where it is no number.
-            before = ~(scores[row] < scores[row, own].max())
+            best = scores[row, own].max()
+            before = ~(scores[row] < best)
             ranks[start + row] = before.sum() - before[own].sum()
-    return ranks
+            ties += bool((scores[row] == best).sum() > (scores[row, own] == best).sum())
+    return ranks, ties
 
 
 def nearest(queries: np.ndarray, gallery: np.ndarray, count: int) -> np.ndarray:

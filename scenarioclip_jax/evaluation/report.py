@@ -5,7 +5,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from PIL import Image
@@ -13,7 +12,9 @@ from PIL import Image
 from scenarioclip_jax.checkpoint import write_atomically
 from scenarioclip_jax.evaluation import charts, pictures
 from scenarioclip_jax.evaluation.encoder import Picture, view_of
+from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.evaluation.in_domain import DataSet
+from scenarioclip_jax.evaluation.page import render
 from scenarioclip_jax.evaluation.result import Result
 
 SIDE = 160  # pixels of a picture from a file
@@ -30,10 +31,13 @@ def write_report(
       data: where in-domain pictures come from.
     """
     views = _in_domain_views(found, data)
-    page = _template("report.html").render(
+    page = render(
+        _template("report.html"),
         summary=summary,
         columns=list(summary["models"]),
-        overview=pictures.to_html(charts.overview(summary)),
+        overview=pictures.to_html(charts.overview(summary)) if summary["suites"] else "",
+        marks={"right": pictures.RIGHT_MARK, "wrong": pictures.WRONG_MARK},
+        colors={"right": pictures.RIGHT, "wrong": pictures.WRONG},
         sections=[_section(suite, summary, found[suite], views) for suite in found],
     )
     write_atomically(path, page)
@@ -52,12 +56,11 @@ def table(summary: dict[str, Any], suite: str) -> Markup:
     for name in sorted(names, key=lambda name: ("any_label_" in name, "macro_" in name)):
         group, _, metric = name.rpartition("/") if "/" not in name else name.partition("/")
         groups.setdefault(group, []).append(_row(name, entry, columns) | {"name": metric})
-    return Markup(_template("table.html").render(columns=columns, groups=groups))
+    return Markup(render(_template("table.html"), columns=columns, groups=groups))
 
 
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(Path(__file__).with_name(name).read_text("utf-8"))
+def _template(name: str) -> Path:
+    return Path(__file__).with_name(name)
 
 
 def _section(
@@ -75,6 +78,10 @@ def _section(
         "level": first.level,
         "table": table(summary, suite),
         "counts": first.counts,
+        "files": entry.get("files", []),
+        "notes": first.notes,
+        "cut": {c: entry["columns"][c]["texts"] for c in columns},
+        "ties": {c: r.ties for c, r in results.items() if any(r.ties.values())},
         "skipped": _once({c: entry["columns"][c]["skipped"] for c in columns}),
         "choices": _once({c: r.choices for c, r in results.items() if r.choices}),
         "bars": bars,
@@ -138,7 +145,10 @@ def _to_png(pixels: np.ndarray) -> str:
 
 def _pixels(picture: Any, views: dict) -> np.ndarray:
     if isinstance(picture, Picture):
-        return view_of(picture, SIDE, "contain")
+        try:
+            return view_of(picture, SIDE, "contain")
+        except SuiteError:  # gone since it was scored: the report is written anyway
+            return np.full((SIDE, SIDE, 3), 128, np.uint8)
     level, row = picture
     return views[level][row]
 

@@ -28,6 +28,8 @@ class Metric:
         cluster, and are drawn together by the bootstrap. None: each sample is its own.
       statistic: "mean" or "median"; groups go with "mean" only.
       chance: what guessing would give, if that is known.
+      all_groups: how many groups the macro average is over, those without a sample counting as 0; None: only
+        those with samples.
     """
 
     samples: np.ndarray
@@ -35,6 +37,7 @@ class Metric:
     clusters: np.ndarray | None = None
     statistic: str = "mean"
     chance: float | None = None
+    all_groups: int | None = None
 
     def __post_init__(self):
         if not len(self.samples):
@@ -66,7 +69,8 @@ class Metric:
             else:
                 total = np.bincount(group, times * numbers)
                 sums = np.bincount(group, times * values)
-                found.append(np.mean(sums[total > 0] / total[total > 0]))
+                shares = sums[total > 0] / total[total > 0]
+                found.append(np.sum(shares) / (self.all_groups or len(shares)))
         low, high = np.quantile(found, (0.025, 0.975))
         return float(low), float(high)
 
@@ -79,7 +83,8 @@ class Metric:
     def _statistic(self, values: np.ndarray, group: np.ndarray) -> float:
         if self.statistic == "median":
             return float(np.median(values))
-        return float(np.mean(np.bincount(group, values) / np.bincount(group)))
+        shares = np.bincount(group, values) / np.bincount(group)
+        return float(np.sum(shares) / (self.all_groups or len(shares)))
 
 
 class Skips:
@@ -139,6 +144,8 @@ class Result:
       bars: title -> {class: (accuracy, samples)}, for a bar chart each.
       confusions: title -> Confusion.
       examples: title -> pictures.
+      notes: what has to be known to compare the scores, such as that the set is partial.
+      ties: part -> how many comparisons were between equal scores, which count as wrong.
     """
 
     metrics: dict[str, Metric]
@@ -150,10 +157,28 @@ class Result:
     bars: dict[str, dict[str, tuple[float, int]]] = dataclasses.field(default_factory=dict)
     confusions: dict[str, Confusion] = dataclasses.field(default_factory=dict)
     examples: dict[str, list[Example]] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    ties: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def values(self) -> dict[str, float]:
         """The flat {metric: value}."""
         return {name: metric.value for name, metric in self.metrics.items()}
+
+
+def partial_note(part: str, count: int, published: int | None) -> list[str]:
+    """A note where fewer records were scored than the published set has; nothing otherwise."""
+    if published is None or count >= published:
+        return []
+    return [
+        f"{part}: {count:,} of the published {published:,} records, a partial set; its score can't be compared "
+        "with published ones"
+    ]
+
+
+def cluster_by(keys: Sequence[Any]) -> np.ndarray:
+    """Equal keys as equal numbers, int [N]: samples of one picture, for `Metric.clusters`."""
+    index: dict[Any, int] = {}
+    return np.array([index.setdefault(key, len(index)) for key in keys], int)
 
 
 def by_class(names: Sequence[str], hits: np.ndarray) -> dict[str, tuple[float, int]]:

@@ -24,6 +24,9 @@ class ProbeSettings:
                 raise ValueError(f"probe.{name}={getattr(self, name)}: must be at least 1")
 
 
+MATCHING = ("pan_seg", "bbox")
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Settings of the suites.
@@ -33,6 +36,9 @@ class Settings:
       relation_levels: the same for focused regions and triplets (predicate classification).
       prompt: class texts stand in its braces; "{}" is the published protocol.
       seed: of the linear probe.
+      matching: when a predicted triplet of predcls is a true one: `pan_seg`, it is of the very objects; or
+        `bbox`, its labels are equal and each of its boxes overlaps the true one by half (IoU).
+      clean_names: class names of predcls lose PSG's endings -merged, -other and -stuff.
 
     Raises:
       ValueError: a value makes no sense; the message names it.
@@ -43,8 +49,12 @@ class Settings:
     prompt: str = "{}"
     seed: int = 0
     probe: ProbeSettings = ProbeSettings()
+    matching: str = "pan_seg"
+    clean_names: bool = False
 
     def __post_init__(self):
+        if self.matching not in MATCHING:
+            raise ValueError(f"matching={self.matching!r}: must be one of {', '.join(MATCHING)}")
         for name in ("levels", "relation_levels"):
             levels = getattr(self, name)
             if not levels or not set(levels) <= set(LEVELS) or len(set(levels)) < len(levels):

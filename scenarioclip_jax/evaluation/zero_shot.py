@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 TOP = (1, 5, 10)
-CHUNK = 1024  # crops scored at once: memory is CHUNK x classes, however many crops there are
+CHUNK = 1024  # crops scored at once, at most
+ENTRIES = 1 << 22  # scores of crops and classes that exist at once: 16 MiB, whatever their number
 
 
 def normalise(x: np.ndarray) -> np.ndarray:
@@ -31,15 +32,22 @@ def label_ranks(
       classes: [C, D] embeddings of the class texts, not normalised.
       labels: for each crop the indices of the classes whose rank is asked for.
     """
+    return _ranks_and_ties(images, classes, labels)[0]
+
+
+def _ranks_and_ties(images, classes, labels) -> tuple[list[np.ndarray], np.ndarray]:
+    """As `label_ranks`, and for each crop whether another class ties with its first label, bool [N]."""
     images, classes = normalise(images), normalise(classes)
-    ranks = []
-    for start in range(0, len(images), CHUNK):
-        scores = images[start : start + CHUNK] @ classes.T
-        for row, wanted in zip(scores, labels[start : start + CHUNK], strict=True):
+    ranks, tied = [], []
+    chunk = max(1, min(CHUNK, ENTRIES // max(1, len(classes))))
+    for start in range(0, len(images), chunk):
+        scores = images[start : start + chunk] @ classes.T
+        for row, wanted in zip(scores, labels[start : start + chunk], strict=True):
             # What isn't below the label stands before it, the label itself apart: ties do, and so does
             # everything where an embedding is no number.
             ranks.append(np.array([np.sum(~(row < row[label])) - 1 for label in wanted]))
-    return ranks
+            tied.append(len(wanted) > 0 and np.sum(row == row[wanted[0]]) > 1)
+    return ranks, np.array(tied, bool)
 
 
 class Ranks(NamedTuple):
@@ -48,6 +56,7 @@ class Ranks(NamedTuple):
     strict: np.ndarray  # int [N]: before the picture's own label
     any_label: np.ndarray  # int [N]: before the nearest of its photo's labels
     own: np.ndarray  # int [N]: index of its own label among the classes
+    tied: np.ndarray  # bool [N]: another class is exactly as near as its own label
 
 
 def recognition_ranks(
@@ -75,11 +84,12 @@ def recognition_ranks(
     for photo, label in zip(photo_ids, labels, strict=True):
         own = index[label]
         wanted.append([own, *sorted(of_photo[photo] - {own})])  # its own label first
-    ranks = label_ranks(images, classes, wanted)
+    ranks, tied = _ranks_and_ties(images, classes, wanted)
     return Ranks(
         np.array([r[0] for r in ranks]),
         np.array([r.min() for r in ranks]),
         np.array([w[0] for w in wanted]),
+        tied,
     )
 
 

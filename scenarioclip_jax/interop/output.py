@@ -10,9 +10,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.progress_bar import progress_bar
 
 
 def check_absent(path: Path) -> None:
@@ -71,7 +71,7 @@ def on_device(*parts: dict[str, np.ndarray]) -> list[dict[str, jax.Array]]:
 def progress(folder: Path, size: int, text: str) -> Iterator[None]:
     """A bar that shows how much of `size` bytes is below `folder`, for writers that tell nothing."""
     done = threading.Event()
-    with tqdm(total=size, desc=text, unit="B", unit_scale=True, delay=1) as bar:
+    with progress_bar(total=size, desc=text, unit="B", unit_scale=True, delay=1) as bar:
 
         def watch() -> None:
             while not done.wait(0.5):

@@ -10,7 +10,6 @@ import numpy as np
 import tokenizers
 from safetensors.numpy import save_file
 from tokenizers import processors
-from tqdm import tqdm
 
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data import image_files, images
@@ -21,6 +20,7 @@ from scenarioclip_jax.interop.card import model_card
 from scenarioclip_jax.interop.huggingface import FIELDS, LEGACY_EOS
 from scenarioclip_jax.models.scenario_clip import levels_of
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
+from scenarioclip_jax.progress_bar import progress_bar
 
 DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 LAYOUTS = ("transformers", "reference", "huggingface-towers")
@@ -170,7 +170,9 @@ def save_safetensors(folder: Path, arrays: Arrays, dtype: str, *, name: str = "m
         size += value.size * target.itemsize
     total = sum(value.size * target.itemsize for value in arrays.values())
     where = {}
-    with tqdm(total=total, desc=f"writing {name}", unit="B", unit_scale=True, delay=1) as bar:
+    with progress_bar(
+        total=total, desc=f"writing {name}", unit="B", unit_scale=True, delay=1
+    ) as bar:
         for index, keys in enumerate(shards, 1):
             file = f"{name}.safetensors"
             if len(shards) > 1:

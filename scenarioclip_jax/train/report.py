@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-import jinja2
 import numpy as np
 from ml_collections import ConfigDict
 
 from scenarioclip_jax.checkpoint import write_atomically
 from scenarioclip_jax.data.pipeline import evaluation_batches
 from scenarioclip_jax.evaluation import pictures
+from scenarioclip_jax.evaluation.page import render
 from scenarioclip_jax.evaluation.recognition import CLASS_LISTS, Recognition
 from scenarioclip_jax.evaluation.zero_shot import normalise
 from scenarioclip_jax.models.scenario_clip import LEVELS
@@ -41,10 +41,10 @@ def write_report(
       changes: settings that were changed on purpose, as in `train.resume.World`.
       watch: `train.loop.Watch`; raises Stopped if a stop is requested meanwhile.
     """
-    watch.progress.say("recognising the test split")
     weights = state.weights()
     found: dict[str, Recognition] = {}
     if data.test is not None:
+        watch.progress.say("recognising the test split")
         for name, params in weights.items():
             found[name] = watch.validator.recognise(params, "test", config.report.scenes)
     rows = read_rows(workdir / "metrics.jsonl")
@@ -63,7 +63,8 @@ def write_report(
     if jax.process_index():
         return  # every process took part in the recognition; the first one writes
     first_batch = workdir / "first_batch.png"
-    page = _template().render(
+    page = render(
+        Path(__file__).with_name("report.html"),
         title=f"{config.arch}, preset {config.preset}",
         subtitle=f"{run.steps} steps of {config.data.batch_size} scenes, {len(data.train)} scenes to learn "
         f"from, seed {config.seed}, on {summary['devices']}. {run.table.splitlines()[-1]}.{_changed(changes)}",
@@ -71,7 +72,7 @@ def write_report(
         curves=[pictures.to_html(figure) for figure in _curves(rows)],
         training=_training_note(rows),
         retrievals=_retrievals(config, run, data, found["student"]) if found else {},
-        gallery=min(GALLERY_SCENES, len(data.test)) if data.test is not None else 0,
+        gallery=_gallery_scenes(config, data) if data.test is not None else 0,
         first_batch=_embed(first_batch) if first_batch.is_file() else None,
     )
     write_atomically(workdir / "report.html", page)
@@ -92,9 +93,9 @@ def _changed(changes: Sequence[dict]) -> str:
     return f" Changed on the way: {'; '.join(told)}." if told else ""
 
 
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(Path(__file__).with_name("report.html").read_text("utf-8"))
+def _gallery_scenes(config: ConfigDict, data: RunData) -> int:
+    """How many scenes of the test split retrievals are shown from: those that were recognized, at most some."""
+    return min(GALLERY_SCENES, config.report.scenes or GALLERY_SCENES, len(data.test))
 
 
 def _table_rows(found: dict[str, Recognition], level: str) -> list[dict]:
@@ -178,7 +179,7 @@ def _training_note(rows: list[dict]) -> str:
 
 def _retrievals(config: ConfigDict, run: Run, data: RunData, found: Recognition) -> dict[str, str]:
     """One figure a level: some of the gallery's texts, drawn by chance, and their nearest pictures."""
-    scenes = range(min(GALLERY_SCENES, len(data.test)))
+    scenes = range(_gallery_scenes(config, data))
     batches = list(evaluation_batches(data.test, data.tokenizer, data.settings, scenes))
     shown, wanted = {}, {level: set() for level in LEVELS}
     for level, gallery in found.galleries.items():
@@ -201,12 +202,9 @@ def _retrievals(config: ConfigDict, run: Run, data: RunData, found: Recognition)
     views = pictures.collect_views(batches, run.view_settings, wanted)
     figures = {}
     for level, queries in shown.items():
-        labels, colour = found.galleries[level].texts, pictures.COLOURS[level]
+        labels = found.galleries[level].texts
         rows = [
-            (
-                text,
-                [(views[level][i], labels[i], colour if labels[i] == text else None) for i in near],
-            )
+            (text, [pictures.hit_or_miss(views[level][i], labels[i], text) for i in near])
             for text, near in queries
         ]
         figures[level] = pictures.to_html(pictures.picture_grid(rows))

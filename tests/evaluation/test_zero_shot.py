@@ -44,6 +44,17 @@ def test_scoring_runs_in_bounded_memory(monkeypatch):
     assert peak < 4000 * 4000 * 4 / 8
 
 
+def test_memory_is_bounded_whatever_the_number_of_classes():
+    """Of 512 crops and 40,000 classes the whole matrix would be 82 MB."""
+    classes = np.random.default_rng(0).normal(size=(40_000, 2)).astype(np.float32)
+    names = [str(i) for i in range(len(classes))]
+    tracemalloc.start()
+    zero_shot(classes[:512], names, classes, names[:512], names[:512])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60e6
+
+
 def test_by_hand():
     # Two photos; the second photo's crops are labelled b and c. Crop 1 looks like c, crop 2 like a.
     classes = np.eye(3)

@@ -1,42 +1,69 @@
 """COCO and Flickr30k captions: retrieval both ways on a Karpathy split (Karpathy and Fei-Fei 2015).
 
     FILE.json   {"images": [{"filename", "filepath" (COCO), "split", "sentences": [{"raw"}, …]}, …]}
+                [{"image", "caption": [five]}, …]            the same test split, as BLIP and LAVIS have it
+                {"images": [{"id", "file_name"}, …], "annotations": [{"image_id", "caption"}, …]}
+                                                             COCO's captions_val2017.json: all of its pictures
 
 Each picture of the test split has its first five captions. Picture to text: any of the five among the k nearest
-is a hit. Text to picture: each caption has one right picture. A tie is wrong.
+is a hit, and so is another picture's caption of the same words. Text to picture: each caption has one right
+picture. A tie is wrong.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, read_json, rows
-from scenarioclip_jax.evaluation.ranks import chance_of_hit, first_right_ranks
+from scenarioclip_jax.evaluation.files import (
+    Files,
+    Located,
+    Row,
+    SuiteError,
+    Wanted,
+    read_json,
+    rows,
+)
+from scenarioclip_jax.evaluation.ranks import chance_of_hit, first_right
 from scenarioclip_jax.evaluation.result import Example, Metric, Result
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 
 CAPTIONS = 5  # of a picture
 TOP = (1, 5, 10)
+PUBLISHED = {"COCO": 5000, "Flickr30k": 1000}  # pictures of the test split
+WANTED = (
+    "wanted is Karpathy's dataset_coco.json or dataset_flickr30k.json, coco_karpathy_test.json or "
+    "flickr30k_test.json of BLIP and LAVIS, or COCO's captions_val2017.json"
+)
 PROTOCOL = (
     "Karpathy's test split, the first 5 captions of a picture. image_to_text: any of a picture's captions "
-    "among the k nearest is a hit; text_to_image: the caption's picture is. A tie is wrong."
+    "among the k nearest is a hit, or another's of the same words; text_to_image: the caption's picture is. A "
+    "tie is wrong."
 )
 
 
 def score(
-    images: np.ndarray, texts: np.ndarray, image_of: np.ndarray
+    images: np.ndarray,
+    texts: np.ndarray,
+    image_of: np.ndarray,
+    words: Sequence[str] | None = None,
 ) -> tuple[dict[str, Metric], np.ndarray]:
     """Recalls both ways, and the ranks of the pictures' best captions, int [N].
 
     Args:
       images: [V, N, D]; texts: [V, M, D]; stacked by level.
       image_of: int [M], the row of each text's picture; every picture has a text.
+      words: the texts themselves, M: those that are equal are one text. None: all are different.
     """
+    return _score(images, texts, image_of, words)[:2]
+
+
+def _score(images, texts, image_of, words) -> tuple[dict[str, Metric], np.ndarray, dict[str, int]]:
+    """As `score`, and the ties both ways."""
     count = images.shape[1]
-    own = [[] for _ in range(count)]
-    for text, image in enumerate(image_of):
-        own[image].append(text)
-    to_text = first_right_ranks(images, texts, own)
-    to_image = first_right_ranks(texts, images, [[image] for image in image_of])
+    own = _right_texts(count, image_of, words)
+    to_text, text_ties = first_right(images, texts, own)
+    to_image, image_ties = first_right(texts, images, [[image] for image in image_of])
     metrics = {}
     for k in TOP:
         chance = np.mean([chance_of_hit(len(image_of), len(each), k) for each in own])
@@ -48,44 +75,122 @@ def score(
         metrics[f"text_to_image/R@{k}"] = Metric(
             hits, clusters=np.asarray(image_of), chance=min(k, count) / count
         )
-    return metrics, to_text
+    return metrics, to_text, {"image_to_text": text_ties, "text_to_image": image_ties}
+
+
+def _right_texts(count: int, image_of: np.ndarray, words: Sequence[str] | None) -> list[list[int]]:
+    """For each picture the rows of its captions, and of all captions of the same words."""
+    words = range(len(image_of)) if words is None else words
+    of_words: dict = {}
+    for text, word in enumerate(words):
+        of_words.setdefault(word, []).append(text)
+    own = [set() for _ in range(count)]
+    for text, image in enumerate(image_of):
+        own[image].update(of_words[words[text]])
+    return [sorted(each) for each in own]
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     """Raises SuiteError: the file or a record is malformed, or there is no test split."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
-    content = read_json(files.path)
-    if not isinstance(content, dict) or "images" not in content:
-        raise SuiteError(f"{files.path}: expected an object with 'images'")
-    pictures, captions, image_of, left_out = [], [], [], 0
-    for row in rows(content["images"], files.path, prefix="images"):
-        if row.get("split") != "test":
-            continue
-        texts = _captions(row)
-        left_out += max(0, len(texts) - CAPTIONS)
-        folder = row.values.get("filepath")
-        name = f"{folder}/{row.get('filename')}" if folder else row.get("filename")
-        path = files.image(name, row.where, result.skips)
-        if path:
-            image_of += [len(pictures)] * len(texts[:CAPTIONS])
-            captions += texts[:CAPTIONS]
-            pictures.append(Picture(path))
-    if not pictures:
-        raise SuiteError(f"{files.path}: no picture of the test split is left")
+    records = read(files, result)
+    pictures = [Picture(record.paths[0]) for record in records]
+    captions = [text for record in records for text in record.values]
+    image_of = [image for image, record in enumerate(records) for _ in record.values]
     images = by_levels(encoder.images, pictures, settings.levels)
     texts = by_levels(encoder.texts, captions, settings.levels)
-    result.metrics, ranks = score(images, texts, np.array(image_of))
+    result.metrics, ranks, result.ties = _score(images, texts, np.array(image_of), captions)
     result.counts = {
         "pictures": len(pictures),
         "captions": len(captions),
-        "captions beyond a picture's first 5, left out": left_out,
-    }
+        "captions of the same words as another picture's": _shared(captions, image_of),
+    } | result.counts
     first = {image: text for text, image in reversed(list(enumerate(image_of)))}
     worst = [i for i in np.argsort(-ranks, kind="stable")[:6] if ranks[i] > 0]
     result.examples["pictures whose captions rank last"] = [
         Example(pictures[i], f"rank {ranks[i] + 1}: {captions[first[i]]}", False) for i in worst
     ]
     return result
+
+
+def read(files: Files, result: Result) -> list[Located]:
+    """The test pictures, all checked; their values are their first captions."""
+    content = read_json(files.path, files.digests)
+    if isinstance(content, list):
+        wanted = _of_list(rows(content, files.path))
+    elif isinstance(content, dict) and "annotations" in content and "images" in content:
+        wanted = _of_coco(content, files)
+        result.notes.append(
+            "these are COCO's own captions: all pictures of the file are scored, not Karpathy's test split"
+        )
+    elif isinstance(content, dict) and "images" in content:
+        wanted = _of_karpathy(rows(content["images"], files.path, prefix="images"))
+    else:
+        raise SuiteError(f"{files.path}: expected an object with 'images'; {WANTED}")
+    if not wanted:
+        raise SuiteError(f"{files.path}: no picture of the test split is in it; {WANTED}")
+    left_out = sum(max(0, len(each.values) - CAPTIONS) for each in wanted)
+    result.counts["captions beyond a picture's first 5, left out"] = left_out
+    wanted = [each._replace(values=each.values[:CAPTIONS]) for each in wanted]
+    records = files.locate(wanted, result.skips)
+    if len(records) < len(wanted):
+        result.notes.append(
+            f"{len(records):,} of its {len(wanted):,} pictures, a partial set: recalls among fewer are higher"
+        )
+    elif len(wanted) not in PUBLISHED.values():
+        sizes = " and ".join(f"{count:,} ({name})" for name, count in PUBLISHED.items())
+        result.notes.append(
+            f"{len(wanted):,} pictures; Karpathy's test splits have {sizes}: recalls can't be compared with "
+            "theirs"
+        )
+    return records
+
+
+def _of_karpathy(images: list[Row]) -> list[Wanted]:
+    wanted = []
+    for row in images:
+        if "split" not in row.values:
+            raise SuiteError(f"{row.where}: no field 'split'; {WANTED}")
+        if row.get("split") == "test":
+            folder = row.get("filepath") if "filepath" in row.values else ""
+            name = f"{folder}/{row.get('filename')}" if folder else row.get("filename")
+            wanted.append(Wanted(row.where, (name,), _captions(row)))
+    return wanted
+
+
+def _of_list(images: list[Row]) -> list[Wanted]:
+    """BLIP's and LAVIS' files."""
+    wanted = []
+    for row in images:
+        if not isinstance(row.values.get("caption"), list):
+            raise SuiteError(
+                f"{row.where}: 'caption' is {row.values.get('caption')!r:.80}, expected a list of captions "
+                f"(the training files have one); {WANTED}"
+            )
+        texts = [row.text(text, "caption") for text in row.get("caption", list)]
+        if not texts:
+            raise SuiteError(f"{row.where}: no captions")
+        wanted.append(Wanted(row.where, (row.get("image"),), texts))
+    return wanted
+
+
+def _of_coco(content: dict, files: Files) -> list[Wanted]:
+    """COCO's captions_….json; pictures without a caption are left out."""
+    captions: dict = {}
+    for row in rows(content["annotations"], files.path, prefix="annotations"):
+        captions.setdefault(row.get("image_id", (int, str)), []).append(row.caption("caption"))
+    return [
+        Wanted(row.where, (row.get("file_name"),), captions[row.get("id", (int, str))])
+        for row in rows(content["images"], files.path, prefix="images")
+        if row.get("id", (int, str)) in captions
+    ]
+
+
+def _shared(captions: list[str], image_of: list[int]) -> int:
+    pictures: dict[str, set[int]] = {}
+    for text, image in zip(captions, image_of, strict=True):
+        pictures.setdefault(text, set()).add(image)
+    return sum(len(pictures[text]) > 1 for text in captions)
 
 
 def _captions(row: Row) -> list[str]:

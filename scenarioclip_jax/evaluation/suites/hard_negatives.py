@@ -8,13 +8,16 @@ import numpy as np
 from scenarioclip_jax.data.scene import Triplet, relation_text
 from scenarioclip_jax.evaluation.embed import Gallery
 from scenarioclip_jax.evaluation.encoder import Encoder, TextsOf
-from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.files import UnsupportedError
 from scenarioclip_jax.evaluation.in_domain import InDomain, open_split
 from scenarioclip_jax.evaluation.result import Example, Metric, Result, Skips, by_class
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.zero_shot import normalise
 
 KINDS = ("swapped ends", "other predicate", "other object", "other subject", "other")
+OTHERS = (
+    "choose the other suites with --config.suites=…, or annotate some and build the data set again"
+)
 PROTOCOL = (
     "At the relation level, on the test split. all: the relation's own triplet scores strictly higher than "
     "each of its negatives; by kind: than each of its negatives of that kind, over relations that have one."
@@ -71,6 +74,7 @@ class Measured(NamedTuple):
     negatives: list[list[Triplet]]  # M
     cosines: list[np.ndarray]  # M: of the negatives
     hits: np.ndarray  # bool [M]: all negatives are beaten
+    ties: int = 0  # relations with a negative that is exactly as near
 
 
 def measure(
@@ -115,21 +119,27 @@ def measure(
         for row, many in zip(rows, usable, strict=True)
     ]
     photos = np.unique(np.array([gallery.photo_ids[row] for row in rows]), return_inverse=True)[1]
-    metrics, hits = score(cosines[: len(rows)], others, kinds, photos)
-    return Measured(metrics, rows, usable, others, hits)
+    own = cosines[: len(rows)]
+    metrics, hits = score(own, others, kinds, photos)
+    ties = sum(int((one == many).any()) for one, many in zip(own, others, strict=True))
+    return Measured(metrics, rows, usable, others, hits, ties)
 
 
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
-    """Raises SuiteError: no relation of the test split has a negative."""
+    """Raises UnsupportedError: no relation of the test split has a negative."""
     result = Result({}, {}, "relation", PROTOCOL)
     split = open_split(data, "test", result.skips)
     gallery = split.galleries.get("relation")
     if gallery is None:
-        raise SuiteError("the test split holds no relation")
+        raise UnsupportedError("the test split holds no relation", OTHERS)
     found = measure(encoder.texts, gallery, split.triplets, split.negatives, result.skips)
     if not found.rows:
-        raise SuiteError("no relation of the test split has a negative triplet")
+        raise UnsupportedError(
+            "no relation of the test split has a negative triplet (neg_samples in the annotations)",
+            OTHERS,
+        )
     result.metrics = found.metrics
+    result.ties["relation"] = found.ties
     result.counts = {
         "relations with negatives": len(found.rows),
         "negatives": sum(map(len, found.negatives)),

@@ -10,7 +10,7 @@ import numpy as np
 from scenarioclip_jax.data.splits import SPLITS
 from scenarioclip_jax.evaluation.embed import Gallery
 from scenarioclip_jax.evaluation.encoder import Encoder
-from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
 from scenarioclip_jax.evaluation.in_domain import InDomain, open_split
 from scenarioclip_jax.evaluation.probe import Labelled, Probe, encode_labels, fit
 from scenarioclip_jax.evaluation.result import Metric, Result, by_class
@@ -27,7 +27,7 @@ PROTOCOL = (
 
 
 def check_splits(data: InDomain) -> None:
-    """Raises SuiteError: a photo is in two splits."""
+    """Raises SuiteError: a photo is in two splits, or a split has none. Before anything is embedded."""
     ids = {name: data.photo_ids(name) for name in SPLITS}
     for one, two in itertools.combinations(SPLITS, 2):
         if shared := sorted(ids[one] & ids[two]):
@@ -35,10 +35,15 @@ def check_splits(data: InDomain) -> None:
                 f"{len(shared)} photos are in the {one} and in the {two} split, such as {shared[0]!r}; a score "
                 "on them would mean nothing: build the data set again"
             )
+    if empty := [name for name in SPLITS if not ids[name]]:
+        raise UnsupportedError(
+            f"the data set has no {' and no '.join(empty)} split, which the probe needs",
+            "build it from more photos, or with other shares (data.build --fractions 0.5,0.2,0.3)",
+        )
 
 
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
-    """Raises SuiteError: a split lacks pictures, or a photo is in two of them."""
+    """Levels of one class are left out. Raises SuiteError: a split is empty, or a photo is in two of them."""
     result = Result({}, {}, "each level its own", PROTOCOL)
     check_splits(data)
     train, validation = (
@@ -51,7 +56,8 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
             continue
         classes = sorted(set(train[level].texts))
         if len(classes) < 2:
-            raise SuiteError(f"the training split has one {level} class, {classes[0]!r}")
+            result.skips.add("level of one class, nothing to tell apart", f"{level}: {classes[0]}")
+            continue
         parts = [_labelled(gallery[level], classes) for gallery in (train, validation)]
         probe = fit(*parts, len(classes), settings.probe, settings.seed)
         probes[level] = probe, classes
@@ -82,7 +88,7 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
             f"{level} classes": len(classes),
         }
     if not result.metrics:
-        raise SuiteError("no level has pictures in all three splits")
+        raise UnsupportedError("no level has several classes and pictures in all three splits")
     return result
 
 

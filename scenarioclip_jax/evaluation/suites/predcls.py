@@ -10,18 +10,24 @@ stand before it, and a tie stands before it.
 
     R@K     each pair has one candidate, its best predicate (graph constraint); per-image share of the true
             triplets that are found, averaged over images that have any
-    mR@K    the same for the triplets of each predicate, then averaged over predicates
+    mR@K    the same for the triplets of each predicate, then averaged over all predicates of the file, those
+            that no test image has counting as 0, as in OpenPSG and Scene-Graph-Benchmark; `present_mR@K` is
+            over those that occur
     ng-R@K  every predicate of every pair is a candidate
     zR@K    R@K of those triplets of labels that no training image has
+
+Two rules of matching, `Settings.matching`: `pan_seg` wants the very objects of the true triplet; `bbox`, which
+OpenPSG's configs for this task use, any of equal labels whose boxes overlap the true ones by half.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, read_json, rows
+from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, Wanted, read_json, rows
 from scenarioclip_jax.evaluation.result import Example, Metric, Result, Skips, by_class, confusion
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.zero_shot import normalise
@@ -31,9 +37,16 @@ NEVER = np.iinfo(np.int64).max  # the rank of a triplet that is no candidate
 PROTOCOL = (
     "All ordered pairs of the annotated boxes are ranked by the cosine of their focused region with `subject "
     "predicate object`. R@K: one predicate a pair, per-image share of the true triplets among the K best, mean "
-    "over images; mR@K: by predicate, then the mean; ng-R@K: all predicates of a pair take part; zR@K: R@K of "
-    "triplets that no training image has. A tie counts as wrong. Chance is a random ranking."
+    "over images; mR@K: by predicate, then the mean over all predicates of the file, absent ones counting as "
+    "0, as published; present_mR@K: over those that occur; ng-R@K: all predicates of a pair take part; zR@K: "
+    "R@K of triplets that no training image has. A tie counts as wrong. Chance is a random ranking. "
 )
+RULES = {
+    "pan_seg": "Matching as pan_seg: a triplet is found by the very objects of the annotation.",
+    "bbox": "Matching as bbox: a triplet is found by any pair of the same labels whose two boxes overlap the "
+    "true ones by 0.5 (IoU) or more; no chance is given.",
+}
+OVERLAP = 0.5  # IoU
 
 
 class Scene(NamedTuple):
@@ -44,6 +57,7 @@ class Scene(NamedTuple):
     boxes: list[tuple[float, float, float, float]]
     labels: list[str]
     truth: list[tuple[int, int, int]]  # (subject, object, predicate), each once
+    categories: list[int]  # of the boxes
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -84,30 +98,57 @@ class TextMemo:
 
 
 def triplet_ranks(
-    scores: np.ndarray, truth: Sequence[tuple[int, int]]
+    scores: np.ndarray,
+    truth: Sequence[tuple[int, int]],
+    matches: Sequence[np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ranks of true triplets with and without the graph constraint, int [T] each; 0 stands first.
 
     Args:
       scores: [M, P] of M pairs and P predicates.
       truth: (pair, predicate) of each triplet.
+      matches: the pairs that count as each triplet's own, int [T] of int [.]; None: its pair only.
     """
     best = scores.max(axis=1)
     constrained, unconstrained = [], []
-    for pair, predicate in truth:
-        own = scores[pair, predicate]
-        # What isn't below stands before it, itself apart; also where a score is no number.
-        unconstrained.append(np.sum(~(scores < own)) - 1)
-        chosen = np.sum(~(scores[pair] < own)) == 1
-        constrained.append(np.sum(~(best < own)) - 1 if chosen else NEVER)
+    for index, (pair, predicate) in enumerate(truth):
+        pairs = np.array([pair]) if matches is None else matches[index]
+        own = scores[pairs, predicate]
+        # What isn't below the best of them stands before it, they themselves apart; also where a score is NaN.
+        unconstrained.append(np.sum(~(scores < own.max())) - np.sum(~(own < own.max())))
+        chosen = own[(~(scores[pairs] < own[:, None])).sum(axis=1) == 1]
+        constrained.append(
+            np.sum(~(best < chosen.max())) - np.sum(~(chosen < chosen.max()))
+            if len(chosen)
+            else NEVER
+        )
     return np.array(constrained, np.int64), np.array(unconstrained, np.int64)
 
 
-def score(found: Sequence[Found], predicates: int) -> dict[str, Metric]:
+def matching_pairs(scene: Scene) -> list[np.ndarray]:
+    """For each true triplet the pairs of equal labels whose two boxes overlap its own by OVERLAP or more."""
+    boxes, kinds = np.array(scene.boxes, float), np.array(scene.categories)
+    subjects, objects = np.array(scene.pairs).T
+    alike = (overlaps(boxes) >= OVERLAP) & (kinds[:, None] == kinds)
+    alike |= np.eye(len(boxes), dtype=bool)  # a box without area overlaps nothing
+    return [np.flatnonzero(alike[s, subjects] & alike[o, objects]) for s, o, _ in scene.truth]
+
+
+def overlaps(boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes [N, 4] (x0, y0, x1, y1) with each other: [N, N]."""
+    low = np.maximum(boxes[:, None, :2], boxes[:, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
+    return shared / np.maximum(areas[:, None] + areas - shared, 1e-6)
+
+
+def score(found: Sequence[Found], predicates: int, *, chances: bool = True) -> dict[str, Metric]:
     """All recalls, over images that have at least one true triplet.
 
     Args:
       predicates: P, how many predicates there are.
+      chances: say what a random ranking gives; it is of the pan_seg rule.
     """
     image = np.concatenate([np.full(len(each.predicates), i) for i, each in enumerate(found)])
     pairs = np.concatenate([np.full(len(each.predicates), each.pairs) for each in found])
@@ -131,19 +172,19 @@ def score(found: Sequence[Found], predicates: int) -> dict[str, Metric]:
         for k in TOP:
             chance = np.minimum(1, k / candidates) * right
             shares, _ = _cell_means(image[chosen], (ranks < k)[chosen])
-            chances, _ = _cell_means(image[chosen], chance[chosen])
-            metrics[f"{name}@{k}"] = Metric(shares, chance=float(chances.mean()))
+            guessed, _ = _cell_means(image[chosen], chance[chosen])
+            metrics[f"{name}@{k}"] = Metric(shares, chance=float(guessed.mean()))
     for k in TOP:
         # A cell is a predicate in an image: its share is taken first, as the recall is per image.
         cell = image * predicates + predicate
         shares, cells = _cell_means(cell, constrained < k)
-        chances, _ = _cell_means(cell, np.minimum(1, k / pairs) / predicates)
-        metrics[f"mR@{k}"] = Metric(
-            shares,
-            groups=cells % predicates,
-            clusters=cells // predicates,
-            chance=Metric(chances, groups=cells % predicates).value,
-        )
+        guessed, _ = _cell_means(cell, np.minimum(1, k / pairs) / predicates)
+        groups, images = cells % predicates, cells // predicates
+        for name, count in (("mR", predicates), ("present_mR", None)):
+            chance = Metric(guessed, groups, all_groups=count).value
+            metrics[f"{name}@{k}"] = Metric(shares, groups, images, chance=chance, all_groups=count)
+    if not chances:
+        metrics = {k: dataclasses.replace(metric, chance=None) for k, metric in metrics.items()}
     return metrics
 
 
@@ -156,8 +197,16 @@ def _cell_means(cells: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.n
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     """Raises SuiteError: the file or a record is malformed, or no test image has a relation."""
     levels = settings.relation_levels
-    result = Result({}, {}, name_of(levels), PROTOCOL)
-    scenes, known, predicates = _read(files, result)
+    result = Result({}, {}, name_of(levels), PROTOCOL + RULES[settings.matching])
+    scenes, known, predicates = read(files, result)
+    if settings.clean_names:
+        result.notes.append(
+            "class names without PSG's -merged, -other and -stuff: not comparable with figures of the names as "
+            "they stand in the file"
+        )
+        scenes = [s._replace(labels=[clean_name(label) for label in s.labels]) for s in scenes]
+        known = {(clean_name(s), p, clean_name(o)) for s, p, o in known}
+    ties = 0
     found, true_names, top_names, top_hits = [], [], [], []
     failures: list[tuple[float, Example]] = []
     memo = TextMemo(encoder)
@@ -166,7 +215,9 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
         place = {pair: i for i, pair in enumerate(scene.pairs)}
         truth = [(place[s, o], p) for s, o, p in scene.truth]
         unseen = [(scene.labels[s], p, scene.labels[o]) not in known for s, o, p in scene.truth]
-        constrained, free = triplet_ranks(scores, truth)
+        matches = matching_pairs(scene) if settings.matching == "bbox" else None
+        constrained, free = triplet_ranks(scores, truth, matches)
+        ties += sum(int((scores[pair] == scores[pair, p]).sum() > 1) for pair, p in truth)
         kinds = np.array([p for _, p in truth])
         unseen = np.array(unseen) if known else np.zeros(len(truth), bool)
         found.append(Found(kinds, constrained, free, unseen, len(place)))
@@ -174,12 +225,13 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
             top = int(scores[pair].argmax())
             true_names.append(predicates[p])
             top_names.append(predicates[top])
-            top_hits.append(rank != NEVER)
+            top_hits.append(bool((~(scores[pair] < scores[pair, p])).sum() == 1))
             if rank == NEVER and len(failures) < 1000:
                 text = f"{scene.labels[s]} {predicates[p]} {scene.labels[o]}, not {predicates[top]}"
                 margin = float(scores[pair, top] - scores[pair, p])
                 failures.append((margin, Example(regions[pair], text, False)))
-    result.metrics = score(found, len(predicates))
+    result.metrics = score(found, len(predicates), chances=settings.matching == "pan_seg")
+    result.ties["predicates of a pair"] = ties
     result.counts |= {"images": len(scenes), "true triplets": len(true_names)}
     result.counts |= {"unseen triplets": int(sum(each.unseen.sum() for each in found))}
     result.counts |= {"predicates": len(predicates), "training triplets known": len(known)}
@@ -208,9 +260,16 @@ def _scores(encoder, memo, scene: Scene, predicates: list[str], levels) -> tuple
     return np.einsum("vmd,vmpd->vmp", images, words).max(axis=0), regions
 
 
-def _read(files: Files, result: Result) -> tuple[list[Scene], set, list[str]]:
-    """Test images with a relation, the label triplets of the other images, and the predicates."""
-    content = read_json(files.path)
+def clean_name(name: str) -> str:
+    """`wall-other-merged` to `wall`."""
+    for ending in ("-merged", "-other", "-stuff"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def read(files: Files, result: Result) -> tuple[list[Scene], set, list[str]]:
+    """Test images with a relation, the label triplets of the other images, and the predicates; all checked."""
+    content = read_json(files.path, files.digests)
     lists = ("data", "test_image_ids", "predicate_classes", "thing_classes", "stuff_classes")
     if not isinstance(content, dict):
         raise SuiteError(f"{files.path}: expected an object with {', '.join(lists)}")
@@ -223,10 +282,11 @@ def _read(files: Files, result: Result) -> tuple[list[Scene], set, list[str]]:
         )
     names = [whole.text(name, "thing_classes, stuff_classes") for name in things + stuff]
     test_ids = set(map(str, test_ids))
-    scenes, known = [], set()
+    wanted, known = [], set()
     for row in rows(data, files.path, prefix="data"):
         image_id = str(row.get("image_id", (str, int)))
-        boxes, labels, truth = _objects(row, names, len(predicates), result.skips)
+        boxes, kinds, truth = _objects(row, len(names), len(predicates), result.skips)
+        labels = [names[kind] for kind in kinds]
         if image_id not in test_ids:
             known |= {(labels[s], p, labels[o]) for s, o, p in truth}
         elif not truth:
@@ -235,31 +295,37 @@ def _read(files: Files, result: Result) -> tuple[list[Scene], set, list[str]]:
             once = list(dict.fromkeys(truth))
             for _ in range(len(truth) - len(once)):
                 result.skips.add("triplet stands twice in its image", row.where)
-            path = files.image(row.get("file_name"), row.where, result.skips)
-            if path:
-                scenes.append(Scene(Picture(path), image_id, boxes, labels, once))
-    if not scenes:
-        raise SuiteError(f"{files.path}: no test image with a relation is left")
+            values = image_id, boxes, labels, once, kinds
+            wanted.append(Wanted(row.where, (row.get("file_name"),), values))
+    if not wanted:
+        raise SuiteError(f"{files.path}: no test image with a relation is in it")
+    located = files.locate(wanted, result.skips)
+    scenes = [Scene(Picture(each.paths[0]), *each.values) for each in located]
+    if len(scenes) < len(wanted):
+        result.notes.append(
+            f"{len(scenes):,} of the {len(wanted):,} test images with a relation, a partial set"
+        )
     missing = test_ids - {str(row["image_id"]) for row in data}
     for image_id in sorted(missing):
         result.skips.add("test_image_ids names an image that data lacks", image_id)
     return scenes, known, predicates
 
 
-def _objects(row: Row, names: list[str], predicates: int, skips: Skips):
-    boxes, labels, truth = [], [], []
+def _objects(row: Row, classes: int, predicates: int, skips: Skips):
+    """The boxes of an image, their categories, and its true triplets."""
+    boxes, kinds, truth = [], [], []
     for index, each in enumerate(row.get("annotations", list)):
         where = f"{row.where} annotations[{index}]"
         if not isinstance(each, dict):
             raise SuiteError(f"{where}: {each!r:.80}, expected an object")
         part = Row(each, where)
         category = part.get("category_id", int)
-        if not 0 <= category < len(names):
-            raise SuiteError(f"{where}: category_id {category} of {len(names)} classes")
+        if not 0 <= category < classes:
+            raise SuiteError(f"{where}: category_id {category} of {classes} classes")
         if each.get("bbox_mode", 0) != 0:
             raise SuiteError(f"{where}: bbox_mode {each['bbox_mode']}; 0 is read: x0, y0, x1, y1")
         boxes.append(tuple(part.numbers("bbox", 4)))
-        labels.append(names[category])
+        kinds.append(category)
     for index, each in enumerate(row.get("relations", list)):
         fits = isinstance(each, list) and len(each) == 3 and all(type(x) is int for x in each)
         limits = (len(boxes), len(boxes), predicates)
@@ -272,4 +338,4 @@ def _objects(row: Row, names: list[str], predicates: int, skips: Skips):
             skips.add("an object related to itself", f"{row.where} relations[{index}]")
         else:
             truth.append(tuple(each))
-    return boxes, labels, truth
+    return boxes, kinds, truth

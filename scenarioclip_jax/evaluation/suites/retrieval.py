@@ -10,7 +10,7 @@ import numpy as np
 from scenarioclip_jax.evaluation.embed import Gallery
 from scenarioclip_jax.evaluation.encoder import Encoder, TextsOf
 from scenarioclip_jax.evaluation.in_domain import InDomain, by_level, open_split
-from scenarioclip_jax.evaluation.ranks import chance_of_hit, first_right_ranks, nearest
+from scenarioclip_jax.evaluation.ranks import chance_of_hit, first_right, nearest
 from scenarioclip_jax.evaluation.result import Example, Metric, Result
 from scenarioclip_jax.evaluation.settings import Settings
 
@@ -30,12 +30,17 @@ def score(images: np.ndarray, texts: np.ndarray, text_of: np.ndarray) -> dict[st
       images: [N, D]; texts: [M, D], all different.
       text_of: int [N], the row of each picture's text; every text has a picture.
     """
+    return _score(images, texts, text_of)[0]
+
+
+def _score(images, texts, text_of) -> tuple[dict[str, Metric], int]:
+    """As `score`, and how many queries of both ways have a wrong entry that ties with the right one."""
     count, total = len(images), len(texts)
     right = [[] for _ in range(total)]
     for image, text in enumerate(text_of):
         right[text].append(image)
-    to_image = first_right_ranks(texts[None], images[None], right)
-    to_text = first_right_ranks(images[None], texts[None], [[text] for text in text_of])
+    to_image, image_ties = first_right(texts[None], images[None], right)
+    to_text, text_ties = first_right(images[None], texts[None], [[text] for text in text_of])
     metrics = {}
     for k in TOP:
         capped = min(k, count)
@@ -49,7 +54,7 @@ def score(images: np.ndarray, texts: np.ndarray, text_of: np.ndarray) -> dict[st
             (to_text < capped).astype(float), chance=capped / total
         )
     metrics["image_to_text/median_rank"] = Metric(to_text + 1.0, statistic="median")
-    return metrics
+    return metrics, image_ties + text_ties
 
 
 class Level(NamedTuple):
@@ -59,6 +64,9 @@ class Level(NamedTuple):
     texts: list[str]  # M
     embeddings: np.ndarray  # [M, D]
     text_of: np.ndarray  # int [N]: the row of each picture's text
+    ties: int = (
+        0  # queries, both ways, in which something wrong is exactly as near as what is right
+    )
 
 
 def measure(texts_of: TextsOf, gallery: Gallery, level: str) -> Level:
@@ -69,12 +77,12 @@ def measure(texts_of: TextsOf, gallery: Gallery, level: str) -> Level:
     """
     unique, text_of = np.unique(np.array(gallery.texts), return_inverse=True)
     embeddings = texts_of(unique.tolist(), level)
-    metrics = score(gallery.embeddings, embeddings, text_of)
+    metrics, ties = _score(gallery.embeddings, embeddings, text_of)
     photos = np.unique(np.array(gallery.photo_ids), return_inverse=True)[1]
     for name, metric in metrics.items():
         if name.startswith("image_to_text"):  # crops of one photo aren't independent
             metrics[name] = Metric(metric.samples, None, photos, metric.statistic, metric.chance)
-    return Level(metrics, unique.tolist(), embeddings, text_of)
+    return Level(metrics, unique.tolist(), embeddings, text_of, ties)
 
 
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
@@ -84,6 +92,7 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     for level, gallery in by_level(split, "test", result.skips):
         found = measure(encoder.texts, gallery, level)
         result.metrics |= {f"{level}/{name}": metric for name, metric in found.metrics.items()}
+        result.ties[level] = found.ties
         result.counts |= {
             f"{level} pictures": len(gallery.texts),
             f"{level} texts": len(found.texts),

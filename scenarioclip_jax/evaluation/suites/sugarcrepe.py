@@ -3,19 +3,41 @@
     DIR/*.json   SugarCrepe, 7 files:  {"0": {filename, caption, negative_caption}, …}
                  SugarCrepe++:         [{filename, caption, caption2, negative_caption}, …]
 
-The file's name is the subset's. SugarCrepe: the caption must score strictly above the negative. SugarCrepe++:
-both captions must (`image_text`); and without the picture, the two captions must be closer to each other than
-either is to the negative (`text_only`).
+The file's name is the subset's; other files in the folder are left out if any of the published ones is there.
+SugarCrepe: the caption must score strictly above the negative. SugarCrepe++: both captions must (`image_text`);
+and without the picture, the two captions must be closer to each other than either is to the negative
+(`text_only`).
 """
+
+from pathlib import Path
 
 import numpy as np
 
 from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, json_rows
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted, json_rows
 from scenarioclip_jax.evaluation.ranks import cosines
-from scenarioclip_jax.evaluation.result import Example, Metric, Result
+from scenarioclip_jax.evaluation.result import (
+    Example,
+    Metric,
+    Result,
+    cluster_by,
+    partial_note,
+)
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 
+# Records of the published files.
+PUBLISHED = {
+    "add_att": 692,
+    "add_obj": 2062,
+    "replace_att": 788,
+    "replace_obj": 1652,
+    "replace_rel": 1406,
+    "swap_att": 666,
+    "swap_obj": 245,
+}
+# Its files have been published under short and under long names.
+PUBLISHED_PP = {name: n for name, n in PUBLISHED.items() if not name.startswith("add")}
+LONG = {"att": "attribute", "obj": "object", "rel": "relation"}
 PROTOCOL = (
     "accuracy: the caption's cosine is strictly above the negative's. "
     "mean_accuracy: mean over the files."
@@ -33,6 +55,7 @@ def score_pp(
     between: np.ndarray,
     first_negative: np.ndarray,
     second_negative: np.ndarray,
+    clusters: np.ndarray | None = None,
 ) -> dict[str, Metric]:
     """SugarCrepe++ of one subset.
 
@@ -40,28 +63,32 @@ def score_pp(
       first, second, negative: [N] cosines of the picture with the two captions and the negative.
       between: [N] cosine of the two captions.
       first_negative, second_negative: [N] cosines of each caption with the negative.
+      clusters: int [N], the picture of each record.
     """
     image_text = (first > negative) & (second > negative)
     text_only = (between > first_negative) & (between > second_negative)
     return {
-        "image_text": Metric(image_text.astype(float), chance=1 / 3),
-        "text_only": Metric(text_only.astype(float), chance=1 / 3),
+        "image_text": Metric(image_text.astype(float), clusters=clusters, chance=1 / 3),
+        "text_only": Metric(text_only.astype(float), clusters=clusters, chance=1 / 3),
     }
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
-    """SugarCrepe."""
+    """SugarCrepe. Raises SuiteError: a file or a record is malformed, or an image is missing and may not be."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
-    for subset, rows in _subsets(files):
-        names = ("caption", "negative_caption")
-        pictures, (captions, negatives) = _read(rows, files, names, result)
+    for subset, records in read(files, result).items():
+        pictures, (captions, negatives) = _columns(records)
         images = by_levels(encoder.images, pictures, settings.levels)
         texts = by_levels(encoder.texts, captions + negatives, settings.levels)
         count = len(captions)
         positive, negative = (cosines(images, t) for t in (texts[:, :count], texts[:, count:]))
         hits = positive > negative
-        result.metrics[f"{subset}/accuracy"] = Metric(hits.astype(float), chance=0.5)
+        clusters = cluster_by([picture.path for picture in pictures])
+        result.metrics[f"{subset}/accuracy"] = Metric(
+            hits.astype(float), clusters=clusters, chance=0.5
+        )
         result.counts[f"{subset} records"] = count
+        result.ties[subset] = int((positive == negative).sum())
         worst = np.argsort(positive - negative, kind="stable")[:4]
         result.examples[f"{subset}: surest failures"] = [
             Example(pictures[i], f"{captions[i]}, not {negatives[i]}", False)
@@ -73,56 +100,94 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
 
 
 def evaluate_pp(encoder: Encoder, files: Files, settings: Settings) -> Result:
-    """SugarCrepe++."""
+    """SugarCrepe++. Raises as `evaluate`."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL_PP)
-    for subset, rows in _subsets(files):
-        names = ("caption", "caption2", "negative_caption")
-        pictures, captions = _read(rows, files, names, result)
+    for subset, records in read_pp(files, result).items():
+        pictures, captions = _columns(records)
         images = by_levels(encoder.images, pictures, settings.levels)
         count = len(pictures)
         texts = by_levels(
             encoder.texts, [*captions[0], *captions[1], *captions[2]], settings.levels
         )
         one, two, negative = (texts[:, i * count : (i + 1) * count] for i in range(3))
+        scores = [cosines(images, text) for text in (one, two, negative)]
         metrics = score_pp(
-            *(cosines(images, text) for text in (one, two, negative)),
+            *scores,
             cosines(one, two),
             cosines(one, negative),
             cosines(two, negative),
+            cluster_by([picture.path for picture in pictures]),
         )
         result.metrics |= {f"{subset}/{name}": metric for name, metric in metrics.items()}
         result.counts[f"{subset} records"] = count
+        result.ties[subset] = int(((scores[0] == scores[2]) | (scores[1] == scores[2])).sum())
     _add_mean(result, "image_text", 1 / 3)
     _add_mean(result, "text_only", 1 / 3)
     return result
 
 
-def _subsets(files: Files) -> list[tuple[str, list[Row]]]:
-    paths = [files.path] if files.path.is_file() else sorted(files.path.glob("*.json"))
-    if not paths:
-        raise SuiteError(f"{files.path}: no .json file there")
-    return [(path.stem, json_rows(path)) for path in paths]
+def read(files: Files, result: Result) -> dict[str, list[Located]]:
+    """SugarCrepe's records by file, all checked; their values are the caption and the negative."""
+    return _read(files, result, ("caption", "negative_caption"), PUBLISHED)
+
+
+def read_pp(files: Files, result: Result) -> dict[str, list[Located]]:
+    """SugarCrepe++'s records by file, all checked; their values are both captions and the negative."""
+    return _read(files, result, ("caption", "caption2", "negative_caption"), PUBLISHED_PP)
 
 
 def _read(
-    rows: list[Row], files: Files, names: tuple[str, ...], result: Result
-) -> tuple[list[Picture], list[list[str]]]:
-    pictures, captions = [], [[] for _ in names]
-    for row in rows:
-        texts = [row.caption(name) for name in names]
-        path = files.image(row.get("filename"), row.where, result.skips)
-        if path:
-            pictures.append(Picture(path))
-            for column, text in zip(captions, texts, strict=True):
-                column.append(text)
-    if not pictures:
-        raise SuiteError(f"{rows[0].where}: no record is left, every image is missing")
-    return pictures, captions
+    files: Files, result: Result, names: tuple[str, ...], published: dict[str, int]
+) -> dict[str, list[Located]]:
+    found = {}
+    for subset, path in _subsets(files, result, published).items():
+        wanted = [
+            Wanted(row.where, (row.get("filename"),), tuple(row.caption(name) for name in names))
+            for row in json_rows(path, files.digests)
+        ]
+        found[subset] = files.locate(wanted, result.skips)
+        result.notes += partial_note(subset, len(found[subset]), published.get(_short(subset)))
+    here = {_short(subset) for subset in found}
+    if missing := [name for name in published if name not in here]:
+        result.notes.append(
+            f"{len(published) - len(missing)} of the {len(published)} published files, without "
+            f"{', '.join(missing)}: the mean is over those that are there, so it can't be compared with "
+            "published ones"
+        )
+    return found
+
+
+def _subsets(files: Files, result: Result, published: dict[str, int]) -> dict[str, Path]:
+    if files.path.is_file():
+        return {files.path.stem: files.path}
+    paths = sorted(files.path.glob("*.json"))
+    if not paths:
+        raise SuiteError(f"{files.path}: no .json file there")
+    known = [path for path in paths if _short(path.stem) in published]
+    if known and (strays := [path.name for path in paths if path not in known]):
+        result.notes.append(f"left out, as none of the published files: {', '.join(strays)}")
+    return {path.stem: path for path in known or paths}
+
+
+def _short(subset: str) -> str:
+    """`swap_object` to `swap_obj`: the name that PUBLISHED has."""
+    for short, long in LONG.items():
+        subset = subset.removesuffix(long) + short if subset.endswith(long) else subset
+    return subset
+
+
+def _columns(records: list[Located]) -> tuple[list[Picture], list[list[str]]]:
+    pictures = [Picture(record.paths[0]) for record in records]
+    return pictures, [list(column) for column in zip(*(r.values for r in records), strict=True)]
 
 
 def _add_mean(result: Result, name: str, chance: float) -> None:
-    """The mean over subsets, each of them weighing alike."""
+    """The mean over subsets, each of them weighing alike; records of one picture are drawn together."""
     parts = [(k, m) for k, m in result.metrics.items() if k.endswith(f"/{name}")]
     samples = np.concatenate([metric.samples for _, metric in parts])
     groups = np.concatenate([np.full(len(metric.samples), k) for k, metric in parts])
-    result.metrics[f"mean_{name}"] = Metric(samples, groups=groups, chance=chance)
+    starts = np.cumsum([0] + [len(metric.samples) for _, metric in parts])
+    clusters = np.concatenate(
+        [start + metric.clusters for start, (_, metric) in zip(starts, parts, strict=False)]
+    )
+    result.metrics[f"mean_{name}"] = Metric(samples, groups, clusters, chance=chance)

@@ -8,9 +8,9 @@ A statement is called true where its cosine is above a threshold, which is chose
 import numpy as np
 
 from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, SuiteError, jsonl_rows
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted, jsonl_rows
 from scenarioclip_jax.evaluation.ranks import cosines
-from scenarioclip_jax.evaluation.result import Example, Metric, Result, by_class
+from scenarioclip_jax.evaluation.result import Example, Metric, Result, by_class, cluster_by
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 
 PROTOCOL = (
@@ -47,16 +47,23 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     """Raises SuiteError: a file is missing or a record malformed."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
-    _, dev, dev_labels, _, _ = _scores(encoder, files, settings, "dev", result)
+    splits = read(files, result)
+    dev, dev_labels = _scores(encoder, settings, splits["dev"])
     threshold = best_threshold(dev, dev_labels)
-    pictures, scores, labels, captions, relations = _scores(
-        encoder, files, settings, "test", result
-    )
+    scores, labels = _scores(encoder, settings, splits["test"])
+    pictures = [Picture(record.paths[0]) for record in splits["test"]]
     hits = ((scores > threshold) == labels).astype(float)
-    result.metrics["accuracy"] = Metric(hits, chance=float(max(labels.mean(), 1 - labels.mean())))
+    result.metrics["accuracy"] = Metric(
+        hits,
+        clusters=cluster_by([picture.path for picture in pictures]),
+        chance=float(max(labels.mean(), 1 - labels.mean())),
+    )
+    result.counts |= {f"{split} records": len(records) for split, records in splits.items()}
     result.choices = {"threshold": threshold, "chosen on": "dev"}
+    captions, _, relations = zip(*(record.values for record in splits["test"]), strict=True)
     if any(relations):
         result.bars["by relation"] = by_class(relations, hits)
+    result.ties["at the threshold"] = int((scores == threshold).sum())
     result.examples["failures"] = [
         Example(pictures[i], f"{captions[i]} ({'true' if labels[i] else 'false'})", False)
         for i in np.flatnonzero(hits == 0)[:6]
@@ -64,22 +71,30 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     return result
 
 
-def _scores(encoder, files: Files, settings: Settings, split: str, result: Result):
-    path = files.path / f"{split}.jsonl"
-    pictures, captions, labels, relations = [], [], [], []
-    for row in jsonl_rows(path):
-        label, caption = row.get("label", int), row.caption("caption")
-        if label not in (0, 1):
-            raise SuiteError(f"{row.where}: 'label' is {label}, expected 0 or 1")
-        image = files.image(row.get("image"), row.where, result.skips)
-        if image:
-            pictures.append(Picture(image))
-            captions.append(caption)
-            labels.append(bool(label))
-            relations.append(str(row.values.get("relation", "")))
-    if not pictures:
-        raise SuiteError(f"{path}: no record is left, every image is missing")
-    result.counts[f"{split} records"] = len(pictures)
+def read(files: Files, result: Result) -> dict[str, list[Located]]:
+    """The records of both splits, all checked; their values are caption, label and relation."""
+    found = {}
+    for split in ("dev", "test"):
+        wanted = []
+        for row in jsonl_rows(files.path / f"{split}.jsonl", files.digests):
+            label, caption = row.get("label", int), row.caption("caption")
+            if label not in (0, 1):
+                raise SuiteError(f"{row.where}: 'label' is {label}, expected 0 or 1")
+            values = caption, bool(label), str(row.values.get("relation", ""))
+            wanted.append(Wanted(row.where, (row.get("image"),), values))
+        before = len(wanted)
+        found[split] = files.locate(wanted, result.skips)
+        if len(found[split]) < before:
+            result.notes.append(
+                f"{split}: {len(found[split]):,} of its {before:,} records, a partial set"
+            )
+    return found
+
+
+def _scores(encoder, settings: Settings, records: list[Located]) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines [N] and labels, bool [N]."""
+    captions, labels, _ = zip(*(record.values for record in records), strict=True)
+    pictures = [Picture(record.paths[0]) for record in records]
     images = by_levels(encoder.images, pictures, settings.levels)
-    texts = by_levels(encoder.texts, captions, settings.levels)
-    return pictures, cosines(images, texts), np.array(labels), captions, relations
+    texts = by_levels(encoder.texts, list(captions), settings.levels)
+    return cosines(images, texts), np.array(labels)

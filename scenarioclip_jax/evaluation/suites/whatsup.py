@@ -11,21 +11,23 @@ right are a pair in it, and so are on and under (in A), in front and behind (in 
     set          all four are
 """
 
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, parts
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted, parts
 from scenarioclip_jax.evaluation.ranks import cosines
-from scenarioclip_jax.evaluation.result import Example, Metric, Result, by_class
+from scenarioclip_jax.evaluation.result import Example, Metric, Result, by_class, partial_note
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 
 PARTS = {"A": "controlled_images_dataset.json", "B": "controlled_clevr_dataset.json"}
+PUBLISHED = {"A": 412, "B": 408}  # records
 PAIRS = (("left", "right"), ("on", "under"), ("in-front", "behind"))
 PROTOCOL = (
     "individual: the right caption's cosine is strictly the largest of four. pair, set: both pictures of a "
-    "pair of opposite prepositions, or all four of two objects, are right; incomplete ones don't take part."
+    "pair of opposite prepositions, or all four of two objects, are right; incomplete ones don't take part "
+    "(the authors divide by half and by a quarter of the pictures, which is the same where none is incomplete)."
 )
 
 
@@ -68,27 +70,34 @@ def score(
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     """Scores the subsets that are there; raises SuiteError if none is, or a record is malformed."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
-    for part, rows in parts(files, PARTS, result.skips):
-        _evaluate_part(encoder, files, settings, part, rows, result)
+    for part, records in read(files, result).items():
+        _evaluate_part(encoder, settings, part, records, result)
     return result
 
 
-def _evaluate_part(encoder, files, settings, part: str, rows: list[Row], result: Result) -> None:
-    pictures, options, objects, prepositions = [], [], [], []
-    for row in rows:
-        name, given = row.get("image_path"), row.get("caption_options", list)
-        if len(given) != 4:
-            raise SuiteError(f"{row.where}: {len(given)} caption_options, expected 4")
-        texts = [row.text(text, "caption_options") for text in given]
-        pair, preposition = _name_parts(name, row.where)
-        path = files.image(_below_images(name, files), row.where, result.skips)
-        if path:
-            pictures.append(Picture(path))
-            options += texts
-            objects.append(pair)
-            prepositions.append(preposition)
-    if not pictures:
-        raise SuiteError(f"{files.path / PARTS[part]}: no record is left, every image is missing")
+def read(files: Files, result: Result) -> dict[str, list[Located]]:
+    """The records of each subset, all checked; their values are captions, objects and preposition."""
+    found = {}
+    for part, rows in parts(files, PARTS, result.skips):
+        wanted = []
+        for row in rows:
+            name, given = row.get("image_path"), row.get("caption_options", list)
+            if len(given) != 4:
+                raise SuiteError(f"{row.where}: {len(given)} caption_options, expected 4")
+            texts = [row.text(text, "caption_options") for text in given]
+            wanted.append(Wanted(row.where, (name,), (texts, *_name_parts(name, row.where))))
+        found[part] = files.locate(wanted, result.skips)
+        result.notes += partial_note(part, len(found[part]), PUBLISHED[part])
+    result.notes += [
+        f"{part}: not scored, its file isn't there" for part in PARTS.keys() - found.keys()
+    ]
+    return found
+
+
+def _evaluate_part(encoder, settings: Settings, part: str, records, result: Result) -> None:
+    pictures = [Picture(record.paths[0]) for record in records]
+    four, objects, prepositions = zip(*(record.values for record in records), strict=True)
+    options = [text for texts in four for text in texts]
     images = by_levels(encoder.images, pictures, settings.levels)
     texts = by_levels(encoder.texts, options, settings.levels)
     scores = np.stack([cosines(images, texts[:, i::4]) for i in range(4)], axis=1)
@@ -96,6 +105,12 @@ def _evaluate_part(encoder, files, settings, part: str, rows: list[Row], result:
     result.metrics |= {f"{part}/{name}": metric for name, metric in metrics.items()}
     result.counts |= {f"{part} records": len(pictures)}
     result.counts |= {f"{part} {name}": count for name, count in counts.items()}
+    result.ties[part] = int((scores[:, 0] == scores[:, 1:].max(axis=1)).sum())
+    if counts["incomplete pairs"] or counts["incomplete sets"]:
+        result.notes.append(
+            f"{part}: {counts['incomplete pairs']} incomplete pairs and {counts['incomplete sets']} incomplete "
+            "sets don't take part; the authors' code divides as if they did, so its figures differ a little"
+        )
     hits = metrics["individual"].samples
     result.bars[f"{part}, by preposition"] = by_class(prepositions, hits)
     result.examples[f"{part}: failures"] = [
@@ -104,19 +119,9 @@ def _evaluate_part(encoder, files, settings, part: str, rows: list[Row], result:
     ]
 
 
-def _below_images(name: str, files: Files) -> str:
-    """The name as it is or without its first folders: the files say `data/controlled_images/…`."""
-    parts = Path(name).parts
-    for start in range(len(parts)):
-        short = str(Path(*parts[start:]))
-        if any((folder / short).is_file() for folder in files.images):
-            return short
-    return name
-
-
 def _name_parts(name: str, where: str) -> tuple[tuple[str, str], str]:
     """`beer-bottle_left_of_armchair.jpeg` to (("beer-bottle", "armchair"), "left")."""
-    parts = Path(name).stem.split("_")
+    parts = PurePosixPath(name).stem.split("_")
     known = [preposition for pair in PAIRS for preposition in pair]
     if len(parts) < 3 or parts[1] not in known:
         raise SuiteError(

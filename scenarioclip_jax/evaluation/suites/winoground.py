@@ -13,11 +13,12 @@ With s(c, i) the cosine of caption c and picture i, all inequalities strict:
 import numpy as np
 
 from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, SuiteError, jsonl_rows
+from scenarioclip_jax.evaluation.files import Files, Located, Wanted, jsonl_rows
 from scenarioclip_jax.evaluation.ranks import cosines
-from scenarioclip_jax.evaluation.result import Example, Metric, Result
+from scenarioclip_jax.evaluation.result import Example, Metric, Result, partial_note
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 
+PUBLISHED = 400  # records
 PROTOCOL = (
     "text: for each picture its own caption scores higher; image: for each caption its own picture does; "
     "group: both. All strict."
@@ -39,26 +40,33 @@ def score(scores: np.ndarray) -> dict[str, Metric]:
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     """Raises SuiteError: a record is malformed, or an image is missing and may not be."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
-    pictures, captions = [], []
-    for row in jsonl_rows(files.path):
-        texts = [row.caption(f"caption_{i}") for i in (0, 1)]
-        names = [row.get(f"image_{i}") for i in (0, 1)]
-        paths = [
-            (files.image if "." in name else files.image_by_id)(name, row.where, result.skips)
-            for name in names
-        ]
-        if all(paths):
-            pictures += map(Picture, paths)
-            captions += texts
-    if not pictures:
-        raise SuiteError(f"{files.path}: no record is left, every image is missing")
+    records = read(files, result)
+    pictures = [Picture(path) for record in records for path in record.paths]
+    captions = [caption for record in records for caption in record.values]
     images = by_levels(encoder.images, pictures, settings.levels)
     texts = by_levels(encoder.texts, captions, settings.levels)
     table = [[cosines(images[:, i::2], texts[:, c::2]) for i in (0, 1)] for c in (0, 1)]
-    result.metrics = score(np.array(table).transpose(2, 0, 1))
+    scores = np.array(table).transpose(2, 0, 1)
+    result.metrics = score(scores)
+    equal = (scores[:, 0] == scores[:, 1]).any(axis=1) | (scores[..., 0] == scores[..., 1]).any(
+        axis=1
+    )
+    result.ties["records"] = int(equal.sum())
     result.counts["records"] = len(pictures) // 2
     wrong = np.flatnonzero(result.metrics["group"].samples == 0)[:4]
     result.examples["failures"] = [
         Example(pictures[2 * n + i], captions[2 * n + i], False) for n in wrong for i in (0, 1)
     ]
     return result
+
+
+def read(files: Files, result: Result) -> list[Located]:
+    """The records with their two pictures, all checked; their values are the two captions."""
+    wanted = []
+    for row in jsonl_rows(files.path, files.digests):
+        captions = tuple(row.caption(f"caption_{i}") for i in (0, 1))
+        names = tuple(row.get(f"image_{i}") for i in (0, 1))
+        wanted.append(Wanted(row.where, names, captions))
+    records = files.locate(wanted, result.skips)
+    result.notes += partial_note("records", len(records), PUBLISHED)
+    return records

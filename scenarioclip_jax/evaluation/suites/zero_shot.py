@@ -3,6 +3,7 @@
 import numpy as np
 
 from scenarioclip_jax.evaluation.encoder import Encoder
+from scenarioclip_jax.evaluation.files import UnsupportedError
 from scenarioclip_jax.evaluation.in_domain import InDomain, by_level, open_split
 from scenarioclip_jax.evaluation.ranks import nearest
 from scenarioclip_jax.evaluation.result import (
@@ -39,17 +40,24 @@ def score(ranks: Ranks, classes: int, photo_ids: list[str]) -> dict[str, Metric]
 
 
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
-    """Raises SuiteError: the test split holds no picture, or there is but one class."""
+    """Levels of one class are left out. Raises UnsupportedError: no picture in the test split, or no level."""
     result = Result({}, {}, "each level its own", PROTOCOL)
     result.choices["prompt"] = settings.prompt
     split = open_split(data, "test", result.skips)
     for level, gallery in by_level(split, "test", result.skips):
-        texts = data.classes(level)
+        try:
+            texts = data.classes(level)
+        except UnsupportedError as error:
+            result.skips.add(
+                "level of one class, nothing to tell apart", f"{level}: {error.reason}"
+            )
+            continue
         classes = encoder.texts(settings.prompted(texts), level)
         ranks = recognition_ranks(
             gallery.embeddings, texts, classes, gallery.texts, gallery.photo_ids
         )
         metrics = score(ranks, len(texts), gallery.photo_ids)
+        result.ties[level] = int(ranks.tied.sum())
         result.metrics |= {f"{level}/{name}": metric for name, metric in metrics.items()}
         result.counts |= {f"{level} pictures": len(gallery.texts), f"{level} classes": len(texts)}
         result.bars[f"{level}: strict top-1 by class"] = by_class(gallery.texts, ranks.strict < 1)
@@ -62,6 +70,10 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
                 predicates, ranks.strict < 1
             )
             result.confusions["predicates"] = _predicates(data, predicates, named)
+    if not result.metrics:
+        raise UnsupportedError(
+            "no level has more than one class, so there is nothing to tell apart"
+        )
     return result
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
 from scenarioclip_jax.evaluation.probe import Labelled, fit
 from scenarioclip_jax.evaluation.settings import ProbeSettings, Settings
 from scenarioclip_jax.evaluation.suites import hard_negatives, linear_probe, zero_shot
@@ -34,6 +34,35 @@ def test_zero_shot_under_both_rules_micro_and_macro():
     other = training_zero_shot(np.array(columns[0]), list(TEXTS), classes, columns[1], columns[2])
     for name in ("top1", "top5", "any_label_top1", "macro_top1"):
         assert values[f"object/{name}"] == pytest.approx(other[name])
+
+
+class OneAction(FakeData):
+    """Data with a single action."""
+
+    def classes(self, level):
+        if level == "global":
+            raise UnsupportedError("actions lists one class")
+        return super().classes(level)
+
+
+def test_a_level_of_one_class_leaves_the_other_levels_alone():
+    rows = {"global": [([1, 0, 0], "a", "p")], "object": ROWS}
+    splits = dict.fromkeys(("train", "validation", "test"), rows)
+    data = OneAction(splits, {"object": ["a", "b", "c"]})
+    result = zero_shot.evaluate(FakeEncoder({}, TEXTS), data, Settings())
+    assert result.values()["object/top1"] == pytest.approx(2 / 4)
+    assert not any(name.startswith("global") for name in result.metrics)
+    assert "level of one class, nothing to tell apart" in result.skips.summary()
+    data = OneAction({"test": {"global": rows["global"]}}, {})
+    with pytest.raises(UnsupportedError, match="no level has more than one class"):
+        zero_shot.evaluate(FakeEncoder({}, TEXTS), data, Settings())
+
+
+def test_a_probe_without_a_validation_split_is_refused_before_anything_is_embedded():
+    data = FakeData({"train": {"object": ROWS}, "test": {"object": [([1, 0, 0], "a", "r")]}}, {})
+    with pytest.raises(UnsupportedError, match="no validation split"):
+        linear_probe.evaluate(FakeEncoder({}, TEXTS), data, Settings())
+    assert not data.opened
 
 
 def test_the_reference_figures():

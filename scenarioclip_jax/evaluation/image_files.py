@@ -1,0 +1,175 @@
+"""Finds a suite's images below folders, and those among them that can't be decoded."""
+
+import errno
+import functools
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from scenarioclip_jax import inference
+from scenarioclip_jax.progress_bar import progress_bar
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+# What is often saved in place of a file, by its first bytes.
+FOREIGN = {
+    b"version https://git-lfs": "a Git LFS pointer (run `git lfs pull`)",
+    b"<!doctype html": "an HTML page",
+    b"<html": "an HTML page",
+    b"\x1f\x8b": "a gzip archive (unpack it)",
+    b"PK\x03\x04": "a zip archive (unpack it)",
+    b"PAR1": "a Parquet file",
+}
+
+
+def foreign(data: bytes) -> str:
+    """What a file is that isn't what its name says, by its first bytes; empty if they tell nothing."""
+    start = data[:200].lstrip(b"\xef\xbb\xbf \t\r\n")
+    for mark, kind in FOREIGN.items():
+        if start.startswith(mark) or start[: len(mark)].lower() == mark:
+            return kind
+    return ""
+
+
+def leaves(name: str) -> bool:
+    """Whether a name points out of the folder that it is relative to."""
+    path = PurePosixPath(_slashes(name))
+    return path.is_absolute() or ".." in path.parts
+
+
+class Finder:
+    """Finds images by the names that annotations give them, without regard to case.
+
+    A name counts as it is, with any of EXTENSIONS if it has none; else in a folder just below, if there is one
+    only that has it; else without its first folders. So it doesn't matter whether COCO or COCO/val2014 was
+    named. The bare file name counts only where no other image of the set has the same one.
+
+    Args:
+      names: all that will be asked for.
+    """
+
+    def __init__(self, folders: Sequence[Path], names: Iterable[str] = ()):
+        self._folders = list(folders)
+        self._listed: dict[Path, dict[str, str]] = {}
+        self._below: list[Path] | None = None
+        self._alike = Counter(
+            PurePosixPath(name).name.lower() for name in set(map(_slashes, names))
+        )
+
+    def find(self, name: str) -> Path | None:
+        """The image's path; None if it isn't there."""
+        name = _slashes(name)
+        for folder in self._folders:
+            if _is_file(path := folder / name):
+                return path
+        pieces = PurePosixPath(name).parts
+        if not pieces:
+            return None
+        for folder in self._folders:
+            if path := self._listed_file(folder.joinpath(*pieces)):
+                return path
+        below = [self._listed_file(folder.joinpath(*pieces)) for folder in self._subfolders()]
+        if len(found := [path for path in below if path]) == 1:
+            return found[0]
+        for start in range(1, len(pieces)):
+            if start == len(pieces) - 1 and self._alike[pieces[-1].lower()] > 1:
+                break
+            for folder in self._folders:
+                if path := self._listed_file(folder.joinpath(*pieces[start:])):
+                    return path
+        return None
+
+    def _listed_file(self, path: Path) -> Path | None:
+        names = self._names(path.parent)
+        lower = path.name.lower()
+        endings = ("",) if path.suffix.lower() in EXTENSIONS else ("", *EXTENSIONS)
+        found = next((names[lower + ending] for ending in endings if lower + ending in names), None)
+        return path.with_name(found) if found else None
+
+    def _names(self, folder: Path) -> dict[str, str]:
+        """A folder's files by their names in lower case."""
+        if folder not in self._listed:
+            try:
+                with os.scandir(folder) as entries:
+                    files = sorted(entry.name for entry in entries if entry.is_file())
+            except (OSError, ValueError):  # no such folder, or no possible name of one
+                files = []
+            self._listed[folder] = {name.lower(): name for name in files}
+        return self._listed[folder]
+
+    def _subfolders(self) -> list[Path]:
+        if self._below is None:
+            self._below = []
+            for folder in self._folders:
+                try:
+                    with os.scandir(folder) as entries:
+                        names = sorted(entry.name for entry in entries if entry.is_dir())
+                except OSError:
+                    names = []
+                self._below += [folder / name for name in names]
+        return self._below
+
+
+def _slashes(name: str) -> str:
+    return name.replace("\\", "/")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False
+
+
+class RefusedError(OSError):
+    """The system refused to read a file for a reason outside of it: permission, too many files, no memory."""
+
+
+def unreadable(paths: Collection[Path], threads: int = 2) -> dict[Path, str]:
+    """The images that can't be decoded, with the reason. What was decoded once isn't decoded again.
+
+    Raises:
+      RefusedError: nothing can be said of a file, since the system refused it.
+    """
+    ordered = sorted(paths)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        found = progress_bar(pool.map(_check, ordered), "images checked", total=len(ordered))
+        reasons = dict(zip(ordered, found, strict=True))
+    return {path: reason for path, reason in reasons.items() if reason}
+
+
+def _check(path: Path) -> str:
+    try:
+        state = path.stat()
+    except FileNotFoundError as error:
+        return str(error)
+    except OSError as error:
+        raise RefusedError(f"{path}: {error}") from error
+    return _why_unreadable(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=1 << 20)
+def _why_unreadable(path: Path, modified: int, size: int) -> str:
+    """Why an image can't be decoded, empty if it can. A file that changes is another one."""
+    try:
+        inference.open_picture(path)
+    except Exception as error:  # decoders raise what they like, and each file stands for itself
+        if refusal := _refusal(error):
+            raise RefusedError(f"{path}: {refusal or repr(refusal)}") from error
+        with path.open("rb") as file:
+            kind = foreign(file.read(200))
+        return f"it is {kind}" if kind else str(error).removeprefix(f"{path}: ") or repr(error)
+    return ""
+
+
+def _refusal(error: BaseException | None) -> BaseException | None:
+    """The error in a chain of causes that doesn't come of the file's content."""
+    while error is not None:
+        gone = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+        if isinstance(error, MemoryError) or (
+            isinstance(error, OSError) and error.errno not in gone
+        ):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

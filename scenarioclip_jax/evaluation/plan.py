@@ -1,0 +1,155 @@
+"""What an evaluation is to do: suites, settings and files, checked before anything slow starts."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from scenarioclip_jax.checkpoint import WEIGHTS
+from scenarioclip_jax.command import ConfigError, listed
+from scenarioclip_jax.evaluation.files import Files
+from scenarioclip_jax.evaluation.run_data import choose
+from scenarioclip_jax.evaluation.settings import ProbeSettings, Settings
+from scenarioclip_jax.evaluation.suites import (
+    aro,
+    captions,
+    hard_negatives,
+    linear_probe,
+    predcls,
+    retrieval,
+    sugarcrepe,
+    svo,
+    vsr,
+    whatsup,
+    winoground,
+    zero_shot,
+)
+
+IN_DOMAIN: dict[str, Callable] = {
+    "zero_shot": zero_shot.evaluate,
+    "retrieval": retrieval.evaluate,
+    "hard_negatives": hard_negatives.evaluate,
+    "linear_probe": linear_probe.evaluate,
+}
+ON_FILES: dict[str, Callable] = {
+    "aro": aro.evaluate,
+    "sugarcrepe": sugarcrepe.evaluate,
+    "sugarcrepe_pp": sugarcrepe.evaluate_pp,
+    "winoground": winoground.evaluate,
+    "whatsup": whatsup.evaluate,
+    "vsr": vsr.evaluate,
+    "svo": svo.evaluate,
+    "captions": captions.evaluate,
+    "predcls": predcls.evaluate,
+}
+# Read and check all files of a suite without a model: (Files, Result) -> records.
+READERS: dict[str, Callable] = {
+    "aro": aro.read,
+    "sugarcrepe": sugarcrepe.read,
+    "sugarcrepe_pp": sugarcrepe.read_pp,
+    "winoground": winoground.read,
+    "whatsup": whatsup.read,
+    "vsr": vsr.read,
+    "svo": svo.read,
+    "captions": captions.read,
+    "predcls": predcls.read,
+}
+# Suites of several files: `path` is their folder; for the second kind one of the files will do.
+FOLDERS = ("vsr",)
+EITHER = ("aro", "whatsup", "sugarcrepe", "sugarcrepe_pp")
+TEXT_LENGTHS = ("trained", "longest")
+
+
+def chosen_suites(config: ConfigDict) -> list[str]:
+    """`config.suites`, also where it was given as `a,b`; raises ConfigError for one that isn't known."""
+    names = listed(config.suites)
+    known = [*IN_DOMAIN, *ON_FILES]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        what = f"{unknown[0]!r} is no suite" if unknown else "none is chosen"
+        raise ConfigError(f"config.suites: {what}; there are {', '.join(known)}")
+    return names
+
+
+def suites_are_named(config: ConfigDict) -> bool:
+    """Whether `config.suites` was set: what the data can't support is then an error, not left out."""
+    return tuple(config.suites) != tuple(IN_DOMAIN)
+
+
+def check(config: ConfigDict, suites: list[str]) -> Settings:
+    """Refuses a config that can't be run, before anything slow starts.
+
+    Raises:
+      ConfigError: names the key and what is allowed.
+    """
+    if jax.process_count() > 1:
+        raise ConfigError(
+            "evaluation runs in one process, on all devices that it sees; start it without --multihost"
+        )
+    if not config.checkpoint:
+        raise ConfigError(
+            "config.checkpoint is empty: name a training run's workdir, a converted checkpoint, or a "
+            "CLIP folder"
+        )
+    unknown = [name for name in config.weights if name not in WEIGHTS]
+    if unknown or not config.weights:
+        raise ConfigError(f"config.weights={config.weights!r}: must be among {', '.join(WEIGHTS)}")
+    for key in ("batch_size", "num_threads", "bootstrap"):
+        if config[key] < 1:
+            raise ConfigError(f"config.{key}={config[key]}: must be at least 1")
+    if config.data.scenes < 0:
+        raise ConfigError(f"config.data.scenes={config.data.scenes}: must be 0 (all) or more")
+    if config.text_length not in TEXT_LENGTHS:
+        raise ConfigError(
+            f"config.text_length={config.text_length!r}: must be one of {', '.join(TEXT_LENGTHS)}"
+        )
+    settings = _settings(config)
+    for suite in suites:
+        if suite in ON_FILES:
+            files_of(config, suite)
+    if set(suites) & set(IN_DOMAIN):
+        choose(config)
+    return settings
+
+
+def _settings(config: ConfigDict) -> Settings:
+    shared = {name: config[name] for name in ("levels", "relation_levels", "prompt", "seed")}
+    predcls_only = {name: config.predcls[name] for name in ("matching", "clean_names")}
+    try:
+        probe = ProbeSettings(**config.probe.to_dict())
+        Settings(probe=probe, **shared)
+    except ValueError as error:
+        raise ConfigError(f"config.{error}") from error
+    try:
+        return Settings(probe=probe, **shared, **predcls_only)
+    except ValueError as error:
+        raise ConfigError(f"config.predcls.{error}") from error
+
+
+def files_of(config: ConfigDict, suite: str) -> Files:
+    """Where a suite's files are; raises ConfigError if they aren't."""
+    given = config[suite]
+    path = Path(given.path).expanduser()
+    kind = "folder" if suite in FOLDERS else "folder or file" if suite in EITHER else "file"
+    if not given.path:
+        raise ConfigError(
+            f"config.{suite}.path is empty: the suite {suite} reads local files, see configs/evaluate.py"
+        )
+    if not path.exists():
+        raise ConfigError(f"config.{suite}.path={given.path!r}: no such {kind}")
+    if kind == "folder" and not path.is_dir():
+        raise ConfigError(
+            f"config.{suite}.path={given.path!r}: a file; name the folder that it is in"
+        )
+    if kind == "file" and path.is_dir():
+        raise ConfigError(f"config.{suite}.path={given.path!r}: a folder; name the file in it")
+    images = ()
+    if given.images:
+        images = (Path(given.images).expanduser(),)
+        if not images[0].is_dir():
+            raise ConfigError(f"config.{suite}.images={given.images!r}: no such folder")
+    beside = path if path.is_dir() else path.parent
+    return Files(
+        path, images or (beside, beside / "images"), config.skip_missing, suite, config.num_threads
+    )

@@ -1,0 +1,129 @@
+"""Which data set the in-domain suites score: the run's own, unless the config names another."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.command import ConfigError, naming
+from scenarioclip_jax.data.build import default_embedded
+from scenarioclip_jax.data.shards import DataSetError, dataset_dir
+
+DEMO = {"num_scenes": 6000, "seed": 0}  # as in configs/pretrain.py, where no run says otherwise
+
+
+class Chosen(NamedTuple):
+    """A data set.
+
+    Attributes:
+      directory: of its shards; None: the embedded scenes, which may have to be drawn first.
+      embedded: arguments of `data.build.default_embedded`, where `directory` is None.
+      why: where the choice comes from, for people.
+      notes: models that were trained on other data, a sentence each.
+    """
+
+    directory: Path | None
+    embedded: dict[str, int]
+    why: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the terminal and the report call it."""
+        if self.directory is not None:
+            return str(self.directory)
+        settings = ", ".join(f"{name} {value}" for name, value in self.embedded.items())
+        return f"the embedded scenes ({settings})"
+
+    def same(self, other: "Chosen") -> bool:
+        if self.directory is None or other.directory is None:
+            return self.directory is other.directory and self.embedded == other.embedded
+        return self.directory.resolve() == other.directory.resolve()
+
+    def open(self) -> Path:
+        """The folder of the shards; draws the embedded scenes if they aren't there."""
+        if self.directory is not None:
+            return self.directory
+        with naming("embedded"):
+            return default_embedded(**self.embedded)
+
+
+def recorded(checkpoint: str | Path) -> Chosen | None:
+    """The data set that a model was trained on, by its `config.json`; None where it has none, as plain CLIP.
+
+    Raises:
+      CheckpointError: there is a `config.json` that isn't a training run's.
+    """
+    folder = Path(checkpoint).expanduser()
+    path = folder / "config.json"
+    # A folder in Hugging Face's format has a config.json too, which says nothing of data.
+    if not path.is_file() or not (folder / "checkpoints").is_dir():
+        return None
+    return of_config(path)
+
+
+def of_config(path: Path) -> Chosen:
+    """The data set that a run's `config.json` names.
+
+    Raises:
+      CheckpointError: it isn't the config of a training run.
+      OSError: it can't be read.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        directory, embedded = config["data"]["dir"], dict(config["embedded"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is no config of a training run ({error!r}); copy it again"
+        ) from None
+    return Chosen(Path(directory).expanduser() if directory else None, embedded)
+
+
+def choose(config: ConfigDict) -> Chosen:
+    """The data set to score: `config.data.dir`, `config.embedded`, or what the checkpoint was trained on.
+
+    Raises:
+      ConfigError: it isn't there. The message names the folder and the key.
+      CheckpointError: the run's config can't be understood.
+    """
+    own = recorded(config.checkpoint) if config.checkpoint else None
+    given = {name: value for name, value in config.embedded.items() if value is not None}
+    if config.data.dir:
+        chosen = Chosen(Path(config.data.dir).expanduser(), {}, "config.data.dir")
+        with naming("data.dir"):
+            dataset_dir(chosen.directory)
+    elif given:
+        base = own.embedded if own and own.directory is None else DEMO
+        chosen = Chosen(None, DEMO | base | given, "config.embedded")
+    elif own:
+        chosen = own._replace(why=f"what {config.checkpoint} was trained on")
+        _check_own(chosen, config.checkpoint)
+    else:
+        chosen = Chosen(None, dict(DEMO), f"{config.checkpoint} names no data of its own")
+    return chosen._replace(notes=tuple(_differences(chosen, config, own)))
+
+
+def _check_own(chosen: Chosen, checkpoint: str) -> None:
+    if chosen.directory is None:
+        return
+    try:
+        dataset_dir(chosen.directory)
+    except DataSetError:
+        where = "" if chosen.directory.is_absolute() else f" (seen from {Path.cwd()})"
+        raise ConfigError(
+            f"{checkpoint} was trained on the data set in {chosen.directory}, which isn't there"
+            f"{where}; say where it lies now with --config.data.dir=DIR"
+        ) from None
+
+
+def _differences(chosen: Chosen, config: ConfigDict, own: Chosen | None) -> list[str]:
+    models = {config.checkpoint: own}
+    if config.baseline:
+        models[config.baseline] = recorded(config.baseline)
+    return [
+        f"{path} was trained on other data, {data.name}: its scores here are of data that it doesn't know"
+        for path, data in models.items()
+        if data is not None and not chosen.same(data)
+    ]
