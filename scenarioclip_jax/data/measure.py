@@ -1,5 +1,6 @@
 """Measures what every scene of a data set needs, in parts that are kept as they come."""
 
+import contextlib
 import gzip
 import json
 import math
@@ -69,7 +70,9 @@ class Parts:
             # Whatever is there already: all processes have to ask for a stop equally often.
             for first in range(0, self._count, crew.count):
                 if (part := first + crew.index) < self._count and not self._is_kept(part):
-                    self._measure(part)
+                    values = self._measure(part)
+                    if not self._is_kept(part):
+                        self._here[part] = values
                 bar.update(min(RECORDS * crew.count, len(self._source) - bar.n))
                 if crew.stop():
                     raise MeasuringStopped
@@ -81,12 +84,11 @@ class Parts:
         A part that another machine measured and that isn't seen from here is measured again.
         """
         for part in range(self._count):
-            if part not in self._here and (values := self._read(part)) is None:
-                self._measure(part)
-            for levels in self._here.pop(part, None) or values:
+            values = self._here.pop(part, None) or self._read(part)
+            for levels in values or self._measure(part):
                 yield levels and {level: Needs(*need) for level, need in levels.items()}
 
-    def _measure(self, part: int) -> None:
+    def _measure(self, part: int) -> list[dict | None]:
         records = range(part * RECORDS, min((part + 1) * RECORDS, len(self._source)))
         values, failed = [], {}
         found = measure(self._source, self._settings, records)
@@ -100,8 +102,9 @@ class Parts:
                 failed[record] = needs
             values.append(None if isinstance(needs, Exception) else needs)
         self.failed |= failed
-        if failed or not self._keep(part, values):
-            self._here[part] = values
+        if not failed:
+            self._keep(part, values)
+        return values
 
     def _file(self, part: int) -> Path:
         return self.folder / f"{part:06d}.json.gz"
@@ -109,16 +112,13 @@ class Parts:
     def _is_kept(self, part: int) -> bool:
         return self.folder is not None and self._file(part).is_file()
 
-    def _keep(self, part: int, values: list) -> bool:
+    def _keep(self, part: int, values: list) -> None:
         if self.folder is None:
-            return False
+            return
         content = gzip.compress(json.dumps(values).encode(), 1)
-        try:
+        with contextlib.suppress(OSError):  # it can't be written to, or is full
             self.folder.mkdir(exist_ok=True)
             write_whole(self._file(part), lambda stream: stream.write(content))
-        except OSError:  # it can't be written to, or is full
-            return False
-        return True
 
     def _read(self, part: int) -> list[dict | None] | None:
         if not self._is_kept(part):

@@ -1,5 +1,6 @@
 import collections
 import dataclasses
+import errno
 import itertools
 import json
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from scenarioclip_jax.data import pipeline
 from scenarioclip_jax.data.order import shuffled_index
 from scenarioclip_jax.data.packing import text_id
 from scenarioclip_jax.data.pipeline import (
@@ -17,6 +19,7 @@ from scenarioclip_jax.data.pipeline import (
     train_iterator,
 )
 from scenarioclip_jax.data.tokens import train_tokenizer
+from scenarioclip_jax.faults import InputUnavailableError
 from tests.data.fake_scenes import SETTINGS, fake_scene, ragged_scenes
 
 SCENES = ragged_scenes(20)
@@ -267,3 +270,61 @@ def test_workers_import_little():
         "jaxtyping",
     }
     assert not heavy & set(out.stdout.split())
+
+
+class Refusing:
+    """Scenes of which some can't be read for the moment."""
+
+    def __init__(self, errors):
+        self._errors = errors
+
+    def __len__(self):
+        return len(SCENES)
+
+    def __getitem__(self, index):
+        if errors := self._errors.get(index):
+            raise errors.pop()
+        return SCENES[index]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ESTALE, "Stale file handle"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        ValueError("open() failed: Too many open files"),
+        MemoryError(),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_the_system_refuses_is_not_corrupt(tokenizer, monkeypatch, error, workers):
+    """It is tried again; if that doesn't help, the run ends with the cause, and the batch is still to come."""
+    if workers and not isinstance(error, MemoryError):
+        pytest.skip("one is enough to cross the border of a process")
+    monkeypatch.setattr(pipeline, "PAUSES", (0.0, 0.0))
+    settings = dataclasses.replace(SETTINGS, max_corrupt_share=1.0, num_workers=workers)
+    passing = {i: [error] * 2 for i in range(len(SCENES))}
+    if not workers:
+        (batch,) = take(train_iterator(Refusing(passing), tokenizer, settings), 1)
+        assert_equal(batch, *take(train_iterator(SCENES, tokenizer, settings), 1))
+    lasting = {i: [error] * 1000 for i in range(len(SCENES))}
+    batches = train_iterator(Refusing(lasting), tokenizer, settings)
+    with pytest.raises(InputUnavailableError, match=r"record \d+ can't be read now and isn't"):
+        next(batches)
+    assert (batches.step, batches.corrupt.reasons) == (0, {})
+    batches.close()
+
+
+def test_a_worker_that_the_system_ended_is_explained():
+    for code, words in (
+        (-7, "SIGBUS; most likely /dev/shm is full"),
+        (-9, "SIGKILL; most likely memory ran out"),
+        (3, "exit code 3"),
+    ):
+        error = RuntimeError(f"Worker process was terminated unexpectedly with exit code {code}")
+        lost = pipeline._lost_worker(error)
+        assert words in str(lost)
+        assert "config.data.num_workers=0" in str(lost)
+    assert pipeline._lost_worker(RuntimeError("other")) is None

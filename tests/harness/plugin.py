@@ -13,10 +13,14 @@ import pytest
 
 from tests.harness import leftovers
 
+_tells = False  # whether this process speaks for all workers
+
 
 def pytest_configure(config):
-    if not hasattr(config, "workerinput"):  # workers inherit it
-        os.environ[leftovers.SESSION] = uuid.uuid4().hex
+    global _tells
+    if not hasattr(config, "workerinput"):
+        os.environ[leftovers.SESSION] = uuid.uuid4().hex  # workers inherit it
+        _tells = True
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -26,6 +30,14 @@ def pytest_xdist_make_scheduler(config, log):
 
         return FileScheduler(config, log)
     return None
+
+
+def pytest_runtest_logreport(report):
+    """Tells of a failure when it happens: a suite that is stopped from outside prints no summary."""
+    if report.failed and _tells:
+        print(
+            f"\nfailed: {report.nodeid} ({report.when})\n{report.longreprtext[-3000:]}", flush=True
+        )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -117,3 +117,46 @@ def test_processes_that_deal_scenes_otherwise_do_not_start(monkeypatch):
     monkeypatch.setattr(resume, "gather", lambda value, where: [value, value + 1])
     with pytest.raises(ConfigError, match=r"data\.balance.*delete sizes-\*\.npz"):
         resume._check_order("fedcba9876543210", Path("shards"))
+
+
+def test_what_computes_the_same_may_change():
+    config = tiny.config("unused")
+    saved = plain(config)
+    config.model.remat, config.model.unroll, config.loss.accumulate = "full", 2, 2
+    config.data.num_workers, config.log_every, config.mesh.fsdp = 7, 3, 2
+    assert resume.changed_on_purpose(saved, plain(config), 3) == []
+
+
+@pytest.mark.parametrize("allow", [("optimizer.peak,steps",), ("optimizer.peak", "steps")])
+def test_what_changes_the_result_may_be_changed_on_purpose(allow):
+    config = tiny.config("unused", steps=6)
+    saved = plain(config)
+    config.optimizer.peak, config.steps = 0.5, 9
+    with pytest.raises(
+        ConfigError,
+        match=r"config\.optimizer\.peak was 0\.001 and is 0\.5; config\.steps was 6 and is 9.*"
+        r"--config\.resume\.allow=optimizer\.peak,steps to change that from here on",
+    ):
+        resume.changed_on_purpose(saved, plain(config), 3)
+    config.resume.allow = allow
+    assert resume.changed_on_purpose(saved, plain(config), 3) == [
+        {"step": 3, "key": "config.optimizer.peak", "was": 0.001, "now": 0.5},
+        {"step": 3, "key": "config.steps", "was": 6, "now": 9},
+    ]
+
+
+def test_only_what_leaves_the_state_as_it_is_may_be_allowed():
+    config = tiny.config("unused")
+    saved = plain(config)
+    config.resume.allow = ("model.embed_dim",)
+    with pytest.raises(
+        ConfigError, match=r"config\.resume\.allow names model\.embed_dim: on purpose"
+    ):
+        resume.changed_on_purpose(saved, plain(config), 3)
+    config.resume.allow = ("steps",)
+    config.model.embed_dim = 8
+    with pytest.raises(
+        ConfigError, match=r"embed_dim was 16 and is 8\. Give the same settings"
+    ) as error:
+        resume.changed_on_purpose(saved, plain(config), 3)
+    assert "resume.allow" not in str(error.value)  # it would lead nowhere

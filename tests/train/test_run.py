@@ -27,6 +27,7 @@ from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.pipeline import TrainIterator
 from scenarioclip_jax.evaluation.embed import Embedder
+from scenarioclip_jax.faults import InputUnavailableError
 from scenarioclip_jax.train import loop
 from scenarioclip_jax.train.loop import train
 from scenarioclip_jax.train.metrics import (
@@ -490,3 +491,75 @@ def test_weights_of_another_size_are_refused(undisturbed, small_data, tmp_path):
     config.model.vision.width = 32
     with pytest.raises(ConfigError, match=r"config\.init_from: .*width"):
         train(config, tmp_path)
+
+
+def test_a_run_goes_on_with_other_settings_on_purpose(undisturbed, small_data, tmp_path, capsys):
+    """Longer, with another rate, in more groups: the state stays as it is, and the change is recorded."""
+    workdir = tmp_path / "run"
+    shutil.copytree(undisturbed, workdir)
+    changes = {"optimizer__peak": 5e-4, "data__groups": 16, "report__retrievals": 0}
+    allow = {"resume__allow": ("optimizer.peak,data.groups,steps",)}
+    train(tiny.config(small_data, steps=8, **changes, **allow), workdir)
+    seen = [row for row in rows(workdir) if "loss/total" in row]
+    assert [row["step"] for row in seen] == list(range(1, 9))
+    assert seen[:6] == [row for row in rows(undisturbed) if "loss/total" in row]
+    report = json.loads((workdir / "report.json").read_text())
+    assert [(c["step"], c["key"], c["now"]) for c in report["changes"]] == [
+        (6, "config.data.groups", 16),
+        (6, "config.optimizer.peak", 5e-4),
+        (6, "config.steps", 8),
+    ]
+    assert (
+        "config.optimizer.peak from 0.001 to 0.0005 at step 6"
+        in (workdir / "report.html").read_text()
+    )
+    # From here on the new ones are the run's own.
+    train(tiny.config(small_data, steps=8, **changes), workdir)
+    with pytest.raises(ConfigError, match=r"config\.steps=5: the checkpoint is of step 8"):
+        train(tiny.config(small_data, steps=5, **changes, **allow), workdir)
+
+
+@pytest.mark.parametrize(
+    "error", [InputUnavailableError("refused"), BrokenPipeError(32, "Broken pipe")]
+)
+def test_an_error_outside_the_state_loses_nothing(
+    error, undisturbed, small_data, tmp_path, monkeypatch, capsys
+):
+    """Between reading a batch and training on it, too."""
+
+    def fail():
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "put_batch", interrupt_after(6, loop.put_batch, fail))
+        with pytest.raises(type(error)):
+            train(tiny.config(small_data), tmp_path)
+    assert "step 5 was saved before the run ended" in capsys.readouterr().err
+    assert steps(tmp_path) == [3, 5]
+    train(tiny.config(small_data), tmp_path)
+    assert rows(tmp_path) == rows(undisturbed)
+
+
+def test_a_closed_standard_output_stops_the_run_with_its_state_saved(
+    undisturbed, small_data, tmp_path, monkeypatch, capsys
+):
+    class Closed:
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+        flush = write
+
+    def close_output():
+        sys.stdout = Closed()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", sys.stdout)  # put back afterwards
+        patch.setattr(loop, "put_batch", interrupt_after(4, loop.put_batch, close_output))
+        train(tiny.config(small_data), tmp_path)
+    assert (
+        "standard output can't be written to any more ([Errno 32] Broken pipe): the run saves"
+        in (capsys.readouterr().err)
+    )
+    assert steps(tmp_path)[-1] in (4, 5)
+    train(tiny.config(small_data), tmp_path)
+    assert rows(tmp_path) == rows(undisturbed)
