@@ -48,7 +48,8 @@ EXTRAS = {
     "torch": ["torch>=2.6"],
     "tpu": ["jax[tpu]>=0.10"],
     "gpu": ["jax[cuda13]>=0.10"],
-    "notebooks": ["ipykernel>=6", "nbclient>=0.10", "nbformat>=5"],
+    "notebooks": ["ipykernel>=6", "jupyterlab>=4", "nbclient>=0.10", "nbformat>=5"],
+    "tensorboard": ["tensorboard>=2.17"],
 }
 
 setuptools.setup(

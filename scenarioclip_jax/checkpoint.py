@@ -40,10 +40,19 @@ def _write_small_arrays_whole() -> None:
     Cutting those up takes longer than writing them: seconds a checkpoint, with a few hundred arrays.
     """
     handler = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=1 << 20)
+    with _quiet():
+        ocp.type_handlers.register_type_handler(jax.Array, handler, override=True)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without Orbax's warnings that it does what it is asked for."""
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)  # it would warn that it does what it is asked for
-    ocp.type_handlers.register_type_handler(jax.Array, handler, override=True)
-    logging.set_verbosity(verbosity)
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 _write_small_arrays_whole()
@@ -185,7 +194,7 @@ class Checkpoints:
         }
         items |= {name: ocp.args.JsonSave(record) for name, record in records.items()}
         # A failure of the last save's part in the background shows here too.
-        with self._explaining_failure():
+        with self._explaining_failure(), _quiet():
             self.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
     def add_metrics(self, step: int, metrics: dict[str, float]) -> None:

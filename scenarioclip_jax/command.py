@@ -50,6 +50,11 @@ def explain_flags(argv: list[str]) -> str | None:
     path, _, preset = files[-1].partition(":")
     try:
         config = runpy.run_path(path)["get_config"](*([preset] if preset else []))
+    except FileNotFoundError:
+        return (
+            f"--config={files[-1]}: there is no file {path} in {os.getcwd()}; the configs lie in the "
+            "repository's folder configs, so start there or give the whole path"
+        )
     except (OSError, KeyError, ValueError, TypeError) as error:
         return f"--config={files[-1]}: {error}"
     for arg in argv:

@@ -116,6 +116,7 @@ def ensure_embedded(
                 )
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=output) as folder:
             annotations = Path(folder) / "embedded"
+            print(f"drawing {num_scenes} scenes into {output} (once)", file=sys.stderr, flush=True)
             embedded.write_embedded(annotations, num_scenes, seed, size)
             _build_locked(annotations, output, num_shards, True, FRACTIONS, progress, source)
     return output

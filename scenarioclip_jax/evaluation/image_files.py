@@ -1,6 +1,5 @@
 """Finds a suite's images below folders, and those among them that can't be decoded."""
 
-import errno
 import functools
 import os
 from collections import Counter
@@ -8,7 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from scenarioclip_jax import inference
+from scenarioclip_jax import faults
+from scenarioclip_jax.data import images
 from scenarioclip_jax.progress_bar import progress_bar
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -153,23 +153,9 @@ def _check(path: Path) -> str:
 def _why_unreadable(path: Path, modified: int, size: int) -> str:
     """Why an image can't be decoded, empty if it can. A file that changes is another one."""
     try:
-        inference.open_picture(path)
+        images.to_rgb(path)
     except Exception as error:  # decoders raise what they like, and each file stands for itself
-        if refusal := _refusal(error):
-            raise RefusedError(f"{path}: {refusal or repr(refusal)}") from error
-        with path.open("rb") as file:
-            kind = foreign(file.read(200))
-        return f"it is {kind}" if kind else str(error).removeprefix(f"{path}: ") or repr(error)
+        if faults.passes(error):
+            raise RefusedError(f"{path}: {str(error) or repr(error)}") from error
+        return str(error).removeprefix(f"{path}: ") or repr(error)
     return ""
-
-
-def _refusal(error: BaseException | None) -> BaseException | None:
-    """The error in a chain of causes that doesn't come of the file's content."""
-    while error is not None:
-        gone = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
-        if isinstance(error, MemoryError) or (
-            isinstance(error, OSError) and error.errno not in gone
-        ):
-            return error
-        error = error.__cause__ or error.__context__
-    return None

@@ -31,6 +31,8 @@ from scenarioclip_jax.evaluation.result import Result
 from scenarioclip_jax.evaluation.run_data import Chosen, choose
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.summary import cut_texts, describe, failure, line, record
+from scenarioclip_jax.lock import hold
+from scenarioclip_jax.paths import local_path
 
 __all__ = ["IN_DOMAIN", "ON_FILES", "Evaluation", "check", "chosen_suites", "evaluate"]
 
@@ -71,13 +73,14 @@ def evaluate(config: ConfigDict, workdir: Path) -> Evaluation:
         _say_data(chosen)
         data = chosen
     models = open_models(config)
-    run.summary = describe(config, models, data) | {"config": _comparable(config)}
-    encoders = run.encoders(models)
-    run.read_files()
-    directory = data.open() if data else None
-    for column, encoder in encoders.items():
-        run.score(column, encoder, directory)
-    return run.finish()
+    with hold(Path(workdir)):
+        run.summary = describe(config, models, data) | {"config": _comparable(config)}
+        encoders = run.encoders(models)
+        run.read_files()
+        directory = data.open() if data else None
+        for column, encoder in encoders.items():
+            run.score(column, encoder, directory)
+        return run.finish()
 
 
 class _Run:
@@ -96,7 +99,7 @@ class _Run:
             suites,
             settings,
         )
-        self._cache = Cache(Path(config.cache).expanduser()) if config.cache else NoCache()
+        self._cache = Cache(local_path(config.cache)) if config.cache else NoCache()
         self._files: dict[str, Files] = {}
         self._found: dict[str, dict[str, Result]] = {}
         self._shown: DataSet | None = None

@@ -10,6 +10,7 @@ from scenarioclip_jax.evaluation.cache import Cache
 from scenarioclip_jax.evaluation.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.in_domain import DataSet
 from scenarioclip_jax.evaluation.run_data import of_config
+from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.shell import to_paste
 
 CACHE = "~/.cache/scenarioclip_jax/embeddings"  # as in configs/evaluate.py
@@ -35,7 +36,7 @@ def open_run(checkpoint: str | Path, *, weights: str = "student", scenes: int = 
     """
     directory = data_of(checkpoint)
     model = inference.load(checkpoint, weights=weights)
-    encoder = ModelEncoder(model, Cache(Path(CACHE).expanduser()), quiet=True)
+    encoder = ModelEncoder(model, Cache(local_path(CACHE)), quiet=True)
     return OpenRun(encoder.model, encoder, DataSet(encoder, directory, scenes=scenes))
 
 
@@ -45,7 +46,7 @@ def data_of(checkpoint: str | Path) -> Path:
     Raises:
       CheckpointError: there is no such run. The message says which command makes one.
     """
-    path = Path(checkpoint).expanduser() / "config.json"
+    path = local_path(checkpoint) / "config.json"
     workdir = to_paste(f"--workdir={checkpoint}")
     try:
         chosen = of_config(path)

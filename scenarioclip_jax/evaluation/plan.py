@@ -1,7 +1,6 @@
 """What an evaluation is to do: suites, settings and files, checked before anything slow starts."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
@@ -25,6 +24,7 @@ from scenarioclip_jax.evaluation.suites import (
     winoground,
     zero_shot,
 )
+from scenarioclip_jax.paths import local_path
 
 IN_DOMAIN: dict[str, Callable] = {
     "zero_shot": zero_shot.evaluate,
@@ -130,7 +130,7 @@ def _settings(config: ConfigDict) -> Settings:
 def files_of(config: ConfigDict, suite: str) -> Files:
     """Where a suite's files are; raises ConfigError if they aren't."""
     given = config[suite]
-    path = Path(given.path).expanduser()
+    path = local_path(given.path)
     kind = "folder" if suite in FOLDERS else "folder or file" if suite in EITHER else "file"
     if not given.path:
         raise ConfigError(
@@ -146,7 +146,7 @@ def files_of(config: ConfigDict, suite: str) -> Files:
         raise ConfigError(f"config.{suite}.path={given.path!r}: a folder; name the file in it")
     images = ()
     if given.images:
-        images = (Path(given.images).expanduser(),)
+        images = (local_path(given.images),)
         if not images[0].is_dir():
             raise ConfigError(f"config.{suite}.images={given.images!r}: no such folder")
     beside = path if path.is_dir() else path.parent

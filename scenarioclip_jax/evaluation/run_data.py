@@ -10,6 +10,7 @@ from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.build import default_embedded
 from scenarioclip_jax.data.shards import DataSetError, dataset_dir
+from scenarioclip_jax.paths import local_path
 
 DEMO = {"num_scenes": 6000, "seed": 0}  # as in configs/pretrain.py, where no run says otherwise
 
@@ -56,7 +57,7 @@ def recorded(checkpoint: str | Path) -> Chosen | None:
     Raises:
       CheckpointError: there is a `config.json` that isn't a training run's.
     """
-    folder = Path(checkpoint).expanduser()
+    folder = local_path(checkpoint)
     path = folder / "config.json"
     # A folder in Hugging Face's format has a config.json too, which says nothing of data.
     if not path.is_file() or not (folder / "checkpoints").is_dir():
@@ -78,7 +79,7 @@ def of_config(path: Path) -> Chosen:
         raise CheckpointError(
             f"{path} is no config of a training run ({error!r}); copy it again"
         ) from None
-    return Chosen(Path(directory).expanduser() if directory else None, embedded)
+    return Chosen(local_path(directory) if directory else None, embedded)
 
 
 def choose(config: ConfigDict) -> Chosen:
@@ -91,7 +92,7 @@ def choose(config: ConfigDict) -> Chosen:
     own = recorded(config.checkpoint) if config.checkpoint else None
     given = {name: value for name, value in config.embedded.items() if value is not None}
     if config.data.dir:
-        chosen = Chosen(Path(config.data.dir).expanduser(), {}, "config.data.dir")
+        chosen = Chosen(local_path(config.data.dir), {}, "config.data.dir")
         with naming("data.dir"):
             dataset_dir(chosen.directory)
     elif given:

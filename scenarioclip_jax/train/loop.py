@@ -18,14 +18,15 @@ from scenarioclip_jax.data.pipeline import CorruptDataError
 from scenarioclip_jax.data.shards import DataSetError
 from scenarioclip_jax.data.stall import StalledInputError
 from scenarioclip_jax.faults import InputUnavailableError
+from scenarioclip_jax.lock import hold
 from scenarioclip_jax.parallel.chips import peak_flops
 from scenarioclip_jax.parallel.distributed import DistributedError, wait_for_all
 from scenarioclip_jax.parallel.flops import train_step_flops
 from scenarioclip_jax.parallel.mesh import batch_ways, local_groups, make_mesh, put_batch
+from scenarioclip_jax.paths import PathError
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.data import RunData, open_data, share_corrupt
-from scenarioclip_jax.train.lock import hold
 from scenarioclip_jax.train.metrics import (
     MetricWriter,
     NonFiniteLossError,
@@ -59,6 +60,7 @@ READABLE_ERRORS = (
     InputUnavailableError,
     NonFiniteLossError,
     OutputError,
+    PathError,
     StalledInputError,
 )
 

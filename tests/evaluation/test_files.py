@@ -142,7 +142,7 @@ def test_what_the_system_refuses_is_no_unreadable_image(tmp_path, monkeypatch, e
     def refuse(path):
         raise OSError(f"{path}: can't") from error
 
-    monkeypatch.setattr(image_files.inference, "open_picture", refuse)
+    monkeypatch.setattr(image_files.images, "to_rgb", refuse)
     files, wanted = (
         Files(tmp_path / "x.json", (tmp_path,), skip_missing=True),
         [Wanted("[0]", ("1.png",))],

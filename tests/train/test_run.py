@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from scenarioclip_jax import lock
 from scenarioclip_jax.checkpoint import (
     CheckpointError,
     Checkpoints,
@@ -328,7 +329,8 @@ def test_rows_after_the_last_checkpoint_are_written_once(undisturbed, small_data
 
 
 def test_going_on_with_other_settings_is_refused_and_changes_nothing(undisturbed, small_data):
-    before = {path: path.read_bytes() for path in undisturbed.glob("*.*") if path.is_file()}
+    files = [path for path in undisturbed.glob("*.*") if path.is_file() and path.name != lock.NAME]
+    before = {path: path.read_bytes() for path in files}
     with pytest.raises(ConfigError, match=r"config\.optimizer\.peak was 0\.001 and is 0\.01"):
         train(tiny.config(small_data, optimizer__peak=0.01), undisturbed)
     with pytest.raises(ConfigError, match=r"config\.arch was 'pyramid_clip' and is 'clip'"):
@@ -360,7 +362,7 @@ def test_if_no_checkpoint_can_be_read_nothing_is_moved_or_started(
         return {
             p: p.read_bytes()
             for p in workdir.rglob("*")
-            if p.is_file() and p.parent != workdir / "tensorboard"
+            if p.is_file() and p.parent != workdir / "tensorboard" and p.name != lock.NAME
         }
 
     before = contents()

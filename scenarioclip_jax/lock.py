@@ -44,9 +44,14 @@ def own(workdir: Path) -> Iterator[None]:
     Raises:
       ConfigError: another process holds it. The message says which.
     """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--workdir={workdir}: can't be made ({error.strerror}); give a folder that this user can write"
+        ) from error
     with contextlib.ExitStack() as at_end:
         try:
-            workdir.mkdir(parents=True, exist_ok=True)
             file = at_end.enter_context((workdir / NAME).open("a+", encoding="utf-8"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

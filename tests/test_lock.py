@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from scenarioclip_jax.command import ConfigError
-from scenarioclip_jax.train.lock import own
+from scenarioclip_jax.lock import own
 
 
 def test_a_second_run_is_refused_and_told_who_is_there(tmp_path):
@@ -25,7 +25,7 @@ def test_a_second_run_is_refused_and_told_who_is_there(tmp_path):
 
 def test_a_run_that_was_killed_holds_nothing(tmp_path):
     code = (
-        "import sys, time, pathlib\nfrom scenarioclip_jax.train.lock import own\n"
+        "import sys, time, pathlib\nfrom scenarioclip_jax.lock import own\n"
         "with own(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(300)"
     )
     run = subprocess.Popen(
