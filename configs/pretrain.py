@@ -142,12 +142,13 @@ def base() -> ml_collections.ConfigDict:
 
     config.mesh = dict(data=-1, fsdp=1, tensor=1)  # parallel.mesh.make_mesh
     config.checkpoint = dict(every=1000, keep_last=2, keep_best=1)
-    # On the validation split: how often (steps), with how many scenes (0: all), and by which of the suites
-    # zero_shot, retrieval and hard_negatives; all share the embeddings of the first
+    # On the validation split: how often (steps), with how many scenes (the first; 0: all), and by which of the
+    # suites zero_shot, retrieval and hard_negatives; all share the embeddings of the first
     config.validation = dict(
-        every=1000, scenes=0, suites=("zero_shot", "retrieval", "hard_negatives")
+        every=1000, scenes=2048, suites=("zero_shot", "retrieval", "hard_negatives")
     )
-    config.report = dict(scenes=0, retrievals=6)  # at the end, on the test split
+    # At the end, on the first scenes of the test split (0: all)
+    config.report = dict(scenes=10_000, retrievals=6)
     # Settings to change on purpose when a run goes on, as "optimizer.peak,steps"; train/resume.py lists them
     config.resume = dict(allow=("",))
     return config

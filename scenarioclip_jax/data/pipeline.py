@@ -410,6 +410,7 @@ class EvaluationBatches:
     Canvases are the evaluation views. Iterating again starts from the beginning.
 
     Attributes:
+      settings: as they are for evaluation.
       corrupt: corrupt records met by the latest iteration; they are left out.
       give_up: as of `TrainIterator`.
     """
@@ -423,13 +424,13 @@ class EvaluationBatches:
     ):
         self._source, self._tokenizer = source, tokenizer
         # Evaluation embeds whole views, and texts apart from pictures.
-        self._settings = dataclasses.replace(settings, text_row=0, patch_size=0)
+        self.settings = dataclasses.replace(settings, text_row=0, patch_size=0)
         self._indices = range(len(source)) if indices is None else indices
         self.give_up: Callable[[], bool] = lambda: False
         self.corrupt = CorruptLog(len(self._source), settings.max_corrupt_share)
 
     def __iter__(self) -> Iterator[tuple[Batch, Labels]]:
-        settings = self._settings
+        settings = self.settings
         self.corrupt = CorruptLog(len(self._source), settings.max_corrupt_share)
         groups = packing.evaluation_groups(self._items(), settings)
         while batch := list(itertools.islice(groups, settings.groups)):
@@ -439,7 +440,7 @@ class EvaluationBatches:
             yield builder.finish(self._tokenizer)
 
     def _items(self) -> Iterator[Item]:
-        threads = self._settings.num_threads
+        threads = self.settings.num_threads
         dataset = grain.MapDataset.range(len(self._indices)).map(self._load)
         # Few scenes ahead: fitted scenes are large, and the accelerator is the bottleneck here.
         iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(threads, 4 * threads)))
@@ -447,7 +448,7 @@ class EvaluationBatches:
             for number in range(len(self._indices)):
                 what = f"record {self._indices[number]} to evaluate on"
                 item = within(
-                    self._settings.stall_seconds, iterator.__next__, what, give_up=self.give_up
+                    self.settings.stall_seconds, iterator.__next__, what, give_up=self.give_up
                 )
                 if isinstance(item, Refused):
                     raise item.error()
@@ -464,7 +465,7 @@ class EvaluationBatches:
 
     def _load(self, number: int) -> Item | Corrupt | Refused:
         index = self._indices[number]
-        return load_item(self._source, index, index, self._settings, canvas_size=None)
+        return load_item(self._source, index, index, self.settings, canvas_size=None)
 
 
 def evaluation_batches(

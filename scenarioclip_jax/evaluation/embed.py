@@ -13,10 +13,11 @@ from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing import Labels
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import ViewSettings, views
+from scenarioclip_jax.evaluation.share import SharedBatches, exchange_rows, exchange_texts
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.models.scenario_clip import LEVELS, Inputs
-from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, replicated
+from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, put_batch, replicated
 
 TEXT_BATCH = 256  # texts embedded at once, at least
 
@@ -76,12 +77,27 @@ class Embedder:
         self._encode_text = jax.jit(encode_text, static_argnums=2, out_shardings=replicated(mesh))
 
     def images(self, params: Params, batches: Iterable[tuple[Batch, Labels]]) -> dict[str, Gallery]:
-        """Embeds every scene, object and relation once, by level."""
+        """Embeds every scene, object and relation once, by level.
+
+        Args:
+          batches: whole batches, the same in every process; or `SharedBatches`.
+        """
+        share = batches.share if isinstance(batches, SharedBatches) else None
         found = {level: ([], [], []) for level in LEVELS}
         for batch, labels in batches:
             if self._should_stop():
                 raise Stopped
-            encoded = jax.device_get(self._encode_images(params, self._put(batch)))
+            on_devices = (
+                self._put(batch) if share is None else put_batch(self._mesh, batch, share.groups)
+            )
+            encoded = jax.device_get(self._encode_images(params, on_devices))
+            if share is not None:
+                encoded = {
+                    level: x.reshape(share.groups, -1, x.shape[-1])[share.local].reshape(
+                        -1, x.shape[-1]
+                    )
+                    for level, x in encoded.items()
+                }
             masks = {"global": batch.scene_mask, "object": batch.object_mask}
             masks["relation"] = batch.relation_mask
             texts = {"global": labels.scene_text, "object": labels.object_text}
@@ -93,9 +109,19 @@ class Embedder:
                 embeddings.append(np.asarray(encoded[level], np.float32)[keep.reshape(-1)])
                 level_texts += texts[level][keep].tolist()
                 photo_ids += ids[level][keep].tolist()
-        return {
+        galleries = {
             level: Gallery(np.concatenate(embeddings) if embeddings else np.zeros((0, 1)), *rest)
             for level, (embeddings, *rest) in found.items()
+        }
+        if share is None:
+            return galleries
+        return {
+            level: Gallery(
+                exchange_rows(share, gallery.embeddings),
+                exchange_texts(share, gallery.texts),
+                exchange_texts(share, gallery.photo_ids),
+            )
+            for level, gallery in galleries.items()
         }
 
     def texts(self, params: Params, texts: Sequence[str], level: str) -> np.ndarray:

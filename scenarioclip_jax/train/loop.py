@@ -132,6 +132,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
             step = int(state.step)
             if step == run.steps:
                 write_report(config, workdir, run, state, data, watch, world.changes)
+                # The first process draws; the others' own wait at their end would give up after minutes.
+                wait_for_all("the report is drawn", minutes=24 * 60)
         except Stopped:
             step = checkpoints.latest
         if stop.requested:

@@ -8,13 +8,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from scenarioclip_jax.command import listed
-from scenarioclip_jax.data.pipeline import evaluation_batches
+from scenarioclip_jax.data.pipeline import EvaluationBatches, evaluation_batches
 from scenarioclip_jax.data.shards import DataSetError, SceneSource
 from scenarioclip_jax.data.stall import StalledInputError
 from scenarioclip_jax.evaluation import from_embeddings
 from scenarioclip_jax.evaluation.embed import Embedder, Stopped
 from scenarioclip_jax.evaluation.from_embeddings import Relations
 from scenarioclip_jax.evaluation.recognition import Recognition, recognise
+from scenarioclip_jax.evaluation.share import SharedBatches, share_of
 from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.metrics import MetricWriter, NullWriter
@@ -41,7 +42,7 @@ class Validator:
         data: RunData,
         stop: StopRequest,
     ):
-        self._stop = stop
+        self._stop, self._mesh = stop, mesh
         self._data, self._scenes = data, config.validation.scenes
         self._suites = listed(config.validation.suites)
         self.embedder = Embedder(
@@ -52,7 +53,7 @@ class Validator:
         """Recognises the first `scenes` scenes of a split (0: all)."""
         source = getattr(self._data, split)
         indices = self._indices(source, scenes)
-        batches = evaluation_batches(source, self._data.tokenizer, self._data.settings, indices)
+        batches = self._batches(source, indices)
         batches.give_up = lambda: self._stop.requested
         try:
             return recognise(self.embedder, params, batches, self._data.classes)
@@ -60,6 +61,14 @@ class Validator:
             if self._stop.requested:
                 raise Stopped from None
             raise
+
+    def _batches(self, source: SceneSource, indices: range) -> EvaluationBatches | SharedBatches:
+        """Each process reads a part of the scenes, where the mesh lets them share batches."""
+        settings = self._data.settings
+        share = share_of(self._mesh, settings.groups)
+        if share.parts == 1:
+            return evaluation_batches(source, self._data.tokenizer, settings, indices)
+        return SharedBatches(share, source, self._data.tokenizer, settings, indices)
 
     def validate(
         self,
