@@ -9,4 +9,8 @@ def __getattr__(name: str):
         from scenarioclip_jax.inference import load
 
         return load
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("scenarioclip_jax")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,7 +32,7 @@ from scenarioclip_jax.evaluation.run_data import Chosen, choose
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.summary import cut_texts, describe, failure, line, record
 from scenarioclip_jax.lock import hold
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.paths import PathError, local_path
 
 __all__ = ["IN_DOMAIN", "ON_FILES", "Evaluation", "check", "chosen_suites", "evaluate"]
 
@@ -83,6 +83,21 @@ def evaluate(config: ConfigDict, workdir: Path) -> Evaluation:
         return run.finish()
 
 
+def _open_cache(folder: str) -> Cache | NoCache:
+    """Where embeddings are kept; nowhere, where that can't be written: they can be computed again."""
+    if not folder:
+        return NoCache()
+    try:
+        path = local_path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, PathError) as error:
+        print(
+            f"embeddings aren't kept: {error}. Set config.cache to a folder that can be written, or to ''"
+        )
+        return NoCache()
+    return Cache(path)
+
+
 class _Run:
     """An evaluation on its way.
 
@@ -99,7 +114,7 @@ class _Run:
             suites,
             settings,
         )
-        self._cache = Cache(local_path(config.cache)) if config.cache else NoCache()
+        self._cache = _open_cache(config.cache)
         self._files: dict[str, Files] = {}
         self._found: dict[str, dict[str, Result]] = {}
         self._shown: DataSet | None = None

@@ -65,6 +65,9 @@ READABLE_ERRORS = (
 )
 
 
+LENGTHS = ("scene_length", "object_length", "relation_length")
+
+
 class Watch(NamedTuple):
     """Those who look at a run and change nothing in it."""
 
@@ -228,8 +231,10 @@ def _take_steps(
             watch.writer.write(step, values | watch.progress.report(step, values))
             if step == 1 and values["packing/texts_truncated"]:
                 watch.progress.say(
-                    f"{values['packing/texts_truncated']:.0f} texts of the first batch were cut to fit; see "
-                    "first_batch.png, and raise config.data.scene_length, object_length or relation_length"
+                    f"{values['packing/texts_truncated']:.0f} texts of the first batch were cut to fit (tokens: "
+                    + ", ".join(f"config.data.{k}={config.data[k]}" for k in LENGTHS)
+                    + f"; the text tower takes config.model.text.max_length={config.model.text.max_length}); "
+                    "see first_batch.png"
                 )
 
 

@@ -1,0 +1,36 @@
+"""`python -m scenarioclip_jax`: which commands there are, and what they run on."""
+
+import importlib.metadata
+import platform
+
+COMMANDS = {
+    "main --config=configs/pretrain.py[:PRESET] --workdir=DIR": "train, validate, report; again to go on",
+    "main --config=configs/evaluate.py --config.checkpoint=DIR": "score a model by benchmarks and its own data",
+    "data.build --metadata DIR --output DIR": "make shards of photos and annotations",
+    "convert from-huggingface | from-reference | to-pytorch": "bring weights in and out",
+    "train.budgets --config=configs/pretrain.py": "how much room batches of a data set need",
+    "aot --config=configs/pretrain.py:vitb32 --topology=v5e:16x16": "will it fit on a pod? needs no TPU",
+}
+LIBRARIES = ("scenarioclip_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
+LIBRARIES += ("transformers", "numpy", "pillow")
+
+
+def main() -> None:
+    print("Commands, each as python -m scenarioclip_jax.COMMAND (--help says more):\n")
+    width = max(map(len, COMMANDS))
+    for command, purpose in COMMANDS.items():
+        print(f"  {command:<{width}}  {purpose}")
+    print(f"\nPython {platform.python_version()} on {platform.platform()}")
+    for name in LIBRARIES:
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = "not installed"
+        print(f"  {name} {version}")
+    import jax  # last: it looks for accelerators
+
+    print(f"\nDevices: {', '.join(map(str, jax.devices()))}")
+
+
+if __name__ == "__main__":
+    main()
