@@ -231,10 +231,10 @@ def _take_steps(
             watch.writer.write(step, values | watch.progress.report(step, values))
             if step == 1 and values["packing/texts_truncated"]:
                 watch.progress.say(
-                    f"{values['packing/texts_truncated']:.0f} texts of the first batch were cut to fit (tokens: "
+                    f"{values['packing/texts_truncated']:.0f} texts of the first batch were cut to fit ("
                     + ", ".join(f"config.data.{k}={config.data[k]}" for k in LENGTHS)
-                    + f"; the text tower takes config.model.text.max_length={config.model.text.max_length}); "
-                    "see first_batch.png"
+                    + f"; the text tower takes config.model.text.max_length={config.model.text.max_length}); see "
+                    "first_batch.png"
                 )
 
 
