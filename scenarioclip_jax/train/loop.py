@@ -233,7 +233,7 @@ def _take_steps(
                 watch.progress.say(
                     f"{values['packing/texts_truncated']:.0f} texts of the first batch were cut to fit ("
                     + ", ".join(f"config.data.{k}={config.data[k]}" for k in LENGTHS)
-                    + f"; the text tower takes config.model.text.max_length={config.model.text.max_length}); see "
+                    + f"; config.model.text.max_length={config.model.text.max_length}); see "
                     "first_batch.png"
                 )
 
