@@ -515,26 +515,21 @@ def test_a_run_goes_on_with_other_settings_on_purpose(undisturbed, small_data, t
         "config.optimizer.peak from 0.001 to 0.0005 at step 6"
         in (workdir / "report.html").read_text()
     )
-    # From here on the new ones are the run's own.
-    train(tiny.config(small_data, steps=8, **changes), workdir)
     with pytest.raises(ConfigError, match=r"config\.steps=5: the checkpoint is of step 8"):
         train(tiny.config(small_data, steps=5, **changes, **allow), workdir)
 
 
-@pytest.mark.parametrize(
-    "error", [InputUnavailableError("refused"), BrokenPipeError(32, "Broken pipe")]
-)
 def test_an_error_outside_the_state_loses_nothing(
-    error, undisturbed, small_data, tmp_path, monkeypatch, capsys
+    undisturbed, small_data, tmp_path, monkeypatch, capsys
 ):
     """Between reading a batch and training on it, too."""
 
     def fail():
-        raise error
+        raise InputUnavailableError("refused")
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "put_batch", interrupt_after(6, loop.put_batch, fail))
-        with pytest.raises(type(error)):
+        with pytest.raises(InputUnavailableError):
             train(tiny.config(small_data), tmp_path)
     assert "step 5 was saved before the run ended" in capsys.readouterr().err
     assert steps(tmp_path) == [3, 5]
