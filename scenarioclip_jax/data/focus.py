@@ -72,7 +72,10 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
             found = focus_styles.is_part(photo, focus, pairs)
             kind, style = ("image", "crop") if found else ("unlike", "")
             return FocusFit(kind, 0 if pairs else -1, b"", whole, 0.0, style)
-        focus = focus.resize(photo.size, Image.Resampling.BICUBIC)
+    given = focus
+    focus = (
+        focus.resize(photo.size, Image.Resampling.BICUBIC) if given.size != photo.size else given
+    )
     black_cost = np.asarray(focus.convert("L"))  # uint8 [H, W]: error if the pixel is left out
     photo_cost = _difference(photo, focus)  # error if it belongs to the region
     darkness = _darkness(photo)
@@ -94,7 +97,7 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
         return FocusFit("boxes", pair, b"", extent, by_boxes)
     if pair >= 0 and (saved := _error_saved(photo, boxes, focus, judged)) <= tolerance:
         return FocusFit("boxes", pair, b"", extent, saved)
-    if focus_styles.is_copy(photo, focus, boxes if pair >= 0 else None):
+    if focus_styles.is_copy(photo, given, boxes if pair >= 0 else None, darkness):
         return FocusFit("photo", pair, b"", whole, 0.0)
 
     mask = _region(black_cost, photo_cost, boxes, max(_AMBIGUOUS * darkness, 2.0))
@@ -106,7 +109,12 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
     if by_mask <= most and (mask & bright).sum() < 0.9 * bright.sum():
         return FocusFit("mask", pair, masks.encode(mask), extent, by_mask)
     pair = _best_set_off(photo, focus, pairs, pair)
-    style = focus_styles.style(photo, focus, _union(pairs, pair, lit.shape))
+    boxes = _union(pairs, pair, lit.shape)
+    near = _around(boxes | lit)
+    x0, y0, x1, y1 = near
+    style = focus_styles.style(photo.crop(near), focus.crop(near), boxes[y0:y1, x0:x1])
+    if not style and lit.mean() < 0.01 and (photo_cost[lit] < 10).mean() > 0.5:
+        style = "black"  # specks, too small for the comparison above
     return FocusFit("image" if style else "unlike", pair, b"", extent, 0.0, style)
 
 
@@ -127,7 +135,11 @@ def _only_noise(photo: Image.Image, focus: np.ndarray, lit: np.ndarray) -> bool:
     """Whether all that is lit is as dark as noise, and doesn't follow the photo."""
     if int(focus.max()) > _BLACK:
         return False
-    a, b = np.asarray(photo.convert("L"))[lit].astype(float), focus[lit].astype(float)
+    # Where most of the neighborhood is lit; single pixels would be those that happen to follow the photo.
+    dense = np.asarray(Image.fromarray(lit).convert("L").filter(ImageFilter.BoxBlur(2))) > 76
+    if not dense.any():
+        return lit.mean() > 1e-3
+    a, b = np.asarray(photo.convert("L"))[dense].astype(float), focus[dense].astype(float)
     if a.std() < 0.5 and b.std() < 0.5:  # a plain region: about as bright as the photo there?
         return abs(a.mean() - b.mean()) > 2
     return bool(a.std() == 0 or b.std() == 0 or np.corrcoef(a, b)[0, 1] < 0.5)
@@ -281,6 +293,14 @@ def _error_saved(
         difference = ImageChops.difference(saved, _rows(focus, rows)).convert("L")
         total += int(np.asarray(difference)[judged[rows]].sum(dtype=np.int64))
     return total / max(int(judged.sum()), 1)
+
+
+def _around(shown: np.ndarray) -> tuple[int, int, int, int]:
+    """What is shown and a quarter more on each side: x0, y0, x1, y1."""
+    x0, y0, x1, y1 = _extent(shown)
+    across, down = (x1 - x0) // 4 + 8, (y1 - y0) // 4 + 8
+    height, width = shown.shape
+    return max(x0 - across, 0), max(y0 - down, 0), min(x1 + across, width), min(y1 + down, height)
 
 
 def _extent(lit: np.ndarray) -> tuple[int, int, int, int]:

@@ -6,22 +6,25 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 _SIDE = 192  # of the pictures that are compared, in pixels, the longer one
-_COPY = 8.0  # gray levels between a photo and a copy of it
+_COPY = 10.0  # gray levels between a photo and a copy of it
 _LIKE = 0.45  # share of pixels that agree with the photo
-_CROP = 14.0  # gray levels between a part of the photo and a picture of it
+_CROP = 20.0  # gray levels between a part of the photo and a picture of it
 
 
-def is_copy(photo: Image.Image, focus: Image.Image, inside: np.ndarray | None) -> bool:
+def is_copy(
+    photo: Image.Image, focus: Image.Image, inside: np.ndarray | None, brightness: float = 1.0
+) -> bool:
     """Whether a picture is the whole photo, perhaps scaled or compressed again, with nothing set off.
 
     Args:
       photo: RGB.
-      focus: RGB, of the same size.
-      inside: bool [H, W], where the participants are; None: it isn't known.
+      focus: RGB, of the same shape.
+      inside: bool [H, W] of the photo, where the participants are; None: it isn't known.
+      brightness: 1, or less for a dark photo.
     """
-    size = _reduced(photo.size, 512)
+    size = _reduced(min(photo.size, focus.size), 1024)
     a, b = (_gray(picture, size) for picture in (photo, focus))
-    if _colors(photo, focus, size).mean() > _COPY:
+    if _colors(photo, focus, size).mean() > max(_COPY * brightness, 1.5):
         return False
     # Blurred surroundings lose their detail, those of a copy lose no more than the rest.
     detail_a, detail_b = _detail(a), _detail(b)
@@ -52,7 +55,7 @@ def style(photo: Image.Image, focus: Image.Image, inside: np.ndarray) -> str:
     )
     inside = _resized(inside, size)
     shown = b.max(-1) > 8
-    if np.ptp(a, axis=-1).mean() < 2:  # a gray photo, whatever colors the region has
+    if min(np.ptp(each, axis=-1).mean() for each in (a, b)) < 2:  # one is gray, the other colored
         a, b = (each @ [[0.299], [0.587], [0.114]] for each in (a, b))
     near = np.abs(a - b).mean(-1) <= np.minimum(20, 0.25 * a.mean(-1) + 4)
 
@@ -83,7 +86,7 @@ def is_part(
       focus: RGB.
       boxes: pairs of boxes, in pixels of the photo.
     """
-    scale = min(1.0, _SIDE / max(photo.size))
+    scale = min(1.0, 2 * _SIDE / max(photo.size))
     size = [max(4, round(n * scale)) for n in photo.size]
     part = [max(4, round(n * scale)) for n in focus.size]
     large = np.asarray(photo.resize(size, Image.Resampling.BOX), np.float64)

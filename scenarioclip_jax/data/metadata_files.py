@@ -230,7 +230,7 @@ def _explain(path: Path, error: Exception) -> str:
         reason = "it seems to be cut short; write or download it again"
     elif text.lstrip()[:1] == "<":
         reason = "it is a web page; download the file itself"
-    elif "double quotes" in error.msg or error.msg.startswith("Illegal trailing comma"):
+    elif "double quotes" in error.msg or text[place : place + 1] in ("]", "}"):
         reason = "JSON has double quotes only, and no comma before ] or }; write it with json.dump"
     else:
         reason = "correct it there"

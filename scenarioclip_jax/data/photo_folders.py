@@ -45,22 +45,25 @@ class Folders:
           PhotoError: with reason path_outside_root or missing_image.
         """
         try:
-            if found := self._find(path):
+            if found := self._find(path) or self._alike(path):
                 return found
-            close = self._alike(path)
+            hint = self._hint(path)
+        except PhotoError:
+            raise
         except (OSError, ValueError, RuntimeError) as error:  # NUL bytes, overlong names, loops
-            if isinstance(error, PhotoError):
-                raise
-            raise PhotoError("missing_image", f"{path!r} is no usable path: {error}") from error
-        if close:
-            return close
+            reason = f"{path[:200]!r} is no usable path: {error}"
+            raise PhotoError("missing_image", reason[:600]) from error
         looked = "the data root" + (" and --images" if self.others else "")
-        hint = ""
-        if "://" in path:
-            hint = "; an address isn't a file, download it"
-        elif not self.others and not (self.root / Path(path).parts[0]).exists():
-            hint = "; if the photos are elsewhere, name their folder: --images=DIR"
         raise PhotoError("missing_image", f"there is no file {path!r} below {looked}{hint}")
+
+    def _hint(self, path: str) -> str:
+        """Why a picture may be missing, and what to do."""
+        if "://" in path:
+            return "; an address isn't a file, download it"
+        parts = Path(path).parts
+        if parts and not self.others and not (self.root / parts[0]).exists():
+            return "; if the photos are elsewhere, name their folder: --images=DIR"
+        return ""
 
     def respelled(self, path: str) -> bool:
         """Whether a picture is found by another spelling of its path only."""
@@ -85,7 +88,8 @@ class Folders:
                 for each in (self.root, *self.others)
                 for folder in (each.resolve(), Path(os.path.abspath(each)))
             )
-            if not within and (climbs or not self._follow_links):
+            dead = not within and not climbs and not _exists(real.parent)
+            if not within and (climbs or dead or not self._follow_links):
                 outside = outside or self._refusal(path, candidate, real, climbs)
             elif _is_file(real):
                 return real
@@ -110,6 +114,9 @@ class Folders:
             candidate,
         )
         target = link.resolve()
+        if not _exists(target):
+            detail = f"{path!r} isn't there: {link} is a link to {target}, which is missing"
+            return PhotoError("missing_image", detail)
         folder = target if target.is_dir() else target.parent
         return PhotoError(
             "path_outside_root",
