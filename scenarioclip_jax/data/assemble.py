@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scenarioclip_jax.data import box_votes, focus_evidence, images, photo_files
+from scenarioclip_jax.data import box_sample, focus_evidence, images, photo_files
 from scenarioclip_jax.data.annotations import Box, Record, RelationRecord
 from scenarioclip_jax.data.box_formats import ORIENTATIONS, BoxReading, misfits, to_pixels
 from scenarioclip_jax.data.box_votes import BoxDecision
@@ -210,10 +210,10 @@ def _shown_where(
     """Focused-region images that speak for each of two readings."""
     found = np.zeros(len(readings))
     for relation in [each for each in record.relations if each.focus_path][:2]:
-        pairs = box_votes.pairs_of(record, relation)
+        pairs = box_sample.pairs_of(record, relation)
         if not pairs or relation.focus_path == record.image_path:
             continue
-        changed = box_votes.changes(record, relation.focus_path, photo.orientation, folders.find)
+        changed = box_sample.changes(record, relation.focus_path, photo.orientation, folders.find)
         if changed is None:
             continue
         agreements = [

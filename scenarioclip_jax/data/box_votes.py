@@ -6,29 +6,29 @@ images that contradict it, in nats: as if one box in fifty were wrong. The publi
 another reading explains the data set far better.
 """
 
-import os
-import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from scenarioclip_jax.data import focus_evidence, images
-from scenarioclip_jax.data.annotations import Record, RelationRecord
+from scenarioclip_jax.data.annotations import Record
 from scenarioclip_jax.data.box_formats import (
     FORMATS,
     ORIENTATIONS,
     UNITS,
     BoxReading,
     misfits,
-    to_pixels,
 )
-from scenarioclip_jax.data.problems import GUESSED, AnnotationError, Problems
+from scenarioclip_jax.data.box_sample import (
+    Sample,
+    by_photo,
+    contradictions,
+    pixels_of,
+    take_sample,
+)
+from scenarioclip_jax.data.problems import GUESSED, NOTED, AnnotationError, Problems
 
-_PHOTOS, _REGIONS = 20_000, 60  # that are looked at, evenly over the data set
 _MISFIT = 3.9  # nats: -log(1/50)
 _ANY_CORNERS = np.log(4)  # a box whose corners may come in any order is one of four times as many
 _MOST = 3  # boxes of a photo that count: they have one author, so they are wrong together
@@ -65,15 +65,6 @@ class BoxFlags(NamedTuple):
     orientation: str | None = None
 
 
-class _Sample(NamedTuple):
-    records: list[Record]  # [P]
-    boxes: np.ndarray  # float64 [N, 4], as written
-    photo: np.ndarray  # int [N]: the record that each belongs to
-    first: np.ndarray  # int [P]: index of each record's first box
-    sizes: np.ndarray  # [N, 2] of the upright photo
-    orientations: np.ndarray  # int [N]
-
-
 def decide(
     records: Sequence[Record], find: Callable[[str], Path], flags: BoxFlags, problems: Problems
 ) -> BoxDecision:
@@ -91,7 +82,7 @@ def decide(
     """
     if None not in flags:
         return BoxDecision(BoxReading(*flags), each=False, doubtful=False)
-    sample = _sample(records, find)
+    sample = take_sample(records, find)
     if not len(sample.boxes):
         reading = BoxReading(
             *(given or first for given, first in zip(flags, BoxReading(), strict=True))
@@ -119,64 +110,21 @@ def decide(
     return _decide_orientation(sample, reading, losses[:, at], losses[:, at + 1], flags)
 
 
-def _sample(records: Sequence[Record], find: Callable[[str], Path]) -> _Sample:
-    with_boxes = [record for record in records if record.objects]
-    step = max(1, -(-len(with_boxes) // _PHOTOS))
-    some = with_boxes[::step]
-    with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the build itself says what is wrong with a photo
-        headers = list(pool.map(lambda record: _header(record, find), some))
-    known = [(record, header) for record, header in zip(some, headers, strict=True) if header]
-    counts = [len(record.objects) for record, _ in known]
-    boxes = np.array([box for record, _ in known for _, box in record.objects], np.float64)
-    heads = np.array([header for _, header in known], np.int64).reshape(-1, 3)
-    photo = np.repeat(np.arange(len(known)), counts)
-    first = np.cumsum([0, *counts])[:-1]
-    return _Sample(
-        [record for record, _ in known],
-        boxes.reshape(-1, 4),
-        photo,
-        first,
-        heads[photo, :2],
-        heads[photo, 2],
-    )
-
-
-def _header(record: Record, find: Callable[[str], Path]) -> tuple[int, int, int] | None:
-    """Width and height of the upright photo, and its EXIF orientation; None: it can't be opened."""
-    try:
-        with Image.open(find(record.image_path)) as picture:
-            orientation = picture.getexif().get(0x0112, 1)
-            orientation = orientation if orientation in images.TURNS else 1
-            width, height = picture.size
-    except Exception:  # whatever Pillow raises; the build itself says what is wrong
-        return None
-    return (height, width, orientation) if orientation >= 5 else (width, height, orientation)
-
-
 def _losses(
-    sample: _Sample, readings: Sequence[BoxReading], find: Callable[[str], Path]
+    sample: Sample, readings: Sequence[BoxReading], find: Callable[[str], Path]
 ) -> np.ndarray:
     """What each reading is charged for each photo, in nats: float [P, R]."""
     losses = np.empty((len(sample.records), len(readings)))
     for column, reading in enumerate(readings):
-        bad = misfits(_pixels(sample, reading), sample.sizes)
-        losses[:, column] = _MISFIT * np.minimum(_by_photo(sample, bad), _MOST)
-    for photo, wrong in _regions(sample, readings, find):
+        bad = misfits(pixels_of(sample, reading), sample.sizes)
+        losses[:, column] = _MISFIT * np.minimum(by_photo(sample, bad), _MOST)
+    for photo, wrong in contradictions(sample, readings, find):
         losses[photo] += _MISFIT * wrong
     return losses
 
 
-def _pixels(sample: _Sample, reading: BoxReading) -> np.ndarray:
-    return to_pixels(sample.boxes, reading, sample.sizes, sample.orientations)
-
-
-def _by_photo(sample: _Sample, each: np.ndarray) -> np.ndarray:
-    return np.bincount(sample.photo, each, minlength=len(sample.records))
-
-
 def _charge_any_corners(
-    sample: _Sample, readings: Sequence[BoxReading], losses: np.ndarray, *, free: bool
+    sample: Sample, readings: Sequence[BoxReading], losses: np.ndarray, *, free: bool
 ) -> None:
     """Charges boxes whose corners come in any order, as if dragged by mouse, for that rather than as misfits.
 
@@ -185,20 +133,20 @@ def _charge_any_corners(
     for column, reading in enumerate(readings):
         if free and reading.format != "xyxy":
             continue
-        pixels = _pixels(sample, reading)
+        pixels = pixels_of(sample, reading)
         ordered = np.concatenate(
             [np.minimum(pixels[:, :2], pixels[:, 2:]), np.maximum(pixels[:, :2], pixels[:, 2:])], 1
         )
-        counts = _by_photo(sample, np.ones(len(pixels)))
-        was = _MISFIT * np.minimum(_by_photo(sample, misfits(pixels, sample.sizes)), _MOST)
-        bad = _MISFIT * np.minimum(_by_photo(sample, misfits(ordered, sample.sizes)), _MOST)
+        counts = by_photo(sample, np.ones(len(pixels)))
+        was = _MISFIT * np.minimum(by_photo(sample, misfits(pixels, sample.sizes)), _MOST)
+        bad = _MISFIT * np.minimum(by_photo(sample, misfits(ordered, sample.sizes)), _MOST)
         dragged = bad + _ANY_CORNERS * np.minimum(counts, _MOST)
         if dragged.sum() + _ANY_CORNERS_PRIOR < was.sum():
             losses[:, column] += dragged - was
             losses[0, column] += _ANY_CORNERS_PRIOR
 
 
-def _scale_cost(sample: _Sample, reading: BoxReading) -> float:
+def _scale_cost(sample: Sample, reading: BoxReading) -> float:
     """Nats for or against units of the photo's size, by how many boxes can be written in them and in pixels.
 
     Against: in a small photo any box can be one of 0..1000, which explains nothing. For: photos are much larger
@@ -207,7 +155,7 @@ def _scale_cost(sample: _Sample, reading: BoxReading) -> float:
     scale = UNITS[reading.units]
     if scale is None:
         return 0.0
-    found = _pixels(sample, BoxReading(reading.format)) / scale
+    found = pixels_of(sample, BoxReading(reading.format)) / scale
     right, bottom = found[:, 2].max(), found[:, 3].max()
     if len(found) >= 6 and min(right, bottom) < 0.5:
         return _UNUSED_COST
@@ -215,85 +163,18 @@ def _scale_cost(sample: _Sample, reading: BoxReading) -> float:
         return 0.0
     room = 2 * np.log(sample.sizes.prod(1) / scale**2)
     if room.mean() <= 0:
-        each = _by_photo(sample, np.clip(-room, 0, _SCALE_COST)) / _by_photo(
+        each = by_photo(sample, np.clip(-room, 0, _SCALE_COST)) / by_photo(
             sample, np.ones(len(room))
         )
-        return float((each * np.minimum(_by_photo(sample, np.ones(len(room))), _MOST)).sum())
+        return float((each * np.minimum(by_photo(sample, np.ones(len(room))), _MOST)).sum())
     within = 0.8 <= right <= 1.02 and 0.8 <= bottom <= 1.02
     if not within or np.mean(room > 0.8) < 0.9 or len(sample.records) < 3 or len(found) < 6:
         return 0.0
     return -float(np.clip(room, 0, 0.7).sum())
 
 
-def _regions(sample: _Sample, readings: Sequence[BoxReading], find: Callable[[str], Path]):
-    """Yields (photo, bool [R]): which readings a focused-region image speaks against."""
-    wanted = [
-        photo
-        for photo, record in enumerate(sample.records)
-        if any(relation.focus_path for relation in record.relations)
-    ]
-    rotated = [photo for photo in wanted if sample.orientations[sample.first[photo]] != 1]
-    for some in (wanted, rotated):
-        for photo in some[:: max(1, -(-len(some) // _REGIONS))]:
-            if some is rotated or photo not in rotated:
-                for wrong in _regions_of(sample, photo, readings, find):
-                    yield photo, wrong
-
-
-def _regions_of(
-    sample: _Sample, photo: int, readings: Sequence[BoxReading], find: Callable[[str], Path]
-):
-    record, first = sample.records[photo], sample.first[photo]
-    own = slice(first, first + len(record.objects))
-    size = tuple(sample.sizes[first])
-    pixels = None
-    for relation in [each for each in record.relations if each.focus_path][:2]:
-        pairs = pairs_of(record, relation)
-        if not pairs or relation.focus_path == record.image_path:
-            continue
-        changed = changes(record, relation.focus_path, int(sample.orientations[first]), find)
-        if changed is None:
-            continue
-        if pixels is None:
-            boxes = sample.boxes[own], sample.sizes[own], sample.orientations[own]
-            pixels = [to_pixels(boxes[0], each, *boxes[1:]) for each in readings]
-        found = [
-            max(focus_evidence.agreement(changed, boxes[list(pair)], size) for pair in pairs)
-            for boxes in pixels
-        ]
-        right = focus_evidence.telling(np.array(found))
-        if right is not None:
-            yield ~right
-
-
-def pairs_of(record: Record, relation: RelationRecord) -> list[tuple[int, int]]:
-    """Pairs of objects that a relation can mean, 16 at most, by their places."""
-    if relation.pair is not None:
-        return [relation.pair]
-    subject, _, object_ = relation.triplet
-    first = [i for i, (name, _) in enumerate(record.objects) if name == subject]
-    second = [i for i, (name, _) in enumerate(record.objects) if name == object_]
-    return [(i, j) for i in first for j in second if i != j][:16]
-
-
-def changes(
-    record: Record, focus_path: str, orientation: int, find: Callable[[str], Path]
-) -> np.ndarray | None:
-    """`focus_evidence.differences` of a record's photo and a focused-region image; None: it can't be opened."""
-    try:
-        photo = focus_evidence.small(find(record.image_path).read_bytes())
-        focus = focus_evidence.small(find(focus_path).read_bytes())
-    except (OSError, ValueError):
-        return None
-    if orientation != 1:
-        turned = focus.transpose(images.TURNS[orientation])
-        if focus_evidence.better_turned(photo, focus, turned):
-            focus = turned
-    return focus_evidence.differences(photo, focus)
-
-
 def _decide_format(
-    sample: _Sample, costs: dict[BoxReading, float], flags: BoxFlags, problems: Problems
+    sample: Sample, costs: dict[BoxReading, float], flags: BoxFlags, problems: Problems
 ) -> BoxReading:
     usual = BoxReading(flags.format or "xyxy", flags.units or "pixels")
     order = sorted(costs, key=costs.get)
@@ -301,6 +182,7 @@ def _decide_format(
     margin = costs[usual] - costs[best]
     if margin <= 0:
         _check_fit(sample, usual, flags)
+        _note_reach(sample, usual, problems)
         return usual
     bad, good = (_misfits(sample, reading) for reading in (usual, best))
     equal = [each for each in order[1:] if costs[each] < costs[best] + 4.5 and each != usual]
@@ -323,17 +205,17 @@ def _decide_format(
     return usual
 
 
-def _misfits(sample: _Sample, reading: BoxReading) -> np.ndarray:
+def _misfits(sample: Sample, reading: BoxReading) -> np.ndarray:
     """Whether each box doesn't fit its photo, in pixels upright or as stored: bool [N]."""
     upright, stored = (
-        misfits(_pixels(sample, reading._replace(orientation=o)), sample.sizes)
+        misfits(pixels_of(sample, reading._replace(orientation=o)), sample.sizes)
         for o in ORIENTATIONS
     )
     return upright & stored
 
 
 def _compared(
-    sample: _Sample,
+    sample: Sample,
     usual: BoxReading,
     best: BoxReading,
     equal: Sequence[BoxReading],
@@ -351,7 +233,7 @@ def _compared(
     number = index - sample.first[sample.photo[index]]
     name, box = record.objects[number]
     width, height = sample.sizes[index]
-    read = [_pixels(sample, reading)[index] for reading in (usual, best)]
+    read = [pixels_of(sample, reading)[index] for reading in (usual, best)]
     text = (
         f"{count(usual, bad)} don't fit their photos, {count(best, good)}. For example {record.where} (id "
         f"{record.id}), {name!r}: {_numbers(box)} in {record.image_path!r} of {width} x {height} pixels is "
@@ -385,13 +267,13 @@ def _others(equal: Sequence[BoxReading], usual: BoxReading) -> str:
     )
 
 
-def _check_fit(sample: _Sample, usual: BoxReading, flags: BoxFlags) -> None:
+def _check_fit(sample: Sample, usual: BoxReading, flags: BoxFlags) -> None:
     """Raises AnnotationError if many boxes lie far outside of their photos; given flags settle it."""
     if flags.format and flags.units:
         return
     far = np.ones(len(sample.boxes), bool)
     for orientation in ORIENTATIONS:
-        x0, y0, x1, y1 = _pixels(sample, usual._replace(orientation=orientation)).T
+        x0, y0, x1, y1 = pixels_of(sample, usual._replace(orientation=orientation)).T
         width, height = sample.sizes.T
         far &= (
             (np.minimum(x0, x1) < -_WIDE * width)
@@ -415,8 +297,28 @@ def _check_fit(sample: _Sample, usual: BoxReading, flags: BoxFlags) -> None:
     )
 
 
+def _note_reach(sample: Sample, usual: BoxReading, problems: Problems) -> None:
+    """Lists boxes that never reach the right or lower part of their photos, or count pixels from 1."""
+    boxes = pixels_of(sample, usual)
+    reach = (boxes[:, 2:] / sample.sizes).max(0)
+    if len(boxes) >= 20 and len(sample.records) >= 8 and reach.max() < 0.6:
+        detail = (
+            f"none of {len(boxes)} boxes reaches further than {reach[0]:.0%} of its photo's width and "
+            f"{reach[1]:.0%} of its height. Were they drawn on smaller photos? Then scale them"
+        )
+        problems.add("boxes_ambiguous", GUESSED, "file", "all metadata", detail)
+    starts = boxes[:, :2]
+    whole = usual.units == "pixels" and not np.any(boxes % 1)
+    if whole and starts.min() == 1 and (starts == 1).sum() >= 5 and (starts == 1).any(0).all():
+        detail = (
+            f"{(starts == 1).sum()} boxes start at 1 and none at 0: if their pixels are counted from 1, they "
+            "are a pixel too far to the right and down; subtract 1"
+        )
+        problems.add("boxes_from_one", NOTED, "file", "all metadata", detail)
+
+
 def _decide_orientation(
-    sample: _Sample, reading: BoxReading, upright: np.ndarray, stored: np.ndarray, flags: BoxFlags
+    sample: Sample, reading: BoxReading, upright: np.ndarray, stored: np.ndarray, flags: BoxFlags
 ) -> BoxDecision:
     """Decides how the boxes of EXIF-rotated photos are meant, from what each photo is charged, [P] in nats."""
     if flags.orientation:

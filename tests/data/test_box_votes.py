@@ -210,3 +210,10 @@ def test_photos_that_cannot_be_opened_do_not_vote(tmp_path):
     for index in range(6):
         (tmp_path / f"images/{index}.jpg").write_bytes(b"")
     assert decided(tmp_path)[0].reading == BoxReading()
+
+
+def test_boxes_of_smaller_photos_and_pixels_counted_from_one_are_listed(tmp_path):
+    write(tmp_path / "half", 0, 20, change=lambda rng, box, size: [value // 2 for value in box])
+    assert decided(tmp_path / "half")[1] == ["boxes_ambiguous"]
+    write(tmp_path / "one", 0, 20, change=lambda rng, box, size: [value + 1 for value in box])
+    assert decided(tmp_path / "one")[1] == ["boxes_from_one"]
