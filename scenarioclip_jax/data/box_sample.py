@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -74,7 +74,9 @@ def by_photo(sample: Sample, each: np.ndarray) -> np.ndarray:
     return np.bincount(sample.photo, each, minlength=len(sample.records))
 
 
-def contradictions(sample: Sample, readings: Sequence[BoxReading], find: Callable[[str], Path]):
+def contradictions(
+    sample: Sample, readings: Sequence[BoxReading], find: Callable[[str], Path]
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yields (photo, bool [R]): which readings a focused-region image speaks against."""
     wanted = [
         photo
@@ -91,7 +93,7 @@ def contradictions(sample: Sample, readings: Sequence[BoxReading], find: Callabl
 
 def _told_by(
     sample: Sample, photo: int, readings: Sequence[BoxReading], find: Callable[[str], Path]
-):
+) -> Iterator[np.ndarray]:
     record, first = sample.records[photo], sample.first[photo]
     own = slice(first, first + len(record.objects))
     size = tuple(sample.sizes[first])

@@ -91,7 +91,7 @@ def compare_classes(
         pairs = {}
         if len(unlisted) * len(unused) <= _COMPARED**2 // 10:
             for text in unlisted:
-                if close := difflib.get_close_matches(text, unused, 1, 0.75):
+                if close := difflib.get_close_matches(text, unused, 1, 0.65):
                     pairs[text] = close[0]
         for text, close in list(pairs.items())[:_LISTED]:
             detail = f"{text!r} occurs but isn't listed; is it {close!r}, which is listed but never occurs?"
