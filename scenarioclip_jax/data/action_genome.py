@@ -23,9 +23,12 @@ from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.core.utils import shard_utils
 
 from scenarioclip_jax.data import images, shards
-from scenarioclip_jax.data.annotations import CLASS_KINDS, Record, read_classes, read_records
+from scenarioclip_jax.data.annotations import Record, read_records
 from scenarioclip_jax.data.assemble import assemble
-from scenarioclip_jax.data.problems import AnnotationError, Problems
+from scenarioclip_jax.data.box_votes import BoxFlags, decide
+from scenarioclip_jax.data.class_lists import CLASS_KINDS, compare_classes, read_classes
+from scenarioclip_jax.data.photo_folders import Folders
+from scenarioclip_jax.data.problems import DROPPED, AnnotationError, Problems
 from scenarioclip_jax.data.scene import Scene, relation_text
 from scenarioclip_jax.data.shards import (
     DataSetError,
@@ -99,6 +102,9 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
         strict: bool = False,
         max_pixels: int = images.MAX_PIXELS,
         progress: bool = True,
+        folders: Folders | None = None,
+        boxes: BoxFlags | None = None,
+        skip_broken: bool = False,
         **kwargs,
     ):
         """Makes a builder; `prepare` runs it.
@@ -109,9 +115,14 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
           strict: raise AnnotationError at the first problem.
           max_pixels: most pixels of a photo.
           progress: show a progress bar.
+          folders: where the images are; None: below the data root.
+          boxes: what is known of the convention of the boxes; None: nothing.
+          skip_broken: list metadata files that can't be parsed instead of stopping.
           **kwargs: of tfds.core.GeneratorBasedBuilder.
         """
         self.root = Path(metadata_dir)
+        self.folders = folders or Folders(self.root)
+        self.box_flags, self.skip_broken = boxes or BoxFlags(), skip_broken
         self.fractions = fractions
         self.problems = Problems(strict)
         self.max_pixels = max_pixels
@@ -155,11 +166,13 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager  # nothing is downloaded
-        records = read_records(self.root, self.problems)
-        self.statistics = Statistics(read_classes(self.root, self.problems))
+        records = read_records(self.root, self.problems, skip_broken=self.skip_broken)
+        self.listed = read_classes(self.root, self.problems)
+        self.statistics = Statistics(self.listed)
+        self.boxes = decide(records, self.folders.find, self.box_flags, self.problems)
         by_split: dict[str, list[Record]] = {split: [] for split in SPLITS}
         shared = shared_photos(
-            records, self.root, max_pixels=self.max_pixels, progress=self.progress
+            records, self.folders, max_pixels=self.max_pixels, progress=self.progress
         )
         # What several scenes show is assigned by its pixels, any other photo by its id.
         key = {id: digest for digest, ids in shared.items() for id in ids}
@@ -180,8 +193,9 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
         # TFDS refuses a split that turns out empty, so the first scene of each is made here.
         firsts = {split: next(examples, None) for split, examples in generators.items()}
         if not any(firsts.values()):
-            counts = self.problems.counts()
-            raise AnnotationError(f"none of the scenes in {self.root} can be used: {counts}")
+            self.close_progress_bar()
+            reasons = self.problems.examples(DROPPED)
+            raise AnnotationError(f"none of the scenes in {self.root} can be used:\n{reasons}")
         return {s: itertools.chain([f], generators[s]) for s, f in firsts.items() if f}
 
     def _generate_examples(self, split: str, records: list[Record]) -> Iterator[tuple[str, dict]]:
@@ -189,10 +203,11 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
         for record in records:
             scene = assemble(
                 record,
-                self.root,
+                self.folders,
                 self.problems,
                 self.statistics.focus,
                 max_pixels=self.max_pixels,
+                boxes=self.boxes,
             )
             self._bar.update()
             if scene:
@@ -239,6 +254,11 @@ def prepare(builder: ActionGenome, num_shards: int | None) -> None:
             download_dir=os.path.join(builder._data_dir_root, "downloads"),
         )
     builder.close_progress_bar()
+    occurring = {
+        kind: [text for text, counts in of_kind.items() if any(counts.values())]
+        for kind, of_kind in builder.statistics.labels.items()
+    }
+    compare_classes(builder.listed, occurring, builder.problems)
 
 
 @contextlib.contextmanager

@@ -3,208 +3,274 @@
     metadata*.json  {"data": [{id, image_path, action, dense_caption,
                                objects: [[name, [x0, y0, x1, y1]], ...],
                                relations: [[focus_image_path, [subject, predicate, object],
-                                            [negative triplet, ...] (optional)], ...]}, ...]}
+                                            [negative triplet, ...] (optional),
+                                            [subject_index, object_index] (optional)], ...]}, ...]}
     classes.json    {"actions": [...], "objects": [...], "relations": ["subject predicate object", ...]}
 
-Several `metadata*.json` are read in the order of their names. Paths are relative to their folder, the data
-root, and may not leave it. What can't be understood is left out and listed in `Problems`.
+`data.metadata_files` says which other forms of file are read. The two indices of a relation say which of
+several objects of a name take part, counted from 0 as they stand in `objects`. What can't be understood is left
+out and listed in `Problems`.
 """
 
-import json
-import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scenarioclip_jax.data.problems import DROPPED, FIXED, AnnotationError, Problems
+from scenarioclip_jax.data import metadata_files as files
+from scenarioclip_jax.data.class_lists import CLASS_KINDS, read_classes
+from scenarioclip_jax.data.labels import looks_the_same, normalize_caption, normalize_label
+from scenarioclip_jax.data.metadata_files import metadata_files, show
+from scenarioclip_jax.data.problems import (
+    DROPPED,
+    FIXED,
+    GUESSED,
+    NOTED,
+    AnnotationError,
+    Problems,
+)
 from scenarioclip_jax.data.scene import Triplet
 
-CLASS_KINDS = ("actions", "objects", "relations")
-Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
+__all__ = [
+    "CLASS_KINDS",
+    "Box",
+    "Record",
+    "RelationRecord",
+    "metadata_files",
+    "normalize_label",
+    "read_classes",
+    "read_records",
+]
+
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels; before it's read: as written
+_FIELDS = ("id", "image_path", "action", "dense_caption", "objects", "relations")
 
 
 class RelationRecord(NamedTuple):
     focus_path: str  # "" if there is none
     triplet: Triplet
-    negatives: list[Triplet]
+    negatives: Sequence[Triplet]
+    # Of subject and object among the record's objects; None: they are found by their names.
+    pair: tuple[int, int] | None = None
 
 
 class Record(NamedTuple):
-    """A scene as it is annotated: labels are normalised, boxes and paths are as they were written."""
+    """A scene as it is annotated: labels are normalized, boxes and paths are as they were written."""
 
     id: str
     where: str  # file and index, for messages
     image_path: str
     action: str
     dense_caption: str
-    objects: list[tuple[str, Box]]
-    relations: list[RelationRecord]
+    objects: Sequence[tuple[str, Box]]
+    relations: Sequence[RelationRecord]
 
 
-def normalize_label(text: str) -> str:
-    """The one form of a label, of classes and annotations alike.
-
-    Lower case, Unicode NFC, runs of white space as one space.
-    """
-    return " ".join(unicodedata.normalize("NFC", text.lower()).split())
-
-
-def metadata_files(root: Path) -> list[Path]:
-    """The `metadata*.json` files of a data root; raises AnnotationError if there are none."""
-    files = sorted(root.glob("metadata*.json"))
-    if not files:
-        found = "exists, but holds" if root.is_dir() else "isn't a folder, so there is"
-        raise AnnotationError(
-            f"{root} {found} no metadata*.json. Name the folder that holds the annotations: --metadata DIR"
-        )
-    return files
-
-
-def read_records(root: Path, problems: Problems) -> list[Record]:
+def read_records(root: Path, problems: Problems, *, skip_broken: bool = False) -> list[Record]:
     """Reads all records of a data root; the first of several with one id is kept.
 
+    Args:
+      root: the data root.
+      problems: collects what is left out.
+      skip_broken: list files that can't be parsed, and read what is left of them, instead of stopping.
+
     Raises:
-      AnnotationError: if there is no metadata file, or no usable record in any of them.
+      AnnotationError: if there is no metadata file, one can't be parsed, or none has a usable record.
     """
     records: dict[str, Record] = {}
-    for path in metadata_files(root):
-        content = _read_json(path, problems)
-        data = content.get("data") if isinstance(content, dict) else None
-        if not isinstance(data, list):
-            if content is not None:
-                detail = 'expected {"data": [record, ...]}'
-                problems.add("malformed_file", DROPPED, "file", path.name, detail)
-            continue
-        for index, entry in enumerate(data):
-            record = _parse_record(entry, f"{path.name} data[{index}]", problems)
+    reader = _Reader(problems)
+    paths = metadata_files(root)
+    files.note_copies(paths, problems)
+    for path in paths:
+        for where, entry in files.entries(path, problems, skip_broken=skip_broken):
+            record = reader.record(entry, where)
             if record and record.id in records:
-                detail = f"the id was already used by {records[record.id].where}"
-                problems.add("duplicate_id", DROPPED, "scene", record.where, detail, record.id)
+                first = records[record.id]
+                same = first._replace(where="") == record._replace(where="")
+                detail = f"the id was already used by {first.where}, " + (
+                    "with the same content" if same else "which differs and is kept"
+                )
+                problems.add("duplicate_id", DROPPED, "scene", where, detail, record.id)
             elif record:
                 records[record.id] = record
     if not records:
         last = problems.found[-1] if problems.found else None
         reason = f" The last problem: {last.where}: {last.reason}: {last.detail}." if last else ""
-        raise AnnotationError(f"no usable record in {root}/metadata*.json.{reason}")
+        names = ", ".join(path.name for path in paths[:5])
+        raise AnnotationError(f"no usable record in {root} ({names}).{reason}")
+    reader.list_merged(problems)
     return list(records.values())
 
 
-def read_classes(root: Path, problems: Problems) -> dict[str, list[str]]:
-    """Returns the normalised class texts of `classes.json`, by `CLASS_KINDS`; empty if there is none."""
-    path = root / "classes.json"
-    classes: dict[str, list[str]] = {kind: [] for kind in CLASS_KINDS}
-    content = _read_json(path, problems) if path.exists() else {}
-    if content is not None and not isinstance(content, dict):
-        detail = f"expected an object with {', '.join(CLASS_KINDS)}"
-        problems.add("malformed_file", DROPPED, "file", path.name, detail)
-        content = None
-    for kind in CLASS_KINDS:
-        texts = (content or {}).get(kind, [])
-        if not _is_list_of_texts(texts):
-            detail = f"{kind} should be a list of texts"
-            problems.add("malformed_file", DROPPED, "file", f"{path.name} {kind}", detail)
-            continue
-        classes[kind] = sorted({normalize_label(text) for text in texts} - {""})
-    return classes
+class _Reader:
+    """Reads entries; equal texts and triplets are kept once, as a data set has few."""
 
+    def __init__(self, problems: Problems):
+        self.problems = problems
+        self.merged: Counter[str] = Counter()  # labels by how they were written, if that is unusual
+        self._known: dict[Any, Any] = {}
 
-def _read_json(path: Path, problems: Problems) -> Any:
-    try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: bad UTF-8 and bad JSON
-        problems.add("malformed_json", DROPPED, "file", path.name, str(error) or "nested too deep")
-        return None
+    def list_merged(self, problems: Problems) -> None:
+        for text, count in sorted(self.merged.items()):
+            detail = f"{text!a} ({count} x) is read as {normalize_label(text)!r}"
+            problems.add("label_spelling", NOTED, "label", "all metadata", detail)
 
+    def label(self, text: str) -> str:
+        if not looks_the_same(text):
+            self.merged[text] += 1
+        return self._once(normalize_label(text))
 
-def _parse_record(entry: Any, where: str, problems: Problems) -> Record | None:
-    """Returns the record, or None where the scene has to be left out."""
-    if not isinstance(entry, dict):
-        detail = f"a record should be an object, got {_show(entry)}"
-        problems.add("malformed_record", DROPPED, "scene", where, detail)
-        return None
-    try:
-        json.dumps(entry, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:  # half of a surrogate pair: no text, can't be stored
-        problems.add("malformed_record", DROPPED, "scene", where, f"broken Unicode: {error.reason}")
-        return None
-    id = entry.get("id")
-    id = str(id) if isinstance(id, int) and not isinstance(id, bool) else id
-    values = {"id": id, "image_path": entry.get("image_path"), "action": entry.get("action")}
-    for field, value in values.items():
-        if not isinstance(value, str) or not value.strip():
-            detail = f"{field} should be a text that isn't empty, got {_show(value)}"
-            named = id if isinstance(id, str) else ""
-            problems.add("malformed_field", DROPPED, "scene", f"{where}.{field}", detail, named)
+    def _once(self, value: Any) -> Any:
+        return self._known.setdefault(value, value)
+
+    def record(self, entry: Any, where: str) -> Record | None:
+        """Returns the record, or None where the scene has to be left out."""
+        problems = self.problems
+        if not isinstance(entry, dict):
+            detail = f"a record should be an object, got {show(entry)}"
+            problems.add("malformed_record", DROPPED, "scene", where, detail)
             return None
-    caption = entry.get("dense_caption", "")
-    if not isinstance(caption, str):
-        detail = f"dense_caption should be a text, got {_show(caption)}; taken as none"
-        problems.add("malformed_field", FIXED, "scene", f"{where}.dense_caption", detail, id)
-        caption = ""
-    lists = {}
-    for field in ("objects", "relations"):
-        lists[field] = entry.get(field) or []
-        if not isinstance(lists[field], list):
-            detail = f"{field} should be a list, got {_show(lists[field])}; taken as none"
-            problems.add("malformed_field", FIXED, "scene", f"{where}.{field}", detail, id)
-            lists[field] = []
-    objects = [
-        _parse_object(item, f"{where}.objects[{i}]", id, problems)
-        for i, item in enumerate(lists["objects"])
-    ]
-    relations = [
-        _parse_relation(item, f"{where}.relations[{i}]", id, problems)
-        for i, item in enumerate(lists["relations"])
-    ]
-    return Record(
-        id=id,
-        where=where,
-        image_path=entry["image_path"],
-        action=normalize_label(entry["action"]),
-        dense_caption=unicodedata.normalize("NFC", " ".join(caption.split())),
-        objects=[item for item in objects if item],
-        relations=[item for item in relations if item],
-    )
+        if field := next((key for key, value in entry.items() if _broken(key, value)), None):
+            detail = f"{field!a} holds half of a surrogate pair, which is no text"
+            problems.add("malformed_record", DROPPED, "scene", where, detail)
+            return None
+        id = entry.get("id")
+        id = str(id) if isinstance(id, int) and not isinstance(id, bool) else id
+        values = {"id": id, "image_path": entry.get("image_path"), "action": entry.get("action")}
+        for field, value in values.items():
+            empty = field == "action" and isinstance(value, str) and not normalize_label(value)
+            if not isinstance(value, str) or not value.strip() or empty:
+                detail = f"{field} should be a text that isn't empty, got {show(value)}"
+                named = id if isinstance(id, str) else ""
+                problems.add("malformed_field", DROPPED, "scene", f"{where}.{field}", detail, named)
+                return None
+        self._check_fields(entry, where, id)
+        caption = entry.get("dense_caption")
+        if caption is not None and not isinstance(caption, str):
+            detail = f"dense_caption should be a text, got {show(caption)}; taken as none"
+            problems.add("malformed_field", FIXED, "scene", f"{where}.dense_caption", detail, id)
+            caption = None
+        objects = [
+            self._object(item, f"{where}.objects[{index}]", id)
+            for index, item in enumerate(self._list(entry, "objects", where, id))
+        ]
+        relations = [
+            self._relation(item, f"{where}.relations[{index}]", id, objects)
+            for index, item in enumerate(self._list(entry, "relations", where, id))
+        ]
+        return Record(
+            id=id,
+            where=where,
+            image_path=entry["image_path"],
+            action=self.label(entry["action"]),
+            dense_caption=normalize_caption(caption or ""),
+            objects=tuple(item for item in objects if item),
+            relations=tuple(item for item in relations if item),
+        )
 
+    def _check_fields(self, entry: dict[str, Any], where: str, id: str) -> None:
+        if isinstance(entry, files.Repeated):
+            keys = ", ".join(entry.keys_given_twice)
+            detail = f"the record has {keys} twice; the last counts"
+            self.problems.add("duplicate_key", GUESSED, "scene", where, detail, id)
+        lower = {field.lower(): field for field in entry if field not in _FIELDS}
+        for field in _FIELDS:
+            if field not in entry and field in lower:
+                detail = f"{lower[field]!r} is ignored; did you mean {field!r}?"
+                self.problems.add("unknown_field", GUESSED, "scene", where, detail, id)
 
-def _parse_object(item: Any, where: str, id: str, problems: Problems) -> tuple[str, Box] | None:
-    if isinstance(item, list) and len(item) == 2 and isinstance(item[0], str):
-        name, box = normalize_label(item[0]), item[1]
-        if name and isinstance(box, list) and len(box) == 4 and all(map(_is_number, box)):
-            return name, tuple(float(value) for value in box)
-    detail = f"an object should be [name, [x0, y0, x1, y1]], got {_show(item)}"
-    problems.add("malformed_object", DROPPED, "object", where, detail, id)
-    return None
+    def _list(self, entry: dict[str, Any], field: str, where: str, id: str) -> list[Any]:
+        value = entry.get(field)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            detail = f"{field} should be a list, got {show(value)}; taken as none"
+            self.problems.add("malformed_field", FIXED, "scene", f"{where}.{field}", detail, id)
+            return []
+        return value
 
-
-def _parse_relation(item: Any, where: str, id: str, problems: Problems) -> RelationRecord | None:
-    if not isinstance(item, list) or len(item) < 2 or not _triplet(item[1]):
-        detail = f"a relation should be [path, [subject, predicate, object]], got {_show(item)}"
-        problems.add("malformed_relation", DROPPED, "relation", where, detail, id)
+    def _object(self, item: Any, where: str, id: str) -> tuple[str, Box] | None:
+        if isinstance(item, list) and len(item) == 2 and isinstance(item[0], str):
+            box = item[1]
+            if isinstance(box, list) and len(box) == 4 and all(map(_is_number, box)):
+                name = self.label(item[0])
+                if name:
+                    return name, tuple(float(value) for value in box)
+        detail = f"an object should be [name, [x0, y0, x1, y1]], got {show(item)}"
+        self.problems.add("malformed_object", DROPPED, "object", where, detail, id)
         return None
-    given = item[2] if len(item) > 2 and item[2] is not None else []
-    if _triplet(given):  # a single triplet, not in a list
-        given = [given]
-    negatives = []
-    for index, negative in enumerate(given if isinstance(given, list) else [given]):
-        triplet = _triplet(negative)
-        if triplet:
-            negatives.append(triplet)
-        else:
-            detail = f"a negative should be [subject, predicate, object], got {_show(negative)}"
+
+    def _relation(
+        self, item: Any, where: str, id: str, objects: Sequence[tuple[str, Box] | None]
+    ) -> RelationRecord | None:
+        triplet = self._triplet(item[1]) if isinstance(item, list) and len(item) > 1 else None
+        if not triplet:
+            detail = f"a relation should be [path, [subject, predicate, object]], got {show(item)}"
+            self.problems.add("malformed_relation", DROPPED, "relation", where, detail, id)
+            return None
+        path = item[0] if isinstance(item[0], str) and item[0].strip() else ""
+        if not path and item[0] not in ("", None) and not isinstance(item[0], str):
+            detail = f"the path of a focused-region image should be a text, got {show(item[0])}"
+            self.problems.add("malformed_focus", GUESSED, "relation", f"{where}[0]", detail, id)
+        given = item[2] if len(item) > 2 and item[2] is not None else []
+        if self._triplet(given):  # a single triplet, not in a list
+            given = [given]
+        negatives = []
+        for index, negative in enumerate(given if isinstance(given, list) else [given]):
+            if found := self._triplet(negative):
+                negatives.append(found)
+                continue
+            detail = f"a negative should be [subject, predicate, object], got {show(negative)}"
             place = f"{where}[2][{index}]"
-            problems.add("malformed_negative", DROPPED, "negative", place, detail, id)
-    return RelationRecord(item[0] if isinstance(item[0], str) else "", _triplet(item[1]), negatives)
+            self.problems.add("malformed_negative", DROPPED, "negative", place, detail, id)
+        pair = None
+        if len(item) > 3 and item[3] is not None:
+            pair = self._pair(item[3], triplet, f"{where}[3]", id, objects)
+        for index, extra in enumerate(item[4:], 4):
+            detail = f"a relation has four entries at most, {show(extra)} is ignored"
+            self.problems.add("unknown_entry", GUESSED, "relation", f"{where}[{index}]", detail, id)
+        return RelationRecord(path, triplet, tuple(negatives), pair)
+
+    def _pair(
+        self,
+        item: Any,
+        triplet: Triplet,
+        where: str,
+        id: str,
+        objects: Sequence[tuple[str, Box] | None],
+    ) -> tuple[int, int] | None:
+        """Reads which objects take part: their places among those that were understood."""
+        reason = ""
+        if not (isinstance(item, list) and len(item) == 2 and all(type(i) is int for i in item)):
+            reason = "should be [subject_index, object_index]"
+        elif not all(0 <= i < len(objects) for i in item):
+            reason = f"should be below the number of objects, {len(objects)}"
+        elif not all(objects[i] for i in item):
+            reason = "names an object that was left out"
+        else:
+            names = [objects[i][0] for i in item]
+            if names != [triplet[0], triplet[2]]:
+                reason = (
+                    f"names {names[0]!r} and {names[1]!r}, not {triplet[0]!r} and {triplet[2]!r}"
+                )
+        if reason:
+            detail = f"{show(item)} {reason}; the participants are found by their names"
+            self.problems.add("malformed_indices", GUESSED, "relation", where, detail, id)
+            return None
+        place = {i: at for at, i in enumerate(i for i, each in enumerate(objects) if each)}
+        return place[item[0]], place[item[1]]
+
+    def _triplet(self, item: Any) -> Triplet | None:
+        if not (isinstance(item, list) and len(item) == 3 and _are_texts(item)):
+            return None
+        if not all(map(normalize_label, item)):
+            return None
+        subject, predicate, object_ = map(self.label, item)
+        return self._once((subject, predicate, object_))
 
 
-def _triplet(item: Any) -> Triplet | None:
-    if not _is_list_of_texts(item) or len(item) != 3:
-        return None
-    subject, predicate, object_ = (normalize_label(part) for part in item)
-    return (subject, predicate, object_) if subject and predicate and object_ else None
-
-
-def _is_list_of_texts(item: Any) -> bool:
-    return isinstance(item, list) and all(isinstance(part, str) for part in item)
+def _are_texts(item: list[Any]) -> bool:
+    return all(isinstance(part, str) for part in item)
 
 
 def _is_number(value: Any) -> bool:
@@ -212,6 +278,19 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
-def _show(value: Any, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[:limit] + "..."
+def _broken(key: Any, value: Any) -> bool:
+    """Whether half of a surrogate pair is in a JSON value: it isn't text and can't be stored."""
+    waiting = [key, value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            if not item.isascii():
+                try:
+                    item.encode()
+                except UnicodeEncodeError:
+                    return True
+        elif isinstance(item, list):
+            waiting += item
+        elif isinstance(item, dict):
+            waiting += [*item, *item.values()]
+    return False

@@ -9,17 +9,22 @@ import contextlib
 import fcntl
 import json
 import shutil
+import signal
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scenarioclip_jax.data import embedded, images, shards
+from scenarioclip_jax.data import embedded, images, labels, shards
 from scenarioclip_jax.data.annotations import metadata_files
-from scenarioclip_jax.data.problems import DROPPED
+from scenarioclip_jax.data.box_formats import FORMATS, ORIENTATIONS, UNITS
+from scenarioclip_jax.data.box_votes import BoxFlags
+from scenarioclip_jax.data.build_summary import format_summary
+from scenarioclip_jax.data.photo_folders import Folders
+from scenarioclip_jax.data.problems import DROPPED, AnnotationError
 from scenarioclip_jax.data.splits import FRACTIONS, SALT, SPLITS, check_fractions
+from scenarioclip_jax.paths import local_path
 
 EMBEDDED = Path("data/embedded")  # where the embedded scenes are built by default
 VOCABULARY = 512  # tokens of the small tokenizer that comes with every data set
@@ -39,6 +44,12 @@ def build(
     max_megapixels: float = images.MAX_PIXELS / 1e6,
     progress: bool = True,
     source: dict[str, Any] | None = None,
+    image_dirs: Sequence[str | Path] = (),
+    follow_links: bool = False,
+    skip_broken: bool = False,
+    boxes: str | None = None,
+    box_units: str | None = None,
+    box_orientation: str | None = None,
 ) -> dict[str, Any]:
     """Builds the data set `output_dir`/action_genome/<version> and returns its summary.
 
@@ -48,14 +59,23 @@ def build(
       metadata_dir: the data root: metadata*.json, classes.json and the images.
       output_dir: where the data set goes; what `shards.open_split` takes as `data_dir`.
       num_shards: shards a split; None: one for each 64 MB to 1 GB.
-      strict: raise at the first problem instead of repairing or leaving out.
+      strict: raise at the first problem instead of repairing, guessing or leaving out.
       fractions: shares of train, validation and test.
       overwrite: replace a data set that is already there.
       max_megapixels: photos of more pixels are left out, as they may be decompression bombs.
       progress: show a progress bar.
       source: stored in the summary, to recognise what a data set was made from.
+      image_dirs: folders of images besides the data root.
+      follow_links: symbolic links may lead out of these folders.
+      skip_broken: read what is left of metadata files that can't be parsed, instead of stopping.
+      boxes: what the four numbers of a box are, one of `box_formats.FORMATS`; None: found out, and an error
+        where it isn't the published [x0, y0, x1, y1].
+      box_units: what they are counted in, one of `box_formats.UNITS`; None: found out likewise.
+      box_orientation: whether boxes of EXIF-rotated photos are in pixels of the photo "upright" or as "stored";
+        None: found out likewise.
     Raises:
-      AnnotationError: if nothing can be built, or at the first problem with `strict`.
+      AnnotationError: if nothing can be built, the boxes are in another convention, or at the first problem
+        with `strict`.
       FileExistsError: if there is a data set already, or another process builds it.
     """
     fractions = check_fractions(fractions)
@@ -63,8 +83,19 @@ def build(
         raise ValueError(f"num_shards must be at least 1, got {num_shards}")
     if not max_megapixels > 0:
         raise ValueError(f"max_megapixels must be positive, got {max_megapixels}")
-    metadata_files(Path(metadata_dir))  # fails at once if this is no data root
-    output = Path(output_dir)
+    for name, value, known in (
+        ("boxes", boxes, FORMATS),
+        ("box_units", box_units, UNITS),
+        ("box_orientation", box_orientation, ORIENTATIONS),
+    ):
+        if value is not None and value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+    root, output = local_path(metadata_dir), local_path(output_dir)
+    others = [local_path(folder) for folder in image_dirs]
+    metadata_files(root)  # fails at once if this is no data root
+    for folder in others:
+        if not folder.is_dir():
+            raise AnnotationError(f"--images {folder} isn't a folder")
     with _lock(output, wait=False):
         if _exists(output) and not overwrite:
             raise FileExistsError(
@@ -72,7 +103,7 @@ def build(
                 "with --overwrite"
             )
         return _build_locked(
-            Path(metadata_dir),
+            root,
             output,
             num_shards,
             strict,
@@ -80,6 +111,9 @@ def build(
             progress,
             source,
             max_pixels=int(max_megapixels * 1e6),
+            folders=Folders(root, others, follow_links=follow_links),
+            boxes=BoxFlags(boxes, box_units, box_orientation),
+            skip_broken=skip_broken,
         )
 
 
@@ -100,7 +134,7 @@ def ensure_embedded(
     Raises:
       FileExistsError: if `data_dir` holds another kind of data set.
     """
-    output = Path(data_dir)
+    output = local_path(data_dir)
     source = {"embedded": embedded.embedded_params(num_scenes, seed, size)}
     if _source(output) == source:  # without the lock: it may lie on a read-only disk
         return output
@@ -163,9 +197,9 @@ def _build_locked(
     fractions: Sequence[float],
     progress: bool,
     source: dict[str, Any] | None,
-    *,
-    max_pixels: int = images.MAX_PIXELS,
+    **options: Any,
 ) -> dict[str, Any]:
+    """Builds with the lock held; `options` are `ActionGenome`'s."""
     from scenarioclip_jax.data import action_genome  # TFDS: only for those who build
     from scenarioclip_jax.data.tokens import train_tokenizer
 
@@ -174,9 +208,9 @@ def _build_locked(
             metadata_dir=root,
             fractions=fractions,
             strict=strict,
-            max_pixels=max_pixels,
             progress=progress,
             data_dir=folder,
+            **options,
         )
         action_genome.prepare(builder, num_shards)
         finished = Path(folder) / shards.NAME / shards.VERSION
@@ -222,6 +256,10 @@ def _summary(
         "relations_per_scene": dict(sorted(statistics.relations.items())),
         "negatives": statistics.negatives,
         "focus": focus,
+        "focus_styles": dict(sorted(problems.focus_styles.items())),
+        "focus_unnamed": problems.unnamed_focus,
+        "boxes": builder.boxes.reading._asdict(),
+        "labels": labels.VERSION,
         "has_focus_images": focus["image"] > 0,
         "scenes_dropped": sum(p.what == "scene" and p.effect == DROPPED for p in problems.found),
         "problems": problems.counts(),
@@ -232,55 +270,57 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def format_summary(summary: dict[str, Any], folder: Path) -> str:
-    """Returns the summary of a build as text for people."""
-
-    def line(title: str, counts: dict[Any, int]) -> str:
-        return f"  {title:<20}" + ", ".join(f"{value} {key}" for key, value in counts.items())
-
-    def spread(title: str, counts: dict[int, int]) -> str:
-        # A histogram as "mean (least to most)"
-        pairs = Counter({int(number): scenes for number, scenes in counts.items()})
-        mean = sum(number * scenes for number, scenes in pairs.items()) / pairs.total()
-        return f"  {title:<20}{mean:.2f} on average, {min(pairs)} to {max(pairs)}"
-
-    lines = [
-        f"Built {folder}",
-        line("scenes", summary["splits"]),
-        line("classes", summary["classes"]),
-        spread("objects a scene", summary["objects_per_scene"]),
-        spread("relations a scene", summary["relations_per_scene"]),
-        line("focused regions as", summary["focus"]),
-        f"  {'negatives':<20}{summary['negatives']}",
-        f"  {'scenes left out':<20}{summary['scenes_dropped']}",
-    ]
-    # (Data sets that were built before don't have these.)
-    shared = summary.get("shared_photos", {"photos": 0, "scenes": 0})
-    if shared["photos"]:
-        listed = folder / "shared_photos.json"
-        lines.append(
-            f"  {'shared photos':<20}{shared['photos']}, shown by {shared['scenes']} scenes; each is in one "
-            f"split ({listed})"
-        )
-    if reencoded := summary.get("reencoded"):
-        lines.append(line("stored as JPEG", reencoded))
-    if summary["problems"]:
-        lines.append(f"  problems, listed in {folder / 'problems.jsonl'}:")
-        lines += [f"    {count:>6}  {problem}" for problem, count in summary["problems"].items()]
-    else:
-        lines.append("  no problems")
-    return "\n".join(lines)
+def _fractions(text: str) -> list[float]:
+    try:
+        return [float(share) for share in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"--fractions must be three numbers like {','.join(map(str, FRACTIONS))}, got {text!r}"
+        ) from None
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--metadata", type=Path, help="folder of metadata*.json and the images")
+    given.add_argument("--metadata", help="folder of metadata*.json and the images")
     given.add_argument("--embedded", type=int, metavar="N", help="draw N embedded scenes instead")
-    parser.add_argument("--output", type=Path, required=True, help="where the data set goes")
+    parser.add_argument("--output", required=True, help="where the data set goes")
+    parser.add_argument(
+        "--images",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder of images besides that of the metadata; may be given several times",
+    )
+    parser.add_argument(
+        "--follow-links", action="store_true", help="links may lead out of these folders"
+    )
+    parser.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="read what is left of metadata files that can't be parsed",
+    )
+    parser.add_argument(
+        "--boxes",
+        choices=FORMATS,
+        help="what the four numbers of a box are: "
+        + "; ".join(f"{name} = {text}" for name, text in FORMATS.items())
+        + " (default: xyxy, and an error where the boxes look otherwise)",
+    )
+    parser.add_argument(
+        "--box-units",
+        choices=UNITS,
+        help="what they are counted in: pixels (default), or unit (0 to 1), percent, thousand of the photo",
+    )
+    parser.add_argument(
+        "--box-orientation",
+        choices=ORIENTATIONS,
+        help="boxes of EXIF-rotated photos are in pixels of the photo upright or as stored",
+    )
     parser.add_argument("--num-shards", type=int, help="shards a split (default: by size)")
-    parser.add_argument("--strict", action="store_true", help="any problem is an error")
+    parser.add_argument(
+        "--strict", action="store_true", help="anything mended, guessed or left out is an error"
+    )
     parser.add_argument(
         "--max-megapixels",
         type=float,
@@ -294,26 +334,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="shares of train, validation, test (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the embedded scenes")
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    args = _parser().parse_args(arguments)
     try:
-        if args.embedded is not None:
-            ensure_embedded(args.output, args.embedded, args.seed, num_shards=args.num_shards)
-            summary = shards.load_summary(args.output)
-        else:
-            summary = build(
-                args.metadata,
-                args.output,
-                num_shards=args.num_shards,
-                strict=args.strict,
-                fractions=[float(share) for share in args.fractions.split(",")],
-                overwrite=args.overwrite,
-                max_megapixels=args.max_megapixels,
-            )
-    except (ValueError, OSError) as error:  # AnnotationError is a ValueError
+        with _stopped_by_sigterm():
+            output = local_path(args.output)
+            summary = _run(args, output)
+    except (ValueError, OSError) as error:  # AnnotationError and PathError are ValueErrors
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(format_summary(summary, shards.dataset_dir(args.output)))
+    except (KeyboardInterrupt, _Terminated) as stop:
+        number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
+        print(f"\nstopped; nothing was built in {args.output}", file=sys.stderr)
+        return 128 + number
+    print(format_summary(summary, shards.dataset_dir(output)))
     return 0
+
+
+def _run(args: argparse.Namespace, output: Path) -> dict[str, Any]:
+    if args.embedded is not None:
+        ensure_embedded(output, args.embedded, args.seed, num_shards=args.num_shards)
+        return shards.load_summary(output)
+    return build(
+        args.metadata,
+        output,
+        num_shards=args.num_shards,
+        strict=args.strict,
+        fractions=_fractions(args.fractions),
+        overwrite=args.overwrite,
+        max_megapixels=args.max_megapixels,
+        image_dirs=args.images,
+        follow_links=args.follow_links,
+        skip_broken=args.skip_broken,
+        boxes=args.boxes,
+        box_units=args.box_units,
+        box_orientation=args.box_orientation,
+    )
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Turns SIGTERM into an exception, so that what is unfinished is removed; only the main thread can."""
+
+    def stop(*_):
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

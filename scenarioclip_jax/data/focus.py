@@ -8,6 +8,9 @@ published ones were cut isn't known, so the form is found by looking. In order o
     image   no region of the photo gives that picture (a blurred or dimmed background, another crop):
             the picture itself is stored
 
+Pictures that show no region are told apart: `empty` (nothing but black), `photo` (the whole photo, with nothing
+set off) and `unlike` (another photo).
+
 All errors are mean absolute differences of grey levels (0-255) over the pixels that the region or the
 boxes cover, so small regions are judged as strictly as large ones. JPEG noise and the ringing at a
 region's border cost the same whatever region is chosen; so boxes are compared with the best region
@@ -22,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from scenarioclip_jax.data import masks
+from scenarioclip_jax.data import focus_evidence, focus_styles, masks
 
 # Boxes are taken if they lose no more than this share of the light that the best region explains: a
 # box that is a pixel off passes, a mask that leaves a corner of its box black doesn't.
@@ -30,8 +33,11 @@ BOXES_TOLERANCE = 0.06
 # A region is taken if photo x region differs from the image by no more than this many grey levels.
 MASK_TOLERANCE = 8.0
 _STRIP = 256  # rows that are compared at once; whole units of a JPEG
-_BLACK = 24  # JPEG ringing around a region stays below this grey level
+# JPEG ringing around a region stays below this grey level, in a photo of usual brightness; in a dark one, below
+# a quarter of what is bright there, but for the noise.
+_BLACK, _NOISE = 24, 3
 _AMBIGUOUS = 12  # the photo itself is about black: the pixel says nothing about the region
+_FEWEST = 4  # pixels of a region
 
 Box = Sequence[float]
 
@@ -39,11 +45,14 @@ Box = Sequence[float]
 class FocusFit(NamedTuple):
     """How a focused-region image can be stored."""
 
-    kind: str  # "boxes", "mask", "image" or "empty" (nothing but black)
+    kind: str  # "boxes", "mask" or "image"; "empty", "photo" or "unlike": it shows no region of the photo
     pair: int  # index of the pair of boxes that fits best; -1: no pair was given
     mask: bytes  # `masks.encode`, of the photo's size; for kind "mask" only
     extent: tuple[int, int, int, int]  # x0, y0, x1, y1 of what is not black, in photo pixels
     error: float  # grey levels; of the chosen form, 0 for "image"
+    style: str = (
+        ""  # of an image: "white", "plain", "dimmed", "blurred", "crop", "black" or "other"
+    )
 
 
 def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box, Box]]) -> FocusFit:
@@ -60,37 +69,100 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
     whole = (0, 0, width, height)
     if focus.size != photo.size:
         if abs(focus.width / focus.height * height / width - 1) > 0.02:
-            return FocusFit("image", 0 if pairs else -1, b"", whole, 0.0)
-        focus = focus.resize(photo.size, Image.Resampling.BICUBIC)
+            found = focus_styles.is_part(photo, focus, pairs)
+            kind, style = ("image", "crop") if found else ("unlike", "")
+            return FocusFit(kind, 0 if pairs else -1, b"", whole, 0.0, style)
+    given = focus
+    focus = (
+        focus.resize(photo.size, Image.Resampling.BICUBIC) if given.size != photo.size else given
+    )
     black_cost = np.asarray(focus.convert("L"))  # uint8 [H, W]: error if the pixel is left out
     photo_cost = _difference(photo, focus)  # error if it belongs to the region
-    lit = black_cost > _BLACK
-    if lit.mean() < 2e-4:
+    darkness = _darkness(photo)
+    lit = black_cost > _blackest(photo)
+    if lit.sum() < _FEWEST or _only_noise(photo, black_cost, lit):
         return FocusFit("empty", -1, b"", (0, 0, 0, 0), 0.0)
     extent = _extent(lit)
 
     pair = _best_pair(black_cost, photo_cost, pairs)
-    boxes = np.zeros(lit.shape, bool)
-    for box in pairs[pair] if pair >= 0 else ():
-        boxes[_slices(box)] = True
+    boxes = _union(pairs, pair, lit.shape)
     judged = boxes | lit
     best = _mean(judged, lambda rows: np.minimum(black_cost[rows], photo_cost[rows]))
     by_boxes = _mean(judged, lambda rows: np.where(boxes[rows], photo_cost[rows], black_cost[rows]))
+    most = max(MASK_TOLERANCE * darkness, 2.0)
     tolerance = BOXES_TOLERANCE * _mean(judged, lambda rows: black_cost[rows])
-    if pair >= 0 and best <= MASK_TOLERANCE and by_boxes - best <= tolerance:
+    if darkness < 1:  # a rounded gray level is much where there are few
+        tolerance = max(tolerance, 0.75)
+    if pair >= 0 and best <= most and by_boxes - best <= tolerance:
         return FocusFit("boxes", pair, b"", extent, by_boxes)
     if pair >= 0 and (saved := _error_saved(photo, boxes, focus, judged)) <= tolerance:
         return FocusFit("boxes", pair, b"", extent, saved)
+    if focus_styles.is_copy(photo, given, boxes if pair >= 0 else None, darkness):
+        return FocusFit("photo", pair, b"", whole, 0.0)
 
-    mask = _region(black_cost, photo_cost, boxes)
+    mask = _region(black_cost, photo_cost, boxes, max(_AMBIGUOUS * darkness, 2.0))
     by_mask = _mean(judged, lambda rows: np.where(mask[rows], photo_cost[rows], black_cost[rows]))
-    if by_mask > MASK_TOLERANCE:
+    if by_mask > most:
         by_mask = _error_saved(photo, mask, focus, judged)
     # A region of nearly everything that isn't black anyway: the background was blurred, not cut out.
-    bright = np.asarray(photo.convert("L")) > 2 * _BLACK
-    if by_mask <= MASK_TOLERANCE and (mask & bright).sum() < 0.9 * bright.sum():
+    bright = np.asarray(photo.convert("L")) > 2 * _BLACK * darkness
+    if by_mask <= most and (mask & bright).sum() < 0.9 * bright.sum():
         return FocusFit("mask", pair, masks.encode(mask), extent, by_mask)
-    return FocusFit("image", pair, b"", extent, 0.0)
+    pair = _best_set_off(photo, focus, pairs, pair)
+    boxes = _union(pairs, pair, lit.shape)
+    near = _around(boxes | lit)
+    x0, y0, x1, y1 = near
+    style = focus_styles.style(photo.crop(near), focus.crop(near), boxes[y0:y1, x0:x1])
+    if not style and lit.mean() < 0.01 and (photo_cost[lit] < 10).mean() > 0.5:
+        style = "black"  # specks, too small for the comparison above
+    return FocusFit("image" if style else "unlike", pair, b"", extent, 0.0, style)
+
+
+def _darkness(photo: Image.Image) -> float:
+    """1 for a photo of usual brightness, less for a dark one: what is bright there, by 96 gray levels."""
+    counts = np.cumsum(photo.convert("L").histogram())
+    bright = int(np.searchsorted(counts, 0.95 * counts[-1]))
+    return float(np.clip(bright / (4 * _BLACK), _NOISE / _BLACK, 1.0))
+
+
+def _blackest(photo: Image.Image) -> np.ndarray:
+    """Gray level, uint8 [H, W], up to which a pixel counts as black: half of the photo's there, 3 to 24."""
+    near = photo.convert("L").filter(ImageFilter.BoxBlur(2))
+    return np.asarray(near.point([min(_BLACK, max(_NOISE, level // 2)) for level in range(256)]))
+
+
+def _only_noise(photo: Image.Image, focus: np.ndarray, lit: np.ndarray) -> bool:
+    """Whether all that is lit is as dark as noise, and doesn't follow the photo."""
+    if int(focus.max()) > _BLACK:
+        return False
+    # Where most of the neighborhood is lit; single pixels would be those that happen to follow the photo.
+    dense = np.asarray(Image.fromarray(lit).convert("L").filter(ImageFilter.BoxBlur(2))) > 76
+    if not dense.any():
+        return lit.mean() > 1e-3
+    a, b = np.asarray(photo.convert("L"))[dense].astype(float), focus[dense].astype(float)
+    if a.std() < 0.5 and b.std() < 0.5:  # a plain region: about as bright as the photo there?
+        return abs(a.mean() - b.mean()) > 2
+    return bool(a.std() == 0 or b.std() == 0 or np.corrcoef(a, b)[0, 1] < 0.5)
+
+
+def _union(pairs: Sequence[tuple[Box, Box]], pair: int, shape: tuple[int, int]) -> np.ndarray:
+    """Where the boxes of a pair are, bool [H, W]; nowhere for -1."""
+    boxes = np.zeros(shape, bool)
+    for box in pairs[pair] if pair >= 0 else ():
+        boxes[_slices(box)] = True
+    return boxes
+
+
+def _best_set_off(
+    photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box, Box]], pair: int
+) -> int:
+    """Index of the pair that is set off from surroundings that aren't black; `pair` if none stands out."""
+    changed = focus_evidence.differences(photo, focus) if len(pairs) > 1 else None
+    if changed is None:
+        return pair
+    found = [focus_evidence.agreement(changed, np.array(each, float), photo.size) for each in pairs]
+    best = int(np.argmax(found))
+    return best if found[best] > 0.3 else pair
 
 
 def _slices(box: Box) -> tuple[slice, slice]:
@@ -177,8 +249,10 @@ def _best_pair(
     return max(range(len(pairs)), key=lambda i: union(pairs[i]))
 
 
-def _region(black_cost: np.ndarray, photo_cost: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """The region that explains the image: bool [H, W]."""
+def _region(
+    black_cost: np.ndarray, photo_cost: np.ndarray, boxes: np.ndarray, ambiguous: float
+) -> np.ndarray:
+    """The region that explains the image: bool [H, W]. A gain up to `ambiguous` gray levels says nothing."""
     region = np.empty(boxes.shape, bool)
     for rows in _strips(len(boxes)):
         # Each of the two filters below reaches one row beyond.
@@ -187,7 +261,7 @@ def _region(black_cost: np.ndarray, photo_cost: np.ndarray, boxes: np.ndarray) -
         gain = Image.fromarray((np.clip(gain, -127, 127) + 127).astype(np.uint8))
         smooth = np.asarray(gain.filter(ImageFilter.BoxBlur(1)), np.int16) - 127
         # Where the photo is black the pixel may be in or out: with the boxes, the mask is simpler.
-        found = np.where(np.abs(smooth) < _AMBIGUOUS, boxes[start:stop], smooth > 0)
+        found = np.where(np.abs(smooth) < ambiguous, boxes[start:stop], smooth > 0)
         found = Image.fromarray(found).convert("L").filter(ImageFilter.MedianFilter(3))
         region[rows] = np.asarray(found)[rows.start - start : rows.stop - start] > 0
     return region
@@ -219,6 +293,14 @@ def _error_saved(
         difference = ImageChops.difference(saved, _rows(focus, rows)).convert("L")
         total += int(np.asarray(difference)[judged[rows]].sum(dtype=np.int64))
     return total / max(int(judged.sum()), 1)
+
+
+def _around(shown: np.ndarray) -> tuple[int, int, int, int]:
+    """What is shown and a quarter more on each side: x0, y0, x1, y1."""
+    x0, y0, x1, y1 = _extent(shown)
+    across, down = (x1 - x0) // 4 + 8, (y1 - y0) // 4 + 8
+    height, width = shown.shape
+    return max(x0 - across, 0), max(y0 - down, 0), min(x1 + across, width), min(y1 + down, height)
 
 
 def _extent(lit: np.ndarray) -> tuple[int, int, int, int]:

@@ -9,21 +9,13 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data import images, jpeg_files
-from scenarioclip_jax.data.annotations import Box
 from scenarioclip_jax.data.photo import rgb
+from scenarioclip_jax.data.photo_folders import Folders, PhotoError
 
 # What the shards hold; anything else is encoded again. (MPO: a JPEG that others follow, as many phones write.)
 _FORMATS = ("JPEG", "MPO", "PNG")
 _QUALITY = 95
 _TAIL_ROWS, _TAIL_SHARE = 8, 0.04  # a gray tail has at least that many rows
-
-
-class PhotoError(ValueError):
-    """A picture can't be used; `reason` is the short name for the list of problems."""
-
-    def __init__(self, reason: str, detail: str):
-        super().__init__(detail)
-        self.reason = reason
 
 
 class Photo(NamedTuple):
@@ -36,25 +28,13 @@ class Photo(NamedTuple):
     reencoded: str  # the file's format if it isn't one that the shards hold, or ""
 
 
-def resolve_inside(root: Path, path: str) -> Path:
+def resolve_inside(root: Path | Folders, path: str) -> Path:
     """Returns the real path of a file below `root`; raises PhotoError if it leaves it or isn't there."""
-    try:
-        real = (root / path).resolve()
-        inside = real.is_relative_to(root.resolve())
-        exists = inside and real.is_file()
-    except (OSError, ValueError, RuntimeError) as error:  # NUL bytes, overlong names, link loops
-        raise PhotoError("missing_image", f"{path!r} is no usable path: {error}") from error
-    if not inside:
-        raise PhotoError(
-            "path_outside_root", f"{path!r} leaves the data root; paths are relative to it"
-        )
-    if not exists:
-        raise PhotoError("missing_image", f"there is no file {path!r} below the data root")
-    return real
+    return (root if isinstance(root, Folders) else Folders(root)).find(path)
 
 
 def open_photo(
-    root: Path,
+    root: Path | Folders,
     path: str,
     backdrop: str = images.BACKDROP,
     *,
@@ -66,7 +46,7 @@ def open_photo(
     The file's own bytes are kept if training, which only decodes, sees the same pixels in them.
 
     Args:
-      root: the data root.
+      root: the data root, or the folders to look in.
       path: the photo, relative to it.
       backdrop: color behind transparent pixels.
       levels: the gray values that are black and white, where there are more than 8 bits.
@@ -95,6 +75,8 @@ def open_photo(
             f"{path!r} is damaged, so parts of it are gray or shifted ({damage}); copy or download it again",
         )
     repairs = _repairs(path, opened, mended=encoded != content)
+    if isinstance(root, Folders) and root.respelled(path):
+        repairs.insert(0, ("path_spelling", f"{path!r} was found as {str(file)!r}"))
     picture = opened.picture
     if not same:
         encoded = encode(picture, "PNG" if opened.format == "PNG" else "JPEG")
@@ -173,30 +155,3 @@ def encode(picture: Image.Image, format: str) -> bytes:
 def turn_like(picture: Image.Image, orientation: int) -> Image.Image:
     """Turns a picture that was stored like a photo with that EXIF orientation."""
     return picture.transpose(images.TURNS[orientation]) if orientation != 1 else picture
-
-
-def boxes_upright(boxes: list[Box], photo: Photo) -> list[Box]:
-    """Returns the boxes in pixels of the upright photo.
-
-    Annotation tools differ in whether they apply EXIF rotation. If the photo is stored on its side and all
-    boxes fit into the stored picture but not into the upright one, they are taken to be in stored pixels
-    and turned with it. In any other case they are in upright pixels already.
-    """
-    if photo.orientation < 5 or not boxes:
-        return boxes
-    width, height = photo.picture.size  # upright; the stored size is the other way round
-    right, bottom = max(max(b[0], b[2]) for b in boxes), max(max(b[1], b[3]) for b in boxes)
-    if (right <= width and bottom <= height) or right > height or bottom > width:
-        return boxes
-    # Stored (x, y) to upright (x, y); the stored picture is `height` wide and `width` high.
-    turn = {
-        5: lambda x, y: (y, x),
-        6: lambda x, y: (width - y, x),
-        7: lambda x, y: (width - y, height - x),
-        8: lambda x, y: (y, height - x),
-    }[photo.orientation]
-    turned = []
-    for x0, y0, x1, y1 in boxes:
-        (ax, ay), (bx, by) = turn(x0, y0), turn(x1, y1)
-        turned.append((min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)))
-    return turned

@@ -1,13 +1,16 @@
-"""What was wrong with the annotations and photos of a data set, and what was done about it."""
+"""What was unusual or wrong in the annotations and photos of a data set, and what was done about it."""
 
 import json
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-FIXED = "fixed"  # the meaning was clear: repaired, nothing is lost
-KEPT = "kept"  # unusual but usable as it is
+NOTED = "noted"  # nothing is wrong, lost or in doubt: `strict` doesn't mind
+FIXED = "fixed"  # the meaning was clear: mended, nothing is lost
+KEPT = "kept"  # doubtful, used as it is
+GUESSED = "guessed"  # the meaning wasn't clear: what was taken may be wrong
 DROPPED = "dropped"  # left out: `what` says how much of the scene
+EFFECTS = (DROPPED, GUESSED, KEPT, FIXED, NOTED)
 
 
 class AnnotationError(ValueError):
@@ -19,29 +22,36 @@ class Problem(NamedTuple):
 
     id: str  # of the scene; "" where it isn't known
     reason: str  # a short name, such as "box_outside"
-    effect: str  # FIXED, KEPT or DROPPED
-    what: str  # "file", "scene", "object", "relation" or "negative"
+    effect: str  # one of EFFECTS
+    what: str  # "file", "scene", "object", "relation", "negative" or "label"
     where: str  # file and field, such as "metadata.json data[3].objects[1]"
     detail: str
 
 
 class Problems:
-    """Collects problems; with `strict` the first one is raised as an AnnotationError."""
+    """Collects problems; with `strict` the first that isn't just noted is raised as an AnnotationError."""
 
     def __init__(self, strict: bool = False):
         self.strict = strict
         self.found: list[Problem] = []
         self.reencoded: Counter[str] = Counter()  # photos by format; nothing was wrong with them
+        self.focus_styles: Counter[str] = (
+            Counter()
+        )  # focused regions stored as images, by their style
+        self.unnamed_focus = 0  # relations that name no focused-region image
 
     def add(
         self, reason: str, effect: str, what: str, where: str, detail: str, id: str = ""
     ) -> None:
+        """Adds a problem.
+
+        Raises:
+          AnnotationError: with `strict`, unless it's just noted.
+        """
         problem = Problem(id, reason, effect, what, where, detail)
-        if self.strict:
-            scene = f" (id {id})" if id else ""
+        if self.strict and effect != NOTED:
             raise AnnotationError(
-                f"{where}{scene}: {reason}: {detail}. Correct it, or build without --strict"
-                f" (this {what} would be {effect})."
+                f"{line(problem)}. Correct it, or build without --strict (this {what} would be {effect})."
             )
         self.found.append(problem)
 
@@ -50,7 +60,27 @@ class Problems:
         counts = Counter(f"{p.reason}: {p.what} {p.effect}" for p in self.found)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
+    def examples(self, effect: str, limit: int = 3) -> str:
+        """The first problem of each reason with that effect, one a line, for a message."""
+        first: dict[str, Problem] = {}
+        for problem in self.found:
+            if problem.effect == effect:
+                first.setdefault(problem.reason, problem)
+        number = Counter(p.reason for p in self.found if p.effect == effect)
+        lines = [f"  {number[p.reason]} x {line(p)}" for p in first.values()]
+        more = [f"  and {len(lines) - limit} other kinds"] if len(lines) > limit else []
+        return "\n".join(lines[:limit] + more)
+
     def write(self, path: Path) -> None:
         """Writes one JSON object a line, one line a problem."""
-        lines = (json.dumps(problem._asdict(), ensure_ascii=False) for problem in self.found)
-        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        with path.open("w", encoding="utf-8") as file:
+            for problem in self.found:
+                # A lone surrogate, as broken JSON may hold, can't be written but as an escape.
+                text = json.dumps(problem._asdict(), ensure_ascii=False)
+                file.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def line(problem: Problem) -> str:
+    """A problem as text for people."""
+    scene = f" (id {problem.id})" if problem.id else ""
+    return f"{problem.where}{scene}: {problem.reason}: {problem.detail}"

@@ -12,7 +12,8 @@ import numpy as np
 
 from scenarioclip_jax.data import images, jpeg_files
 from scenarioclip_jax.data.annotations import Record
-from scenarioclip_jax.data.photo_files import PhotoError, resolve_inside
+from scenarioclip_jax.data.photo_files import resolve_inside
+from scenarioclip_jax.data.photo_folders import Folders, PhotoError
 from scenarioclip_jax.progress_bar import progress_bar
 
 _AT_ONCE = 1024  # photos handed to the threads
@@ -20,7 +21,7 @@ _AT_ONCE = 1024  # photos handed to the threads
 
 def shared_photos(
     records: Sequence[Record],
-    root: Path,
+    root: Path | Folders,
     *,
     max_pixels: int = images.MAX_PIXELS,
     progress: bool = False,
@@ -32,7 +33,7 @@ def shared_photos(
 
     Args:
       records: annotations with different ids.
-      root: the data root that their paths are relative to.
+      root: the data root that their paths are relative to, or the folders to look in.
       max_pixels: photos of more are left out.
       progress: show a progress bar.
 
@@ -60,7 +61,7 @@ def shared_photos(
     return {digest: sharing for digest, sharing in ids.items() if len(sharing) > 1}
 
 
-def _digest(root: Path, max_pixels: int, path: str) -> str | None:
+def _digest(root: Path | Folders, max_pixels: int, path: str) -> str | None:
     """A digest of a photo's upright pixels; None: it can't be opened."""
     try:
         content = resolve_inside(root, path).read_bytes()

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scenarioclip_jax.data.annotations import normalize_label
+from scenarioclip_jax.data.labels import normalize_label
 from scenarioclip_jax.data.shards import DataSetError
 from scenarioclip_jax.evaluation import image_files
 from scenarioclip_jax.evaluation.result import Skips

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.build import default_embedded
-from scenarioclip_jax.data.shards import DataSetError, dataset_dir
+from scenarioclip_jax.data.labels import VERSION
+from scenarioclip_jax.data.shards import DataSetError, dataset_dir, load_summary
 from scenarioclip_jax.paths import local_path
 
 DEMO = {"num_scenes": 6000, "seed": 0}  # as in configs/pretrain.py, where no run says otherwise
@@ -22,7 +23,7 @@ class Chosen(NamedTuple):
       directory: of its shards; None: the embedded scenes, which may have to be drawn first.
       embedded: arguments of `data.build.default_embedded`, where `directory` is None.
       why: where the choice comes from, for people.
-      notes: models that were trained on other data, a sentence each.
+      notes: models that were trained on other data, and labels of an earlier version, a sentence each.
     """
 
     directory: Path | None
@@ -103,7 +104,17 @@ def choose(config: ConfigDict) -> Chosen:
         _check_own(chosen, config.checkpoint)
     else:
         chosen = Chosen(None, dict(DEMO), f"{config.checkpoint} names no data of its own")
-    return chosen._replace(notes=tuple(_differences(chosen, config, own)))
+    return chosen._replace(notes=(*_differences(chosen, config, own), *_old_labels(chosen)))
+
+
+def _old_labels(chosen: Chosen) -> list[str]:
+    """What to know of a data set whose labels were written by an earlier version."""
+    if chosen.directory is None or load_summary(chosen.directory).get("labels", 1) >= VERSION:
+        return []
+    return [
+        f"{chosen.directory} was built when labels kept invisible characters and HTML entities, so that one "
+        "class may be there in several spellings; to merge them, build it again"
+    ]
 
 
 def _check_own(chosen: Chosen, checkpoint: str) -> None:

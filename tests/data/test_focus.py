@@ -86,17 +86,17 @@ def test_a_corner_missing_from_a_box_is_a_mask(photo):
     assert fit_focus(photo, _saved(focus, 90), [(CAT, DOG)]).kind == "mask"
 
 
-@pytest.mark.parametrize("style", ["blurred", "dimmed", "grey", "white", "another photo"])
+@pytest.mark.parametrize("style", ["blurred", "dimmed", "plain", "white", "other"])
 def test_what_no_mask_gives_is_kept_as_an_image(photo, style):
     background = {
         "blurred": photo.filter(ImageFilter.GaussianBlur(8)),
         "dimmed": photo.point(lambda value: value * 0.3),
-        "grey": Image.new("RGB", SIZE, (128, 128, 128)),
+        "plain": Image.new("RGB", SIZE, (128, 128, 128)),
         "white": Image.new("RGB", SIZE, "white"),
-        "another photo": photo.transpose(Image.Transpose.ROTATE_180),
+        "other": photo.transpose(Image.Transpose.ROTATE_180),
     }[style]
     fit = fit_focus(photo, _saved(_cut(photo, _ellipses(), background), 90), [(CAT, DOG)])
-    assert (fit.kind, fit.mask) == ("image", b"")
+    assert (fit.kind, fit.mask, fit.style) == ("image", b"", style)
 
 
 def test_the_right_one_of_several_pairs_is_found(photo):
@@ -128,8 +128,88 @@ def test_another_size_of_the_same_shape_is_resized(photo):
     assert fit_focus(smooth, half, [(CAT, DOG)]).kind == "boxes"
 
 
-def test_another_shape_is_an_image(photo):
-    assert fit_focus(photo, photo.crop((0, 0, 100, 200)), [(CAT, DOG)]).kind == "image"
+def test_a_part_of_the_photo_is_an_image(photo):
+    for part in ((0, 0, 100, 200), (20, 30, 300, 220)):
+        for cut in (photo.crop(part), focus_of(photo, (CAT, DOG)).crop(part)):
+            fit = fit_focus(photo, _saved(cut, 85), [(CAT, DOG)])
+            assert (fit.kind, fit.style) == ("image", "crop")
+    scaled = photo.crop((20, 30, 300, 220)).resize((560, 380))
+    assert fit_focus(photo, scaled, [(CAT, DOG)]).style == "crop"
+
+
+def test_the_published_style_is_an_image(photo):
+    """Inside, dimmed from each participant's center; outside, blurred."""
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
+    light = sum(
+        np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * 100**2))
+        for cx, cy in ((80, 115), (235, 140))
+    )
+    dimmed = Image.fromarray((np.asarray(photo) * np.minimum(light, 1)[..., None]).astype(np.uint8))
+    focus = _cut(dimmed, _ellipses(), photo.filter(ImageFilter.GaussianBlur(2)))
+    fit = fit_focus(photo, _saved(focus, 90), [(CAT, OTHER), (CAT, DOG)])
+    assert (fit.kind, fit.style, fit.pair) == ("image", "blurred", 1)
+
+
+@pytest.mark.parametrize("quality", [40, 75, 95])
+@pytest.mark.parametrize("size", [SIZE, (160, 120), (640, 480)])
+def test_the_whole_photo_is_no_region(photo, quality, size):
+    copy = _saved(photo.resize(size, Image.Resampling.LANCZOS), quality)
+    for pairs in ([(CAT, DOG)], [(CAT, DOG), (OTHER, DOG)], []):
+        assert fit_focus(photo, copy, pairs).kind == "photo"
+    # (Boxes that cover it show it rightly.)
+    whole = fit_focus(photo, copy, [((0, 0, *SIZE), DOG)])
+    assert whole.kind == "boxes" or (quality, size) == (40, (160, 120))
+
+
+@pytest.mark.parametrize("style", ["black", "white", "blurred", "whole", "another shape"])
+def test_another_photo_is_noticed(photo, style):
+    rng = np.random.default_rng(9)
+    coarse = Image.fromarray(rng.integers(0, 255, (9, 14, 3), np.uint8))
+    other = coarse.resize(SIZE, Image.Resampling.BICUBIC)
+    around = {
+        "black": Image.new("RGB", SIZE),
+        "white": Image.new("RGB", SIZE, "white"),
+        "blurred": other.filter(ImageFilter.GaussianBlur(2)),
+        "whole": other,
+        "another shape": other,
+    }[style]
+    focus = _cut(other, _ellipses(), around)
+    if style == "another shape":
+        focus = focus.crop((0, 0, 130, 200))
+    fit = fit_focus(photo, _saved(focus, 85), [(CAT, DOG)])
+    assert fit.kind == "unlike"
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+@pytest.mark.parametrize("light", [0.5, 0.1, 0.05])
+def test_a_region_of_a_dark_photo_is_found(photo, light, quality):
+    night = photo.point(lambda value: int(value * light))
+    pairs = [(OTHER, CAT), (CAT, DOG), (OTHER, DOG)]
+    for number, pair in enumerate(pairs):
+        fit = fit_focus(night, _saved(focus_of(night, pair), quality), pairs)
+        assert (fit.kind, fit.pair) == ("boxes", number)
+    black = Image.new("RGB", SIZE)
+    assert fit_focus(night, _saved(_cut(night, _ellipses(), black), 95), pairs).kind == "mask"
+    noise = np.random.default_rng(0).integers(0, 10, (SIZE[1], SIZE[0], 3), np.uint8)
+    for empty in (black, Image.fromarray(noise)):
+        assert fit_focus(photo, empty, pairs).kind == "empty"
+    assert fit_focus(night, black, pairs).kind == "empty"
+
+
+@pytest.mark.parametrize("side", [4, 12, 25])
+def test_tiny_regions_of_large_photos_are_found(side):
+    y, x = np.mgrid[:1500, :2000]
+    pixels = np.stack([60 + x % 97, 70 + y % 89, 90 + (x + y) % 50], -1).astype(np.uint8)
+    large = Image.fromarray(pixels)
+
+    def box(x, y):
+        return (x, y, x + side, y + side)
+
+    pairs = [(box(100, 100), box(130, 100)), (box(1500, 1000), box(130, 100))]
+    for number, pair in enumerate(pairs):
+        fit = fit_focus(large, focus_of(large, pair), pairs)
+        assert (fit.kind, fit.pair) == ("boxes", number)
+    assert fit_focus(large, focus_of(large, pairs[1]), []).kind in ("mask", "image")
 
 
 @pytest.mark.parametrize("speck", [0, 10])
