@@ -100,7 +100,8 @@ def from_huggingface(args: argparse.Namespace) -> None:
     _say(f"reading {args.model}")
     params = initial.from_clip(clip, model, head=args.head, seed=args.seed)
     ema = initial.teacher_of(params) if args.arch == "scenario_clip_1" else {}
-    _save(args.output, model, params, ema, tokenizer, teacher={"steps": 0} if ema else None)
+    teacher = {"steps": 0} if ema else None
+    _save(args.output, model, params, ema, tokenizer, fit=clip.fit, teacher=teacher)
 
 
 def from_reference(args: argparse.Namespace) -> None:
@@ -194,7 +195,17 @@ def _tokenizer(source: str):
         raise CheckpointError(f"tokenizer: {error}") from None
 
 
-def _save(output: Path, model, params, ema, tokenizer, *, step: int = 0, teacher=None) -> None:
+def _save(
+    output: Path,
+    model,
+    params,
+    ema,
+    tokenizer,
+    *,
+    fit: str = "centre_crop",
+    step: int = 0,
+    teacher=None,
+) -> None:
     from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec, save_model
     from scenarioclip_jax.interop.output import new_folder, on_device, progress
     from scenarioclip_jax.models.scenario_clip import LEVELS
@@ -205,7 +216,7 @@ def _save(output: Path, model, params, ema, tokenizer, *, step: int = 0, teacher
             f"the tokenizer ends a text with id {tokenizer.eos_id} and has {tokenizer.vocab_size} tokens; the "
             f"text tower expects {text['eos_id']} and at most {text['vocab_size']}; give another --tokenizer"
         )
-    spec = ModelSpec(model=model, lengths=dict.fromkeys(LEVELS, text["max_length"]))
+    spec = ModelSpec(model, lengths=dict.fromkeys(LEVELS, text["max_length"]), fit=fit)
     size = sum(value.nbytes for part in (params, ema) for value in part.values())
     params, ema = on_device(params, ema)
     with new_folder(output) as partial, progress(partial, size, f"writing {output}"):

@@ -92,7 +92,7 @@ def _plain_clip(source: str) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenize
     if clip.tokenizer is None:
         raise CheckpointError(f"{source}: no tokenizer.json in it, nor vocab.json with merges.txt")
     model = model_arguments(clip, arch="clip", head="clip")
-    spec = ModelSpec(model, dict.fromkeys(LEVELS, clip.text["max_length"]))
+    spec = ModelSpec(model, dict.fromkeys(LEVELS, clip.text["max_length"]), clip.fit)
     return spec, from_clip(clip, model, head="clip"), clip.tokenizer
 
 

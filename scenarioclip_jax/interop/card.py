@@ -18,6 +18,7 @@ def model_card(spec: ModelSpec, dtype: str, origin: str) -> str:
     fit = {
         "centre_crop": "the short side is resized to it (bicubic), then the centre is cropped",
         "contain": "the long side is resized to it (bicubic); the rest stays black",
+        "squash": "both sides are resized to it (bicubic), whatever the photo's shape",
     }[spec.fit]
     lengths = ", ".join(f"{spec.lengths[level]} ({level})" for level in levels_of(model["arch"]))
     return f"""---

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import numpy as np
 
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.interop import clip_towers
+from scenarioclip_jax.interop.image_settings import read_fit
 from scenarioclip_jax.interop.weights import Weights, check_names, open_folder, read_json
 from scenarioclip_jax.models.layers import ACTIVATIONS
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
@@ -49,6 +48,7 @@ class ClipModel:
       name: what the user called it.
       vision, text: fields of `VisionConfig` and `TextConfig` except `stem_blocks`.
       projection_dim: size of CLIP's own embedding space.
+      fit: how its pictures are made square, see `data.settings.FITS`.
       weights: `vision.NAME` and `text.NAME` with the names of `clip_towers`, float32; and, of a whole
         CLIP model, `visual_projection.weight`, `text_projection.weight`, `logit_scale`.
       tokenizer: None where the folder holds none.
@@ -60,6 +60,7 @@ class ClipModel:
     projection_dim: int
     weights: Weights
     tokenizer: Tokenizer | None
+    fit: str = "centre_crop"
 
 
 def open_clip(source: str) -> ClipModel:
@@ -84,7 +85,7 @@ def open_clip(source: str) -> ClipModel:
     # Buffers that old versions saved; they hold 0, 1, 2, ...
     weights = weights.renamed(lambda name: None if name.endswith("position_ids") else name)
     _check(weights, sizes, projection_dim, str(folder))
-    _check_image_settings(folder, sizes["vision"]["image_size"])
+    fit = read_fit(folder, sizes["vision"]["image_size"])
     return ClipModel(
         source,
         sizes["vision"],
@@ -92,6 +93,7 @@ def open_clip(source: str) -> ClipModel:
         projection_dim,
         weights.astype(np.float32),
         tokenizer,
+        fit,
     )
 
 
@@ -289,47 +291,3 @@ def _tokenizer(folder: Path) -> Tokenizer | None:
         return Tokenizer.load(folder)
     except (FileNotFoundError, ValueError) as error:
         raise CheckpointError(f"{folder}: its tokenizer can't be used: {error}") from None
-
-
-def _check_image_settings(folder: Path, image_size: int) -> None:
-    """Raises CheckpointError if pictures are prepared in a way that isn't CLIP's: we know no other."""
-    if (folder / "processor_config.json").is_file():
-        path = folder / "processor_config.json"
-        settings = read_json(path).get("image_processor") or {}
-    elif (folder / "preprocessor_config.json").is_file():
-        path = folder / "preprocessor_config.json"
-        settings = read_json(path)
-    else:
-        return
-
-    def side(value) -> Any:
-        if isinstance(value, dict):
-            sides = set(value.values())
-            return sides.pop() if len(sides) == 1 else value
-        return value
-
-    expected = {
-        "image_mean": list(CLIP_MEAN),
-        "image_std": list(CLIP_STD),
-        "resample": 3,  # bicubic
-        "rescale_factor": 1 / 255,
-        "size": image_size,
-        "crop_size": image_size,
-        **dict.fromkeys(("do_resize", "do_center_crop", "do_rescale", "do_normalize"), True),
-    }
-    for name, wanted in expected.items():
-        found = settings.get(name)
-        found = side(found) if name in ("size", "crop_size") else found
-        same = found is None or _close(found, wanted)
-        if not same:
-            raise CheckpointError(
-                f"{path}: {name} is {json.dumps(settings[name])}, but pictures are prepared with "
-                f"{json.dumps(wanted)} here, as for CLIP; this model can't be used"
-            )
-
-
-def _close(found: Any, wanted: Any) -> bool:
-    try:
-        return np.allclose(found, wanted, rtol=0, atol=1e-6)
-    except (TypeError, ValueError):
-        return False

@@ -13,6 +13,7 @@ from PIL import Image
 from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.data import image_files, images
+from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.interop import exported, initial, to_pytorch
 from scenarioclip_jax.interop.huggingface import open_clip
 from scenarioclip_jax.models.scenario_clip import LEVELS
@@ -193,7 +194,7 @@ def test_automodel_computes_the_same(trained, tmp_path, arch):
         theirs.encode_image(torch.zeros(1, 3, 16, 16), "global")
 
 
-@pytest.mark.parametrize("fit", ["centre_crop", "contain"])
+@pytest.mark.parametrize("fit", FITS)
 def test_both_processors_agree(trained, tmp_path, fit):
     torch = pytest.importorskip("torch")
     from transformers import AutoProcessor

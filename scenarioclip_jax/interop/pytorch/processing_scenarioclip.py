@@ -12,6 +12,7 @@ from .images import separate, to_rgb
 __all__ = ["ImageFileError", "ScenarioCLIPImageProcessor", "ScenarioCLIPProcessor"]
 
 LEVELS = ("global", "object", "relation")
+FITS = ("centre_crop", "contain", "squash")
 
 
 class ScenarioCLIPImageProcessor(BaseImageProcessor):
@@ -19,7 +20,8 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
 
     Args:
       image_size: P, side of the view in pixels.
-      fit: `centre_crop` (the short side becomes P) or `contain` (the long side does; black bars).
+      fit: `centre_crop` (the short side becomes P), `contain` (the long side does; black bars) or `squash`
+        (both sides do).
       image_mean, image_std: by channel, of values in 0-1.
     """
 
@@ -34,6 +36,8 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if fit not in FITS:
+            raise ValueError(f"fit is {fit!r}; it must be one of {', '.join(FITS)}")
         self.image_size, self.fit = image_size, fit
         self.image_mean, self.image_std = list(image_mean), list(image_std)
 
@@ -41,6 +45,8 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
         """The photo's view: uint8 [P, P, 3]. `image` is what `images.open_image` takes."""
         image = to_rgb(image)
         size, sides = self.image_size, image.size
+        if self.fit == "squash":
+            return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
         short, long = min(sides), max(sides)
         if self.fit == "contain":
             resized = {long: size, short: max(1, round(size * short / long))}
