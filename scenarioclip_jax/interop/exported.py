@@ -14,6 +14,7 @@ from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop import reference
 from scenarioclip_jax.interop.weights import check_names, open_folder, read_json
+from scenarioclip_jax.models.scenario_clip import levels_of
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
 MODEL_TYPE = "scenarioclip"
@@ -38,6 +39,8 @@ def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
         "auto_map": {
             "AutoConfig": f"{MODELING}.ScenarioCLIPConfig",
             "AutoModel": f"{MODELING}.ScenarioCLIPModel",
+            # For pipeline("zero-shot-image-classification").
+            "AutoModelForZeroShotImageClassification": f"{MODELING}.ScenarioCLIPModel",
         },
         "arch": spec.model["arch"],
         "vision": vars(vision),  # with the defaults that the spec may leave out
@@ -46,6 +49,7 @@ def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
         "share_stem": spec.model.get("share_stem", False),
         "patch_packing": spec.model.get("patch_packing", False),
         "logit_bias": spec.model.get("logit_bias", False),
+        "levels": list(levels_of(spec.model["arch"])),
         "lengths": spec.lengths,
         "fit": spec.fit,
         "torch_dtype": dtype,

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import tokenizers
 from safetensors.numpy import save_file
-from tokenizers import processors
+from tokenizers import decoders, processors
 
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data import image_files, images
@@ -25,6 +25,7 @@ from scenarioclip_jax.progress_bar import progress_bar
 DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 LAYOUTS = ("transformers", "reference", "huggingface-towers")
 SHARD_BYTES = 2 << 30  # more than this is split, so that little has to be in memory twice
+END_OF_WORD = "</w>"  # of CLIP's vocabulary
 TEMPLATES = Path(__file__).parent / "pytorch"
 
 Arrays = Mapping[str, np.ndarray]
@@ -225,12 +226,16 @@ def write_tokenizer(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
         single=f"{bos} $A {eos}" if bos else f"$A {eos}",
         special_tokens=[(token, raw.token_to_id(token)) for token in (bos, eos) if token],
     )
+    if isinstance(raw.decoder, decoders.ByteLevel):  # else marks of words show in decoded texts
+        spaces = decoders.Replace(END_OF_WORD, " "), decoders.Strip(" ", 1, 1)
+        raw.decoder = decoders.Sequence([decoders.ByteLevel(), *spaces])
     raw.save(str(out / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": eos,
         "pad_token": pad,
         "padding_side": "right",
+        "model_input_names": ["input_ids", "attention_mask"],
         "model_max_length": spec.model["text"]["max_length"],
         "clean_up_tokenization_spaces": False,
         # A text that contains "<|endoftext|>" is text like any other.
