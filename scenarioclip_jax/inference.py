@@ -59,9 +59,11 @@ def load(
     Raises:
       CheckpointError: there is no such model. The message says what was found and what to do.
     """
-    from scenarioclip_jax.interop import exported  # imports this module's siblings only when needed
+    # Imports this module's siblings only when needed.
+    from scenarioclip_jax.interop import exported, known_files
+    from scenarioclip_jax.interop.hub import local_folder
 
-    folder = Path(path).expanduser()
+    folder = local_folder(path)
     if (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
         spec = ModelSpec.read(folder)
         params, _ = checkpoint.load_params(folder, weights=weights, step=step)
@@ -77,6 +79,8 @@ def load(
     if exported.is_exported(folder):
         return Model(*exported.read(folder), dtype=dtype, batch_size=batch_size)
     if folder.is_file():
+        if what := known_files.describe(folder):
+            raise CheckpointError(f"{path}: a file, {what}")
         raise CheckpointError(
             f"{path}: a file; convert it first: python -m scenarioclip_jax.convert from-reference "
             + to_paste("--checkpoint", path, "--output", "DIR")

@@ -95,6 +95,10 @@ def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
             weights, values["arch"], vision, text, share_stem=values["share_stem"]
         )
     except ValueError as error:  # the stems were changed outside
-        raise CheckpointError(f"{path}: share_stem is true, but {error}") from None
+        raise CheckpointError(
+            f"{path}: share_stem is true, but its levels' stems were changed one by one in PyTorch, and differ "
+            f"({str(error).split(';')[0]}). Set share_stem to false in this file to keep them, or freeze the "
+            "stems while fine-tuning"
+        ) from None
     model = {name: values[name] for name in MODEL_FIELDS}
     return ModelSpec(model, values["lengths"], values["fit"]), params, tokenizer

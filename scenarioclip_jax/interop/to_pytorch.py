@@ -18,6 +18,7 @@ from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.interop import exported, reference
 from scenarioclip_jax.interop.card import model_card
 from scenarioclip_jax.interop.huggingface import FIELDS, LEGACY_EOS
+from scenarioclip_jax.interop.weights import cast, check_finite
 from scenarioclip_jax.models.scenario_clip import levels_of
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 from scenarioclip_jax.progress_bar import progress_bar
@@ -90,7 +91,7 @@ def write_reference(
         theirs = reference.to_theirs(values, arch, vision, text)
         return {
             name if name.endswith("_loss.logit_scale") else prefix + name: torch.from_numpy(
-                np.array(value, np.float32)
+                np.array(_stored(name, value, DTYPES[dtype]), np.float32)
             ).to(getattr(torch, dtype))
             for name, value in theirs.items()
         }
@@ -141,7 +142,9 @@ def write_towers(
         save_safetensors(out / branch, heads, dtype, name="heads")
         write_tokenizer(out / branch, spec, tokenizer_file)
     scalars = {
-        f"{scalar}/{level}": float(params[f"{scalar}/{level}"])
+        f"{scalar}/{level}": float(
+            _stored(f"{scalar}/{level}", params[f"{scalar}/{level}"], np.float32)
+        )
         for scalar in reference.SCALARS
         for level in levels_of(arch)
         if f"{scalar}/{level}" in params
@@ -180,7 +183,9 @@ def save_safetensors(folder: Path, arrays: Arrays, dtype: str, *, name: str = "m
                 file = f"{name}-{index:05d}-of-{len(shards):05d}.safetensors"
             # Scalars turn into arrays of one element in ascontiguousarray, hence the reshape.
             shard = {
-                key: np.ascontiguousarray(arrays[key], target).reshape(arrays[key].shape)
+                key: np.ascontiguousarray(_stored(key, arrays[key], target)).reshape(
+                    arrays[key].shape
+                )
                 for key in keys
             }
             save_file(shard, folder / file, metadata={"format": "pt"})
@@ -189,6 +194,12 @@ def save_safetensors(folder: Path, arrays: Arrays, dtype: str, *, name: str = "m
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": where}
         _write_json(folder / f"{name}.safetensors.index.json", index)
+
+
+def _stored(name: str, value: np.ndarray, dtype) -> np.ndarray:
+    """An array in the dtype that it is stored in. Raises CheckpointError if that loses values."""
+    value = check_finite(np.asarray(value), name, "the checkpoint")
+    return cast(value, dtype, f"--dtype {np.dtype(dtype).name}: {name}")
 
 
 def write_processor(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:

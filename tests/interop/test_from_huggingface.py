@@ -2,7 +2,6 @@
 
 import json
 
-import huggingface_hub
 import ml_dtypes
 import numpy as np
 import pytest
@@ -263,24 +262,3 @@ def test_image_settings_must_be_clips(clip, tmp_path, name):
             CheckpointError, match=rf"{name}: {key} is .*, but pictures are prepared"
         ):
             open_clip(str(folder))
-
-
-def test_a_hub_id_is_downloaded(clip, monkeypatch):
-    asked = []
-
-    def download(repo, allow_patterns):
-        asked.append((repo, tuple(allow_patterns)))
-        return str(clip)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    helpers.assert_same(params_of("some-org/some-clip"), params_of(clip))
-    assert asked == [("some-org/some-clip", ("*.json", "*.txt", "*.safetensors"))] * len(asked)
-
-    def refuse(repo, allow_patterns):
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(
-        CheckpointError, match=r"some-org/some-clip: no such folder.*ConnectionError"
-    ):
-        open_clip("some-org/some-clip")

@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import ModelSpec
@@ -341,6 +342,21 @@ def test_a_failure_leaves_nothing_behind(trained, tmp_path, monkeypatch):
     (tmp_path / ".out.partial").mkdir()
     (tmp_path / ".out.partial" / "half").touch()
     assert not (to_folder(source, tmp_path / "out") / "half").exists()
+
+
+def test_stems_that_were_fine_tuned_apart(trained, tmp_path):
+    """A shared stem is written for every level; changed for one only, it can't be shared again."""
+    source, params, _ = trained("scenario_clip_0", share_stem=True)
+    out = to_folder(source, tmp_path / "out")
+    arrays = load_file(out / "model.safetensors")
+    arrays["object_visual_encoder.vision_model.embeddings.class_embedding"] += 1
+    save_file(arrays, out / "model.safetensors", {"format": "pt"})
+    with pytest.raises(checkpoint.CheckpointError, match="Set share_stem to false in this file"):
+        load(out)
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(config | {"share_stem": False}))
+    found = exported.read(out)[1]["vision/stem/object/cls"]
+    np.testing.assert_array_equal(found, params["vision/stem/shared/cls"] + 1)
 
 
 def test_wrong_sources(trained, tmp_path):
