@@ -10,9 +10,10 @@ CKPT is a folder as `scenarioclip_jax.checkpoint` describes it: name it as `conf
 
 import argparse
 import os
+import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scenarioclip_jax.paths import PathError, local_path
@@ -43,6 +44,17 @@ def _local(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _whole(least: int) -> Callable[[str], int]:
+    def parse_number(text: str) -> int:
+        if not re.fullmatch(r"[+-]?\d{1,9}", text) or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: it must be a whole number, at least {least}"
+            )
+        return int(text)
+
+    return parse_number
+
+
 def _huggingface_arguments(command: argparse.ArgumentParser) -> None:
     from scenarioclip_jax.interop.initial import HEADS
     from scenarioclip_jax.models.scenario_clip import ARCHITECTURES
@@ -53,11 +65,11 @@ def _huggingface_arguments(command: argparse.ArgumentParser) -> None:
     add("--share-stem", action="store_true", help="one stem for all levels, instead of one each")
     for tower, published in (("vision", "6 of 12"), ("text", "10 of 12")):
         text = f"blocks of the {tower} stem (default: {published}, in proportion)"
-        add(f"--{tower}-stem-blocks", type=int, help=text)
-    add("--embed-dim", type=int, help="of new heads (default: CLIP's projection_dim)")
+        add(f"--{tower}-stem-blocks", type=_whole(0), help=text)
+    add("--embed-dim", type=_whole(1), help="of new heads (default: CLIP's projection_dim)")
     add("--head", choices=HEADS, default="new", help="new: random, as published; clip: CLIP's own")
-    add("--image-size", type=int, help="pixels; interpolates the position embedding")
-    add("--seed", type=int, default=0, help="of new heads")
+    add("--image-size", type=_whole(1), help="pixels; interpolates the position embedding")
+    add("--seed", type=_whole(0), default=0, help="of new heads")
     add("--tokenizer", help="tokenizer.json, folder or hub id (default: the model's own)")
 
 
@@ -90,7 +102,7 @@ def _pytorch_arguments(command: argparse.ArgumentParser) -> None:
         help="--workdir of a run, or output of this tool",
     )
     add("--weights", choices=WEIGHTS, default="student")
-    add("--step", type=int, help="which checkpoint of a run (default: the newest)")
+    add("--step", type=_whole(0), help="which checkpoint of a run (default: the newest)")
     add("--dtype", choices=DTYPES, default="float32")
     add("--layout", choices=LAYOUTS, default="transformers")
 

@@ -63,7 +63,10 @@ def model_arguments(
       CheckpointError: the arguments contradict the model.
     """
     sizes = {"vision": dict(clip.vision), "text": dict(clip.text)}
-    sizes["vision"]["image_size"] = image_size or clip.vision["image_size"]
+    if embed_dim is not None and embed_dim < 1:
+        raise CheckpointError(f"embed_dim is {embed_dim}; it must be at least 1")
+    if image_size is not None:
+        sizes["vision"]["image_size"] = image_size
     for (tower, values), blocks in zip(sizes.items(), stem_blocks, strict=True):
         wanted = published_stem_blocks(values["depth"], tower) if blocks is None else blocks
         values["stem_blocks"] = wanted
