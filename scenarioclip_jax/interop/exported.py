@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop import reference
-from scenarioclip_jax.interop.weights import check_names, open_folder, read_json
-from scenarioclip_jax.models.scenario_clip import levels_of
+from scenarioclip_jax.interop.weights import check_names, check_sizes, open_folder, read_json
+from scenarioclip_jax.models.scenario_clip import ARCHITECTURES, levels_of
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
 MODEL_TYPE = "scenarioclip"
@@ -62,6 +63,37 @@ def is_exported(folder: Path) -> bool:
     return path.is_file() and read_json(path).get("model_type") == MODEL_TYPE
 
 
+def _check_fields(values: dict[str, Any], path: Path) -> None:
+    """Raises CheckpointError that names a field that no model has so."""
+
+    def require(holds: bool, name: str, wanted: str) -> None:
+        if not holds:
+            raise CheckpointError(
+                f"{path}: {name} is {str(values[name])[:80]!r}; it must be {wanted}; write the folder "
+                "again with to-pytorch"
+            )
+
+    require(values["arch"] in list(ARCHITECTURES), "arch", f"one of {', '.join(ARCHITECTURES)}")
+    require(values["fit"] in list(FITS), "fit", f"one of {', '.join(FITS)}")
+    for name in ("share_stem", "patch_packing", "logit_bias"):
+        require(isinstance(values[name], bool), name, "true or false")
+    require(
+        type(values["embed_dim"]) is int and 0 < values["embed_dim"] < 10**9,
+        "embed_dim",
+        "a whole number, at least 1",
+    )
+    lengths = values["lengths"]
+    require(
+        isinstance(lengths, dict)
+        and all(type(n) is int and 2 < n < 10**9 for n in lengths.values()),
+        "lengths",
+        "tokens by level, at least 3 each",
+    )
+    for tower in ("vision", "text"):
+        require(isinstance(values[tower], dict), tower, "an object")
+        check_sizes(values[tower], f"{path}: {tower}")
+
+
 def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
     """A folder for PyTorch as a model of ours; arrays keep the dtype that they are stored in.
 
@@ -76,6 +108,7 @@ def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
             f"{path}: not the config.json of a folder for PyTorch"
             f"{f', it has no {absent[0]}' if absent else ''}; write it again with to-pytorch"
         )
+    _check_fields(values, path)
     try:
         vision, text = VisionConfig(**values["vision"]), TextConfig(**values["text"])
         tokenizer = Tokenizer.load(folder / "tokenizer.json")

@@ -14,7 +14,13 @@ from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop import clip_towers, known_files
 from scenarioclip_jax.interop.hub import find_folder
 from scenarioclip_jax.interop.image_settings import read_fit
-from scenarioclip_jax.interop.weights import Weights, check_names, open_folder, read_json
+from scenarioclip_jax.interop.weights import (
+    Weights,
+    check_names,
+    check_sizes,
+    open_folder,
+    read_json,
+)
 from scenarioclip_jax.models.layers import ACTIVATIONS
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
@@ -179,10 +185,10 @@ def _sizes(config, tower: str, path: Path) -> dict[str, Any]:
 
     for ours in ("image_size", "patch_size"):
         if isinstance(sizes.get(ours), (list, tuple)):
-            if len(set(sizes[ours])) != 1:
+            if len({str(side) for side in sizes[ours]}) != 1:
                 refuse(ours, "square")
             sizes[ours] = sizes[ours][0]
-    if sizes["activation"] not in ACTIVATIONS:
+    if str(sizes["activation"]) not in ACTIVATIONS:
         refuse("hidden_act", f"one of {', '.join(ACTIVATIONS)}")
     if tower == "vision" and config.num_channels != 3:
         refuse("num_channels", "3")
@@ -190,6 +196,7 @@ def _sizes(config, tower: str, path: Path) -> dict[str, Any]:
         if len(sizes["eos_id"]) != 1:
             refuse("eos_token_id", "one id")
         sizes["eos_id"] = sizes["eos_id"][0]
+    check_sizes(sizes, f"{path}: {tower} tower")
     try:
         {"vision": VisionConfig, "text": TextConfig}[tower](**sizes, stem_blocks=0)
     except (TypeError, ValueError) as error:

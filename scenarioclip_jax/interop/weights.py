@@ -97,6 +97,27 @@ def _finite(value: np.ndarray) -> bool:
         return bool(np.isfinite(value.sum(dtype=np.float64))) or bool(np.isfinite(value).all())
 
 
+LARGEST = {"depth": 1000}  # others up to a billion: more is a damaged file, not a model
+
+
+def check_sizes(sizes: Mapping[str, Any], where: str) -> None:
+    """Raises CheckpointError for fields of a tower that can't be: they are only read from files."""
+    for name, value in sizes.items():
+        if name == "activation":
+            right, wanted = isinstance(value, str), "a name"
+        elif name == "eps":
+            right = (
+                isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value < 1
+            )
+            wanted = "a number from 0 to 1"
+        else:
+            least, most = name not in ("stem_blocks", "eos_id"), LARGEST.get(name, 10**9)
+            right = type(value) is int and least <= value <= most
+            wanted = f"a whole number from {int(least)} to {most}"
+        if not right:
+            raise CheckpointError(f"{where}: {name} is {str(value)[:80]!r}; it must be {wanted}")
+
+
 def check_names(found: Shapes, expected: Shapes, *, where: str, remedy: str) -> None:
     """Raises CheckpointError that lists missing, unexpected and mis-shaped arrays, if there are any."""
     problems = {

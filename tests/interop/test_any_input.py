@@ -96,6 +96,21 @@ def test_any_value_in_an_exported_config(folder, data):
         read(folder)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("arch", []), ("fit", "x"), ("vision.depth", 2**40), ("lengths", {"a": 0})]
+)
+def test_fields_of_an_exported_config(folder, field, value):
+    """Found by the properties: some took for ever, others were errors of Python's."""
+    values = node = json.loads((folder / "config.json").read_text())
+    *parents, last = field.split(".")
+    for parent in parents:
+        node = node[parent]
+    node[last] = value
+    with Restored(folder / "config.json", json.dumps(values).encode()):
+        with pytest.raises(CheckpointError, match=rf"config\.json: .*{last} is .*; it must be"):
+            exported.read(folder)
+
+
 @given(data=st.data())
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
 def test_any_damage(clip, name, data):
