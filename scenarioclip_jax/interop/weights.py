@@ -186,8 +186,9 @@ def open_safetensors(path: Path) -> Weights:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
-        if what := known_files.describe(path):
-            raise CheckpointError(f"{path}: {what}") from None
+        with contextlib.suppress(OSError), path.open("rb") as start:
+            if what := known_files.of_start(start.read(512)):
+                raise CheckpointError(f"{path}: {what}") from None
         raise CheckpointError(
             f"{path}: not a complete safetensors file, {path.stat().st_size} bytes ({error}); "
             "copy or download it again"
