@@ -89,6 +89,10 @@ class ModelSpec:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
+            if above := folder_above(directory):
+                raise CheckpointError(
+                    f"{directory}: a part of the checkpoint in {above}; give that folder"
+                ) from None
             raise CheckpointError(
                 f"{directory} has no model.json, so it is no ScenarioCLIP checkpoint; give the --workdir "
                 "of a training run or the --output of scenarioclip_jax.convert"
@@ -109,6 +113,18 @@ class ModelSpec:
                 "convert the weights again"
             )
         return cls(**values)
+
+
+def folder_above(path: Path) -> Path | None:
+    """DIR of a path below its folder `checkpoints`; None for any other path."""
+    return next(
+        (
+            above.parent
+            for above in (path.absolute(), *path.absolute().parents)
+            if above.name == "checkpoints" and (above.parent / "model.json").is_file()
+        ),
+        None,
+    )
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -10,10 +10,13 @@ CKPT is a folder as `scenarioclip_jax.checkpoint` describes it: name it as `conf
 
 import argparse
 import os
+import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from scenarioclip_jax.paths import PathError, local_path
 
 MODEL_HELP = "folder of a Hugging Face CLIP model, or its hub id"
 DEFAULT_TOKENIZER = "openai/clip-vit-base-patch32"
@@ -30,8 +33,26 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _reference_arguments(commands.add_parser("from-reference", help="from published PyTorch code"))
     _pytorch_arguments(commands.add_parser("to-pytorch", help="for PyTorch users"))
     for command in commands.choices.values():
-        command.add_argument("--output", type=Path, required=True, help="folder to be made")
+        command.add_argument("--output", type=_local, required=True, help="folder to be made")
     return parser.parse_args(argv)
+
+
+def _local(text: str) -> Path:
+    try:
+        return local_path(text)
+    except PathError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def parse_number(text: str) -> int:
+        if not re.fullmatch(r"[+-]?\d{1,9}", text) or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: it must be a whole number, at least {least}"
+            )
+        return int(text)
+
+    return parse_number
 
 
 def _huggingface_arguments(command: argparse.ArgumentParser) -> None:
@@ -44,11 +65,11 @@ def _huggingface_arguments(command: argparse.ArgumentParser) -> None:
     add("--share-stem", action="store_true", help="one stem for all levels, instead of one each")
     for tower, published in (("vision", "6 of 12"), ("text", "10 of 12")):
         text = f"blocks of the {tower} stem (default: {published}, in proportion)"
-        add(f"--{tower}-stem-blocks", type=int, help=text)
-    add("--embed-dim", type=int, help="of new heads (default: CLIP's projection_dim)")
+        add(f"--{tower}-stem-blocks", type=_whole(0), help=text)
+    add("--embed-dim", type=_whole(1), help="of new heads (default: CLIP's projection_dim)")
     add("--head", choices=HEADS, default="new", help="new: random, as published; clip: CLIP's own")
-    add("--image-size", type=int, help="pixels; interpolates the position embedding")
-    add("--seed", type=int, default=0, help="of new heads")
+    add("--image-size", type=_whole(1), help="pixels; interpolates the position embedding")
+    add("--seed", type=_whole(0), default=0, help="of new heads")
     add("--tokenizer", help="tokenizer.json, folder or hub id (default: the model's own)")
 
 
@@ -56,10 +77,14 @@ def _reference_arguments(command: argparse.ArgumentParser) -> None:
     from scenarioclip_jax.interop.lightning import ARCHITECTURES
 
     add = command.add_argument
-    add("--checkpoint", type=Path, required=True, help="Lightning checkpoint or state_dict")
-    add("--ema", type=Path, help="file with the teacher, where it isn't in the checkpoint")
+    add("--checkpoint", type=_local, required=True, help="Lightning checkpoint or state_dict")
+    add("--ema", type=_local, help="file with the teacher, where it isn't in the checkpoint")
     add("--arch", choices=ARCHITECTURES, help="default: told from the parameters' names")
-    add("--clip-config", type=Path, help="config.json of its CLIP model, where that isn't ViT-B/32")
+    add(
+        "--clip-config",
+        type=_local,
+        help="config.json of its CLIP model, where that isn't ViT-B/32",
+    )
     add("--share-stem", action="store_true", help="keep one stem, where the levels' are equal")
     text = f"tokenizer.json, folder or hub id (default: beside --clip-config, else {DEFAULT_TOKENIZER})"
     add("--tokenizer", help=text)
@@ -70,14 +95,19 @@ def _pytorch_arguments(command: argparse.ArgumentParser) -> None:
     from scenarioclip_jax.interop.to_pytorch import DTYPES, LAYOUTS
 
     add = command.add_argument
-    add("--checkpoint", type=Path, required=True, help="--workdir of a run, or output of this tool")
+    add(
+        "--checkpoint",
+        type=_local,
+        required=True,
+        help="--workdir of a run, or output of this tool",
+    )
     add("--weights", choices=WEIGHTS, default="student")
-    add("--step", type=int, help="which checkpoint of a run (default: the newest)")
+    add("--step", type=_whole(0), help="which checkpoint of a run (default: the newest)")
     add("--dtype", choices=DTYPES, default="float32")
     add("--layout", choices=LAYOUTS, default="transformers")
 
 
-def from_huggingface(args: argparse.Namespace) -> None:
+def from_huggingface(args: argparse.Namespace, output: Path) -> None:
     from scenarioclip_jax.checkpoint import CheckpointError
     from scenarioclip_jax.interop import initial
     from scenarioclip_jax.interop.huggingface import open_clip
@@ -100,13 +130,18 @@ def from_huggingface(args: argparse.Namespace) -> None:
     _say(f"reading {args.model}")
     params = initial.from_clip(clip, model, head=args.head, seed=args.seed)
     ema = initial.teacher_of(params) if args.arch == "scenario_clip_1" else {}
-    _save(args.output, model, params, ema, tokenizer, teacher={"steps": 0} if ema else None)
+    teacher = {"steps": 0} if ema else None
+    _save(output, model, params, ema, tokenizer, fit=clip.fit, teacher=teacher)
 
 
-def from_reference(args: argparse.Namespace) -> None:
+def from_reference(args: argparse.Namespace, output: Path) -> None:
+    from scenarioclip_jax.checkpoint import CheckpointError
+    from scenarioclip_jax.interop import known_files
     from scenarioclip_jax.interop.huggingface import read_config
     from scenarioclip_jax.interop.lightning import read_checkpoint
 
+    if what := known_files.describe(args.checkpoint):  # before a tokenizer is looked for
+        raise CheckpointError(f"{args.checkpoint}: {what}")
     source = args.tokenizer
     if source is None and args.clip_config is not None:
         beside = [args.clip_config.parent / name for name in ("tokenizer.json", "vocab.json")]
@@ -128,7 +163,7 @@ def from_reference(args: argparse.Namespace) -> None:
         known = ", ".join(f"{name} {value:g}" for name, value in found.teacher.items())
         _say(f"of its teacher: {known or 'nothing but its weights, so it counts as warmed up'}")
     _save(
-        args.output,
+        output,
         found.model,
         found.params,
         found.ema or {},
@@ -138,10 +173,9 @@ def from_reference(args: argparse.Namespace) -> None:
     )
 
 
-def to_pytorch(args: argparse.Namespace) -> None:
+def to_pytorch(args: argparse.Namespace, output: Path) -> None:
     from scenarioclip_jax import checkpoint
     from scenarioclip_jax.interop import to_pytorch as out
-    from scenarioclip_jax.interop.output import new_folder
 
     spec = checkpoint.ModelSpec.read(args.checkpoint)
     tokenizer = args.checkpoint / "tokenizer.json"
@@ -154,26 +188,24 @@ def to_pytorch(args: argparse.Namespace) -> None:
             _say("without teacher: its run kept the average in part only (config.ema.whole=False)")
     else:
         params, step = checkpoint.load_params(args.checkpoint, weights=args.weights, step=args.step)
-    with new_folder(args.output) as partial:
-        if args.layout == "transformers":
-            origin = f"the {args.weights}'s of training step {step}"
-            out.write_folder(partial, spec, params, tokenizer, dtype=args.dtype, origin=origin)
-        elif args.layout == "huggingface-towers":
-            out.write_towers(partial, spec, params, tokenizer, dtype=args.dtype)
-        else:
-            progress = {"global_step": step, "epoch": _epoch(args.checkpoint, step)}
-            teacher = checkpoint.load_record(args.checkpoint, step, "teacher")
-            out.write_reference(
-                partial,
-                spec,
-                params,
-                ema,
-                tokenizer,
-                args.dtype,
-                progress=progress,
-                teacher=teacher,
-            )
-    _say(f"wrote {args.output}")
+    if args.layout == "transformers":
+        origin = f"the {args.weights}'s of training step {step}"
+        out.write_folder(output, spec, params, tokenizer, dtype=args.dtype, origin=origin)
+    elif args.layout == "huggingface-towers":
+        out.write_towers(output, spec, params, tokenizer, dtype=args.dtype)
+    else:
+        progress = {"global_step": step, "epoch": _epoch(args.checkpoint, step)}
+        teacher = checkpoint.load_record(args.checkpoint, step, "teacher")
+        out.write_reference(
+            output,
+            spec,
+            params,
+            ema,
+            tokenizer,
+            args.dtype,
+            progress=progress,
+            teacher=teacher,
+        )
 
 
 def _epoch(directory: Path, step: int) -> int:
@@ -188,15 +220,27 @@ def _tokenizer(source: str):
     from scenarioclip_jax.checkpoint import CheckpointError
     from scenarioclip_jax.data.tokens import Tokenizer
 
+    # Not everything is a path here: a hub id stays as it is.
+    source = str(local_path(source)) if source.startswith("~") or "://" in source else source
     try:
         return Tokenizer.load(source)
     except (FileNotFoundError, ValueError) as error:
         raise CheckpointError(f"tokenizer: {error}") from None
 
 
-def _save(output: Path, model, params, ema, tokenizer, *, step: int = 0, teacher=None) -> None:
+def _save(
+    output: Path,
+    model,
+    params,
+    ema,
+    tokenizer,
+    *,
+    fit: str = "centre_crop",
+    step: int = 0,
+    teacher=None,
+) -> None:
     from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec, save_model
-    from scenarioclip_jax.interop.output import new_folder, on_device, progress
+    from scenarioclip_jax.interop.output import on_device, progress
     from scenarioclip_jax.models.scenario_clip import LEVELS
 
     text = model["text"]
@@ -205,13 +249,12 @@ def _save(output: Path, model, params, ema, tokenizer, *, step: int = 0, teacher
             f"the tokenizer ends a text with id {tokenizer.eos_id} and has {tokenizer.vocab_size} tokens; the "
             f"text tower expects {text['eos_id']} and at most {text['vocab_size']}; give another --tokenizer"
         )
-    spec = ModelSpec(model=model, lengths=dict.fromkeys(LEVELS, text["max_length"]))
+    spec = ModelSpec(model, lengths=dict.fromkeys(LEVELS, text["max_length"]), fit=fit)
     size = sum(value.nbytes for part in (params, ema) for value in part.values())
     params, ema = on_device(params, ema)
-    with new_folder(output) as partial, progress(partial, size, f"writing {output}"):
-        tokenizer.save(partial / "tokenizer.json")
-        save_model(partial, spec, params, ema, step=step, teacher=teacher)
-    _say(f"wrote {output}")
+    with progress(output, size, "writing"):
+        tokenizer.save(output / "tokenizer.json")
+        save_model(output, spec, params, ema, step=step, teacher=teacher)
 
 
 def _say(text: str) -> None:
@@ -224,24 +267,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     # A terminated conversion cleans up like an interrupted one.
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:  # as whoever started this wants it
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    from scenarioclip_jax.checkpoint import CheckpointError
-    from scenarioclip_jax.interop.output import check_absent
-
-    args = parse(argv)
     jobs = {
         "from-huggingface": from_huggingface,
         "from-reference": from_reference,
         "to-pytorch": to_pytorch,
     }
     try:
-        check_absent(args.output)  # before anything slow
-        jobs[args.command](args)
-    except CheckpointError as error:
+        from scenarioclip_jax.checkpoint import CheckpointError
+        from scenarioclip_jax.interop.output import new_folder
+
+        args = parse(argv)
+        with new_folder(args.output) as partial:  # before anything slow
+            jobs[args.command](args, partial)
+        _say(f"wrote {args.output}")
+    except KeyboardInterrupt:  # first: it may come before the names below are there
+        _say("interrupted; nothing was written")
+        sys.exit(128 + signal.SIGINT)
+    except (CheckpointError, PathError, OSError) as error:  # OSError: disk full, no permission
         sys.exit(f"error: {error}")
-    except OSError as error:  # disk full, no permission
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; nothing was written")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from scenarioclip_jax.shell import to_paste
 
 Picture = Any  # what `data.images.open_image` takes: a path, PIL image, array or tensor
 LAYOUTS = ("NCHW", "NHWC")
+DTYPES = ("float32", "bfloat16")
 
 
 def load(
@@ -59,9 +60,11 @@ def load(
     Raises:
       CheckpointError: there is no such model. The message says what was found and what to do.
     """
-    from scenarioclip_jax.interop import exported  # imports this module's siblings only when needed
+    # Imports this module's siblings only when needed.
+    from scenarioclip_jax.interop import exported, known_files
+    from scenarioclip_jax.interop.hub import local_folder
 
-    folder = Path(path).expanduser()
+    folder = local_folder(path)
     if (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
         spec = ModelSpec.read(folder)
         params, _ = checkpoint.load_params(folder, weights=weights, step=step)
@@ -77,6 +80,8 @@ def load(
     if exported.is_exported(folder):
         return Model(*exported.read(folder), dtype=dtype, batch_size=batch_size)
     if folder.is_file():
+        if what := known_files.describe(folder):
+            raise CheckpointError(f"{path}: a file, {what}")
         raise CheckpointError(
             f"{path}: a file; convert it first: python -m scenarioclip_jax.convert from-reference "
             + to_paste("--checkpoint", path, "--output", "DIR")
@@ -92,7 +97,7 @@ def _plain_clip(source: str) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenize
     if clip.tokenizer is None:
         raise CheckpointError(f"{source}: no tokenizer.json in it, nor vocab.json with merges.txt")
     model = model_arguments(clip, arch="clip", head="clip")
-    spec = ModelSpec(model, dict.fromkeys(LEVELS, clip.text["max_length"]))
+    spec = ModelSpec(model, dict.fromkeys(LEVELS, clip.text["max_length"]), clip.fit)
     return spec, from_clip(clip, model, head="clip"), clip.tokenizer
 
 
@@ -120,8 +125,10 @@ class Model:
         batch_size: int = 32,
         mesh: Mesh | None = None,
     ):
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size!r}; it must be a whole number, at least 1")
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
         self.spec, self.tokenizer, self.mesh, self._dtype = spec, tokenizer, mesh, dtype
         arguments = {**spec.model, "dtype": dtype, "remat": "none"}
         graph, shapes = parameters.abstract(lambda: ScenarioCLIP(**arguments, rngs=nnx.Rngs(0)))
@@ -149,6 +156,17 @@ class Model:
 
         self._image = jax.jit(image, static_argnums=2)
         self._text = jax.jit(text, static_argnums=2)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs to build it again; compiled programs stay here."""
+        if self.mesh is not None:
+            raise TypeError("a model that is laid over a mesh can't be pickled; load it there")
+        params = {path: np.asarray(value) for path, value in self.params.items()}
+        arguments = {"dtype": self._dtype, "batch_size": self._sizes[-1]}
+        return {"spec": self.spec, "params": params, "tokenizer": self.tokenizer, **arguments}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
 
     def on(self, mesh: Mesh, batch_size: int) -> "Model":
         """The same model with its batches laid over all devices of a mesh."""
@@ -203,13 +221,22 @@ class Model:
     def encode_text(
         self, texts: str | Sequence[str], level: str = "global"
     ) -> Float[np.ndarray, "N D"]:
-        """Embeds texts, cut to the level's token length."""
+        """Embeds texts, cut to the level's token length; equal texts are computed once."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         self._check_level(level)
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("texts must be strings (encode_ids takes token ids)")
-        ids, _ = self.tokenizer.encode(texts, self.spec.lengths[level])
-        return self.encode_ids(ids, level)
+        if broken := [text for text in texts if any("\ud800" <= sign <= "\udfff" for sign in text)]:
+            raise ValueError(
+                f"{broken[0]!r} holds half of a surrogate pair, no character: it was decoded wrongly"
+            )
+        different = {text: index for index, text in enumerate(dict.fromkeys(texts))}
+        ids, _ = self.tokenizer.encode(list(different), self.spec.lengths[level])
+        if len(different) == len(texts):
+            return self.encode_ids(ids, level)
+        return self.encode_ids(ids, level)[
+            [different[text] for text in texts]
+        ]  # each computed once
 
     def encode_ids(
         self, ids: Int[np.ndarray, "N L"], level: str = "global"
@@ -251,6 +278,12 @@ class Model:
         self._check_level(level)
         name = level if level in levels_of(self.spec.model["arch"]) else "global"
         return float(jnp.minimum(jnp.exp(self.params[f"logit_scale/{name}"]), 100.0))
+
+    def logit_bias(self, level: str = "global") -> float:
+        """What is added to the scaled cosines of a model trained with the sigmoid loss; 0 for others."""
+        self._check_level(level)
+        name = level if level in levels_of(self.spec.model["arch"]) else "global"
+        return float(self.params.get(f"logit_bias/{name}", 0.0))
 
     def branch(self, level: str) -> str:
         """Which of the model's towers serves a level."""

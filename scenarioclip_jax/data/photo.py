@@ -51,8 +51,11 @@ def photo_view(width: int, height: int, size: int, fit: str) -> View:
 
     `centre_crop` follows torchvision's Resize and CenterCrop: the short side becomes `size`, the long side
     int(size * long / short), and the crop starts at the rounded (half to even) middle. `contain` makes the
-    long side `size` and leaves black bars, so that nothing near a border is lost.
+    long side `size` and leaves black bars, so that nothing near a border is lost. `squash` makes both sides
+    `size`, whatever the photo's shape.
     """
+    if fit == "squash":
+        return View(size, (size / width, size / height), (0, 0))
     short, long = min(width, height), max(width, height)
     if fit == "contain":
         other = max(1, round(size * short / long))
@@ -181,7 +184,7 @@ def fit_shapes(scene: Scene, size: int, fit: str) -> Shapes:
 
     Args:
       size: P, the side of a view.
-      fit: "centre_crop" or "contain".
+      fit: see `data.settings.FITS`.
 
     Raises:
       ValueError: a mask is damaged or contradicts the record.
@@ -209,7 +212,7 @@ def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> Fit
     Args:
       scene: the record.
       size: P, the side of a view.
-      fit: "centre_crop" or "contain".
+      fit: see `data.settings.FITS`.
       canvas_size: C for training (the whole photo); None for evaluation (the view itself).
 
     Raises:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-FITS = ("centre_crop", "contain")
+FITS = ("centre_crop", "contain", "squash")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,8 @@ class DataSettings:
     relations_per_scene: float = 4.0  # average budget: R = ceil(relations_per_scene * S)
     image_size: int = 224  # P, pixels; a multiple of 8, as regions are stored as bits
     canvas_size: int = 240  # C of the training canvas, pixels; evaluation uses P
-    fit: str = "centre_crop"  # as published; "contain" shows the whole photo with black bars
+    # As published. "contain" shows the whole photo with black bars, "squash" all of it, stretched to a square.
+    fit: str = "centre_crop"
     scene_length: int = 77  # L of actions, bos and eos included
     object_length: int = 77  # L of object names
     relation_length: int = 77  # L of triplets

@@ -1,6 +1,7 @@
 """`Tokenizer`: texts in, fixed-length token ids out, on the `tokenizers` library."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,13 @@ PAD_NAMES = ("<|pad|>", "[PAD]", "<pad>")
 # CLIP's pieces before byte-pair encoding (Radford et al. 2021): contractions, runs of letters, single
 # digits, runs of anything else that isn't a space.
 CLIP_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+
+
+# Texts that tokenizers treat in their own ways.
+PROBES = (
+    *("a red circle left of a blue square", "A PERSON rides  a Horse!", "it's the dogs' 12 bones"),
+    *("naïve café", "e\u0301le\u0300ve", "日本語", "😀", "tab\tnew\nline", "ﬁ ²", "a_b-c.d", ""),
+)
 
 
 class Tokenizer:
@@ -118,6 +126,28 @@ class Tokenizer:
         ids = ids[: ids.index(self.eos_id)] if self.eos_id in ids else ids
         text = self._tokenizer.decode([each for each in ids if each != self.bos_id])
         return text.replace("</w>", " ").strip()  # CLIP's end-of-word mark
+
+    def difference(self, other: "Tokenizer") -> str | None:
+        """A text that the two turn into different ids, None where there is none: embeddings of ids tell.
+
+        Tried are texts of many kinds and every token of the vocabulary, spelled out.
+        """
+        vocabularies = [each._tokenizer.get_vocab() for each in (self, other)]
+        special = re.compile(r"<.*>|\[.*\]")  # as text, these are nobody's words
+        tokens = [token for token in sorted(vocabularies[0]) if not special.fullmatch(token)]
+        texts = [*PROBES, *(token.replace("</w>", " ").replace("Ġ", " ") for token in tokens)]
+        longest = 1 << 20
+        both = zip(
+            texts,
+            self.encode_ragged(texts, longest)[0],
+            other.encode_ragged(texts, longest)[0],
+            strict=True,
+        )
+        different = next((text for text, ours, theirs in both if ours != theirs), None)
+        if different is None and vocabularies[0] != vocabularies[1]:
+            odd = dict(vocabularies[0].items() ^ vocabularies[1].items())
+            return min(odd)
+        return different
 
     def to_json(self) -> str:
         """The contents of its tokenizer.json."""

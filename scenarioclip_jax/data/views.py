@@ -224,6 +224,8 @@ def centre_window(aspect: Float[Array, "*V"], size: int, fit: str) -> Float[Arra
     The whole-pixel sizes and offsets are those of `photo.photo_view`. With `contain` the window reaches
     beyond the photo.
     """
+    if fit == "squash":
+        return jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), (*aspect.shape, 4))
     aspect = jnp.where(aspect > 0, aspect, 1.0)  # empty slots
     ratio = jnp.maximum(aspect, 1 / aspect)
     if fit == "contain":

@@ -18,10 +18,13 @@ def model_card(spec: ModelSpec, dtype: str, origin: str) -> str:
     fit = {
         "centre_crop": "the short side is resized to it (bicubic), then the centre is cropped",
         "contain": "the long side is resized to it (bicubic); the rest stays black",
+        "squash": "both sides are resized to it (bicubic), whatever the photo's shape",
     }[spec.fit]
     lengths = ", ".join(f"{spec.lengths[level]} ({level})" for level in levels_of(model["arch"]))
     return f"""---
 library_name: transformers
+pipeline_tag: zero-shot-image-classification
+license: unknown
 tags:
 - clip
 - scenarioclip
@@ -51,6 +54,7 @@ participants. Then it is prepared as above.
 
 ```python
 import torch
+import numpy as np
 from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
@@ -58,7 +62,8 @@ folder = "."  # this folder
 model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
 processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
 
-photo = Image.new("RGB", (640, 480))  # or Image.open("photo.jpg")
+photo = Image.fromarray(np.linspace(0, 255, 480 * 640 * 3).reshape(480, 640, 3).astype("uint8"))
+# or a photo of yours: photo = Image.open("photo.jpg")
 texts = ["a person rides a horse", "two people talk"]
 inputs = processor(images=[photo], text=texts, level="global")
 with torch.no_grad():
@@ -66,6 +71,9 @@ with torch.no_grad():
     text = model.encode_text(inputs["input_ids"], "global")
 print(torch.nn.functional.cosine_similarity(image, text))
 ```
+
+Needs torch and transformers, 4.57 or newer. `pipeline("zero-shot-image-classification", model=folder,
+trust_remote_code=True)` works too, at the global level.
 
 The same folder opens in JAX: `scenarioclip_jax.load(folder)`.
 

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop import reference
-from scenarioclip_jax.interop.weights import check_names, open_folder, read_json
+from scenarioclip_jax.interop.weights import check_names, check_sizes, open_folder, read_json
+from scenarioclip_jax.models.scenario_clip import ARCHITECTURES, levels_of
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
 MODEL_TYPE = "scenarioclip"
@@ -38,6 +40,8 @@ def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
         "auto_map": {
             "AutoConfig": f"{MODELING}.ScenarioCLIPConfig",
             "AutoModel": f"{MODELING}.ScenarioCLIPModel",
+            # For pipeline("zero-shot-image-classification").
+            "AutoModelForZeroShotImageClassification": f"{MODELING}.ScenarioCLIPModel",
         },
         "arch": spec.model["arch"],
         "vision": vars(vision),  # with the defaults that the spec may leave out
@@ -46,6 +50,7 @@ def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
         "share_stem": spec.model.get("share_stem", False),
         "patch_packing": spec.model.get("patch_packing", False),
         "logit_bias": spec.model.get("logit_bias", False),
+        "levels": list(levels_of(spec.model["arch"])),
         "lengths": spec.lengths,
         "fit": spec.fit,
         "torch_dtype": dtype,
@@ -56,6 +61,37 @@ def is_exported(folder: Path) -> bool:
     """Whether a folder was written by `to_pytorch`."""
     path = folder / "config.json"
     return path.is_file() and read_json(path).get("model_type") == MODEL_TYPE
+
+
+def _check_fields(values: dict[str, Any], path: Path) -> None:
+    """Raises CheckpointError that names a field that no model has so."""
+
+    def require(holds: bool, name: str, wanted: str) -> None:
+        if not holds:
+            raise CheckpointError(
+                f"{path}: {name} is {str(values[name])[:80]!r}; it must be {wanted}; write the folder "
+                "again with to-pytorch"
+            )
+
+    require(values["arch"] in list(ARCHITECTURES), "arch", f"one of {', '.join(ARCHITECTURES)}")
+    require(values["fit"] in list(FITS), "fit", f"one of {', '.join(FITS)}")
+    for name in ("share_stem", "patch_packing", "logit_bias"):
+        require(isinstance(values[name], bool), name, "true or false")
+    require(
+        type(values["embed_dim"]) is int and 0 < values["embed_dim"] < 10**9,
+        "embed_dim",
+        "a whole number, at least 1",
+    )
+    lengths = values["lengths"]
+    require(
+        isinstance(lengths, dict)
+        and all(type(n) is int and 2 < n < 10**9 for n in lengths.values()),
+        "lengths",
+        "tokens by level, at least 3 each",
+    )
+    for tower in ("vision", "text"):
+        require(isinstance(values[tower], dict), tower, "an object")
+        check_sizes(values[tower], f"{path}: {tower}")
 
 
 def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
@@ -72,6 +108,7 @@ def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
             f"{path}: not the config.json of a folder for PyTorch"
             f"{f', it has no {absent[0]}' if absent else ''}; write it again with to-pytorch"
         )
+    _check_fields(values, path)
     try:
         vision, text = VisionConfig(**values["vision"]), TextConfig(**values["text"])
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
@@ -91,6 +128,10 @@ def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
             weights, values["arch"], vision, text, share_stem=values["share_stem"]
         )
     except ValueError as error:  # the stems were changed outside
-        raise CheckpointError(f"{path}: share_stem is true, but {error}") from None
+        raise CheckpointError(
+            f"{path}: share_stem is true, but its levels' stems were changed one by one in PyTorch, and differ "
+            f"({str(error).split(';')[0]}). Set share_stem to false in this file to keep them, or freeze the "
+            "stems while fine-tuning"
+        ) from None
     model = {name: values[name] for name in MODEL_FIELDS}
     return ModelSpec(model, values["lengths"], values["fit"]), params, tokenizer

@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,16 @@ import numpy as np
 
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
-from scenarioclip_jax.interop import clip_towers
-from scenarioclip_jax.interop.weights import Weights, check_names, open_folder, read_json
+from scenarioclip_jax.interop import clip_towers, known_files
+from scenarioclip_jax.interop.hub import find_folder
+from scenarioclip_jax.interop.image_settings import read_fit
+from scenarioclip_jax.interop.weights import (
+    Weights,
+    check_names,
+    check_sizes,
+    open_folder,
+    read_json,
+)
 from scenarioclip_jax.models.layers import ACTIVATIONS
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
@@ -38,7 +45,26 @@ FIELDS = {
 }
 # Until 2023 every CLIP config said 2, whatever the tokenizer; Transformers then pools at the highest id.
 LEGACY_EOS = 2
-DOWNLOADED = ("*.json", "*.txt", "*.safetensors")
+# What wrappers put before the names: DistributedDataParallel, torch.compile, Lightning, people's modules.
+WRAPPERS = re.compile(r"((module|_orig_mod|model|clip|clip_model|net)\.)+")
+# What training leaves in a file besides CLIP: no part of its embeddings.
+EXTRA = re.compile(r"(classifier|fc|head|loss|criterion)\..*|logit_bias|.*position_ids")
+WANTED = (
+    "give a folder that a Hugging Face CLIP model was saved to, or a hub id like "
+    "openai/clip-vit-base-patch32"
+)
+# model_type -> what such a model is, for those that people try.
+OTHER_TYPES = {
+    "clip_vision_model": "a vision tower alone; texts need theirs: give the whole CLIP model, or a folder with "
+    "one tower each in vision and text",
+    "clip_text_model": "a text tower alone; pictures need theirs: give the whole CLIP model, or a folder with "
+    "one tower each in vision and text",
+    "siglip": "SigLIP, whose towers pool in another way than CLIP's",
+    "siglip2": "SigLIP 2, whose towers pool in another way than CLIP's",
+    "metaclip_2": "MetaCLIP 2, whose text tower isn't CLIP's; the first MetaCLIP works",
+    "scenarioclip": "a folder for PyTorch of ScenarioCLIP: name it as config.init_from, or open it with "
+    "scenarioclip_jax.load",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +75,7 @@ class ClipModel:
       name: what the user called it.
       vision, text: fields of `VisionConfig` and `TextConfig` except `stem_blocks`.
       projection_dim: size of CLIP's own embedding space.
+      fit: how its pictures are made square, see `data.settings.FITS`.
       weights: `vision.NAME` and `text.NAME` with the names of `clip_towers`, float32; and, of a whole
         CLIP model, `visual_projection.weight`, `text_projection.weight`, `logit_scale`.
       tokenizer: None where the folder holds none.
@@ -60,6 +87,7 @@ class ClipModel:
     projection_dim: int
     weights: Weights
     tokenizer: Tokenizer | None
+    fit: str = "centre_crop"
 
 
 def open_clip(source: str) -> ClipModel:
@@ -77,14 +105,14 @@ def open_clip(source: str) -> ClipModel:
         sizes, projection_dim = _tower_configs(folder, tokenizer)
         weights = _separate_towers(folder)
     else:
+        open_clips = (folder / "open_clip_config.json").is_file()
         raise CheckpointError(
-            f"{folder}: no config.json in it, nor vision/config.json with text/config.json; give a folder "
-            "that a Hugging Face CLIP model was saved to, or a hub id like openai/clip-vit-base-patch32"
+            f"{folder}: no config.json in it, nor vision/config.json with text/config.json; "
+            + (f"it is {known_files.OPEN_CLIP}" if open_clips else WANTED)
         )
-    # Buffers that old versions saved; they hold 0, 1, 2, ...
-    weights = weights.renamed(lambda name: None if name.endswith("position_ids") else name)
+    weights = _without_extra(weights, folder)
     _check(weights, sizes, projection_dim, str(folder))
-    _check_image_settings(folder, sizes["vision"]["image_size"])
+    fit = read_fit(folder, sizes["vision"]["image_size"])
     return ClipModel(
         source,
         sizes["vision"],
@@ -92,32 +120,8 @@ def open_clip(source: str) -> ClipModel:
         projection_dim,
         weights.astype(np.float32),
         tokenizer,
+        fit,
     )
-
-
-def find_folder(source: str) -> Path:
-    """A folder as it is; a hub id as the folder that it was downloaded to. Raises CheckpointError."""
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise CheckpointError(f"{source}: a file; give the folder that the model was saved to")
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
-        raise CheckpointError(f"{source}: no such folder")
-    import huggingface_hub
-
-    try:
-        found = Path(huggingface_hub.snapshot_download(source, allow_patterns=[*DOWNLOADED]))
-        if not any(found.glob("*.safetensors")):
-            found = Path(
-                huggingface_hub.snapshot_download(source, allow_patterns=["*.json", "*.bin"])
-            )
-    except Exception as error:  # network, permission, name: many classes
-        raise CheckpointError(
-            f"{source}: no such folder, and the Hugging Face hub gave no model of this name "
-            f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''})"
-        ) from None
-    return found
 
 
 def read_config(path: Path, tokenizer: Tokenizer | None) -> tuple[dict[str, dict], int]:
@@ -128,8 +132,11 @@ def read_config(path: Path, tokenizer: Tokenizer | None) -> tuple[dict[str, dict
     """
     values = read_json(path)
     if values.get("model_type") != "clip":
+        other = OTHER_TYPES.get(str(values.get("model_type")))
         raise CheckpointError(
-            f"{path}: model_type is {values.get('model_type')!r}; only models of type 'clip' can be read"
+            f"{path}: model_type is {values.get('model_type')!r}; only models of type 'clip' can be read: CLIP "
+            "of OpenAI, LAION, DataComp or MetaCLIP with ViT towers, and models fine-tuned from these"
+            + (f". This is {other}" if other else "")
         )
     from transformers import CLIPConfig  # imported late: it takes seconds
 
@@ -178,10 +185,10 @@ def _sizes(config, tower: str, path: Path) -> dict[str, Any]:
 
     for ours in ("image_size", "patch_size"):
         if isinstance(sizes.get(ours), (list, tuple)):
-            if len(set(sizes[ours])) != 1:
+            if len({str(side) for side in sizes[ours]}) != 1:
                 refuse(ours, "square")
             sizes[ours] = sizes[ours][0]
-    if sizes["activation"] not in ACTIVATIONS:
+    if str(sizes["activation"]) not in ACTIVATIONS:
         refuse("hidden_act", f"one of {', '.join(ACTIVATIONS)}")
     if tower == "vision" and config.num_channels != 3:
         refuse("num_channels", "3")
@@ -189,6 +196,7 @@ def _sizes(config, tower: str, path: Path) -> dict[str, Any]:
         if len(sizes["eos_id"]) != 1:
             refuse("eos_token_id", "one id")
         sizes["eos_id"] = sizes["eos_id"][0]
+    check_sizes(sizes, f"{path}: {tower} tower")
     try:
         {"vision": VisionConfig, "text": TextConfig}[tower](**sizes, stem_blocks=0)
     except (TypeError, ValueError) as error:
@@ -228,8 +236,25 @@ def _strip(name: str, tower: str) -> str:
     return name
 
 
+def _without_extra(weights: Weights, folder: Path) -> Weights:
+    """The weights without what training left beside them, which is named; a logit scale is a scalar."""
+    extra = [name for name in weights if EXTRA.fullmatch(name)]
+    if named := [name for name in extra if not name.endswith("position_ids")]:  # those say nothing
+        print(
+            f"note: {folder}: left out {', '.join(sorted(named))}, no part of CLIP", file=sys.stderr
+        )
+    weights = weights.renamed(lambda name: None if name in extra else name)
+    if weights.shapes.get("logit_scale") != (1,):
+        return weights
+    return Weights(
+        weights.shapes | {"logit_scale": ()},
+        lambda name: weights[name].reshape(()) if name == "logit_scale" else weights[name],
+    )
+
+
 def _whole_model(weights: Weights) -> Weights:
     def rename(name: str) -> str:
+        name = name[match.end() :] if (match := WRAPPERS.match(name)) else name
         for tower in TOWERS:
             if name.startswith(f"{tower}_model."):
                 return f"{tower}.{_strip(name, tower)}"
@@ -267,7 +292,8 @@ def _check(weights: Weights, sizes: dict[str, dict], projection_dim: int, where:
         weights.shapes,
         expected,
         where=where,
-        remedy="Weights and config.json must belong to the same CLIP model.",
+        remedy="Weights and config.json must belong to the same CLIP model. (vision. and text. stand for "
+        "vision_model. and text_model. in the file.)",
     )
 
 
@@ -289,47 +315,3 @@ def _tokenizer(folder: Path) -> Tokenizer | None:
         return Tokenizer.load(folder)
     except (FileNotFoundError, ValueError) as error:
         raise CheckpointError(f"{folder}: its tokenizer can't be used: {error}") from None
-
-
-def _check_image_settings(folder: Path, image_size: int) -> None:
-    """Raises CheckpointError if pictures are prepared in a way that isn't CLIP's: we know no other."""
-    if (folder / "processor_config.json").is_file():
-        path = folder / "processor_config.json"
-        settings = read_json(path).get("image_processor") or {}
-    elif (folder / "preprocessor_config.json").is_file():
-        path = folder / "preprocessor_config.json"
-        settings = read_json(path)
-    else:
-        return
-
-    def side(value) -> Any:
-        if isinstance(value, dict):
-            sides = set(value.values())
-            return sides.pop() if len(sides) == 1 else value
-        return value
-
-    expected = {
-        "image_mean": list(CLIP_MEAN),
-        "image_std": list(CLIP_STD),
-        "resample": 3,  # bicubic
-        "rescale_factor": 1 / 255,
-        "size": image_size,
-        "crop_size": image_size,
-        **dict.fromkeys(("do_resize", "do_center_crop", "do_rescale", "do_normalize"), True),
-    }
-    for name, wanted in expected.items():
-        found = settings.get(name)
-        found = side(found) if name in ("size", "crop_size") else found
-        same = found is None or _close(found, wanted)
-        if not same:
-            raise CheckpointError(
-                f"{path}: {name} is {json.dumps(settings[name])}, but pictures are prepared with "
-                f"{json.dumps(wanted)} here, as for CLIP; this model can't be used"
-            )
-
-
-def _close(found: Any, wanted: Any) -> bool:
-    try:
-        return np.allclose(found, wanted, rtol=0, atol=1e-6)
-    except (TypeError, ValueError):
-        return False

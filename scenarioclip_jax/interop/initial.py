@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,19 +11,23 @@ import numpy as np
 from flax import nnx
 
 from scenarioclip_jax import checkpoint
-from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop import clip_towers, exported, reference
-from scenarioclip_jax.interop.huggingface import ClipModel, find_folder, open_clip
+from scenarioclip_jax.interop.hub import find_folder, local_folder
+from scenarioclip_jax.interop.huggingface import ClipModel, open_clip
 from scenarioclip_jax.interop.positions import interpolate_positions
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import (
     INITIAL_LOGIT_BIAS,
     INITIAL_LOGIT_SCALE,
     INITIAL_SIGMOID_SCALE,
+    LEVELS,
     ScenarioCLIP,
     levels_of,
 )
 from scenarioclip_jax.models.towers import Head, TextConfig, VisionConfig
+from scenarioclip_jax.shell import to_paste
 
 Arrays = dict[str, np.ndarray]
 HEADS = ("new", "clip")
@@ -58,7 +63,10 @@ def model_arguments(
       CheckpointError: the arguments contradict the model.
     """
     sizes = {"vision": dict(clip.vision), "text": dict(clip.text)}
-    sizes["vision"]["image_size"] = image_size or clip.vision["image_size"]
+    if embed_dim is not None and embed_dim < 1:
+        raise CheckpointError(f"embed_dim is {embed_dim}; it must be at least 1")
+    if image_size is not None:
+        sizes["vision"]["image_size"] = image_size
     for (tower, values), blocks in zip(sizes.items(), stem_blocks, strict=True):
         wanted = published_stem_blocks(values["depth"], tower) if blocks is None else blocks
         values["stem_blocks"] = wanted
@@ -144,8 +152,12 @@ def _new_head(width: int, embed_dim: int, rngs: nnx.Rngs) -> Arrays:
 
 def _clip_head(clip: ClipModel, modality: str) -> Arrays:
     name = {"vision": "visual_projection.weight", "text": "text_projection.weight"}[modality]
-    if name not in clip.weights or "logit_scale" not in clip.weights:
-        raise CheckpointError(f"{clip.name}: has no {name}, so CLIP's own head can't be kept")
+    absent = [each for each in (name, "logit_scale") if each not in clip.weights]
+    if absent:
+        raise CheckpointError(
+            f"{clip.name}: has no {' nor '.join(absent)}, so CLIP's own head can't be kept; convert it with "
+            "from-huggingface --head new, and train the heads"
+        )
     kernel = clip.weights[name].T  # [W, projection_dim]
     size = 2 * kernel.shape[1]
     return {
@@ -166,7 +178,7 @@ def check_against_model(params: Arrays, model: dict[str, Any]) -> None:
 
 def check_source(source: str) -> None:
     """Raises CheckpointError if there is nothing at `source` that `init_from` reads; reads no weights."""
-    folder = Path(source).expanduser()
+    folder = local_folder(source)
     if (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
         checkpoint.ModelSpec.read(folder)
         if not checkpoint.steps(folder):
@@ -191,7 +203,15 @@ class Initial(NamedTuple):
     ema_steps: int | None = None
 
 
-def init_from(source: str, model: dict[str, Any], *, seed: int = 0) -> Initial:
+def init_from(
+    source: str,
+    model: dict[str, Any],
+    *,
+    seed: int = 0,
+    fit: str | None = None,
+    lengths: Mapping[str, int] | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> Initial:
     """Parameters that a training run starts from, on the host.
 
     Args:
@@ -200,16 +220,25 @@ def init_from(source: str, model: dict[str, Any], *, seed: int = 0) -> Initial:
         folder for PyTorch), which initialises everything.
       model: arguments of `ScenarioCLIP`, the model to be built.
       seed: of new heads.
+      fit, lengths, tokenizer: how the run prepares its inputs (see `ModelSpec`), to be compared with how
+        those of the weights were prepared; None: not compared.
 
     Raises:
-      CheckpointError: nothing usable there, or of another architecture or size; every difference is named.
+      CheckpointError: nothing usable there, or of another architecture or size, or trained with inputs of
+        another kind; every difference is named.
     """
-    folder = Path(source).expanduser()
+    folder = local_folder(source)
     if exported.is_exported(folder):
-        spec, params, _ = exported.read(folder)
+        spec, params, theirs = exported.read(folder)
         ema = steps = None
+        _compare(source, model, spec.model)
+        _compare_inputs(source, model, spec, theirs, fit, lengths, tokenizer, trained=True)
     elif (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
         spec = checkpoint.ModelSpec.read(folder)
+        _compare(source, model, spec.model)
+        trained = max(checkpoint.steps(folder), default=0) > 0
+        theirs = _tokenizer_of(folder) if tokenizer else None
+        _compare_inputs(source, model, spec, theirs, fit, lengths, tokenizer, trained=trained)
         params, ema, step = checkpoint.load_student_and_ema(folder)
         steps = checkpoint.load_record(folder, step, "teacher").get("steps")
         if checkpoint.keeps_ema_in_part(folder, step):
@@ -221,13 +250,76 @@ def init_from(source: str, model: dict[str, Any], *, seed: int = 0) -> Initial:
     else:
         clip = open_clip(source)
         _compare(source, model, {"vision": clip.vision, "text": clip.text})
+        spec = ModelSpec({}, dict.fromkeys(LEVELS, clip.text["max_length"]), clip.fit)
+        _compare_inputs(source, model, spec, clip.tokenizer, fit, lengths, tokenizer, trained=False)
         return Initial(from_clip(clip, model, seed=seed), None)
-    _compare(source, model, spec.model)
-    ema = None if ema is None else params | ema
-    params = _arrange(params, spec.model, model, source)
     if ema is not None:
-        ema = _arrange(ema, spec.model, model, source)
-    return Initial(params, ema, steps)
+        ema = _arrange(params | ema, spec.model, model, source)
+    return Initial(_arrange(params, spec.model, model, source), ema, steps)
+
+
+def _tokenizer_of(folder: Path) -> Tokenizer | None:
+    if not (folder / "tokenizer.json").is_file():
+        return None
+    try:
+        return Tokenizer.load(folder / "tokenizer.json")
+    except (FileNotFoundError, ValueError) as error:
+        raise CheckpointError(f"{folder}: its tokenizer can't be used: {error}") from None
+
+
+def _compare_inputs(
+    source: str,
+    model: dict[str, Any],
+    spec: ModelSpec,
+    theirs: Tokenizer | None,
+    fit: str | None,
+    lengths: Mapping[str, int] | None,
+    ours: Tokenizer | None,
+    *,
+    trained: bool,
+) -> None:
+    """Raises CheckpointError if the weights know their inputs in another way than the run prepares them.
+
+    Weights that were never trained for three levels (`trained` False: plain CLIP, and what was converted from
+    it) may go into a run with any `patch_packing` and `fit`: it trains them for it.
+    """
+    different = []
+    if ours and theirs:
+        text = theirs.difference(ours)
+        if text is not None:
+            path = local_folder(source) / "tokenizer.json"
+            different.append(
+                f"the run's tokenizer isn't that of the weights (they differ in {text!r}), whose token "
+                "embeddings are of other words: set "
+                + to_paste(f"--config.data.tokenizer={path if path.is_file() else source}")
+            )
+    packed, packs = (bool(each.get("patch_packing", False)) for each in (spec.model, model))
+    meant = "; or, if the change is meant, change it in a copy of the weights' folder "
+    meant += "(model.json or config.json)"
+    if trained and packed != packs:
+        different.append(
+            f"the weights were trained with patch_packing={packed}: set config.model.patch_packing={packed}"
+            + meant
+        )
+    if fit and fit != spec.fit:
+        said = f"the weights were trained with fit={spec.fit!r}: set config.data.fit={spec.fit}"
+        if trained:
+            different.append(said + meant)
+        else:
+            print(f"note: {source}: {said}, unless {fit} is meant", flush=True)
+    if different:
+        raise CheckpointError(f"{source}: " + "; ".join(different))
+    longer = [
+        f"{level} {length} (was {spec.lengths[level]})"
+        for level, length in (lengths or {}).items()
+        if trained and length > spec.lengths.get(level, length)
+    ]
+    if longer:
+        print(
+            f"note: {source}: the run's texts may be longer than any that the weights were trained with: "
+            + ", ".join(longer),
+            flush=True,
+        )
 
 
 def _compare(source: str, model: dict[str, Any], found: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints of the published implementation (PyTorch Lightning), read without running anything of theirs."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scenarioclip_jax.checkpoint import CheckpointError
-from scenarioclip_jax.interop import reference
+from scenarioclip_jax.interop import known_files, reference
 from scenarioclip_jax.interop.huggingface import tower_configs
 from scenarioclip_jax.interop.initial import FROZEN, published_stem_blocks
 from scenarioclip_jax.interop.weights import Weights, check_names, from_tensors, load_torch
@@ -120,6 +121,8 @@ def detect_arch(names: Mapping, distilled: bool, path: Path) -> str:
         return "pyramid_clip"
     if any(name.startswith("global_visual_encoder.") for name in names):
         return "scenario_clip_1" if distilled else "scenario_clip_0"
+    if what := known_files.of_names(names):
+        raise CheckpointError(f"{path}: {what}")
     raise CheckpointError(
         f"{path}: no parameter is called visual_encoder… or global_visual_encoder…, so it is no checkpoint "
         f"of the published implementation (found {', '.join(list(names)[:3])}, …)"
@@ -132,12 +135,15 @@ def _section(values: Any, name: str, path: Path) -> Any:
         return values[name]
     if isinstance(values, Mapping) and any("encoder." in str(key) for key in values):
         return values
+    if isinstance(values, Mapping) and (what := known_files.of_names(map(str, values))):
+        raise CheckpointError(f"{path}: {what}")
     held = ", ".join(map(str, list(values)[:8])) if isinstance(values, Mapping) else type(values)
     raise CheckpointError(f"{path}: holds no {name} (found {held})")
 
 
 def _state(state: Any, *, where: str) -> Weights:
     def rename(name: str) -> str | None:
+        name = re.sub(r"(^|\.)(module|_orig_mod)\.", r"\1", name)  # of DDP and torch.compile
         name = reference.plain(name.removeprefix("model."))
         return None if name.endswith(".position_ids") else name  # a buffer of old Transformers
 

@@ -2,8 +2,12 @@
 
 import collections
 import contextlib
+import errno
+import fcntl
+import os
 import shutil
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +18,10 @@ import numpy as np
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.progress_bar import progress_bar
 
+LOCK = ".lock"
+# The file system has no locks; names of their own keep two conversions apart there too.
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL)
+
 
 def check_absent(path: Path) -> None:
     """Raises CheckpointError if something is at `path` already: nothing is ever overwritten."""
@@ -21,26 +29,94 @@ def check_absent(path: Path) -> None:
         raise CheckpointError(f"{path}: the folder you are in; choose one below it as --output")
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise CheckpointError(f"{path}: exists already; remove it or choose another --output")
+    if path.is_mount():
+        raise CheckpointError(f"{path}: a mount point; choose a folder below it as --output")
 
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yields a folder to write to, which becomes `path` at the end and is removed if anything goes wrong.
 
-    What a killed process left behind is called `.NAME.partial`; the next try removes it.
+    Until then it lies in `.NAME.partial` beside `path`, which one conversion at a time holds. What a killed
+    process left there is removed by the next try. A link is followed: the folder it leads to is made.
+
+    Raises:
+      CheckpointError: something is at `path` already, or another conversion writes there.
     """
+    try:
+        path = path.resolve()
+    except (OSError, RuntimeError) as error:  # links that lead to each other
+        raise CheckpointError(f"{path}: {error}; choose another --output") from None
     check_absent(path)
     partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    with _own(partial) as alone:
+        check_absent(path)  # the one before may have just finished
+        if alone:
+            _remove_all_but_lock(partial)
+        work = partial / uuid.uuid4().hex
+        work.mkdir()
+        try:
+            yield work
+            _publish(work, path)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _publish(work: Path, path: Path) -> None:
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
     try:
-        yield partial
-        if path.is_dir():  # empty, as checked
-            path.rmdir()
-        partial.rename(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        work.rename(path)
+    except OSError as error:
+        if path.exists():  # made while this one was at work
+            raise CheckpointError(
+                f"{path}: exists by now; another process made it. Remove it or choose another --output"
+            ) from error
         raise
+
+
+@contextlib.contextmanager
+def _own(partial: Path) -> Iterator[bool]:
+    """Makes a folder and holds it for this process, then removes it; False where there are no locks.
+
+    The system lets go of it when the process ends, however it ends.
+    """
+    while True:
+        partial.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as at_end:
+            try:
+                file = at_end.enter_context((partial / LOCK).open("a+", encoding="utf-8"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held = os.fstat(file.fileno()).st_ino == (partial / LOCK).stat().st_ino
+            except BlockingIOError:
+                output = partial.with_name(partial.name[1:].removesuffix(".partial"))
+                raise CheckpointError(
+                    f"{output}: another conversion writes there; wait for its end or choose another --output"
+                ) from None
+            except FileNotFoundError:
+                continue  # its owner has just removed it
+            except OSError as error:
+                if error.errno not in _WITHOUT_LOCKS:
+                    raise
+                alone = False
+            else:
+                alone = True
+                if not held:
+                    continue
+            try:
+                yield alone
+            finally:
+                if alone or all(entry.name == LOCK for entry in partial.iterdir()):
+                    shutil.rmtree(partial, ignore_errors=True)
+            return
+
+
+def _remove_all_but_lock(partial: Path) -> None:
+    for entry in partial.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != LOCK:
+            entry.unlink(missing_ok=True)
 
 
 def on_device(*parts: dict[str, np.ndarray]) -> list[dict[str, jax.Array]]:

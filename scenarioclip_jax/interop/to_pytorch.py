@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import tokenizers
 from safetensors.numpy import save_file
-from tokenizers import processors
+from tokenizers import decoders, processors
 
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data import image_files, images
@@ -18,6 +18,7 @@ from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.interop import exported, reference
 from scenarioclip_jax.interop.card import model_card
 from scenarioclip_jax.interop.huggingface import FIELDS, LEGACY_EOS
+from scenarioclip_jax.interop.weights import cast, check_finite
 from scenarioclip_jax.models.scenario_clip import levels_of
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 from scenarioclip_jax.progress_bar import progress_bar
@@ -25,6 +26,7 @@ from scenarioclip_jax.progress_bar import progress_bar
 DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 LAYOUTS = ("transformers", "reference", "huggingface-towers")
 SHARD_BYTES = 2 << 30  # more than this is split, so that little has to be in memory twice
+END_OF_WORD = "</w>"  # of CLIP's vocabulary
 TEMPLATES = Path(__file__).parent / "pytorch"
 
 Arrays = Mapping[str, np.ndarray]
@@ -89,7 +91,7 @@ def write_reference(
         theirs = reference.to_theirs(values, arch, vision, text)
         return {
             name if name.endswith("_loss.logit_scale") else prefix + name: torch.from_numpy(
-                np.array(value, np.float32)
+                np.array(_stored(name, value, DTYPES[dtype]), np.float32)
             ).to(getattr(torch, dtype))
             for name, value in theirs.items()
         }
@@ -140,7 +142,9 @@ def write_towers(
         save_safetensors(out / branch, heads, dtype, name="heads")
         write_tokenizer(out / branch, spec, tokenizer_file)
     scalars = {
-        f"{scalar}/{level}": float(params[f"{scalar}/{level}"])
+        f"{scalar}/{level}": float(
+            _stored(f"{scalar}/{level}", params[f"{scalar}/{level}"], np.float32)
+        )
         for scalar in reference.SCALARS
         for level in levels_of(arch)
         if f"{scalar}/{level}" in params
@@ -179,7 +183,9 @@ def save_safetensors(folder: Path, arrays: Arrays, dtype: str, *, name: str = "m
                 file = f"{name}-{index:05d}-of-{len(shards):05d}.safetensors"
             # Scalars turn into arrays of one element in ascontiguousarray, hence the reshape.
             shard = {
-                key: np.ascontiguousarray(arrays[key], target).reshape(arrays[key].shape)
+                key: np.ascontiguousarray(_stored(key, arrays[key], target)).reshape(
+                    arrays[key].shape
+                )
                 for key in keys
             }
             save_file(shard, folder / file, metadata={"format": "pt"})
@@ -188,6 +194,12 @@ def save_safetensors(folder: Path, arrays: Arrays, dtype: str, *, name: str = "m
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": where}
         _write_json(folder / f"{name}.safetensors.index.json", index)
+
+
+def _stored(name: str, value: np.ndarray, dtype) -> np.ndarray:
+    """An array in the dtype that it is stored in. Raises CheckpointError if that loses values."""
+    value = check_finite(np.asarray(value), name, "the checkpoint")
+    return cast(value, dtype, f"--dtype {np.dtype(dtype).name}: {name}")
 
 
 def write_processor(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
@@ -225,12 +237,16 @@ def write_tokenizer(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
         single=f"{bos} $A {eos}" if bos else f"$A {eos}",
         special_tokens=[(token, raw.token_to_id(token)) for token in (bos, eos) if token],
     )
+    if isinstance(raw.decoder, decoders.ByteLevel):  # else marks of words show in decoded texts
+        spaces = decoders.Replace(END_OF_WORD, " "), decoders.Strip(" ", 1, 1)
+        raw.decoder = decoders.Sequence([decoders.ByteLevel(), *spaces])
     raw.save(str(out / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": eos,
         "pad_token": pad,
         "padding_side": "right",
+        "model_input_names": ["input_ids", "attention_mask"],
         "model_max_length": spec.model["text"]["max_length"],
         "clean_up_tokenization_spaces": False,
         # A text that contains "<|endoftext|>" is text like any other.

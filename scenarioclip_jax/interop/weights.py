@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.interop import known_files
 
 Shapes = dict[str, tuple[int, ...]]
 LISTED = 50  # names of a kind that an error lists
@@ -47,15 +48,74 @@ class Weights(Mapping[str, np.ndarray]):
 
     def renamed(self, rename: Callable[[str], str | None]) -> "Weights":
         """The same arrays under other names; those for which `rename` returns None are left out."""
-        names = {new: name for name in self if (new := rename(name)) is not None}
+        names: dict[str, str] = {}
+        for name in self:
+            new = rename(name)
+            if new in names:
+                raise CheckpointError(
+                    f"{names[new]} and {name} would both be {new}: the file holds two models; keep one of them"
+                )
+            if new is not None:
+                names[new] = name
         return Weights(
             {new: self.shapes[name] for new, name in names.items()},
             lambda new: self._read(names[new]),
         )
 
     def astype(self, dtype) -> "Weights":
-        """The same arrays, converted to `dtype` when they are read."""
-        return Weights(self.shapes, lambda name: self._read(name).astype(dtype, copy=False))
+        """The same arrays, converted to `dtype` when they are read; see `cast`."""
+        return Weights(self.shapes, lambda name: cast(self._read(name), dtype, name))
+
+
+def check_finite(value: np.ndarray, name: str, where: str | Path) -> np.ndarray:
+    """The array itself. Raises CheckpointError that names it if it holds NaN or infinite values."""
+    if _finite(value):
+        return value
+    raise CheckpointError(
+        f"{where}: {name} holds values that are NaN or infinite: the training diverged, or the file is "
+        "damaged; use an earlier checkpoint, or copy the file again"
+    )
+
+
+def cast(value: np.ndarray, dtype: Any, name: str) -> np.ndarray:
+    """A finite array in another dtype. Raises CheckpointError that names it if its values are too large."""
+    with np.errstate(over="ignore"):
+        converted = value.astype(dtype, copy=False)
+    if converted is value or _finite(converted):
+        return converted
+    largest = np.abs(value).max()
+    raise CheckpointError(
+        f"{name} holds {largest:g}, which {np.dtype(dtype).name} can't hold; use bfloat16 or float32"
+    )
+
+
+def _finite(value: np.ndarray) -> bool:
+    if value.dtype.kind in "iub":
+        return True
+    # A sum is NaN or infinite if a term is, and is far quicker; that it overflows is no proof.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(value.sum(dtype=np.float64))) or bool(np.isfinite(value).all())
+
+
+LARGEST = {"depth": 1000}  # others up to a billion: more is a damaged file, not a model
+
+
+def check_sizes(sizes: Mapping[str, Any], where: str) -> None:
+    """Raises CheckpointError for fields of a tower that can't be: they are only read from files."""
+    for name, value in sizes.items():
+        if name == "activation":
+            right, wanted = isinstance(value, str), "a name"
+        elif name == "eps":
+            right = (
+                isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value < 1
+            )
+            wanted = "a number from 0 to 1"
+        else:
+            least, most = name not in ("stem_blocks", "eos_id"), LARGEST.get(name, 10**9)
+            right = type(value) is int and least <= value <= most
+            wanted = f"a whole number from {int(least)} to {most}"
+        if not right:
+            raise CheckpointError(f"{where}: {name} is {str(value)[:80]!r}; it must be {wanted}")
 
 
 def check_names(found: Shapes, expected: Shapes, *, where: str, remedy: str) -> None:
@@ -126,12 +186,15 @@ def open_safetensors(path: Path) -> Weights:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
+        with contextlib.suppress(OSError), path.open("rb") as start:
+            if what := known_files.of_start(start.read(512)):
+                raise CheckpointError(f"{path}: {what}") from None
         raise CheckpointError(
             f"{path}: not a complete safetensors file, {path.stat().st_size} bytes ({error}); "
             "copy or download it again"
         ) from None
     shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-    return Weights(shapes, file.get_tensor)
+    return Weights(shapes, lambda name: check_finite(file.get_tensor(name), name, path))
 
 
 def open_torch(path: Path) -> Weights:
@@ -156,9 +219,11 @@ def from_tensors(state: Any, *, where: str) -> Weights:
     def read(name: str) -> np.ndarray:
         tensor = state[name].detach().contiguous()
         if tensor.dtype == torch.bfloat16:  # NumPy has none of its own
-            return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16).copy()
+            value = tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+        else:
+            value = tensor.numpy()
         # A copy: a view would keep the whole file mapped.
-        return tensor.numpy().copy()
+        return check_finite(value.copy(), name, where)
 
     return Weights({name: tuple(value.shape) for name, value in state.items()}, read)
 
@@ -173,6 +238,8 @@ def load_torch(path: Path) -> Any:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
+    if what := known_files.describe(path):
+        raise CheckpointError(f"{path}: {what}")
     try:
         import torch
     except ImportError:
@@ -205,9 +272,10 @@ def read_json(path: Path) -> dict:
     """A JSON object. Raises CheckpointError if there is none."""
     with contextlib.suppress(UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows writes a BOM
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"{path}: no such file") from None
         if isinstance(values, dict):
             return values
-    raise CheckpointError(f"{path}: not a JSON object; copy the file again")
+    what = known_files.describe(path)
+    raise CheckpointError(f"{path}: not a JSON object; {what or 'copy the file again'}")

@@ -20,6 +20,7 @@ from scenarioclip_jax.checkpoint import steps as saved_steps
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing import empty_batch
+from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import ViewSettings
 from scenarioclip_jax.losses.distillation import distils_with
 from scenarioclip_jax.models import params as parameters
@@ -82,7 +83,7 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
         assemble = partial(new_state, trains=trains, optimizer=optimizer, averaged=averaged)
 
         def start() -> TrainState:
-            params, ema, ema_steps = _load_initial(config, arguments)
+            params, ema, ema_steps = _load_initial(config, arguments, data.tokenizer)
             if ema_steps is None:  # a teacher of unknown age isn't thrown away for the student
                 ema_steps = config.ema.warmup_steps
             return jax.jit(assemble, out_shardings=shardings)(params, ema=ema, ema_steps=ema_steps)
@@ -171,12 +172,20 @@ def _step_settings(config: ConfigDict, trainable: Sequence[str], mesh: Mesh) -> 
     )
 
 
-def _load_initial(config: ConfigDict, arguments: dict):
+def _load_initial(config: ConfigDict, arguments: dict, tokenizer: Tokenizer):
     """`interop.initial.Initial`."""
     from scenarioclip_jax.interop.initial import init_from
 
     with naming("init_from"):
-        return init_from(config.init_from, arguments, seed=config.seed)
+        spec = model_spec(config)
+        return init_from(
+            config.init_from,
+            arguments,
+            seed=config.seed,
+            fit=spec.fit,
+            lengths=spec.lengths,
+            tokenizer=tokenizer,
+        )
 
 
 def model_spec(config: ConfigDict) -> ModelSpec:

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from scenarioclip_jax.data import masks, photo
+from scenarioclip_jax.data.settings import FITS
 from tests.data.fake_scenes import encode, fake_scene, picture
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -38,6 +39,12 @@ def test_centre_crop_equals_resize_then_crop(width, height):
     assert np.abs(canvas.astype(int) - np.asarray(expected)).max() <= 2
 
 
+def test_squash_is_a_resize_of_the_whole_photo():
+    image = picture(97, 31)
+    canvas = photo.view_canvas(image, photo.photo_view(97, 31, 64, "squash"))
+    np.testing.assert_array_equal(canvas, image.resize((64, 64), Image.Resampling.BICUBIC))
+
+
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_contain_shows_the_whole_photo(width, height):
     image = Image.new("RGB", (width, height), (200, 100, 50))
@@ -50,7 +57,7 @@ def test_contain_shows_the_whole_photo(width, height):
     assert abs(rows[0] - (63 - rows[-1])) <= 1  # in the middle
 
 
-@pytest.mark.parametrize("fit", ["centre_crop", "contain"])
+@pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize(("width", "height"), [(4000, 1), (1, 4000), (1, 1), (12000, 30)])
 def test_extreme_photos_keep_their_shape(width, height, fit):
     image = Image.new("RGB", (width, height), (10, 200, 30))
@@ -59,7 +66,7 @@ def test_extreme_photos_keep_their_shape(width, height, fit):
     assert canvas.max() == 200
 
 
-@pytest.mark.parametrize("fit", ["centre_crop", "contain"])
+@pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize(("width", "height"), SIZES[:5])
 def test_boxes_follow_the_pixels(width, height, fit):
     """A white rectangle in a black photo is found where its box is mapped to."""
@@ -130,7 +137,7 @@ def test_mask_and_union_regions_agree():
     assert (by_mask != by_boxes).sum() < 0.03 * by_boxes.sum()
 
 
-@pytest.mark.parametrize("fit", ["centre_crop", "contain"])
+@pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (31, 47), (224, 224), (1000, 90)])
 def test_a_mask_is_sampled_as_pillow_does(width, height, fit):
     """Its nearest-neighbour resize of the part that the view keeps."""

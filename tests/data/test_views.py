@@ -16,6 +16,7 @@ from scenarioclip_jax.data import masks, photo, views
 from scenarioclip_jax.data.color import color_jitter, gaussian_blur
 from scenarioclip_jax.data.packing import BatchBuilder, Item, Part
 from scenarioclip_jax.data.scene import Scene
+from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD, ViewSettings
 from tests.data.fake_scenes import SETTINGS, encode, fake_scene, picture
@@ -111,7 +112,7 @@ def test_training_centre_views_are_the_evaluation_views():
     assert np.abs(pixels(train.object) - pixels(evaluation.object)).mean() < 0.2
 
 
-@pytest.mark.parametrize("fit", ["centre_crop", "contain"])
+@pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize(("width", "height"), [(96, 64), (64, 96), (50, 50), (97, 31), (427, 640)])
 def test_centre_window_agrees_with_the_host(width, height, fit):
     host = photo.photo_view(width, height, 64, fit)
@@ -119,6 +120,15 @@ def test_centre_window_agrees_with_the_host(width, height, fit):
     low, high = -np.array(host.offset), 64 - np.array(host.offset)
     resized = np.array([width, height]) * host.scale
     np.testing.assert_allclose(window, [*(low / resized), *(high / resized)], atol=1e-6)
+
+
+def test_squashed_training_views_are_the_evaluation_views():
+    scene, _, settings = golden_scene()
+    settings = dataclasses.replace(settings, fit="squash")
+    plain = dataclasses.replace(PLAIN, fit="squash")
+    train = make_views(make_batch([scene], True, settings), plain, True)
+    evaluation = make_views(make_batch([scene], False, settings), plain, False)
+    assert np.abs(pixels(train.object) - pixels(evaluation.object)).mean() < 0.5
 
 
 def test_contain_has_black_bars_and_the_whole_photo():

@@ -2,7 +2,6 @@
 
 import json
 
-import huggingface_hub
 import ml_dtypes
 import numpy as np
 import pytest
@@ -190,6 +189,18 @@ def test_image_size_is_interpolated_on_request(clip, tmp_path):
         np.testing.assert_allclose(other(pixels).pooler_output.numpy(), theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "flag",
+    ["--embed-dim=-3", "--embed-dim=0", "--image-size=0", "--vision-stem-blocks=-1", "--seed=x"],
+)
+def test_numbers_out_of_range(clip, tmp_path, flag, capsys):
+    with pytest.raises(SystemExit) as raised:
+        convert_clip(clip, tmp_path / "out", flag)
+    assert raised.value.code == 2
+    assert f"{flag.split('=')[0]}: " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_interpolation_keeps_what_needs_no_change():
     positions = np.random.default_rng(0).standard_normal((17, 5)).astype(np.float32)
     assert interpolate_positions(positions, 4) is positions
@@ -263,24 +274,3 @@ def test_image_settings_must_be_clips(clip, tmp_path, name):
             CheckpointError, match=rf"{name}: {key} is .*, but pictures are prepared"
         ):
             open_clip(str(folder))
-
-
-def test_a_hub_id_is_downloaded(clip, monkeypatch):
-    asked = []
-
-    def download(repo, allow_patterns):
-        asked.append((repo, tuple(allow_patterns)))
-        return str(clip)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    helpers.assert_same(params_of("some-org/some-clip"), params_of(clip))
-    assert asked == [("some-org/some-clip", ("*.json", "*.txt", "*.safetensors"))] * len(asked)
-
-    def refuse(repo, allow_patterns):
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(
-        CheckpointError, match=r"some-org/some-clip: no such folder.*ConnectionError"
-    ):
-        open_clip("some-org/some-clip")

@@ -1,5 +1,6 @@
 """`scenarioclip_jax.load`: every kind of folder, every kind of input, and errors that say what to do."""
 
+import pickle
 import shutil
 import subprocess
 import sys
@@ -158,6 +159,32 @@ def test_teacher_and_bfloat16(folder, model):
     assert not np.array_equal(half, student)
 
 
+def test_a_model_can_be_pickled(model):
+    again = pickle.loads(pickle.dumps(model))
+    wanted = model.encode_text(helpers.TEXTS, "object")
+    np.testing.assert_array_equal(again.encode_text(helpers.TEXTS, "object"), wanted)
+
+
+def test_equal_texts_are_computed_once(model, monkeypatch):
+    seen = []
+    encode = model.tokenizer.encode
+    monkeypatch.setattr(
+        model.tokenizer, "encode", lambda texts, n: seen.append(len(texts)) or encode(texts, n)
+    )
+    found = model.encode_text(["ok", "two people talk", "ok", "ok"])
+    np.testing.assert_array_equal(found[[0, 0]], found[[2, 3]])
+    np.testing.assert_allclose(found[1:2], model.encode_text("two people talk"), atol=1e-6)
+    assert seen == [2, 1]
+
+
+def test_arguments_of_load(folder):
+    for dtype in ("float16", "float64", "foo", None):
+        with pytest.raises(ValueError, match=r"dtype is .*must be one of float32, bfloat16"):
+            scenarioclip_jax.load(folder, dtype=dtype)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        scenarioclip_jax.load(folder, batch_size=0)
+
+
 def test_bad_inputs(model, tmp_path):
     with pytest.raises(ValueError, match="level is 'scene'; it must be one of global, object"):
         model.encode_text("x", "scene")
@@ -182,6 +209,8 @@ def test_bad_inputs(model, tmp_path):
         model.encode_ids(np.full((1, 4), 320))
     with pytest.raises(ValueError, match="encode_ids takes token ids"):
         model.encode_text([1, 2])
+    with pytest.raises(ValueError, match="half of a surrogate pair"):
+        model.encode_text(["ok", "a \ud83d"])
 
 
 def test_wrong_folders(folder, tmp_path):

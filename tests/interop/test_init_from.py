@@ -8,6 +8,7 @@ import pytest
 
 from scenarioclip_jax import checkpoint, convert
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.interop import initial
 from scenarioclip_jax.interop.huggingface import open_clip
 from scenarioclip_jax.models.scenario_clip import INITIAL_LOGIT_BIAS, LEVELS
@@ -102,6 +103,51 @@ def test_every_difference_is_named(clip, converted, model):
     message = str(raised.value)
     assert "arch is scenario_clip_1 in the weights and pyramid_clip in the model" in message
     assert "model.embed_dim is 24 in the weights and 8" in message
+
+
+@pytest.fixture(scope="module")
+def other_tokenizer(tmp_path_factory):
+    """Of the same size and the same end, but with other words."""
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    return train_tokenizer(["green squirrels jump over nothing"] * 3, path, vocab_size=320)
+
+
+def test_another_tokenizer_is_refused(clip, converted, model, other_tokenizer, tmp_path):
+    own = helpers.tokenizer()
+    assert other_tokenizer.eos_id == own.eos_id
+    convert.main(["to-pytorch", f"--checkpoint={converted}", f"--output={tmp_path / 'out'}"])
+    for source in (clip, converted, tmp_path / "out"):
+        initial.init_from(str(source), model, tokenizer=own)
+        key = f"set --config.data.tokenizer={source / 'tokenizer.json'}"
+        with pytest.raises(CheckpointError, match=rf"isn't that of the weights .*{key}"):
+            initial.init_from(str(source), model, tokenizer=other_tokenizer)
+
+
+def test_how_inputs_were_prepared_is_compared(clip, converted, model, tmp_path, capsys):
+    packed = model | {"patch_packing": True}
+    for source in (clip, converted):  # not trained yet: a run may do as it likes
+        initial.init_from(str(source), packed, fit="contain", lengths=dict.fromkeys(LEVELS, 12))
+        assert "set config.data.fit=centre_crop, unless contain is meant" in capsys.readouterr().out
+    params, _ = checkpoint.load_params(converted)
+    trained = tmp_path / "trained"
+    checkpoint.save_model(trained, ModelSpec(packed, dict.fromkeys(LEVELS, 8)), params, step=9)
+    initial.init_from(str(trained), packed, fit="centre_crop", lengths={"object": 8})
+    assert capsys.readouterr().out == ""
+    initial.init_from(str(trained), packed, fit="centre_crop", lengths={"object": 12})
+    assert "object 12 (was 8)" in capsys.readouterr().out
+    with pytest.raises(CheckpointError, match=r"set config\.model\.patch_packing=True"):
+        initial.init_from(str(trained), model, fit="centre_crop")
+    with pytest.raises(CheckpointError, match=r"set config\.data\.fit=centre_crop"):
+        initial.init_from(str(trained), packed, fit="squash")
+
+
+def test_paths_of_init_from(model, monkeypatch, tmp_path, clip):
+    monkeypatch.setenv("HOME", str(clip.parent))
+    initial.check_source(f"~/{clip.name}")
+    initial.init_from(f"~/{clip.name}", model)
+    for use in (initial.check_source, lambda source: initial.init_from(source, model)):
+        with pytest.raises(CheckpointError, match="'gs://bucket/run' is an address"):
+            use("gs://bucket/run")
 
 
 def test_nothing_usable(tmp_path, model):

@@ -9,10 +9,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.data import image_files, images
+from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.interop import exported, initial, to_pytorch
 from scenarioclip_jax.interop.huggingface import open_clip
 from scenarioclip_jax.models.scenario_clip import LEVELS
@@ -193,7 +195,7 @@ def test_automodel_computes_the_same(trained, tmp_path, arch):
         theirs.encode_image(torch.zeros(1, 3, 16, 16), "global")
 
 
-@pytest.mark.parametrize("fit", ["centre_crop", "contain"])
+@pytest.mark.parametrize("fit", FITS)
 def test_both_processors_agree(trained, tmp_path, fit):
     torch = pytest.importorskip("torch")
     from transformers import AutoProcessor
@@ -340,6 +342,21 @@ def test_a_failure_leaves_nothing_behind(trained, tmp_path, monkeypatch):
     (tmp_path / ".out.partial").mkdir()
     (tmp_path / ".out.partial" / "half").touch()
     assert not (to_folder(source, tmp_path / "out") / "half").exists()
+
+
+def test_stems_that_were_fine_tuned_apart(trained, tmp_path):
+    """A shared stem is written for every level; changed for one only, it can't be shared again."""
+    source, params, _ = trained("scenario_clip_0", share_stem=True)
+    out = to_folder(source, tmp_path / "out")
+    arrays = load_file(out / "model.safetensors")
+    arrays["object_visual_encoder.vision_model.embeddings.class_embedding"] += 1
+    save_file(arrays, out / "model.safetensors", {"format": "pt"})
+    with pytest.raises(checkpoint.CheckpointError, match="Set share_stem to false in this file"):
+        load(out)
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(config | {"share_stem": False}))
+    found = exported.read(out)[1]["vision/stem/object/cls"]
+    np.testing.assert_array_equal(found, params["vision/stem/shared/cls"] + 1)
 
 
 def test_wrong_sources(trained, tmp_path):

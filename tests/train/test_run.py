@@ -27,6 +27,7 @@ from scenarioclip_jax.checkpoint import (
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.pipeline import TrainIterator
+from scenarioclip_jax.data.tokens import Tokenizer, train_tokenizer
 from scenarioclip_jax.evaluation.embed import Embedder
 from scenarioclip_jax.faults import InputUnavailableError
 from scenarioclip_jax.train import loop
@@ -486,6 +487,19 @@ def test_starting_from_an_earlier_run(undisturbed, small_data, tmp_path):
         scale = np.exp(params[f"logit_scale/{level}"])
         assert first[f"logit_scale/{level}"] == pytest.approx(float(scale), rel=1e-6)
     assert first["loss/total"] != rows(undisturbed)[0]["loss/total"]
+
+
+def test_weights_with_another_tokenizer_are_refused(undisturbed, small_data, tmp_path):
+    texts = ["green squirrels jump"] * 3
+    size = tiny.config(small_data).model.text.vocab_size
+    other = train_tokenizer(texts, tmp_path / "other.json", vocab_size=size)
+    config = tiny.config(small_data, init_from=str(undisturbed))
+    config.data.tokenizer = str(tmp_path / "other.json")
+    assert other.eos_id == Tokenizer.load(undisturbed / "tokenizer.json").eos_id
+    with pytest.raises(
+        ConfigError, match=r"config\.init_from: .*--config\.data\.tokenizer=.*undis"
+    ):
+        train(config, tmp_path / "run")
 
 
 def test_weights_of_another_size_are_refused(undisturbed, small_data, tmp_path):

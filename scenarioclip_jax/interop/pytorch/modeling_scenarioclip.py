@@ -4,9 +4,11 @@
     image = model.encode_image(pixel_values, "object")   # [N, embed_dim], not normalised
     text = model.encode_text(input_ids, "object")
 
-This file needs only torch and transformers. Parameter names are those of the published implementation.
+This file needs only torch and transformers, 4.57 or newer. Parameter names are those of the published
+implementation.
 """
 
+import difflib
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +18,26 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 LEVELS = ("global", "object", "relation")
-ACTIVATIONS = {
-    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
-    "gelu": functional.gelu,
-}
+
+
+def quick_gelu(x):
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": functional.gelu}
+
+
+def refuse(unknown, known, where):
+    """Raises TypeError for keywords that would be ignored."""
+    for name in unknown:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(known)}"
+        raise TypeError(f"{where} takes no argument {name!r}; {hint}")
+
+
+def is_recorded():
+    """Whether the model is being traced, exported or compiled, so that values can't be looked at."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
 class ScenarioCLIPConfig(PretrainedConfig):
@@ -32,9 +50,11 @@ class ScenarioCLIPConfig(PretrainedConfig):
       embed_dim: size of the embedding space.
       patch_packing: pictures of objects and relations are seen without their black patches.
       logit_bias: whether it was trained with the sigmoid loss, which adds a bias to the logits.
+      levels: the levels that it was trained for.
     """
 
     model_type = "scenarioclip"
+    attribute_map = {"projection_dim": "embed_dim"}  # noqa: RUF012
 
     def __init__(
         self,
@@ -44,6 +64,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
         embed_dim=512,
         patch_packing=False,
         logit_bias=False,
+        levels=LEVELS,
         **kwargs,
     ):
         self.arch = arch
@@ -52,13 +73,14 @@ class ScenarioCLIPConfig(PretrainedConfig):
         self.embed_dim = embed_dim
         self.patch_packing = patch_packing
         self.logit_bias = logit_bias
+        self.levels = list(levels)
         super().__init__(**kwargs)
 
 
 class Attention(nn.Module):
-    def __init__(self, width, heads):
+    def __init__(self, width, heads, config):
         super().__init__()
-        self.heads = heads
+        self.heads, self.config = heads, config
         self.q_proj = nn.Linear(width, width)
         self.k_proj = nn.Linear(width, width)
         self.v_proj = nn.Linear(width, width)
@@ -69,10 +91,22 @@ class Attention(nn.Module):
             return y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
         query, key, value = split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x))
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=causal
-        )
+        attend = functional.scaled_dot_product_attention
+        if self.config._attn_implementation == "eager":
+            attend = eager_attention
+        mixed = attend(query, key, value, attn_mask=mask, is_causal=causal)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+def eager_attention(query, key, value, attn_mask, is_causal):
+    """`scaled_dot_product_attention` step by step."""
+    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    if is_causal:
+        tokens = scores.shape[-1]
+        attn_mask = torch.ones(tokens, tokens, dtype=torch.bool, device=scores.device).tril()
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(-1) @ value
 
 
 class Mlp(nn.Module):
@@ -87,11 +121,11 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, sizes):
+    def __init__(self, sizes, config):
         super().__init__()
         width = sizes["width"]
         self.layer_norm1 = nn.LayerNorm(width, eps=sizes["eps"])
-        self.self_attn = Attention(width, sizes["heads"])
+        self.self_attn = Attention(width, sizes["heads"], config)
         self.layer_norm2 = nn.LayerNorm(width, eps=sizes["eps"])
         self.mlp = Mlp(width, sizes["mlp_dim"], sizes["activation"])
 
@@ -101,14 +135,18 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    def __init__(self, sizes):
+    def __init__(self, sizes, config):
         super().__init__()
-        self.layers = nn.ModuleList(Block(sizes) for _ in range(sizes["depth"]))
+        self.layers = nn.ModuleList(Block(sizes, config) for _ in range(sizes["depth"]))
+        self.gradient_checkpointing = False  # Transformers sets it, and the function
 
     def forward(self, x, causal=False, mask=None):
         """`mask`, bool [N, 1, 1, T]: the tokens that are seen; None: all of them."""
         for layer in self.layers:
-            x = layer(x, causal, mask)
+            if self.gradient_checkpointing and self.training:
+                x = self._gradient_checkpointing_func(layer.__call__, x, causal, mask)
+            else:
+                x = layer(x, causal, mask)
         return x
 
 
@@ -122,7 +160,7 @@ class VisionEmbeddings(nn.Module):
 
     def forward(self, pixels):
         patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
-        first = self.class_embedding.expand(len(pixels), 1, -1)
+        first = self.class_embedding.expand(pixels.shape[0], 1, -1)
         return torch.cat([first, patches], dim=1) + self.position_embedding.weight
 
 
@@ -132,12 +170,12 @@ DIM = 0.5 / 255 / 0.27577711
 
 
 class VisionTransformer(nn.Module):
-    def __init__(self, sizes):
+    def __init__(self, sizes, config):
         super().__init__()
         self.patch_size = sizes["patch_size"]
         self.embeddings = VisionEmbeddings(sizes)
         self.pre_layrnorm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
-        self.encoder = Encoder(sizes)
+        self.encoder = Encoder(sizes, config)
         self.post_layernorm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
 
     def forward(self, pixels, visible_only=False):
@@ -164,32 +202,34 @@ class TextEmbeddings(nn.Module):
 
 
 class TextTransformer(nn.Module):
-    def __init__(self, sizes):
+    def __init__(self, sizes, config):
         super().__init__()
         self.eos_id = sizes["eos_id"]
         self.embeddings = TextEmbeddings(sizes)
-        self.encoder = Encoder(sizes)
+        self.encoder = Encoder(sizes, config)
         self.final_layer_norm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
 
     def forward(self, ids):
         x = self.encoder(self.embeddings(ids), causal=True)
         first_eos = (ids == self.eos_id).int().argmax(dim=1)
-        return self.final_layer_norm(x[torch.arange(len(x), device=x.device), first_eos])
+        # Not len(x): traced, that would be a constant, and other batches would get the first texts' features.
+        rows = torch.arange(x.shape[0], device=x.device)
+        return self.final_layer_norm(x[rows, first_eos])
 
 
 class VisionEncoder(nn.Module):
-    def __init__(self, sizes):
+    def __init__(self, sizes, config):
         super().__init__()
-        self.vision_model = VisionTransformer(sizes)
+        self.vision_model = VisionTransformer(sizes, config)
 
     def forward(self, pixels, visible_only):
         return self.vision_model(pixels, visible_only)
 
 
 class TextEncoder(nn.Module):
-    def __init__(self, sizes):
+    def __init__(self, sizes, config):
         super().__init__()
-        self.text_model = TextTransformer(sizes)
+        self.text_model = TextTransformer(sizes, config)
 
     def forward(self, ids):
         return self.text_model(ids)
@@ -206,9 +246,11 @@ class Contrast(nn.Module):
 class ScenarioCLIPOutput(ModelOutput):
     """Embeddings [N, embed_dim], not normalised, and logits.
 
-    A logit is min(exp(logit_scale), 100) times the cosine, plus the logit bias where there is one.
+    A logit is min(exp(logit_scale), 100) times the cosine, plus the logit bias where there is one. `loss` is
+    there with `return_loss=True`.
     """
 
+    loss: torch.FloatTensor | None = None
     image_embeds: torch.FloatTensor | None = None
     text_embeds: torch.FloatTensor | None = None
     logits_per_image: torch.FloatTensor | None = None
@@ -221,6 +263,8 @@ class ScenarioCLIPModel(PreTrainedModel):
     config_class = ScenarioCLIPConfig
     base_model_prefix = ""
     main_input_name = "pixel_values"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
 
     def __init__(self, config):
         super().__init__(config)
@@ -233,7 +277,7 @@ class ScenarioCLIPModel(PreTrainedModel):
                 ("visual_encoder", config.vision, VisionEncoder, "image"),
                 ("text_encoder", config.text, TextEncoder, "text"),
             ):
-                setattr(self, f"{prefix}{tower}", kind(sizes))
+                setattr(self, f"{prefix}{tower}", kind(sizes, config))
                 projection = nn.Linear(sizes["width"], config.embed_dim)
                 setattr(self, f"{prefix}{head}_projection", projection)
                 setattr(self, f"{prefix}{head}_norm", nn.LayerNorm(config.embed_dim))
@@ -268,8 +312,49 @@ class ScenarioCLIPModel(PreTrainedModel):
     def encode_text(self, input_ids, level="global"):
         """Embeds token ids [N, L], each row with an end-of-text id, at a level: [N, embed_dim]."""
         self._check(level)
+        length = self.config.text["max_length"]
+        if input_ids.ndim != 2 or input_ids.shape[1] > length:
+            raise ValueError(
+                f"input_ids are {tuple(input_ids.shape)}; expected [N, L], L at most {length}: let the "
+                "processor cut the texts (or truncation=True)"
+            )
+        if not is_recorded() and input_ids.device.type != "meta":
+            ended = (input_ids == self.config.text["eos_id"]).any(1)
+            if not ended.all():
+                rows = (~ended).nonzero().flatten()[:10].tolist()
+                raise ValueError(
+                    f"no end-of-text id {self.config.text['eos_id']} in rows {rows} of input_ids"
+                )
         tower = getattr(self, f"{self.prefixes[level]}text_encoder")
         return self._head("text", level, tower(input_ids))
+
+    def get_image_features(self, pixel_values, level="global"):
+        """`encode_image` by the name that other models of Transformers use."""
+        return self.encode_image(pixel_values, level)
+
+    def get_text_features(self, input_ids, attention_mask=None, level="global"):
+        """`encode_text` by the name that other models of Transformers use; see `forward` for the mask."""
+        self._check_mask(attention_mask)
+        return self.encode_text(input_ids, level)
+
+    def get_input_embeddings(self):
+        """The token embedding of the global level's text tower."""
+        tower = getattr(self, f"{self.prefixes['global']}text_encoder")
+        return tower.text_model.embeddings.token_embedding
+
+    def set_input_embeddings(self, value):
+        tower = getattr(self, f"{self.prefixes['global']}text_encoder")
+        tower.text_model.embeddings.token_embedding = value
+
+    def _check_mask(self, mask):
+        """What follows the end of a text is never seen; a mask that hides anything else can't be honored."""
+        if mask is None or is_recorded() or mask.device.type == "meta":
+            return
+        if (mask.bool()[:, 1:] & ~mask.bool()[:, :-1]).any() or not mask.bool()[:, :1].all():
+            raise ValueError(
+                "attention_mask hides tokens before a text's end; texts are padded on the right "
+                "(padding_side='right')"
+            )
 
     def logit_scale(self, level="global"):
         """Factor on the cosines: min(exp(logit_scale), 100)."""
@@ -279,16 +364,58 @@ class ScenarioCLIPModel(PreTrainedModel):
         self._check(level)
         return getattr(self, "global_loss" if self.config.arch == "clip" else f"{level}_loss")
 
-    def forward(self, pixel_values=None, input_ids=None, level="global", **unused):
+    def forward(
+        self,
+        pixel_values=None,
+        input_ids=None,
+        level="global",
+        attention_mask=None,
+        return_loss=None,
+        return_dict=None,
+        **unknown,
+    ):
+        """Embeds pictures, texts or both, and compares them.
+
+        Args:
+          attention_mask: as tokenizers give it; what follows the end of a text is never seen anyway.
+          return_loss: the contrastive loss of a batch whose pictures and texts belong together in order:
+            CLIP's softmax both ways; with a logit bias, the sigmoid loss.
+        """
+        known = (
+            "pixel_values",
+            "input_ids",
+            "level",
+            "attention_mask",
+            "return_loss",
+            "return_dict",
+        )
+        refuse(unknown, known, "the model")
+        if pixel_values is None and input_ids is None:
+            raise ValueError("nothing to embed: give pixel_values, input_ids or both")
+        self._check_mask(attention_mask)
         image = None if pixel_values is None else self.encode_image(pixel_values, level)
         text = None if input_ids is None else self.encode_text(input_ids, level)
-        logits = None
+        logits = loss = None
         if image is not None and text is not None:
             cosine = functional.normalize(image, dim=-1) @ functional.normalize(text, dim=-1).T
             logits = self.logit_scale(level) * cosine + self._contrast(level).logit_bias
-        return ScenarioCLIPOutput(
+        if return_loss:
+            loss = self._loss(logits)
+        output = ScenarioCLIPOutput(
             image_embeds=image,
             text_embeds=text,
             logits_per_image=logits,
             logits_per_text=None if logits is None else logits.T,
+            loss=loss,
         )
+        return output.to_tuple() if return_dict is False else output
+
+    def _loss(self, logits):
+        if logits is None or logits.shape[0] != logits.shape[1]:
+            raise ValueError("return_loss needs as many pictures as texts")
+        if self.config.logit_bias:
+            signs = 2 * torch.eye(logits.shape[0], device=logits.device) - 1
+            return -functional.logsigmoid(signs * logits).sum() / logits.shape[0]
+        labels = torch.arange(logits.shape[0], device=logits.device)
+        both = functional.cross_entropy(logits, labels) + functional.cross_entropy(logits.T, labels)
+        return both / 2

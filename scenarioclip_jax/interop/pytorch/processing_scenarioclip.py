@@ -1,6 +1,9 @@
 """Prepares photos and texts for ScenarioCLIP as its training does: AutoProcessor finds it in this folder."""
 
+import difflib
+
 import numpy as np
+import transformers
 from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import ProcessorMixin
@@ -12,6 +15,15 @@ from .images import separate, to_rgb
 __all__ = ["ImageFileError", "ScenarioCLIPImageProcessor", "ScenarioCLIPProcessor"]
 
 LEVELS = ("global", "object", "relation")
+FITS = ("centre_crop", "contain", "squash")
+
+
+def refuse(unknown, known, where):
+    """Raises TypeError for keywords that would be ignored."""
+    for name in unknown:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(known)}"
+        raise TypeError(f"{where} takes no argument {name!r}; {hint}")
 
 
 class ScenarioCLIPImageProcessor(BaseImageProcessor):
@@ -19,7 +31,8 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
 
     Args:
       image_size: P, side of the view in pixels.
-      fit: `centre_crop` (the short side becomes P) or `contain` (the long side does; black bars).
+      fit: `centre_crop` (the short side becomes P), `contain` (the long side does; black bars) or `squash`
+        (both sides do).
       image_mean, image_std: by channel, of values in 0-1.
     """
 
@@ -34,6 +47,8 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if fit not in FITS:
+            raise ValueError(f"fit is {fit!r}; it must be one of {', '.join(FITS)}")
         self.image_size, self.fit = image_size, fit
         self.image_mean, self.image_std = list(image_mean), list(image_std)
 
@@ -41,6 +56,8 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
         """The photo's view: uint8 [P, P, 3]. `image` is what `images.open_image` takes."""
         image = to_rgb(image)
         size, sides = self.image_size, image.size
+        if self.fit == "squash":
+            return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
         short, long = min(sides), max(sides)
         if self.fit == "contain":
             resized = {long: size, short: max(1, round(size * short / long))}
@@ -64,12 +81,13 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
         canvas.paste(view, (left, top))
         return np.asarray(canvas)
 
-    def preprocess(self, images, return_tensors=None, **unused):
+    def preprocess(self, images, return_tensors=None, **unknown):
         """One picture or several: paths, PIL images, arrays or tensors of any framework.
 
         Arrays are uint8 (or floats from 0 to 1) with the axes [H, W, C], [C, H, W] or [H, W]; several in one
         array have an axis N before.
         """
+        refuse(unknown, ("images", "return_tensors"), "the image processor")
         pictures = separate(images)
         if not pictures:
             raise ValueError("no picture: the list is empty")
@@ -87,20 +105,60 @@ class ScenarioCLIPProcessor(ProcessorMixin):
       lengths: L by level, tokens with begin and end; longer texts are cut.
     """
 
+    # Transformers 4 reads these; 5 finds out for itself, and warns of one of them.
+    attributes = ("image_processor", "tokenizer")
+    tokenizer_class = "AutoTokenizer"
+    if transformers.__version__.startswith("4."):
+        image_processor_class = "AutoImageProcessor"
+
     def __init__(self, image_processor=None, tokenizer=None, lengths=None, **kwargs):
         super().__init__(image_processor, tokenizer)
         self.lengths = lengths or dict.fromkeys(LEVELS, tokenizer.model_max_length)
 
-    def __call__(self, images=None, text=None, level="global", return_tensors="pt", **unused):
+    def __call__(
+        self,
+        images=None,
+        text=None,
+        level="global",
+        return_tensors="pt",
+        padding="max_length",
+        truncation=True,
+        max_length=None,
+        **unknown,
+    ):
+        """Prepares pictures, texts or both.
+
+        Args:
+          level: whose length texts are cut and padded to.
+          padding: "max_length", or True ("longest"): to the longest text.
+          truncation: True: texts are always cut.
+          max_length: another L, at most what the text tower reads.
+        """
+        known = ("images", "text", "level", "return_tensors", "padding", "truncation", "max_length")
+        refuse(unknown, known, "the processor")
         if level not in LEVELS:
             raise ValueError(f"level is {level!r}; it must be one of {', '.join(LEVELS)}")
+        if images is None and text is None:
+            raise ValueError("nothing to prepare: give images, text or both")
         data = {}
         if images is not None:
             data["pixel_values"] = self.image_processor.preprocess(images)["pixel_values"]
         if text is not None:
-            texts = [text] if isinstance(text, str) else list(text)
-            encoded = self.tokenizer(
-                texts, padding="max_length", truncation=True, max_length=self.lengths[level]
-            )
-            data["input_ids"] = np.asarray(encoded["input_ids"], np.int64)
+            length = self.lengths[level] if max_length is None else max_length
+            data["input_ids"] = self._ids(text, padding, truncation, length)
         return BatchFeature(data, tensor_type=return_tensors)
+
+    def _ids(self, text, padding, truncation, length):
+        texts = [text] if isinstance(text, str) else list(text)
+        if not texts or not all(isinstance(each, str) for each in texts):
+            raise ValueError("text must be a string or a list of strings that isn't empty")
+        if padding not in ("max_length", "longest", True):
+            raise ValueError(f"padding is {padding!r}; it must be 'max_length' or True ('longest')")
+        if truncation not in (True, "longest_first"):
+            raise ValueError(f"truncation is {truncation!r}; texts are always cut: leave it out")
+        if not 3 <= length <= self.tokenizer.model_max_length:
+            raise ValueError(
+                f"max_length is {length}; it must be from 3 to {self.tokenizer.model_max_length}"
+            )
+        encoded = self.tokenizer(texts, padding=padding, truncation=True, max_length=length)
+        return np.asarray(encoded["input_ids"], np.int64)

@@ -1,0 +1,117 @@
+"""Where a model is: a folder here, or a repository of the Hugging Face hub, fetched as far as needed."""
+
+import re
+from pathlib import Path
+
+from scenarioclip_jax.checkpoint import CheckpointError, folder_above
+from scenarioclip_jax.interop import known_files
+from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.shell import to_paste
+
+# Safetensors first; what other libraries or precisions keep beside them is left where it is.
+SMALL = ("*.json", "*.txt")
+SAFETENSORS = ("model.safetensors", "model-?????-of-?????.safetensors")
+TORCH = ("pytorch_model.bin", "pytorch_model-?????-of-?????.bin")
+TOWERS = ("vision", "text")
+
+REPOSITORY = r"(?P<id>[\w.-]+(?:/[\w.-]+)?)"
+HUB_ID = re.compile(rf"{REPOSITORY}(?:@(?P<revision>[\w./-]+))?")
+HUB_ADDRESS = re.compile(
+    rf"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hf-hub:|hf://(?:models/)?){REPOSITORY}"
+    r"(?:(?:@|/(?:tree|blob|resolve)/)(?P<revision>[\w.-]+)(?:/.*)?)?/?"
+)
+# Folders that this project's own documentation writes to: a name below one isn't a repository.
+OUR_FOLDERS = ("runs", "checkpoints", "exports")
+
+
+def find_folder(source: str) -> Path:
+    """A folder as it is; a hub id (`ORG/NAME`, `ORG/NAME@REVISION`) or address as the folder it was fetched to.
+
+    Raises:
+      CheckpointError: there is none, or `source` is a file or an address elsewhere; says what to do.
+    """
+    if address := HUB_ADDRESS.fullmatch(source):
+        return _download(address["id"], address["revision"], f"{source}: ")
+    folder = local_folder(source)
+    if folder.is_dir():
+        if above := folder_above(folder):
+            raise CheckpointError(
+                f"{source}: a part of the checkpoint in {above}; give that folder: {to_paste(above)}"
+            )
+        return folder
+    if folder.exists():
+        what = known_files.describe(folder)
+        raise CheckpointError(
+            f"{source}: a file; give the folder that the model was saved to"
+            + (f". It is {what}" if what else "")
+        )
+    named = HUB_ID.fullmatch(source)
+    if not named or _looks_like_a_path(source):
+        raise CheckpointError(f"{source}: no such folder{_beside(folder)}")
+    return _download(
+        named["id"],
+        named["revision"],
+        f"{source}: no such folder, and the Hugging Face hub gave no model of this name ",
+    )
+
+
+def local_folder(source: str | Path) -> Path:
+    """What `source` is as a local path, there or not. Raises CheckpointError for an address elsewhere."""
+    if HUB_ADDRESS.fullmatch(str(source)):
+        return Path(source)
+    try:
+        return local_path(source)
+    except PathError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _looks_like_a_path(source: str) -> bool:
+    first = source.split("/")[0]
+    below = "/" in source and (first in OUR_FOLDERS or Path(first).is_dir())
+    return below or source.startswith((".", "/", "~"))
+
+
+def _beside(folder: Path) -> str:
+    """What there is instead, for an error."""
+    if not folder.parent.is_dir():
+        return ""
+    try:
+        names = sorted(e.name for e in folder.parent.iterdir() if e.is_dir() and e.name[0] != ".")
+    except OSError:
+        return ""
+    more = ", …" if len(names) > 8 else ""
+    return f"; {folder.parent} has {', '.join(names[:8])}{more}" if names else ""
+
+
+def _download(repository: str, revision: str | None, failed: str) -> Path:
+    """Fetches a repository's small files, and its weights in one format."""
+    found = _fetch(repository, revision, (*SMALL, *SAFETENSORS, *_in_towers(SAFETENSORS)), failed)
+    # A repository may hold no safetensors, or only those of other libraries.
+    if not any(any(found.glob(p)) for p in (*SAFETENSORS, *_in_towers(SAFETENSORS))):
+        found = _fetch(repository, revision, ("*.json", *TORCH, *_in_towers(TORCH)), failed)
+    return found
+
+
+def _in_towers(patterns: tuple[str, ...]) -> list[str]:
+    return [f"{tower}/{pattern}" for tower in TOWERS for pattern in patterns]
+
+
+def _fetch(repository: str, revision: str | None, patterns: tuple[str, ...], failed: str) -> Path:
+    import huggingface_hub
+
+    arguments = {"revision": revision} if revision else {}
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                repository, allow_patterns=list(patterns), **arguments
+            )
+        )
+    except Exception as error:  # network, permission, name: many classes
+        # Offline with a part of the repository in the cache: it may be all that is needed.
+        partial = getattr(error, "snapshot_path", None)
+        if partial and Path(partial).is_dir():
+            return Path(partial)
+        said = str(error).strip().splitlines()
+        raise CheckpointError(
+            f"{failed}({type(error).__name__}: {said[0] if said else ''})"
+        ) from None
