@@ -11,6 +11,7 @@ import pytest
 from scenarioclip_jax.data import build as build_lib
 from scenarioclip_jax.data import shards
 from tests.data.builder_inputs import record, write_root
+from tests.harness.started import with_default_signals
 
 
 def run(root, output, *arguments):
@@ -94,7 +95,7 @@ def test_a_second_build_into_one_folder_is_refused_at_once(tmp_path, capsys):
 def test_an_interrupted_build_says_so_in_a_line(number, code, tmp_path):
     command = [sys.executable, "-m", "scenarioclip_jax.data.build", "--embedded=3000"]
     process = subprocess.Popen(
-        [*command, f"--output={tmp_path}"],
+        with_default_signals([*command, f"--output={tmp_path}"]),
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -107,5 +108,7 @@ def test_an_interrupted_build_says_so_in_a_line(number, code, tmp_path):
     _, error = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in error
-    assert error.strip() == f"stopped; nothing was built in {tmp_path}"
+    drawing, stopped = error.strip().split("\n")
+    assert drawing.startswith("drawing 3000 scenes")
+    assert stopped == f"stopped; nothing was built in {tmp_path}"
     assert [path.name for path in tmp_path.iterdir()] == [".build.lock"]
