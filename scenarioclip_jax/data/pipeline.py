@@ -230,6 +230,8 @@ class TrainIterator:
       step: of the next batch.
       corrupt: corrupt records met so far: by this process, and those that it was told of.
       give_up: asked while waiting for a batch; True ends the wait with StalledInputError.
+      lost_worker: told when the system ended a reading worker; this process then reads by itself. None: that is
+        an error.
     """
 
     def __init__(
@@ -242,6 +244,7 @@ class TrainIterator:
         self.step = 0
         self.corrupt = CorruptLog(records, settings.max_corrupt_share)
         self.give_up: Callable[[], bool] = lambda: False
+        self.lost_worker: Callable[[str], None] | None = None
 
     def __iter__(self) -> "TrainIterator":
         return self
@@ -256,9 +259,15 @@ class TrainIterator:
             self._iterator = None  # closing it would wait for the stuck thread
             raise
         except Exception as error:
-            if lost := _lost_worker(error):
+            lost = _lost_worker(error)
+            if lost is None:
+                raise
+            if self.lost_worker is None:
                 raise lost from error
-            raise
+            self._iterator = None
+            self._settings = dataclasses.replace(self._settings, num_workers=0)
+            self.lost_worker(str(lost))
+            return next(self)
         if isinstance(read, Refused):
             raise read.error()
         batch, corrupt = read

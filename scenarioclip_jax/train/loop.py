@@ -110,6 +110,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
                 )
             return
         world.batches.give_up = lambda: stop.requested
+        if jax.process_count() > 1:
+            # The others wait for this one's part of the batch: it is read all the same, and all stop together.
+            world.batches.lost_worker = stop.ask
         at_end.callback(world.batches.close)
         step = int(world.state.step)
         if step > run.steps:

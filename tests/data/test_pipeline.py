@@ -3,6 +3,7 @@ import dataclasses
 import errno
 import itertools
 import json
+import multiprocessing
 import subprocess
 import sys
 
@@ -328,3 +329,21 @@ def test_a_worker_that_the_system_ended_is_explained():
         assert words in str(lost)
         assert "config.data.num_workers=0" in str(lost)
     assert pipeline._lost_worker(RuntimeError("other")) is None
+
+
+def test_a_process_of_several_reads_on_by_itself_when_it_loses_a_worker(tokenizer, reference):
+    """The others wait for its part of the batch, so that it can't just end."""
+    settings = dataclasses.replace(SETTINGS, num_workers=1, prefetch=1)
+    batches = train_iterator(SCENES, tokenizer, settings)
+    told = []
+    batches.lost_worker = told.append
+    before = set(multiprocessing.active_children())
+    found = [type(b)(*(None if x is None else np.array(x) for x in b)) for b in [next(batches)]]
+    for worker in set(multiprocessing.active_children()) - before:
+        worker.kill()
+        worker.join(60)
+    found += take(batches, 5)
+    for batch, expected in zip(found, reference, strict=False):
+        assert_equal(batch, expected)
+    assert len(told) == 1
+    assert "SIGKILL; most likely memory ran out" in told[0]
