@@ -39,6 +39,8 @@ _SURE = 4.0  # nats by which another reading has to be better
 _FORMAT_PRIORS = dict(zip(FORMATS, (0, 3, 4, 4, 5, 5, 6), strict=True))
 _UNIT_PRIORS = {"pixels": 0, "unit": 2, "percent": 4, "thousand": 3}
 _ANY_CORNERS_PRIOR, _STORED_PRIOR = 4.6, 1.0
+# What a part of a data set may be in.
+_MERGED = (BoxReading("xyxy", "unit"), BoxReading("xywh"), BoxReading("yxyx"))
 _WIDE, _WIDE_SHARE = 0.1, 0.1  # boxes that stick out by a tenth; a tenth of all boxes
 
 
@@ -157,10 +159,12 @@ def _scale_cost(sample: Sample, reading: BoxReading) -> float:
         return 0.0
     found = pixels_of(sample, BoxReading(reading.format)) / scale
     right, bottom = found[:, 2].max(), found[:, 3].max()
+    if (
+        scale == 1.0
+    ):  # no photo has its boxes in its first pixel: that none is larger is proof enough
+        return 0.0
     if len(found) >= 6 and min(right, bottom) < 0.5:
         return _UNUSED_COST
-    if scale == 1.0:
-        return 0.0
     room = 2 * np.log(sample.sizes.prod(1) / scale**2)
     if room.mean() <= 0:
         each = by_photo(sample, np.clip(-room, 0, _SCALE_COST)) / by_photo(
@@ -183,6 +187,7 @@ def _decide_format(
     if margin <= 0:
         _check_fit(sample, usual, flags)
         _note_reach(sample, usual, problems)
+        _note_mixed(sample, usual, flags, problems)
         return usual
     bad, good = (_misfits(sample, reading) for reading in (usual, best))
     equal = [each for each in order[1:] if costs[each] < costs[best] + 4.5 and each != usual]
@@ -315,6 +320,38 @@ def _note_reach(sample: Sample, usual: BoxReading, problems: Problems) -> None:
             "are a pixel too far to the right and down; subtract 1"
         )
         problems.add("boxes_from_one", NOTED, "file", "all metadata", detail)
+
+
+def _note_mixed(sample: Sample, usual: BoxReading, flags: BoxFlags, problems: Problems) -> None:
+    """Lists records whose boxes look like another convention than the rest, as where two sets were merged.
+
+    Corners in any order seldom all fit as x, y, width and height too; where they do, that is what they are.
+    """
+    if flags.format or flags.units:
+        return
+    in_unit = np.abs(sample.boxes).max(1) <= 1.02
+    odd = _misfits(sample, usual) | in_unit
+    for reading in _MERGED:
+        explained = odd & ~_misfits(sample, reading)
+        if reading.units == "unit":
+            odd_here = explained = explained & in_unit
+        else:
+            odd_here = odd & ~in_unit
+        least = 3 if reading.units == "unit" else 6
+        if explained.sum() < least or explained.sum() < 0.95 * odd_here.sum():
+            continue
+        photos = np.unique(sample.photo[explained])
+        named = ", ".join(sample.records[photo].where for photo in photos[:5])
+        problems.add(
+            "boxes_ambiguous",
+            GUESSED,
+            "file",
+            "all metadata",
+            f"{explained.sum()} boxes of {len(photos)} records look like {reading.describe()}, the others like "
+            f"{usual.describe()}; all were read as the latter. Were two data sets merged? The first of those "
+            f"records: {named}. Correct them, or build the two apart, one with {_flags(reading, usual)}",
+        )
+        return
 
 
 def _decide_orientation(

@@ -37,8 +37,10 @@ TURNS = {
 }
 _CHANNELS = (1, 3, 4)
 _FULL = (0.0, 65535.0)  # levels
+_SIGNED = (0.0, 32767.0)
+_BITS, _SAMPLE_FORMAT, _NO_DATA = 258, 339, 42113  # TIFF's tags
 # Bits that cameras, scanners and programs use for a gray value.
-_DEPTHS = (8, 10, 12, 14, 16, 24, 31)
+_DEPTHS = (8, 10, 12, 14, 16, 24, 31, 32)
 
 
 class OpenedImage(NamedTuple):
@@ -84,8 +86,8 @@ def open_image(
     layout can't be told and the picture is refused.
 
     Args:
-      source: a path; the bytes of a file; a PIL image; or an array or tensor, recognized by protocol
-        (`__array__`, `__array_interface__`, `__dlpack__`).
+      source: a path; the bytes of a file; an open file; a PIL image; or an array or tensor, recognized by
+        protocol (`__array__`, `__array_interface__`, `__dlpack__`).
       backdrop: color behind transparent pixels.
       levels: gray values that are black and white, for pictures of more than 8 bits; None: as above.
       name: what to call the picture in messages.
@@ -102,6 +104,8 @@ def open_image(
         content = Path(source).expanduser().read_bytes()
     elif isinstance(source, bytes | bytearray | memoryview):
         content = bytes(source)
+    elif hasattr(source, "read") and not isinstance(source, Image.Image):
+        content = source.read()
     elif not isinstance(source, Image.Image):
         picture = _flatten(_from_array(source), backdrop, 8)
         return OpenedImage(picture, picture, None, 1, None)
@@ -137,12 +141,14 @@ def separate(images: Any) -> list[Any]:
     """
     if isinstance(images, str | Path | bytes | bytearray | memoryview | Image.Image):
         return [images]
+    if hasattr(images, "read"):  # an open file
+        return [images]
     if is_array(images):
         array = to_array(images)
         if array.dtype.kind in "USO" and array.ndim == 1:  # an array of paths or of pictures
             return array.tolist()
         return list(array) if array.ndim == 4 else [images]
-    if isinstance(images, dict) or not hasattr(images, "__iter__"):
+    if isinstance(images, dict | set | frozenset) or not hasattr(images, "__iter__"):
         raise ValueError(
             f"{_type(images)} is neither a picture nor a list of pictures; {_EXPECTED}"
         )
@@ -262,10 +268,20 @@ def _convert(
         if depth == 16 and picture.mode in ("RGB", "RGBA"):
             return _convert_colors(picture, content, backdrop, levels)
         return _flatten(picture, backdrop, depth), None
-    values = np.asarray(picture)
     tags = getattr(picture, "tag_v2", None) or {}
-    finite = values[np.isfinite(values)] if picture.mode == "F" else values
+    values = _known(np.asarray(picture), tags)
+    floats = values.dtype.kind == "f"
+    finite = values[np.isfinite(values)] if floats else values
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    if levels is None and picture.format == "PPM":  # read by its own largest value already
+        levels = _FULL
+    if (
+        levels is None
+        and _first(tags, _SAMPLE_FORMAT) == 2
+        and _first(tags, _BITS) == 16
+        and low >= 0
+    ):
+        levels = _SIGNED if high >= 1 << 14 else None
     levels = levels or _declared(tags, content, high) or _levels(low, high, picture.mode == "F")
     gray = _to_eight_bits(values, levels)
     if tags.get(262) == 0:  # white is zero; Pillow turns round only what has 8 bits
@@ -275,6 +291,29 @@ def _convert(
     if isinstance(key, int):
         rgb.paste(backdrop, mask=Image.fromarray(values == key))
     return rgb, levels
+
+
+def _known(values: np.ndarray, tags: dict[int, Any]) -> np.ndarray:
+    """Gray values as their TIFF means them: unsigned ones of 32 bits, and NaN where there is no value."""
+    if (
+        values.dtype == np.int32
+        and _first(tags, _BITS) == 32
+        and _first(tags, _SAMPLE_FORMAT) in (None, 1)
+    ):
+        values = values.view(np.uint32)
+    try:
+        missing = float(str(_first(tags, _NO_DATA)).strip(" \0"))
+    except ValueError:
+        missing = None
+    absent = np.zeros(values.shape, bool) if missing is None else values == missing
+    if values.dtype.kind == "f":
+        absent |= np.isfinite(values) & (np.abs(values) > 1e30)  # as GIS programs write it
+    return np.where(absent, np.nan, values.astype(np.float64)) if absent.any() else values
+
+
+def _first(tags: dict[int, Any], tag: int) -> Any:
+    value = tags.get(tag)
+    return value[0] if isinstance(value, tuple) and value else value
 
 
 def _convert_colors(

@@ -10,6 +10,7 @@ import re
 import simplejpeg
 
 _END = b"\xff\xd9"
+_SCAN = b"\xda"
 # Some cameras and scanners write a few bytes of padding before a marker, and any number into the header.
 _PADDING = 4
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
@@ -28,7 +29,24 @@ def mend_end(content: bytes) -> bytes:
 
 def damage(content: bytes) -> str:
     """What is damaged in the data of a JPEG, in libjpeg's words; empty if nothing is, or it isn't a JPEG."""
-    return _warning(content) if content.startswith(b"\xff\xd8") else ""
+    # libjpeg tells of the first thing only: padding in the header would hide all that comes after it.
+    return _warning(_without_padding(content)) if content.startswith(b"\xff\xd8") else ""
+
+
+def _without_padding(content: bytes) -> bytes:
+    """The file without bytes between the segments of its header; unchanged where they can't be followed."""
+    kept, at = [content[:2]], 2
+    while True:
+        start = content.find(b"\xff", at)
+        while content[start + 1 : start + 2] == b"\xff":  # markers may be filled up with these
+            start += 1
+        marker = content[start + 1 : start + 2]
+        if start < 0 or marker in (b"", b"\0", _END[1:]) or len(content) < start + 4:
+            return content
+        if marker == _SCAN:
+            return b"".join(kept) + content[start:]
+        at = start + 2 + int.from_bytes(content[start + 2 : start + 4])
+        kept.append(content[start:at])
 
 
 def _warning(content: bytes) -> str:

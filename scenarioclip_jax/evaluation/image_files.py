@@ -43,7 +43,7 @@ class Finder:
 
     A name counts as it is, with any of EXTENSIONS if it has none; else in a folder just below, if there is one
     only that has it; else without its first folders. So it doesn't matter whether COCO or COCO/val2014 was
-    named. The bare file name counts only where no other image of the set has the same one.
+    named. What is left of a name counts only where no other image of the set ends alike.
 
     Args:
       names: all that will be asked for.
@@ -54,7 +54,7 @@ class Finder:
         self._listed: dict[Path, dict[str, str]] = {}
         self._below: list[Path] | None = None
         self._alike = Counter(
-            PurePosixPath(name).name.lower() for name in set(map(_slashes, names))
+            tail for name in set(map(_slashes, names)) for tail in _tails(PurePosixPath(name).parts)
         )
 
     def find(self, name: str) -> Path | None:
@@ -73,7 +73,7 @@ class Finder:
         if len(found := [path for path in below if path]) == 1:
             return found[0]
         for start in range(1, len(pieces)):
-            if start == len(pieces) - 1 and self._alike[pieces[-1].lower()] > 1:
+            if self._alike["/".join(pieces[start:]).lower()] > 1:
                 break
             for folder in self._folders:
                 if path := self._listed_file(folder.joinpath(*pieces[start:])):
@@ -109,6 +109,11 @@ class Finder:
                     names = []
                 self._below += [folder / name for name in names]
         return self._below
+
+
+def _tails(pieces: Sequence[str]) -> list[str]:
+    """A name without its first folders: each way, in lower case."""
+    return ["/".join(pieces[start:]).lower() for start in range(1, len(pieces))]
 
 
 def _slashes(name: str) -> str:

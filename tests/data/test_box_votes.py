@@ -1,10 +1,12 @@
 """The convention of a data set's boxes is recognized over all of it; right boxes never raise an alarm."""
 
+import json
 import re
 from collections import Counter
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.annotations import read_records
@@ -135,6 +137,41 @@ def test_a_mixed_data_set_is_listed_as_ambiguous(seed, tmp_path):
     decision, problems = decided(tmp_path)
     assert decision.reading == BoxReading()
     assert problems == ["boxes_ambiguous"]
+
+
+@pytest.mark.parametrize(
+    ("format", "units", "said"),
+    [("xywh", "pixels", "[x, y, width, height]"), ("xyxy", "unit", "in shares of the photo")],
+)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_merged_minority_is_listed_with_its_records(format, units, said, seed, tmp_path):
+    """As where two tools wrote a part each: a box that happens to fit both ways says nothing by itself."""
+    write(tmp_path, seed, 40)
+    file = tmp_path / "metadata.json"
+    data = json.loads(file.read_text())
+    for record in data["data"][::5]:
+        with Image.open(tmp_path / record["image_path"]) as picture:
+            for each in record["objects"]:
+                each[1] = as_written(each[1], picture.size, format, units)
+    file.write_text(json.dumps(data))
+    problems = Problems()
+    records = read_records(tmp_path, problems)
+    decision = decide(records, Folders(tmp_path).find, BoxFlags(), problems)
+    assert decision.reading == BoxReading()
+    (found,) = problems.found
+    assert found.reason == "boxes_ambiguous"
+    assert said in found.detail
+    assert "metadata.json data[" in found.detail
+
+
+@pytest.mark.parametrize("format", ["xyxy", "xywh"])
+def test_shares_that_stay_in_a_part_of_the_photos_are_shares(format, tmp_path):
+    def left(rng, box, size):
+        return [0.45 * box[0], box[1], 0.45 * box[2], box[3]]
+
+    write(tmp_path, 0, 12, format=format, units="unit", change=left)
+    with pytest.raises(AnnotationError, match=r"shares of the photo.*--box-units=unit"):
+        decided(tmp_path)
 
 
 TURNED = (2, 3, 4, 5, 6, 7, 8)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from scenarioclip_jax.data import images
+from scenarioclip_jax.data import images, jpeg_files
+from scenarioclip_jax.data.images import separate, to_rgb
 from tests.data.builder_inputs import photo
 
 PHOTO = photo()
@@ -609,3 +610,69 @@ def test_arrays_give_pixels_or_the_documented_error(shape, dtype):
         assert len(shape) in (2, 3)
         assert found.width in shape
         assert found.height in shape
+
+
+RAMP = np.tile(np.arange(0, 256, 4, np.uint8), (48, 1))
+
+
+def gray_tiff(values, sample_format):
+    """Bytes of a gray TIFF whose samples are unsigned (1), signed (2) or floats (3)."""
+    height, width = values.shape
+    data, bits = values.tobytes(), 8 * values.itemsize
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 0), (277, 1)]
+    tags += [(278, height), (279, len(data)), (339, sample_format)]
+    start = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, 1, start if tag == 273 else value) for tag, value in tags
+    )
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    return head + entries + struct.pack("<I", 0) + data
+
+
+def without_value(values, missing):
+    values = values.copy()
+    values[0, 0] = missing
+    return values
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gray_tiff(RAMP.astype(np.uint32) * 16843009, 1),
+        gray_tiff(RAMP.astype(np.int16) * 128, 2),
+        gray_tiff(without_value((RAMP / 255).astype(np.float32), -3.4e38), 3),
+        b"P5 64 48 65535\n" + (RAMP.astype(np.uint16) * 257).astype(">u2").tobytes(),
+    ],
+    ids=["unsigned 32 bits", "signed 16 bits", "no data", "PGM"],
+)
+def test_gray_values_as_the_file_means_them(content):
+    found = np.asarray(to_rgb(content))[..., 0].astype(int)
+    assert np.abs(found - RAMP)[1:].max() <= 2
+
+
+def test_a_dark_pgm_stays_dark():
+    """Its largest value is declared."""
+    content = b"P5 64 48 1023\n" + (RAMP.astype(np.uint16) // 40).astype(">u2").tobytes()
+    assert np.asarray(to_rgb(content)).max() <= 2
+
+
+def test_open_files_and_sets():
+    content = gray_tiff(RAMP.astype(np.uint16) * 257, 1)
+    (source,) = separate(io.BytesIO(content))
+    np.testing.assert_array_equal(np.asarray(to_rgb(source))[..., 0], RAMP)
+    with pytest.raises(ValueError, match="set is neither a picture nor a list of pictures"):
+        separate({"a.png", "b.png"})
+
+
+def test_padding_in_the_header_hides_no_damage():
+    """libjpeg tells of the first thing only."""
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)).save(
+        stream, "JPEG", quality=90
+    )
+    good = stream.getvalue()
+    at = good.find(b"\xff\xdb")
+    padded = good[:at] + b"\0\0\0" + good[at:]
+    assert jpeg_files.damage(good) == jpeg_files.damage(padded) == ""
+    assert jpeg_files.damage(padded[: len(padded) // 2] + b"\xff\xd9")
+    assert jpeg_files.damage(good.replace(b"\n", b"\r\n"))  # copied as if it were text

@@ -131,6 +131,9 @@ def test_another_images_file_is_never_taken(tmp_path):
     finder = Finder([tmp_path], names)
     assert [finder.find(name) for name in names] == [None, tmp_path / "dog" / "1.png", None]
     assert finder.find("2.png") is None  # there are two
+    longer = ["coco/dog/1.png", "flickr/dog/1.png"]
+    assert [Finder([tmp_path], longer).find(name) for name in longer] == [None, None]
+    assert Finder([tmp_path], longer[:1]).find(longer[0])
     assert Finder([tmp_path / "dog"], names).find("cat/1.png") is None
     assert Finder([tmp_path / "dog"], ["cat/1.png"]).find("cat/1.png")
 
