@@ -10,6 +10,7 @@ import pytest
 
 from scenarioclip_jax.data import build as build_lib
 from scenarioclip_jax.data import shards
+from scenarioclip_jax.shell import to_paste
 from tests.data.builder_inputs import record, write_root
 from tests.harness.started import with_default_signals
 
@@ -27,7 +28,7 @@ def test_photos_in_a_linked_folder(tmp_path, capsys):
     assert run(root, tmp_path / "out") == 1
     error = capsys.readouterr().err
     assert "images is a link to" in error
-    assert f"--images={tmp_path / 'elsewhere'}" in error
+    assert to_paste(f"--images={tmp_path / 'elsewhere'}") in error
     assert "--follow-links" in error
     assert "2 x metadata.json data[0].image_path (id a)" in error
     assert "{" not in error

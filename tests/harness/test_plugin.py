@@ -51,7 +51,9 @@ def test_a_suite_whose_workers_crash_ends_and_names_the_tests(suite):
     output = suite({name: f"CRASHES = {at}\n{EIGHT}" for name, at in crashes.items()})
     assert re.search(r"4 failed, 36 passed", output), output
     for name in ("a.py::test[3]", "c.py::test[7]", "d.py::test[0]", "d.py::test[6]"):
-        assert output.count(f"\nfailed: test_{name} (") == 1  # at once, and not again in another worker
+        assert (
+            output.count(f"\nfailed: test_{name} (") == 1
+        )  # at once, and not again in another worker
         assert f"crashed while running 'test_{name}'" in output
 
 
