@@ -28,6 +28,7 @@ class Crew(NamedTuple):
     count: int
     wait: Callable[[str], None]  # returns when all of them have called it
     stop: Callable[[], bool]  # all of them ask equally often, and get the same answer
+    everybody: Callable[[bool], bool] = bool  # whether it holds in all of them
 
 
 ALONE = Crew(0, 1, lambda where: None, lambda: False)

@@ -89,12 +89,10 @@ def load_or_measure(
     """
     key = _key(source, tokenizer, settings)
     file = folder and folder / f"sizes-{key}.npz"
-    if file and file.is_file():
-        try:
-            with np.load(file) as kept:
-                return Sizes(*(kept[name] for name in Sizes._fields))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            pass  # cut short: measured again
+    kept = _read(file)
+    # Together or not at all: where machines have disks of their own, some may have the file and others not.
+    if crew.everybody(kept is not None):
+        return kept
     parts = Parts(source, settings, folder and folder / f".sizes-{key}")
     parts.measure(crew)
     sizes = collect(parts.needs(), tokenizer, settings)
@@ -111,6 +109,17 @@ def load_or_measure(
     if file and not parts.failed and crew.index == 0:
         shutil.rmtree(parts.folder, ignore_errors=True)
     return sizes
+
+
+def _read(file: Path | None) -> Sizes | None:
+    """Sizes that were kept; None if there are none, or they were cut short."""
+    if file is None or not file.is_file():
+        return None
+    try:
+        with np.load(file) as kept:
+            return Sizes(*(kept[name] for name in Sizes._fields))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _key(source, tokenizer: Tokenizer, settings: DataSettings) -> str:

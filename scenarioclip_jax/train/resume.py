@@ -112,7 +112,13 @@ def start_or_resume(
       CheckpointError: there are checkpoints and none can be read, or the newest can't be read right now.
       Stopped: `stop` said so while scenes were measured.
     """
-    crew = Crew(jax.process_index(), jax.process_count(), wait_for_all, stop)
+    crew = Crew(
+        jax.process_index(),
+        jax.process_count(),
+        wait_for_all,
+        stop,
+        lambda holds: all(gather(holds, "sizes of the scenes are looked for")),
+    )
     with naming("data"):
         folder = shards.dataset_dir(data.directory)
         batches = train_iterator(data.train, data.tokenizer, data.settings, groups, folder, crew)

@@ -111,3 +111,15 @@ def test_a_damaged_part_is_measured_again(scenes, tokenizer, tmp_path):
     sizes = load_or_measure(scenes, tokenizer, PACKED, tmp_path)
     expected = load_or_measure(Counted(SCENES), tokenizer, PACKED, None)
     np.testing.assert_equal(sizes, expected)
+
+
+def test_where_one_machine_has_the_sizes_and_another_not_all_measure(scenes, tokenizer, tmp_path):
+    """The one that has them can't leave the others waiting for it."""
+    kept = load_or_measure(scenes, tokenizer, PACKED, tmp_path)
+    waited = []
+    crew = Crew(0, 2, waited.append, never, lambda holds: False)
+    np.testing.assert_equal(load_or_measure(scenes, tokenizer, PACKED, tmp_path, crew), kept)
+    assert len(waited) == 2
+    crew = Crew(0, 2, waited.append, never, lambda holds: holds)
+    np.testing.assert_equal(load_or_measure(scenes, tokenizer, PACKED, tmp_path, crew), kept)
+    assert len(waited) == 2
