@@ -25,8 +25,8 @@ PODS = ("v5e:4x4", "v5e:16x16", "v5p:8x8x8", "v6e:16x16")
 GOAL = 65_536  # scenes
 ONE_STEM = f"{PUBLISHED} --config.model.share_stem=True"
 # Two ways to the same gradient: fewer activations, or fewer scenes at a time.
-REMAT = "--config.data.groups=4096 --config.model.remat=full"
-PARTS = "--config.data.groups=8192 --config.loss.accumulate=32"
+REMAT = "--config.data.packing_groups=4096 --config.model.remat=full"
+PARTS = "--config.data.packing_groups=8192 --config.loss.accumulate=32"
 TEXT = """# Which batches fit on which pods
 
 Written by `python -m benchmarks.aot` from `aot.json`: the train step, compiled for the pod on a machine
@@ -74,17 +74,19 @@ taken, and those that are not taken lie there, too.
 """
 TRIALS = 3  # of the search for each layout
 AS_SCENES = (
-    f"{PUBLISHED} --config.model.remat=dots --config.data.groups=1 --config.data.objects_per_scene=4.6 "
-    "--config.data.relations_per_scene=3.6 --config.data.scene_length=12 --config.data.object_length=8 "
-    "--config.data.relation_length=12"
+    f"{PUBLISHED} --config.model.remat=dots --config.data.packing_groups=1 "
+    "--config.data.levels.object.slots_per_scene=4.6 --config.data.levels.relation.slots_per_scene=3.6 "
+    "--config.data.levels.scene.text_length=12 --config.data.levels.object.text_length=8 "
+    "--config.data.levels.relation.text_length=12"
 )
 ONE = (
-    f"{AS_SCENES} --config.model.share_stem=True --config.ema.whole=False --config.data.text_row=24 "
-    "--config.data.scene_tokens=5.25 --config.data.object_tokens=3.2 --config.data.relation_tokens=22"
+    f"{AS_SCENES} --config.model.share_stem=True --config.ema.keep=teacher --config.data.text_row_tokens=24 "
+    "--config.data.levels.scene.tokens_per_scene=5.25 --config.data.levels.object.tokens_per_scene=3.2 "
+    "--config.data.levels.relation.tokens_per_scene=22"
 )
 PACKED = (
-    f"{ONE} --config.model.patch_packing=True --config.data.patch_row=4 "
-    "--config.data.object_patches=37.5 --config.data.relation_patches=46.9"
+    f"{ONE} --config.model.patch_packing=True --config.data.patch_row_views=4 "
+    "--config.data.levels.object.patches_per_scene=37.5 --config.data.levels.relation.patches_per_scene=46.9"
 )
 LAYOUTS = {"published": AS_SCENES, "one stem": ONE, "packed": PACKED}
 # (preset, pod, flags)

@@ -51,7 +51,7 @@ def our_batch(drawn: Sequence[scenes.DrawnScene], settings: DataSettings) -> Bat
     """The first global batch."""
     source = [as_scene(scene) for scene in drawn]
     batch, corrupt = TrainingBatches(
-        source, scenes.word_tokenizer(), settings, range(settings.groups)
+        source, scenes.word_tokenizer(), settings, range(settings.packing_groups)
     )(0)
     assert not corrupt, corrupt
     return batch
@@ -59,9 +59,9 @@ def our_batch(drawn: Sequence[scenes.DrawnScene], settings: DataSettings) -> Bat
 
 def peer_batch(batch: Batch, eos_id: int) -> PeerBatch:
     """What `batch` holds without its empty slots: pictures in the peer's form, texts as long as the longest."""
-    size = batch.relation_region.shape[2]
-    group, slot = np.nonzero(batch.scene_mask)
-    number = np.full(batch.scene_mask.shape, -1)
+    size = batch.levels["relation"].region.shape[2]
+    group, slot = np.nonzero(batch.scenes.mask)
+    number = np.full(batch.scenes.mask.shape, -1)
     number[group, slot] = np.arange(len(group))
     views = np.stack(
         [
@@ -73,22 +73,16 @@ def peer_batch(batch: Batch, eos_id: int) -> PeerBatch:
     )
     images, owners = {"global": views}, {}
     black = _normalise(np.zeros(3))
-    for level, mask, scene in (
-        ("object", batch.object_mask, batch.object_scene),
-        ("relation", batch.relation_mask, batch.relation_scene),
-    ):
-        group, slot = np.nonzero(mask)
-        owners[level] = number[group, scene[group, slot]]
+    for level in ("object", "relation"):
+        slots = batch.levels[level]
+        group, slot = np.nonzero(slots.mask)
+        owners[level] = number[group, slots.scene[group, slot]]
         if level == "object":
-            shown = np.stack([_inside(box, size) for box in batch.object_box[group, slot]])
+            shown = np.stack([_inside(box, size) for box in slots.box[group, slot]])
         else:
-            shown = np.unpackbits(batch.relation_region[group, slot], axis=-1).astype(bool)
+            shown = np.unpackbits(slots.region[group, slot], axis=-1).astype(bool)
         images[level] = np.where(shown[..., None], views[owners[level]], black)
-    ids = {
-        "global": batch.scene_tokens[batch.scene_mask],
-        "object": batch.object_tokens[batch.object_mask],
-        "relation": batch.relation_tokens[batch.relation_mask],
-    }
+    ids = {level: slots.tokens[slots.mask] for level, slots in batch.levels.items()}
     longest = {level: int((rows == eos_id).argmax(1).max()) + 1 for level, rows in ids.items()}
     return PeerBatch(
         {v: torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).float() for v, x in images.items()},

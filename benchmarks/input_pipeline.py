@@ -70,14 +70,14 @@ class Repeated:
 def ours(root: Path) -> Callable[[], int]:
     """A function that makes all batches of an epoch and returns the number of scenes."""
     config = get_config("vitb32")
-    config.data.update(
-        batch_size=BATCH, groups=1, objects_per_scene=OBJECTS, relations_per_scene=RELATIONS
-    )
+    config.data.update(batch_size=BATCH, packing_groups=1)
+    config.data.levels.object.slots_per_scene = OBJECTS
+    config.data.levels.relation.slots_per_scene = RELATIONS
     summary = shards.load_summary(root / "shards")
     settings = data_settings(config, focus_images=summary["has_focus_images"])
     source = shards.open_split(root / "shards", "train")
     batches = TrainingBatches(
-        Repeated(source), scenes.word_tokenizer(), settings, range(settings.groups)
+        Repeated(source), scenes.word_tokenizer(), settings, range(settings.packing_groups)
     )
     steps = len(source) // BATCH
 

@@ -33,22 +33,22 @@ VARIANTS = {
     # Budgets by `python -m scenarioclip_jax.train.budgets`.
     "patch packing": [
         "--config.model.patch_packing=True",
-        "--config.data.groups=1",
-        "--config.data.patch_row=4",
-        "--config.data.objects_per_scene=4.75",
-        "--config.data.relations_per_scene=3.04",
-        "--config.data.object_patches=21.6",
-        "--config.data.relation_patches=21.4",
+        "--config.data.packing_groups=1",
+        "--config.data.patch_row_views=4",
+        "--config.data.levels.object.slots_per_scene=4.75",
+        "--config.data.levels.relation.slots_per_scene=3.04",
+        "--config.data.levels.object.patches_per_scene=21.6",
+        "--config.data.levels.relation.patches_per_scene=21.4",
     ],
     "balanced packing": [
         "--config.model.patch_packing=True",
         "--config.data.balance=True",
-        "--config.data.groups=1",
-        "--config.data.patch_row=4",
-        "--config.data.objects_per_scene=4.6",
-        "--config.data.relations_per_scene=2.91",
-        "--config.data.object_patches=21.25",
-        "--config.data.relation_patches=21.25",
+        "--config.data.packing_groups=1",
+        "--config.data.patch_row_views=4",
+        "--config.data.levels.object.slots_per_scene=4.6",
+        "--config.data.levels.relation.slots_per_scene=2.91",
+        "--config.data.levels.object.patches_per_scene=21.25",
+        "--config.data.levels.relation.patches_per_scene=21.25",
     ],
 }
 
@@ -57,7 +57,7 @@ def run(arguments: list[str], seed: int, extra: list[str]) -> dict:
     """One demo run in a process of its own; returns its `report.json`."""
     with tempfile.TemporaryDirectory() as workdir:
         command = [sys.executable, "-m", "scenarioclip_jax.main", "--config=configs/pretrain.py"]
-        command += [f"--workdir={workdir}", f"--config.seed={seed}", "--config.report.retrievals=0"]
+        command += [f"--workdir={workdir}", f"--config.seed={seed}", "--config.report.queries=0"]
         subprocess.run([*command, *arguments, *extra], cwd=ROOT, check=True)
         return json.loads((Path(workdir) / "report.json").read_text())
 

@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,12 @@ from benchmarks import scenes
 from benchmarks.in_memory import as_scene
 from benchmarks.train_step import SHARED_STEM, assign
 from configs.pretrain import get_config
-from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.batch import LEVELS, Batch
 from scenarioclip_jax.data.needs import Needs
 from scenarioclip_jax.data.order import STEPS, deal
-from scenarioclip_jax.data.packing import NAMES
 from scenarioclip_jax.data.pipeline import train_iterator
 from scenarioclip_jax.data.sizes import collect
-from scenarioclip_jax.train.budgets import fullest_text_row, look_at, suggest
+from scenarioclip_jax.train.budgets import fullest_text_row, look_at, suggest, with_budgets
 from scenarioclip_jax.train.config import data_settings
 
 LEFT_OUT = 0.001  # of each kind of room, when it is chosen; several may leave out something
@@ -35,35 +35,48 @@ def settings_for(batch_size: int, patch_row: int, text_row: int, balance: bool):
     """ViT-B/32 with packed texts and patches, the batch as one group."""
     config = get_config("vitb32")
     assign(config, SHARED_STEM | {"model.patch_packing": True, "init_from": ""})
-    assign(config, {"data.batch_size": batch_size, "data.groups": 1, "data.balance": balance})
-    assign(config, {"data.patch_row": patch_row, "data.text_row": text_row})
-    assign(config, {"data.scene_length": 12, "data.object_length": 8, "data.relation_length": 12})
+    assign(
+        config, {"data.batch_size": batch_size, "data.packing_groups": 1, "data.balance": balance}
+    )
+    assign(config, {"data.patch_row_views": patch_row, "data.text_row_tokens": text_row})
+    assign(
+        config,
+        {
+            "data.levels.scene.text_length": 12,
+            "data.levels.object.text_length": 8,
+            "data.levels.relation.text_length": 12,
+        },
+    )
     return data_settings(config)
 
 
 def shares(batches: list[Batch]) -> dict[str, float]:
     """Share of the room that is used, and of objects and relations that find none."""
     found = {}
-    for name in ("object", "relation"):
-        masks = np.stack([getattr(batch, f"{name}_mask") for batch in batches])
-        count = sum(getattr(batch, f"{name}_count").sum() for batch in batches)
-        found[f"{name}s fill"] = masks.mean()
-        found[f"{name}s left out"] = 1 - masks.sum() / count
-    for name in NAMES.values():
-        for kind, what in (("text", "tokens"), ("patch", "patches")):
-            rows = [getattr(batch, f"{name}_{kind}_rows").sequence for batch in batches]
-            found[f"{name} {what} fill"] = (np.stack(rows) >= 0).mean()
+    for level in ("object", "relation"):
+        masks = np.stack([batch.levels[level].mask for batch in batches])
+        count = sum(batch.levels[level].count.sum() for batch in batches)
+        found[f"{level}s fill"] = masks.mean()
+        found[f"{level}s left out"] = 1 - masks.sum() / count
+    for name, sequences in packed_rows(batches):
+        found[f"{name} fill"] = (np.stack(sequences) >= 0).mean()
     return {name: float(share) for name, share in found.items()}
+
+
+def packed_rows(batches: list[Batch]) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """What rows hold in each batch, by level and kind."""
+    for level in LEVELS:
+        slots = [batch.levels[level] for batch in batches]
+        yield f"{level} tokens", [each.text_rows.sequence for each in slots]
+        yield f"{level} patches", [each.patch_rows.sequence for each in slots]
 
 
 def vary(batches: list[Batch]) -> dict[str, float]:
     """Standard deviation over mean of what is in the batches."""
     found = {}
-    for name in NAMES.values():
-        for kind, what in (("text", "tokens"), ("patch", "patches")):
-            rows = [getattr(batch, f"{name}_{kind}_rows").sequence for batch in batches]
-            count = np.array([(sequence >= 0).sum() for sequence in rows])
-            found[f"{name} {what}"] = float(count.std() / count.mean())
+    for name, sequences in packed_rows(batches):
+        count = np.array([(sequence >= 0).sum() for sequence in sequences])
+        found[name] = float(count.std() / count.mean())
     return found
 
 
@@ -107,17 +120,17 @@ def main() -> None:
     needs = look_at(source, settings, len(source) // 2)
     if not arguments.text_row:
         row, _ = fullest_text_row(needs, tokenizer, settings, left_out=LEFT_OUT)
-        settings = dataclasses.replace(settings, text_row=row)
+        settings = dataclasses.replace(settings, text_row_tokens=row)
         print(f"rows of {row} tokens")
     budgets = suggest(needs, tokenizer, settings, left_out=LEFT_OUT)
     room = {key: each.a_scene for key, each in budgets.items()}
-    settings = dataclasses.replace(settings, **room, num_workers=0)
+    settings = with_budgets(dataclasses.replace(settings, num_workers=0), room)
     batches = train_iterator(source, tokenizer, settings)
     packed = [next(batches) for _ in range(arguments.batches)]
     batches.close()
     found = shares(packed)
     for key, each in budgets.items():
-        print(f"{key:<24} {each.a_scene:.2f} a scene, {each.fill:.2%} filled")
+        print(f"{key:<42} {each.a_scene:.2f} a scene, {each.fill:.2%} filled")
     varies = spread(needs, arguments.batch_size)
     for name, share in varies.items():
         print(f"{name:<24} vary by {share:.1%} where batches are drawn at random")
@@ -129,7 +142,7 @@ def main() -> None:
     dealing = seconds_to_deal(needs, tokenizer, settings)
     print(f"dealing takes {1e6 * dealing:.0f} µs a scene")
     facts = {key: value for key, value in vars(arguments).items() if key != "json"}
-    facts["text_row"] = settings.text_row
+    facts["text_row"] = settings.text_row_tokens
     results = {"room": room, "at_random_vary": varies, "vary": in_batches, "shares": found}
     results |= {"seconds_to_deal": dealing, "arguments": facts}
     if arguments.json:

@@ -40,9 +40,8 @@ import numpy as np
 from benchmarks import scenes
 from benchmarks.in_memory import as_scene, our_batch, peer_batch
 from configs.pretrain import get_config
-from scenarioclip_jax.data.packing import NAMES, length_of
-from scenarioclip_jax.data.settings import DataSettings
-from scenarioclip_jax.models.scenario_clip import LEVELS
+from scenarioclip_jax.data.batch import LEVELS
+from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
 from scenarioclip_jax.train.budgets import look_at
 from scenarioclip_jax.train.config import data_settings
 
@@ -50,8 +49,8 @@ from scenarioclip_jax.train.config import data_settings
 SHARED_STEM = {
     "model.share_stem": True,
     "trainable": ((r"(vision|text)/stem/.*", False), (r".*", True)),
-    "data.text_row": 24,  # equal texts are encoded once
-    "ema.whole": False,
+    "data.text_row_tokens": 24,  # equal texts are encoded once
+    "ema.keep": "teacher",
     "optimizer.mu_dtype": "bfloat16",
 }
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -84,10 +83,10 @@ def configure(changes: dict[str, Any], drawn: list[scenes.DrawnScene]):
         "model.unroll": 12,
         "steps": STEPS,
         "data.batch_size": count,
-        "data.groups": 1,
-        "data.scene_length": 12,
-        "data.object_length": 8,
-        "data.relation_length": 12,
+        "data.packing_groups": 1,
+        "data.levels.scene.text_length": 12,
+        "data.levels.object.text_length": 8,
+        "data.levels.relation.text_length": 12,
     }
     assign(config, fixed | changes)
     needed = _needed(drawn, data_settings(config))
@@ -95,11 +94,8 @@ def configure(changes: dict[str, Any], drawn: list[scenes.DrawnScene]):
     while True:
         assign(config, {f"data.{k}": need / fill / count for k, need in needed.items()})
         batch = our_batch(drawn, data_settings(config))
-        if (
-            batch.scene_mask.all()
-            and batch.object_mask.sum() == batch.object_count.sum()
-            and batch.relation_mask.sum() == batch.relation_count.sum()
-        ):
+        slots = batch.levels.values()
+        if batch.scenes.mask.all() and all(s.mask.sum() == s.count.sum() for s in slots):
             return config
         fill -= 0.01  # so few rows can't always be filled like that
 
@@ -109,14 +105,17 @@ def _needed(drawn: list[scenes.DrawnScene], settings: DataSettings) -> dict[str,
     needs = look_at([as_scene(scene) for scene in drawn], settings, len(drawn))
     tokenizer, found = scenes.word_tokenizer(), {}
     for level in LEVELS:
+        key = f"levels.{CONFIG_KEYS[level]}"
         texts = [text for scene in needs for text in scene[level].texts]
-        if settings.text_row:
-            encoded, _ = tokenizer.encode_ragged(list(set(texts)), length_of(level, settings))
-            found[f"{NAMES[level]}_tokens"] = float(sum(map(len, encoded)))
+        if settings.text_row_tokens:
+            length = settings.level(level).text_length
+            encoded, _ = tokenizer.encode_ragged(list(set(texts)), length)
+            found[f"{key}.tokens_per_scene"] = float(sum(map(len, encoded)))
         if level != "global":
-            found[f"{level}s_per_scene"] = float(len(texts))
+            found[f"{key}.slots_per_scene"] = float(len(texts))
             if settings.patch_size:
-                found[f"{level}_patches"] = float(sum(sum(scene[level].patches) for scene in needs))
+                patches = sum(sum(scene[level].patches) for scene in needs)
+                found[f"{key}.patches_per_scene"] = float(patches)
     return found
 
 

@@ -45,7 +45,7 @@ def get_config() -> ml_collections.ConfigDict:
     # the first ones (0: all)
     config.data = dict(dir="", scenes=0)
     # Other embedded scenes than the run's; for a model that names no data, those of configs/pretrain.py
-    config.embedded = dict(
+    config.demo_data = dict(
         num_scenes=config_dict.placeholder(int), seed=config_dict.placeholder(int)
     )
 

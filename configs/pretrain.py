@@ -2,21 +2,28 @@
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py[:PRESET] [--config.KEY=VALUE ...]
 
-| preset   | what it is                                       | needs                | cost and result |
-| -------- | ------------------------------------------------ | -------------------- | --------------- |
-| `demo`   | small towers from scratch on the embedded scenes | nothing              | see README.md   |
-| `vitb32` | the published set-up: CLIP ViT-B/32, 12 epochs   | `data.dir`, weights  | not run here    |
-| `vitb16` | the same with ViT-B/16                           | `data.dir`, weights  | not run here    |
-| `vitl14` | the same with ViT-L/14                           | `data.dir`, weights  | not run here    |
+Presets; each command can be pasted as it is, with your own folders:
 
-The published job trained batches of 128 scenes for 12 epochs on one GPU; neither its data set nor its
-compute is known, so no result is promised for the last three. `init_from` names the CLIP weights that
-they start from: a hub id, a folder, or a checkpoint of ours.
+`demo` (the default): small towers from scratch on drawn scenes. Needs nothing. 9 minutes on 2 CPU cores;
+held-out strict top-1 of actions, objects and relations 34%, 57% and 2.7% (12, 20 and 165 times chance).
 
-Keys that are most often overridden: `arch` (clip, pyramid_clip, scenario_clip_0, scenario_clip_1), `steps`,
-`seed`, `data.dir`, `data.batch_size`, `init_from`, `loss.kind`, `loss.multi_positive`, `loss.accumulate`,
-`model.share_stem`, `mesh.*`.
-Values below are the arguments of the constructors that the comments name; those document them.
+    python -m scenarioclip_jax.main --config=configs/pretrain.py
+
+`vitb32`: the published set-up. CLIP ViT-B/32, 12 epochs, batches of 128 scenes, planned for one GPU of 40 GB or
+more. The published data set and compute aren't known, so no result is promised; not run here.
+
+    python -m scenarioclip_jax.main --config=configs/pretrain.py:vitb32 --config.data.dir=SHARDS \
+        --config.init_from=openai/clip-vit-base-patch32
+
+`vitb16`, `vitl14`: the same with ViT-B/16 and ViT-L/14. Not run here. Larger batches on a pod, planned for TPU
+v5e:16x16 by `python -m scenarioclip_jax.aot` (benchmarks/aot.md has memory, FLOPs and more meshes):
+
+    python -m scenarioclip_jax.main --config=configs/pretrain.py:vitb16 --config.data.dir=SHARDS \
+        --config.data.batch_size=16384 --config.data.packing_groups=256 --config.model.dtype=bfloat16 \
+        --config.model.share_stem=True --workdir=SHARED_FOLDER
+
+Values below are the arguments of the constructors that the comments name; their docstrings say more.
+Sections come in the order in which people change them. `WORKDIR/config.json` holds the values of a run.
 """
 
 import ml_collections
@@ -31,7 +38,7 @@ def get_config(preset: str = "demo") -> ml_collections.ConfigDict:
             f"configs/pretrain.py:{preset}: no such preset; there are {', '.join(PRESETS)}"
         )
     config = base()
-    config.preset = preset
+    config.preset = preset  # names the default workdir
     {"demo": demo, "vitb32": vitb32, "vitb16": vitb16, "vitl14": vitl14}[preset](config)
     return config
 
@@ -39,180 +46,196 @@ def get_config(preset: str = "demo") -> ml_collections.ConfigDict:
 def base() -> ml_collections.ConfigDict:
     """The published set-up as far as it doesn't depend on the size of the model."""
     config = ml_collections.ConfigDict()
-    config.job = "train"
-    config.seed = 0
-    config.arch = "scenario_clip_1"
-    config.epochs = 12.0  # used where `steps` is not given
-    config.steps = config_dict.placeholder(int)
-    config.init_from = ""  # CLIP or ScenarioCLIP weights; empty: from scratch
-    config.log_every = 50  # steps
-    config.compilation_cache = "~/.cache/scenarioclip_jax/xla"  # empty: none
-
-    # models.scenario_clip.ScenarioCLIP; sizes are set by the presets
-    config.model = dict(
-        embed_dim=512,
-        share_stem=False,
-        patch_packing=False,
-        dtype="float32",
-        remat="none",
-        unroll=1,
+    config.job = "train"  # main.py starts it; configs/evaluate.py has another
+    config.arch = "scenario_clip_1"  # clip, pyramid_clip, scenario_clip_0: models.scenario_clip
+    config.init_from = (
+        ""  # CLIP or ScenarioCLIP weights: hub id, folder or workdir; empty: from scratch
     )
+    config.epochs = 12.0  # passes over the training split; used where `steps` is not given
+    config.steps = config_dict.placeholder(int)  # optimizer steps of the whole run
+    config.seed = 0  # of parameters, of the order of scenes and of every random view
 
     # data.settings.DataSettings (image size and seed come from the model and the run), and where things are
     config.data = dict(
-        dir="",  # shards made by scenarioclip_jax.data.build; empty: the embedded scenes
+        dir="",  # shards made by scenarioclip_jax.data.build; empty: the demo's drawn scenes
         tokenizer="",  # tokenizer.json, folder or hub id; empty: the one beside the shards
-        batch_size=128,
-        groups=8,
-        objects_per_scene=6.0,
-        relations_per_scene=4.0,
-        canvas_size=320,  # well above the view's 224: the canvas is the whole photo
-        fit="centre_crop",
-        text_row=0,  # tokens in a row of packed texts; 0: one text a row
-        scene_tokens=10.0,
-        object_tokens=20.0,
-        relation_tokens=32.0,
-        patch_row=2,  # these three: with model.patch_packing
-        object_patches=60.0,
-        relation_patches=80.0,
-        min_visible=16.0,
-        scene_length=32,
-        object_length=16,
-        relation_length=24,
-        balance=False,
-        shuffle_texts=False,
-        num_workers=2,
-        num_threads=2,
-        prefetch=2,
-        stall_seconds=600.0,  # longest wait for a batch before the run stops; 0: for ever
-        max_corrupt_share=0.01,
+        batch_size=128,  # scenes in the global batch, over all devices and processes
+        # Groups in which a batch's objects and relations are packed: a multiple of the ways that the mesh
+        # splits the batch (devices, as a rule). Fewer are fuller; as many give the same batches on any mesh.
+        packing_groups=8,
+        # Room in a batch, by level; `python -m scenarioclip_jax.train.budgets` says what a data set needs.
+        levels={
+            "scene": dict(  # the level `global`, which is a keyword of Python
+                text_length=32,  # tokens of an action; longer texts are cut
+                tokens_per_scene=10.0,  # tokens of different texts, with text_row_tokens
+            ),
+            "object": dict(
+                text_length=16,
+                slots_per_scene=6.0,  # objects, on average
+                tokens_per_scene=20.0,
+                patches_per_scene=60.0,  # visible patches, with model.patch_packing
+            ),
+            "relation": dict(
+                text_length=24,
+                slots_per_scene=4.0,
+                tokens_per_scene=32.0,
+                patches_per_scene=80.0,
+            ),
+        },
+        text_row_tokens=0,  # tokens in a row of packed texts; 0: one text a row
+        patch_row_views=2,  # whole views that a row of packed patches is as long as
+        balance=False,  # True: scenes are dealt so that all batches need about the same room
+        # Pixels a side of the photo as it is shipped to the device, well above the view's 224
+        # (model.vision.image_size): random crops are cut from it.
+        canvas_size=320,
+        fit="centre_crop",  # how a photo becomes a square view; or contain, squash
+        min_visible_pixels=16.0,  # objects and relations that show less of themselves in the view are left out
+        shuffle_texts=False,  # True: a control run in which nothing can be learned
+        num_workers=2,  # reading processes; 0: threads of the training process
+        num_threads=2,  # reading threads in each of them
+        prefetch=2,  # batches that each keeps ready
+        stall_seconds=600.0,  # longest wait for a batch before the run stops; 0: forever
+        max_corrupt_share=0.01,  # share of the records that may be unreadable before the run stops
     )
-    # data.embedded: the data set that is built where `data.dir` is empty
-    config.embedded = dict(num_scenes=6000, seed=0)
+    config.demo_data = dict(num_scenes=6000, seed=0)  # data.embedded, where data.dir is empty
 
-    # data.views.ViewSettings; jitter is (brightness, contrast, saturation, hue)
-    config.views = dict(
-        crop_area=(0.8, 1.0),
-        global_jitter=(0.2, 0.2, 0.2, 0.05),
-        object_jitter=(0.15, 0.15, 0.15, 0.03),
-        relation_jitter=(0.1, 0.1, 0.1, 0.02),
-        jitter_probability=0.2,
-        blur_probability=0.1,
+    # models.scenario_clip.ScenarioCLIP; the presets add its towers
+    config.model = dict(
+        embed_dim=512,  # size of the space in which images and texts are compared
+        share_stem=False,  # True: one frozen stem for all levels and the teacher, instead of one each
+        patch_packing=False,  # True: towers compute only the patches that show something
+        dtype="float32",  # of activations, or bfloat16; parameters are float32
+        remat="none",  # what is computed again instead of kept for the backward pass: none, dots, full
+        unroll=1,  # blocks per turn of the loop over blocks; more: faster, and slower to compile
     )
 
     config.loss = dict(
-        kind="softmax",  # or sigmoid, losses.contrastive
+        kind="softmax",  # or sigmoid: losses.contrastive
         multi_positive=False,  # True: equal texts of a batch are positives, not negatives
         accumulate=1,  # parts that a batch runs through the towers in: less memory, same gradient
-        distill_weight=1.0,  # only scenario_clip_1 distils
+        distill_weight=1.0,  # of the distillation loss; only scenario_clip_1 distills
         distill=dict(  # losses.distillation.kl
-            scaling="published",
+            scaling="published",  # or plain, which is 10^5 times stronger
             temperature=0.07,
-            student_temperature=config_dict.placeholder(float),  # that of the teacher if not given
+            student_temperature=config_dict.placeholder(float),  # the teacher's if not given
         ),
     )
 
-    # (regex, value) pairs: the first that matches a parameter's path decides, and one must match. Tuples, since
-    # lists can't be overridden on the command line.
+    config.optimizer = dict(  # train.optimizer
+        learning_rate=2e-5,  # the highest, at the end of the warm-up; then half a cosine to 0
+        warmup_fraction=0.1,  # of all steps
+        warmup_start=1e-3,  # the first step's rate, as a share of learning_rate
+        clip_norm=1.0,  # limit on the gradient's global norm
+        b1=0.9,
+        b2=0.999,
+        eps=1e-8,
+        mu_dtype="float32",  # in which the first moment is kept; bfloat16 takes half the memory
+        skip_nonfinite=0,  # steps with a NaN loss that may be skipped before the run stops
+        # Here and in `learning_rate_scale` and `trainable`: (regex, value) pairs. The first that matches a
+        # parameter's path decides, and one must match. Tuples, since lists can't be overridden by flags.
+        weight_decay=(
+            (r".*/(kernel|patch|token|position|cls)", 0.2),
+            (r"logit_scale/.*", 0.2),  # as published
+            (r".*", 0.0),
+        ),
+        learning_rate_scale=((r".*", 1.0),),
+    )
     config.trainable = (
         # As published. `model.share_stem` freezes it too, as the one stem of student and teacher.
         (r"vision/stem/(global|object|relation|all)/pre_norm/.*", True),
         (r"(vision|text)/stem/.*", False),
         (r".*", True),
     )
-    config.optimizer = dict(  # train.optimizer
-        peak=2e-5,
-        warmup_fraction=0.1,
-        start_factor=1e-3,
-        b1=0.9,
-        b2=0.999,
-        eps=1e-8,
-        clip_norm=1.0,
-        mu_dtype="float32",  # of the first moment; bfloat16 takes half
-        skip_nonfinite=0,  # steps whose loss is no number that may be left out before the run stops
-        weight_decay=(
-            (r".*/(kernel|patch|token|position|cls)", 0.2),
-            (r"logit_scale/.*", 0.2),  # as published
-            (r".*", 0.0),
-        ),
-        rate_scale=((r".*", 1.0),),
+    config.ema = dict(  # the moving average of the parameters, which is the teacher
+        decay=0.9995,  # 0: no average
+        warmup_steps=2000,  # over which the decay rises from 0
+        keep="all",  # teacher: only of what the teacher runs; less memory, but no average to evaluate
     )
-    # decay 0: no EMA; whole False: only of what the teacher runs, so less state and no EMA to evaluate
-    config.ema = dict(decay=0.9995, warmup_steps=2000, whole=True)
 
-    config.mesh = dict(data=-1, fsdp=1, tensor=1)  # parallel.mesh.make_mesh
-    config.checkpoint = dict(every=1000, keep_last=2, keep_best=1)
-    # On the validation split: how often (steps), with how many scenes (the first; 0: all), and by which of the
-    # suites zero_shot, retrieval and hard_negatives; all share the embeddings of the first
-    config.validation = dict(
-        every=1000, scenes=2048, suites=("zero_shot", "retrieval", "hard_negatives")
+    config.views = dict(  # data.views.ViewSettings
+        crop_area=(0.8, 1.0),  # smallest and largest share of the photo in a random crop
+        jitter={  # strengths of brightness, contrast, saturation and hue
+            "scene": (0.2, 0.2, 0.2, 0.05),
+            "object": (0.15, 0.15, 0.15, 0.03),
+            "relation": (0.1, 0.1, 0.1, 0.02),
+        },
+        jitter_probability=0.2,
+        blur_probability=0.1,
     )
-    # At the end, on the first scenes of the test split (0: all)
-    config.report = dict(scenes=10_000, retrievals=6)
-    # Settings to change on purpose when a run goes on, as "optimizer.peak,steps"; train/resume.py lists them
+
+    config.mesh = dict(data=-1, fsdp=1, tensor=1)  # devices per axis, -1: the rest; parallel.mesh
+
+    config.log_every = 50  # steps
+    config.checkpoint = dict(
+        every=1000,  # steps
+        keep_last=2,  # newest checkpoints that are kept
+        keep_best=1,  # and those with the best validation score
+    )
+    config.validation = dict(
+        every=1000,  # steps
+        scenes=2048,  # the first ones of the validation split; 0: all
+        suites=(
+            "zero_shot",
+            "retrieval",
+            "hard_negatives",
+        ),  # all share the embeddings of the first
+    )
+    config.report = dict(  # at the end, on the test split
+        scenes=10_000,  # the first ones; 0: all
+        queries=6,  # texts per level whose nearest views are shown
+    )
+    # Settings to change on purpose when a run goes on, as "optimizer.learning_rate,steps": train/resume.py
     config.resume = dict(allow=("",))
+    config.compilation_cache = "~/.cache/scenarioclip_jax/xla"  # compiled programs; empty: none
     return config
 
 
-def clip_towers(config, *, width, depth, heads, patch, image, text_width, text_heads, stem_blocks):
-    config.model.vision = dict(
-        width=width,
-        depth=depth,
-        heads=heads,
-        mlp_dim=4 * width,
-        image_size=image,
-        patch_size=patch,
-        stem_blocks=stem_blocks,
-        activation="quick_gelu",
-        eps=1e-5,
-    )
-    config.model.text = dict(
-        width=text_width,
-        depth=12,
-        heads=text_heads,
-        mlp_dim=4 * text_width,
-        vocab_size=49408,
-        max_length=77,
-        eos_id=49407,
-        stem_blocks=10,
-        activation="quick_gelu",
-        eps=1e-5,
-    )
-
-
-def vitb32(config):
-    clip_towers(
-        config,
+# The towers of CLIP (Radford et al. 2021, tables 19 and 20); the stems are as published for ScenarioCLIP.
+CLIP_TOWER = dict(activation="quick_gelu", eps=1e-5)
+CLIP_TEXT = dict(
+    depth=12, vocab_size=49408, max_length=77, eos_id=49407, stem_blocks=10, **CLIP_TOWER
+)
+B32 = dict(
+    vision=dict(
         width=768,
         depth=12,
         heads=12,
-        patch=32,
-        image=224,
-        text_width=512,
-        text_heads=8,
+        mlp_dim=3072,
+        image_size=224,
+        patch_size=32,
         stem_blocks=6,
-    )
+        **CLIP_TOWER,
+    ),
+    text=dict(width=512, heads=8, mlp_dim=2048, **CLIP_TEXT),
+)
+B16 = dict(vision=B32["vision"] | dict(patch_size=16), text=B32["text"])
+L14 = dict(
+    vision=dict(
+        width=1024,
+        depth=24,
+        heads=16,
+        mlp_dim=4096,
+        image_size=224,
+        patch_size=14,
+        stem_blocks=12,
+        **CLIP_TOWER,
+    ),
+    text=dict(width=768, heads=12, mlp_dim=3072, **CLIP_TEXT),
+)
+
+
+def vitb32(config):
+    config.model.update(**B32)
     config.init_from = config.data.tokenizer = "openai/clip-vit-base-patch32"
 
 
 def vitb16(config):
-    vitb32(config)
-    config.model.vision.patch_size = 16
+    config.model.update(**B16)
     config.init_from = config.data.tokenizer = "openai/clip-vit-base-patch16"
 
 
 def vitl14(config):
-    clip_towers(
-        config,
-        width=1024,
-        depth=24,
-        heads=16,
-        patch=14,
-        image=224,
-        text_width=768,
-        text_heads=12,
-        stem_blocks=12,
-    )
+    config.model.update(**L14)
     config.model.embed_dim = 768
     config.model.remat = "dots"
     config.init_from = config.data.tokenizer = "openai/clip-vit-large-patch14"
@@ -236,8 +259,7 @@ def demo(config):
         image_size=64,
         patch_size=16,
         stem_blocks=0,
-        activation="quick_gelu",
-        eps=1e-5,
+        **CLIP_TOWER,
     )
     config.model.text = dict(
         width=64,
@@ -248,23 +270,15 @@ def demo(config):
         max_length=24,
         eos_id=-1,  # that of the data set's own tokenizer
         stem_blocks=0,
-        activation="quick_gelu",
-        eps=1e-5,
+        **CLIP_TOWER,
     )
-    config.data.update(
-        batch_size=32,
-        groups=8,
-        objects_per_scene=4.7,
-        relations_per_scene=3.0,
-        canvas_size=80,
-        scene_length=16,
-        object_length=10,
-        relation_length=16,
-        num_workers=0,
-    )
+    config.data.update(batch_size=32, canvas_size=80, num_workers=0)
+    config.data.levels.scene.text_length = 16
+    config.data.levels.object.update(text_length=10, slots_per_scene=4.7)
+    config.data.levels.relation.update(text_length=16, slots_per_scene=3.0)
     config.loss.multi_positive = True
     config.trainable = ((r".*", True),)
-    config.optimizer.peak = 1e-3
+    config.optimizer.learning_rate = 1e-3
     config.optimizer.b2 = 0.98  # CLIP's; the published 0.999 learns more slowly here
     config.optimizer.weight_decay = (
         (r".*/(kernel|patch|token|position|cls)", 0.05),

@@ -6,7 +6,7 @@
                             ema:    the teacher's copy of the trainable ones, where there is one
                             teacher: its `steps` (updates so far), `decay`, `warmup_steps`, as far as known
                             train, data, config: only from a training run, to go on with it; with
-                                    `ema.whole=False` also `ema_of_teacher`, instead of `ema`
+                                    `ema.keep=teacher` also `ema_of_teacher`, instead of `ema`
 
 A training run's `--workdir` and the output of a converter are both such a DIR.
 """
@@ -336,7 +336,7 @@ def load_params(
     if weights == "ema" and ema is None:
         raise CheckpointError(
             f"{directory}: checkpoint {step} holds no ema weights; use --weights student (a run keeps "
-            "them with config.ema.decay above 0 and config.ema.whole=True)"
+            "them with config.ema.decay above 0 and config.ema.keep=all)"
         )
     return params | (ema or {}), step
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from absl import app, logging
 from ml_collections import ConfigDict
 
+from scenarioclip_jax.renamed import new_name
+
 OVERRIDE = re.compile(r"--(?:no)?config\.([\w.]+)(?:=.*)?")
 
 
@@ -62,6 +64,8 @@ def explain_flags(argv: list[str]) -> str | None:
         node, walked = config, "config"
         for name in match[1].split(".") if match else ():
             if not isinstance(node, ConfigDict) or name not in node:
+                if new := new_name(match[1]):
+                    return f"config.{match[1]}: this is config.{new} now"
                 known = sorted(node) if isinstance(node, ConfigDict) else []
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f" (did you mean {close[0]}?)" if close else ""

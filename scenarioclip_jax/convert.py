@@ -185,7 +185,7 @@ def to_pytorch(args: argparse.Namespace, output: Path) -> None:
     if args.layout == "reference" and args.weights == "student":  # that layout has room for both
         params, ema, step = checkpoint.load_student_and_ema(args.checkpoint, step=args.step)
         if checkpoint.keeps_ema_in_part(args.checkpoint, step):
-            _say("without teacher: its run kept the average in part only (config.ema.whole=False)")
+            _say("without teacher: its run kept the average in part only (config.ema.keep=teacher)")
     else:
         params, step = checkpoint.load_params(args.checkpoint, weights=args.weights, step=args.step)
     if args.layout == "transformers":
@@ -240,8 +240,8 @@ def _save(
     teacher=None,
 ) -> None:
     from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec, save_model
+    from scenarioclip_jax.data.batch import LEVELS
     from scenarioclip_jax.interop.output import on_device, progress
-    from scenarioclip_jax.models.scenario_clip import LEVELS
 
     text = model["text"]
     if tokenizer.eos_id != text["eos_id"] or tokenizer.vocab_size > text["vocab_size"]:

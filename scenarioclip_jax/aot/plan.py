@@ -67,8 +67,8 @@ def fit_batch(config: ConfigDict, ways: int, scenes: int | None = None) -> dict[
       What was changed, by key; a real run needs it too.
     """
     parts = config.loss.accumulate
-    groups, size = config.data.groups, config.data.batch_size
-    row = config.data.patch_row if config.model.patch_packing else 1
+    groups, size = config.data.packing_groups, config.data.batch_size
+    row = config.data.patch_row_views if config.model.patch_packing else 1
     if min(parts, groups, size, row) < 1:
         return {}  # which `config.check` explains
     wanted = size / groups
@@ -81,7 +81,7 @@ def fit_batch(config: ConfigDict, ways: int, scenes: int | None = None) -> dict[
     scenes = -(-scenes // (parts * row)) * parts * row
     choices = [n for n in range(parts, scenes + 1, parts) if scenes % (n * row) == 0]
     groups = min(choices, key=lambda n: abs(math.log(scenes / n / wanted)))
-    changed = {"data.batch_size": scenes * ways, "data.groups": groups * ways}
+    changed = {"data.batch_size": scenes * ways, "data.packing_groups": groups * ways}
     config.data.update(batch_size=scenes * ways, groups=groups * ways)
     return changed
 
@@ -186,7 +186,7 @@ def plan(
         "changed": changed,
         "global_batch": config.data.batch_size,
         "scenes_per_device": config.data.batch_size // where.ways,
-        "groups": config.data.groups,
+        "groups": config.data.packing_groups,
         "settings": _settings(config),
         "limit": where.limit,
     }

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
-from scenarioclip_jax.data.packing import shown_patches, text_of
+from scenarioclip_jax.data.packing import FINER, shown_patches, text_of, visible_area
 from scenarioclip_jax.data.photo import FittedScene, Shapes, fit_shapes
 from scenarioclip_jax.data.scene import Scene
 from scenarioclip_jax.data.settings import DataSettings
@@ -26,8 +26,9 @@ def needs_of(
 ) -> dict[str, Needs]:
     """By level."""
     found = {"global": Needs([scene.action], [])}
-    for level, area in (("object", shapes.object_area), ("relation", shapes.region_area)):
-        visible = np.flatnonzero(area >= max(settings.min_visible, 1e-6))
+    for level in FINER:
+        area = visible_area(shapes, level)
+        visible = np.flatnonzero(area >= max(settings.min_visible_pixels, 1e-6))
         texts = [text_of(scene, level, i) for i in visible]
         patches = shown_patches(shapes, level, settings) if settings.patch_size else []
         found[level] = Needs(texts, [len(patches[i]) for i in visible] if patches else [])

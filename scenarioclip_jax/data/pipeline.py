@@ -23,11 +23,11 @@ import numpy as np
 from absl import flags
 
 from scenarioclip_jax import faults
-from scenarioclip_jax.data import packing
 from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.fill import BatchBuilder, Labels
 from scenarioclip_jax.data.measure import ALONE, Crew
 from scenarioclip_jax.data.order import Balanced, Order, Sequential, shuffled_index
-from scenarioclip_jax.data.packing import Item, Labels
+from scenarioclip_jax.data.packing import Item, evaluation_groups, pack_training_group
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.scene import Scene
 from scenarioclip_jax.data.settings import DataSettings
@@ -164,7 +164,7 @@ class TrainingBatches:
     def __call__(self, step: int) -> tuple[Batch, list[Corrupt]] | Refused:
         """Loads and packs some groups of the global batch of a step."""
         settings, corrupt = self._settings, []
-        builder = packing.BatchBuilder(len(self._groups), settings.canvas_size, settings)
+        builder = BatchBuilder(len(self._groups), settings.canvas_size, settings)
         for row, group in enumerate(self._groups):
             items = []
             for position in self._order(step, group):
@@ -172,7 +172,7 @@ class TrainingBatches:
                 if isinstance(item, Refused):
                     return item  # as a value: from a worker, an error comes as text
                 items.append(item)
-            builder.add(row, *packing.pack_training_group(items, settings, self._tokenizer))
+            builder.add(row, *pack_training_group(items, settings, self._tokenizer))
         batch, _ = builder.finish(self._tokenizer)
         return batch, corrupt
 
@@ -342,7 +342,7 @@ class TrainIterator:
         return {
             "seed": settings.seed,
             "batch_size": settings.batch_size,
-            "groups": settings.groups,
+            "groups": settings.packing_groups,
             "records": self._records,
             "balance": self._balance,
         }
@@ -404,7 +404,7 @@ def train_iterator(
         )
     if settings.shuffle_texts:
         source = ShuffledTexts(source, settings.seed)
-    groups = range(settings.groups) if groups is None else groups
+    groups = range(settings.packing_groups) if groups is None else groups
     order, digest = None, ""
     if settings.balance:
         sizes = load_or_measure(source, tokenizer, settings, folder, crew)
@@ -433,17 +433,17 @@ class EvaluationBatches:
     ):
         self._source, self._tokenizer = source, tokenizer
         # Evaluation embeds whole views, and texts apart from pictures.
-        self.settings = dataclasses.replace(settings, text_row=0, patch_size=0)
+        self.settings = dataclasses.replace(settings, text_row_tokens=0, patch_size=0)
         self._indices = range(len(source)) if indices is None else indices
         self.give_up: Callable[[], bool] = lambda: False
         self.corrupt = CorruptLog(len(self._source), settings.max_corrupt_share)
 
-    def __iter__(self) -> Iterator[tuple[Batch, Labels]]:
+    def __iter__(self) -> Iterator[tuple[Batch, dict[str, Labels]]]:
         settings = self.settings
         self.corrupt = CorruptLog(len(self._source), settings.max_corrupt_share)
-        groups = packing.evaluation_groups(self._items(), settings)
-        while batch := list(itertools.islice(groups, settings.groups)):
-            builder = packing.BatchBuilder(settings.groups, settings.image_size, settings)
+        groups = evaluation_groups(self._items(), settings)
+        while batch := list(itertools.islice(groups, settings.packing_groups)):
+            builder = BatchBuilder(settings.packing_groups, settings.image_size, settings)
             for row, parts in enumerate(batch):
                 builder.add(row, parts)
             yield builder.finish(self._tokenizer)

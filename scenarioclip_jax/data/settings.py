@@ -2,8 +2,50 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from scenarioclip_jax.data.batch import LEVELS
 
 FITS = ("centre_crop", "contain", "squash")
+# What a level is called in a config. `global` is a keyword of Python, which a flag's name can't have.
+CONFIG_KEYS = {"global": "scene", "object": "object", "relation": "relation"}
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelSettings:
+    """What a level may take of a batch, on average over the scenes of a group.
+
+    Attributes:
+      text_length: L, tokens of a text, bos and eos included; longer texts are cut.
+      slots_per_scene: objects or relations; what finds no slot is left out of the batch. Always 1 at the level
+        `global`.
+      tokens_per_scene: tokens of different texts, where texts are packed (`DataSettings.text_row_tokens`).
+      patches_per_scene: patches that show something, class tokens included, where views are packed
+        (`DataSettings.patch_size`). Not used at the level `global`, whose views are whole.
+    """
+
+    text_length: int = 77
+    slots_per_scene: float = 1.0
+    tokens_per_scene: float = 10.0
+    patches_per_scene: float = 60.0
+
+
+class Shape(NamedTuple):
+    """The fixed shape of a level in each group of a batch; axis letters are those of `data.batch`."""
+
+    slots: int  # V
+    text_length: int  # L
+    text_rows: int  # N of packed texts; 0 where they aren't packed
+    patch_rows: int  # N of packed views; 0 where they aren't packed
+
+
+# As published, where it says something: CLIP's 77 tokens. Budgets are those of a typical annotated photo.
+DEFAULT_LEVELS: Mapping[str, LevelSettings] = {
+    "global": LevelSettings(),
+    "object": LevelSettings(slots_per_scene=6.0, tokens_per_scene=20.0, patches_per_scene=60.0),
+    "relation": LevelSettings(slots_per_scene=4.0, tokens_per_scene=32.0, patches_per_scene=80.0),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,30 +57,22 @@ class DataSettings:
     """
 
     batch_size: int = 128  # scenes in the global batch, over all processes
-    groups: int = 1  # G; must divide batch_size
-    objects_per_scene: float = 6.0  # average budget: O = ceil(objects_per_scene * S)
-    relations_per_scene: float = 4.0  # average budget: R = ceil(relations_per_scene * S)
+    packing_groups: int = 1  # G; must divide batch_size
+    # By level; a mapping of the fields of `LevelSettings` does as well.
+    levels: Mapping[str, LevelSettings] = dataclasses.field(default_factory=lambda: DEFAULT_LEVELS)
     image_size: int = 224  # P, pixels; a multiple of 8, as regions are stored as bits
     canvas_size: int = 240  # C of the training canvas, pixels; evaluation uses P
     # As published. "contain" shows the whole photo with black bars, "squash" all of it, stretched to a square.
     fit: str = "centre_crop"
-    scene_length: int = 77  # L of actions, bos and eos included
-    object_length: int = 77  # L of object names
-    relation_length: int = 77  # L of triplets
-    text_row: int = (
-        0  # T, tokens in a row of packed texts; 0: one text a row, padded to its level's L
+    text_row_tokens: int = (
+        0  # T of rows of packed texts; 0: one text a row, padded to its level's L
     )
-    scene_tokens: float = 10.0  # average budget of different texts: N = ceil(scene_tokens * S / T)
-    object_tokens: float = 20.0
-    relation_tokens: float = 32.0
     patch_size: int = 0  # pixels; only patches that show something are packed; 0: views stay whole
-    patch_row: int = 2  # whole views that a row of packed patches is as long as; must divide S
-    object_patches: float = (
-        60.0  # average budget, class tokens included: N = ceil(object_patches * S / T)
+    patch_row_views: int = (
+        2  # whole views that a row of packed patches is as long as; must divide S
     )
-    relation_patches: float = 80.0
-    min_visible: float = 16.0  # square view pixels; training leaves out what shows less than this
-    focus_images: bool = False  # the data set has focused regions stored as pictures
+    min_visible_pixels: float = 16.0  # of the view; training leaves out what shows less than this
+    focus_images: bool = False  # the data set has focused regions stored as images
     balance: bool = False  # put scenes together so that all groups need about the same room
     shuffle_texts: bool = False  # control run: every text comes from an unrelated scene
     seed: int = 0  # of the order of scenes and of each scene's own seed; 0 <= seed < 2**32
@@ -49,16 +83,13 @@ class DataSettings:
     max_corrupt_share: float = 0.01  # of the data set's records; more than this stops the run
 
     def __post_init__(self):
-        for name in ("batch_size", "groups", "canvas_size", "num_threads", "prefetch"):
+        object.__setattr__(self, "levels", _as_levels(self.levels))
+        for name in ("batch_size", "packing_groups", "canvas_size", "num_threads", "prefetch"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("scene_length", "object_length", "relation_length"):
-            _require(
-                getattr(self, name) >= 3, name, getattr(self, name), "at least 3 (bos, x, eos)"
-            )
-        budgets = ("objects_per_scene", "relations_per_scene", "scene_tokens", "object_tokens")
-        for name in (*budgets, "relation_tokens", "object_patches", "relation_patches"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        for name in ("min_visible", "num_workers", "stall_seconds", "text_row", "patch_size"):
+        for name in (
+            *("min_visible_pixels", "num_workers", "stall_seconds"),
+            *("text_row_tokens", "patch_size"),
+        ):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         size = self.image_size
         _require(size >= 8 and size % 8 == 0, "image_size", size, "a positive multiple of 8")
@@ -66,55 +97,79 @@ class DataSettings:
         _require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2**32 - 1")
         share = self.max_corrupt_share
         _require(0 <= share <= 1, "max_corrupt_share", share, "between 0 and 1")
-        if self.batch_size % self.groups:
+        if self.batch_size % self.packing_groups:
             raise ValueError(
-                f"data.groups={self.groups} does not divide data.batch_size={self.batch_size}: "
-                "every group holds the same number of scenes"
+                f"data.packing_groups={self.packing_groups} does not divide "
+                f"data.batch_size={self.batch_size}: every group holds the same number of scenes"
             )
         self._check_rows()
 
     def _check_rows(self) -> None:
-        longest = max(self.scene_length, self.object_length, self.relation_length)
-        if self.text_row:
-            allowed = f"0, or at least {longest}, the longest text (data.*_length)"
-            _require(self.text_row >= longest, "text_row", self.text_row, allowed)
+        longest = self.longest_text
+        if self.text_row_tokens:
+            allowed = f"0, or at least {longest}, the longest text (data.levels.*.text_length)"
+            _require(
+                self.text_row_tokens >= longest, "text_row_tokens", self.text_row_tokens, allowed
+            )
         if self.patch_size:
-            allowed = f"a divisor of {self.scenes}, the scenes of a group (batch_size / groups)"
-            row = self.patch_row
-            _require(row > 0 and self.scenes % row == 0, "patch_row", row, allowed)
+            allowed = (
+                f"a divisor of {self.scenes}, the scenes of a group (batch_size / packing_groups)"
+            )
+            row = self.patch_row_views
+            _require(row > 0 and self.scenes % row == 0, "patch_row_views", row, allowed)
 
     @property
     def scenes(self) -> int:
         """S, the scene slots in a group."""
-        return self.batch_size // self.groups
+        return self.batch_size // self.packing_groups
 
     @property
-    def objects(self) -> int:
-        """O, the object slots in a group."""
-        return _at_least(self.objects_per_scene * self.scenes)
+    def longest_text(self) -> int:
+        """The largest L of all levels."""
+        return max(level.text_length for level in self.levels.values())
 
     @property
-    def relations(self) -> int:
-        """R, the relation slots in a group."""
-        return _at_least(self.relations_per_scene * self.scenes)
+    def patch_row_tokens(self) -> int:
+        """T of rows of packed patches."""
+        return self.patch_row_views * (1 + (self.image_size // self.patch_size) ** 2)
 
-    @property
-    def patch_tokens(self) -> int:
-        """T of packed patches."""
-        return self.patch_row * (1 + (self.image_size // self.patch_size) ** 2)
+    def level(self, name: str) -> Shape:
+        """The shape of a level in each group."""
+        level, scenes = self.levels[name], self.scenes
+        text_rows = patch_rows = 0
+        if self.text_row_tokens:
+            text_rows = _at_least(level.tokens_per_scene * scenes / self.text_row_tokens)
+        if self.patch_size and name == "global":
+            patch_rows = scenes // self.patch_row_views  # whole views fill rows to the last token
+        elif self.patch_size:
+            patch_rows = _at_least(level.patches_per_scene * scenes / self.patch_row_tokens)
+        slots = _at_least(level.slots_per_scene * scenes)
+        return Shape(slots, level.text_length, text_rows, patch_rows)
 
-    def text_rows(self, level: str) -> int:
-        """N of a level's packed texts."""
-        budget = {"global": self.scene_tokens, "object": self.object_tokens}
-        budget["relation"] = self.relation_tokens
-        return _at_least(budget[level] * self.scenes / self.text_row)
+    def with_level(self, name: str, **changes) -> "DataSettings":
+        """The same settings but for some of one level's."""
+        level = dataclasses.replace(self.levels[name], **changes)
+        return dataclasses.replace(self, levels={**self.levels, name: level})
 
-    def patch_rows(self, level: str) -> int:
-        """N of a level's packed views. Whole scenes fill their rows to the last token."""
-        if level == "global":
-            return self.scenes // self.patch_row
-        budget = {"object": self.object_patches, "relation": self.relation_patches}[level]
-        return _at_least(budget * self.scenes / self.patch_tokens)
+
+def _as_levels(given: Mapping) -> dict[str, LevelSettings]:
+    """Checked settings by level, in the order of `LEVELS`."""
+    if set(given) != set(LEVELS):
+        raise ValueError(f"data.levels has {', '.join(given)}: must have {', '.join(LEVELS)}")
+    levels = {}
+    for name in LEVELS:
+        level = given[name]
+        if not isinstance(level, LevelSettings):
+            level = LevelSettings(**{**dataclasses.asdict(DEFAULT_LEVELS[name]), **level})
+        length, key = level.text_length, f"levels.{CONFIG_KEYS[name]}"
+        _require(length >= 3, f"{key}.text_length", length, "at least 3 (bos, x, eos)")
+        for budget in ("slots_per_scene", "tokens_per_scene", "patches_per_scene"):
+            value = getattr(level, budget)
+            _require(value > 0, f"{key}.{budget}", value, "more than 0")
+        levels[name] = level
+    one = levels["global"].slots_per_scene
+    _require(one == 1, "levels.scene.slots_per_scene", one, "1: each scene has one slot")
+    return levels
 
 
 def _at_least(number: float) -> int:

@@ -10,19 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.measure import ALONE, Crew, Parts
 from scenarioclip_jax.data.needs import Needs
-from scenarioclip_jax.data.packing import NAMES, length_of
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.files import write_whole
 
 _FORM = 1  # raised where the same settings give other sizes
 # What sizes depend on, beside the scenes and the tokenizer.
-_SETTINGS = (
-    *("image_size", "patch_size", "fit", "min_visible", "text_row", "shuffle_texts"),
-    *("scene_length", "object_length", "relation_length"),
-)
+_SETTINGS = ("image_size", "patch_size", "fit", "min_visible_pixels", "shuffle_texts")
 
 
 class Sizes(NamedTuple):
@@ -31,9 +28,8 @@ class Sizes(NamedTuple):
     counts: np.ndarray  # float32 [records, 4]: objects, relations, patches of their views
     starts: np.ndarray  # int64 [records + 1]: where each scene's texts begin in `texts`
     texts: np.ndarray  # int32: the different texts of each scene, by number
-    tokens: (
-        np.ndarray
-    )  # float32 [texts, 3]: of each text, in the column of its level; 0 if not packed
+    # float32 [texts, 3]: the tokens of each text, in the column of its level; 0 where texts aren't packed
+    tokens: np.ndarray
 
     def of_scene(self, record: int) -> np.ndarray:
         """The numbers of a scene's texts."""
@@ -56,13 +52,13 @@ def collect(
     for need in needs:
         levels = [need["object"], need["relation"]] if need else [Needs([], [])] * 2
         counts.append([len(v.texts) for v in levels] + [sum(v.patches) for v in levels])
-        told = {(level, text) for level in NAMES for text in need[level].texts} if need else ()
+        told = {(level, text) for level in LEVELS for text in need[level].texts} if need else ()
         lengths.append(len(told))
         numbers += [known.setdefault(each, len(known)) for each in sorted(told)]
-    tokens = np.zeros((len(known), len(NAMES)), np.float32)
-    for column, level in enumerate(NAMES if settings.text_row else ()):
+    tokens = np.zeros((len(known), len(LEVELS)), np.float32)
+    for column, level in enumerate(LEVELS if settings.text_row_tokens else ()):
         texts = {text: number for (of, text), number in known.items() if of == level}
-        encoded, _ = tokenizer.encode_ragged(list(texts), length_of(level, settings))
+        encoded, _ = tokenizer.encode_ragged(list(texts), settings.level(level).text_length)
         tokens[list(texts.values()), column] = list(map(len, encoded))
     return Sizes(
         np.array(counts, np.float32),
@@ -125,10 +121,11 @@ def _read(file: Path | None) -> Sizes | None:
 def _key(source, tokenizer: Tokenizer, settings: DataSettings) -> str:
     """Names the sizes: what they depend on, in short."""
     values = {name: getattr(settings, name) for name in _SETTINGS}
-    values["text_row"] = bool(values["text_row"])
+    values["text_rows"] = bool(settings.text_row_tokens)
+    values["text_lengths"] = [settings.level(level).text_length for level in LEVELS]
     values["source"] = [len(source), getattr(source, "identity", "")]
     values |= {"form": _FORM, "seed": settings.seed if settings.shuffle_texts else None}
-    values["tokenizer"] = tokenizer.to_json() if settings.text_row else ""
+    values["tokenizer"] = tokenizer.to_json() if settings.text_row_tokens else ""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

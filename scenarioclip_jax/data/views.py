@@ -14,14 +14,15 @@ pixels; and what is black outside a box stays black, where contrast jitter there
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax.core import FrozenDict
 from jaxtyping import Array, Bool, DTypeLike, Float, Int, Key, UInt8, UInt32
 
-from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.batch import LEVELS, Batch
 from scenarioclip_jax.data.color import color_jitter, gaussian_blur
 
 # Per-channel mean and standard deviation of CLIP's training pictures (Radford et al. 2021), RGB in 0-1.
@@ -31,9 +32,17 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 CROP_TRIES = 10  # draws before a random resized crop falls back to the middle, as in torchvision
 
 
+Jitter = tuple[float, float, float, float]  # strengths: brightness, contrast, saturation, hue
+PUBLISHED_JITTER: Mapping[str, Jitter] = {
+    "global": (0.2, 0.2, 0.2, 0.05),
+    "object": (0.15, 0.15, 0.15, 0.03),
+    "relation": (0.1, 0.1, 0.1, 0.02),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class ViewSettings:
-    """Settings of the views. Jitter strengths are (brightness, contrast, saturation, hue).
+    """Settings of the views; `jitter` has each level's strengths.
 
     Raises:
       ValueError: a value is out of range; the message names the field and what is allowed.
@@ -42,9 +51,7 @@ class ViewSettings:
     fit: str = "centre_crop"  # must be the `fit` of `DataSettings`
     crop_area: tuple[float, float] = (0.8, 1.0)  # share of the photo
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)  # width / height
-    global_jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.05)
-    object_jitter: tuple[float, float, float, float] = (0.15, 0.15, 0.15, 0.03)
-    relation_jitter: tuple[float, float, float, float] = (0.1, 0.1, 0.1, 0.02)
+    jitter: Mapping[str, Jitter] = dataclasses.field(default_factory=lambda: PUBLISHED_JITTER)
     jitter_probability: float = 0.2
     blur_probability: float = 0.1
     blur_sigma: tuple[float, float] = (0.1, 1.5)  # pixels
@@ -52,19 +59,34 @@ class ViewSettings:
     dtype: DTypeLike = jnp.float32  # of the pictures; all arithmetic is float32
 
     def __post_init__(self):
+        # Hashable, so that the settings can be a static argument of a jitted function.
+        object.__setattr__(self, "jitter", FrozenDict(self.jitter))
         low, high = _numbers(self, "crop_area", 2)
         _require(0 < low <= high <= 1, "crop_area", self, "(low, high) with 0 < low <= high <= 1")
         for name in ("crop_aspect", "blur_sigma"):
             low, high = _numbers(self, name, 2)
             _require(0 < low <= high, name, self, "(low, high) with 0 < low <= high")
-        for name in ("global_jitter", "object_jitter", "relation_jitter"):
-            *factors, hue = _numbers(self, name, 4)
-            allowed = "(brightness, contrast, saturation, hue), of 0 to 1, hue of 0 to 0.5"
-            _require(all(0 <= x <= 1 for x in factors) and 0 <= hue <= 0.5, name, self, allowed)
+        self._check_jitter()
         for name in ("jitter_probability", "blur_probability"):
             _require(0 <= getattr(self, name) <= 1, name, self, "between 0 and 1")
         odd = self.blur_kernel > 0 and self.blur_kernel % 2 == 1
         _require(odd, "blur_kernel", self, "odd and positive")
+
+    def _check_jitter(self) -> None:
+        if set(self.jitter) != set(LEVELS):
+            raise ValueError(
+                f"views.jitter has {', '.join(self.jitter)}: must be {', '.join(LEVELS)}"
+            )
+        for level, strengths in self.jitter.items():
+            numbers = _are_numbers(strengths, 4)
+            if numbers:
+                *factors, hue = strengths
+                numbers = all(0 <= x <= 1 for x in factors) and 0 <= hue <= 0.5
+            if not numbers:
+                raise ValueError(
+                    f"views.jitter.{level}={strengths!r}: must be (brightness, contrast, saturation, hue), "
+                    "of 0 to 1, hue of 0 to 0.5"
+                )
 
 
 def _require(holds: bool, name: str, settings, allowed: str) -> None:
@@ -75,17 +97,14 @@ def _require(holds: bool, name: str, settings, allowed: str) -> None:
 def _numbers(settings, name: str, count: int) -> Sequence[float]:
     """A setting that is `count` numbers."""
     values = getattr(settings, name)
-    numbers = isinstance(values, tuple | list) and all(isinstance(x, int | float) for x in values)
-    _require(numbers and len(values) == count, name, settings, f"{count} numbers")
+    _require(_are_numbers(values, count), name, settings, f"{count} numbers")
     return values
 
 
-class Views(NamedTuple):
-    """Normalised pictures of the three levels."""
-
-    scene: Float[Array, "G S P P 3"]
-    object: Float[Array, "G O P P 3"]
-    relation: Float[Array, "G R P P 3"]
+def _are_numbers(values, count: int) -> bool:
+    if not isinstance(values, tuple | list) or len(values) != count:
+        return False
+    return all(isinstance(x, int | float) for x in values)
 
 
 class Draws(NamedTuple):
@@ -93,14 +112,15 @@ class Draws(NamedTuple):
 
     jittered: Bool[Array, "*V"]
     jitter: Float[Array, "*V 4"]  # -1 to 1: times the strengths of a level
-    window: Float[
-        Array, "*V 4"
-    ]  # of the random resized crop: x0, y0, x1, y1 as shares of the photo
+    # Of the random resized crop: x0, y0, x1, y1 as shares of the photo.
+    window: Float[Array, "*V 4"]
     blur: Float[Array, "*V kernel"]
 
 
-def views(batch: Batch, settings: ViewSettings, *, train: bool) -> Views:
-    """The views of all levels.
+def views(
+    batch: Batch, settings: ViewSettings, *, train: bool
+) -> dict[str, Float[Array, "G V P P 3"]]:
+    """The normalised views of each level.
 
     Views in slots whose mask is False are black or meaningless; whoever uses them applies the masks.
 
@@ -109,7 +129,7 @@ def views(batch: Batch, settings: ViewSettings, *, train: bool) -> Views:
       settings: see `ViewSettings`.
       train: random views from training canvases, else the plain views from evaluation canvases.
     """
-    size = batch.relation_region.shape[2]
+    size = batch.levels["relation"].region.shape[2]
     if not train and batch.canvas.shape[2] != size:
         raise ValueError(
             f"evaluation needs canvases that are the views themselves: canvas {batch.canvas.shape[2]}, "
@@ -119,11 +139,11 @@ def views(batch: Batch, settings: ViewSettings, *, train: bool) -> Views:
     canvas = batch.canvas.astype(jnp.float32) / 255
     extent = batch.extent
     centre = centre_views(canvas, extent, batch.aspect, size, settings.fit) if train else canvas
-    return Views(
-        scene=global_views(canvas, extent, draws, size, settings),
-        object=object_views(batch, centre, draws, settings),
-        relation=relation_views(batch, centre, draws, settings),
-    )
+    return {
+        "global": global_views(canvas, extent, draws, size, settings),
+        "object": object_views(batch, centre, draws, settings),
+        "relation": relation_views(batch, centre, draws, settings),
+    }
 
 
 def global_views(
@@ -137,7 +157,7 @@ def global_views(
     if draws is None:
         return normalise(canvas, settings.dtype)
     pictures = _resample(canvas, draws.window, extent, size)
-    strength = jnp.asarray(settings.global_jitter)
+    strength = jnp.asarray(settings.jitter["global"])
     pictures = color_jitter(pictures, _factors(draws, strength))
     return normalise(gaussian_blur(pictures, draws.blur), settings.dtype)
 
@@ -146,11 +166,12 @@ def object_views(
     batch: Batch, centre: Float[Array, "G S P P 3"], draws: Draws | None, settings: ViewSettings
 ) -> Float[Array, "G O P P 3"]:
     """Object views: the scene's centre view, black outside the box; edge pixels count by their share."""
-    visible = box_coverage(batch.object_box, centre.shape[2])[..., None]
-    pictures = take_scenes(centre, batch.object_scene) * visible
+    objects = batch.levels["object"]
+    visible = box_coverage(objects.box, centre.shape[2])[..., None]
+    pictures = take_scenes(centre, objects.scene) * visible
     if draws is not None:
-        of_objects = jax.tree.map(lambda x: take_scenes(x, batch.object_scene), draws)
-        factors = _factors(of_objects, jnp.asarray(settings.object_jitter))
+        of_objects = jax.tree.map(lambda x: take_scenes(x, objects.scene), draws)
+        factors = _factors(of_objects, jnp.asarray(settings.jitter["object"]))
         pictures = color_jitter(pictures, factors) * (visible > 0)
     return normalise(pictures, settings.dtype)
 
@@ -159,22 +180,20 @@ def relation_views(
     batch: Batch, centre: Float[Array, "G S P P 3"], draws: Draws | None, settings: ViewSettings
 ) -> Float[Array, "G R P P 3"]:
     """Relation views: the centre view, black outside the focused region, or the region's own picture."""
-    size = centre.shape[2]
-    visible = unpack_region(batch.relation_region)[..., None]
-    pictures = take_scenes(centre, batch.relation_scene)
-    if batch.relation_focus is not None:
-        focus = batch.relation_focus.astype(jnp.float32) / 255
+    size, relations = centre.shape[2], batch.levels["relation"]
+    visible = unpack_region(relations.region)[..., None]
+    pictures = take_scenes(centre, relations.scene)
+    if relations.focus is not None:
+        focus = relations.focus.astype(jnp.float32) / 255
         if draws is not None:
-            extent, aspect = (
-                take_scenes(x, batch.relation_scene) for x in (batch.extent, batch.aspect)
-            )
+            extent, aspect = (take_scenes(x, relations.scene) for x in (batch.extent, batch.aspect))
             focus = centre_views(focus, extent, aspect, size, settings.fit)
-        has_focus = batch.relation_has_focus[..., None, None, None]
+        has_focus = relations.has_focus[..., None, None, None]
         pictures = jnp.where(has_focus, focus, pictures)
     pictures = pictures * visible
     if draws is not None:
-        of_relations = jax.tree.map(lambda x: take_scenes(x, batch.relation_scene), draws)
-        factors = _factors(of_relations, jnp.asarray(settings.relation_jitter))
+        of_relations = jax.tree.map(lambda x: take_scenes(x, relations.scene), draws)
+        factors = _factors(of_relations, jnp.asarray(settings.jitter["relation"]))
         pictures = color_jitter(pictures, factors) * visible
     return normalise(pictures, settings.dtype)
 

@@ -9,14 +9,14 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.packing import Labels
+from scenarioclip_jax.data.batch import LEVELS, Batch
+from scenarioclip_jax.data.fill import Labels
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import ViewSettings, views
 from scenarioclip_jax.evaluation.share import SharedBatches, exchange_rows, exchange_texts
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.params import Params
-from scenarioclip_jax.models.scenario_clip import LEVELS, Inputs
+from scenarioclip_jax.models.scenario_clip import Inputs
 from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, put_batch, replicated
 
 TEXT_BATCH = 256  # texts embedded at once, at least
@@ -61,9 +61,8 @@ class Embedder:
         # The towers' constraints need to know the mesh: on FSDP axes the compiler would else rather gather
         # activations than parameters.
         def encode_images(params: Params, batch: Batch) -> dict[str, jax.Array]:
-            pictures = views(batch, view_settings, train=False)
-            by_level = zip(LEVELS, pictures, strict=True)
-            flat = {level: x.reshape(-1, *x.shape[2:]) for level, x in by_level}
+            by_level = views(batch, view_settings, train=False)
+            flat = {level: x.reshape(-1, *x.shape[2:]) for level, x in by_level.items()}
             with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
                 model = parameters.merge(graph, params)
                 return model(Inputs(flat, {}), groups=len(batch.seed)).image
@@ -76,7 +75,9 @@ class Embedder:
         self._encode_images = jax.jit(encode_images, out_shardings=replicated(mesh))
         self._encode_text = jax.jit(encode_text, static_argnums=2, out_shardings=replicated(mesh))
 
-    def images(self, params: Params, batches: Iterable[tuple[Batch, Labels]]) -> dict[str, Gallery]:
+    def images(
+        self, params: Params, batches: Iterable[tuple[Batch, dict[str, Labels]]]
+    ) -> dict[str, Gallery]:
         """Embeds every scene, object and relation once, by level.
 
         Args:
@@ -98,17 +99,11 @@ class Embedder:
                     )
                     for level, x in encoded.items()
                 }
-            masks = {"global": batch.scene_mask, "object": batch.object_mask}
-            masks["relation"] = batch.relation_mask
-            texts = {"global": labels.scene_text, "object": labels.object_text}
-            texts["relation"] = labels.relation_text
-            ids = {"global": labels.scene_id, "object": labels.object_id}
-            ids["relation"] = labels.relation_id
-            for level, (embeddings, level_texts, photo_ids) in found.items():
-                keep = masks[level]
+            for level, (embeddings, texts, photo_ids) in found.items():
+                keep = batch.levels[level].mask
                 embeddings.append(np.asarray(encoded[level], np.float32)[keep.reshape(-1)])
-                level_texts += texts[level][keep].tolist()
-                photo_ids += ids[level][keep].tolist()
+                texts += labels[level].text[keep].tolist()
+                photo_ids += labels[level].scene_id[keep].tolist()
         galleries = {
             level: Gallery(np.concatenate(embeddings) if embeddings else np.zeros((0, 1)), *rest)
             for level, (embeddings, *rest) in found.items()

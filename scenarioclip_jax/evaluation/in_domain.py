@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from scenarioclip_jax.data import shards
+from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.photo import map_boxes, photo_view
 from scenarioclip_jax.data.pipeline import evaluation_batches
 from scenarioclip_jax.data.scene import Scene, Triplet, relation_text
@@ -24,7 +25,6 @@ from scenarioclip_jax.evaluation.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.files import UnsupportedError
 from scenarioclip_jax.evaluation.recognition import CLASS_LISTS
 from scenarioclip_jax.evaluation.result import Skips
-from scenarioclip_jax.models.scenario_clip import LEVELS
 from scenarioclip_jax.parallel.mesh import batch_ways
 from scenarioclip_jax.progress_bar import progress_bar
 
@@ -213,7 +213,7 @@ class DataSet:
             def shown():
                 for batch, labels in batches:
                     yield batch, labels
-                    bar.update(int(batch.scene_mask.sum()))
+                    bar.update(int(batch.scenes.mask.sum()))
 
             galleries = embedder.images(model.params, shown())
         arrays = {level: gallery.embeddings for level, gallery in galleries.items()}

@@ -11,11 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.packing import Labels
+from scenarioclip_jax.data.batch import LEVELS, Batch
+from scenarioclip_jax.data.fill import Labels
 from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD, ViewSettings, views
 from scenarioclip_jax.evaluation.figure_text import drawable
-from scenarioclip_jax.models.scenario_clip import LEVELS
 
 matplotlib.use("agg")
 COLOURS = {"global": "#4c5c96", "object": "#c8553d", "relation": "#3a7d5d"}
@@ -41,7 +40,7 @@ def to_html(figure: Figure, dpi: int = 110) -> str:
 
 
 def collect_views(
-    batches: Iterable[tuple[Batch, Labels]],
+    batches: Iterable[tuple[Batch, dict[str, Labels]]],
     settings: ViewSettings,
     wanted: Mapping[str, set[int]],
 ) -> dict[str, dict[int, np.ndarray]]:
@@ -54,11 +53,9 @@ def collect_views(
     found = {level: {} for level in LEVELS}
     start = dict.fromkeys(LEVELS, 0)
     for batch, _ in batches:
-        pictures = dict(zip(LEVELS, make(batch), strict=True))
-        masks = (batch.scene_mask, batch.object_mask, batch.relation_mask)
-        for level, mask in zip(LEVELS, masks, strict=True):
-            slots = np.flatnonzero(mask.reshape(-1))
-            flat = pictures[level].reshape(-1, *pictures[level].shape[2:])
+        for level, pictures in make(batch).items():
+            slots = np.flatnonzero(batch.levels[level].mask.reshape(-1))
+            flat = pictures.reshape(-1, *pictures.shape[2:])
             for row in wanted.get(level, set()) & set(
                 range(start[level], start[level] + len(slots))
             ):

@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.packing import Labels
+from scenarioclip_jax.data.batch import LEVELS, Batch
+from scenarioclip_jax.data.fill import Labels
 from scenarioclip_jax.evaluation.embed import Embedder, Gallery
 from scenarioclip_jax.evaluation.zero_shot import zero_shot
 from scenarioclip_jax.models.params import Params
-from scenarioclip_jax.models.scenario_clip import LEVELS
 
 CLASS_LISTS = {"global": "actions", "object": "objects", "relation": "relations"}
 
@@ -26,7 +25,7 @@ class Recognition(NamedTuple):
 def recognise(
     embedder: Embedder,
     params: Params,
-    batches: Iterable[tuple[Batch, Labels]],
+    batches: Iterable[tuple[Batch, dict[str, Labels]]],
     classes: Mapping[str, Sequence[str]],
 ) -> Recognition:
     """Scores `params` on evaluation batches.

@@ -12,6 +12,7 @@ from scenarioclip_jax.data.build import default_embedded
 from scenarioclip_jax.data.labels import VERSION
 from scenarioclip_jax.data.shards import DataSetError, dataset_dir, load_summary
 from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.renamed import with_new_names
 
 DEMO = {"num_scenes": 6000, "seed": 0}  # as in configs/pretrain.py, where no run says otherwise
 
@@ -48,7 +49,7 @@ class Chosen(NamedTuple):
         """The folder of the shards; draws the embedded scenes if they aren't there."""
         if self.directory is not None:
             return self.directory
-        with naming("embedded"):
+        with naming("demo_data"):
             return default_embedded(**self.embedded)
 
 
@@ -74,9 +75,9 @@ def of_config(path: Path) -> Chosen:
       OSError: it can't be read.
     """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        directory, embedded = config["data"]["dir"], dict(config["embedded"])
-    except (ValueError, KeyError, TypeError) as error:
+        config = with_new_names(json.loads(path.read_text(encoding="utf-8")))
+        directory, embedded = config["data"]["dir"], dict(config["demo_data"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} is no config of a training run ({error!r}); copy it again"
         ) from None
@@ -84,21 +85,21 @@ def of_config(path: Path) -> Chosen:
 
 
 def choose(config: ConfigDict) -> Chosen:
-    """The data set to score: `config.data.dir`, `config.embedded`, or what the checkpoint was trained on.
+    """The data set to score: `config.data.dir`, `config.demo_data`, or what the checkpoint was trained on.
 
     Raises:
       ConfigError: it isn't there. The message names the folder and the key.
       CheckpointError: the run's config can't be understood.
     """
     own = recorded(config.checkpoint) if config.checkpoint else None
-    given = {name: value for name, value in config.embedded.items() if value is not None}
+    given = {name: value for name, value in config.demo_data.items() if value is not None}
     if config.data.dir:
         chosen = Chosen(local_path(config.data.dir), {}, "config.data.dir")
         with naming("data.dir"):
             dataset_dir(chosen.directory)
     elif given:
         base = own.embedded if own and own.directory is None else DEMO
-        chosen = Chosen(None, DEMO | base | given, "config.embedded")
+        chosen = Chosen(None, DEMO | base | given, "config.demo_data")
     elif own:
         chosen = own._replace(why=f"what {config.checkpoint} was trained on")
         _check_own(chosen, config.checkpoint)

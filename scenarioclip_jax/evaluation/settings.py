@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from scenarioclip_jax.models.scenario_clip import LEVELS
+from scenarioclip_jax.data.batch import LEVELS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.packing import BatchBuilder, Labels
+from scenarioclip_jax.data.fill import BatchBuilder, Labels
 from scenarioclip_jax.data.pipeline import EvaluationBatches, Source, evaluation_batches
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
@@ -77,7 +77,7 @@ class SharedBatches:
         self.share = share
         local = dataclasses.replace(
             settings,
-            groups=settings.groups // share.parts,
+            packing_groups=settings.packing_groups // share.parts,
             batch_size=settings.batch_size // share.parts,
         )
         own = [indices[i] for i in share.of(len(indices))]
@@ -92,7 +92,7 @@ class SharedBatches:
     def give_up(self, asked) -> None:
         self._batches.give_up = asked
 
-    def __iter__(self) -> Iterator[tuple[Batch, Labels]]:
+    def __iter__(self) -> Iterator[tuple[Batch, dict[str, Labels]]]:
         batches = iter(self._batches)
         while True:
             batch = next(batches, None)
@@ -100,9 +100,9 @@ class SharedBatches:
                 return
             yield batch or self._empty()
 
-    def _empty(self) -> tuple[Batch, Labels]:
+    def _empty(self) -> tuple[Batch, dict[str, Labels]]:
         settings = self._settings
-        builder = BatchBuilder(settings.groups, settings.image_size, settings)
+        builder = BatchBuilder(settings.packing_groups, settings.image_size, settings)
         return builder.finish(self._tokenizer)
 
 

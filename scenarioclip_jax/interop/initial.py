@@ -243,7 +243,7 @@ def init_from(
         steps = checkpoint.load_record(folder, step, "teacher").get("steps")
         if checkpoint.keeps_ema_in_part(folder, step):
             print(
-                f"{folder}: its run kept the average of what its teacher ran only (config.ema.whole=False), "
+                f"{folder}: its run kept the average of what its teacher ran only (config.ema.keep=teacher), "
                 "so the new teacher starts as a copy of the student",
                 flush=True,
             )

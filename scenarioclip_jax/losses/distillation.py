@@ -21,8 +21,8 @@ def distils_with(path: str) -> bool:
     return tower in TEACHER_LEVELS and rest[1] in (*TEACHER_LEVELS[tower], "shared")
 
 
-class Slots(NamedTuple):
-    """Where a level's slots belong. G packing groups, N slots a group, S scenes a group."""
+class Members(NamedTuple):
+    """Which scene each slot of a level belongs to. G packing groups, N slots a group, S scenes a group."""
 
     scene: Int[Array, "G N"]  # index along S
     mask: Bool[Array, "G N"]
@@ -60,12 +60,12 @@ def kl(
     return divergence
 
 
-def of_scene(per_scene: Float[Array, "G S D"], slots: Slots) -> Float[Array, "G N D"]:
+def of_scene(per_scene: Float[Array, "G S D"], slots: Members) -> Float[Array, "G N D"]:
     """The row of each slot's own scene. Gathers within a group, so groups never communicate."""
     return jax.vmap(lambda rows, index: rows[index])(per_scene, slots.scene)
 
 
-def mean_over_scenes(values: Float[Array, "G N"], slots: Slots, scenes: int) -> Float[Array, ""]:
+def mean_over_scenes(values: Float[Array, "G N"], slots: Members, scenes: int) -> Float[Array, ""]:
     """Mean over each scene's slots, then over the scenes that have any; 0 if none has.
 
     The reference divides by zero for a scene without objects; here such a scene doesn't count.
@@ -83,7 +83,7 @@ def distillation_loss(
     student_text: dict[str, Float[Array, "G N D"]],
     teacher_image: dict[str, Float[Array, "G N D"]],
     teacher_text: dict[str, Float[Array, "G N D"]],
-    slots: dict[str, Slots],
+    slots: dict[str, Members],
     **kl_arguments,
 ) -> Float[Array, ""]:
     """The sum of the four terms; `slots` has `object` and `relation`, embeddings also `global` (N = S)."""

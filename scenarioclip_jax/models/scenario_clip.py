@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from scenarioclip_jax.data.batch import Rows
+from scenarioclip_jax.data.batch import LEVELS, Rows
 from scenarioclip_jax.models.layers import REMAT_POLICIES
 from scenarioclip_jax.models.rows import Stream, join, separate
 from scenarioclip_jax.models.towers import (
@@ -34,7 +34,6 @@ from scenarioclip_jax.models.towers import (
     VisionTrunk,
 )
 
-LEVELS = ("global", "object", "relation")
 ARCHITECTURES = ("clip", "pyramid_clip", "scenario_clip_0", "scenario_clip_1")
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 # With a bias, for the sigmoid loss: Zhai et al. 2023, section 3.2.

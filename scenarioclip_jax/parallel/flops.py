@@ -28,6 +28,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.losses.distillation import TEACHER_LEVELS
 from scenarioclip_jax.losses.pairwise import CHUNK
@@ -75,17 +76,16 @@ class Level(NamedTuple):
 
 def level_shapes(settings: DataSettings, vision: VisionConfig) -> dict[str, Level]:
     """Slots and rows of the global batch, by level."""
-    s = settings
-    lengths = {"global": s.scene_length, "object": s.object_length, "relation": s.relation_length}
-    slots = {"global": s.scenes, "object": s.objects, "relation": s.relations}
-    found = {}
-    for level, count in slots.items():
-        pictures = count, 1 + vision.grid**2
-        if s.patch_size:
-            pictures = s.patch_rows(level), s.patch_tokens
-        texts = (s.text_rows(level), s.text_row) if s.text_row else (count, lengths[level])
+    found, groups = {}, settings.packing_groups
+    for level in LEVELS:
+        shape = settings.level(level)
+        images, texts = (shape.slots, 1 + vision.grid**2), (shape.slots, shape.text_length)
+        if shape.patch_rows:
+            images = shape.patch_rows, settings.patch_row_tokens
+        if shape.text_rows:
+            texts = shape.text_rows, settings.text_row_tokens
         found[level] = Level(
-            s.groups * count, *((s.groups * rows, tokens) for rows, tokens in (pictures, texts))
+            groups * shape.slots, *((groups * rows, tokens) for rows, tokens in (images, texts))
         )
     return found
 
@@ -258,9 +258,9 @@ def _views(settings: DataSettings, *, finer: bool) -> int:
     """Resampling C x C to P x P by two matrices: the scene's own view, and the centre view of the others."""
     c, p = settings.canvas_size, settings.image_size
     one = 2 * 3 * (c * c * p + c * p * p)
-    pictures = settings.groups * settings.scenes * (2 if finer else 1)
+    pictures = settings.packing_groups * settings.scenes * (2 if finer else 1)
     if finer and settings.focus_images:
-        pictures += settings.groups * settings.relations
+        pictures += settings.packing_groups * settings.level("relation").slots
     return one * pictures
 
 

@@ -19,16 +19,16 @@ from ml_collections import config_flags
 from scenarioclip_jax import command
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data import shards
+from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.needs import Needs, measure
 from scenarioclip_jax.data.order import STEPS, deal, steps_dealt
-from scenarioclip_jax.data.packing import NAMES, length_of
+from scenarioclip_jax.data.packing import FINER
 from scenarioclip_jax.data.pipeline import Source
 from scenarioclip_jax.data.rows import place
-from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
 from scenarioclip_jax.data.shards import DataSetError
 from scenarioclip_jax.data.sizes import collect, load_or_measure
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.models.scenario_clip import LEVELS
 
 # Drawn: so many scenes, in at least and at most so many groups; large groups vary less.
 SCENES, GROUPS = 50_000, (STEPS, 400)
@@ -104,7 +104,7 @@ def text_lengths(
     found = {}
     for level in LEVELS:
         texts = sorted({text for each in needs for text in each[level].texts})
-        encoded, _ = tokenizer.encode_ragged(texts, length_of(level, settings))
+        encoded, _ = tokenizer.encode_ragged(texts, settings.level(level).text_length)
         length = dict(zip(texts, map(len, encoded), strict=True))
         told = [{t for i in group for t in needs[i][level].texts} for group in groups]
         found[level] = [[length[text] for text in sorted(each)] for each in told]
@@ -118,26 +118,40 @@ def suggest(
     *,
     left_out: float,
 ) -> dict[str, Budget]:
-    """Budgets by their keys in `DataSettings`, from what some scenes need."""
+    """Budgets by their keys below `data`, from what some scenes need."""
     groups = draw_groups(needs, tokenizer, settings)
     found = {}
-    for level, slots in (("object", "objects_per_scene"), ("relation", "relations_per_scene")):
+    for level in FINER:
         count = [sum(len(needs[i][level].texts) for i in group) for group in groups]
-        found[slots] = budget(np.array(count, float), settings.scenes, left_out)
+        key = f"levels.{CONFIG_KEYS[level]}.slots_per_scene"
+        found[key] = budget(np.array(count, float), settings.scenes, left_out)
 
     def rows(sequences: Sequence[Sequence[int]], size: int) -> Budget:
         needed, held = in_rows(sequences, size)
         return budget(needed, settings.scenes, left_out, held)
 
-    if settings.text_row:
+    if settings.text_row_tokens:
         lengths = text_lengths(needs, groups, tokenizer, settings)
         for level, of_level in lengths.items():
-            found[f"{NAMES[level]}_tokens"] = rows(of_level, settings.text_row)
+            found[f"levels.{CONFIG_KEYS[level]}.tokens_per_scene"] = rows(
+                of_level, settings.text_row_tokens
+            )
     if settings.patch_size:
-        for level in ("object", "relation"):
+        for level in FINER:
             views = [[n for i in group for n in needs[i][level].patches] for group in groups]
-            found[f"{level}_patches"] = rows(views, settings.patch_tokens)
+            found[f"levels.{CONFIG_KEYS[level]}.patches_per_scene"] = rows(
+                views, settings.patch_row_tokens
+            )
     return found
+
+
+def with_budgets(settings: DataSettings, budgets: Mapping[str, float]) -> DataSettings:
+    """Settings with other budgets, by their keys below `data`."""
+    level_of = {key: level for level, key in CONFIG_KEYS.items()}
+    for key, value in budgets.items():
+        _, level, budget_of = key.split(".")
+        settings = settings.with_level(level_of[level], **{budget_of: value})
+    return settings
 
 
 def fullest_text_row(
@@ -155,7 +169,7 @@ def fullest_text_row(
         found = (in_rows(of_level, size) for of_level in lengths.values())
         return min(budget(n, settings.scenes, left_out, held).fill for n, held in found)
 
-    longest = max(settings.scene_length, settings.object_length, settings.relation_length)
+    longest = settings.longest_text
     fills = {size: emptiest(size) for size in range(longest, max(longest, LONGEST_ROW) + 1, 4)}
     return max(fills.items(), key=lambda each: each[1])
 
@@ -168,11 +182,11 @@ def look_at(source: Source, settings: DataSettings, scenes: int) -> list[dict[st
 
 
 def table(budgets: Mapping[str, Budget]) -> str:
-    lines = [f"{'setting':<40} {'filled':>7} {'left out':>9}"]
+    lines = [f"{'setting':<58} {'filled':>7} {'left out':>9}"]
     for key, found in budgets.items():
         # Rounded down: `DataSettings` rounds up to whole slots and rows, and would to one more.
         setting = f"--config.data.{key}={np.floor(found.a_scene * 1e4) / 1e4:g}"
-        lines.append(f"{setting:<40} {found.fill:>7.1%} {found.left_out:>9.2%}")
+        lines.append(f"{setting:<58} {found.fill:>7.1%} {found.left_out:>9.2%}")
     return "\n".join(lines)
 
 
@@ -199,14 +213,14 @@ def main(argv: list[str]) -> None:
         if not needs:
             raise ConfigError("config.data.dir: none of its scenes could be read")
         print(
-            f"{len(needs)} scenes; groups of {data.settings.scenes} (data.batch_size / data.groups)"
+            f"{len(needs)} scenes; groups of {data.settings.scenes} (data.batch_size / data.packing_groups)"
         )
         left_out = flags.FLAGS.left_out
         print(table(suggest(needs, data.tokenizer, data.settings, left_out=left_out)))
-        if data.settings.text_row:
+        if data.settings.text_row_tokens:
             row, fill = fullest_text_row(needs, data.tokenizer, data.settings, left_out=left_out)
             print(
-                f"rows of texts are fullest, {fill:.0%} or more, with --config.data.text_row={row}: run "
+                f"rows of texts are fullest, {fill:.0%} or more, with --config.data.text_row_tokens={row}: run "
                 "this again with it for the settings that go with it"
             )
     except (ConfigError, DataSetError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from scenarioclip_jax.command import ConfigError, listed, naming
-from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
 from scenarioclip_jax.paths import PathError, local_path
 
 
@@ -20,13 +20,29 @@ def model_arguments(config: ConfigDict) -> dict[str, Any]:
 
 def data_settings(config: ConfigDict, **changes) -> DataSettings:
     """The input pipeline's settings; what follows from the model or the run isn't set twice."""
-    values = {k: v for k, v in config.data.items() if k not in ("dir", "tokenizer")}
+    values = {k: v for k, v in config.data.items() if k not in ("dir", "tokenizer", "levels")}
+    values["levels"] = by_level(config.data.levels)
     vision = config.model.vision
     values |= {"image_size": vision.image_size, "seed": config.seed} | changes
     if config.model.patch_packing:
         values["patch_size"] = vision.patch_size
     with naming("data"):
         return DataSettings(**values)
+
+
+def view_settings(config: ConfigDict):
+    """The `data.views.ViewSettings` of a run."""
+    from scenarioclip_jax.data.views import ViewSettings
+
+    with naming("views"):
+        values = config.views.to_dict() | {"jitter": by_level(config.views.jitter)}
+        return ViewSettings(fit=config.data.fit, **values)
+
+
+def by_level(section: ConfigDict) -> dict[str, Any]:
+    """A section of the config with a value for each level, by the levels' own names."""
+    values = section.to_dict()
+    return {level: values[key] for level, key in CONFIG_KEYS.items()}
 
 
 def check(config: ConfigDict, *, batch_ways: int) -> None:
@@ -65,6 +81,7 @@ def _check_names(config: ConfigDict) -> None:
         "model.dtype": ("float32", "bfloat16"),
         "loss.kind": KINDS,
         "optimizer.mu_dtype": MU_DTYPES,
+        "ema.keep": ("all", "teacher"),
         "loss.distill.scaling": SCALINGS,
         "model.vision.activation": ACTIVATIONS,
         "model.text.activation": ACTIVATIONS,
@@ -82,7 +99,6 @@ def _check_names(config: ConfigDict) -> None:
 
 
 def _check_towers(config: ConfigDict) -> None:
-    from scenarioclip_jax.data.views import ViewSettings
     from scenarioclip_jax.models.scenario_clip import levels_of
     from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
@@ -96,19 +112,19 @@ def _check_towers(config: ConfigDict) -> None:
         "False with arch clip, which sees whole scenes only: no patch of them is black",
     )
     settings = data_settings(config)
-    with naming("views"):
-        ViewSettings(fit=settings.fit, **config.views)
+    view_settings(config)
     most = config.model.text.max_length
     for level in levels_of(config.arch):
-        key = "data.scene_length" if level == "global" else f"data.{level}_length"
-        _require(_get(config, key) <= most, key, _get(config, key), f"at most {most} (model.text)")
+        length = settings.level(level).text_length
+        key = f"data.levels.{CONFIG_KEYS[level]}.text_length"
+        _require(length <= most, key, length, f"at most {most} (model.text)")
 
 
 def _check_batch(config: ConfigDict, batch_ways: int) -> None:
-    groups, parts = config.data.groups, config.loss.accumulate
+    groups, parts = config.data.packing_groups, config.loss.accumulate
     _require(
         groups % batch_ways == 0,
-        "data.groups",
+        "data.packing_groups",
         groups,
         f"a multiple of {batch_ways}, the parts into which config.mesh splits the batch",
     )
@@ -117,20 +133,20 @@ def _check_batch(config: ConfigDict, batch_ways: int) -> None:
         parts > 0 and most % parts == 0,
         "loss.accumulate",
         parts,
-        f"a divisor of {most}, the groups that a device holds (data.groups {groups} / {batch_ways})",
+        f"a divisor of {most}, the groups that a device holds (data.packing_groups {groups} / {batch_ways})",
     )
 
 
 POSITIVE = (
     "model.embed_dim",
-    "embedded.num_scenes",
+    "demo_data.num_scenes",
     "optimizer.eps",
     "log_every",
     "checkpoint.every",
     "checkpoint.keep_last",
     "validation.every",
     "optimizer.clip_norm",
-    "optimizer.peak",
+    "optimizer.learning_rate",
     "epochs",
     "loss.distill.temperature",
 )
@@ -139,14 +155,14 @@ NOT_NEGATIVE = (
     "validation.scenes",
     "loss.distill_weight",
     "report.scenes",
-    "report.retrievals",
+    "report.queries",
     "ema.warmup_steps",
     "optimizer.skip_nonfinite",
 )
 SHARES = (
     "ema.decay",
     "optimizer.warmup_fraction",
-    "optimizer.start_factor",
+    "optimizer.warmup_start",
     "optimizer.b1",
     "optimizer.b2",
 )
@@ -166,10 +182,10 @@ def _check_numbers(config: ConfigDict) -> None:
             f"config.ema.decay=0 leaves {config.arch} without a teacher; set it above 0, or set "
             "config.loss.distill_weight=0"
         )
-    if config.ema.decay and not config.ema.whole and not distils(config):
+    if config.ema.decay and config.ema.keep == "teacher" and not distils(config):
         raise ConfigError(
-            "config.ema.whole=False keeps the average of what distils, and this run distils nothing; set "
-            "it to True, or set config.ema.decay=0 to keep no average"
+            "config.ema.keep=teacher keeps the average of what distils, and this run distils nothing; set "
+            "it to all, or set config.ema.decay=0 to keep no average"
         )
 
 

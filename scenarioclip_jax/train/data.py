@@ -37,8 +37,8 @@ def open_data(config: ConfigDict, workdir: Path) -> RunData:
     if config.data.dir:
         directory = local_path(config.data.dir)
     else:
-        with naming("embedded"):
-            directory = default_embedded(**config.embedded)
+        with naming("demo_data"):
+            directory = default_embedded(**config.demo_data)
     with naming("data.dir"):
         summary = shards.load_summary(directory)
         classes = shards.load_classes(directory)

@@ -15,6 +15,7 @@ from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.measure import MeasuringStopped
 from scenarioclip_jax.data.pipeline import CorruptDataError
+from scenarioclip_jax.data.settings import CONFIG_KEYS
 from scenarioclip_jax.data.shards import DataSetError
 from scenarioclip_jax.data.stall import StalledInputError
 from scenarioclip_jax.faults import InputUnavailableError
@@ -65,9 +66,6 @@ READABLE_ERRORS = (
 )
 
 
-LENGTHS = ("scene_length", "object_length", "relation_length")
-
-
 class Watch(NamedTuple):
     """Those who look at a run and change nothing in it."""
 
@@ -98,7 +96,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
         checkpoints = Checkpoints(workdir, **options, metric="score")
         # Last of all and whatever goes wrong with the others: a save in the background is waited for.
         at_end.callback(checkpoints.close)
-        groups = local_groups(mesh, config.data.groups)
+        groups = local_groups(mesh, config.data.packing_groups)
         try:
             world = start_or_resume(config, run, data, groups, checkpoints, stop)
         except MeasuringStopped:
@@ -217,7 +215,7 @@ def _take_steps(
         # While a step still computes, only this loop waits.
         watch.progress.waited(max(0.0, time.perf_counter() - max(started, computed())))
         previous, scores, validated = metrics, None, False
-        state, metrics = train_step(state, put_batch(mesh, batch, config.data.groups))
+        state, metrics = train_step(state, put_batch(mesh, batch, config.data.packing_groups))
         at.state, at.metrics = state, metrics
         computed = when_computed(metrics["loss/total"])
         step += 1
@@ -235,7 +233,10 @@ def _take_steps(
             if step == 1 and values["packing/texts_truncated"]:
                 watch.progress.say(
                     f"{values['packing/texts_truncated']:.0f} texts of the first batch were cut to fit ("
-                    + ", ".join(f"config.data.{k}={config.data[k]}" for k in LENGTHS)
+                    + ", ".join(
+                        f"config.data.levels.{CONFIG_KEYS[level]}.text_length={each.text_length}"
+                        for level, each in data.settings.levels.items()
+                    )
                     + f"; config.model.text.max_length={config.model.text.max_length}); see "
                     "first_batch.png"
                 )

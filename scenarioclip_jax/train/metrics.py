@@ -216,6 +216,6 @@ def check_finite(step: int, metrics: dict[str, jax.Array], most_skipped: int = 0
 
 _REMEDY = (
     "Start a new --workdir with a "
-    "lower config.optimizer.peak or clip_norm; --config.init_from=THIS_WORKDIR takes over the weights "
+    "lower config.optimizer.learning_rate or clip_norm; --config.init_from=THIS_WORKDIR takes over the weights "
     "of its last checkpoint, if it has one"
 )

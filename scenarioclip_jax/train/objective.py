@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from scenarioclip_jax.losses.contrastive import sigmoid_loss, softmax_loss
-from scenarioclip_jax.losses.distillation import Slots, distillation_loss
+from scenarioclip_jax.losses.distillation import Members, distillation_loss
 from scenarioclip_jax.models.scenario_clip import Embeddings
 
 
@@ -16,7 +16,7 @@ def objective(
     student: Embeddings,
     teacher: Embeddings | None,
     logit_scale: Mapping[str, jax.Array],
-    slots: Mapping[str, Slots],
+    slots: Mapping[str, Members],
     text_id: Mapping[str, jax.Array] | None,
     *,
     distill_weight: float,

@@ -11,21 +11,21 @@ MU_DTYPES = ("float32", "bfloat16")
 
 
 def warmup_cosine(
-    *, peak: float, steps: int, warmup_fraction: float, start_factor: float
+    *, learning_rate: float, steps: int, warmup_fraction: float, warmup_start: float
 ) -> optax.Schedule:
-    """Linear from `start_factor * peak` to `peak`, then half a cosine to 0 at `steps`.
+    """Linear from `warmup_start * learning_rate` to `learning_rate`, then half a cosine to 0 at `steps`.
 
     Args:
-      peak: the highest learning rate.
+      learning_rate: the highest, at the end of the warm-up.
       steps: optimizer steps of the whole run.
       warmup_fraction: share of the steps that warm up, at least one step.
-      start_factor: the rate of step 0 as a share of `peak`.
+      warmup_start: the rate of step 0 as a share of `learning_rate`.
     """
     warmup = max(1, round(steps * warmup_fraction))
     return optax.join_schedules(
         [
-            optax.linear_schedule(start_factor * peak, peak, warmup),
-            optax.cosine_decay_schedule(peak, max(1, steps - warmup)),
+            optax.linear_schedule(warmup_start * learning_rate, learning_rate, warmup),
+            optax.cosine_decay_schedule(learning_rate, max(1, steps - warmup)),
         ],
         [warmup],
     )
@@ -69,9 +69,9 @@ def _adam(mu_dtype: str, **arguments) -> optax.GradientTransformation:
 def make_optimizer(
     paths: list[str],
     *,
-    learning_rate: optax.Schedule,
+    schedule: optax.Schedule,
     weight_decay: rules.Rules[float],
-    rate_scale: rules.Rules[float],
+    learning_rate_scale: rules.Rules[float],
     b1: float,
     b2: float,
     eps: float,
@@ -81,9 +81,10 @@ def make_optimizer(
     """AdamW (Loshchilov & Hutter 2019) as PyTorch computes it: decay is multiplied by the rate.
 
     Args:
-      paths: of the trainable parameters.
+      paths: Paths of the trainable parameters.
+      schedule: The learning rate as a function of the steps taken.
       weight_decay: (regex, decay) pairs.
-      rate_scale: (regex, factor on the learning rate) pairs.
+      learning_rate_scale: (regex, factor on the learning rate) pairs.
       clip_norm: limit on the global norm of the gradient.
       mu_dtype: that the first moment is kept in; float32 as published, bfloat16 takes half.
 
@@ -93,13 +94,13 @@ def make_optimizer(
     if mu_dtype not in MU_DTYPES:
         raise ValueError(f"mu_dtype {mu_dtype!r} is not one of {', '.join(MU_DTYPES)}")
     decay = rules.match(weight_decay, paths, name="weight decay")
-    scale = rules.match(rate_scale, paths, name="learning-rate scale")
+    scale = rules.match(learning_rate_scale, paths, name="learning-rate scale")
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
         _adam(mu_dtype, b1=b1, b2=b2, eps=eps),
         _decay_weights(decay),
         _scale_updates(scale),
-        optax.scale_by_learning_rate(learning_rate),
+        optax.scale_by_learning_rate(schedule),
     )
 
 

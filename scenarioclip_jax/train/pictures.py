@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.packing import text_tokens
+from scenarioclip_jax.data.fill import text_tokens
+from scenarioclip_jax.data.packing import FINER
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import ViewSettings, centre_views, views
 from scenarioclip_jax.evaluation.pictures import COLOURS, picture_grid, to_uint8
@@ -27,9 +28,9 @@ def write_first_batch(
     """
     if directory is None:
         return
-    groups = math.ceil(SCENES / batch.scene_mask.shape[1])
+    groups = math.ceil(SCENES / batch.scenes.mask.shape[1])
     shown = jax.tree.map(lambda x: x[:groups], batch)
-    size = shown.relation_region.shape[2]
+    size = shown.levels["relation"].region.shape[2]
 
     def see(batch):
         photos = batch.canvas.astype(np.float32) / 255
@@ -38,26 +39,24 @@ def write_first_batch(
 
     pictures, plain = jax.tree.map(np.asarray, jax.jit(see)(shown))
     figure_rows, boxes = [], []
-    for group, scene in np.argwhere(shown.scene_mask)[:SCENES]:
+    for group, scene in np.argwhere(shown.scenes.mask)[:SCENES]:
         # The whole scene is shown as its centre view, in which boxes are known, not as the random crop.
         whole = np.clip(plain[group, scene], 0, 1)
         row = [(whole, "whole scene", COLOURS["global"])]
-        for level, of_level, owner, mask in (
-            ("object", pictures.object, shown.object_scene, shown.object_mask),
-            ("relation", pictures.relation, shown.relation_scene, shown.relation_mask),
-        ):
-            slots = np.flatnonzero(mask[group] & (owner[group] == scene))
+        for level in FINER:
+            of_level = shown.levels[level]
+            slots = np.flatnonzero(of_level.mask[group] & (of_level.scene[group] == scene))
             if level == "object":
-                boxes.append(np.clip(shown.object_box[group, slots], 0, size))
+                boxes.append(np.clip(of_level.box[group, slots], 0, size))
             row += [
                 (
-                    to_uint8(of_level[group, slot]),
-                    tokenizer.decode(text_tokens(shown, level, group, slot)),
+                    to_uint8(pictures[level][group, slot]),
+                    tokenizer.decode(text_tokens(of_level, group, slot)),
                     COLOURS[level],
                 )
                 for slot in slots[:MOST]
             ]
-        action = tokenizer.decode(text_tokens(shown, "global", group, scene))
+        action = tokenizer.decode(text_tokens(shown.scenes, group, scene))
         figure_rows.append((action, row))
     figure = picture_grid(figure_rows)
     columns = len(figure.axes) // len(figure_rows)

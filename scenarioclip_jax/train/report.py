@@ -10,12 +10,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from scenarioclip_jax.checkpoint import write_atomically
+from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.pipeline import evaluation_batches
 from scenarioclip_jax.evaluation import pictures
 from scenarioclip_jax.evaluation.page import render
 from scenarioclip_jax.evaluation.recognition import CLASS_LISTS, Recognition
 from scenarioclip_jax.evaluation.zero_shot import normalise
-from scenarioclip_jax.models.scenario_clip import LEVELS
 from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.metrics import read_rows
 from scenarioclip_jax.train.setup import Run
@@ -183,17 +183,16 @@ def _retrievals(config: ConfigDict, run: Run, data: RunData, found: Recognition)
     batches = list(evaluation_batches(data.test, data.tokenizer, data.settings, scenes))
     shown, wanted = {}, {level: set() for level in LEVELS}
     for level, gallery in found.galleries.items():
-        if level not in found.scores or not config.report.retrievals:
+        if level not in found.scores or not config.report.queries:
             continue
         # The gallery is in the split's order, so the first scenes' rows come first.
-        masks = {"global": "scene_mask", "object": "object_mask", "relation": "relation_mask"}
-        count = sum(int(getattr(batch, masks[level]).sum()) for batch, _ in batches)
+        count = sum(int(batch.levels[level].mask.sum()) for batch, _ in batches)
         if not count:
             continue
         images = normalise(gallery.embeddings[:count])
         texts = sorted(set(gallery.texts[:count]))
         shuffled = np.random.default_rng(config.seed).permutation(len(texts))
-        texts = [texts[i] for i in shuffled[: config.report.retrievals]]
+        texts = [texts[i] for i in shuffled[: config.report.queries]]
         classes = data.classes[CLASS_LISTS[level]]
         queries = found.class_embeddings[level][[classes.index(text) for text in texts]]
         nearest = np.argsort(-normalise(queries) @ images.T, axis=1, kind="stable")[:, :NEAREST]

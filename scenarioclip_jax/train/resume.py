@@ -15,6 +15,7 @@ from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.measure import Crew
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
 from scenarioclip_jax.parallel.distributed import gather, wait_for_all
+from scenarioclip_jax.renamed import with_new_names
 from scenarioclip_jax.train.config import plain
 from scenarioclip_jax.train.data import RunData, share_corrupt
 from scenarioclip_jax.train.metrics import finite
@@ -28,12 +29,12 @@ FREE += ("resume", "model/remat", "model/unroll", "loss/accumulate")
 FREE += ("data/dir", "data/tokenizer", "data/num_workers", "data/num_threads", "data/prefetch")
 FREE += ("data/stall_seconds", "data/max_corrupt_share")
 # Keys that change what is computed next but not the state, so that a run may change them on purpose.
-ALLOWABLE = ("steps", "epochs", "data/groups", "optimizer/skip_nonfinite")
-ALLOWABLE += ("optimizer/peak", "optimizer/warmup_fraction", "optimizer/start_factor")
+ALLOWABLE = ("steps", "epochs", "data/packing_groups", "optimizer/skip_nonfinite")
+ALLOWABLE += ("optimizer/learning_rate", "optimizer/warmup_fraction", "optimizer/warmup_start")
 ALLOWABLE += ("optimizer/clip_norm", "optimizer/b1", "optimizer/b2", "optimizer/eps")
-ALLOWABLE += ("optimizer/weight_decay", "optimizer/rate_scale")
+ALLOWABLE += ("optimizer/weight_decay", "optimizer/learning_rate_scale")
 # Keys that came later, and what runs did before them.
-CAME_LATER = {"ema/whole": True, "optimizer/mu_dtype": "float32", "data/balance": False}
+CAME_LATER = {"ema/keep": "all", "optimizer/mu_dtype": "float32", "data/balance": False}
 
 
 def save(
@@ -129,7 +130,7 @@ def start_or_resume(
         return World(run.init(), batches, validated=False, changes=[])
     records, items = found
     changes = [*records["progress"].get("changes", []), *records["changed"]]
-    regrouped = any(change["key"] == "config.data.groups" for change in records["changed"])
+    regrouped = any(change["key"] == "config.data.packing_groups" for change in records["changed"])
     with naming("data"):
         batches.set_state(records["data"], regrouped=regrouped)
     params = flatten(items["params"])
@@ -264,7 +265,7 @@ def changed_on_purpose(saved: dict, current: dict, step: int) -> list[dict]:
             f"config.resume.allow names {', '.join(_dotted(k) for k in wrong)}: on purpose, a run "
             f"may change {', '.join(_dotted(k) for k in ALLOWABLE)}; what computes the same may change anyway"
         )
-    old, new = CAME_LATER | _flat(saved), _flat(current)
+    old, new = CAME_LATER | _flat(with_new_names(saved)), _flat(current)
     # `steps` takes the place of `epochs`: changing one is changing both.
     allowed |= {"steps", "epochs"} if allowed & {"steps", "epochs"} else set()
     differing = sorted(k for k in old | new if old.get(k) != new.get(k))

@@ -19,7 +19,7 @@ from scenarioclip_jax.checkpoint import ModelSpec, write_atomically
 from scenarioclip_jax.checkpoint import steps as saved_steps
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.packing import empty_batch
+from scenarioclip_jax.data.fill import empty_batch
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import ViewSettings
 from scenarioclip_jax.losses.distillation import distils_with
@@ -27,7 +27,7 @@ from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of
 from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
 from scenarioclip_jax.parallel.sharding import parameter_specs, state_shardings
-from scenarioclip_jax.train.config import distils, model_arguments, plain
+from scenarioclip_jax.train.config import by_level, distils, model_arguments, plain, view_settings
 from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.optimizer import make_optimizer, warmup_cosine
 from scenarioclip_jax.train.state import TrainState, new_state
@@ -88,14 +88,13 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
                 ema_steps = config.ema.warmup_steps
             return jax.jit(assemble, out_shardings=shardings)(params, ema=ema, ema_steps=ema_steps)
 
-    view_settings = ViewSettings(fit=config.data.fit, **config.views)
     settings = _step_settings(config, trainable, mesh)
-    step = make_train_step(graph, optimizer, schedule, view_settings, settings)
+    step = make_train_step(graph, optimizer, schedule, view_settings(config), settings)
     return Run(
         steps=steps,
         graph=graph,
         spec=model_spec(config),
-        view_settings=view_settings,
+        view_settings=view_settings(config),
         init=start,
         state_like=jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
@@ -121,7 +120,7 @@ def _trains(config: ConfigDict, shapes: Mapping[str, Any]) -> dict[str, bool]:
 
 def _averaged(config: ConfigDict, path: str) -> bool:
     """Whether the EMA of a trainable parameter is kept."""
-    return config.ema.decay > 0 and (config.ema.whole or distils_with(path))
+    return config.ema.decay > 0 and (config.ema.keep == "all" or distils_with(path))
 
 
 def check_parameters(config: ConfigDict, workdir: Path) -> None:
@@ -149,12 +148,12 @@ def _optimizer(config: ConfigDict, trainable: Sequence[str], steps: int):
     """The optimizer and its learning rate as a function of the steps taken."""
     schedule = warmup_cosine(
         steps=steps,
-        **{k: config.optimizer[k] for k in ("peak", "warmup_fraction", "start_factor")},
+        **{k: config.optimizer[k] for k in ("learning_rate", "warmup_fraction", "warmup_start")},
     )
-    names = ("weight_decay", "rate_scale", "b1", "b2", "eps", "clip_norm", "mu_dtype")
+    names = ("weight_decay", "learning_rate_scale", "b1", "b2", "eps", "clip_norm", "mu_dtype")
     arguments = {name: config.optimizer[name] for name in names}
     with naming("optimizer"):
-        return make_optimizer(trainable, learning_rate=schedule, **arguments), schedule
+        return make_optimizer(trainable, schedule=schedule, **arguments), schedule
 
 
 def _step_settings(config: ConfigDict, trainable: Sequence[str], mesh: Mesh) -> StepSettings:
@@ -189,13 +188,10 @@ def _load_initial(config: ConfigDict, arguments: dict, tokenizer: Tokenizer):
 
 
 def model_spec(config: ConfigDict) -> ModelSpec:
+    levels = by_level(config.data.levels)
     return ModelSpec(
         model=model_arguments(config),
-        lengths={
-            "global": config.data.scene_length,
-            "object": config.data.object_length,
-            "relation": config.data.relation_length,
-        },
+        lengths={level: each["text_length"] for level, each in levels.items()},
         fit=config.data.fit,
     )
 
@@ -205,7 +201,7 @@ def batch_like(data: RunData, mesh: Mesh) -> Batch:
     settings, sharding = data.settings, batch_sharding(mesh)
 
     def all_groups(x) -> jax.ShapeDtypeStruct:
-        shape = (settings.groups, *x.shape[1:])
+        shape = (settings.packing_groups, *x.shape[1:])
         return jax.ShapeDtypeStruct(shape, x.dtype, sharding=sharding)
 
     # Of one group: that of all groups may not fit into a host's memory.

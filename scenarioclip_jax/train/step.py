@@ -11,14 +11,13 @@ from flax import nnx
 from jax.sharding import NamedSharding
 
 from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.packing import NAMES
 from scenarioclip_jax.data.views import ViewSettings, views
 from scenarioclip_jax.losses.contrastive import MAX_SCALE
-from scenarioclip_jax.losses.distillation import TEACHER_LEVELS, Slots
+from scenarioclip_jax.losses.distillation import TEACHER_LEVELS, Members
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.models.rows import flatten, take_patches
-from scenarioclip_jax.models.scenario_clip import LEVELS, Embeddings, Features, Inputs
+from scenarioclip_jax.models.scenario_clip import Embeddings, Features, Inputs
 from scenarioclip_jax.train.accumulate import embed_batch
 from scenarioclip_jax.train.objective import objective
 from scenarioclip_jax.train.optimizer import ema_decay, ema_update
@@ -60,61 +59,37 @@ def level_inputs(batch: Batch, settings: ViewSettings, levels, *, patch_size: in
     Args:
       patch_size: of the vision tower, pixels.
     """
-    pictures = views(batch, settings, train=True)
-    images = dict(zip(LEVELS, pictures, strict=True))
-    patch_rows = _of_levels(batch, "patch_rows", levels)
-    text_rows = _of_levels(batch, "text_rows", levels)
-
-    def flat(x):
-        return x.reshape(-1, *x.shape[2:])
-
-    def seen(level: str):
-        if level in patch_rows:
-            return take_patches(images[level], patch_rows[level], patch_size)
-        return flat(images[level])
-
-    return Inputs(
-        {level: seen(level) for level in levels},
-        {level: flat(ids) for level, ids in _of_levels(batch, "tokens", levels).items()},
-        {level: flatten(rows) for level, rows in patch_rows.items()},
-        {level: flatten(rows) for level, rows in text_rows.items()},
-    )
-
-
-def _of_levels(batch: Batch, kind: str, levels) -> dict:
-    """A kind of field by level, where the batch has it."""
-    fields = {level: getattr(batch, f"{NAMES[level]}_{kind}") for level in levels}
-    return {level: field for level, field in fields.items() if field is not None}
-
-
-def level_slots(batch: Batch) -> dict[str, Slots]:
-    own = jnp.broadcast_to(jnp.arange(batch.scene_mask.shape[1]), batch.scene_mask.shape)
-    return {
-        "global": Slots(own, batch.scene_mask),
-        "object": Slots(batch.object_scene, batch.object_mask),
-        "relation": Slots(batch.relation_scene, batch.relation_mask),
-    }
+    images, inputs = views(batch, settings, train=True), Inputs({}, {}, {}, {})
+    for level in levels:
+        slots, image = batch.levels[level], images[level]
+        inputs.ids[level] = slots.tokens.reshape(-1, slots.tokens.shape[-1])
+        if slots.text_rows is not None:
+            inputs.text_rows[level] = flatten(slots.text_rows)
+        if slots.patch_rows is None:
+            inputs.images[level] = image.reshape(-1, *image.shape[2:])
+        else:
+            inputs.images[level] = take_patches(image, slots.patch_rows, patch_size)
+            inputs.image_rows[level] = flatten(slots.patch_rows)
+    return inputs
 
 
 def packing_metrics(batch: Batch, levels) -> dict[str, jax.Array]:
     """Shares of slots that are filled, and of objects and relations that found no slot or hardly show."""
-    metrics = {}
-    for level, mask, count, hidden in (
-        ("object", batch.object_mask, batch.object_count, batch.object_hidden),
-        ("relation", batch.relation_mask, batch.relation_count, batch.relation_hidden),
-    ):
-        if level in levels:
-            metrics[f"packing/{level}_fill"] = mask.mean(dtype=jnp.float32)
-            lost = (count.sum() - mask.sum()) / jnp.maximum(count.sum(), 1)
+    metrics = {"packing/texts_truncated": batch.truncated.sum()}
+    for level in levels:
+        slots = batch.levels[level]
+        if level != "global":
+            metrics[f"packing/{level}_fill"] = slots.mask.mean(dtype=jnp.float32)
+            lost = (slots.count.sum() - slots.mask.sum()) / jnp.maximum(slots.count.sum(), 1)
             metrics[f"packing/{level}_left_out"] = lost.astype(jnp.float32)
-            metrics[f"packing/hidden_{level}s"] = hidden.sum()
-    metrics["packing/texts_truncated"] = batch.truncated.sum()
-    for kind, name in (("text_rows", "token"), ("patch_rows", "patch")):
-        for level, rows in _of_levels(batch, kind, levels).items():
-            filled = (rows.sequence >= 0).mean(dtype=jnp.float32)
-            metrics[f"packing/{NAMES[level]}_{name}_fill"] = filled
-    if batch.scene_text_rows is not None:
-        metrics["packing/scene_left_out"] = 1 - batch.scene_mask.mean(dtype=jnp.float32)
+            metrics[f"packing/{level}_hidden"] = slots.hidden.sum()
+        for name, rows in (("token", slots.text_rows), ("patch", slots.patch_rows)):
+            if rows is not None:
+                filled = (rows.sequence >= 0).mean(dtype=jnp.float32)
+                metrics[f"packing/{level}_{name}_fill"] = filled
+    if batch.scenes.text_rows is not None:  # a scene whose action finds no room is left out
+        left_out = 1 - batch.scenes.mask.mean(dtype=jnp.float32)
+        metrics["packing/global_left_out"] = left_out
     return metrics
 
 
@@ -188,9 +163,9 @@ def make_train_step(
     """Closes over everything static; the result is pure and may be jitted with donation of the state."""
 
     def loss_and_gradient(state: TrainState, batch: Batch) -> tuple[dict[str, jax.Array], Params]:
-        slots = {v: s for v, s in level_slots(batch).items() if v in settings.levels}
-        text_id = {"global": batch.scene_text, "object": batch.object_text}
-        text_id["relation"] = batch.relation_text
+        slots = {level: batch.levels[level] for level in settings.levels}
+        members = {level: Members(each.scene, each.mask) for level, each in slots.items()}
+        text_id = {level: each.text for level, each in slots.items()}
         student, teacher, pull_back = embed_batch(
             partial(embed, graph, view_settings, settings, state),
             state.trainable,
@@ -203,7 +178,7 @@ def make_train_step(
                 student,
                 teacher,
                 _by_level(learned, "logit_scale"),
-                slots,
+                members,
                 text_id if settings.multi_positive else None,
                 distill_weight=settings.distill_weight,
                 distill=settings.distill,

@@ -65,7 +65,7 @@ class Validator:
     def _batches(self, source: SceneSource, indices: range) -> EvaluationBatches | SharedBatches:
         """Each process reads a part of the scenes, where the mesh lets them share batches."""
         settings = self._data.settings
-        share = share_of(self._mesh, settings.groups)
+        share = share_of(self._mesh, settings.packing_groups)
         if share.parts == 1:
             return evaluation_batches(source, self._data.tokenizer, settings, indices)
         return SharedBatches(share, source, self._data.tokenizer, settings, indices)

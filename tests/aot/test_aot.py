@@ -60,7 +60,10 @@ def test_a_plan_that_fits(tmp_path):
     done = aot("--topology=v5e:2x2", "--quick", f"--json={path}", data__batch_size=6)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "It fits" in done.stdout
-    assert "the real run needs: --config.data.batch_size=8 --config.data.groups=4" in done.stdout
+    assert (
+        "the real run needs: --config.data.batch_size=8 --config.data.packing_groups=4"
+        in done.stdout
+    )
     assert "Traceback" not in done.stderr
 
     report = json.loads(path.read_text())
@@ -163,32 +166,46 @@ def test_other_errors_are_no_refusals():
     ("batch", "groups", "parts", "ways", "expected"),
     [
         (128, 8, 1, 8, {}),  # fits as it is
-        (128, 8, 1, 16, {"data.batch_size": 128, "data.groups": 16}),
-        (128, 8, 1, 256, {"data.batch_size": 256, "data.groups": 256}),
-        (65_536, 8, 1, 256, {"data.batch_size": 65_536, "data.groups": 4096}),  # 16 scenes a group
-        (65_536, 8, 32, 256, {"data.batch_size": 65_536, "data.groups": 8192}),  # 8, in 32 parts
-        (100, 4, 3, 4, {"data.batch_size": 108, "data.groups": 12}),
+        (128, 8, 1, 16, {"data.batch_size": 128, "data.packing_groups": 16}),
+        (128, 8, 1, 256, {"data.batch_size": 256, "data.packing_groups": 256}),
+        (
+            65_536,
+            8,
+            1,
+            256,
+            {"data.batch_size": 65_536, "data.packing_groups": 4096},
+        ),  # 16 scenes a group
+        (
+            65_536,
+            8,
+            32,
+            256,
+            {"data.batch_size": 65_536, "data.packing_groups": 8192},
+        ),  # 8, in 32 parts
+        (100, 4, 3, 4, {"data.batch_size": 108, "data.packing_groups": 12}),
     ],
 )
 def test_a_batch_that_the_mesh_can_split(batch, groups, parts, ways, expected):
-    config = tiny.config("", data__batch_size=batch, data__groups=groups, loss__accumulate=parts)
+    config = tiny.config(
+        "", data__batch_size=batch, data__packing_groups=groups, loss__accumulate=parts
+    )
     assert plan.fit_batch(config, ways) == expected
-    groups, size = config.data.groups, config.data.batch_size
+    groups, size = config.data.packing_groups, config.data.batch_size
     assert size >= batch
     assert size % groups == 0
     assert groups % (ways * parts) == 0
 
 
 def test_a_search_keeps_to_the_groups_of_the_config():
-    config = tiny.config("", data__batch_size=128, data__groups=1)
+    config = tiny.config("", data__batch_size=128, data__packing_groups=1)
     plan.fit_batch(config, ways=4, scenes=216)
-    assert (config.data.batch_size, config.data.groups) == (4 * 216, 8)  # of 108 scenes
+    assert (config.data.batch_size, config.data.packing_groups) == (4 * 216, 8)  # of 108 scenes
 
 
 @pytest.mark.parametrize("scenes", [1, 376, 504])
 def test_groups_that_hold_whole_rows_of_patches(scenes):
-    packed = {"arch": "scenario_clip_1", "model__patch_packing": True, "data__patch_row": 4}
-    config = tiny.config("", data__batch_size=128, data__groups=1, **packed)
+    packed = {"arch": "scenario_clip_1", "model__patch_packing": True, "data__patch_row_views": 4}
+    config = tiny.config("", data__batch_size=128, data__packing_groups=1, **packed)
     plan.fit_batch(config, ways=4, scenes=scenes)
     assert data_settings(config).scenes % 4 == 0
     assert config.data.batch_size >= 4 * scenes

@@ -1,5 +1,6 @@
 """Small scenes made on the spot, for tests of the input pipeline."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -8,18 +9,46 @@ from PIL import Image
 from scenarioclip_jax.data.scene import Relation, Scene
 from scenarioclip_jax.data.settings import DataSettings
 
+SLOTS = {"global": 1, "object": 2, "relation": 1}  # per scene
 SETTINGS = DataSettings(
     batch_size=8,
-    groups=4,
-    objects_per_scene=2,
-    relations_per_scene=1,
+    packing_groups=4,
     image_size=32,
     canvas_size=40,
-    scene_length=10,
-    object_length=10,
-    relation_length=10,
-    min_visible=1,
+    levels={level: {"text_length": 10, "slots_per_scene": n} for level, n in SLOTS.items()},
+    min_visible_pixels=1,
 )
+
+
+def resized(
+    settings: DataSettings,
+    *,
+    objects: float | None = None,
+    relations: float | None = None,
+    tokens: tuple[float, float, float] | None = None,
+    patches: tuple[float, float] | None = None,
+    **others,
+) -> DataSettings:
+    """Settings with other sizes.
+
+    Args:
+      objects, relations: Slots per scene.
+      tokens: Tokens per scene of actions, names and triplets.
+      patches: Visible patches per scene of objects and relations.
+      others: Fields of `DataSettings`.
+    """
+    changes: dict[str, dict] = {level: {} for level in settings.levels}
+    for level, slots in (("object", objects), ("relation", relations)):
+        if slots is not None:
+            changes[level]["slots_per_scene"] = slots
+    for level, count in zip(settings.levels, tokens or (), strict=False):
+        changes[level]["tokens_per_scene"] = count
+    for level, count in zip(("object", "relation"), patches or (), strict=False):
+        changes[level]["patches_per_scene"] = count
+    settings = dataclasses.replace(settings, **others)
+    for level, change in changes.items():
+        settings = settings.with_level(level, **change)
+    return settings
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:

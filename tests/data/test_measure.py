@@ -13,7 +13,7 @@ from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.faults import InputUnavailableError
 from tests.data.fake_scenes import SETTINGS, ragged_scenes
 
-PACKED = dataclasses.replace(SETTINGS, balance=True, text_row=20, patch_size=8)
+PACKED = dataclasses.replace(SETTINGS, balance=True, text_row_tokens=20, patch_size=8)
 SCENES = ragged_scenes(22)
 
 

@@ -15,18 +15,17 @@ from scenarioclip_jax.data.order import STEPS, Balanced, Sequential, deal
 from scenarioclip_jax.data.pipeline import train_iterator
 from scenarioclip_jax.data.sizes import Sizes, load_or_measure
 from scenarioclip_jax.data.tokens import train_tokenizer
-from tests.data.fake_scenes import SETTINGS, fake_scene, ragged_scenes
+from tests.data.fake_scenes import SETTINGS, fake_scene, ragged_scenes, resized
 
 SCENES = ragged_scenes(50)
-PACKED = dataclasses.replace(
+PACKED = resized(
     SETTINGS,
     balance=True,
-    objects_per_scene=4,
-    relations_per_scene=2,
-    text_row=20,
+    objects=4,
+    relations=2,
+    text_row_tokens=20,
     patch_size=8,
-    object_patches=60,
-    relation_patches=40,
+    patches=(60, 40),
 )
 
 
@@ -159,15 +158,15 @@ def test_balance_fills_batches(tokenizer):
     """The largest batch of 32 is what decides how much room there has to be."""
     largest = {}
     for balance in (False, True):
-        settings = dataclasses.replace(PACKED, balance=balance, groups=1)
+        settings = dataclasses.replace(PACKED, balance=balance, packing_groups=1)
         iterator = train_iterator(SCENES, tokenizer, settings)
         found = [next(iterator) for _ in range(STEPS)]
         iterator.close()
         largest[balance] = np.array(
             [
-                max(batch.object_count.sum() for batch in found),
-                max(batch.relation_count.sum() for batch in found),
-                max((batch.object_patch_rows.sequence >= 0).sum() for batch in found),
+                max(batch.levels["object"].count.sum() for batch in found),
+                max(batch.levels["relation"].count.sum() for batch in found),
+                max((batch.levels["object"].patch_rows.sequence >= 0).sum() for batch in found),
             ]
         )
     assert (largest[True] < largest[False]).all()
@@ -180,17 +179,21 @@ def test_sizes_are_what_packing_finds(tokenizer):
     ]
     scenes = [s._replace(object_names=n) for s, n in zip(SCENES, names, strict=True)]
     sizes = load_or_measure(scenes, tokenizer, PACKED, None)
-    settings = dataclasses.replace(PACKED, batch_size=2, groups=1, balance=False)
+    settings = dataclasses.replace(PACKED, batch_size=2, packing_groups=1, balance=False)
     for record in range(12):
         batch = next(train_iterator([scenes[record]] * 2, tokenizer, settings))
-        found = [batch.object_count.sum(), batch.relation_count.sum()]
+        found = [batch.levels["object"].count.sum(), batch.levels["relation"].count.sum()]
         found += [
             (rows.sequence >= 0).sum()
-            for rows in (batch.object_patch_rows, batch.relation_patch_rows)
+            for rows in (batch.levels["object"].patch_rows, batch.levels["relation"].patch_rows)
         ]
         np.testing.assert_array_equal(found, 2 * sizes.counts[record])
         # Both scenes tell the same: their texts are there once.
-        rows = (batch.scene_text_rows, batch.object_text_rows, batch.relation_text_rows)
+        rows = (
+            batch.scenes.text_rows,
+            batch.levels["object"].text_rows,
+            batch.levels["relation"].text_rows,
+        )
         told = [(each.sequence >= 0).sum() for each in rows]
         np.testing.assert_array_equal(told, sizes.tokens[sizes.of_scene(record)].sum(0))
 

@@ -6,21 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from scenarioclip_jax.data.packing import (
-    BatchBuilder,
-    Counts,
-    Item,
-    empty_batch,
-    evaluation_groups,
-    pack_training_group,
-    text_id,
-)
+from scenarioclip_jax.data.fill import BatchBuilder, empty_batch, text_id
+from scenarioclip_jax.data.packing import Count, Item, evaluation_groups, pack_training_group
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.tokens import train_tokenizer
-from tests.data.fake_scenes import SETTINGS, encode, fake_scene, picture
+from tests.data.fake_scenes import SETTINGS, encode, fake_scene, picture, resized
 
-GROUP = dataclasses.replace(
-    SETTINGS, batch_size=4, groups=1, objects_per_scene=2, relations_per_scene=1
+GROUP = resized(
+    SETTINGS, batch_size=4, packing_groups=1, objects=2, relations=1
 )  # S = 4, O = 8, R = 4
 
 
@@ -44,38 +37,39 @@ def tokenizer(tmp_path_factory):
 def test_everything_is_packed_where_there_is_room(tokenizer):
     items = make_items([3, 0, 2, 1], [1, 2, 0, 1])
     parts, counts = pack_training_group(items, GROUP, None)
-    assert [list(part.objects) for part in parts] == [[0, 1, 2], [], [0, 1], [0]]
-    assert [list(part.relations) for part in parts] == [[0], [0, 1], [], [0]]
-    assert counts == (6, 4, 0, 0)
+    assert [list(part.chosen["object"]) for part in parts] == [[0, 1, 2], [], [0, 1], [0]]
+    assert [list(part.chosen["relation"]) for part in parts] == [[0], [0, 1], [], [0]]
+    assert counts == {"object": Count(6), "relation": Count(4), "global": Count(4)}
 
     builder = BatchBuilder(1, 40, GROUP)
     builder.add(0, parts, counts)
     batch, labels = builder.finish(tokenizer)
-    np.testing.assert_array_equal(batch.object_mask[0], [1, 1, 1, 1, 1, 1, 0, 0])
-    np.testing.assert_array_equal(batch.object_scene[0, :6], [0, 0, 0, 2, 2, 3])
-    np.testing.assert_array_equal(batch.relation_scene[0], [0, 1, 1, 3])
+    np.testing.assert_array_equal(batch.levels["object"].mask[0], [1, 1, 1, 1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(batch.levels["object"].scene[0, :6], [0, 0, 0, 2, 2, 3])
+    np.testing.assert_array_equal(batch.levels["relation"].scene[0], [0, 1, 1, 3])
     np.testing.assert_array_equal(batch.canvas[0, 2], items[2].fitted.canvas)
-    np.testing.assert_array_equal(batch.object_box[0, 3:5], items[2].fitted.object_boxes)
-    np.testing.assert_array_equal(batch.relation_region[0, 3], items[3].fitted.regions[0])
-    assert labels.object_text[0, 4] == "thing 2 1"
-    assert labels.object_id[0, 4] == "scene2"
-    assert labels.relation_negatives[0, 3] == ["a not b"]
-    assert batch.object_text[0, 4] == text_id("thing 2 1")
+    np.testing.assert_array_equal(batch.levels["object"].box[0, 3:5], items[2].fitted.object_boxes)
+    np.testing.assert_array_equal(batch.levels["relation"].region[0, 3], items[3].fitted.regions[0])
+    assert labels["object"].text[0, 4] == "thing 2 1"
+    assert labels["object"].scene_id[0, 4] == "scene2"
+    assert labels["relation"].negatives[0, 3] == ["a not b"]
+    assert batch.levels["object"].text[0, 4] == text_id("thing 2 1")
     np.testing.assert_array_equal(
-        batch.object_tokens[0, 4], tokenizer.encode(["thing 2 1"], 10)[0][0]
+        batch.levels["object"].tokens[0, 4], tokenizer.encode(["thing 2 1"], 10)[0][0]
     )
-    assert (batch.object_count[0], batch.relation_count[0]) == (6, 4)
+    assert (batch.levels["object"].count[0], batch.levels["relation"].count[0]) == (6, 4)
     # Empty slots hold zeros.
-    for field in (batch.object_box, batch.object_tokens, batch.object_text, batch.object_scene):
+    objects = batch.levels["object"]
+    for field in (objects.box, objects.tokens, objects.text, objects.scene):
         assert not field[0, 6:].any()
 
 
 def test_shapes_and_dtypes_are_the_contract():
     batch = empty_batch(2, 40, dataclasses.replace(GROUP, focus_images=True))
     assert batch.canvas.shape == (2, 4, 40, 40, 3)
-    assert batch.object_box.shape == (2, 8, 4)
-    assert batch.relation_region.shape == (2, 4, 32, 4)
-    assert batch.relation_focus.shape == (2, 4, 40, 40, 3)
+    assert batch.levels["object"].box.shape == (2, 8, 4)
+    assert batch.levels["relation"].region.shape == (2, 4, 32, 4)
+    assert batch.levels["relation"].focus.shape == (2, 4, 40, 40, 3)
     assert {field.dtype.name for field in jax.tree.leaves(batch)} == {
         "uint8",
         "float32",
@@ -83,24 +77,26 @@ def test_shapes_and_dtypes_are_the_contract():
         "bool",
         "int32",
     }
-    assert empty_batch(2, 40, GROUP).relation_focus is None
+    assert empty_batch(2, 40, GROUP).levels["relation"].focus is None
 
 
 def test_overflow_is_counted_and_fills_every_slot():
     items = make_items([5, 5, 5, 5], [3, 0, 3, 1])
     parts, counts = pack_training_group(items, GROUP, None)
-    assert sum(len(part.objects) for part in parts) == 8
-    assert sum(len(part.relations) for part in parts) == 4
-    assert counts == (20, 7, 0, 0)
+    assert sum(len(part.chosen["object"]) for part in parts) == 8
+    assert sum(len(part.chosen["relation"]) for part in parts) == 4
+    assert (counts["object"], counts["relation"]) == (Count(20), Count(7))
 
 
 def test_overflow_is_chosen_by_the_seed_alone():
     items = make_items([5, 5, 5, 5], [0] * 4)
-    chosen = [list(part.objects) for part in pack_training_group(items, GROUP, None)[0]]
-    again = [list(part.objects) for part in pack_training_group(items, GROUP, None)[0]]
+    chosen = [list(part.chosen["object"]) for part in pack_training_group(items, GROUP, None)[0]]
+    again = [list(part.chosen["object"]) for part in pack_training_group(items, GROUP, None)[0]]
     assert chosen == again
     # Whose slot comes first plays no part: each scene keeps the same objects in another order.
-    reordered = [list(part.objects) for part in pack_training_group(items[::-1], GROUP, None)[0]]
+    reordered = [
+        list(part.chosen["object"]) for part in pack_training_group(items[::-1], GROUP, None)[0]
+    ]
     assert chosen == reordered[::-1]
 
 
@@ -109,7 +105,7 @@ def test_overflow_spares_no_place_in_the_list():
     for seed in range(200):
         items = [item._replace(seed=seed * 10 + i) for i, item in enumerate(ITEMS)]
         for part in pack_training_group(items, GROUP, None)[0]:
-            kept[list(part.objects)] += 1
+            kept[list(part.chosen["object"])] += 1
     # 8 of 20 objects stay, so each place is kept with probability 0.4 of 800 draws (deviation 14).
     assert np.abs(kept - 320).max() < 60
 
@@ -126,14 +122,15 @@ def test_what_hardly_shows_is_left_out_and_counted():
     scene = item.scene._replace(relations=[hidden, *item.scene.relations])
     item = Item(scene, fit_scene(scene, 32, "centre_crop", 40), 1)
     (part,), counts = pack_training_group([item], GROUP, None)
-    assert list(part.objects) == [1]
-    assert list(part.relations) == [1]
-    assert counts == Counts(objects=1, relations=1, hidden_objects=2, hidden_relations=1)
+    assert list(part.chosen["object"]) == [1]
+    assert list(part.chosen["relation"]) == [1]
+    assert counts["object"] == Count(packable=1, hidden=2)
+    assert counts["relation"] == Count(packable=1, hidden=1)
 
     fitted = fit_scene(scene, 32, "contain", 40)
     (part,), counts = pack_training_group([item._replace(fitted=fitted)], GROUP, None)
-    assert list(part.objects) == [0, 1, 2]
-    assert counts.hidden_objects == 0
+    assert list(part.chosen["object"]) == [0, 1, 2]
+    assert counts["object"].hidden == 0
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -145,22 +142,22 @@ def test_evaluation_groups_hold_everything_once(seed):
         (part.item.scene.id, level, index)
         for group in groups
         for part in group
-        for level in ("objects", "relations")
-        for index in getattr(part, level)
+        for level, chosen in part.chosen.items()
+        for index in chosen
     ]
     expected = [
-        (item.scene.id, "objects", i) for item in items for i in range(len(item.scene.object_names))
+        (item.scene.id, "object", i) for item in items for i in range(len(item.scene.object_names))
     ]
     expected += [
-        (item.scene.id, "relations", i) for item in items for i in range(len(item.scene.relations))
+        (item.scene.id, "relation", i) for item in items for i in range(len(item.scene.relations))
     ]
     assert sorted(seen) == sorted(expected)
     counted = [part.item.scene.id for group in groups for part in group if part.counted]
     assert counted == [item.scene.id for item in items]
     for group in groups:
         assert 1 <= len(group) <= 4
-        assert sum(len(part.objects) for part in group) <= 8
-        assert sum(len(part.relations) for part in group) <= 4
+        assert sum(len(part.chosen["object"]) for part in group) <= 8
+        assert sum(len(part.chosen["relation"]) for part in group) <= 4
     # A scene is only split where no group could hold it.
     for item in items:
         parts = [p for group in groups for p in group if p.item.scene.id == item.scene.id]
@@ -178,8 +175,8 @@ def test_focus_pictures_need_their_setting(tokenizer):
     builder = BatchBuilder(1, 40, dataclasses.replace(GROUP, focus_images=True))
     builder.add(0, parts)
     batch, _ = builder.finish(tokenizer)
-    np.testing.assert_array_equal(batch.relation_focus[0, 0], item.fitted.focus[0])
-    np.testing.assert_array_equal(batch.relation_has_focus[0], [1, 0, 0, 0])
+    np.testing.assert_array_equal(batch.levels["relation"].focus[0, 0], item.fitted.focus[0])
+    np.testing.assert_array_equal(batch.levels["relation"].has_focus[0], [1, 0, 0, 0])
 
 
 def test_text_ids_are_stable_and_spread():
@@ -188,19 +185,29 @@ def test_text_ids_are_stable_and_spread():
     assert len(ids) == 10000
     assert min(ids) >= 0
     assert max(ids) < 2**31
-    code = "from scenarioclip_jax.data.packing import text_id; print(text_id('a red circle'))"
+    code = "from scenarioclip_jax.data.fill import text_id; print(text_id('a red circle'))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(out.stdout) == text_id("a red circle")
+
+
+def objects(**changes):
+    return {"levels": {**SETTINGS.levels, "object": changes}}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"groups": 3}, r"data\.groups=3 does not divide data\.batch_size=8"),
+        ({"packing_groups": 3}, r"data\.packing_groups=3 does not divide data\.batch_size=8"),
         ({"image_size": 30}, r"data\.image_size=30: must be a positive multiple of 8"),
         ({"fit": "stretch"}, r"data\.fit='stretch': must be one of centre_crop, contain"),
-        ({"object_length": 2}, r"data\.object_length=2"),
-        ({"objects_per_scene": 0}, r"data\.objects_per_scene=0"),
+        (
+            objects(text_length=2),
+            r"data\.levels\.object\.text_length=2",
+        ),
+        (
+            objects(slots_per_scene=0),
+            r"data\.levels\.object\.slots_per_scene=0",
+        ),
         ({"seed": -1}, r"data\.seed=-1"),
     ],
 )

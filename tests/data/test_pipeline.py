@@ -7,12 +7,13 @@ import multiprocessing
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from scenarioclip_jax.data import pipeline
+from scenarioclip_jax.data.fill import text_id
 from scenarioclip_jax.data.order import shuffled_index
-from scenarioclip_jax.data.packing import text_id
 from scenarioclip_jax.data.pipeline import (
     CorruptDataError,
     ShuffledTexts,
@@ -21,10 +22,10 @@ from scenarioclip_jax.data.pipeline import (
 )
 from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.faults import InputUnavailableError
-from tests.data.fake_scenes import SETTINGS, fake_scene, ragged_scenes
+from tests.data.fake_scenes import SETTINGS, fake_scene, ragged_scenes, resized
 
 SCENES = ragged_scenes(20)
-FULL = dataclasses.replace(SETTINGS, objects_per_scene=4, relations_per_scene=2)  # no overflow
+FULL = resized(SETTINGS, objects=4, relations=2)  # no overflow
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +37,16 @@ def tokenizer(tmp_path_factory):
 def take(iterator, count):
     batches = list(itertools.islice(iterator, count))
     # Copied: a batch from a worker lies in shared memory that goes when its last array goes.
-    batches = [type(b)(*(None if x is None else np.array(x) for x in b)) for b in batches]
+    batches = [jax.tree.map(np.array, batch) for batch in batches]
     iterator.close()
     return batches
 
 
 def assert_equal(batch, expected):
-    for name, a, b in zip(batch._fields, batch, expected, strict=True):
-        assert (a is None) == (b is None), name
-        np.testing.assert_array_equal(a, b, err_msg=name)
+    (found, form), (wanted, other) = (jax.tree.flatten_with_path(b) for b in (batch, expected))
+    assert form == other
+    for (path, a), (_, b) in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def test_batches_are_the_same_whatever_reads_them(tokenizer, reference):
 
 
 def share(process: int, processes: int) -> range:
-    local = SETTINGS.groups // processes
+    local = SETTINGS.packing_groups // processes
     return range(process * local, (process + 1) * local)
 
 
@@ -75,9 +77,8 @@ def test_processes_load_slices_of_the_same_global_batches(tokenizer, reference, 
         for p in range(processes)
     ]
     for step, expected in enumerate(reference[:3]):
-        pieces = zip(*(part[step] for part in parts), strict=True)
-        joined = [None if each[0] is None else np.concatenate(each) for each in pieces]
-        assert_equal(type(expected)(*joined), expected)
+        pieces = [part[step] for part in parts]
+        assert_equal(jax.tree.map(lambda *each: np.concatenate(each), *pieces), expected)
 
 
 @pytest.mark.parametrize("step", [0, 1, 4])
@@ -125,30 +126,30 @@ def test_every_epoch_is_all_scenes_in_another_order():
 
 
 def test_batches_follow_the_epochs_and_seeds_differ(tokenizer, reference):
-    texts = np.concatenate([b.scene_text.ravel() for b in reference])
+    texts = np.concatenate([b.scenes.text.ravel() for b in reference])
     ids = {text_id(scene.action): i for i, scene in enumerate(SCENES)}
     assert [ids[t] for t in texts] == [shuffled_index(0, i, 20) for i in range(7 * 8)]
     seeds = np.concatenate([b.seed.ravel() for b in reference])
     assert len(set(seeds)) == len(seeds)  # a scene is seen otherwise in every epoch
     other = take(train_iterator(SCENES, tokenizer, dataclasses.replace(SETTINGS, seed=1)), 1)[0]
-    assert not np.array_equal(other.scene_text, reference[0].scene_text)
+    assert not np.array_equal(other.scenes.text, reference[0].scenes.text)
     assert not set(other.seed.ravel()) & set(seeds)
 
 
 def test_batches_may_exceed_the_data_set(tokenizer):
     batch = take(train_iterator(SCENES[:3], tokenizer, SETTINGS), 1)[0]
-    assert batch.scene_mask.all()
+    assert batch.scenes.mask.all()
     with pytest.raises(ValueError, match="holds no scenes"):
         train_iterator([], tokenizer, SETTINGS)
 
 
 def test_overflow_and_truncation_are_counted(tokenizer):
-    settings = dataclasses.replace(SETTINGS, objects_per_scene=0.5, object_length=3)
+    settings = resized(SETTINGS, objects=0.5).with_level("object", text_length=3)
     iterator = train_iterator([fake_scene(i, objects=4) for i in range(8)], tokenizer, settings)
     batch = take(iterator, 1)[0]
-    np.testing.assert_array_equal(batch.object_count, [8] * 4)
-    assert batch.object_mask.sum() == 4
-    np.testing.assert_array_equal(batch.object_hidden, [0] * 4)
+    np.testing.assert_array_equal(batch.levels["object"].count, [8] * 4)
+    assert batch.levels["object"].mask.sum() == 4
+    np.testing.assert_array_equal(batch.levels["object"].hidden, [0] * 4)
     assert (batch.truncated >= 1).all()
 
 
@@ -171,10 +172,10 @@ def test_corrupt_records_are_replaced_counted_and_named(tokenizer, reference, wo
         runs.append(take(iterator, 4))
     for batch, again, clean in zip(*runs, reference, strict=False):
         assert_equal(batch, again)
-        assert batch.scene_mask.all()
-        bad = np.isin(clean.scene_text, [text_id(SCENES[i].action) for i in (5, 7)])
-        np.testing.assert_array_equal(batch.scene_text[~bad], clean.scene_text[~bad])
-        assert (batch.scene_text[bad] != clean.scene_text[bad]).all()
+        assert batch.scenes.mask.all()
+        bad = np.isin(clean.scenes.text, [text_id(SCENES[i].action) for i in (5, 7)])
+        np.testing.assert_array_equal(batch.scenes.text[~bad], clean.scenes.text[~bad])
+        assert (batch.scenes.text[bad] != clean.scenes.text[bad]).all()
     assert sorted(iterator.corrupt.reasons) == [5, 7]
     assert "checksum differs" in iterator.corrupt.reasons[5]
     assert "scene7" in iterator.corrupt.reasons[7]
@@ -203,19 +204,21 @@ def test_too_many_corrupt_records_stop_the_run(tokenizer):
         take(train_iterator(nothing, tokenizer, settings), 1)
 
 
-@pytest.mark.parametrize("change", [{}, {"objects_per_scene": 0.9}, {"groups": 1}, {"groups": 8}])
+@pytest.mark.parametrize(
+    "change", [{}, {"objects": 0.9}, {"packing_groups": 1}, {"packing_groups": 8}]
+)
 def test_evaluation_covers_everything_once(tokenizer, change):
-    settings = dataclasses.replace(SETTINGS, **change)
+    settings = resized(SETTINGS, **change)
     scenes, objects, relations, shapes = [], [], [], set()
     for batch, labels in evaluation_batches(SCENES, tokenizer, settings):
-        shapes.add(tuple(x.shape for x in batch if x is not None))
-        scenes += list(labels.scene_id[batch.scene_mask])
-        objects += list(labels.object_text[batch.object_mask])
-        relations += list(labels.relation_text[batch.relation_mask])
-        owner = np.take_along_axis(labels.scene_id, batch.object_scene, 1)
-        assert (owner == labels.object_id)[batch.object_mask].all()
-        owner = np.take_along_axis(labels.scene_id, batch.relation_scene, 1)
-        assert (owner == labels.relation_id)[batch.relation_mask].all()
+        shapes.add(tuple(x.shape for x in jax.tree.leaves(batch)))
+        scenes += list(labels["global"].scene_id[batch.scenes.mask])
+        objects += list(labels["object"].text[batch.levels["object"].mask])
+        relations += list(labels["relation"].text[batch.levels["relation"].mask])
+        owner = np.take_along_axis(labels["global"].scene_id, batch.levels["object"].scene, 1)
+        assert (owner == labels["object"].scene_id)[batch.levels["object"].mask].all()
+        owner = np.take_along_axis(labels["global"].scene_id, batch.levels["relation"].scene, 1)
+        assert (owner == labels["relation"].scene_id)[batch.levels["relation"].mask].all()
         assert batch.canvas.shape[2] == settings.image_size
     assert len(shapes) == 1
     assert scenes == [scene.id for scene in SCENES]
@@ -227,7 +230,7 @@ def test_evaluation_covers_everything_once(tokenizer, change):
 def test_evaluation_of_some_and_of_corrupt_records(tokenizer):
     settings = dataclasses.replace(FULL, max_corrupt_share=0.5)
     batches = evaluation_batches(Damaged(SCENES), tokenizer, settings, indices=[4, 5, 6])
-    seen = [i for batch, labels in batches for i in labels.scene_id[batch.scene_mask]]
+    seen = [i for batch, labels in batches for i in labels["global"].scene_id[batch.scenes.mask]]
     assert seen == ["scene4", "scene6"]
     assert list(batches.corrupt.reasons) == [5]
     strict = dataclasses.replace(FULL, max_corrupt_share=0)
@@ -251,7 +254,7 @@ def test_shuffled_texts_say_nothing_about_the_picture(tokenizer):
     settings = dataclasses.replace(FULL, shuffle_texts=True)
     plain, control = (take(train_iterator(scenes, tokenizer, s), 1)[0] for s in (FULL, settings))
     np.testing.assert_array_equal(plain.canvas, control.canvas)
-    assert (plain.scene_text != control.scene_text).mean() > 0.8
+    assert (plain.scenes.text != control.scenes.text).mean() > 0.8
 
 
 def test_workers_import_little():
@@ -338,7 +341,7 @@ def test_a_process_of_several_reads_on_by_itself_when_it_loses_a_worker(tokenize
     told = []
     batches.lost_worker = told.append
     before = set(multiprocessing.active_children())
-    found = [type(b)(*(None if x is None else np.array(x) for x in b)) for b in [next(batches)]]
+    found = [jax.tree.map(np.array, next(batches))]
     for worker in set(multiprocessing.active_children()) - before:
         worker.kill()
         worker.join(60)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.pipeline import evaluation_batches, train_iterator
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stall import StalledInputError, reading_hangs, within
@@ -21,9 +22,7 @@ SETTINGS = DataSettings(
     batch_size=2,
     image_size=32,
     canvas_size=40,
-    scene_length=8,
-    object_length=8,
-    relation_length=8,
+    levels={level: {"text_length": 8} for level in LEVELS},
     stall_seconds=3,
 )
 

@@ -14,26 +14,25 @@ from PIL import Image, ImageFilter
 
 from scenarioclip_jax.data import masks, photo, views
 from scenarioclip_jax.data.color import color_jitter, gaussian_blur
-from scenarioclip_jax.data.packing import BatchBuilder, Item, Part
+from scenarioclip_jax.data.fill import BatchBuilder
+from scenarioclip_jax.data.packing import Item, Part
 from scenarioclip_jax.data.scene import Scene
 from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD, ViewSettings
-from tests.data.fake_scenes import SETTINGS, encode, fake_scene, picture
+from tests.data.fake_scenes import SETTINGS, encode, fake_scene, picture, resized
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 BLACK = -np.array(CLIP_MEAN) / np.array(CLIP_STD)
 PLAIN = ViewSettings(jitter_probability=0, blur_probability=0)
 ALWAYS = ViewSettings(jitter_probability=1, blur_probability=1)
-GROUP = dataclasses.replace(
-    SETTINGS, batch_size=4, groups=2, objects_per_scene=3, relations_per_scene=2, focus_images=True
-)
+GROUP = resized(SETTINGS, batch_size=4, packing_groups=2, objects=3, relations=2, focus_images=True)
 
 
 def make_batch(scenes, train, settings=GROUP, seeds=(1, 2, 3, 4, 5, 6, 7, 8)):
-    """Scenes in the slots of `settings.groups` groups, everything packed."""
+    """Scenes in the slots of `settings.packing_groups` groups, everything packed."""
     canvas = settings.canvas_size if train else settings.image_size
-    builder = BatchBuilder(settings.groups, canvas, settings)
+    builder = BatchBuilder(settings.packing_groups, canvas, settings)
     items = [
         Item(
             scene,
@@ -45,10 +44,17 @@ def make_batch(scenes, train, settings=GROUP, seeds=(1, 2, 3, 4, 5, 6, 7, 8)):
         for scene, seed in zip(scenes, seeds, strict=False)
     ]
     parts = [
-        Part(i, range(len(i.scene.object_names)), range(len(i.scene.relations)), True)
-        for i in items
+        Part(
+            item,
+            {
+                "object": range(len(item.scene.object_names)),
+                "relation": range(len(item.scene.relations)),
+            },
+            counted=True,
+        )
+        for item in items
     ]
-    for group in range(settings.groups):
+    for group in range(settings.packing_groups):
         builder.add(group, parts[group * settings.scenes : (group + 1) * settings.scenes])
     return builder.finish(TOKENIZER)[0]
 
@@ -90,17 +96,17 @@ def golden_scene():
         object_boxes=golden["boxes"].astype(np.float32),
         relations=[],
     )
-    settings = dataclasses.replace(SETTINGS, batch_size=1, groups=1, objects_per_scene=3)
+    settings = resized(SETTINGS, batch_size=1, packing_groups=1, objects=3)
     return scene, golden, dataclasses.replace(settings, image_size=224, canvas_size=240)
 
 
 def test_evaluation_views_meet_the_golden_transforms():
     scene, golden, settings = golden_scene()
     result = make_views(make_batch([scene], False, settings), PLAIN, False)
-    assert np.abs(pixels(result.scene[0, 0]) - golden["global"]).mean() < 0.01
+    assert np.abs(pixels(result["global"][0, 0]) - golden["global"]).mean() < 0.01
     for i in range(3):
-        assert np.abs(pixels(result.object[0, i]) - golden[f"object_{i}"]).mean() < 0.1
-    normalised = np.asarray(result.scene[0, 0], np.float64)
+        assert np.abs(pixels(result["object"][0, i]) - golden[f"object_{i}"]).mean() < 0.1
+    normalised = np.asarray(result["global"][0, 0], np.float64)
     np.testing.assert_allclose(normalised.mean((0, 1)), golden["global_normalised_mean"], atol=1e-4)
     np.testing.assert_allclose(normalised.std((0, 1)), golden["global_normalised_std"], atol=1e-4)
 
@@ -109,7 +115,7 @@ def test_training_centre_views_are_the_evaluation_views():
     scene, _, settings = golden_scene()
     train = make_views(make_batch([scene], True, settings), PLAIN, True)
     evaluation = make_views(make_batch([scene], False, settings), PLAIN, False)
-    assert np.abs(pixels(train.object) - pixels(evaluation.object)).mean() < 0.2
+    assert np.abs(pixels(train["object"]) - pixels(evaluation["object"])).mean() < 0.2
 
 
 @pytest.mark.parametrize("fit", FITS)
@@ -128,7 +134,7 @@ def test_squashed_training_views_are_the_evaluation_views():
     plain = dataclasses.replace(PLAIN, fit="squash")
     train = make_views(make_batch([scene], True, settings), plain, True)
     evaluation = make_views(make_batch([scene], False, settings), plain, False)
-    assert np.abs(pixels(train.object) - pixels(evaluation.object)).mean() < 0.5
+    assert np.abs(pixels(train["object"]) - pixels(evaluation["object"])).mean() < 0.5
 
 
 def test_contain_has_black_bars_and_the_whole_photo():
@@ -137,7 +143,7 @@ def test_contain_has_black_bars_and_the_whole_photo():
     for train in (True, False):
         batch = make_batch(scenes, train, settings)
         result = make_views(batch, dataclasses.replace(PLAIN, fit="contain"), train)
-        shown = np.abs(np.asarray(result.relation[0, 0]) - BLACK).max(-1) > 1e-5
+        shown = np.abs(np.asarray(result["relation"][0, 0]) - BLACK).max(-1) > 1e-5
         assert shown.any()
         assert not shown[:12].any()
         assert not shown[20:].any()
@@ -149,18 +155,18 @@ def test_black_outside_boxes_and_regions(train):
     batch = make_batch(four_scenes(), train, seeds=(5, 10, 5, 1))
     result = make_views(batch, ALWAYS, train)
     grid = np.arange(32)
-    for g, o in np.ndindex(batch.object_mask.shape):
-        x0, y0, x1, y1 = batch.object_box[g, o]
+    for g, o in np.ndindex(batch.levels["object"].mask.shape):
+        x0, y0, x1, y1 = batch.levels["object"].box[g, o]
         columns, rows = (grid + 1 > x0) & (grid < x1), (grid + 1 > y0) & (grid < y1)
         outside = ~(rows[:, None] & columns)
-        picture = np.asarray(result.object[g, o])
+        picture = np.asarray(result["object"][g, o])
         np.testing.assert_allclose(
             picture[outside], np.broadcast_to(BLACK, picture[outside].shape), rtol=1e-6
         )
         assert (picture[~outside] > BLACK + 1e-3).any()
-    regions = np.unpackbits(batch.relation_region, axis=-1).astype(bool)
-    for g, r in np.ndindex(batch.relation_mask.shape):
-        picture = np.asarray(result.relation[g, r])
+    regions = np.unpackbits(batch.levels["relation"].region, axis=-1).astype(bool)
+    for g, r in np.ndindex(batch.levels["relation"].mask.shape):
+        picture = np.asarray(result["relation"][g, r])
         outside = ~regions[g, r]
         np.testing.assert_allclose(
             picture[outside], np.broadcast_to(BLACK, picture[outside].shape), rtol=1e-6
@@ -171,16 +177,17 @@ def test_black_outside_boxes_and_regions(train):
 def test_views_belong_to_their_scene_and_focus_pictures_are_used():
     batch = make_batch(four_scenes(), False)
     result = make_views(batch, PLAIN, False)
-    for g, o in np.ndindex(batch.object_mask.shape):
-        x0, y0, x1, y1 = batch.object_box[g, o].astype(int)
+    for g, o in np.ndindex(batch.levels["object"].mask.shape):
+        x0, y0, x1, y1 = batch.levels["object"].box[g, o].astype(int)
         inside = np.s_[y0 + 1 : y1, x0 + 1 : x1]
-        own = batch.canvas[g, batch.object_scene[g, o]][inside]
-        np.testing.assert_allclose(pixels(result.object[g, o])[inside], own, atol=0.01)
-    assert batch.relation_has_focus[0, 2]
-    np.testing.assert_allclose(pixels(result.relation[0, 2]), batch.relation_focus[0, 2], atol=0.01)
+        own = batch.canvas[g, batch.levels["object"].scene[g, o]][inside]
+        np.testing.assert_allclose(pixels(result["object"][g, o])[inside], own, atol=0.01)
+    relations = batch.levels["relation"]
+    assert relations.has_focus[0, 2]
+    np.testing.assert_allclose(pixels(result["relation"][0, 2]), relations.focus[0, 2], atol=0.01)
     train = make_views(make_batch(four_scenes(), True), PLAIN, True)
     # Resampled twice from few pixels; a wrong picture differs by tens of grey levels.
-    assert np.abs(pixels(train.relation) - pixels(result.relation)).mean() < 2
+    assert np.abs(pixels(train["relation"]) - pixels(result["relation"])).mean() < 2
 
 
 def test_random_views_are_a_function_of_the_scenes_seed():
@@ -188,22 +195,22 @@ def test_random_views_are_a_function_of_the_scenes_seed():
     one = make_views(make_batch(scenes, True, seeds=(1, 2, 1, 3)), ALWAYS, True)
     again = make_views(make_batch(scenes, True, seeds=(1, 2, 1, 3)), ALWAYS, True)
     jax.tree.map(np.testing.assert_array_equal, one, again)
-    flat = [np.asarray(level).reshape(4, -1, 32, 32, 3) for level in one]
+    flat = [np.asarray(level).reshape(4, -1, 32, 32, 3) for level in one.values()]
     for level in flat:
         np.testing.assert_array_equal(level[0], level[2])
         assert np.abs(level[0] - level[1]).max() > 0.01
         assert np.abs(level[0] - level[3]).max() > 0.01
     evaluation = make_views(make_batch(scenes, False), ALWAYS, False)
-    np.testing.assert_array_equal(evaluation.scene[0, 0], evaluation.scene[1, 1])
+    np.testing.assert_array_equal(evaluation["global"][0, 0], evaluation["global"][1, 1])
 
 
 def test_views_do_not_depend_on_the_grouping():
     scenes = four_scenes()
     groups = make_views(make_batch(scenes, True), ALWAYS, True)
     single = make_views(
-        make_batch(scenes, True, dataclasses.replace(GROUP, groups=1)), ALWAYS, True
+        make_batch(scenes, True, dataclasses.replace(GROUP, packing_groups=1)), ALWAYS, True
     )
-    for a, b in zip(groups, single, strict=True):
+    for a, b in zip(groups.values(), single.values(), strict=True):
         np.testing.assert_allclose(a.reshape(b.shape), b, atol=1e-5)
 
 
@@ -341,7 +348,7 @@ def test_training_canvases_are_refused_in_evaluation():
 def test_empty_slots_give_finite_views_of_the_asked_dtype():
     batch = make_batch([fake_scene(0, objects=0, relations=0)], True)
     result = make_views(batch, dataclasses.replace(ALWAYS, dtype=jnp.bfloat16), True)
-    for level in result:
+    for level in result.values():
         assert level.dtype == jnp.bfloat16
         assert np.isfinite(np.asarray(level, np.float32)).all()
 
@@ -350,7 +357,7 @@ def test_sharded_groups_need_no_communication():
     """Compiled for four devices that hold a group each; in a process of its own, to have four."""
     code = """
 import dataclasses, jax, numpy as np
-from scenarioclip_jax.data.packing import empty_batch
+from scenarioclip_jax.data.fill import empty_batch
 from scenarioclip_jax.data.views import ViewSettings, views
 from tests.data.fake_scenes import SETTINGS
 batch = empty_batch(4, 40, dataclasses.replace(SETTINGS, focus_images=True))

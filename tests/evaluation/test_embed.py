@@ -15,12 +15,14 @@ from scenarioclip_jax.evaluation.recognition import recognise
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP
 from scenarioclip_jax.parallel.mesh import make_mesh
+from tests.data.fake_scenes import resized
 
-SETTINGS = DataSettings(
+SETTINGS = resized(
+    DataSettings(),
     batch_size=8,
-    groups=8,
-    objects_per_scene=7,
-    relations_per_scene=5,
+    packing_groups=8,
+    objects=7,
+    relations=5,
     image_size=32,
     canvas_size=40,
 )
@@ -63,7 +65,9 @@ def test_every_picture_once_and_in_order(world):
     pictures = views(jax.tree.map(np.asarray, batch), ViewSettings(), train=False)
     model = parameters.merge(graph, params)
     flat = pictures.object.reshape(-1, *pictures.object.shape[2:])
-    expected = np.asarray(model.encode_image(flat, "object"))[batch.object_mask.reshape(-1)]
+    expected = np.asarray(model.encode_image(flat, "object"))[
+        batch.levels["object"].mask.reshape(-1)
+    ]
     np.testing.assert_allclose(galleries["object"].embeddings[: len(expected)], expected, atol=1e-4)
 
 

@@ -6,13 +6,13 @@ from PIL import Image
 
 import scenarioclip_jax
 from scenarioclip_jax.data import shards
+from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.splits import SPLITS
 from scenarioclip_jax.evaluation import cache as caches
 from scenarioclip_jax.evaluation.cache import Cache, digest
 from scenarioclip_jax.evaluation.encoder import ModelEncoder, Picture, view_of
 from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.evaluation.in_domain import DataSet
-from scenarioclip_jax.models.scenario_clip import LEVELS
 from tests.evaluation.tiny_model import write_model
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from scenarioclip_jax import inference
 from scenarioclip_jax import main as main_module
 from scenarioclip_jax.command import ConfigError
+from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.build import build
 from scenarioclip_jax.data.embedded import write_embedded
 from scenarioclip_jax.evaluation import encoder
@@ -19,7 +20,6 @@ from scenarioclip_jax.evaluation.cache import NoCache
 from scenarioclip_jax.evaluation.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.job import evaluate
 from scenarioclip_jax.evaluation.summary import cut_texts
-from scenarioclip_jax.models.scenario_clip import LEVELS
 from tests.evaluation.fakes import write_images, write_json, write_jsonl
 from tests.evaluation.tiny_model import write_model
 

@@ -25,8 +25,8 @@ def told(batches):
     """The texts of all scenes, objects and relations, in order."""
     found = ([], [], [])
     for batch, labels in batches:
-        masks = batch.scene_mask, batch.object_mask, batch.relation_mask
-        texts = labels.scene_text, labels.object_text, labels.relation_text
+        masks = batch.scenes.mask, batch.levels["object"].mask, batch.levels["relation"].mask
+        texts = labels["global"].text, labels["object"].text, labels["relation"].text
         for into, mask, text in zip(found, masks, texts, strict=True):
             into += text[mask].tolist()
     return found
@@ -36,7 +36,7 @@ def told(batches):
 def test_the_parts_one_after_the_other_are_the_split(tokenizer, monkeypatch, parts):
     monkeypatch.setattr(module, "gather", lambda value, where: [value])
     whole = told(evaluation_batches(SCENES, tokenizer, SETTINGS, range(21)))
-    shares = [Share(i, parts, SETTINGS.groups, tuple(range(parts))) for i in range(parts)]
+    shares = [Share(i, parts, SETTINGS.packing_groups, tuple(range(parts))) for i in range(parts)]
     found = [told(SharedBatches(s, SCENES, tokenizer, SETTINGS, range(21))) for s in shares]
     for level, expected in enumerate(whole):
         assert list(itertools.chain(*(part[level] for part in found))) == expected
@@ -44,13 +44,13 @@ def test_the_parts_one_after_the_other_are_the_split(tokenizer, monkeypatch, par
 
 
 def test_a_process_without_scenes_left_goes_on_with_empty_batches(tokenizer, monkeypatch):
-    share = Share(1, 2, SETTINGS.groups, (0, 1))
+    share = Share(1, 2, SETTINGS.packing_groups, (0, 1))
     others = iter([True] * 9)
     monkeypatch.setattr(module, "gather", lambda value, where: [value, next(others, False)])
     batches = list(SharedBatches(share, SCENES, tokenizer, SETTINGS, range(4)))
     assert len(batches) == 9
-    assert sum(batch.scene_mask.sum() for batch, _ in batches) == 2
-    assert all(len(batch.seed) == SETTINGS.groups // 2 for batch, _ in batches)
+    assert sum(batch.scenes.mask.sum() for batch, _ in batches) == 2
+    assert all(len(batch.seed) == SETTINGS.packing_groups // 2 for batch, _ in batches)
 
 
 def mesh_of(processes, monkeypatch):

@@ -14,10 +14,10 @@ from safetensors.numpy import load_file, save_file
 from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.data import image_files, images
+from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.interop import exported, initial, to_pytorch
 from scenarioclip_jax.interop.huggingface import open_clip
-from scenarioclip_jax.models.scenario_clip import LEVELS
 from tests.interop import helpers
 
 ARCHITECTURES = ("clip", "pyramid_clip", "scenario_clip_0", "scenario_clip_1")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from scenarioclip_jax.losses.distillation import Slots, distillation_loss, kl, mean_over_scenes
+from scenarioclip_jax.losses.distillation import Members, distillation_loss, kl, mean_over_scenes
 
 RNG = np.random.default_rng(0)
 
@@ -47,7 +47,7 @@ def test_an_unknown_scaling_is_refused():
 
 
 def test_mean_over_each_scenes_slots_then_over_scenes_that_have_any():
-    slots = Slots(jnp.array([[0, 0, 2, 0]]), jnp.array([[True, True, True, False]]))
+    slots = Members(jnp.array([[0, 0, 2, 0]]), jnp.array([[True, True, True, False]]))
     # Scene 0 has 1 and 3, scene 2 has 10, scene 1 has none; the last slot is empty.
     mean = mean_over_scenes(jnp.array([[1.0, 3.0, 10.0, 99.0]]), slots, 3)
     assert float(mean) == pytest.approx((2 + 10) / 2)
@@ -61,7 +61,7 @@ def test_the_four_terms():
         embeddings(1, sizes) for _ in range(4)
     )
     owners = {"object": [0, 1, 1], "relation": [0, 1]}
-    slots = {v: Slots(jnp.array([o]), jnp.ones((1, len(o)), bool)) for v, o in owners.items()}
+    slots = {v: Members(jnp.array([o]), jnp.ones((1, len(o)), bool)) for v, o in owners.items()}
     ours = distillation_loss(
         student_image,
         student_text,

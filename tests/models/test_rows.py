@@ -1,13 +1,12 @@
 """Packed rows change what is computed, never what comes out."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
 from flax import nnx
 
-from scenarioclip_jax.data.packing import BatchBuilder, Item, pack_training_group, text_tokens
+from scenarioclip_jax.data.fill import BatchBuilder, text_tokens
+from scenarioclip_jax.data.packing import Item, pack_training_group
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.data.views import ViewSettings, views
@@ -15,22 +14,17 @@ from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.rows import Stream, join, separate, shows_something
 from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP
 from scenarioclip_jax.train.step import level_inputs
-from tests.data.fake_scenes import SETTINGS, fake_scene
+from tests.data.fake_scenes import SETTINGS, fake_scene, resized
 
 PATCH = 8
-PLAIN = dataclasses.replace(
-    SETTINGS, batch_size=8, groups=2, objects_per_scene=3, relations_per_scene=2
-)
-PACKED = dataclasses.replace(
+PLAIN = resized(SETTINGS, batch_size=8, packing_groups=2, objects=3, relations=2)
+PACKED = resized(
     PLAIN,
-    text_row=24,
-    scene_tokens=12,
-    object_tokens=30,
-    relation_tokens=40,
+    text_row_tokens=24,
+    tokens=(12, 30, 40),
     patch_size=PATCH,
-    patch_row=2,
-    object_patches=30,
-    relation_patches=20,
+    patch_row_views=2,
+    patches=(30, 20),
 )
 VIEWS = ViewSettings()
 
@@ -42,8 +36,8 @@ def tokenizer(tmp_path_factory):
 
 
 def make_batch(settings, tokenizer):
-    builder = BatchBuilder(settings.groups, settings.canvas_size, settings)
-    for group in range(settings.groups):
+    builder = BatchBuilder(settings.packing_groups, settings.canvas_size, settings)
+    for group in range(settings.packing_groups):
         # Two scenes of each four are told the same: their texts are computed once.
         scenes = [fake_scene(10 * group + i // 2, objects=i, relations=i % 3) for i in range(4)]
         items = [
@@ -78,14 +72,11 @@ def embed(model, batch):
 
 def test_packed_rows_give_what_whole_rows_give(model, tokenizer):
     plain, packed = make_batch(PLAIN, tokenizer), make_batch(PACKED, tokenizer)
-    masks = {"global": plain.scene_mask, "object": plain.object_mask}
-    masks["relation"] = plain.relation_mask
+    masks = {level: slots.mask for level, slots in plain.levels.items()}
     expected, found = embed(model, plain), embed(model, packed)
     for level, mask in masks.items():
         assert mask.any()
-        np.testing.assert_array_equal(
-            mask, getattr(packed, f"{level}_mask".replace("global", "scene"))
-        )
+        np.testing.assert_array_equal(mask, packed.levels[level].mask)
         for modality in ("image", "text"):
             ours, theirs = (
                 np.asarray(getattr(e, modality)[level])[mask.reshape(-1)] for e in (found, expected)
@@ -95,9 +86,9 @@ def test_packed_rows_give_what_whole_rows_give(model, tokenizer):
 
 def test_equal_texts_are_computed_once(tokenizer):
     packed = make_batch(PACKED, tokenizer)
-    rows, texts = packed.object_text_rows, packed.object_text
-    for group in range(PACKED.groups):
-        mask = packed.object_mask[group]
+    rows, texts = packed.levels["object"].text_rows, packed.levels["object"].text
+    for group in range(PACKED.packing_groups):
+        mask = packed.levels["object"].mask[group]
         assert len(set(rows.read[group, mask])) == len(set(texts[group, mask])) < mask.sum()
         assert rows.sequence[group].max() + 1 == len(set(texts[group, mask]))
 
@@ -105,8 +96,8 @@ def test_equal_texts_are_computed_once(tokenizer):
 def test_the_text_of_a_slot_can_be_read_back(tokenizer):
     for settings in (PLAIN, PACKED):
         batch = make_batch(settings, tokenizer)
-        slot = int(np.flatnonzero(batch.object_scene[1] == 3)[0])
-        ids = text_tokens(batch, "object", 1, slot)
+        slot = int(np.flatnonzero(batch.levels["object"].scene[1] == 3)[0])
+        ids = text_tokens(batch.levels["object"], 1, slot)
         (expected,), _ = tokenizer.encode_ragged(["thing 11 0"], 10)
         assert ids[: len(expected)].tolist() == expected
 
@@ -143,8 +134,8 @@ def test_masked_views_are_black_outside_their_boxes(tokenizer):
     batch = make_batch(PACKED, tokenizer)
     pictures = views(batch, VIEWS, train=True)
     for name, rows in (
-        ("object", batch.object_patch_rows),
-        ("relation", batch.relation_patch_rows),
+        ("object", batch.levels["object"].patch_rows),
+        ("relation", batch.levels["relation"].patch_rows),
     ):
         mask = getattr(batch, f"{name}_mask")
         view = np.asarray(getattr(pictures, name))
@@ -163,7 +154,7 @@ def test_joining_keeps_groups_together():
         Stream(rng.normal(size=(2 * n, 3, 4)).astype(np.float32), rng.integers(0, 9, (2 * n, 3)))
         for n in (1, 3, 2)
     ]
-    joined = join(streams, groups=2)
+    joined = join(streams, packing_groups=2)
     np.testing.assert_array_equal(
         joined.x[:6], np.concatenate([s.x[: len(s.x) // 2] for s in streams])
     )

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from scenarioclip_jax.data.batch import Rows
-from scenarioclip_jax.data.packing import empty_batch
+from scenarioclip_jax.data.batch import Rows, Slots
+from scenarioclip_jax.data.fill import empty_batch
 from scenarioclip_jax.data.rows import write
 from scenarioclip_jax.parallel.mesh import make_mesh, put_batch
 from scenarioclip_jax.train.config import data_settings
@@ -81,33 +81,41 @@ def place(state, program: Program):
 def batch(settings, seed: int):
     """Random scenes. Slots are empty here and there; a few texts come several times."""
     rng = np.random.default_rng(seed)
-    arrays = empty_batch(settings.groups, settings.canvas_size, settings)._asdict()
-    for name, array in arrays.items():
-        if array is None:
-            continue
-        if name.endswith("_rows"):
-            fill_rows(array, rng, picture=name.endswith("_patch_rows"))
-        elif name.endswith("_mask"):
-            array[:] = rng.random(array.shape) < 0.8
-        elif name.endswith("_tokens"):
-            array[:] = rng.integers(EOS + 1, 200, array.shape)
-            array[..., -1] = EOS
-        elif name.endswith("_text"):
-            array[:] = rng.integers(0, 20, array.shape)
-        elif name.endswith("_scene"):
-            array[:] = rng.integers(0, settings.scenes, array.shape)
-        elif name == "object_box":
-            corner = rng.uniform(0, settings.image_size / 2, (*array.shape[:-1], 2))
-            array[:] = np.concatenate([corner, corner + settings.image_size / 3], axis=-1)
-        elif name == "extent":
-            array[:] = rng.integers(settings.canvas_size // 2, settings.canvas_size, array.shape)
-        elif name == "aspect":
-            array[:] = rng.uniform(0.7, 1.4, array.shape)
-        elif name.endswith("_count"):
-            array[:] = 3
-        elif name in ("canvas", "seed", "relation_region"):
-            array[:] = rng.integers(0, 256, array.shape)
-    return type(empty_batch(1, settings.canvas_size, settings))(**arrays)
+    batch = empty_batch(settings.packing_groups, settings.canvas_size, settings)
+    draw = {
+        "canvas": lambda shape: rng.integers(0, 256, shape),
+        "seed": lambda shape: rng.integers(0, 256, shape),
+        "extent": lambda shape: rng.integers(
+            settings.canvas_size // 2, settings.canvas_size, shape
+        ),
+        "aspect": lambda shape: rng.uniform(0.7, 1.4, shape),
+    }
+    for name, values in draw.items():
+        array = getattr(batch, name)
+        array[:] = values(array.shape)
+    for slots in batch.levels.values():
+        fill_slots(slots, settings, rng)
+    return batch
+
+
+def fill_slots(slots: Slots, settings, rng) -> None:
+    """Random contents of a level."""
+    slots.mask[:] = rng.random(slots.mask.shape) < 0.8
+    slots.tokens[:] = rng.integers(EOS + 1, 200, slots.tokens.shape)
+    slots.tokens[..., -1] = EOS
+    slots.text[:] = rng.integers(0, 20, slots.text.shape)
+    slots.count[:] = 3
+    if slots.text_rows is not None:
+        fill_rows(slots.text_rows, rng, picture=False)
+    if slots.patch_rows is not None:
+        fill_rows(slots.patch_rows, rng, picture=True)
+    if slots.box is not None:
+        slots.scene[:] = rng.integers(0, settings.scenes, slots.scene.shape)
+        corner = rng.uniform(0, settings.image_size / 2, (*slots.box.shape[:-1], 2))
+        slots.box[:] = np.concatenate([corner, corner + settings.image_size / 3], axis=-1)
+    if slots.region is not None:
+        slots.scene[:] = rng.integers(0, settings.scenes, slots.scene.shape)
+        slots.region[:] = rng.integers(0, 256, slots.region.shape)
 
 
 def fill_rows(rows: Rows, rng, *, picture: bool) -> None:
@@ -126,7 +134,8 @@ def run_steps(program: Program, state, steps: int):
     state, rows = place(state, program), []
     for seed in range(steps):
         state, metrics = program.step(
-            state, put_batch(program.mesh, batch(program.settings, seed), program.settings.groups)
+            state,
+            put_batch(program.mesh, batch(program.settings, seed), program.settings.packing_groups),
         )
         rows.append({name: float(value) for name, value in metrics.items()})
     return state, rows

@@ -42,7 +42,7 @@ CASES = {
     "remat dots, some kernels": {"model__remat": "dots", "trainable": SOME_KERNELS},
     "remat full": {"model__remat": "full", "trainable": SOME_KERNELS},
     # 1,133 objects: two chunks of the loss, which they don't fill
-    "chunks": {"arch": "pyramid_clip", "data__batch_size": 241, "data__groups": 1},
+    "chunks": {"arch": "pyramid_clip", "data__batch_size": 241, "data__packing_groups": 1},
     "accumulate": {"loss__accumulate": 2, "trainable": PUBLISHED},
     "accumulate, shared frozen stem": {
         "loss__accumulate": 2,
@@ -145,7 +145,7 @@ def test_step_by_hand():
     head = 2 * width * dim
     vision = 2 * patches + 3 * (sum(block_flops(width, mlp, 5)) + head)
     assert parts["vision"] == (scenes * vision,) * 2
-    length = data.settings.scene_length
+    length = data.settings.level("global").text_length
     assert parts["text"] == (scenes * 3 * (sum(block_flops(width, mlp, length)) + head),) * 2
     assert parts["loss"] == (3 * 2 * 16 * 16 * dim, 4 * 2 * 16 * 16 * dim)
     assert "teacher" not in parts

@@ -56,7 +56,7 @@ def test_nothing_moves_but_what_should(mesh):
 def test_accumulation_moves_no_activation_either():
     """Its second pass is traced by itself, and needs to be told the mesh like the first."""
     program = programs.program(
-        ARCH, "1x8x1", loss__accumulate=2, data__groups=16, data__batch_size=32
+        ARCH, "1x8x1", loss__accumulate=2, data__packing_groups=16, data__batch_size=32
     )
     parameters = program.run.state_like.student().values()
     by_layer = {math.prod(p.shape[1:]) for p in parameters} | {p.size for p in parameters}

@@ -20,8 +20,8 @@ QUICK = [(arch, "2x2x2") for arch in ("clip", "pyramid_clip", "scenario_clip_0")
 SLOW = [(arch, mesh) for arch, _ in QUICK for mesh in SHARDED if (arch, mesh) not in QUICK]
 CASES = [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
 CASES += [("scenario_clip_1", mesh) for mesh in SHARDED]
-PACKED = {"model__patch_packing": True, "model__share_stem": True, "data__text_row": 32}
-PACKED |= {"ema__whole": False}
+PACKED = {"model__patch_packing": True, "model__share_stem": True, "data__text_row_tokens": 32}
+PACKED |= {"ema__keep": "teacher"}
 
 
 @pytest.mark.parametrize(

@@ -28,15 +28,15 @@ def main() -> None:
     distributed.start("auto", [vars(args)[name] for name in distributed.ARGUMENTS])
 
     # For a batch with all its fields, in an order that takes most to agree on.
-    packed = {"model__patch_packing": True, "data__text_row": 24, "data__balance": True}
-    config, mesh = tiny.config(args.data, data__groups=8, **packed), make_mesh(data=4)
+    packed = {"model__patch_packing": True, "data__text_row_tokens": 24, "data__balance": True}
+    config, mesh = tiny.config(args.data, data__packing_groups=8, **packed), make_mesh(data=4)
     data = open_data(config, args.file.parent)
-    settings, groups = data.settings, local_groups(mesh, config.data.groups)
+    settings, groups = data.settings, local_groups(mesh, config.data.packing_groups)
     batches = train_iterator(data.train, data.tokenizer, settings, groups)
     batches.step = args.first
     arrays = {}
     for step in range(2):
-        batch = put_batch(mesh, next(batches), settings.groups)
+        batch = put_batch(mesh, next(batches), settings.packing_groups)
         named = {name: value for name, value in batch._asdict().items() if value is not None}
         for path, value in jax.tree_util.tree_leaves_with_path(named):
             name = f"{step}/{jax.tree_util.keystr(path, simple=True, separator='/')}"

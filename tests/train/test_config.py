@@ -25,9 +25,15 @@ from tests.train import tiny
         ({"model__vision__heads": 3}, r"config\.model\.vision: width 16 .* heads 3"),
         ({"model__vision__image_size": 40}, r"config\.model\.vision: image_size 40.*patch_size 16"),
         ({"model__text__stem_blocks": 9}, r"config\.model\.text: stem_blocks 9"),
-        ({"data__groups": 3}, r"data\.groups=3 does not divide data\.batch_size=16"),
+        (
+            {"data__packing_groups": 3},
+            r"data\.packing_groups=3 does not divide data\.batch_size=16",
+        ),
         ({"data__fit": "stretch"}, r"data\.fit='stretch'.*centre_crop"),
-        ({"data__object_length": 99}, r"config\.data\.object_length=99: must be at most 24"),
+        (
+            {"data__levels__object__text_length": 99},
+            r"config\.data\.levels\.object\.text_length=99: must be at most 24",
+        ),
         ({"loss__distill__scaling": "half"}, r"config\.loss\.distill\.scaling='half'.*published"),
         ({"loss__distill__temperature": 0.0}, r"config\.loss\.distill\.temperature=0\.0"),
         (
@@ -50,18 +56,21 @@ from tests.train import tiny
         ({"views__crop_area": (0.5,)}, r"config\.views\.crop_area=.*2 numbers"),
         ({"views__jitter_probability": 7.0}, r"config\.views\.jitter_probability=7\.0.*0 and 1"),
         (
-            {"views__object_jitter": (0.1, 0.1, 0.1, 0.6)},
-            r"config\.views\.object_jitter=.*hue of 0 to",
+            {"views__jitter__object": (0.1, 0.1, 0.1, 0.6)},
+            r"config\.views\.jitter\.object=.*hue of 0 to",
         ),
         (
             {"arch": "clip", "model__patch_packing": True},
             r"config\.model\.patch_packing=True: .*False with arch clip",
         ),
         (
-            {"model__patch_packing": True, "data__patch_row": 3},
-            r"config\.data\.patch_row=3: must be a divisor of \d",
+            {"model__patch_packing": True, "data__patch_row_views": 3},
+            r"config\.data\.patch_row_views=3: must be a divisor of \d",
         ),
-        ({"data__text_row": 8}, r"config\.data\.text_row=8: must be 0, or at least \d"),
+        (
+            {"data__text_row_tokens": 8},
+            r"config\.data\.text_row_tokens=8: must be 0, or at least \d",
+        ),
         ({"data__dir": "/nowhere"}, r"config\.data\.dir='/nowhere': no such folder; build shards"),
     ],
 )
@@ -79,7 +88,10 @@ def test_bad_values(changes, message, tmp_path):
         ),
         ({"trainable": ((".*", False),)}, r"config\.trainable: every parameter is frozen"),
         ({"optimizer__weight_decay": ((".*kernel", 0.1),)}, r"config\.optimizer: .*weight decay"),
-        ({"optimizer__rate_scale": ("(", 1.0)}, r"config\.optimizer: .*not \(regex, value\) pairs"),
+        (
+            {"optimizer__learning_rate_scale": ("(", 1.0)},
+            r"config\.optimizer: .*not \(regex, value\) pairs",
+        ),
         ({"init_from": "./nowhere/at/all"}, r"config\.init_from: .*nowhere/at/all"),
         ({"init_from": str(Path(__file__).parent)}, r"config\.init_from: .*no config\.json"),
     ],
@@ -92,7 +104,9 @@ def test_parameters_are_checked_before_the_data_is_built(changes, message, tmp_p
 
 def test_groups_must_be_shared_out_over_the_mesh(tmp_path):
     check(tiny.config(tmp_path), batch_ways=8)
-    with pytest.raises(ConfigError, match=r"config\.data\.groups=8: must be a multiple of 3"):
+    with pytest.raises(
+        ConfigError, match=r"config\.data\.packing_groups=8: must be a multiple of 3"
+    ):
         check(tiny.config(tmp_path), batch_ways=3)
 
 
@@ -109,7 +123,7 @@ def test_unknown_keys_are_named_with_what_there_is():
     flag = f"--config={tiny.CONFIG}"
     message = explain_flags([flag, "--config.data.batchsize=3"])
     assert message.startswith("config.data.batchsize: no such key (did you mean batch_size?)")
-    assert "objects_per_scene" in message
+    assert "canvas_size" in message
     assert explain_flags([flag, "--config.data.batch_size=3"]) is None
     assert explain_flags(["--config", str(tiny.CONFIG), "--config.data.batch_size=3"]) is None
     assert explain_flags(["--config", str(tiny.CONFIG), "--config.a=3"]).startswith("config.a: no")
@@ -138,7 +152,9 @@ def test_the_command_line_refuses_without_a_stack_trace(arguments, message, tmp_
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("key", ["trainable", "optimizer.weight_decay", "optimizer.rate_scale"])
+@pytest.mark.parametrize(
+    "key", ["trainable", "optimizer.weight_decay", "optimizer.learning_rate_scale"]
+)
 def test_rules_are_given_on_the_command_line(key, monkeypatch):
     value = r"((r'.*/(kernel|\d+)', 1.5), ('.*', 0.0))"
     values = flags.FlagValues()

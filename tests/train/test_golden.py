@@ -12,7 +12,7 @@ from flax import nnx
 from configs.pretrain import get_config
 from scenarioclip_jax import rules
 from scenarioclip_jax.interop import reference
-from scenarioclip_jax.losses.distillation import Slots
+from scenarioclip_jax.losses.distillation import Members
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import LEVELS, Embeddings, ScenarioCLIP
 from scenarioclip_jax.train.objective import objective
@@ -42,7 +42,7 @@ def grouped(embeddings: Embeddings) -> Embeddings:
 def slots():
     where = {"global": np.arange(3, dtype=np.int32)}
     where |= {level: golden.owners(level) for level in ("object", "relation")}
-    return {k: Slots(v[None], np.ones((1, len(v)), bool)) for k, v in where.items()}
+    return {k: Members(v[None], np.ones((1, len(v)), bool)) for k, v in where.items()}
 
 
 def loss(arch, trainable, frozen, teacher, student_temperature=0.07):
@@ -148,12 +148,12 @@ def test_gradient_of_the_distillation_temperature():
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_six_steps_of_training(arch):
     trainable, frozen, teacher = start(arch)
-    schedule = warmup_cosine(peak=1e-3, steps=10, warmup_fraction=0.2, start_factor=1e-3)
+    schedule = warmup_cosine(learning_rate=1e-3, steps=10, warmup_fraction=0.2, warmup_start=1e-3)
     optimizer = make_optimizer(
         list(trainable),
-        learning_rate=schedule,
+        schedule=schedule,
         weight_decay=PUBLISHED.optimizer.weight_decay,
-        rate_scale=PUBLISHED.optimizer.rate_scale,
+        learning_rate_scale=PUBLISHED.optimizer.learning_rate_scale,
         b1=0.9,
         b2=0.999,
         eps=1e-8,

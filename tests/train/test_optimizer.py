@@ -13,9 +13,9 @@ PARAMS = {"a/kernel": jnp.array([2.0]), "a/bias": jnp.array([2.0]), "b/kernel": 
 
 def optimizer(**changes):
     arguments = dict(
-        learning_rate=optax.constant_schedule(0.1),
+        schedule=optax.constant_schedule(0.1),
         weight_decay=[(".*/kernel", 0.5), (".*", 0.0)],
-        rate_scale=[("b/.*", 0.1), (".*", 1.0)],
+        learning_rate_scale=[("b/.*", 0.1), (".*", 1.0)],
         b1=0.9,
         b2=0.999,
         eps=1e-8,
@@ -25,12 +25,15 @@ def optimizer(**changes):
 
 
 def test_schedule():
-    schedule = warmup_cosine(peak=1.0, steps=100, warmup_fraction=0.1, start_factor=1e-3)
+    schedule = warmup_cosine(learning_rate=1.0, steps=100, warmup_fraction=0.1, warmup_start=1e-3)
     assert float(schedule(0)) == pytest.approx(1e-3, rel=1e-4)
     assert float(schedule(10)) == pytest.approx(1.0)
     assert float(schedule(55)) == pytest.approx(0.5)
     assert float(schedule(100)) == pytest.approx(0.0, abs=1e-7)
-    assert float(warmup_cosine(peak=1.0, steps=1, warmup_fraction=0.1, start_factor=1e-3)(0)) > 0
+    assert (
+        float(warmup_cosine(learning_rate=1.0, steps=1, warmup_fraction=0.1, warmup_start=1e-3)(0))
+        > 0
+    )
 
 
 def test_decay_and_rate_follow_the_lists():

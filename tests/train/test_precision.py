@@ -17,7 +17,7 @@ def train(**changes):
     state, losses = programs.place(programs.start(ARCH), program), []
     for step in range(STEPS):
         batch = programs.batch(program.settings, step % BATCHES)
-        groups = program.settings.groups
+        groups = program.settings.packing_groups
         state, metrics = program.step(state, put_batch(program.mesh, batch, groups))
         losses.append({k: float(v) for k, v in metrics.items() if k.startswith("loss/")})
     return state, losses

@@ -127,11 +127,13 @@ def test_what_computes_the_same_may_change():
     assert resume.changed_on_purpose(saved, plain(config), 3) == []
 
 
-@pytest.mark.parametrize("allow", [("optimizer.peak,steps",), ("optimizer.peak", "steps")])
+@pytest.mark.parametrize(
+    "allow", [("optimizer.learning_rate,steps",), ("optimizer.learning_rate", "steps")]
+)
 def test_what_changes_the_result_may_be_changed_on_purpose(allow):
     config = tiny.config("unused", steps=6)
     saved = plain(config)
-    config.optimizer.peak, config.steps = 0.5, 9
+    config.optimizer.learning_rate, config.steps = 0.5, 9
     with pytest.raises(
         ConfigError,
         match=r"config\.optimizer\.peak was 0\.001 and is 0\.5; config\.steps was 6 and is 9.*"
@@ -140,7 +142,7 @@ def test_what_changes_the_result_may_be_changed_on_purpose(allow):
         resume.changed_on_purpose(saved, plain(config), 3)
     config.resume.allow = allow
     assert resume.changed_on_purpose(saved, plain(config), 3) == [
-        {"step": 3, "key": "config.optimizer.peak", "was": 0.001, "now": 0.5},
+        {"step": 3, "key": "config.optimizer.learning_rate", "was": 0.001, "now": 0.5},
         {"step": 3, "key": "config.steps", "was": 6, "now": 9},
     ]
 

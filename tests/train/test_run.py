@@ -187,8 +187,8 @@ def test_a_signal_saves_and_the_resumed_run_is_bit_identical(
 def test_a_packed_run_resumes_bit_identical(small_data, tmp_path, monkeypatch, capsys, signaled):
     """With all that saves time or memory: of an average of the teacher's towers only, no model can be made."""
     changes = {"arch": "scenario_clip_1", "model__share_stem": True, "model__patch_packing": True}
-    changes |= {"data__text_row": 32, "data__balance": True}
-    changes |= {"ema__whole": False, "report__retrievals": 0}
+    changes |= {"data__text_row_tokens": 32, "data__balance": True}
+    changes |= {"ema__keep": "teacher", "report__queries": 0}
     changes |= {"optimizer__mu_dtype": "bfloat16"}
     config = tiny.config(small_data, steps=4, **changes)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -333,7 +333,7 @@ def test_going_on_with_other_settings_is_refused_and_changes_nothing(undisturbed
     files = [path for path in undisturbed.glob("*.*") if path.is_file() and path.name != lock.NAME]
     before = {path: path.read_bytes() for path in files}
     with pytest.raises(ConfigError, match=r"config\.optimizer\.peak was 0\.001 and is 0\.01"):
-        train(tiny.config(small_data, optimizer__peak=0.01), undisturbed)
+        train(tiny.config(small_data, optimizer__learning_rate=0.01), undisturbed)
     with pytest.raises(ConfigError, match=r"config\.arch was 'pyramid_clip' and is 'clip'"):
         train(tiny.config(small_data, arch="clip", data__fit="contain"), undisturbed)
     assert before == {path: path.read_bytes() for path in before}
@@ -342,11 +342,11 @@ def test_going_on_with_other_settings_is_refused_and_changes_nothing(undisturbed
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     undisturbed, small_data, tmp_path, capsys
 ):
-    train(tiny.config(small_data, report__retrievals=0), tmp_path)
+    train(tiny.config(small_data, report__queries=0), tmp_path)
     for path in (tmp_path / "checkpoints" / "00000006").rglob("*"):
         if path.is_file() and path.parent.name == "d":
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    train(tiny.config(small_data, report__retrievals=0), tmp_path)
+    train(tiny.config(small_data, report__queries=0), tmp_path)
     assert "checkpoint of step 6 can't be read and was moved to" in capsys.readouterr().out
     assert rows(tmp_path) == rows(undisturbed)
 
@@ -380,7 +380,7 @@ def test_going_on_with_another_mesh(undisturbed, small_data, tmp_path):
     shutil.copytree(undisturbed, workdir)
     shutil.rmtree(workdir / "checkpoints" / "00000006")
     mesh = {"mesh__data": 1, "mesh__fsdp": 4, "mesh__tensor": 2}
-    train(tiny.config(small_data, report__retrievals=0, **mesh), workdir)
+    train(tiny.config(small_data, report__queries=0, **mesh), workdir)
     assert [row["step"] for row in rows(workdir)] == [row["step"] for row in rows(undisturbed)]
     for row, expected in zip(rows(workdir), rows(undisturbed), strict=True):
         assert row == pytest.approx(expected, rel=1e-4, abs=1e-5)
@@ -414,7 +414,7 @@ def test_main_stopped_by_a_signal_to_its_process_group_and_started_again(small_d
             "data.num_workers": 1,
             "validation.every": 6,
             "checkpoint.every": 6,
-            "report.retrievals": 0,
+            "report.queries": 0,
         },
     )
 
@@ -444,7 +444,9 @@ def test_main_stopped_by_a_signal_to_its_process_group_and_started_again(small_d
 def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(small_data, tmp_path):
     """The step is named where it happened, whatever is logged."""
     seldom = {"log_every": 5, "checkpoint__every": 5, "validation__every": 5, "arch": "clip"}
-    config = tiny.config(small_data, optimizer__peak=1e30, optimizer__start_factor=0.9, **seldom)
+    config = tiny.config(
+        small_data, optimizer__learning_rate=1e30, optimizer__warmup_start=0.9, **seldom
+    )
     with pytest.raises(NonFiniteLossError, match=r"step 2: .*loss/total"):
         train(config, tmp_path)
     assert not list((tmp_path / "checkpoints").glob("0*"))
@@ -469,7 +471,7 @@ def test_skipped_steps_are_counted_at_every_step(small_data, tmp_path, monkeypat
 
 @pytest.mark.parametrize("arch", ["clip", "scenario_clip_0", "scenario_clip_1"])
 def test_the_other_architectures_train(arch, small_data, tmp_path):
-    train(tiny.config(small_data, steps=2, arch=arch, report__retrievals=0), tmp_path)
+    train(tiny.config(small_data, steps=2, arch=arch, report__queries=0), tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert set(report["zero_shot"]) == {"global", "object", "relation"}
     trained = {k for k in rows(tmp_path)[0] if k.startswith("loss/")}
@@ -478,7 +480,7 @@ def test_the_other_architectures_train(arch, small_data, tmp_path):
 
 
 def test_starting_from_an_earlier_run(undisturbed, small_data, tmp_path):
-    train(tiny.config(small_data, init_from=str(undisturbed), report__retrievals=0), tmp_path)
+    train(tiny.config(small_data, init_from=str(undisturbed), report__queries=0), tmp_path)
     params, _ = load_params(undisturbed)
     first = rows(tmp_path)[0]
     # Its teacher had six updates of the hundred that it warms up for; it isn't thrown away.
@@ -513,20 +515,20 @@ def test_a_run_goes_on_with_other_settings_on_purpose(undisturbed, small_data, t
     """Longer, with another rate, in more groups: the state stays as it is, and the change is recorded."""
     workdir = tmp_path / "run"
     shutil.copytree(undisturbed, workdir)
-    changes = {"optimizer__peak": 5e-4, "data__groups": 16, "report__retrievals": 0}
-    allow = {"resume__allow": ("optimizer.peak,data.groups,steps",)}
+    changes = {"optimizer__learning_rate": 5e-4, "data__packing_groups": 16, "report__queries": 0}
+    allow = {"resume__allow": ("optimizer.learning_rate,data.packing_groups,steps",)}
     train(tiny.config(small_data, steps=8, **changes, **allow), workdir)
     seen = [row for row in rows(workdir) if "loss/total" in row]
     assert [row["step"] for row in seen] == list(range(1, 9))
     assert seen[:6] == [row for row in rows(undisturbed) if "loss/total" in row]
     report = json.loads((workdir / "report.json").read_text())
     assert [(c["step"], c["key"], c["now"]) for c in report["changes"]] == [
-        (6, "config.data.groups", 16),
-        (6, "config.optimizer.peak", 5e-4),
+        (6, "config.data.packing_groups", 16),
+        (6, "config.optimizer.learning_rate", 5e-4),
         (6, "config.steps", 8),
     ]
     assert (
-        "config.optimizer.peak from 0.001 to 0.0005 at step 6"
+        "config.optimizer.learning_rate from 0.001 to 0.0005 at step 6"
         in (workdir / "report.html").read_text()
     )
     with pytest.raises(ConfigError, match=r"config\.steps=5: the checkpoint is of step 8"):

@@ -44,7 +44,7 @@ def test_an_average_of_what_the_teacher_runs_is_enough_for_the_teacher(share_ste
     """Of three pairs of towers it runs one for pictures and two for texts."""
     changes = {"other_teacher": True, "model__share_stem": share_stem}
     whole, metrics = one_step("1x1x1", **changes)
-    part, ours = one_step("1x1x1", ema__whole=False, **changes)
+    part, ours = one_step("1x1x1", ema__keep="teacher", **changes)
     # Were the student's values used anywhere in its place, the loss would be another.
     assert ours == pytest.approx(metrics, rel=1e-6)
     assert not any("/relation/" in path for path in part.ema if path.startswith("vision"))
@@ -135,12 +135,12 @@ def test_only_the_sigmoid_loss_has_a_bias_and_learns_it():
         ({"loss__kind": "hinge"}, r"config\.loss\.kind='hinge'.*softmax, sigmoid"),
         ({"loss__accumulate": 0}, r"config\.loss\.accumulate=0: must be a divisor of 2"),
         ({"optimizer__mu_dtype": "int8"}, r"config\.optimizer\.mu_dtype='int8'.*float32, bfloat16"),
-        ({"ema__whole": False}, r"config\.ema\.whole=False .* distils nothing"),
+        ({"ema__keep": "teacher"}, r"config\.ema\.whole=False .* distils nothing"),
         ({"loss__accumulate": 4}, r"config\.loss\.accumulate=4: .*data\.groups 8 / 4"),
     ],
 )
 def test_bad_loss_settings(changes, message, tmp_path):
     check(tiny.config(tmp_path, loss__accumulate=2, loss__kind="sigmoid"), batch_ways=4)
-    check(tiny.config(tmp_path, ema__whole=False, ema__decay=0.0), batch_ways=4)
+    check(tiny.config(tmp_path, ema__keep="teacher", ema__decay=0.0), batch_ways=4)
     with pytest.raises(ConfigError, match=message):
         check(tiny.config(tmp_path, **changes), batch_ways=4)

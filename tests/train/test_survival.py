@@ -44,7 +44,7 @@ def assert_bit_identical(workdir, expected):
 @pytest.mark.slow
 def test_killed_at_random_moments(small_data, tmp_path):
     """Some kills come while it starts, some while it trains, validates or saves."""
-    settings = {"report.retrievals": 0, "arch": "clip"}
+    settings = {"report.queries": 0, "arch": "clip"}
     settings |= {"steps": 400, "checkpoint.every": 8, "validation.every": 50}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     Job(whole, small_data, **settings).finish()
@@ -66,7 +66,7 @@ def test_killed_at_random_moments(small_data, tmp_path):
 
 @pytest.mark.slow
 def test_a_disk_that_is_full_while_saving(small_data, tmp_path):
-    settings = {"report.retrievals": 0, "arch": "clip"}
+    settings = {"report.queries": 0, "arch": "clip"}
     whole, full = tmp_path / "whole", tmp_path / "full"
     Job(whole, small_data, **settings).finish()
     shutil.copytree(whole, full)
@@ -99,7 +99,7 @@ def test_a_corrupt_record_is_named_and_counted_and_too_many_stop_the_run(
     damage_a_record(data)
     # 7 steps see every training scene once.
     settings = {"steps": 7, "arch": "clip", "validation__every": 100, "checkpoint__every": 100}
-    settings |= {"report__scenes": 4, "report__retrievals": 0}
+    settings |= {"report__scenes": 4, "report__queries": 0}
     train(tiny.config(data, data__max_corrupt_share=0.05, **settings), tmp_path / "some")
     assert any("is corrupt and skipped" in record.getMessage() for record in caplog.records)
     last = [row for row in read_rows(tmp_path / "some" / "metrics.jsonl") if "loss/total" in row][

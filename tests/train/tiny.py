@@ -29,7 +29,7 @@ SIZES = {
     "validation.scenes": 8,
     "checkpoint.every": 3,
     "report.scenes": 16,
-    "report.retrievals": 1,
+    "report.queries": 1,
 }
 
 

@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 
+from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.splits import SPLITS
 from scenarioclip_jax.evaluation.embed import Gallery
 from scenarioclip_jax.evaluation.encoder import Encoder
@@ -16,7 +17,6 @@ from scenarioclip_jax.evaluation.probe import Labelled, Probe, encode_labels, fi
 from scenarioclip_jax.evaluation.result import Metric, Result, by_class
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.zero_shot import normalise
-from scenarioclip_jax.models.scenario_clip import LEVELS
 
 TOP = (1, 5, 10)
 PROTOCOL = (
