@@ -131,16 +131,13 @@ def our_side(config, drawn: list[scenes.DrawnScene]) -> Side:
 
     from scenarioclip_jax.parallel.flops import train_step_flops
     from scenarioclip_jax.parallel.mesh import batch_sharding, make_mesh
-    from scenarioclip_jax.train.config import distils, model_arguments
-    from scenarioclip_jax.train.data import RunData
+    from scenarioclip_jax.train.config import distils, model_arguments, resolve
     from scenarioclip_jax.train.setup import set_up
 
     mesh = make_mesh(devices=jax.devices()[:1])
     settings = data_settings(config)
     tokenizer = scenes.word_tokenizer()
-    # The run only asks how many scenes there are.
-    data = RunData(Path(), drawn, None, None, {}, tokenizer, settings)
-    run = set_up(config, mesh, data)
+    run = set_up(resolve(config, eos_id=tokenizer.eos_id), mesh, scenes=len(drawn))
     batch = jax.device_put(our_batch(drawn, settings), batch_sharding(mesh))
     held = [run.init()]
     flops = train_step_flops(

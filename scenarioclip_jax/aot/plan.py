@@ -7,7 +7,6 @@ import contextlib
 import math
 import time
 from importlib import metadata
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +21,6 @@ from scenarioclip_jax.parallel.collectives import collectives, summary
 from scenarioclip_jax.parallel.flops import train_step_flops
 from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh
 from scenarioclip_jax.train import config as configs
-from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.setup import batch_like, set_up
 
 SCENES_PER_GROUP = 16  # of the published set-up: a batch of 128 in 8 groups
@@ -86,14 +84,6 @@ def fit_batch(config: ConfigDict, ways: int, scenes: int | None = None) -> dict[
     return changed
 
 
-def prepare(config: ConfigDict) -> None:
-    """Fills in what data and weights would tell; nothing is read."""
-    config.data.dir = "."  # presets for one's own data refuse an empty one
-    config.init_from = ""
-    if config.model.text.eos_id == -1:
-        config.model.text.eos_id = config.model.text.vocab_size - 1
-
-
 class Step(NamedTuple):
     """A train step, not compiled yet, and what it is called with."""
 
@@ -109,13 +99,11 @@ def build(config: ConfigDict, where: Pod, *, focus_images: bool) -> Step:
     Raises:
       ConfigError: the config can't be run there.
     """
-    configs.check(config, batch_ways=where.ways)
+    configs.check(config, batch_ways=where.ways, reads_data=False)
+    config = configs.resolve(config)
     settings = configs.data_settings(config, focus_images=focus_images)
-    scenes = range(
-        settings.batch_size
-    )  # how many there are decides the rate's schedule, not the step's cost
-    data = RunData(Path(), scenes, None, None, classes={}, tokenizer=None, settings=settings)
-    run = set_up(config, where.mesh, data)
+    # How many scenes there are decides the schedule of the learning rate, not what a step costs.
+    run = set_up(config, where.mesh, scenes=settings.batch_size)
     flops = train_step_flops(
         run.spec.model,
         run.state_like.trainable,
@@ -124,7 +112,7 @@ def build(config: ConfigDict, where: Pod, *, focus_images: bool) -> Step:
         accumulate=config.loss.accumulate,
         batch_ways=where.ways,
     )
-    return Step(run.train_step, run.state_like, batch_like(data, where.mesh), flops)
+    return Step(run.train_step, run.state_like, batch_like(settings, where.mesh), flops)
 
 
 def state_bytes(config: ConfigDict, where: Pod, scenes: int) -> int:
@@ -134,7 +122,6 @@ def state_bytes(config: ConfigDict, where: Pod, scenes: int) -> int:
       scenes: of a device; any number that the config can have.
     """
     config = config.copy_and_resolve_references()
-    prepare(config)
     fit_batch(config, where.ways, scenes)
     step = build(config, where, focus_images=False)
     found = memory.state_memory(step.state, step.batch)
@@ -171,7 +158,6 @@ def plan(
       `fits`, and figures in bytes a device, FLOPs of all devices and seconds; see `figures`.
     """
     config = config.copy_and_resolve_references()
-    prepare(config)
     changed = fit_batch(config, where.ways, scenes)
     step = build(config, where, focus_images=focus_images)
     report = {

@@ -9,7 +9,6 @@ all of them and kept, so run this once before a run of many processes.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -201,11 +200,13 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]!r} is no flag; write --config.KEY=VALUE")
+    from scenarioclip_jax.train.config import resolve
     from scenarioclip_jax.train.data import open_data
 
     config = flags.FLAGS.config
     try:
-        data = open_data(config, Path("no-run-of-this-name"))
+        data = open_data(config)
+        resolve(config, eos_id=data.tokenizer.eos_id)  # refuses a tokenizer that a run would refuse
         if data.settings.balance:  # so that no process of the run has to
             folder = shards.dataset_dir(data.directory)
             load_or_measure(data.train, data.tokenizer, data.settings, folder)

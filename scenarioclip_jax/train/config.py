@@ -5,7 +5,7 @@ import sys
 import tempfile
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from scenarioclip_jax.command import ConfigError, listed, naming
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
@@ -45,11 +45,34 @@ def by_level(section: ConfigDict) -> dict[str, Any]:
     return {level: values[key] for level, key in CONFIG_KEYS.items()}
 
 
-def check(config: ConfigDict, *, batch_ways: int) -> None:
+def resolve(config: ConfigDict, *, eos_id: int | None = None) -> FrozenConfigDict:
+    """The config that a run goes by: what follows from its data is filled in, and nothing changes any more.
+
+    Args:
+      eos_id: The id with which the tokenizer ends texts; None where no tokenizer is at hand, as when a step is
+        only planned: then any id of the text tower does.
+
+    Raises:
+      ConfigError: The text tower pools at another token than the one that ends texts.
+    """
+    config = config.copy_and_resolve_references()
+    text = config.model.text
+    if text.eos_id == -1:
+        text.eos_id = text.vocab_size - 1 if eos_id is None else eos_id
+    elif eos_id not in (None, text.eos_id):
+        raise ConfigError(
+            f"config.model.text.eos_id={text.eos_id}: the tokenizer ends texts with {eos_id}, "
+            "and the text tower pools at the end of text; set it to that, or to -1"
+        )
+    return FrozenConfigDict(config)
+
+
+def check(config: ConfigDict, *, batch_ways: int, reads_data: bool = True) -> None:
     """Refuses combinations that would fail later, or do something else than they say.
 
     Args:
       batch_ways: parts that the mesh splits the batch into.
+      reads_data: Whether the data set has to be there; a step can be planned without.
 
     Raises:
       ConfigError: names the key and what is allowed.
@@ -58,7 +81,8 @@ def check(config: ConfigDict, *, batch_ways: int) -> None:
     _check_towers(config)
     _check_batch(config, batch_ways)
     _check_numbers(config)
-    _check_data(config)
+    if reads_data:
+        _check_data(config)
 
 
 def _require(holds: bool, key: str, value, allowed: str) -> None:

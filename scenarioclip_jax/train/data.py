@@ -27,8 +27,11 @@ class RunData(NamedTuple):
     settings: DataSettings
 
 
-def open_data(config: ConfigDict, workdir: Path) -> RunData:
-    """Opens what `config.data` names; builds the embedded scenes if it names nothing.
+def open_data(config: ConfigDict, workdir: Path | None = None) -> RunData:
+    """Opens what `config.data` names; draws the demo's scenes if it names nothing.
+
+    Args:
+      workdir: Of the run, whose own tokenizer is used if it goes on from a checkpoint.
 
     Raises:
       ConfigError: there is no data set, no tokenizer, or the tokenizer doesn't fit the text tower.
@@ -72,27 +75,20 @@ def _open(directory: Path, split: str, summary: dict) -> shards.SceneSource | No
     return None
 
 
-def _tokenizer(config: ConfigDict, directory: Path, workdir: Path) -> Tokenizer:
+def _tokenizer(config: ConfigDict, directory: Path, workdir: Path | None) -> Tokenizer:
     """The tokenizer that a resumed run already used, else the configured one, else the data set's own."""
     source = shards.dataset_dir(directory) / shards.TOKENIZER
     if config.data.tokenizer:
         source = local_path(config.data.tokenizer)
-    if steps(workdir):
+    if workdir is not None and steps(workdir):
         source = workdir / "tokenizer.json"
     with naming("data.tokenizer"):
         tokenizer = Tokenizer.load(source)
-    text = config.model.text
-    if tokenizer.vocab_size > text.vocab_size:
+    known = config.model.text.vocab_size
+    if tokenizer.vocab_size > known:
         raise ConfigError(
-            f"config.model.text.vocab_size={text.vocab_size}: the tokenizer has {tokenizer.vocab_size} "
+            f"config.model.text.vocab_size={known}: the tokenizer has {tokenizer.vocab_size} "
             "tokens; set it to that or more, or name the tokenizer that belongs to the weights in "
             "config.data.tokenizer"
-        )
-    if text.eos_id == -1:
-        text.eos_id = tokenizer.eos_id
-    elif text.eos_id != tokenizer.eos_id:
-        raise ConfigError(
-            f"config.model.text.eos_id={text.eos_id}: the tokenizer ends texts with {tokenizer.eos_id}, "
-            "and the text tower pools at the end of text; set it to that, or to -1"
         )
     return tokenizer

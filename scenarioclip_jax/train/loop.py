@@ -90,7 +90,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
         check_parameters(config, workdir)
         at_end.enter_context(hold(workdir))
         data = open_data(config, workdir)
-        run = set_up(config, mesh, data)
+        config = configs.resolve(config, eos_id=data.tokenizer.eos_id)
+        run = set_up(config, mesh, scenes=len(data.train), tokenizer=data.tokenizer)
         first = jax.process_index() == 0  # the process that prints and writes
         options = {k: config.checkpoint[k] for k in ("keep_last", "keep_best")}
         checkpoints = Checkpoints(workdir, **options, metric="score")
@@ -308,7 +309,7 @@ def compile_step(run: Run, data: RunData, mesh: jax.sharding.Mesh, progress: Pro
     """Compiles the train step ahead of its first use; the only compilation of it in a run."""
     progress.say("compiling the train step")
     started = time.perf_counter()
-    compiled = run.train_step.lower(run.state_like, batch_like(data, mesh)).compile()
+    compiled = run.train_step.lower(run.state_like, batch_like(data.settings, mesh)).compile()
     progress.say(f"compiled in {duration(time.perf_counter() - started)}")
     wait_for_all("the train step is compiled")
     return compiled

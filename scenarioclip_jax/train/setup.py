@@ -12,7 +12,7 @@ import jax
 from clu import parameter_overview
 from flax import nnx
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from scenarioclip_jax import rules
 from scenarioclip_jax.checkpoint import ModelSpec, write_atomically
@@ -20,6 +20,7 @@ from scenarioclip_jax.checkpoint import steps as saved_steps
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.fill import empty_batch
+from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import ViewSettings
 from scenarioclip_jax.losses.distillation import distils_with
@@ -54,8 +55,16 @@ def total_steps(config: ConfigDict, scenes: int) -> int:
     return max(1, math.ceil(config.epochs * scenes / config.data.batch_size))
 
 
-def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
-    """Builds a run; nothing is computed yet."""
+def set_up(
+    config: FrozenConfigDict, mesh: Mesh, *, scenes: int, tokenizer: Tokenizer | None = None
+) -> Run:
+    """Builds a run; nothing is computed yet.
+
+    Args:
+      config: As `train.config.resolve` returns it.
+      scenes: Scenes of the training split, which say how many steps `config.epochs` come to.
+      tokenizer: Of the data. Only weights to start from (`config.init_from`) are compared with it.
+    """
     arguments = model_arguments(config)
 
     def make_model(key=None) -> ScenarioCLIP:
@@ -65,7 +74,7 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
         graph, shapes = parameters.abstract(make_model)
     trains = _trains(config, shapes)
     trainable = [path for path, trained in trains.items() if trained]
-    steps = total_steps(config, len(data.train))
+    steps = total_steps(config, scenes)
     optimizer, schedule = _optimizer(config, trainable, steps)
     averaged = partial(_averaged, config)
 
@@ -83,7 +92,7 @@ def set_up(config: ConfigDict, mesh: Mesh, data: RunData) -> Run:
         assemble = partial(new_state, trains=trains, optimizer=optimizer, averaged=averaged)
 
         def start() -> TrainState:
-            params, ema, ema_steps = _load_initial(config, arguments, data.tokenizer)
+            params, ema, ema_steps = _load_initial(config, arguments, tokenizer)
             if ema_steps is None:  # a teacher of unknown age isn't thrown away for the student
                 ema_steps = config.ema.warmup_steps
             return jax.jit(assemble, out_shardings=shardings)(params, ema=ema, ema_steps=ema_steps)
@@ -196,9 +205,9 @@ def model_spec(config: ConfigDict) -> ModelSpec:
     )
 
 
-def batch_like(data: RunData, mesh: Mesh) -> Batch:
+def batch_like(settings: DataSettings, mesh: Mesh) -> Batch:
     """Shapes of the global batch, with shardings."""
-    settings, sharding = data.settings, batch_sharding(mesh)
+    sharding = batch_sharding(mesh)
 
     def all_groups(x) -> jax.ShapeDtypeStruct:
         shape = (settings.packing_groups, *x.shape[1:])

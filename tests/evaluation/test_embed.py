@@ -64,7 +64,7 @@ def test_every_picture_once_and_in_order(world):
     batch, _ = next(iter(batches))
     pictures = views(jax.tree.map(np.asarray, batch), ViewSettings(), train=False)
     model = parameters.merge(graph, params)
-    flat = pictures.object.reshape(-1, *pictures.object.shape[2:])
+    flat = pictures["object"].reshape(-1, *pictures["object"].shape[2:])
     expected = np.asarray(model.encode_image(flat, "object"))[
         batch.levels["object"].mask.reshape(-1)
     ]

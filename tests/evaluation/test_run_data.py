@@ -45,7 +45,7 @@ def test_a_run_of_embedded_scenes_is_scored_on_its_own_number_and_seed(tmp_path,
     assert asked == [{"num_scenes": 500, "seed": 3}]
     assert "500" in found.name
     # What is given on the command line counts, and the rest is still the run's.
-    found = chosen(run(tmp_path / "other", num_scenes=500, seed=3), embedded__num_scenes=40)
+    found = chosen(run(tmp_path / "other", num_scenes=500, seed=3), demo_data__num_scenes=40)
     found.open()
     assert asked[-1] == {"num_scenes": 40, "seed": 3}
     assert "trained on other data, the embedded scenes (num_scenes 500" in found.notes[0]

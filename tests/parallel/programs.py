@@ -2,7 +2,6 @@
 
 import functools
 import json
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -12,7 +11,7 @@ from scenarioclip_jax.data.batch import Rows, Slots
 from scenarioclip_jax.data.fill import empty_batch
 from scenarioclip_jax.data.rows import write
 from scenarioclip_jax.parallel.mesh import make_mesh, put_batch
-from scenarioclip_jax.train.config import data_settings
+from scenarioclip_jax.train.config import data_settings, resolve
 from scenarioclip_jax.train.setup import Run, batch_like, set_up
 from tests.train import tiny
 
@@ -44,9 +43,9 @@ def _program(arch: str, mesh: str, changes: str) -> Program:
     config.model.text.eos_id = EOS
     config.loss.distill.scaling = "plain"  # as published, it is too small to show in any comparison
     settings = data_settings(config, focus_images=False)
-    data = SimpleNamespace(train=range(160), settings=settings)
-    run, mesh = set_up(config, mesh_of(mesh), data), mesh_of(mesh)
-    lowered = run.train_step.lower(run.state_like, batch_like(data, mesh))
+    mesh = mesh_of(mesh)
+    run = set_up(resolve(config), mesh, scenes=160)
+    lowered = run.train_step.lower(run.state_like, batch_like(settings, mesh))
     return Program(run, mesh, settings, lowered.compile(compiler_options=QUICK))
 
 

@@ -1,7 +1,6 @@
 """The analytical count of FLOPs against every matrix product of the real train step, exactly."""
 
 import math
-from types import SimpleNamespace
 
 import jax
 import pytest
@@ -11,7 +10,7 @@ from jax.interpreters import partial_eval
 from scenarioclip_jax.parallel import chips
 from scenarioclip_jax.parallel.flops import block_flops, train_step_flops
 from scenarioclip_jax.parallel.mesh import BATCH_AXES, batch_ways
-from scenarioclip_jax.train.config import data_settings, distils
+from scenarioclip_jax.train.config import data_settings, distils, resolve
 from scenarioclip_jax.train.setup import batch_like, set_up
 from tests.parallel import programs
 from tests.train import tiny
@@ -65,24 +64,23 @@ def build(mesh="1x1x1", trainable=None, **changes):
         config.trainable = trainable
     mesh = programs.mesh_of(mesh)
     settings = data_settings(config, focus_images=False)
-    data = SimpleNamespace(train=range(160), settings=settings)
-    return config, mesh, data, set_up(config, mesh, data)
+    return config, mesh, settings, set_up(resolve(config), mesh, scenes=160)
 
 
-def predicted(config, mesh, data, run):
+def predicted(config, mesh, settings, run):
     return train_step_flops(
         run.spec.model,
         run.state_like.trainable,
-        data.settings,
+        settings,
         distils=distils(config),
         accumulate=config.loss.accumulate,
         batch_ways=batch_ways(mesh),
     )
 
 
-def executed(run, data, mesh) -> int:
+def executed(run, settings, mesh) -> int:
     """FLOPs of all matrix products of the train step, over all devices of the batch axes."""
-    jaxpr = jax.make_jaxpr(run.train_step)(run.state_like, batch_like(data, mesh)).jaxpr
+    jaxpr = jax.make_jaxpr(run.train_step)(run.state_like, batch_like(settings, mesh)).jaxpr
     # As the compiler does: what no result depends on isn't computed.
     jaxpr, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     return products(jaxpr)
@@ -117,8 +115,8 @@ def bodies(eqn):
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_product_is_counted(case):
-    config, mesh, data, run = build(**CASES[case])
-    assert predicted(config, mesh, data, run).hardware == executed(run, data, mesh)
+    config, mesh, settings, run = build(**CASES[case])
+    assert predicted(config, mesh, settings, run).hardware == executed(run, settings, mesh)
 
 
 def test_block_by_hand():
@@ -130,14 +128,14 @@ def test_block_by_hand():
 
 def test_step_by_hand():
     """One scene level, one block in each tower, all of it trained: what one can do on paper."""
-    config, mesh, data, run = build(
+    config, mesh, settings, run = build(
         arch="clip",
         model__vision__depth=1,
         model__vision__stem_blocks=0,
         model__text__depth=1,
         model__text__stem_blocks=0,
     )
-    parts = predicted(config, mesh, data, run).by_part
+    parts = predicted(config, mesh, settings, run).by_part
     scenes, width, mlp, dim = 16, 16, 32, 16
     patches = (
         2 * 4 * (3 * 16 * 16) * width
@@ -145,7 +143,7 @@ def test_step_by_hand():
     head = 2 * width * dim
     vision = 2 * patches + 3 * (sum(block_flops(width, mlp, 5)) + head)
     assert parts["vision"] == (scenes * vision,) * 2
-    length = data.settings.level("global").text_length
+    length = settings.level("global").text_length
     assert parts["text"] == (scenes * 3 * (sum(block_flops(width, mlp, length)) + head),) * 2
     assert parts["loss"] == (3 * 2 * 16 * 16 * dim, 4 * 2 * 16 * 16 * dim)
     assert "teacher" not in parts

@@ -136,8 +136,8 @@ def test_what_changes_the_result_may_be_changed_on_purpose(allow):
     config.optimizer.learning_rate, config.steps = 0.5, 9
     with pytest.raises(
         ConfigError,
-        match=r"config\.optimizer\.peak was 0\.001 and is 0\.5; config\.steps was 6 and is 9.*"
-        r"--config\.resume\.allow=optimizer\.peak,steps to change that from here on",
+        match=r"config\.optimizer\.learning_rate was 0\.001 and is 0\.5; config\.steps was 6 and is 9.*"
+        r"--config\.resume\.allow=optimizer\.learning_rate,steps to change that from here on",
     ):
         resume.changed_on_purpose(saved, plain(config), 3)
     config.resume.allow = allow

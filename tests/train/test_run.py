@@ -204,7 +204,7 @@ def test_a_packed_run_resumes_bit_identical(small_data, tmp_path, monkeypatch, c
     assert ours == theirs
     assert ours["zero_shot_ema"] == {}
     assert keeps_ema_in_part(whole, 4)
-    with pytest.raises(CheckpointError, match=r"no ema weights.*config\.ema\.whole=True"):
+    with pytest.raises(CheckpointError, match=r"no ema weights.*config\.ema\.keep=all"):
         load_params(whole, weights="ema")
 
 
@@ -332,7 +332,7 @@ def test_rows_after_the_last_checkpoint_are_written_once(undisturbed, small_data
 def test_going_on_with_other_settings_is_refused_and_changes_nothing(undisturbed, small_data):
     files = [path for path in undisturbed.glob("*.*") if path.is_file() and path.name != lock.NAME]
     before = {path: path.read_bytes() for path in files}
-    with pytest.raises(ConfigError, match=r"config\.optimizer\.peak was 0\.001 and is 0\.01"):
+    with pytest.raises(ConfigError, match=r"config\.optimizer\.learning_rate was 0\.001 and is 0\.01"):
         train(tiny.config(small_data, optimizer__learning_rate=0.01), undisturbed)
     with pytest.raises(ConfigError, match=r"config\.arch was 'pyramid_clip' and is 'clip'"):
         train(tiny.config(small_data, arch="clip", data__fit="contain"), undisturbed)
