@@ -14,7 +14,6 @@ A training run's `--workdir` and the output of a converter are both such a DIR.
 import contextlib
 import dataclasses
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -23,42 +22,20 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
 from flax import traverse_util
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from scenarioclip_jax.errors import ReadableError
+from scenarioclip_jax.files import write_text
 from scenarioclip_jax.models.params import Params
+from scenarioclip_jax.orbax_setup import quiet
 from scenarioclip_jax.parallel.distributed import wait_for_all
 
 FORMAT = 1
 WEIGHTS = ("student", "ema")
 
 
-def _write_small_arrays_whole() -> None:
-    """Devices that hold the same array each write a part of it, unless the parts would be small.
-
-    Cutting those up takes longer than writing them: seconds a checkpoint, with a few hundred arrays.
-    """
-    handler = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=1 << 20)
-    with _quiet():
-        ocp.type_handlers.register_type_handler(jax.Array, handler, override=True)
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Without Orbax's warnings that it does what it is asked for."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-
-
-_write_small_arrays_whole()
-
-
-class CheckpointError(ValueError):
+class CheckpointError(ReadableError, ValueError):
     """A folder that is no checkpoint, or not one that can be used here. The message says what to do."""
 
 
@@ -77,7 +54,7 @@ class ModelSpec:
     fit: str = "centre_crop"
 
     def write(self, directory: Path) -> None:
-        write_atomically(
+        write_text(
             directory / "model.json",
             json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2),
         )
@@ -125,20 +102,6 @@ def folder_above(path: Path) -> Path | None:
         ),
         None,
     )
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file that is either the old one or the whole new one, whenever the process ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except Exception as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = str(path)  # a disk that fills up while writing names no file
-        raise
 
 
 def nest(params: Params) -> dict:
@@ -210,7 +173,7 @@ class Checkpoints:
         }
         items |= {name: ocp.args.JsonSave(record) for name, record in records.items()}
         # A failure of the last save's part in the background shows here too.
-        with self._explaining_failure(), _quiet():
+        with self._explaining_failure(), quiet():
             self.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
     def add_metrics(self, step: int, metrics: dict[str, float]) -> None:

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable
 from absl import app, logging
 from ml_collections import ConfigDict
 
+from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.renamed import new_name
 
 OVERRIDE = re.compile(r"--(?:no)?config\.([\w.]+)(?:=.*)?")
 
 
-class ConfigError(ValueError):
+class ConfigError(ReadableError, ValueError):
     """A config that can't be run. The message names the key and what is allowed."""
 
 

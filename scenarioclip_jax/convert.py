@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.paths import PathError, local_path
 
 MODEL_HELP = "folder of a Hugging Face CLIP model, or its hub id"
@@ -273,7 +274,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         "to-pytorch": to_pytorch,
     }
     try:
-        from scenarioclip_jax.checkpoint import CheckpointError
         from scenarioclip_jax.interop.output import new_folder
 
         args = parse(argv)
@@ -283,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:  # first: it may come before the names below are there
         _say("interrupted; nothing was written")
         sys.exit(128 + signal.SIGINT)
-    except (CheckpointError, PathError, OSError) as error:  # OSError: disk full, no permission
+    except (ReadableError, OSError) as error:  # OSError: disk full, no permission
         sys.exit(f"error: {error}")
 
 

@@ -5,6 +5,8 @@ import os
 import re
 from collections.abc import Iterator
 
+from scenarioclip_jax.errors import ReadableError
+
 # A file that isn't there, or isn't what it was. Whatever else the system says may pass, and the file be whole.
 _DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EBADMSG, errno.EILSEQ)
 _DAMAGE += (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOEXEC)
@@ -24,7 +26,7 @@ _WORDS += ["out of memory", "bad_alloc", "timed out", "can't start new thread"]
 _SAID = re.compile("|".join(rf"\b{re.escape(words)}\b" for words in _WORDS), re.IGNORECASE)
 
 
-class InputUnavailableError(RuntimeError):
+class InputUnavailableError(ReadableError, RuntimeError):
     """The system refuses to read what may be whole, or ended what reads it. The message says what to do."""
 
 

@@ -18,6 +18,7 @@ from ml_collections import config_flags
 
 from scenarioclip_jax import command
 from scenarioclip_jax.command import ConfigError
+from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.parallel import distributed
 from scenarioclip_jax.paths import PathError, local_path
 from scenarioclip_jax.train.config import compilation_cache
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> None:
     import jax
 
     from scenarioclip_jax.data.stall import reading_hangs
-    from scenarioclip_jax.train.loop import READABLE_ERRORS, train
+    from scenarioclip_jax.train.loop import train
     from scenarioclip_jax.train.metrics import explaining_output
 
     status, failed = 1, {}
@@ -76,7 +77,7 @@ def main(argv: list[str]) -> None:
             else:
                 raise ConfigError(f"config.job={config.job!r}: must be one of train, evaluate")
         status = int(bool(failed))
-    except READABLE_ERRORS as error:
+    except ReadableError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
     except Exception:
         traceback.print_exc()

@@ -4,11 +4,13 @@ import os
 import re
 from pathlib import Path
 
+from scenarioclip_jax.errors import ReadableError
+
 # A scheme of one letter is a Windows drive. `gs:/` is what is left of `gs://` in a Path.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
-class PathError(ValueError):
+class PathError(ReadableError, ValueError):
     """A path that can't be used. The message says what it is and what to give instead."""
 
 

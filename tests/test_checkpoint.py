@@ -9,7 +9,6 @@ from scenarioclip_jax.checkpoint import (
     Checkpoints,
     ModelSpec,
     steps,
-    write_atomically,
 )
 from scenarioclip_jax.interop.output import check_absent
 
@@ -46,18 +45,6 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match=r"has no model\.json"):
         ModelSpec.read(tmp_path / "file")
-
-
-def test_writing_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "a.txt"
-    write_atomically(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(path, "new \ud800")
-    (tmp_path / "folder" / "x").mkdir(parents=True)
-    with pytest.raises(OSError, match="folder"):
-        write_atomically(tmp_path / "folder", "a file can't replace a folder")
-    assert path.read_text() == "old"
-    assert {p.name for p in tmp_path.iterdir()} == {"a.txt", "folder"}
 
 
 def test_no_output_takes_the_place_of_the_folder_one_is_in(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from ml_collections import config_flags
 
 from scenarioclip_jax import command
 from scenarioclip_jax.aot.environment import prepare_environment
-from scenarioclip_jax.command import ConfigError
+from scenarioclip_jax.errors import ReadableError
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
             report = largest.largest_batch(CONFIG.value, pod, **options)
         else:
             report = plan.plan(CONFIG.value, pod, quick=QUICK.value, **options)
-    except (ConfigError, TopologyError, OSError) as error:
+    except (ReadableError, OSError) as error:
         sys.exit(f"error: {error}")
     print(plan_text.as_text(report))
     if JSON.value:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import topologies
 
+from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.parallel.chips import GIB
 
 # Sizes that Google offers. A device is a chip in all of them.
@@ -18,7 +19,7 @@ KNOWN = {
 ABSURD = 2**50  # bytes, more than any device holds
 
 
-class TopologyError(ValueError):
+class TopologyError(ReadableError, ValueError):
     """A pod that can't be compiled for; the message says what can, or what is missing."""
 
 

@@ -6,20 +6,16 @@ only named here again. The data set is ScenarioCLIP's Action-Genome, not the vid
 
 import contextlib
 import dataclasses
-import importlib.util
 import io
 import itertools
 import os
 import shutil
-import types
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.core.utils import shard_utils
 
 from scenarioclip_jax.data import images, shards
@@ -40,6 +36,7 @@ from scenarioclip_jax.data.shards import (
 )
 from scenarioclip_jax.data.shared_photos import shared_photos
 from scenarioclip_jax.data.splits import FRACTIONS, SPLITS, split_of
+from scenarioclip_jax.data.without_tensorflow import spill_to_plain_files
 from scenarioclip_jax.progress_bar import progress_bar
 
 __all__ = [
@@ -244,7 +241,7 @@ def prepare(builder: ActionGenome, num_shards: int | None) -> None:
     tfds.display_progress_bar(False)
     # TFDS prints where it writes: to a temporary folder, which would only confuse.
     with (
-        _spill_to_plain_files(),
+        spill_to_plain_files(),
         _write_errors(Path(builder._data_dir_root)),
         contextlib.redirect_stdout(io.StringIO()),
     ):
@@ -274,20 +271,3 @@ def _write_errors(folder: Path) -> Iterator[None]:
             f"the shards can't be written to {folder.parent} ({error}); {free / 1e6:,.0f} MB are free there. "
             "Make room or name another --output"
         ) from error
-
-
-def _spill_to_plain_files() -> contextlib.AbstractContextManager:
-    """Lets TFDS sort splits of more than 1 GB where TensorFlow isn't installed.
-
-    It keeps 1 GB of a split in memory and puts the rest into temporary files, which it opens through
-    tf.io.gfile. They are local, so `open` does the same. A thousand such files, its default, are more
-    than many systems allow to be open at once.
-    """
-    if importlib.util.find_spec("tensorflow"):
-        return contextlib.nullcontext()
-    gfile = types.SimpleNamespace(GFile=io.open, exists=os.path.exists, remove=os.remove)
-    stand_in = types.SimpleNamespace(
-        io=types.SimpleNamespace(gfile=gfile),
-        errors=types.SimpleNamespace(ResourceExhaustedError=MemoryError),
-    )
-    return mock.patch.multiple(shuffle, tf=stand_in, BUCKETS_NUMBER=128)

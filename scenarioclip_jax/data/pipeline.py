@@ -34,6 +34,7 @@ from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.sizes import load_or_measure
 from scenarioclip_jax.data.stall import StalledInputError, init_worker, within
 from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.faults import InputUnavailableError
 
 PAUSES = (0.2, 1.0, 3.0)  # seconds between tries to read what the system refuses
@@ -79,7 +80,7 @@ class ShuffledTexts:
         )
 
 
-class CorruptDataError(RuntimeError):
+class CorruptDataError(ReadableError, RuntimeError):
     """More records could not be read than `max_corrupt_share` allows."""
 
 

@@ -5,6 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from scenarioclip_jax.errors import ReadableError
+
 NOTED = "noted"  # nothing is wrong, lost or in doubt: `strict` doesn't mind
 FIXED = "fixed"  # the meaning was clear: mended, nothing is lost
 KEPT = "kept"  # doubtful, used as it is
@@ -13,7 +15,7 @@ DROPPED = "dropped"  # left out: `what` says how much of the scene
 EFFECTS = (DROPPED, GUESSED, KEPT, FIXED, NOTED)
 
 
-class AnnotationError(ValueError):
+class AnnotationError(ReadableError, ValueError):
     """A data set can't be built from these annotations, or `strict` met the first problem."""
 
 

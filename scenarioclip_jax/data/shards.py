@@ -27,6 +27,7 @@ from scenarioclip_jax import faults
 from scenarioclip_jax.data import tf_example
 from scenarioclip_jax.data.scene import Relation, Scene, Triplet
 from scenarioclip_jax.data.splits import SPLITS
+from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.shell import to_paste
 
 NAME = "action_genome"
@@ -36,7 +37,7 @@ TOKENIZER = "tokenizer.json"
 _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
 
-class DataSetError(ValueError):
+class DataSetError(ReadableError, ValueError):
     """A built data set is missing, of another version, or damaged."""
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from typing import TypeVar
 
+from scenarioclip_jax.errors import ReadableError
+
 Result = TypeVar("Result")
 POLL_SECONDS = 0.5  # between looks at whether the wait is to be given up
 DUMP_SECONDS = 2.0  # for the workers to write their stacks
@@ -19,7 +21,7 @@ DUMP_SECONDS = 2.0  # for the workers to write their stacks
 _left_behind: list[threading.Thread] = []  # that were waiting when nobody wanted to wait any longer
 
 
-class StalledInputError(RuntimeError):
+class StalledInputError(ReadableError, RuntimeError):
     """No batch came within the set time, or while a stop was asked for; in the first case the stacks of all
     threads and workers are on stderr."""
 

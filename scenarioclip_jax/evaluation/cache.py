@@ -7,12 +7,13 @@ changed has another name.
 
 import hashlib
 import importlib.metadata
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from scenarioclip_jax.files import write_whole
 
 PACKAGE = Path(__file__).parents[1]
 # What turns files into the towers' inputs, and those into embeddings.
@@ -78,10 +79,7 @@ class Cache:
             return array
         array = compute()
         self.computed += 1
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{key}.{os.getpid()}.npy")
-        np.save(temporary, array, allow_pickle=False)
-        temporary.replace(path)
+        write_whole(path, lambda stream: np.save(stream, array, allow_pickle=False))
         return array
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scenarioclip_jax.data.labels import normalize_label
-from scenarioclip_jax.data.shards import DataSetError
+from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.evaluation import image_files
 from scenarioclip_jax.evaluation.result import Skips
 
@@ -18,7 +18,7 @@ LONGEST_FIELD = 1 << 27  # characters of a CSV field; the library's own limit is
 NAMED = 5  # images that a message names
 
 
-class SuiteError(DataSetError):
+class SuiteError(ReadableError, ValueError):
     """A suite can't be scored: a file of it is missing or malformed. The message names file and record.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from scenarioclip_jax import inference
-from scenarioclip_jax.checkpoint import CheckpointError, write_atomically
+from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.shards import DataSetError
 from scenarioclip_jax.evaluation.cache import Cache, NoCache
@@ -31,6 +31,7 @@ from scenarioclip_jax.evaluation.result import Result
 from scenarioclip_jax.evaluation.run_data import Chosen, choose
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.summary import cut_texts, describe, failure, line, record
+from scenarioclip_jax.files import write_text
 from scenarioclip_jax.lock import hold
 from scenarioclip_jax.paths import PathError, local_path
 
@@ -253,7 +254,7 @@ class _Run:
 
     def _write(self) -> None:
         text = json.dumps(self.summary, indent=2) + "\n"
-        write_atomically(self._workdir / "results.json", text)
+        write_text(self._workdir / "results.json", text)
 
 
 def _say_data(chosen: Chosen) -> None:

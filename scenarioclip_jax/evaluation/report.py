@@ -9,13 +9,13 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from scenarioclip_jax.checkpoint import write_atomically
 from scenarioclip_jax.evaluation import charts, pictures
 from scenarioclip_jax.evaluation.encoder import Picture, view_of
 from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.evaluation.in_domain import DataSet
 from scenarioclip_jax.evaluation.page import render
 from scenarioclip_jax.evaluation.result import Result
+from scenarioclip_jax.files import write_text
 
 SIDE = 160  # pixels of a picture from a file
 
@@ -40,7 +40,7 @@ def write_report(
         colors={"right": pictures.RIGHT, "wrong": pictures.WRONG},
         sections=[_section(suite, summary, found[suite], views) for suite in found],
     )
-    write_atomically(path, page)
+    write_text(path, page)
 
 
 def table(summary: dict[str, Any], suite: str) -> Markup:

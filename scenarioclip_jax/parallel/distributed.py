@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from scenarioclip_jax.errors import ReadableError
+
 MULTIHOST = ("auto", "yes", "no")
 # What describes a process's place in a job: as flags, and as variables of the environment.
 FLAGS = ("--coordinator_address", "--num_processes", "--process_id")
@@ -13,7 +15,7 @@ VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 ARGUMENTS = ("coordinator_address", "num_processes", "process_id")
 
 
-class DistributedError(ValueError):
+class DistributedError(ReadableError, ValueError):
     """Flags or environment describe no whole job. The message names them."""
 
 

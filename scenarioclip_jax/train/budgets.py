@@ -25,9 +25,9 @@ from scenarioclip_jax.data.packing import FINER
 from scenarioclip_jax.data.pipeline import Source
 from scenarioclip_jax.data.rows import place
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
-from scenarioclip_jax.data.shards import DataSetError
 from scenarioclip_jax.data.sizes import collect, load_or_measure
 from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.errors import ReadableError
 
 # Drawn: so many scenes, in at least and at most so many groups; large groups vary less.
 SCENES, GROUPS = 50_000, (STEPS, 400)
@@ -224,7 +224,7 @@ def main(argv: list[str]) -> None:
                 f"rows of texts are fullest, {fill:.0%} or more, with --config.data.text_row_tokens={row}: run "
                 "this again with it for the settings that go with it"
             )
-    except (ConfigError, DataSetError) as error:
+    except ReadableError as error:
         raise SystemExit(f"error: {error}") from None
 
 

@@ -14,17 +14,12 @@ from ml_collections import ConfigDict
 from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.measure import MeasuringStopped
-from scenarioclip_jax.data.pipeline import CorruptDataError
 from scenarioclip_jax.data.settings import CONFIG_KEYS
-from scenarioclip_jax.data.shards import DataSetError
-from scenarioclip_jax.data.stall import StalledInputError
-from scenarioclip_jax.faults import InputUnavailableError
 from scenarioclip_jax.lock import hold
 from scenarioclip_jax.parallel.chips import peak_flops
-from scenarioclip_jax.parallel.distributed import DistributedError, wait_for_all
+from scenarioclip_jax.parallel.distributed import wait_for_all
 from scenarioclip_jax.parallel.flops import train_step_flops
 from scenarioclip_jax.parallel.mesh import batch_ways, local_groups, make_mesh, put_batch
-from scenarioclip_jax.paths import PathError
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.data import RunData, open_data, share_corrupt
@@ -50,20 +45,6 @@ from scenarioclip_jax.train.setup import (
 from scenarioclip_jax.train.state import TrainState
 from scenarioclip_jax.train.stop import StopRequest
 from scenarioclip_jax.train.validation import Stopped, Validator
-
-# These say what is wrong and what to do; a stack trace would only hide it.
-READABLE_ERRORS = (
-    ConfigError,
-    CheckpointError,
-    CorruptDataError,
-    DataSetError,
-    DistributedError,
-    InputUnavailableError,
-    NonFiniteLossError,
-    OutputError,
-    PathError,
-    StalledInputError,
-)
 
 
 class Watch(NamedTuple):

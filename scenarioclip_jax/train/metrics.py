@@ -4,14 +4,16 @@ import contextlib
 import errno
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 
-from scenarioclip_jax.checkpoint import what_is_whole, write_atomically
+from scenarioclip_jax.checkpoint import what_is_whole
+from scenarioclip_jax.errors import ReadableError
+from scenarioclip_jax.files import write_text
+from scenarioclip_jax.train.tensorboard import import_tensorboard_x
 
 FLUSH_SECONDS = 30.0  # TensorBoard's file is written out at most so often
 # A disk that is full or broken, a folder that isn't ours or isn't one: nothing that code could do about it.
@@ -19,24 +21,11 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 UNWRITABLE += (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(ReadableError, RuntimeError):
     """The loss is no number any more. The message names the step."""
 
 
-def _tensorboard_x():
-    """The library, imported without PyTorch: where that is installed it would cost every start seconds."""
-    absent = "torch" not in sys.modules
-    if absent:
-        sys.modules["torch"] = None  # an import of it fails, which tensorboardX is prepared for
-    try:
-        import tensorboardX
-    finally:
-        if absent:
-            del sys.modules["torch"]
-    return tensorboardX
-
-
-class OutputError(RuntimeError):
+class OutputError(ReadableError, RuntimeError):
     """A file of the run can't be written. The message names it, and the checkpoint to go on from."""
 
 
@@ -74,7 +63,7 @@ class MetricWriter:
         kept = [row for row in read_rows(self.path) if row["step"] <= step]
         if not validated:
             kept = [r for r in kept if not (r["step"] == step and "validation/score" in r)]
-        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = self.path.open("a", encoding="utf-8")
         self._board = TensorBoard(directory / "tensorboard", step)
 
@@ -109,7 +98,7 @@ class TensorBoard:
 
     def __init__(self, folder: Path, step: int):
         self._folder, self._file, self._flushed = folder, None, time.monotonic()
-        self._x = _tensorboard_x()
+        self._x = import_tensorboard_x()
         self._events = self._x.proto.event_pb2
         with self._giving_up():
             folder.mkdir(parents=True, exist_ok=True)

@@ -9,13 +9,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from scenarioclip_jax.checkpoint import write_atomically
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.pipeline import evaluation_batches
 from scenarioclip_jax.evaluation import pictures
 from scenarioclip_jax.evaluation.page import render
 from scenarioclip_jax.evaluation.recognition import CLASS_LISTS, Recognition
 from scenarioclip_jax.evaluation.zero_shot import normalise
+from scenarioclip_jax.files import write_text
 from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.metrics import read_rows
 from scenarioclip_jax.train.setup import Run
@@ -75,9 +75,9 @@ def write_report(
         gallery=_gallery_scenes(config, data) if data.test is not None else 0,
         first_batch=_embed(first_batch) if first_batch.is_file() else None,
     )
-    write_atomically(workdir / "report.html", page)
+    write_text(workdir / "report.html", page)
     # Last: launchers take a run that has it for finished.
-    write_atomically(workdir / "report.json", json.dumps(summary, indent=2) + "\n")
+    write_text(workdir / "report.json", json.dumps(summary, indent=2) + "\n")
     for level, scores in summary["zero_shot"].items():
         watch.progress.say(
             f"{level:>8}: top-1 {scores['top1']:6.1%}  top-5 {scores['top5']:6.1%}  "

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from scenarioclip_jax import rules
-from scenarioclip_jax.checkpoint import ModelSpec, write_atomically
+from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.checkpoint import steps as saved_steps
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.batch import Batch
@@ -23,6 +23,7 @@ from scenarioclip_jax.data.fill import empty_batch
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import ViewSettings
+from scenarioclip_jax.files import write_text
 from scenarioclip_jax.losses.distillation import distils_with
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of
@@ -250,7 +251,7 @@ def _table(shapes, trains, specs, config) -> str:
 def describe_workdir(config: ConfigDict, run: Run, data: RunData, workdir: Path) -> None:
     """Writes what belongs beside the checkpoints: spec, tokenizer, config and parameter table."""
     run.spec.write(workdir)
-    write_atomically(workdir / "tokenizer.json", data.tokenizer.to_json())
-    write_atomically(workdir / "config.json", json.dumps(plain(config), indent=2) + "\n")
-    write_atomically(workdir / "parameters.txt", run.table + "\n")
+    write_text(workdir / "tokenizer.json", data.tokenizer.to_json())
+    write_text(workdir / "config.json", json.dumps(plain(config), indent=2) + "\n")
+    write_text(workdir / "parameters.txt", run.table + "\n")
     print(f"{run.table.splitlines()[-1]}, see {workdir / 'parameters.txt'}", flush=True)

@@ -332,7 +332,9 @@ def test_rows_after_the_last_checkpoint_are_written_once(undisturbed, small_data
 def test_going_on_with_other_settings_is_refused_and_changes_nothing(undisturbed, small_data):
     files = [path for path in undisturbed.glob("*.*") if path.is_file() and path.name != lock.NAME]
     before = {path: path.read_bytes() for path in files}
-    with pytest.raises(ConfigError, match=r"config\.optimizer\.learning_rate was 0\.001 and is 0\.01"):
+    with pytest.raises(
+        ConfigError, match=r"config\.optimizer\.learning_rate was 0\.001 and is 0\.01"
+    ):
         train(tiny.config(small_data, optimizer__learning_rate=0.01), undisturbed)
     with pytest.raises(ConfigError, match=r"config\.arch was 'pyramid_clip' and is 'clip'"):
         train(tiny.config(small_data, arch="clip", data__fit="contain"), undisturbed)
