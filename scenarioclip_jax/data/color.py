@@ -4,14 +4,16 @@ The formulae are torchvision's (ColorJitter and GaussianBlur); grey is ITU-R 601
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from scenarioclip_jax.arrays import Array
 
 GREY = (0.299, 0.587, 0.114)
 
 
 def color_jitter(
-    pictures: Float[Array, "*V P P 3"], factors: Float[Array, "*V 4"]
-) -> Float[Array, "*V P P 3"]:
+    pictures: Float[Array, "*V H W 3"], factors: Float[Array, "*V 4"]
+) -> Float[Array, "*V H W 3"]:
     """Brightness, contrast, saturation, then hue.
 
     Args:
@@ -61,8 +63,8 @@ def _shift_hue(channels: list[Array], shift: Array) -> list[Array]:
 
 
 def gaussian_blur(
-    pictures: Float[Array, "*V P P 3"], kernel: Float[Array, "*V K"]
-) -> Float[Array, "*V P P 3"]:
+    pictures: Float[Array, "*V H W 3"], kernel: Float[Array, "*V K"]
+) -> Float[Array, "*V H W 3"]:
     """Blurs rows and columns with a kernel of its own for each picture; borders are reflected."""
     for axis in (-3, -2):
         pictures = _convolve(pictures, kernel, axis)

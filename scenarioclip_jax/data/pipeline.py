@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -42,6 +42,7 @@ REPLACEMENTS = 8  # records tried in place of a corrupt one before giving up
 SHARED_BYTES = 1 << 16  # arrays of at least this size come from a worker by shared memory
 
 
+@runtime_checkable
 class Source(Protocol):
     """Random access to scenes. It is pickled into reading workers."""
 

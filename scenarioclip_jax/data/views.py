@@ -20,8 +20,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
-from jaxtyping import Array, Bool, DTypeLike, Float, Int, Key, UInt8, UInt32
+from jaxtyping import Bool, DTypeLike, Float, Int, Key, UInt8, UInt32
 
+from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.batch import LEVELS, Batch
 from scenarioclip_jax.data.color import color_jitter, gaussian_blur
 

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
 from flax import nnx
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
+from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.views import normalise as normalise_pixels
 from scenarioclip_jax.evaluation.zero_shot import normalise
 from scenarioclip_jax.inference import Model

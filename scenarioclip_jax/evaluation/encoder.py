@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -41,6 +41,7 @@ class Picture(NamedTuple):
     keep: tuple[tuple[float, float, float, float], ...] = ()
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Embeddings are float32 [N, D], in the order of the inputs, not normalised.
 

@@ -5,7 +5,7 @@ import functools
 import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -40,6 +40,7 @@ class Split(NamedTuple):
     corrupt: list[int]  # records that can't be read; they are left out
 
 
+@runtime_checkable
 class InDomain(Protocol):
     """What suites need of the data set; `DataSet` is the real one."""
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
+from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.losses.pairwise import CHUNK, Block, PairLoss, pairwise_sum
 
 KINDS = ("softmax", "sigmoid")

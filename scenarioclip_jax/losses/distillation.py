@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
+
+from scenarioclip_jax.arrays import Array
 
 SCALINGS = ("published", "plain")
 # The levels whose embeddings by the teacher are a target, by tower.

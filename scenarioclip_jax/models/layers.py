@@ -6,8 +6,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
+from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.parallel.mesh import keep_batch_split
 
 ACTIVATIONS: dict[str, Callable] = {

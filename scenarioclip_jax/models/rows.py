@@ -11,8 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
+from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.batch import Rows
 from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
 

@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.batch import LEVELS, Rows
 from scenarioclip_jax.models.layers import REMAT_POLICIES
 from scenarioclip_jax.models.rows import Stream, join, separate

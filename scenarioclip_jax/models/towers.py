@@ -9,8 +9,9 @@ import dataclasses
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.batch import Rows
 from scenarioclip_jax.models.layers import Stack
 from scenarioclip_jax.models.rows import Stream, cut_patches, read_out, shows_something

@@ -137,8 +137,8 @@ def test_masked_views_are_black_outside_their_boxes(tokenizer):
         ("object", batch.levels["object"].patch_rows),
         ("relation", batch.levels["relation"].patch_rows),
     ):
-        mask = getattr(batch, f"{name}_mask")
-        view = np.asarray(getattr(pictures, name))
+        mask = batch.levels[name].mask
+        view = np.asarray(pictures[name])
         for group, slot in np.argwhere(mask):
             patches = view[group, slot].reshape(4, PATCH, 4, PATCH, 3).swapaxes(1, 2)
             lit = np.asarray(shows_something(patches.reshape(1, 16, -1)))[0]
@@ -154,7 +154,7 @@ def test_joining_keeps_groups_together():
         Stream(rng.normal(size=(2 * n, 3, 4)).astype(np.float32), rng.integers(0, 9, (2 * n, 3)))
         for n in (1, 3, 2)
     ]
-    joined = join(streams, packing_groups=2)
+    joined = join(streams, groups=2)
     np.testing.assert_array_equal(
         joined.x[:6], np.concatenate([s.x[: len(s.x) // 2] for s in streams])
     )
