@@ -241,7 +241,7 @@ class Model:
         ]  # each computed once
 
     def encode_ids(self, ids: ArrayLike, level: str = "global") -> Float[np.ndarray, "N D"]:
-        """Embeds token ids, int [N, L]; each row has an end-of-text id, and what comes after it doesn't matter."""
+        """Embeds token ids, int [N, L]; each row has an end-of-text id, and what follows it doesn't matter."""
         ids = np.asarray(ids)
         if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
             raise ValueError(f"ids are {ids.dtype} {ids.shape}; integers [N, L] are expected")

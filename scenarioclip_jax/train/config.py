@@ -5,20 +5,20 @@ import sys
 import tempfile
 from typing import Any
 
-from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections import FrozenConfigDict
 
-from scenarioclip_jax.command import ConfigError, listed, naming
+from scenarioclip_jax.command import Config, ConfigError, listed, naming
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
 from scenarioclip_jax.paths import PathError, local_path
 
 
-def model_arguments(config: ConfigDict) -> dict[str, Any]:
+def model_arguments(config: Config) -> dict[str, Any]:
     """Arguments of `ScenarioCLIP` without `rngs`, as plain values."""
     bias = {"logit_bias": True} if config.loss.kind == "sigmoid" else {}
     return {"arch": config.arch, **config.model.to_dict(), **bias}
 
 
-def data_settings(config: ConfigDict, **changes) -> DataSettings:
+def data_settings(config: Config, **changes) -> DataSettings:
     """The input pipeline's settings; what follows from the model or the run isn't set twice."""
     values = {k: v for k, v in config.data.items() if k not in ("dir", "tokenizer", "levels")}
     values["levels"] = by_level(config.data.levels)
@@ -30,7 +30,7 @@ def data_settings(config: ConfigDict, **changes) -> DataSettings:
         return DataSettings(**values)
 
 
-def view_settings(config: ConfigDict):
+def view_settings(config: Config):
     """The `data.views.ViewSettings` of a run."""
     from scenarioclip_jax.data.views import ViewSettings
 
@@ -39,13 +39,13 @@ def view_settings(config: ConfigDict):
         return ViewSettings(fit=config.data.fit, **values)
 
 
-def by_level(section: ConfigDict) -> dict[str, Any]:
+def by_level(section: Config) -> dict[str, Any]:
     """A section of the config with a value for each level, by the levels' own names."""
     values = section.to_dict()
     return {level: values[key] for level, key in CONFIG_KEYS.items()}
 
 
-def resolve(config: ConfigDict, *, eos_id: int | None = None) -> FrozenConfigDict:
+def resolve(config: Config, *, eos_id: int | None = None) -> Config:
     """The config that a run goes by: what follows from its data is filled in, and nothing changes any more.
 
     Args:
@@ -67,7 +67,7 @@ def resolve(config: ConfigDict, *, eos_id: int | None = None) -> FrozenConfigDic
     return FrozenConfigDict(config)
 
 
-def check(config: ConfigDict, *, batch_ways: int, reads_data: bool = True) -> None:
+def check(config: Config, *, batch_ways: int, reads_data: bool = True) -> None:
     """Refuses combinations that would fail later, or do something else than they say.
 
     Args:
@@ -90,7 +90,7 @@ def _require(holds: bool, key: str, value, allowed: str) -> None:
         raise ConfigError(f"config.{key}={value!r}: must be {allowed}")
 
 
-def _check_names(config: ConfigDict) -> None:
+def _check_names(config: Config) -> None:
     # Imported here: this module is loaded before JAX is set up.
     from scenarioclip_jax.evaluation.from_embeddings import SUITES
     from scenarioclip_jax.losses.contrastive import KINDS
@@ -122,7 +122,7 @@ def _check_names(config: ConfigDict) -> None:
     )
 
 
-def _check_towers(config: ConfigDict) -> None:
+def _check_towers(config: Config) -> None:
     from scenarioclip_jax.models.scenario_clip import levels_of
     from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
@@ -144,7 +144,7 @@ def _check_towers(config: ConfigDict) -> None:
         _require(length <= most, key, length, f"at most {most} (model.text)")
 
 
-def _check_batch(config: ConfigDict, batch_ways: int) -> None:
+def _check_batch(config: Config, batch_ways: int) -> None:
     groups, parts = config.data.packing_groups, config.loss.accumulate
     _require(
         groups % batch_ways == 0,
@@ -192,7 +192,7 @@ SHARES = (
 )
 
 
-def _check_numbers(config: ConfigDict) -> None:
+def _check_numbers(config: Config) -> None:
     for key in POSITIVE:
         _require(_get(config, key) > 0, key, _get(config, key), "more than 0")
     for key in NOT_NEGATIVE:
@@ -213,7 +213,7 @@ def _check_numbers(config: ConfigDict) -> None:
         )
 
 
-def _check_data(config: ConfigDict) -> None:
+def _check_data(config: Config) -> None:
     for key in ("data.dir", "data.tokenizer"):
         if _get(config, key):
             with naming(key):
@@ -230,18 +230,18 @@ def _check_data(config: ConfigDict) -> None:
         )
 
 
-def chooses_blindly(config: ConfigDict, steps: int) -> bool:
+def chooses_blindly(config: Config, steps: int) -> bool:
     """Whether no checkpoint before the last of `steps` steps is validated, so that keep-best has no choice."""
     intervals = config.validation.every, config.checkpoint.every
     return bool(config.checkpoint.keep_best) and max(intervals) < steps <= math.lcm(*intervals)
 
 
-def distils(config: ConfigDict) -> bool:
+def distils(config: Config) -> bool:
     """Whether a teacher is run: only `scenario_clip_1` distils."""
     return config.arch == "scenario_clip_1" and config.loss.distill_weight > 0
 
 
-def plain(config: ConfigDict) -> dict:
+def plain(config: Config) -> dict:
     """The config as JSON values, for the checkpoint."""
 
     def value(x):
@@ -254,13 +254,13 @@ def plain(config: ConfigDict) -> dict:
     return value(config.to_dict())
 
 
-def _get(config: ConfigDict, key: str):
+def _get(config: Config, key: str):
     for name in key.split("."):
         config = config[name]
     return config
 
 
-def compilation_cache(config: ConfigDict) -> None:
+def compilation_cache(config: Config) -> None:
     """Keeps compiled programs on disk: a second start of the same run compiles nothing.
 
     A run whose folder can't be written goes on without.

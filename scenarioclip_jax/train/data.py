@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from ml_collections import ConfigDict
-
 from scenarioclip_jax.checkpoint import steps
-from scenarioclip_jax.command import ConfigError, naming
+from scenarioclip_jax.command import Config, ConfigError, naming
 from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.build import default_embedded
 from scenarioclip_jax.data.pipeline import TrainIterator
@@ -27,7 +25,7 @@ class RunData(NamedTuple):
     settings: DataSettings
 
 
-def open_data(config: ConfigDict, workdir: Path | None = None) -> RunData:
+def open_data(config: Config, workdir: Path | None = None) -> RunData:
     """Opens what `config.data` names; draws the demo's scenes if it names nothing.
 
     Args:
@@ -75,7 +73,7 @@ def _open(directory: Path, split: str, summary: dict) -> shards.SceneSource | No
     return None
 
 
-def _tokenizer(config: ConfigDict, directory: Path, workdir: Path | None) -> Tokenizer:
+def _tokenizer(config: Config, directory: Path, workdir: Path | None) -> Tokenizer:
     """The tokenizer that a resumed run already used, else the configured one, else the data set's own."""
     source = shards.dataset_dir(directory) / shards.TOKENIZER
     if config.data.tokenizer:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-from ml_collections import ConfigDict
 
 from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints
-from scenarioclip_jax.command import ConfigError, naming
+from scenarioclip_jax.command import Config, ConfigError, naming
 from scenarioclip_jax.data.measure import MeasuringStopped
 from scenarioclip_jax.data.settings import CONFIG_KEYS
 from scenarioclip_jax.lock import hold
@@ -56,7 +55,7 @@ class Watch(NamedTuple):
     stop: StopRequest
 
 
-def train(config: ConfigDict, workdir: Path) -> None:
+def train(config: Config, workdir: Path) -> None:
     """Trains, validates, checkpoints and ends with a report; goes on from the newest checkpoint.
 
     Raises:
@@ -129,7 +128,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
 
 def take_steps(
-    config: ConfigDict,
+    config: Config,
     mesh: jax.sharding.Mesh,
     run: Run,
     data: RunData,
@@ -156,7 +155,7 @@ def take_steps(
 
 
 def _take_steps(
-    config: ConfigDict,
+    config: Config,
     mesh: jax.sharding.Mesh,
     run: Run,
     data: RunData,
@@ -232,9 +231,7 @@ class Position:
     metrics: dict[str, jax.Array] | None = None
 
 
-def _save_before_end(
-    config: ConfigDict, checkpoints: Checkpoints, world: World, at: Position
-) -> None:
+def _save_before_end(config: Config, checkpoints: Checkpoints, world: World, at: Position) -> None:
     """Saves the state that an error left whole. Whatever goes wrong here hides nothing of that error."""
     if any(x.is_deleted() for x in jax.tree.leaves(at.state)):
         return  # handed over to a step that failed
@@ -259,7 +256,7 @@ def _save_before_end(
 
 
 def make_progress(
-    config: ConfigDict,
+    config: Config,
     mesh: jax.sharding.Mesh,
     run: Run,
     data: RunData,

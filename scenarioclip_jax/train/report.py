@@ -7,8 +7,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from scenarioclip_jax.command import Config
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.pipeline import evaluation_batches
 from scenarioclip_jax.evaluation import pictures
@@ -27,7 +27,7 @@ LOSS = "Training loss"
 
 
 def write_report(
-    config: ConfigDict,
+    config: Config,
     workdir: Path,
     run: Run,
     state: TrainState,
@@ -93,7 +93,7 @@ def _changed(changes: Sequence[dict]) -> str:
     return f" Changed on the way: {'; '.join(told)}." if told else ""
 
 
-def _gallery_scenes(config: ConfigDict, data: RunData) -> int:
+def _gallery_scenes(config: Config, data: RunData) -> int:
     """How many scenes of the test split retrievals are shown from: those that were recognized, at most some."""
     return min(GALLERY_SCENES, config.report.scenes or GALLERY_SCENES, len(data.test))
 
@@ -177,7 +177,7 @@ def _training_note(rows: list[dict]) -> str:
     return note
 
 
-def _retrievals(config: ConfigDict, run: Run, data: RunData, found: Recognition) -> dict[str, str]:
+def _retrievals(config: Config, run: Run, data: RunData, found: Recognition) -> dict[str, str]:
     """One figure a level: some of the gallery's texts, drawn by chance, and their nearest pictures."""
     scenes = range(_gallery_scenes(config, data))
     batches = list(evaluation_batches(data.test, data.tokenizer, data.settings, scenes))

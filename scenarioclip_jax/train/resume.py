@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-from ml_collections import ConfigDict
 
 from scenarioclip_jax import faults
 from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints, flatten, nest
-from scenarioclip_jax.command import ConfigError, listed, naming
+from scenarioclip_jax.command import Config, ConfigError, listed, naming
 from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.measure import Crew
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
@@ -39,7 +38,7 @@ CAME_LATER = {"ema/keep": "all", "optimizer/mu_dtype": "float32", "data/balance"
 
 def save(
     checkpoints: Checkpoints,
-    config: ConfigDict,
+    config: Config,
     state: TrainState,
     batches: TrainIterator,
     metrics: dict[str, jax.Array] | None,
@@ -95,7 +94,7 @@ class World(NamedTuple):
 
 
 def start_or_resume(
-    config: ConfigDict,
+    config: Config,
     run: Run,
     data: RunData,
     groups: Sequence[int],
@@ -176,7 +175,7 @@ def _verdict(error: Exception | None) -> Verdict:
 
 
 def _newest_readable(
-    config: ConfigDict, like: dict, checkpoints: Checkpoints
+    config: Config, like: dict, checkpoints: Checkpoints
 ) -> tuple[dict, dict] | None:
     """Records and arrays of the newest checkpoint that can be read; None if there is no checkpoint.
 
@@ -231,7 +230,7 @@ def _newest_readable(
     return records, items
 
 
-def _teacher(config: ConfigDict, state: TrainState) -> dict:
+def _teacher(config: Config, state: TrainState) -> dict:
     """The record of an EMA that is a model."""
     if "ema" not in state.weights():
         return {}

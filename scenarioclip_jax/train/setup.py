@@ -12,12 +12,11 @@ import jax
 from clu import parameter_overview
 from flax import nnx
 from jax.sharding import Mesh
-from ml_collections import ConfigDict, FrozenConfigDict
 
 from scenarioclip_jax import rules
 from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.checkpoint import steps as saved_steps
-from scenarioclip_jax.command import ConfigError, naming
+from scenarioclip_jax.command import Config, ConfigError, naming
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.fill import empty_batch
 from scenarioclip_jax.data.settings import DataSettings
@@ -49,16 +48,14 @@ class Run(NamedTuple):
     table: str  # what was decided for every parameter
 
 
-def total_steps(config: ConfigDict, scenes: int) -> int:
+def total_steps(config: Config, scenes: int) -> int:
     """Optimizer steps of the run: `steps`, or what `epochs` come to."""
     if config.steps is not None:
         return config.steps
     return max(1, math.ceil(config.epochs * scenes / config.data.batch_size))
 
 
-def set_up(
-    config: FrozenConfigDict, mesh: Mesh, *, scenes: int, tokenizer: Tokenizer | None = None
-) -> Run:
+def set_up(config: Config, mesh: Mesh, *, scenes: int, tokenizer: Tokenizer | None = None) -> Run:
     """Builds a run; nothing is computed yet.
 
     Args:
@@ -119,7 +116,7 @@ def set_up(
     )
 
 
-def _trains(config: ConfigDict, shapes: Mapping[str, Any]) -> dict[str, bool]:
+def _trains(config: Config, shapes: Mapping[str, Any]) -> dict[str, bool]:
     """By path, whether a parameter is trained."""
     with naming("trainable"):
         trains = rules.match(config.trainable, shapes, name="trainable")
@@ -128,12 +125,12 @@ def _trains(config: ConfigDict, shapes: Mapping[str, Any]) -> dict[str, bool]:
     return trains
 
 
-def _averaged(config: ConfigDict, path: str) -> bool:
+def _averaged(config: Config, path: str) -> bool:
     """Whether the EMA of a trainable parameter is kept."""
     return config.ema.decay > 0 and (config.ema.keep == "all" or distils_with(path))
 
 
-def check_parameters(config: ConfigDict, workdir: Path) -> None:
+def check_parameters(config: Config, workdir: Path) -> None:
     """Refuses rules over parameters and weights to start from that can't be used.
 
     Apart from `train.config.check`, as the model's shapes are needed; before the data is opened, which may
@@ -154,7 +151,7 @@ def check_parameters(config: ConfigDict, workdir: Path) -> None:
             check_source(config.init_from)
 
 
-def _optimizer(config: ConfigDict, trainable: Sequence[str], steps: int):
+def _optimizer(config: Config, trainable: Sequence[str], steps: int):
     """The optimizer and its learning rate as a function of the steps taken."""
     schedule = warmup_cosine(
         steps=steps,
@@ -166,7 +163,7 @@ def _optimizer(config: ConfigDict, trainable: Sequence[str], steps: int):
         return make_optimizer(trainable, schedule=schedule, **arguments), schedule
 
 
-def _step_settings(config: ConfigDict, trainable: Sequence[str], mesh: Mesh) -> StepSettings:
+def _step_settings(config: Config, trainable: Sequence[str], mesh: Mesh) -> StepSettings:
     return StepSettings(
         levels=levels_of(config.arch),
         distill_weight=config.loss.distill_weight if distils(config) else 0.0,
@@ -181,7 +178,7 @@ def _step_settings(config: ConfigDict, trainable: Sequence[str], mesh: Mesh) -> 
     )
 
 
-def _load_initial(config: ConfigDict, arguments: dict, tokenizer: Tokenizer):
+def _load_initial(config: Config, arguments: dict, tokenizer: Tokenizer):
     """`interop.initial.Initial`."""
     from scenarioclip_jax.interop.initial import init_from
 
@@ -197,7 +194,7 @@ def _load_initial(config: ConfigDict, arguments: dict, tokenizer: Tokenizer):
         )
 
 
-def model_spec(config: ConfigDict) -> ModelSpec:
+def model_spec(config: Config) -> ModelSpec:
     levels = by_level(config.data.levels)
     return ModelSpec(
         model=model_arguments(config),
@@ -248,7 +245,7 @@ def _table(shapes, trains, specs, config) -> str:
     return f"{parameter_overview.make_table(rows, value_formatter=str)}\n{total}"
 
 
-def describe_workdir(config: ConfigDict, run: Run, data: RunData, workdir: Path) -> None:
+def describe_workdir(config: Config, run: Run, data: RunData, workdir: Path) -> None:
     """Writes what belongs beside the checkpoints: spec, tokenizer, config and parameter table."""
     run.spec.write(workdir)
     write_text(workdir / "tokenizer.json", data.tokenizer.to_json())

@@ -5,9 +5,8 @@ import functools
 import time
 
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from scenarioclip_jax.command import listed
+from scenarioclip_jax.command import Config, listed
 from scenarioclip_jax.data.pipeline import EvaluationBatches, evaluation_batches
 from scenarioclip_jax.data.shards import DataSetError, SceneSource
 from scenarioclip_jax.data.stall import StalledInputError
@@ -36,7 +35,7 @@ class Validator:
 
     def __init__(
         self,
-        config: ConfigDict,
+        config: Config,
         mesh: Mesh,
         run: Run,
         data: RunData,
