@@ -97,7 +97,9 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
 
     def shown() -> bool:
         own = boxes[near[1] : near[3], near[0] : near[2]]
-        return same or focus_match.shows(photo.crop(near), focus.crop(near), own, darkness)
+        return same or focus_match.shows(
+            photo.crop(near), focus.crop(near), own, darkness, given.width / width
+        )
 
     if pair >= 0 and best <= most and by_boxes - best <= tolerance:
         return FocusFit("boxes", pair, b"", extent, by_boxes) if shown() else unlike

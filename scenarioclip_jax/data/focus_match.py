@@ -78,6 +78,7 @@ def shows(
     focus: Image.Image,
     inside: np.ndarray | None = None,
     brightness: float = 1.0,
+    scale: float = 1.0,
 ) -> bool:
     """Whether the visible part of a picture shows what the photo shows there.
 
@@ -88,8 +89,10 @@ def shows(
       focus: RGB, stretched to the photo.
       inside: bool [H, W] of the photo, where the participants are; None or nowhere: it isn't known.
       brightness: 1, or less for a dark photo.
+      scale: pixels that the picture had for each of the photo's: where it is smaller, it lacks detail.
     """
-    size = reduced(photo.size, _SIDE)
+    known = min(scale, 1.0) * max(photo.size)
+    size = reduced(photo.size, max(min(_SIDE, round(known)), 8))
     a, b = (pixels(picture, size) for picture in (photo, focus))
     block = 8 * size[0] / photo.width
     valid, fewest = _visible(b, brightness, block), max(_FEWEST, _BLOCKS * block**2)

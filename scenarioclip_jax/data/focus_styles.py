@@ -71,7 +71,8 @@ def cut_from(
         rect = _around(photo, pair)
         if abs((rect[2] - rect[0]) / (rect[3] - rect[1]) / (focus.width / focus.height) - 1) > 0.1:
             continue
-        if focus_match.shows(photo.crop(rect), focus, brightness=brightness):
+        scale = focus.width / (rect[2] - rect[0])
+        if focus_match.shows(photo.crop(rect), focus, brightness=brightness, scale=scale):
             return rect
     return None
 
