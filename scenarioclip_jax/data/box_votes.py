@@ -46,9 +46,7 @@ _MISFIT = 3.9  # nats: -log(1/50)
 _ANY_CORNERS = np.log(4)  # a box whose corners may come in any order is one of four times as many
 _SURE = 4.0  # nats by which another reading has to be better
 _UNTOLD = 8.0  # nats: less doesn't tell whether x or y comes first
-_FITS_SWAPPED = (
-    15.0  # nats: within these, x and y may be in each other's places as far as boxes tell
-)
+_FITS_SWAPPED = 15.0  # nats: boxes that fit no worse with x and y in each other's places
 # How much less usual than the published format each convention is, in nats.
 _FORMAT_PRIORS = dict(zip(FORMATS, (0, 3, 4, 4, 5, 5, 6), strict=True))
 _UNIT_PRIORS = {"pixels": 0, "unit": 2, "percent": 4, "thousand": 3}

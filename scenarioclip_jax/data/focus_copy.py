@@ -28,7 +28,8 @@ _TONES = 10.0  # gray levels between a photo, in the tones of its copy, and the 
 _GAIN, _COLOR_GAIN = 1.12, 1.4  # ratio of what is inside to what is outside: more sets it off
 _COLOR = 15.0  # gray levels between a color and gray
 _CELLS = 12  # along each side, whose detail is compared
-_ALIGNED = 0.93  # mean correlation of pictures that needn't be aligned
+_ALIGNED = 0.93  # median correlation of pictures that needn't be aligned
+_LEVELS = 24  # of a tone curve
 _COARSE = 64  # pixels: side of the pictures that are aligned first
 _SCALES = (0.8, 0.84, 0.88, 0.91, 0.94, 0.97, 1.0, 1.04, 1.08, 1.12)
 _OVERLAP = 0.6  # least share of the photo that a whole one shows
@@ -67,7 +68,7 @@ def is_copy(
         outside, here = structured & ~pair.inside, structured & pair.inside
     # Surroundings that were made plain can't be aligned, participants in their places needn't be.
     lost = (match.contrasts[1][outside] < contrast).mean() if outside.any() else 1.0
-    if lost > 0.5 or (here.any() and match.score[here].mean() > _ALIGNED):
+    if lost > 0.5 or (here.any() and np.median(match.score[here]) > _ALIGNED):
         return False
     rect = align(photo, focus, contrast)
     cut = _overlapping(photo, focus, inside, rect) if rect else None
@@ -136,8 +137,22 @@ def _toned(a: np.ndarray, b: np.ndarray, parts: list[np.ndarray]) -> np.ndarray:
         terms = terms.reshape(-1, terms.shape[-1])
         normal = (weight * terms).T @ (weight * terms) + 1e-6 * np.eye(terms.shape[1])
         right = (weight * terms).T @ (weight * b[..., c].reshape(-1, 1))
-        found[..., c] = (terms @ np.linalg.solve(normal, right)).reshape(a.shape[:2])
+        fitted = (terms @ np.linalg.solve(normal, right)).ravel()
+        found[..., c] = _leveled(fitted, b[..., c].ravel(), weight.ravel()).reshape(a.shape[:2])
     return np.clip(found, 0, 255)
+
+
+def _leveled(fitted: np.ndarray, wanted: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Levels as the mean of what is wanted at such levels: where tones were clipped no smooth curve follows."""
+    ends = np.quantile(fitted, np.linspace(0, 1, _LEVELS + 1)[1:-1])
+    level = np.searchsorted(ends, fitted)
+    total = np.bincount(level, weight, minlength=_LEVELS)
+    filled = total > 0
+    means = [
+        np.bincount(level, weight * each, minlength=_LEVELS)[filled] / total[filled]
+        for each in (fitted, wanted)
+    ]
+    return np.interp(fitted, *means)
 
 
 def _evenly_toned(a: np.ndarray, b: np.ndarray, inside: np.ndarray | None) -> bool:

@@ -15,14 +15,10 @@ _REACH = 3  # pixels from a window's center to its edge
 _FILLED = 0.4  # share of a window that has to be visible
 _CONTRAST = 4.0  # gray levels, standard deviation: less may be a JPEG's noise
 _COLOR, _DIM_COLOR = 12.0, 5.0  # gray levels between a color and gray, by day and at night
-_FEWEST, _BLOCKS = (
-    16,
-    2,
-)  # windows with contrast that tell something; and as many as blocks of a JPEG hold
-_SAME, _NOT = (
-    0.45,
-    0.2,
-)  # mean correlation of brightness that is agreement; of colors that is contradiction
+_FEWEST, _BLOCKS = 16, 2  # windows with contrast that tell something; blocks of a JPEG that do
+_SAME = 0.45  # mean correlation of brightness that is agreement
+_SAME_COLORED = 0.15  # the same where colors agree too: of fine texture little may be left
+_COLORS, _OTHER_COLORS = 0.9, 0.2  # mean cosine of colors that is agreement, or contradiction
 _LIKE = 0.45  # share of pixels about as bright, where there is no structure
 
 BRIGHTNESS = np.array([0.299, 0.587, 0.114])
@@ -119,11 +115,13 @@ def contrast_of(brightness: float) -> float:
 def _agrees(match: Match, color: Match, part: np.ndarray, fewest: float) -> bool | None:
     """Whether the pictures agree in a part; None: nothing tells."""
     structure, colored = match.content & part, color.content & part
-    if colored.sum() >= fewest and color.score[colored].mean() < _NOT:
+    colors = color.score[colored].mean() if colored.sum() >= fewest else None
+    if colors is not None and colors < _OTHER_COLORS:
         return False
     if structure.sum() < fewest:
         return None
-    return bool(match.score[structure].mean() >= _SAME)
+    least = _SAME_COLORED if colors is not None and colors >= _COLORS else _SAME
+    return bool(match.score[structure].mean() >= least)
 
 
 def _colors_match(a: np.ndarray, b: np.ndarray, valid: np.ndarray, brightness: float) -> Match:

@@ -9,10 +9,8 @@ from scenarioclip_jax.data import focus_copy, focus_match
 
 _SIDE = 192  # of the pictures that are compared, in pixels, the longer one
 _LIKE = 0.45  # share of pixels that agree with the photo
-_WHOLE, _WHOLE_ALONE = (
-    0.6,
-    0.8,
-)  # share of the photo that a picture of all of it shows; alone: without boxes
+# Least share of the photo that a picture of all of it shows, where boxes are known and where they aren't.
+_WHOLE, _WHOLE_ALONE = 0.6, 0.8
 
 Rect = tuple[int, int, int, int]  # x0, y0, x1, y1
 

@@ -150,9 +150,10 @@ def test_without_boxes_regions_are_kept_and_copies_noticed(around):
         assert fit_focus(photo, _saved(COPIES[name](photo)), []).kind == "photo"
 
 
-def test_a_gray_photo_and_a_colored_region_are_compared():
-    """(The comparison of three channels with one failed with an IndexError.)"""
+def test_gray_photos_are_compared_with_gray_and_colored_regions():
+    """(Another comparison took two gray pictures for ones of three channels and ended the build.)"""
     photo, other = scene(3), scene(13)
     gray = photo.convert("L").convert("RGB")
+    assert fit_focus(gray, _saved(COPIES["darker"](gray)), [(CAT, DOG)]).kind == "photo"
     assert fit_focus(gray, _saved(region(other, "blurred")), [(CAT, DOG)]).kind == "unlike"
     assert fit_focus(gray, _saved(region(photo, "blurred")), [(CAT, DOG)]).kind == "image"
