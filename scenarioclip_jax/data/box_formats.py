@@ -23,6 +23,16 @@ _UNIT_NAMES = {
     "thousand": "thousandths of the photo (0 to 1000)",
 }
 ORIENTATIONS = ("upright", "stored")
+# The picture that boxes are in: the photo, or the photo padded to a square as models take it, around or at the
+# right and bottom.
+CANVASES = ("photo", "padded", "padded_corner")
+_CANVAS_NAMES = {
+    "photo": "photo",
+    "padded": "photo padded to a square, the photo in its middle",
+    "padded_corner": "photo padded to a square, the photo in its upper left corner",
+}
+_SWAPPED = {"xyxy": "yxyx", "xywh": "yxhw", "xxyy": "yyxx"}  # with y first
+_SWAPPED |= {other: format for format, other in _SWAPPED.items()}
 
 
 class BoxReading(NamedTuple):
@@ -33,10 +43,19 @@ class BoxReading(NamedTuple):
     orientation: str = (
         "upright"  # of EXIF-rotated photos: the pixels that a viewer shows, or the file's
     )
+    canvas: str = "photo"  # the picture that they are in
 
     def describe(self) -> str:
         text = f"{FORMATS[self.format]} in {_UNIT_NAMES[self.units]}"
+        if self.canvas != "photo":
+            of = "" if UNITS[self.units] else " of the photo"
+            text = (text + of).replace("the photo", f"the {_CANVAS_NAMES[self.canvas]}")
         return text + (" of the photo as stored" if self.orientation == "stored" else "")
+
+    def swapped(self) -> "BoxReading | None":
+        """The same with x and y in each other's places, if there is such a format."""
+        format = _SWAPPED.get(self.format)
+        return self._replace(format=format) if format else None
 
 
 PUBLISHED = BoxReading()
@@ -74,10 +93,15 @@ def to_pixels(
     sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
     orientations = np.asarray(orientations).reshape(-1)
     stored = reading.orientation == "stored"
+    on_side = (orientations >= 5) & stored
+    photos = np.where(on_side[:, None], sizes[:, ::-1], sizes)
+    canvases = photos
+    if reading.canvas != "photo":
+        canvases = np.repeat(photos.max(1, keepdims=True), 2, 1)
     if scale := UNITS[reading.units]:
-        on_side = (orientations >= 5) & stored
-        measured = np.where(on_side[:, None], sizes[:, ::-1], sizes)
-        found = found * np.tile(measured, 2) / scale
+        found = found * np.tile(canvases, 2) / scale
+    if reading.canvas == "padded":
+        found = found - np.tile((canvases - photos) / 2, 2)
     return _turned(found, sizes, orientations) if stored else found
 
 

@@ -98,6 +98,11 @@ def _told_by(
     own = slice(first, first + len(record.objects))
     size = tuple(sample.sizes[first])
     pixels = None
+    # Of a photo that isn't rotated, upright and stored pixels are the same.
+    turned = sample.orientations[first] != 1
+    unique = dict.fromkeys(each if turned else each._replace(orientation="") for each in readings)
+    index = {each: number for number, each in enumerate(unique)}
+    each_of = [index[each if turned else each._replace(orientation="")] for each in readings]
     for relation in [each for each in record.relations if each.focus_path][:2]:
         pairs = pairs_of(record, relation)
         if not pairs or relation.focus_path == record.image_path:
@@ -107,12 +112,12 @@ def _told_by(
             continue
         if pixels is None:
             boxes = sample.boxes[own], sample.sizes[own], sample.orientations[own]
-            pixels = [to_pixels(boxes[0], each, *boxes[1:]) for each in readings]
+            pixels = [to_pixels(boxes[0], each, *boxes[1:]) for each in unique]
         found = [
             max(focus_evidence.agreement(changed, boxes[list(pair)], size) for pair in pairs)
             for boxes in pixels
         ]
-        right = focus_evidence.telling(np.array(found))
+        right = focus_evidence.telling(np.array(found)[each_of])
         if right is not None:
             yield ~right
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from scenarioclip_jax.data import embedded, images, labels, shards
 from scenarioclip_jax.data.annotations import metadata_files
-from scenarioclip_jax.data.box_formats import FORMATS, ORIENTATIONS, UNITS
+from scenarioclip_jax.data.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
 from scenarioclip_jax.data.box_votes import BoxFlags
 from scenarioclip_jax.data.build_summary import format_summary
 from scenarioclip_jax.data.photo_folders import Folders
@@ -50,6 +50,7 @@ def build(
     boxes: str | None = None,
     box_units: str | None = None,
     box_orientation: str | None = None,
+    box_canvas: str | None = None,
 ) -> dict[str, Any]:
     """Builds the data set `output_dir`/action_genome/<version> and returns its summary.
 
@@ -73,6 +74,8 @@ def build(
       box_units: what they are counted in, one of `box_formats.UNITS`; None: found out likewise.
       box_orientation: whether boxes of EXIF-rotated photos are in pixels of the photo "upright" or as "stored";
         None: found out likewise.
+      box_canvas: the picture that boxes are in, one of `box_formats.CANVASES`: the photo, or the photo padded
+        to a square; None: found out likewise, unless `boxes` and `box_units` are given: then it's the photo.
     Raises:
       AnnotationError: if nothing can be built, the boxes are in another convention, or at the first problem
         with `strict`.
@@ -87,6 +90,7 @@ def build(
         ("boxes", boxes, FORMATS),
         ("box_units", box_units, UNITS),
         ("box_orientation", box_orientation, ORIENTATIONS),
+        ("box_canvas", box_canvas, CANVASES),
     ):
         if value is not None and value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
@@ -112,7 +116,7 @@ def build(
             source,
             max_pixels=int(max_megapixels * 1e6),
             folders=Folders(root, others, follow_links=follow_links),
-            boxes=BoxFlags(boxes, box_units, box_orientation),
+            boxes=BoxFlags(boxes, box_units, box_orientation, box_canvas),
             skip_broken=skip_broken,
         )
 
@@ -317,6 +321,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=ORIENTATIONS,
         help="boxes of EXIF-rotated photos are in pixels of the photo upright or as stored",
     )
+    parser.add_argument(
+        "--box-canvas",
+        choices=CANVASES,
+        help="the picture that boxes are in: the photo (default), or the photo padded to a square, around it "
+        "(padded) or at the right and bottom (padded_corner)",
+    )
     parser.add_argument("--num-shards", type=int, help="shards a split (default: by size)")
     parser.add_argument(
         "--strict", action="store_true", help="anything mended, guessed or left out is an error"
@@ -373,6 +383,7 @@ def _run(args: argparse.Namespace, output: Path) -> dict[str, Any]:
         boxes=args.boxes,
         box_units=args.box_units,
         box_orientation=args.box_orientation,
+        box_canvas=args.box_canvas,
     )
 
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from scenarioclip_jax.data import focus_evidence, focus_styles, masks
+from scenarioclip_jax.data import focus_copy, focus_evidence, focus_match, focus_styles, masks
 
 # Boxes are taken if they lose no more than this share of the light that the best region explains: a
 # box that is a pixel off passes, a mask that leaves a corner of its box black doesn't.
@@ -38,6 +38,7 @@ _STRIP = 256  # rows that are compared at once; whole units of a JPEG
 _BLACK, _NOISE = 24, 3
 _AMBIGUOUS = 12  # the photo itself is about black: the pixel says nothing about the region
 _FEWEST = 4  # pixels of a region
+_SAME = 0.15  # difference from the photo, by how much the picture varies
 
 Box = Sequence[float]
 
@@ -67,18 +68,15 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
     """
     width, height = photo.size
     whole = (0, 0, width, height)
-    if focus.size != photo.size:
-        if abs(focus.width / focus.height * height / width - 1) > 0.02:
-            found = focus_styles.is_part(photo, focus, pairs)
-            kind, style = ("image", "crop") if found else ("unlike", "")
-            return FocusFit(kind, 0 if pairs else -1, b"", whole, 0.0, style)
+    darkness = _darkness(photo)
+    if abs(focus.width / focus.height * height / width - 1) > 0.02:
+        return _fit_part(photo, focus, pairs, darkness)
     given = focus
     focus = (
         focus.resize(photo.size, Image.Resampling.BICUBIC) if given.size != photo.size else given
     )
     black_cost = np.asarray(focus.convert("L"))  # uint8 [H, W]: error if the pixel is left out
     photo_cost = _difference(photo, focus)  # error if it belongs to the region
-    darkness = _darkness(photo)
     lit = black_cost > _blackest(photo)
     if lit.sum() < _FEWEST or _only_noise(photo, black_cost, lit):
         return FocusFit("empty", -1, b"", (0, 0, 0, 0), 0.0)
@@ -93,11 +91,24 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
     tolerance = BOXES_TOLERANCE * _mean(judged, lambda rows: black_cost[rows])
     if darkness < 1:  # a rounded gray level is much where there are few
         tolerance = max(tolerance, 0.75)
+    unlike = FocusFit("unlike", pair, b"", extent, 0.0)
+    same = _clearly_same(photo_cost, black_cost, lit)
+    near = _around(boxes | lit)
+
+    def shown() -> bool:
+        own = boxes[near[1] : near[3], near[0] : near[2]]
+        return same or focus_match.shows(
+            photo.crop(near), focus.crop(near), own, darkness, given.width / width
+        )
+
     if pair >= 0 and best <= most and by_boxes - best <= tolerance:
-        return FocusFit("boxes", pair, b"", extent, by_boxes)
+        return FocusFit("boxes", pair, b"", extent, by_boxes) if shown() else unlike
     if pair >= 0 and (saved := _error_saved(photo, boxes, focus, judged)) <= tolerance:
-        return FocusFit("boxes", pair, b"", extent, saved)
-    if focus_styles.is_copy(photo, given, boxes if pair >= 0 else None, darkness):
+        return FocusFit("boxes", pair, b"", extent, saved) if shown() else unlike
+    bright = np.asarray(photo.convert("L")) > 2 * _BLACK * darkness
+    if (lit & bright).sum() > 0.5 * bright.sum() and focus_copy.is_copy(
+        photo, given, boxes, darkness
+    ):
         return FocusFit("photo", pair, b"", whole, 0.0)
 
     mask = _region(black_cost, photo_cost, boxes, max(_AMBIGUOUS * darkness, 2.0))
@@ -105,17 +116,42 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
     if by_mask > most:
         by_mask = _error_saved(photo, mask, focus, judged)
     # A region of nearly everything that isn't black anyway: the background was blurred, not cut out.
-    bright = np.asarray(photo.convert("L")) > 2 * _BLACK * darkness
     if by_mask <= most and (mask & bright).sum() < 0.9 * bright.sum():
-        return FocusFit("mask", pair, masks.encode(mask), extent, by_mask)
+        fit = FocusFit("mask", pair, masks.encode(mask), extent, by_mask)
+        return fit if shown() else unlike
     pair = _best_set_off(photo, focus, pairs, pair)
     boxes = _union(pairs, pair, lit.shape)
     near = _around(boxes | lit)
+    if not shown():
+        part = _fit_part(photo, given, pairs, darkness)
+        return part if part.kind != "unlike" else unlike
     x0, y0, x1, y1 = near
     style = focus_styles.style(photo.crop(near), focus.crop(near), boxes[y0:y1, x0:x1])
-    if not style and lit.mean() < 0.01 and (photo_cost[lit] < 10).mean() > 0.5:
-        style = "black"  # specks, too small for the comparison above
-    return FocusFit("image" if style else "unlike", pair, b"", extent, 0.0, style)
+    return FocusFit("image", pair, b"", extent, 0.0, style)
+
+
+def _fit_part(
+    photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box, Box]], brightness: float
+) -> FocusFit:
+    """Finds what a picture of another shape, or one that doesn't show the photo in its place, was cut from."""
+    pair, whole = 0 if pairs else -1, (0, 0, *photo.size)
+    rect = focus_styles.cut_from(photo, focus, pairs, brightness)
+    if rect is None:
+        return FocusFit("unlike", pair, b"", whole, 0.0)
+    if focus_styles.is_trimmed(photo, focus, rect, pairs, brightness):
+        return FocusFit("photo", pair, b"", whole, 0.0)
+    return FocusFit("image", pair, b"", whole, 0.0, "crop")
+
+
+def _clearly_same(photo_cost: np.ndarray, black_cost: np.ndarray, lit: np.ndarray) -> bool:
+    """Whether what is lit differs far less from the photo than it varies: nothing else has to be compared."""
+    step = max(1, round((lit.size / 40_000) ** 0.5))
+    some = slice(None, None, step), slice(None, None, step)
+    level = black_cost[some][lit[some]].astype(np.float64)
+    if len(level) < 100:
+        return False
+    varies = np.abs(level - level.mean()).mean()
+    return bool(photo_cost[some][lit[some]].mean() < _SAME * varies)
 
 
 def _darkness(photo: Image.Image) -> float:

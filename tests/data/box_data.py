@@ -66,22 +66,29 @@ def write(
     focus=False,
     objects=None,
     change=None,
+    padded=None,
+    drawn=False,
+    sizes=((96, 64), (64, 96), (80, 80), (120, 72)),
     **boxes,
 ) -> list[list[list[int]]]:
     """Writes a data root; returns the boxes of each photo, upright and in pixels.
 
     `change(rng, box, size)` may change a box before it's written; `orientation` may be a list to choose from.
+    `padded`: boxes are in the photo padded to a square, with it in the "middle" or the "corner". `drawn`: a box
+    shows something, in a color of its own.
     """
     rng = np.random.default_rng(seed)
     (root / "images").mkdir(parents=True)
     (root / "focus").mkdir()
     records, truth = [], []
     for index in range(photos):
-        width, height = size or [(96, 64), (64, 96), (80, 80), (120, 72)][rng.integers(4)]
+        width, height = size or sizes[rng.integers(len(sizes))]
         turn = int(rng.choice(np.atleast_1d(orientation)))
         picture = photo(width, height)
         count = objects or int(rng.integers(1, 7))
         found = random_boxes(rng, (width, height), count, **boxes)
+        for box in sorted(found, key=lambda b: (b[0] - b[2]) * (b[3] - b[1])) if drawn else ():
+            picture.paste(tuple(rng.integers(0, 256, 3).tolist()), tuple(box))
         exif = Image.Exif()
         exif[0x0112] = turn
         file = picture.transpose(images.TURNS[BACK.get(turn, turn)]) if turn != 1 else picture
@@ -96,6 +103,11 @@ def write(
                 root / f"focus/{index}.jpg", quality=92
             )
             relations = [[f"focus/{index}.jpg", [names[0], "near", names[1]]]]
+        if padded:
+            side = max(canvas)
+            start = [(side - n) / 2 if padded == "middle" else 0 for n in canvas] * 2
+            changed = [[v + s for v, s in zip(box, start, strict=True)] for box in changed]
+            canvas = (side, side)
         written = [as_written(box, canvas, format, units) for box in changed]
         records.append(
             {

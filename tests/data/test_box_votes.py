@@ -108,7 +108,12 @@ def test_a_stopped_build_writes_nothing_and_a_flag_says_it_is_right(tmp_path):
         build(tmp_path / "root", tmp_path / "out", **options)
     assert not (tmp_path / "out" / shards.NAME).exists()
     summary = build(tmp_path / "root", tmp_path / "out", boxes="xywh", **options)
-    assert summary["boxes"] == {"format": "xywh", "units": "pixels", "orientation": "upright"}
+    assert summary["boxes"] == {
+        "format": "xywh",
+        "units": "pixels",
+        "orientation": "upright",
+        "canvas": "photo",
+    }
     as_they_are = {"boxes": "xyxy", "box_units": "pixels"}
     assert build(tmp_path / "root", tmp_path / "out2", **as_they_are, **options)
     with pytest.raises(ValueError, match="boxes must be one of xyxy"):
@@ -144,7 +149,7 @@ def test_a_mixed_data_set_is_listed_as_ambiguous(seed, tmp_path):
     [("xywh", "pixels", "[x, y, width, height]"), ("xyxy", "unit", "in shares of the photo")],
 )
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_merged_minority_is_listed_with_its_records(format, units, said, seed, tmp_path):
+def test_a_merged_minority_stops_the_build_with_its_records(format, units, said, seed, tmp_path):
     """As where two tools wrote a part each: a box that happens to fit both ways says nothing by itself."""
     write(tmp_path, seed, 40)
     file = tmp_path / "metadata.json"
@@ -154,14 +159,11 @@ def test_a_merged_minority_is_listed_with_its_records(format, units, said, seed,
             for each in record["objects"]:
                 each[1] = as_written(each[1], picture.size, format, units)
     file.write_text(json.dumps(data))
-    problems = Problems()
-    records = read_records(tmp_path, problems)
-    decision = decide(records, Folders(tmp_path).find, BoxFlags(), problems)
-    assert decision.reading == BoxReading()
-    (found,) = problems.found
-    assert found.reason == "boxes_ambiguous"
-    assert said in found.detail
-    assert "metadata.json data[" in found.detail
+    with pytest.raises(AnnotationError, match=re.escape(said)) as error:
+        decided(tmp_path)
+    assert re.search(r"records: metadata.json data\[\d+\], ", str(error.value))
+    flags = BoxFlags("xyxy", "pixels")
+    assert decided(tmp_path, flags)[0].reading == BoxReading()
 
 
 @pytest.mark.parametrize("format", ["xyxy", "xywh"])
@@ -172,6 +174,120 @@ def test_shares_that_stay_in_a_part_of_the_photos_are_shares(format, tmp_path):
     write(tmp_path, 0, 12, format=format, units="unit", change=left)
     with pytest.raises(AnnotationError, match=r"shares of the photo.*--box-units=unit"):
         decided(tmp_path)
+
+
+def flags_in(text: str) -> list[dict[str, str]]:
+    """The sets of flags that a message names, in order."""
+    runs = re.findall(r"(?:--(?:boxes|box-units|box-canvas)=\w+ ?)+", text)
+    return [dict(re.findall(r"--([\w-]+)=(\w+)", run)) for run in runs]
+
+
+LARGER = {"sizes": ((320, 240), (240, 320), (320, 213))}
+
+
+@pytest.mark.parametrize("share", [0.2, 0.35, 0.6])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_records_with_y_first_among_others_stop_the_build(seed, share, tmp_path):
+    """A quarter of such boxes can't be meant; the others would be read as boxes of something else, silently."""
+    truth = write(tmp_path, seed, 40, **LARGER)
+    file = tmp_path / "metadata.json"
+    data = json.loads(file.read_text())
+    for record, boxes in list(zip(data["data"], truth, strict=True))[: round(40 * share)]:
+        for each, (x0, y0, x1, y1) in zip(record["objects"], boxes, strict=True):
+            each[1] = [y0, x0, y1, x1]
+    file.write_text(json.dumps(data))
+    with pytest.raises(AnnotationError, match=r"\[y0, x0, y1, x1\]") as error:
+        decided(tmp_path)
+    assert flags_in(str(error.value))[0] == {"boxes": "yxyx"}
+    named = [int(index) for index in re.findall(r"data\[(\d+)\]", str(error.value))]
+    assert named
+    assert share > 0.5 or max(named) < 40 * share
+    # Whoever has looked isn't asked again.
+    assert decided(tmp_path, BoxFlags("xyxy", "pixels"))[1] == []
+
+
+@pytest.mark.parametrize("units", ["unit", "thousand"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_photos_tell_whether_x_or_y_comes_first(seed, units, tmp_path):
+    """In shares of the photo every box fits both ways."""
+    for format in ("xyxy", "yxyx"):
+        root = tmp_path / format
+        write(root, seed, 20, format=format, units=units, drawn=True, **LARGER)
+        with pytest.raises(AnnotationError) as error:
+            decided(root)
+        expected = {"box-units": units} | ({"boxes": format} if format != "xyxy" else {})
+        assert flags_in(str(error.value))[0] == expected
+        assert "comes first" not in str(error.value)
+
+
+@pytest.mark.parametrize("format", ["xyxy", "yxyx"])
+def test_it_is_said_where_nothing_tells_whether_x_or_y_comes_first(format, tmp_path):
+    write(tmp_path, 0, 20, format=format, units="thousand", **LARGER)
+    with pytest.raises(
+        AnnotationError, match="if y comes first, which nothing here tells"
+    ) as error:
+        decided(tmp_path)
+    assert flags_in(str(error.value))[:2] == [
+        {"box-units": "thousand"},
+        {"boxes": "yxyx", "box-units": "thousand"},
+    ]
+
+
+def test_square_photos_show_that_y_comes_first(tmp_path):
+    write(tmp_path / "y", 0, 20, format="yxyx", size=(160, 160), drawn=True)
+    with pytest.raises(AnnotationError, match="--boxes=yxyx"):
+        decided(tmp_path / "y")
+    write(tmp_path / "x", 0, 20, size=(160, 160), drawn=True)
+    assert decided(tmp_path / "x")[1] == []
+
+
+PADDED = [("xyxy", "pixels", "middle"), ("xywh", "pixels", "middle"), ("xyxy", "unit", "middle")]
+PADDED += [("xyxy", "thousand", "middle"), ("cxcywh", "unit", "middle"), ("xyxy", "unit", "corner")]
+
+
+@pytest.mark.parametrize(("format", "units", "padded"), PADDED)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_boxes_in_padded_photos_stop_the_build_and_name_the_flag(
+    seed, format, units, padded, tmp_path
+):
+    options = {"format": format, "units": units, "padded": padded}
+    truth = write(tmp_path, seed, 25, **LARGER, **options)
+    with pytest.raises(AnnotationError, match="padded to a square") as error:
+        decided(tmp_path)
+    canvas = {"middle": "padded", "corner": "padded_corner"}[padded]
+    found = {"boxes": "xyxy", "box-units": "pixels"} | flags_in(str(error.value))[0]
+    assert found == {"boxes": format, "box-units": units, "box-canvas": canvas}
+    decision, problems = decided(tmp_path, BoxFlags(format, units, canvas=canvas))
+    assert problems == []
+    for record, boxes in zip(read_records(tmp_path, Problems()), truth, strict=True):
+        scene = assemble(record, tmp_path, Problems(), Counter(), boxes=decision)
+        np.testing.assert_allclose(scene.object_boxes, boxes, atol=0.3)
+
+
+@pytest.mark.parametrize("units", ["pixels", "unit"])
+def test_boxes_in_the_middle_of_the_photos_are_not_padded(units, tmp_path):
+    """Only if they reach the margins' edge, and never further, were the photos padded."""
+
+    def middle(rng, box, size):
+        return [0.3 * n + 0.4 * value for value, n in zip(box, [*size, *size], strict=True)]
+
+    write(tmp_path, 0, 20, units=units, change=middle, **LARGER)
+    if units == "pixels":
+        assert "padded" not in str(decided(tmp_path))
+    else:
+        with pytest.raises(AnnotationError) as error:
+            decided(tmp_path)
+        assert flags_in(str(error.value))[0] == {"box-units": "unit"}
+
+
+def test_a_build_takes_boxes_of_padded_photos(tmp_path):
+    write(tmp_path / "root", 0, 12, units="unit", padded="middle", **LARGER)
+    options = {"fractions": (1, 0, 0), "progress": False}
+    flags = {"box_units": "unit", "box_canvas": "padded"}
+    summary = build(tmp_path / "root", tmp_path / "out", **flags, **options)
+    assert summary["boxes"]["canvas"] == "padded"
+    with pytest.raises(ValueError, match="box_canvas must be one of photo, padded"):
+        build(tmp_path / "root", tmp_path / "out2", box_canvas="square", **options)
 
 
 TURNED = (2, 3, 4, 5, 6, 7, 8)

@@ -1,0 +1,174 @@
+"""Whether two pictures show the same thing at the same place, by their local structure.
+
+Levels say little: white grounds agree with white grounds, and night with night. What is compared is the
+correlation of brightness within small windows that have contrast, so that plain pixels count neither for nor
+against, and a change of tone or light costs nothing.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+_SIDE = 160  # of the pictures that are compared, in pixels, the longer one
+_REACH = 3  # pixels from a window's center to its edge
+_FILLED = 0.4  # share of a window that has to be visible
+_CONTRAST = 4.0  # gray levels, standard deviation: less may be a JPEG's noise
+_COLOR, _DIM_COLOR = 12.0, 5.0  # gray levels between a color and gray, by day and at night
+_FEWEST, _BLOCKS = 16, 2  # windows with contrast that tell something; blocks of a JPEG that do
+_SAME = 0.45  # mean correlation of brightness that is agreement
+_SAME_COLORED = 0.15  # the same where colors agree too: of fine texture little may be left
+_COLORS, _OTHER_COLORS = 0.9, 0.2  # mean cosine of colors that is agreement, or contradiction
+_LIKE = 0.45  # share of pixels about as bright, where there is no structure
+
+BRIGHTNESS = np.array([0.299, 0.587, 0.114])
+
+
+class Match(NamedTuple):
+    """The correlation of two pictures around every pixel.
+
+    Attributes:
+      score: float [H, W], -1 to 1.
+      content: bool [H, W]: whether a window has contrast in either picture, so that its score says something.
+      contrasts: float [2, H, W], standard deviations in gray levels, of both pictures.
+    """
+
+    score: np.ndarray
+    content: np.ndarray
+    contrasts: np.ndarray
+
+
+def local_match(a: np.ndarray, b: np.ndarray, valid: np.ndarray, contrast: float) -> Match:
+    """Correlates brightness, float [H, W] both, over windows of the valid pixels, bool [H, W].
+
+    `contrast` is the standard deviation, in gray levels, from which a window has content. The correlation is
+    normalized as usual, cov / (std_a std_b), with an eighth of the contrast's variance added below.
+    """
+    weight = valid.astype(np.float64)
+    a, b = a - a.mean(), b - b.mean()
+    planes = np.stack(
+        [weight, weight * a, weight * b, weight * a * a, weight * b * b, weight * a * b]
+    )
+    total, *sums = window_sum(planes)
+    mean_a, mean_b, square_a, square_b, product = sums / np.maximum(total, 1e-9)
+    var_a = np.maximum(square_a - mean_a**2, 0)
+    var_b = np.maximum(square_b - mean_b**2, 0)
+    filled = valid & (total >= _FILLED * (2 * _REACH + 1) ** 2)
+    score = (product - mean_a * mean_b) / (np.sqrt(var_a * var_b) + contrast**2 / 8)
+    contrasts = np.sqrt([var_a, var_b]) * filled
+    return Match(score, contrasts.max(0) > contrast, contrasts)
+
+
+def window_sum(values: np.ndarray) -> np.ndarray:
+    """Sums over the windows around every pixel, float [..., H, W]; nothing lies beyond the edge."""
+    around = [(0, 0)] * (values.ndim - 2)
+    sums = np.pad(values, [*around, (_REACH + 1, _REACH), (_REACH + 1, _REACH)])
+    sums = sums.cumsum(-1).cumsum(-2)
+    width = 2 * _REACH + 1
+    rows = sums[..., width:, :] - sums[..., :-width, :]
+    return rows[..., width:] - rows[..., :-width]
+
+
+def shows(
+    photo: Image.Image,
+    focus: Image.Image,
+    inside: np.ndarray | None = None,
+    brightness: float = 1.0,
+    scale: float = 1.0,
+) -> bool:
+    """Whether the visible part of a picture shows what the photo shows there.
+
+    What can't be told (plain surfaces of about the same level) counts as shown.
+
+    Args:
+      photo: RGB.
+      focus: RGB, stretched to the photo.
+      inside: bool [H, W] of the photo, where the participants are; None or nowhere: it isn't known.
+      brightness: 1, or less for a dark photo.
+      scale: pixels that the picture had for each of the photo's: where it is smaller, it lacks detail.
+    """
+    known = min(scale, 1.0) * max(photo.size)
+    size = reduced(photo.size, max(min(_SIDE, round(known)), 8))
+    a, b = (pixels(picture, size) for picture in (photo, focus))
+    block = 8 * size[0] / photo.width
+    valid, fewest = _visible(b, brightness, block), max(_FEWEST, _BLOCKS * block**2)
+    places = [valid]
+    if inside is not None and inside.any():
+        here = resized(inside, size)
+        places = [valid & here, valid & ~here]
+    match = local_match(a @ BRIGHTNESS, b @ BRIGHTNESS, valid, contrast_of(brightness))
+    color = _colors_match(a, b, valid, brightness)
+    # The participants alone, if they have structure: their surroundings may be anything.
+    for part in places:
+        told = _agrees(match, color, part, fewest)
+        if told is not None:
+            return told
+    near = np.abs(a - b).mean(-1) <= np.minimum(20, 0.25 * a.mean(-1) + 4)
+    return not valid.any() or any(part.any() and near[part].mean() >= _LIKE for part in places)
+
+
+def contrast_of(brightness: float) -> float:
+    """The least contrast of a window, in gray levels, in a photo of that brightness."""
+    return max(1.2, _CONTRAST * brightness)
+
+
+def _agrees(match: Match, color: Match, part: np.ndarray, fewest: float) -> bool | None:
+    """Whether the pictures agree in a part; None: nothing tells."""
+    structure, colored = match.content & part, color.content & part
+    colors = color.score[colored].mean() if colored.sum() >= fewest else None
+    if colors is not None and colors < _OTHER_COLORS:
+        return False
+    if structure.sum() < fewest:
+        return None
+    least = _SAME_COLORED if colors is not None and colors >= _COLORS else _SAME
+    return bool(match.score[structure].mean() >= least)
+
+
+def _colors_match(a: np.ndarray, b: np.ndarray, valid: np.ndarray, brightness: float) -> Match:
+    """The cosine of the two pictures' colors around every pixel, without their brightness."""
+    least = max(_DIM_COLOR, _COLOR * brightness)
+    if min(np.ptp(each, axis=-1).mean() for each in (a, b)) < least / 6:  # one is gray
+        return Match(
+            np.zeros(valid.shape), np.zeros(valid.shape, bool), np.zeros((2, *valid.shape))
+        )
+    plain = [np.moveaxis(each - each.mean(-1, keepdims=True), -1, 0) for each in (a, b)]
+    sums = window_sum(np.concatenate([valid[None], *plain]) * valid)
+    mean_a, mean_b = np.split(sums[1:] / np.maximum(sums[0], 1e-9), 2)
+    norms = np.sqrt([(mean**2).sum(0) for mean in (mean_a, mean_b)]) * valid
+    score = (mean_a * mean_b).sum(0) / (norms[0] * norms[1] + least**2 / 8)
+    return Match(score, norms.min(0) > least, norms)
+
+
+def _visible(b: np.ndarray, brightness: float, block: float) -> np.ndarray:
+    """Pixels, bool [H, W], that aren't of a picture's plain ground or at its edge; all if it has none.
+
+    `block` is the side of a JPEG's block, in pixels: so far a bright ground disturbs what is dark.
+    """
+    tolerance = max(2.0, 6 * brightness)
+    gray = b @ BRIGHTNESS
+    counts = np.bincount(gray.astype(int).ravel(), minlength=256)
+    level = int(np.argmax(np.convolve(counts, np.ones(5), "same")))
+    near = np.abs(gray - level) <= 3
+    ground = np.abs(b - np.median(b[near], axis=0)).max(-1) <= tolerance
+    ground |= b.max(-1) <= max(2.0, 8 * brightness)
+    if ground.mean() < 0.05:
+        return np.ones(ground.shape, bool)
+    reach = int(np.ceil(block)) if brightness < 0.5 and level > 48 else 1
+    grown = Image.fromarray(ground).convert("L").filter(ImageFilter.BoxBlur(reach))
+    return np.asarray(grown) == 0
+
+
+def reduced(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """A size of the same shape whose longer side is `side` at most."""
+    scale = min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def pixels(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """Float64 [H, W, 3], 0 to 255, of an RGB picture made smaller."""
+    return np.asarray(picture.resize(size, Image.Resampling.BOX), np.float64)
+
+
+def resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask, bool [H, W], at another size (width, height)."""
+    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
