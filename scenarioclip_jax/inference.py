@@ -19,7 +19,8 @@ from jaxtyping import Float, Int
 
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
-from scenarioclip_jax.data.images import separate, to_array, to_rgb
+from scenarioclip_jax.data.image_arrays import separate, to_array
+from scenarioclip_jax.data.images import to_rgb
 from scenarioclip_jax.data.photo import photo_view, view_canvas
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD

@@ -3,12 +3,10 @@
 import importlib
 import io
 import re
-import sys
 import threading
 import zlib
 from collections.abc import Sequence
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 178_956_970  # of a file; Pillow's own limit
@@ -93,40 +91,26 @@ def open_file(content: bytes, max_pixels: int) -> Image.Image:
     return picture
 
 
-def file_content(picture: Image.Image) -> bytes | None:
-    """The file that a picture will be decoded from; None: it's decoded, or wasn't opened from a file."""
-    file = getattr(picture, "fp", None)
-    if file is None:
-        return None
-    place = file.tell()
-    file.seek(0)
-    content = file.read()
-    file.seek(place)
-    return content
+def file_content(picture: Image.Image, most: int = -1) -> bytes | None:
+    """The file that a picture will be or was decoded from; None: it's unknown, or gone.
 
-
-def lower_bytes(content: bytes) -> np.ndarray | None:
-    """The lower 8 of a picture's 16 bits, uint8 [H, W, C], where Pillow gives the upper ones; None: unknown.
-
-    Pillow unpacks either byte of a value, as the file's byte order says; here it's told the other one.
+    Args:
+      most: bytes of it, from the start; -1: all.
     """
-    other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-
-    def swapped(text):
-        return re.sub(r";16([BLN])$", lambda found: ";16" + other[found[1]], text)
-
+    for name in ("fp", "_fp"):
+        file = getattr(picture, name, None)
+        try:
+            place = file.tell()
+            file.seek(0)
+            content = file.read(most)
+            file.seek(place)
+            return content
+        except Exception:  # none, or closed: Pillow puts various things in its place
+            continue
     try:
-        picture = open_encoded(content)
-        tiles = []
-        for tile in picture.tile:
-            parts = (tile[3],) if isinstance(tile[3], str) else tile[3]
-            parts = tuple(swapped(part) if isinstance(part, str) else part for part in parts)
-            tiles.append(tile._replace(args=parts[0] if isinstance(tile[3], str) else parts))
-        if tiles == picture.tile:
-            return None
-        picture.tile = tiles
-        return np.asarray(picture)
-    except (OSError, ValueError, AttributeError, KeyError):
+        with open(picture.filename, "rb") as file:
+            return file.read(most)
+    except (OSError, AttributeError, TypeError, ValueError):
         return None
 
 
