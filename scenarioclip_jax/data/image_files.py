@@ -1,13 +1,14 @@
 """Picture files: opened within limits, and called by their names where they can't be."""
 
+import contextlib
 import importlib
 import io
 import re
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 MAX_PIXELS = 178_956_970  # of a file; Pillow's own limit
 # A small file that unfolds to more pixels than this, with less than a byte for a hundred, is a bomb. A JPEG of
@@ -15,6 +16,7 @@ MAX_PIXELS = 178_956_970  # of a file; Pillow's own limit
 _BOMB_PIXELS, _BOMB_RATIO = 32_000_000, 100
 _TEXT_BYTES = 1_000_000  # a little less than Pillow takes of a PNG's texts
 _open_lock = threading.Lock()
+_refusing, _wished = 0, False  # threads that want cut files refused; what the global was before
 
 
 class ImageFileError(OSError):
@@ -89,6 +91,27 @@ def open_file(content: bytes, max_pixels: int) -> Image.Image:
             "the limit where there's one (the build's --max-megapixels), or pass a PIL image"
         )
     return picture
+
+
+@contextlib.contextmanager
+def cut_files_refused() -> Iterator[None]:
+    """Sets aside another library's wish that Pillow decode cut files and fill them up with gray or black.
+
+    That wish is a global: it's back when the last thread leaves.
+    """
+    global _refusing, _wished
+    with _open_lock:
+        if not _refusing:
+            _wished = ImageFile.LOAD_TRUNCATED_IMAGES
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        _refusing += 1
+    try:
+        yield
+    finally:
+        with _open_lock:
+            _refusing -= 1
+            if not _refusing and _wished:
+                ImageFile.LOAD_TRUNCATED_IMAGES = True
 
 
 def file_content(picture: Image.Image, most: int = -1) -> bytes | None:

@@ -14,7 +14,15 @@ from PIL import Image
 from .image_arrays import from_array
 from .image_colors import convert, flatten
 from .image_depth import stored_depth
-from .image_files import MAX_PIXELS, ImageFileError, explain, file_content, open_file, without_texts
+from .image_files import (
+    MAX_PIXELS,
+    ImageFileError,
+    cut_files_refused,
+    explain,
+    file_content,
+    open_file,
+    without_texts,
+)
 
 BACKDROP = "white"  # what shows through transparent pixels
 _EXIF_ORIENTATION = 0x0112
@@ -93,16 +101,17 @@ def open_image(
         return OpenedImage(picture, picture, None, 1, None)
     picture = source
     try:
-        if content is not None:
-            content = without_texts(content)
-            picture = open_file(content, max_pixels)
-        depth = stored_depth(picture)
-        if depth == 16 and content is None:
-            content = file_content(picture)
-        turned = _orientation(picture) if picture.format == "TIFF" else 1  # Pillow does it
-        picture.load()  # a truncated file fails here
-        orientation = _orientation(picture)
-        rgb, levels = convert(picture, content, backdrop, depth, levels)
+        with cut_files_refused():
+            if content is not None:
+                content = without_texts(content)
+                picture = open_file(content, max_pixels)
+            depth = stored_depth(picture)
+            if depth == 16 and content is None:
+                content = file_content(picture)
+            turned = _orientation(picture) if picture.format == "TIFF" else 1  # Pillow does it
+            picture.load()
+            orientation = _orientation(picture)
+            rgb, levels = convert(picture, content, backdrop, depth, levels)
     except (MemoryError, FileNotFoundError):
         raise
     except Exception as error:  # decoders raise nearly anything on broken files

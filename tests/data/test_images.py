@@ -669,6 +669,6 @@ def test_padding_in_the_header_hides_no_damage():
     good = stream.getvalue()
     at = good.find(b"\xff\xdb")
     padded = good[:at] + b"\0\0\0" + good[at:]
-    assert jpeg_files.damage(good) == jpeg_files.damage(padded) == ""
-    assert jpeg_files.damage(padded[: len(padded) // 2] + b"\xff\xd9")
-    assert jpeg_files.damage(good.replace(b"\n", b"\r\n"))  # copied as if it were text
+    assert not any(jpeg_files.examine(good) + jpeg_files.examine(padded))
+    assert jpeg_files.examine(padded[: len(padded) // 2] + b"\xff\xd9").damage
+    assert jpeg_files.examine(good.replace(b"\n", b"\r\n")).damage  # copied as if it were text
