@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike
 
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
-from scenarioclip_jax.data.images import separate, to_array, to_rgb
+from scenarioclip_jax.data.damage import open_checked
+from scenarioclip_jax.data.image_arrays import separate, to_array
 from scenarioclip_jax.data.photo import photo_view, view_canvas
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
@@ -184,6 +185,8 @@ class Model:
         RGB, resized to the model's view, normalised. Crops and masks for objects and relations are the caller's
         to make.
 
+        A file that could be decoded but is damaged is told of by a `data.damage.DamagedImageWarning`, once.
+
         Raises:
           ValueError: no picture, an array that isn't one, or an unknown level.
           OSError: a file can't be read or decoded.
@@ -332,7 +335,7 @@ class Model:
         return (views.astype(np.float32) / np.float32(255) - mean) / std
 
     def _view(self, picture: Picture) -> np.ndarray:
-        image = to_rgb(picture)
+        image = open_checked(picture).picture
         return view_canvas(image, photo_view(*image.size, self.image_size, self.spec.fit))
 
 

@@ -1,15 +1,14 @@
 """Picture files: opened within limits, and called by their names where they can't be."""
 
+import contextlib
 import importlib
 import io
 import re
-import sys
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 MAX_PIXELS = 178_956_970  # of a file; Pillow's own limit
 # A small file that unfolds to more pixels than this, with less than a byte for a hundred, is a bomb. A JPEG of
@@ -17,6 +16,7 @@ MAX_PIXELS = 178_956_970  # of a file; Pillow's own limit
 _BOMB_PIXELS, _BOMB_RATIO = 32_000_000, 100
 _TEXT_BYTES = 1_000_000  # a little less than Pillow takes of a PNG's texts
 _open_lock = threading.Lock()
+_refusing, _wished = 0, False  # threads that want cut files refused; what the global was before
 
 
 class ImageFileError(OSError):
@@ -93,40 +93,47 @@ def open_file(content: bytes, max_pixels: int) -> Image.Image:
     return picture
 
 
-def file_content(picture: Image.Image) -> bytes | None:
-    """The file that a picture will be decoded from; None: it's decoded, or wasn't opened from a file."""
-    file = getattr(picture, "fp", None)
-    if file is None:
-        return None
-    place = file.tell()
-    file.seek(0)
-    content = file.read()
-    file.seek(place)
-    return content
+@contextlib.contextmanager
+def cut_files_refused() -> Iterator[None]:
+    """Sets aside another library's wish that Pillow decode cut files and fill them up with gray or black.
 
-
-def lower_bytes(content: bytes) -> np.ndarray | None:
-    """The lower 8 of a picture's 16 bits, uint8 [H, W, C], where Pillow gives the upper ones; None: unknown.
-
-    Pillow unpacks either byte of a value, as the file's byte order says; here it's told the other one.
+    That wish is a global: it's back when the last thread leaves.
     """
-    other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-
-    def swapped(text):
-        return re.sub(r";16([BLN])$", lambda found: ";16" + other[found[1]], text)
-
+    global _refusing, _wished
+    with _open_lock:
+        if not _refusing:
+            _wished = ImageFile.LOAD_TRUNCATED_IMAGES
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        _refusing += 1
     try:
-        picture = open_encoded(content)
-        tiles = []
-        for tile in picture.tile:
-            parts = (tile[3],) if isinstance(tile[3], str) else tile[3]
-            parts = tuple(swapped(part) if isinstance(part, str) else part for part in parts)
-            tiles.append(tile._replace(args=parts[0] if isinstance(tile[3], str) else parts))
-        if tiles == picture.tile:
-            return None
-        picture.tile = tiles
-        return np.asarray(picture)
-    except (OSError, ValueError, AttributeError, KeyError):
+        yield
+    finally:
+        with _open_lock:
+            _refusing -= 1
+            if not _refusing and _wished:
+                ImageFile.LOAD_TRUNCATED_IMAGES = True
+
+
+def file_content(picture: Image.Image, most: int = -1) -> bytes | None:
+    """The file that a picture will be or was decoded from; None: it's unknown, or gone.
+
+    Args:
+      most: bytes of it, from the start; -1: all.
+    """
+    for name in ("fp", "_fp"):
+        file = getattr(picture, name, None)
+        try:
+            place = file.tell()
+            file.seek(0)
+            content = file.read(most)
+            file.seek(place)
+            return content
+        except Exception:  # none, or closed: Pillow puts various things in its place
+            continue
+    try:
+        with open(picture.filename, "rb") as file:
+            return file.read(most)
+    except (OSError, AttributeError, TypeError, ValueError):
         return None
 
 

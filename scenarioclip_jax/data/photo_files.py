@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from scenarioclip_jax.data import images, jpeg_files
+from scenarioclip_jax.data import damage, images, jpeg_files
 from scenarioclip_jax.data.photo import rgb
 from scenarioclip_jax.data.photo_folders import Folders, PhotoError
 
@@ -69,11 +69,9 @@ def open_photo(
         raise PhotoError("unreadable_image", f"can't be decoded: {error}") from error
     except OSError as error:
         raise PhotoError("unreadable_image", f"{path!r} can't be read: {error}") from error
-    if damage := jpeg_files.damage(encoded):
-        raise PhotoError(
-            "damaged_image",
-            f"{path!r} is damaged, so parts of it are gray or shifted ({damage}); copy or download it again",
-        )
+    found = damage.examine(encoded)
+    if found.damage:
+        raise PhotoError("damaged_image", f"{path!r}: {damage.describe(found)}")
     repairs = _repairs(path, opened, mended=encoded != content)
     if isinstance(root, Folders) and root.respelled(path):
         repairs.insert(0, ("path_spelling", f"{path!r} was found as {str(file)!r}"))
@@ -82,7 +80,7 @@ def open_photo(
         encoded = encode(picture, "PNG" if opened.format == "PNG" else "JPEG")
         picture = rgb(Image.open(io.BytesIO(encoded)))
     reencoded = opened.format if opened.format not in _FORMATS else ""
-    doubts = []
+    doubts = [("looks_damaged", f"{path!r}: {damage.describe(found)}")] if found.doubt else []
     if tail := _gray_tail(picture):
         detail = (
             f"the lowest {tail} rows of {path!r} are plain gray, as in a copy of a JPEG that was cut short; "

@@ -81,6 +81,8 @@ class Files:
     def locate(self, wanted: Sequence[Wanted], skips: Skips) -> list[Located]:
         """Finds the images of records and checks that each can be decoded.
 
+        Images that can be but are damaged are scored, and told of by `skips`.
+
         Raises:
           SuiteError: an image isn't there or can't be read and may not be skipped, or lies outside the folders;
             or no record is left.
@@ -99,11 +101,14 @@ class Files:
                 absent.append((each.where, gone))
             else:
                 found.append(Located(each.where, paths, each.values))
-        reasons = self._unreadable({path for each in found for path in each.paths})
+        checked = self._check({path for each in found for path in each.paths})
+        reasons = {path: each.unreadable for path, each in checked.items() if each.unreadable}
         damaged = [each for each in found if any(path in reasons for path in each.paths)]
         kept = [each for each in found if not any(path in reasons for path in each.paths)]
         if not self.skip_missing:
             self._refuse(absent, reasons, damaged)
+        scored = {path for each in kept for path in each.paths}
+        skips.damaged |= {str(path): checked[path].damaged for path in checked.keys() & scored}
         for where, names in absent:
             skips.add("image is missing", f"{where}: {', '.join(names)}")
         for each in damaged:
@@ -118,9 +123,9 @@ class Files:
             )
         return kept
 
-    def _unreadable(self, paths: Collection[Path]) -> dict[Path, str]:
+    def _check(self, paths: Collection[Path]) -> dict[Path, image_files.Checked]:
         try:
-            return image_files.unreadable(paths, self.threads)
+            return image_files.check(paths, self.threads)
         except image_files.RefusedError as error:
             raise SuiteError(
                 f"{self.path}: an image was refused by the system, which says nothing of the image: {error}",

@@ -1,4 +1,4 @@
-"""Finds a suite's images below folders, and those among them that can't be decoded."""
+"""Finds a suite's images below folders, and those among them that can't be decoded or are damaged."""
 
 import functools
 import os
@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from scenarioclip_jax import faults
-from scenarioclip_jax.data import images
+from scenarioclip_jax.data import damage, images
 from scenarioclip_jax.progress_bar import progress_bar
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -131,8 +132,20 @@ class RefusedError(OSError):
     """The system refused to read a file for a reason outside of it: permission, too many files, no memory."""
 
 
-def unreadable(paths: Collection[Path], threads: int = 2) -> dict[Path, str]:
-    """The images that can't be decoded, with the reason. What was decoded once isn't decoded again.
+class Checked(NamedTuple):
+    """What is wrong with an image; empty where nothing is.
+
+    Attributes:
+      unreadable: why it can't be decoded.
+      damaged: what is wrong, or seems so, with one that can be.
+    """
+
+    unreadable: str = ""
+    damaged: str = ""
+
+
+def check(paths: Collection[Path], threads: int = 2) -> dict[Path, Checked]:
+    """Images with which something is wrong. What was decoded once isn't decoded again.
 
     Raises:
       RefusedError: nothing can be said of a file, since the system refused it.
@@ -140,27 +153,28 @@ def unreadable(paths: Collection[Path], threads: int = 2) -> dict[Path, str]:
     ordered = sorted(paths)
     with ThreadPoolExecutor(max(1, threads)) as pool:
         found = progress_bar(pool.map(_check, ordered), "images checked", total=len(ordered))
-        reasons = dict(zip(ordered, found, strict=True))
-    return {path: reason for path, reason in reasons.items() if reason}
+        checked = dict(zip(ordered, found, strict=True))
+    return {path: each for path, each in checked.items() if any(each)}
 
 
-def _check(path: Path) -> str:
+def _check(path: Path) -> Checked:
     try:
         state = path.stat()
     except FileNotFoundError as error:
-        return str(error)
+        return Checked(str(error))
     except OSError as error:
         raise RefusedError(f"{path}: {error}") from error
-    return _why_unreadable(path, state.st_mtime_ns, state.st_size)
+    return _check_file(path, state.st_mtime_ns, state.st_size)
 
 
 @functools.lru_cache(maxsize=1 << 20)
-def _why_unreadable(path: Path, modified: int, size: int) -> str:
-    """Why an image can't be decoded, empty if it can. A file that changes is another one."""
+def _check_file(path: Path, modified: int, size: int) -> Checked:
+    """A file that changes is another one."""
     try:
-        images.to_rgb(path)
+        content = path.read_bytes()
+        images.open_image(content, name=str(path))
     except Exception as error:  # decoders raise what they like, and each file stands for itself
         if faults.passes(error):
             raise RefusedError(f"{path}: {str(error) or repr(error)}") from error
-        return str(error).removeprefix(f"{path}: ") or repr(error)
-    return ""
+        return Checked(str(error).removeprefix(f"{path}: ") or repr(error))
+    return Checked(damaged=damage.describe(damage.examine(content)))

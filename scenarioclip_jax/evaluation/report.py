@@ -83,6 +83,7 @@ def _section(
         "cut": {c: entry["columns"][c]["texts"] for c in columns},
         "ties": {c: r.ties for c, r in results.items() if any(r.ties.values())},
         "skipped": _once({c: entry["columns"][c]["skipped"] for c in columns}),
+        "damaged": _once({c: entry["columns"][c]["damaged_images"] for c in columns}),
         "choices": _once({c: r.choices for c, r in results.items() if r.choices}),
         "bars": bars,
         "confusions": {

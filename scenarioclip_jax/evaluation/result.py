@@ -88,9 +88,14 @@ class Metric:
 
 
 class Skips:
-    """Records that were left out, counted by reason, the first ones named."""
+    """Records that were left out, counted by reason, the first ones named; and images that are damaged.
+
+    Attributes:
+      damaged: by path, what is wrong with an image that was scored all the same.
+    """
 
     def __init__(self):
+        self.damaged: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
         self._named: dict[str, list[str]] = {}
 
@@ -109,6 +114,11 @@ class Skips:
             reason: {"count": count, "such_as": self._named[reason]}
             for reason, count in self._counts.items()
         }
+
+    def damaged_summary(self) -> dict[str, Any]:
+        """{"count": how many images, "such_as": the first ones}."""
+        named = [f"{path}: {what}" for path, what in sorted(self.damaged.items())]
+        return {"count": len(named), "such_as": named[:NAMED]}
 
 
 class Example(NamedTuple):

@@ -85,6 +85,7 @@ def record(
         "metrics": metrics,
         "counts": result.counts,
         "skipped": result.skips.summary(),
+        "damaged_images": result.skips.damaged_summary(),
         "choices": result.choices,
         "notes": result.notes,
         "texts": dict(texts),
@@ -135,6 +136,8 @@ def line(suite: str, column: str, result: Result, texts: Mapping[str, Any], seco
     asides = []
     if len(result.skips):
         asides.append(f"{len(result.skips)} skipped")
+    if count := len(result.skips.damaged):
+        asides.append(f"{count} damaged image{'s' if count > 1 else ''} scored all the same")
     if texts["cut"]:
         lengths = " or ".join(map(str, texts["tokens"]))
         asides.append(f"{texts['cut']} of {texts['different']} texts cut to {lengths} tokens")

@@ -12,7 +12,14 @@ from safetensors.numpy import save_file
 from tokenizers import decoders, processors
 
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
-from scenarioclip_jax.data import image_files, images
+from scenarioclip_jax.data import (
+    image_arrays,
+    image_colors,
+    image_depth,
+    image_files,
+    image_levels,
+    images,
+)
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.interop import exported, reference
@@ -28,6 +35,8 @@ LAYOUTS = ("transformers", "reference", "huggingface-towers")
 SHARD_BYTES = 2 << 30  # more than this is split, so that little has to be in memory twice
 END_OF_WORD = "</w>"  # of CLIP's vocabulary
 TEMPLATES = Path(__file__).parent / "pytorch"
+# What opens pictures: copied, so that the exported processor sees the same pixels.
+OPENERS = (images, image_arrays, image_colors, image_depth, image_files, image_levels)
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -206,7 +215,7 @@ def write_processor(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
     """Writes what `AutoProcessor` reads: settings, tokenizer, and code."""
     write_tokenizer(out, spec, tokenizer_file)
     shutil.copyfile(TEMPLATES / f"{exported.PROCESSING}.py", out / f"{exported.PROCESSING}.py")
-    for module in (images, image_files):
+    for module in OPENERS:
         shutil.copyfile(module.__file__, out / Path(module.__file__).name)
     auto_map = {
         "AutoImageProcessor": f"{exported.PROCESSING}.ScenarioCLIPImageProcessor",

@@ -2,7 +2,9 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -124,6 +126,35 @@ def union(values: Iterable[int], where: str) -> set[int]:
     padded = np.full(most, -1, np.int32)  # of one length, as a collective wants them
     padded[: len(own)] = own
     return set(multihost_utils.process_allgather(padded).flatten().tolist()) - {-1}
+
+
+class Board:
+    """Short texts by name, which every process of a job can write and read at any time, without the others.
+
+    They are kept by JAX's coordination service.
+
+    Args:
+      title: of this board; a process that opens it again opens another one, as all others do.
+    """
+
+    _opened: ClassVar[Counter[str]] = Counter()
+
+    def __init__(self, title: str):
+        from orbax.checkpoint import multihost
+
+        self._client = multihost.get_jax_distributed_client()
+        self._folder = f"scenarioclip/{title}/{self._opened[title]}/"
+        self._opened[title] += 1
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a text under a name such as "end/3"."""
+        self._client.key_value_set(self._folder + name, text, allow_overwrite=True)
+
+    def read(self, prefix: str) -> dict[str, str]:
+        """What was written under names that begin so, such as "end/", by the rest of the name."""
+        found = self._client.key_value_dir_get(self._folder + prefix)
+        start = len(self._folder + prefix)
+        return {name[start:]: text for name, text in found}
 
 
 def leave(status: int) -> None:

@@ -7,12 +7,16 @@ from scenarioclip_jax.checkpoint import steps
 from scenarioclip_jax.command import Config, ConfigError, naming
 from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.build import default_embedded
-from scenarioclip_jax.data.pipeline import TrainIterator
+from scenarioclip_jax.data.pipeline import CorruptDataError, TrainIterator
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.parallel.distributed import union
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.train.config import data_settings
+
+
+class TooCorruptError(CorruptDataError):
+    """All processes know that too many records are corrupt, and are at the same step."""
 
 
 class RunData(NamedTuple):
@@ -61,9 +65,13 @@ def share_corrupt(batches: TrainIterator, where: str) -> None:
     """Tells every process the corrupt records that any has met; all call it at the same place.
 
     Raises:
-      CorruptDataError: together they are more than `data.max_corrupt_share`.
+      TooCorruptError: together they are more than `data.max_corrupt_share`; every process raises it.
     """
-    batches.corrupt.know(union(batches.corrupt.reasons, f"corrupt records {where}"))
+    known = union(batches.corrupt.reasons, f"corrupt records {where}")
+    try:
+        batches.corrupt.know(known)
+    except CorruptDataError as error:
+        raise TooCorruptError(str(error)) from None
 
 
 def _open(directory: Path, split: str, summary: dict) -> shards.SceneSource | None:

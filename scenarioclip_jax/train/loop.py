@@ -21,7 +21,8 @@ from scenarioclip_jax.parallel.flops import train_step_flops
 from scenarioclip_jax.parallel.mesh import batch_ways, local_groups, make_mesh, put_batch
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.train import config as configs
-from scenarioclip_jax.train.data import RunData, open_data, share_corrupt
+from scenarioclip_jax.train.ahead import Alone, LastBatchError, Together, read_ahead
+from scenarioclip_jax.train.data import RunData, TooCorruptError, open_data, share_corrupt
 from scenarioclip_jax.train.metrics import (
     MetricWriter,
     NonFiniteLossError,
@@ -141,15 +142,20 @@ def take_steps(
     What is due after a step is done at the top of the loop, so that a run that was cut short between a step
     and its validation makes up for it when it goes on.
 
-    An error that lies outside the state (reading, validating, printing) ends the run after the state was saved.
+    An error that lies outside the state (reading, validating, printing) ends the run after the state was saved;
+    of several processes, only an error of reading does, at a step that all have agreed on.
     """
     at = Position(world.state)
     try:
-        return _take_steps(config, mesh, run, data, checkpoints, world, watch, at)
+        with read_ahead(world.batches, int(world.state.step), run.steps) as ahead:
+            return _take_steps(config, mesh, run, data, checkpoints, world, watch, at, ahead)
     except (Stopped, NonFiniteLossError, CheckpointError, OutputError):
         raise  # nothing to save, or nowhere to save it
-    except Exception:
-        if jax.process_count() == 1:  # several can't agree on a step any more
+    except LastBatchError as error:
+        _save_before_end(config, checkpoints, world, at)
+        raise error.cause from None
+    except Exception as error:
+        if jax.process_count() == 1 or isinstance(error, TooCorruptError):
             _save_before_end(config, checkpoints, world, at)
         raise
 
@@ -163,15 +169,18 @@ def _take_steps(
     world: World,
     watch: Watch,
     at: "Position",
+    ahead: Alone | Together,
 ) -> TrainState:
     state, batches, validated, changes = world
     step, metrics, scores = int(state.step), None, None
     if step < run.steps:
         batches.start_prefetch()  # reads while the train step is compiled
         train_step = compile_step(run, data, mesh, watch.progress)
+        ahead.start()
     watch.progress.restart(step)
     computed: Callable[[], float] = float  # 0: nothing is being computed
     while True:
+        ahead.end(step)
         last = step == run.steps
         try:
             due = last or step % config.validation.every == 0
@@ -187,7 +196,7 @@ def _take_steps(
             return state
         started = time.perf_counter()
         try:
-            batch = next(batches)
+            batch = next(ahead)
         except Exception:
             if not watch.stop.requested:
                 raise
@@ -252,7 +261,8 @@ def _save_before_end(config: Config, checkpoints: Checkpoints, world: World, at:
         said = (
             f"the state couldn't be saved before the run ended ({str(error)[:200]}) by this error:"
         )
-    print(said, file=sys.stderr, flush=True)
+    if jax.process_index() == 0:
+        print(said, file=sys.stderr, flush=True)
 
 
 def make_progress(

@@ -118,6 +118,26 @@ def test_unreadable_pictures_are_skipped_listed_and_counted(place, tmp_path):
     assert len(file["sha256"]) == 64
 
 
+def test_damaged_pictures_are_scored_and_counted(place, tmp_path, capsys):
+    write_images(tmp_path, "good.png")
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "half.jpg")
+    content = (tmp_path / "half.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(content[: len(content) // 2] + b"\xff\xd9")
+    names = ["good.png", "half.jpg", "half.jpg"]
+    done = evaluate(
+        config(place, suites=("sugarcrepe",), **sugarcrepe(tmp_path, names)), tmp_path / "out"
+    )
+    assert not done.failed
+    column = done.summary["suites"]["sugarcrepe"]["columns"]["student"]
+    assert column["counts"] == {"swap_obj records": 3}
+    assert column["skipped"] == {}
+    assert column["damaged_images"]["count"] == 1
+    assert "half.jpg: the file is damaged" in column["damaged_images"]["such_as"][0]
+    assert "half.jpg: the file is damaged" in (tmp_path / "out" / "report.html").read_text()
+    assert "1 damaged image scored all the same" in "".join(capsys.readouterr())
+
+
 def test_files_are_checked_before_anything_is_embedded(place, tmp_path, monkeypatch):
     """The last suite's bad picture is known before the first suite's first batch."""
     events = []

@@ -142,10 +142,10 @@ def test_another_images_file_is_never_taken(tmp_path):
 def test_what_the_system_refuses_is_no_unreadable_image(tmp_path, monkeypatch, error):
     write_images(tmp_path, "1.png")
 
-    def refuse(path):
-        raise OSError(f"{path}: can't") from error
+    def refuse(content, name):
+        raise OSError(f"{name}: can't") from error
 
-    monkeypatch.setattr(image_files.images, "to_rgb", refuse)
+    monkeypatch.setattr(image_files.images, "open_image", refuse)
     files, wanted = (
         Files(tmp_path / "x.json", (tmp_path,), skip_missing=True),
         [Wanted("[0]", ("1.png",))],

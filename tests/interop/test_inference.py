@@ -13,6 +13,7 @@ from PIL import Image
 import scenarioclip_jax
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data.damage import DamagedImageWarning
 from scenarioclip_jax.interop import initial
 from scenarioclip_jax.interop.huggingface import open_clip
 from tests.interop import helpers
@@ -56,6 +57,19 @@ def test_pictures_of_every_kind(model, tmp_path):
     np.testing.assert_array_equal(
         model.encode_image(gray), model.encode_image(np.asarray(gray.convert("RGB")))
     )
+
+
+def test_a_damaged_file_is_told_of_once_and_embedded(model, tmp_path):
+    picture = Image.fromarray(np.random.default_rng(5).integers(0, 255, (64, 64, 3), np.uint8))
+    picture.save(tmp_path / "half.jpg", quality=91)
+    content = (tmp_path / "half.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(content[: len(content) // 2] + b"\xff\xd9")
+    with pytest.warns(
+        DamagedImageWarning, match=r"half\.jpg: .*damaged.*download it again"
+    ) as found:
+        embedded = model.encode_image([tmp_path / "half.jpg", str(tmp_path / "half.jpg")])
+    assert len(found) == 1
+    assert embedded.shape == (2, helpers.PROJECTION)
 
 
 def test_a_photo_stored_on_its_side_is_turned(model, tmp_path):

@@ -13,7 +13,6 @@ from safetensors.numpy import load_file, save_file
 
 from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import ModelSpec
-from scenarioclip_jax.data import image_files, images
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.interop import exported, initial, to_pytorch
@@ -203,7 +202,7 @@ def test_both_processors_agree(trained, tmp_path, fit):
     source, _, _ = trained("scenario_clip_0", fit=fit)
     out = to_folder(source, tmp_path / "out")
     theirs = AutoProcessor.from_pretrained(out, trust_remote_code=True)
-    for module in (images, image_files):  # the very same code
+    for module in to_pytorch.OPENERS:  # the very same code
         file = Path(module.__file__)
         assert (out / file.name).read_bytes() == file.read_bytes()
     ours = load(source)

@@ -73,10 +73,22 @@ class Job:
 
     Args:
       file_size: bytes that a file may have, if not 0.
+      program: what Python runs.
     """
 
-    def __init__(self, workdir, data, *, processes=1, devices=1, steps=6, file_size=0, **changes):
-        command = [sys.executable, "-m", "scenarioclip_jax.main"]
+    def __init__(
+        self,
+        workdir,
+        data,
+        *,
+        processes=1,
+        devices=1,
+        steps=6,
+        file_size=0,
+        program=("-m", "scenarioclip_jax.main"),
+        **changes,
+    ):
+        command = [sys.executable, *program]
         command += arguments(workdir, data, steps=steps, **changes)
         self.processes = [
             subprocess.Popen(

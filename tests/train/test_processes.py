@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scenarioclip_jax.checkpoint import steps
 from scenarioclip_jax.parallel import distributed
 from scenarioclip_jax.train.metrics import read_rows
 from tests.train.processes import Job, arguments, environment, run_together
@@ -94,6 +95,61 @@ def test_a_failure_in_one_process_ends_the_job(small_data, tmp_path):
     job.wait_for("step 2/")
     job.processes[0].kill()
     assert job.processes[1].wait(300) != 0
+
+
+# One of two processes reads the first five batches and no more.
+ENDING = """
+import sys, threading, time
+from scenarioclip_jax.data import shards
+real, reads, lock = shards.open_split, 0, threading.Lock()
+class Ending:
+    def __init__(self, source): self.source = source
+    def __len__(self): return len(self.source)
+    def __getitem__(self, index):
+        global reads
+        with lock:
+            reads += 1
+            over = reads > 40
+        if over: {fail}
+        return self.source[index]
+def ending(directory, split):
+    source = real(directory, split)
+    return Ending(source) if split == "train" and "--process_id={process}" in sys.argv else source
+shards.open_split = ending
+from scenarioclip_jax.main import run
+run()
+"""
+FAILURES = {  # which process fails, how, and what is said
+    "refused by the system": (1, "raise OSError(5, 'Input/output error')", "Input/output error"),
+    "damaged": (0, "raise ValueError('torn page')", "torn page"),
+    "hangs": (1, "time.sleep(1000)", "did not come within data.stall_seconds=5"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_process_that_cannot_read_on_ends_all_with_their_state_saved(
+    failure, one_process, small_data, tmp_path
+):
+    process, fail, cause = FAILURES[failure]
+    job = Job(
+        tmp_path,
+        small_data,
+        processes=2,
+        devices=2,
+        program=("-c", ENDING.format(fail=fail, process=process)),
+        **{"data.stall_seconds": 5},
+    )
+    job.finish(status=1)
+    own, other = job.output[process], job.output[1 - process]
+    assert cause in own
+    assert f"process {process} of 2 has no batch for step 6" in other
+    assert cause in other
+    assert "Traceback" not in own + other
+    assert "step 5 was saved before the run ended" in job.output[0]
+    assert steps(tmp_path)[-1] == 5
+    Job(tmp_path, small_data, devices=4).finish()
+    assert_same_run(tmp_path, one_process)
 
 
 @pytest.mark.parametrize(

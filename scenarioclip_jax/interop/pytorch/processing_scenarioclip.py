@@ -8,9 +8,13 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
-# `images` needs `image_files`, but Transformers 4 fetches only what is imported here.
+# `images` needs all of these, but Transformers 4 fetches only what is imported here.
+from .image_arrays import separate
+from .image_colors import convert as _convert  # noqa: F401
+from .image_depth import stored_depth as _stored_depth  # noqa: F401
 from .image_files import ImageFileError
-from .images import separate, to_rgb
+from .image_levels import find_levels as _find_levels  # noqa: F401
+from .images import to_rgb
 
 __all__ = ["ImageFileError", "ScenarioCLIPImageProcessor", "ScenarioCLIPProcessor"]
 

@@ -1,0 +1,164 @@
+"""A stored picture of any mode and depth as RGB of 8 bits, with transparent pixels laid on a ground.
+
+The module needs Pillow and NumPy only: models that are exported for PyTorch carry a copy.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .image_depth import deep_values
+from .image_files import ImageFileError
+from .image_levels import (
+    BITS,
+    FULL,
+    SAMPLE_FORMAT,
+    Levels,
+    extremes,
+    find_levels,
+    first,
+    to_eight_bits,
+)
+
+_NO_DATA, _PHOTOMETRIC = 42113, 262  # TIFF's tags
+_WHITE_IS_ZERO = 0
+_UPPER_HALF = 128  # an upper byte of a picture that fills its 16 bits
+_LOST = 16  # upper bytes below this alone hold less than 4 bits
+
+
+def convert(
+    picture: Image.Image,
+    content: bytes | None,
+    backdrop: str,
+    depth: int,
+    levels: Levels | None = None,
+) -> tuple[Image.Image, Levels | None]:
+    """Returns the picture in RGB, and the values of one of more than 8 bits that are black and white.
+
+    Args:
+      picture: decoded.
+      content: the file that it was decoded from; None: unknown.
+      backdrop: color behind transparent pixels.
+      depth: bits of a stored value.
+      levels: the values that are black and white; None: by `image_levels`.
+
+    Raises:
+      ImageFileError: colors of 16 bits were decoded elsewhere, and what they need was lost.
+    """
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        return _convert_gray(picture, content, backdrop, levels)
+    if depth == 16 and picture.mode in ("RGB", "RGBA"):
+        return _convert_colors(picture, content, backdrop, levels)
+    return flatten(picture, backdrop, depth), None
+
+
+def _convert_gray(
+    picture: Image.Image, content: bytes | None, backdrop: str, levels: Levels | None
+) -> tuple[Image.Image, Levels]:
+    tags = getattr(picture, "tag_v2", None) or {}
+    values = _known(np.asarray(picture), tags)
+    if levels is None and picture.format == "PPM":  # read by its own largest value already
+        levels = FULL
+    levels = levels or find_levels(values, tags, content, floats=picture.mode == "F")
+    gray = to_eight_bits(values, levels)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow turns round only what has 8 bits
+        gray = 255 - gray
+    rgb = Image.fromarray(gray).convert("RGB")
+    key = picture.info.get("transparency")
+    if isinstance(key, int):
+        rgb.paste(backdrop, mask=Image.fromarray(values == key))
+    return rgb, levels
+
+
+def _known(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
+    """Gray values as their TIFF means them: unsigned ones of 32 bits, and NaN where there is no value."""
+    if (
+        values.dtype == np.int32
+        and first(tags, BITS) == 32
+        and first(tags, SAMPLE_FORMAT) in (None, 1)
+    ):
+        values = values.view(np.uint32)
+    try:
+        missing = float(str(first(tags, _NO_DATA)).strip(" \0"))
+    except ValueError:
+        missing = None
+    absent = np.zeros(values.shape, bool) if missing is None else values == missing
+    if values.dtype.kind == "f":
+        absent |= np.isfinite(values) & (np.abs(values) > 1e30)  # as GIS programs write it
+    return np.where(absent, np.nan, values.astype(np.float64)) if absent.any() else values
+
+
+def _convert_colors(
+    picture: Image.Image, content: bytes | None, backdrop: str, levels: Levels | None
+) -> tuple[Image.Image, Levels]:
+    """Pillow keeps the upper 8 bits, which are enough where colors and alpha fill their range.
+
+    Where they don't, and where a color is transparent, the lower 8 are read too.
+    """
+    upper, key = np.asarray(picture), picture.info.get("transparency")
+    channels = [upper[..., :3].max(axis=2), *([upper[..., 3]] if upper.shape[2] == 4 else [])]
+    if (
+        key is None
+        and levels in (None, FULL)
+        and all(extremes(x)[1] >= _UPPER_HALF for x in channels)
+    ):
+        return flatten(picture, backdrop, 16), FULL
+    values = deep_values(content, upper) if content else None
+    if values is None:
+        if upper[..., :3].max() < _LOST:
+            raise ImageFileError(
+                "its 16-bit colors use less than a sixteenth of their range, and Pillow has kept the upper 8 "
+                "bits. Pass the file itself, scale the colors to the full range, or save them with 8 bits"
+            )
+        values = upper.astype(np.uint16) * 257  # near enough
+    tags = getattr(picture, "tag_v2", None) or {}
+    levels = levels or find_levels(values[..., :3].max(axis=2), tags, content)
+    alpha = np.full(values.shape[:2], 255, np.uint8)
+    if values.shape[2] == 4:
+        alpha = to_eight_bits(
+            values[..., 3], find_levels(values[..., 3], None, content, alpha=True)
+        )
+    if isinstance(key, tuple) and len(key) == 3:
+        alpha = np.where((values[..., :3] == key).all(axis=-1), np.uint8(0), alpha)
+    eight = upper[..., :3] if levels == FULL else to_eight_bits(values[..., :3], levels)
+    return flatten(Image.fromarray(np.dstack([eight, alpha])), backdrop, 8), levels
+
+
+def flatten(picture: Image.Image, backdrop: str, depth: int) -> Image.Image:
+    """A picture of 8 bits in RGB, with transparent pixels laid on the backdrop."""
+    key = picture.info.get("transparency")
+    if picture.mode in ("1", "L", "RGB") and key is not None:
+        return _without_key(picture, key, backdrop, depth)
+    if picture.mode == "LAB":
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
+    if picture.mode == "La":
+        picture = picture.convert("LA")
+    if picture.has_transparency_data:
+        behind = Image.new("RGBA", picture.size, backdrop)
+        return Image.alpha_composite(behind, picture.convert("RGBA")).convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _without_key(picture: Image.Image, key: Any, backdrop: str, depth: int) -> Image.Image:
+    """Lays the pixels of the one transparent color on the backdrop.
+
+    The key of a PNG is given in the file's own depth, where Pillow has 8 bits; of 16 it has the upper ones.
+    """
+    keys = np.ravel(key) if isinstance(key, int | tuple | list) else np.empty(0, int)
+    picture = picture.convert("RGB") if picture.mode != "1" else picture.convert("L").convert("RGB")
+    if len(keys) not in (1, 3):
+        return picture
+    if depth == 16 or keys.max() > 255:
+        keys = keys >> 8
+    elif depth < 8:
+        keys = keys * (255 // (2**depth - 1))
+    picture = picture.copy()
+    picture.info.pop("transparency", None)
+    mask = (np.asarray(picture) == keys).all(axis=-1)
+    picture.paste(backdrop, mask=Image.fromarray(mask))
+    return picture
