@@ -13,6 +13,7 @@ INNER = {
     "scenarioclip_jax.data.metadata_files._FormatError",
     "scenarioclip_jax.data.photo_folders.PhotoError",  # becomes a line in the list of problems
     "scenarioclip_jax.evaluation.image_files.RefusedError",
+    "scenarioclip_jax.train.ahead.LastBatchError",  # carries the error to show
 }
 
 

@@ -21,7 +21,7 @@ from scenarioclip_jax.parallel.collectives import collectives, summary
 from scenarioclip_jax.parallel.flops import train_step_flops
 from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh
 from scenarioclip_jax.train import config as configs
-from scenarioclip_jax.train.setup import batch_like, set_up
+from scenarioclip_jax.train.setup import set_up
 
 SCENES_PER_GROUP = 16  # of the published set-up: a batch of 128 in 8 groups
 
@@ -103,7 +103,7 @@ def build(config: ConfigDict, where: Pod, *, focus_images: bool) -> Step:
     config = configs.resolve(config)
     settings = configs.data_settings(config, focus_images=focus_images)
     # How many scenes there are decides the schedule of the learning rate, not what a step costs.
-    run = set_up(config, where.mesh, scenes=settings.batch_size)
+    run = set_up(config, where.mesh, scenes=settings.batch_size, focus_images=focus_images)
     flops = train_step_flops(
         run.spec.model,
         run.state_like.trainable,
@@ -112,7 +112,7 @@ def build(config: ConfigDict, where: Pod, *, focus_images: bool) -> Step:
         accumulate=config.loss.accumulate,
         batch_ways=where.ways,
     )
-    return Step(run.train_step, run.state_like, batch_like(settings, where.mesh), flops)
+    return Step(run.train_step, run.state_like, run.batch_like, flops)
 
 
 def state_bytes(config: ConfigDict, where: Pod, scenes: int) -> int:

@@ -18,34 +18,26 @@ from scenarioclip_jax.evaluation.zero_shot import normalise
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.metrics import read_rows
+from scenarioclip_jax.train.resume import World
 from scenarioclip_jax.train.setup import Run
-from scenarioclip_jax.train.state import TrainState
+from scenarioclip_jax.train.watch import Watch
 
 GALLERY_SCENES = 512  # that retrievals are shown from
 NEAREST = 5
 LOSS = "Training loss"
 
 
-def write_report(
-    config: Config,
-    workdir: Path,
-    run: Run,
-    state: TrainState,
-    data: RunData,
-    watch,
-    changes: Sequence[dict] = (),
-) -> None:
+def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: Path) -> None:
     """Scores student and EMA on the test split and writes both reports.
 
-    Args:
-      changes: settings that were changed on purpose, as in `train.resume.World`.
-      watch: `train.loop.Watch`; raises Stopped if a stop is requested meanwhile.
+    Raises:
+      Stopped: a stop was asked for meanwhile.
     """
-    weights = state.weights()
+    config, changes = run.config, world.changes
     found: dict[str, Recognition] = {}
     if data.test is not None:
         watch.progress.say("recognising the test split")
-        for name, params in weights.items():
+        for name, params in world.state.weights().items():
             found[name] = watch.validator.recognise(params, "test", config.report.scenes)
     rows = read_rows(workdir / "metrics.jsonl")
     summary = {
@@ -71,7 +63,7 @@ def write_report(
         rows=[row for level in LEVELS for row in _table_rows(found, level)],
         curves=[pictures.to_html(figure) for figure in _curves(rows)],
         training=_training_note(rows),
-        retrievals=_retrievals(config, run, data, found["student"]) if found else {},
+        retrievals=_retrievals(run, data, found["student"]) if found else {},
         gallery=_gallery_scenes(config, data) if data.test is not None else 0,
         first_batch=_embed(first_batch) if first_batch.is_file() else None,
     )
@@ -177,9 +169,9 @@ def _training_note(rows: list[dict]) -> str:
     return note
 
 
-def _retrievals(config: Config, run: Run, data: RunData, found: Recognition) -> dict[str, str]:
+def _retrievals(run: Run, data: RunData, found: Recognition) -> dict[str, str]:
     """One figure a level: some of the gallery's texts, drawn by chance, and their nearest pictures."""
-    scenes = range(_gallery_scenes(config, data))
+    config, scenes = run.config, range(_gallery_scenes(run.config, data))
     batches = list(evaluation_batches(data.test, data.tokenizer, data.settings, scenes))
     shown, wanted = {}, {level: set() for level in LEVELS}
     for level, gallery in found.galleries.items():

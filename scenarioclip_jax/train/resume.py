@@ -1,9 +1,9 @@
 """The resumable world: the train state and the position in the data, saved and restored together."""
 
+import dataclasses
 import enum
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 
@@ -14,6 +14,7 @@ from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.measure import Crew
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
 from scenarioclip_jax.parallel.distributed import gather, wait_for_all
+from scenarioclip_jax.parallel.mesh import local_groups
 from scenarioclip_jax.renamed import with_new_names
 from scenarioclip_jax.train.config import plain
 from scenarioclip_jax.train.data import RunData, share_corrupt
@@ -36,81 +37,81 @@ ALLOWABLE += ("optimizer/weight_decay", "optimizer/learning_rate_scale")
 CAME_LATER = {"ema/keep": "all", "optimizer/mu_dtype": "float32", "data/balance": False}
 
 
-def save(
-    checkpoints: Checkpoints,
-    config: Config,
-    state: TrainState,
-    batches: TrainIterator,
-    metrics: dict[str, jax.Array] | None,
-    scores: dict[str, float] | None,
-    changes: Sequence[dict] = (),
-    *,
-    alone: bool = False,
-) -> None:
+@dataclasses.dataclass
+class World:
+    """What a run saves and restores together; the loop moves it on from step to step.
+
+    Attributes:
+      checkpoints: where it is saved.
+      state: after `step` steps.
+      batches: the next of which is that of step + 1.
+      step: steps that were taken. `state.step` says the same, but asking it waits for the device.
+      validated: whether the validation that is due at this step was already done.
+      changes: settings that were changed on purpose so far, each with its `step`, `key`, `was` and `now`.
+      metrics: what the last step said; None before the first one that this process took.
+      scores: what the validation at this step said, if this process did it.
+    """
+
+    checkpoints: Checkpoints
+    state: TrainState
+    batches: TrainIterator
+    step: int
+    validated: bool = False
+    changes: Sequence[dict] = ()
+    metrics: dict[str, jax.Array] | None = None
+    scores: dict[str, float] | None = None
+
+
+def save(run: Run, world: World, *, alone: bool = False) -> None:
     """Saves the world; if its step is saved already, adds the scores that the checkpoint hasn't yet.
 
-    Data goes on with the batch after the `state.step` that were trained on, also where an error came between
-    reading a batch and training on it.
+    Data goes on with the batch after the `step` that were trained on, however far ahead batches were read.
+    States that follow a NaN or infinite loss are not saved.
 
     Args:
-      metrics: those of the last step. States that follow a NaN or infinite loss are not saved.
-      scores: those of the last step's validation, if there was one.
-      changes: as in `World`.
       alone: whether the others are not asked which records they found corrupt.
+
+    Raises:
+      NonFiniteLossError: the last step's loss was NaN or infinite.
     """
-    step = int(state.step)
+    step, config, checkpoints = world.step, run.config, world.checkpoints
     if checkpoints.latest == step:
         # A stop came between that save and the validation: without its score, keep-best would choose otherwise.
-        if scores is not None:
-            checkpoints.add_metrics(step, scores)
+        if world.scores is not None:
+            checkpoints.add_metrics(step, world.scores)
         return
-    if metrics is not None:
-        values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+    if world.metrics is not None:
+        values = {k: float(v) for k, v in jax.device_get(world.metrics).items()}
         finite(step, values, config.optimizer.skip_nonfinite)
     if not alone:
-        share_corrupt(batches, f"when step {step} is saved")
+        share_corrupt(world.batches, f"when step {step} is saved")
     checkpoints.save(
         step,
-        arrays=_items(state),
+        arrays=_items(world.state),
         records={
-            "data": batches.get_state() | {"step": step},
+            "data": world.batches.get_state() | {"step": step},
             "config": plain(config),
-            "progress": {"validated": scores is not None, "changes": list(changes)},
+            "progress": {"validated": world.scores is not None, "changes": list(world.changes)},
             # For whoever starts from these weights, or converts them.
-            "teacher": _teacher(config, state),
+            "teacher": _teacher(config, world.state),
         },
-        metrics=scores,
+        metrics=world.scores,
     )
 
 
-class World(NamedTuple):
-    """What a run starts or goes on with."""
-
-    state: TrainState
-    batches: TrainIterator
-    validated: bool  # whether the validation that is due at this step was already done
-    # Settings that were changed on purpose so far, each with its `step`, `key`, `was` and `now`.
-    changes: list[dict]
-
-
 def start_or_resume(
-    config: Config,
-    run: Run,
-    data: RunData,
-    groups: Sequence[int],
-    checkpoints: Checkpoints,
-    stop: Callable[[], bool] = lambda: False,
+    run: Run, data: RunData, checkpoints: Checkpoints, stop: Callable[[], bool] = lambda: False
 ) -> World:
     """A new state at the beginning of the data, or the newest checkpoint's.
 
     Args:
-      groups: of every global batch, that this process loads.
+      stop: asked while scenes are measured.
 
     Raises:
       ConfigError: the checkpoint was made by a run that computed something else, or processes would train on
         scenes in different orders.
       CheckpointError: there are checkpoints and none can be read, or the newest can't be read right now.
-      Stopped: `stop` said so while scenes were measured.
+      MeasuringStopped: `stop` said so.
     """
     crew = Crew(
         jax.process_index(),
@@ -119,17 +120,18 @@ def start_or_resume(
         stop,
         lambda holds: all(gather(holds, "sizes of the scenes are looked for")),
     )
+    groups = local_groups(run.mesh, run.settings.packing_groups)
     with naming("data"):
         folder = shards.dataset_dir(data.directory)
-        batches = train_iterator(data.train, data.tokenizer, data.settings, groups, folder, crew)
-    if data.settings.balance:
+        batches = train_iterator(data.train, data.tokenizer, run.settings, groups, folder, crew)
+    if run.settings.balance:
         _check_order(batches.get_state()["balance"], folder)
-    found = _newest_readable(config, _items(run.state_like), checkpoints)
+    found = _newest_readable(run.config, _items(run.state_like), checkpoints)
     if found is None:
-        return World(run.init(), batches, validated=False, changes=[])
+        return World(checkpoints, run.init(), batches, step=0)
     records, items = found
     changes = [*records["progress"].get("changes", []), *records["changed"]]
-    regrouped = any(change["key"] == "config.data.packing_groups" for change in records["changed"])
+    regrouped = any(c["key"] == "config.data.packing_groups" for c in records["changed"])
     with naming("data"):
         batches.set_state(records["data"], regrouped=regrouped)
     params = flatten(items["params"])
@@ -142,7 +144,14 @@ def start_or_resume(
         ema=flatten(items[_ema_item(run.state_like)]),
         opt_state=items["train"]["opt_state"],
     )
-    return World(state, batches, records["progress"]["validated"], changes)
+    return World(
+        checkpoints,
+        state,
+        batches,
+        step=int(state.step),
+        validated=records["progress"]["validated"],
+        changes=changes,
+    )
 
 
 def _check_order(digest: str, folder: Path) -> None:

@@ -28,8 +28,14 @@ from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of
 from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
 from scenarioclip_jax.parallel.sharding import parameter_specs, state_shardings
-from scenarioclip_jax.train.config import by_level, distils, model_arguments, plain, view_settings
-from scenarioclip_jax.train.data import RunData
+from scenarioclip_jax.train.config import (
+    by_level,
+    data_settings,
+    distils,
+    model_arguments,
+    plain,
+    view_settings,
+)
 from scenarioclip_jax.train.optimizer import make_optimizer, warmup_cosine
 from scenarioclip_jax.train.state import TrainState, new_state
 from scenarioclip_jax.train.step import StepSettings, make_train_step
@@ -38,7 +44,11 @@ from scenarioclip_jax.train.step import StepSettings, make_train_step
 class Run(NamedTuple):
     """All that is static in a run."""
 
-    steps: int
+    config: Config  # resolved and frozen
+    mesh: Mesh
+    settings: DataSettings
+    batch_like: Batch  # the global batch, of jax.ShapeDtypeStruct with shardings
+    steps: int  # of the whole run
     graph: nnx.GraphDef
     spec: ModelSpec
     view_settings: ViewSettings
@@ -55,12 +65,20 @@ def total_steps(config: Config, scenes: int) -> int:
     return max(1, math.ceil(config.epochs * scenes / config.data.batch_size))
 
 
-def set_up(config: Config, mesh: Mesh, *, scenes: int, tokenizer: Tokenizer | None = None) -> Run:
+def set_up(
+    config: Config,
+    mesh: Mesh,
+    *,
+    scenes: int,
+    focus_images: bool = False,
+    tokenizer: Tokenizer | None = None,
+) -> Run:
     """Builds a run; nothing is computed yet.
 
     Args:
       config: As `train.config.resolve` returns it.
       scenes: Scenes of the training split, which say how many steps `config.epochs` come to.
+      focus_images: Whether the data set has focused regions that are stored as images.
       tokenizer: Of the data. Only weights to start from (`config.init_from`) are compared with it.
     """
     arguments = model_arguments(config)
@@ -97,7 +115,12 @@ def set_up(config: Config, mesh: Mesh, *, scenes: int, tokenizer: Tokenizer | No
 
     settings = _step_settings(config, trainable, mesh)
     step = make_train_step(graph, optimizer, schedule, view_settings(config), settings)
+    data = data_settings(config, focus_images=focus_images)
     return Run(
+        config=config,
+        mesh=mesh,
+        settings=data,
+        batch_like=batch_like(data, mesh),
         steps=steps,
         graph=graph,
         spec=model_spec(config),
@@ -245,10 +268,10 @@ def _table(shapes, trains, specs, config) -> str:
     return f"{parameter_overview.make_table(rows, value_formatter=str)}\n{total}"
 
 
-def describe_workdir(config: Config, run: Run, data: RunData, workdir: Path) -> None:
+def describe_workdir(run: Run, tokenizer: Tokenizer, workdir: Path) -> None:
     """Writes what belongs beside the checkpoints: spec, tokenizer, config and parameter table."""
     run.spec.write(workdir)
-    write_text(workdir / "tokenizer.json", data.tokenizer.to_json())
-    write_text(workdir / "config.json", json.dumps(plain(config), indent=2) + "\n")
+    write_text(workdir / "tokenizer.json", tokenizer.to_json())
+    write_text(workdir / "config.json", json.dumps(plain(run.config), indent=2) + "\n")
     write_text(workdir / "parameters.txt", run.table + "\n")
     print(f"{run.table.splitlines()[-1]}, see {workdir / 'parameters.txt'}", flush=True)

@@ -4,9 +4,7 @@ import contextlib
 import functools
 import time
 
-from jax.sharding import Mesh
-
-from scenarioclip_jax.command import Config, listed
+from scenarioclip_jax.command import listed
 from scenarioclip_jax.data.pipeline import EvaluationBatches, evaluation_batches
 from scenarioclip_jax.data.shards import DataSetError, SceneSource
 from scenarioclip_jax.data.stall import StalledInputError
@@ -33,19 +31,13 @@ class Validator:
       stop: asked between batches; a request raises Stopped.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        mesh: Mesh,
-        run: Run,
-        data: RunData,
-        stop: StopRequest,
-    ):
-        self._stop, self._mesh = stop, mesh
+    def __init__(self, run: Run, data: RunData, stop: StopRequest):
+        config = run.config
+        self._stop, self._mesh = stop, run.mesh
         self._data, self._scenes = data, config.validation.scenes
         self._suites = listed(config.validation.suites)
         self.embedder = Embedder(
-            run.graph, mesh, data.tokenizer, run.view_settings, run.spec.lengths, stop
+            run.graph, run.mesh, data.tokenizer, run.view_settings, run.spec.lengths, stop
         )
 
     def recognise(self, params: Params, split: str, scenes: int) -> Recognition:
