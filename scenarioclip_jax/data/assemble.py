@@ -19,7 +19,8 @@ from scenarioclip_jax.data.scene import Relation, Scene
 
 _ROUNDING = 1.0  # a box this many pixels outside the photo is rounded, not wrong
 # How a photo is stored that gives no reason to doubt it.
-_USUAL = ("not_rgb", "transparent", "exif_rotated", "path_spelling", "png_texts_removed")
+_USUAL = ("not_rgb", "range_found", "transparent", "exif_rotated", "path_spelling")
+_USUAL += ("png_texts_removed",)
 _NOT_SHOWN = {
     "empty": ("focus_empty", "is black"),
     "photo": ("focus_is_photo", "shows the whole photo"),

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data import damage, images, jpeg_files
+from scenarioclip_jax.data.image_levels import FULL
 from scenarioclip_jax.data.photo import rgb
 from scenarioclip_jax.data.photo_folders import Folders, PhotoError
 
@@ -134,6 +135,10 @@ def _repairs(path: str, opened: images.OpenedImage, *, mended: bool) -> list[tup
             black, white = opened.levels
             detail += f", {black:g} taken as black and {white:g} as white"
         repairs.append(("not_rgb", detail))
+    elif opened.levels not in (None, FULL):
+        black, white = opened.levels
+        detail = f"{path!r} has colors of 16 bits, of which {black:g} is taken as black and {white:g} as white"
+        repairs.append(("range_found", detail))
     elif opened.stored.has_transparency_data:
         repairs.append(("transparent", f"{path!r} has a transparent color; laid on the backdrop"))
     if opened.orientation != 1:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, PngImagePlugin
 
-from scenarioclip_jax.data import photo, photo_files
+from scenarioclip_jax.data import damage, photo, photo_files
 from scenarioclip_jax.data.photo_files import PhotoError, open_photo
 from tests.data import builder_inputs
-from tests.data.test_images import CONTENTS, PICTURES, encoded, mutated
+from tests.data.test_images import CONTENTS, PICTURES, encoded, mutated, png
 
 
 def noisy(width: int = 320, height: int = 240) -> Image.Image:
@@ -152,6 +152,19 @@ def test_much_text_in_a_png_is_removed(tmp_path):
     found = opened(tmp_path, encoded(PHOTO, pnginfo=texts))
     assert [reason for reason, _ in found.repairs] == ["png_texts_removed"]
     np.testing.assert_array_equal(trained_on(found), np.asarray(PHOTO))
+
+
+def test_the_range_that_was_found_is_noted(tmp_path):
+    for factor, noted in ((257, []), (16, ["range_found"])):
+        content = png(np.asarray(PHOTO).astype(int) * factor, 16, 2)
+        assert [reason for reason, _ in opened(tmp_path, content).repairs] == noted
+
+
+def test_a_doubt_about_the_file_is_kept_and_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(damage, "examine", lambda content: damage.Findings(doubt="a jump"))
+    found = opened(tmp_path, DATA)
+    assert found.doubts == [("looks_damaged", "'a.jpg': look at it: a jump")]
+    assert found.encoded == DATA
 
 
 def test_a_focused_region_is_as_bright_as_its_photo(tmp_path):
