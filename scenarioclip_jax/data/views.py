@@ -120,7 +120,7 @@ class Draws(NamedTuple):
 
 def views(
     batch: Batch, settings: ViewSettings, *, train: bool
-) -> dict[str, Float[Array, "G V P P 3"]]:
+) -> dict[str, Float[Array, "G _ P P 3"]]:
     """The normalised views of each level.
 
     Views in slots whose mask is False are black or meaningless; whoever uses them applies the masks.

@@ -81,10 +81,10 @@ def mean_over_scenes(values: Float[Array, "G N"], slots: Members, scenes: int) -
 
 
 def distillation_loss(
-    student_image: dict[str, Float[Array, "G N D"]],
-    student_text: dict[str, Float[Array, "G N D"]],
-    teacher_image: dict[str, Float[Array, "G N D"]],
-    teacher_text: dict[str, Float[Array, "G N D"]],
+    student_image: dict[str, Float[Array, "G _ D"]],
+    student_text: dict[str, Float[Array, "G _ D"]],
+    teacher_image: dict[str, Float[Array, "G _ D"]],
+    teacher_text: dict[str, Float[Array, "G _ D"]],
     slots: dict[str, Members],
     **kl_arguments,
 ) -> Float[Array, ""]:
