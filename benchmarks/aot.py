@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scenarioclip_jax.parallel.chips import GIB
+from scenarioclip_jax.costs.chips import GIB
 
 FIGURES = Path(__file__).with_name("aot.json")
 TABLE = Path(__file__).with_name("aot.md")

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scenarioclip_jax.data.annotations import Record, read_records
-from scenarioclip_jax.data.box_votes import BoxFlags, decide
-from scenarioclip_jax.data.photo_folders import Folders
-from scenarioclip_jax.data.problems import AnnotationError, Problems
+from scenarioclip_jax.data.build.annotations import Record, read_records
+from scenarioclip_jax.data.build.box_votes import BoxFlags, decide
+from scenarioclip_jax.data.build.photo_folders import Folders
+from scenarioclip_jax.data.build.problems import AnnotationError, Problems
 from tests.data.box_data import as_written, write
 
 _SIZES = ((320, 240), (240, 320), (320, 213), (213, 320), (300, 300), (320, 180))

@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
-from scenarioclip_jax.data.embedded_scenes import draw_scene, make_scene
-from scenarioclip_jax.data.focus import FocusFit, fit_focus
+from scenarioclip_jax.data.build.focus import FocusFit, fit_focus
+from scenarioclip_jax.data.embedded.scenes import draw_scene, make_scene
 
 Box = tuple[int, int, int, int]
 _WRONG = ("unlike", "photo", "empty")  # all are rebuilt from the boxes

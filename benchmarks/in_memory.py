@@ -11,8 +11,8 @@ from benchmarks import scenes
 from benchmarks.peer.training import PeerBatch
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.pipeline import TrainingBatches
-from scenarioclip_jax.data.scene import Relation, Scene
 from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.stored.scene import Relation, Scene
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)

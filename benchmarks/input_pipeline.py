@@ -30,9 +30,10 @@ from PIL import Image
 from benchmarks import scenes
 from benchmarks.peer.dataset import Collate, PeerDataset
 from configs.pretrain import get_config
-from scenarioclip_jax.data import build, shards
+from scenarioclip_jax.data.build import dataset as build
 from scenarioclip_jax.data.photo import rgb
 from scenarioclip_jax.data.pipeline import TrainingBatches
+from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.train.config import data_settings
 
 OBJECTS, RELATIONS = 5, 4

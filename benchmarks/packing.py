@@ -21,10 +21,10 @@ from benchmarks.in_memory import as_scene
 from benchmarks.train_step import SHARED_STEM, assign
 from configs.pretrain import get_config
 from scenarioclip_jax.data.batch import LEVELS, Batch
-from scenarioclip_jax.data.needs import Needs
 from scenarioclip_jax.data.order import STEPS, deal
+from scenarioclip_jax.data.packing.needs import Needs
+from scenarioclip_jax.data.packing.sizes import collect
 from scenarioclip_jax.data.pipeline import train_iterator
-from scenarioclip_jax.data.sizes import collect
 from scenarioclip_jax.train.budgets import fullest_text_row, look_at, suggest, with_budgets
 from scenarioclip_jax.train.config import data_settings
 

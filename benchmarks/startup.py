@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from scenarioclip_jax.data.build import ensure_embedded
+from scenarioclip_jax.data.build.dataset import ensure_embedded
 
 ROOT = Path(__file__).parents[1]
 # What the command, a reading worker and the training loop import; and Grain, which a worker is made of.

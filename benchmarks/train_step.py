@@ -16,7 +16,7 @@ anew spends up to a tenth of its time on page faults else. `--small_pages` measu
 the average of the teacher's towers only, and a first moment in bfloat16, which the peer has no setting for.
 
 Beside every step a bare matrix product at the towers' shapes is timed, with each side's own library.
-`matmul_share` is the share of the faster one's rate that a step's model FLOPs (parallel/flops.py) reach.
+`matmul_share` is the share of the faster one's rate that a step's model FLOPs (costs/flops.py) reach.
 `peak_rss` is the most memory that a side's process ever held.
 """
 
@@ -129,7 +129,7 @@ def assign(config, values: dict[str, Any]) -> None:
 def our_side(config, drawn: list[scenes.DrawnScene]) -> Side:
     import jax
 
-    from scenarioclip_jax.parallel.flops import train_step_flops
+    from scenarioclip_jax.costs.flops import train_step_flops
     from scenarioclip_jax.parallel.mesh import batch_sharding, make_mesh
     from scenarioclip_jax.train.config import distils, model_arguments, resolve
     from scenarioclip_jax.train.setup import set_up

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scenarioclip_jax.evaluation.zero_shot import zero_shot
+from scenarioclip_jax.evaluation.score.zero_shot import zero_shot
 
 
 def peak() -> int:

@@ -22,9 +22,9 @@ from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data.damage import open_checked
 from scenarioclip_jax.data.image_arrays import separate, to_array
+from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.data.photo import photo_view, view_canvas
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import (
     LEVELS,

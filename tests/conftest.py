@@ -77,6 +77,6 @@ def forget_compiled_programs():
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory):
     """150 embedded scenes of 64 pixels, built to shards."""
-    from scenarioclip_jax.data.build import ensure_embedded
+    from scenarioclip_jax.data.build.dataset import ensure_embedded
 
     return ensure_embedded(tmp_path_factory.mktemp("data"), 150, seed=1, size=64, progress=False)

@@ -10,8 +10,8 @@ from scenarioclip_jax.errors import ReadableError
 # Raised and handled within the package, or by what it is part of.
 INNER = {
     "scenarioclip_jax.data.image_files.ImageFileError",  # about one image, which callers list
-    "scenarioclip_jax.data.metadata_files._FormatError",
-    "scenarioclip_jax.data.photo_folders.PhotoError",  # becomes a line in the list of problems
+    "scenarioclip_jax.data.build.metadata_files._FormatError",
+    "scenarioclip_jax.data.build.photo_folders.PhotoError",  # becomes a line in the list of problems
     "scenarioclip_jax.evaluation.image_files.RefusedError",
     "scenarioclip_jax.train.ahead.LastBatchError",  # carries the error to show
 }

@@ -18,8 +18,8 @@ WORKER = (
 CASES = {
     "scenarioclip_jax": ("numpy", "jax", *WORKER),
     "scenarioclip_jax.main": ("grain", "jax", *WORKER),
-    "scenarioclip_jax.data.shards": ("grain", "jax", *WORKER),
-    "scenarioclip_jax.data.packing": ("grain", "jax", *WORKER),
+    "scenarioclip_jax.data.stored.shards": ("grain", "jax", *WORKER),
+    "scenarioclip_jax.data.packing.choose": ("grain", "jax", *WORKER),
     "scenarioclip_jax.data.pipeline": WORKER,
     "scenarioclip_jax.train.loop": ("tensorflow_datasets", "torch", "transformers"),
 }

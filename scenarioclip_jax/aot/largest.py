@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from scenarioclip_jax.aot.plan import Pod, plan, state_bytes
-from scenarioclip_jax.parallel.chips import GIB
+from scenarioclip_jax.costs.chips import GIB
 
 MOST_TRIALS = 8
 CLOSE = 1 / 16  # of the largest that fits: how near the smallest known not to fit has to be

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from scenarioclip_jax.aot import memory
-from scenarioclip_jax.aot.roofline import roofline
 from scenarioclip_jax.aot.topology import compiler_limit, pod, read_refusal
 from scenarioclip_jax.command import naming
-from scenarioclip_jax.parallel.chips import Chip, chip_of
-from scenarioclip_jax.parallel.collectives import collectives, summary
-from scenarioclip_jax.parallel.flops import train_step_flops
+from scenarioclip_jax.costs import memory
+from scenarioclip_jax.costs.chips import Chip, chip_of
+from scenarioclip_jax.costs.collectives import collectives, summary
+from scenarioclip_jax.costs.flops import train_step_flops
+from scenarioclip_jax.costs.roofline import roofline
 from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.setup import set_up

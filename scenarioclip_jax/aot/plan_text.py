@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scenarioclip_jax.aot.roofline import ASSUMPTIONS
-from scenarioclip_jax.parallel.chips import GIB
+from scenarioclip_jax.costs.chips import GIB
+from scenarioclip_jax.costs.roofline import ASSUMPTIONS
 
 MEMORY = (
     ("parameters", "trained, frozen and the teacher's"),

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import topologies
 
+from scenarioclip_jax.costs.chips import GIB
 from scenarioclip_jax.errors import ReadableError
-from scenarioclip_jax.parallel.chips import GIB
 
 # Sizes that Google offers. A device is a chip in all of them.
 KNOWN = {

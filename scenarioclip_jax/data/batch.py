@@ -67,7 +67,7 @@ class Slots(NamedTuple):
 class Batch(NamedTuple):
     """A global batch of ragged scenes in fixed shapes.
 
-    Photos are shipped once, as uint8; `data.views` cuts every view of every level from them on the device.
+    Photos are shipped once, as uint8; `data.device.views` cuts all views of all levels from them on the device.
     In training the canvas holds the whole photo as it was decoded, each side squashed to C where it is
     longer; what is left of the canvas repeats its last row and column. In evaluation C == P and the canvas is
     the view itself (short side resized to P and center-cropped), so its pixels are the reference's own.

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import grain
 import numpy as np
 
+from scenarioclip_jax.data.packing.sizes import Sizes
 from scenarioclip_jax.data.settings import DataSettings
-from scenarioclip_jax.data.sizes import Sizes
 
 STEPS = 32  # whose scenes are dealt together
 

@@ -2,7 +2,7 @@
 
 Everything here is NumPy and Pillow, so that a reading worker starts without JAX. A photo becomes a canvas
 (`Batch.canvas`); boxes and focused regions are brought to the pixels of the P x P view, in which
-`data.views` masks them on the device.
+`data.device.views` masks them on the device.
 """
 
 import functools
@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from scenarioclip_jax.data import masks
 from scenarioclip_jax.data.image_files import open_encoded
-from scenarioclip_jax.data.scene import Relation, Scene
+from scenarioclip_jax.data.stored import masks
+from scenarioclip_jax.data.stored.scene import Relation, Scene
 
 
 class View(NamedTuple):
@@ -156,7 +156,7 @@ def union_region(boxes: np.ndarray, size: int) -> np.ndarray:
 
 
 def mask_region(mask: bytes, width: int, height: int, view: View) -> np.ndarray:
-    """bool [P, P]: view pixels whose centre lies in a mask (`data.masks`) in photo pixels.
+    """bool [P, P]: view pixels whose centre lies in a mask (`data.stored.masks`) in photo pixels.
 
     Raises:
       ValueError: the mask is damaged, or its size is not the photo's, `width` x `height`.

@@ -24,15 +24,15 @@ from absl import flags
 
 from scenarioclip_jax import faults
 from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.fill import BatchBuilder, Labels
-from scenarioclip_jax.data.measure import ALONE, Crew
 from scenarioclip_jax.data.order import Balanced, Order, Sequential, shuffled_index
-from scenarioclip_jax.data.packing import Item, evaluation_groups, pack_training_group
+from scenarioclip_jax.data.packing.choose import Item, evaluation_groups, pack_training_group
+from scenarioclip_jax.data.packing.fill import BatchBuilder, Labels
+from scenarioclip_jax.data.packing.measure import ALONE, Crew
+from scenarioclip_jax.data.packing.sizes import load_or_measure
 from scenarioclip_jax.data.photo import fit_scene
-from scenarioclip_jax.data.scene import Scene
 from scenarioclip_jax.data.settings import DataSettings
-from scenarioclip_jax.data.sizes import load_or_measure
 from scenarioclip_jax.data.stall import StalledInputError, init_worker, within
+from scenarioclip_jax.data.stored.scene import Scene
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.faults import InputUnavailableError

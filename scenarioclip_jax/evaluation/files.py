@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scenarioclip_jax.data.labels import normalize_label
+from scenarioclip_jax.data.stored.labels import normalize_label
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.evaluation import image_files
-from scenarioclip_jax.evaluation.result import Skips
+from scenarioclip_jax.evaluation.score.result import Skips
 
 LONGEST_FIELD = 1 << 27  # characters of a CSV field; the library's own limit is 131,072
 NAMED = 5  # images that a message names

@@ -12,11 +12,11 @@ from ml_collections import ConfigDict
 from scenarioclip_jax import inference
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.command import ConfigError, naming
-from scenarioclip_jax.data.shards import DataSetError
-from scenarioclip_jax.evaluation.cache import Cache, NoCache
-from scenarioclip_jax.evaluation.encoder import ModelEncoder
+from scenarioclip_jax.data.stored.shards import DataSetError
+from scenarioclip_jax.evaluation.embed.cache import Cache, NoCache
+from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
+from scenarioclip_jax.evaluation.embed.in_domain import DataSet
 from scenarioclip_jax.evaluation.files import Files, UnsupportedError
-from scenarioclip_jax.evaluation.in_domain import DataSet
 from scenarioclip_jax.evaluation.plan import (
     IN_DOMAIN,
     ON_FILES,
@@ -26,11 +26,11 @@ from scenarioclip_jax.evaluation.plan import (
     files_of,
     suites_are_named,
 )
-from scenarioclip_jax.evaluation.report import write_report
-from scenarioclip_jax.evaluation.result import Result
+from scenarioclip_jax.evaluation.report.summary import cut_texts, describe, failure, line, record
+from scenarioclip_jax.evaluation.report.write import write_report
 from scenarioclip_jax.evaluation.run_data import Chosen, choose
+from scenarioclip_jax.evaluation.score.result import Result
 from scenarioclip_jax.evaluation.settings import Settings
-from scenarioclip_jax.evaluation.summary import cut_texts, describe, failure, line, record
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.lock import hold
 from scenarioclip_jax.paths import PathError, local_path

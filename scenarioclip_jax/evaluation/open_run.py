@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from scenarioclip_jax import inference
 from scenarioclip_jax.checkpoint import CheckpointError
-from scenarioclip_jax.data.build import default_embedded
-from scenarioclip_jax.evaluation.cache import Cache
-from scenarioclip_jax.evaluation.encoder import ModelEncoder
-from scenarioclip_jax.evaluation.in_domain import DataSet
+from scenarioclip_jax.data.build.dataset import default_embedded
+from scenarioclip_jax.evaluation.embed.cache import Cache
+from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
+from scenarioclip_jax.evaluation.embed.in_domain import DataSet
 from scenarioclip_jax.evaluation.run_data import of_config
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.shell import to_paste

@@ -8,9 +8,9 @@ from ml_collections import ConfigDict
 
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.command import ConfigError, naming
-from scenarioclip_jax.data.build import default_embedded
-from scenarioclip_jax.data.labels import VERSION
-from scenarioclip_jax.data.shards import DataSetError, dataset_dir, load_summary
+from scenarioclip_jax.data.build.dataset import default_embedded
+from scenarioclip_jax.data.stored.labels import VERSION
+from scenarioclip_jax.data.stored.shards import DataSetError, dataset_dir, load_summary
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.renamed import with_new_names
 

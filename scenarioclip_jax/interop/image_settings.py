@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from scenarioclip_jax.checkpoint import CheckpointError
-from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
+from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.interop.weights import read_json
 
 BICUBIC = 3  # as Pillow numbers it

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.batch import Rows
-from scenarioclip_jax.data.views import CLIP_MEAN, CLIP_STD
+from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
 
 BLACK = tuple(-mean / std for mean, std in zip(CLIP_MEAN, CLIP_STD, strict=True))
 # Of a normalised picture: half a grey level, in the channel where it is smallest.

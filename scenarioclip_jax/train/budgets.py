@@ -17,15 +17,15 @@ from ml_collections import config_flags
 
 from scenarioclip_jax import command
 from scenarioclip_jax.command import ConfigError
-from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.batch import LEVELS
-from scenarioclip_jax.data.needs import Needs, measure
 from scenarioclip_jax.data.order import STEPS, deal, steps_dealt
-from scenarioclip_jax.data.packing import FINER
+from scenarioclip_jax.data.packing.choose import FINER
+from scenarioclip_jax.data.packing.needs import Needs, measure
+from scenarioclip_jax.data.packing.rows import place
+from scenarioclip_jax.data.packing.sizes import collect, load_or_measure
 from scenarioclip_jax.data.pipeline import Source
-from scenarioclip_jax.data.rows import place
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
-from scenarioclip_jax.data.sizes import collect, load_or_measure
+from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.errors import ReadableError
 

@@ -31,8 +31,8 @@ def data_settings(config: Config, **changes) -> DataSettings:
 
 
 def view_settings(config: Config):
-    """The `data.views.ViewSettings` of a run."""
-    from scenarioclip_jax.data.views import ViewSettings
+    """The `data.device.views.ViewSettings` of a run."""
+    from scenarioclip_jax.data.device.views import ViewSettings
 
     with naming("views"):
         values = config.views.to_dict() | {"jitter": by_level(config.views.jitter)}
@@ -92,7 +92,7 @@ def _require(holds: bool, key: str, value, allowed: str) -> None:
 
 def _check_names(config: Config) -> None:
     # Imported here: this module is loaded before JAX is set up.
-    from scenarioclip_jax.evaluation.from_embeddings import SUITES
+    from scenarioclip_jax.evaluation.score.from_embeddings import SUITES
     from scenarioclip_jax.losses.contrastive import KINDS
     from scenarioclip_jax.losses.distillation import SCALINGS
     from scenarioclip_jax.models.layers import ACTIVATIONS, REMAT_POLICIES

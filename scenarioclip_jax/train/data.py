@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from scenarioclip_jax.checkpoint import steps
 from scenarioclip_jax.command import Config, ConfigError, naming
-from scenarioclip_jax.data import shards
-from scenarioclip_jax.data.build import default_embedded
+from scenarioclip_jax.data.build.dataset import default_embedded
 from scenarioclip_jax.data.pipeline import CorruptDataError, TrainIterator
 from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.parallel.distributed import union
 from scenarioclip_jax.paths import local_path

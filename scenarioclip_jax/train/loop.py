@@ -11,13 +11,13 @@ import jax
 
 from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints
 from scenarioclip_jax.command import Config, ConfigError, naming
+from scenarioclip_jax.costs.chips import peak_flops
+from scenarioclip_jax.costs.flops import train_step_flops
 from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.measure import MeasuringStopped
+from scenarioclip_jax.data.packing.measure import MeasuringStopped
 from scenarioclip_jax.data.settings import CONFIG_KEYS
 from scenarioclip_jax.lock import hold
-from scenarioclip_jax.parallel.chips import peak_flops
 from scenarioclip_jax.parallel.distributed import wait_for_all
-from scenarioclip_jax.parallel.flops import train_step_flops
 from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh, put_batch
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.train import config as configs

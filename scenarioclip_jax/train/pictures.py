@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.fill import text_tokens
-from scenarioclip_jax.data.packing import FINER
+from scenarioclip_jax.data.device.views import ViewSettings, centre_views, views
+from scenarioclip_jax.data.packing.choose import FINER
+from scenarioclip_jax.data.packing.fill import text_tokens
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.data.views import ViewSettings, centre_views, views
-from scenarioclip_jax.evaluation.pictures import COLOURS, picture_grid, to_uint8
+from scenarioclip_jax.evaluation.report.pictures import COLOURS, picture_grid, to_uint8
 
 SCENES = 4
 MOST = 4  # objects and relations shown of a scene

@@ -15,7 +15,7 @@ class Progress:
     Args:
       steps: of the whole run.
       scenes: of a global batch.
-      flops: model FLOPs of a step: all towers and the losses, `parallel.flops`.
+      flops: model FLOPs of a step: all towers and the losses, `costs.flops`.
       peak: FLOP/s of all devices together; None where it isn't known, which leaves out MFU.
       quiet: for processes other than the first.
       closed: told why, when nothing can be printed any more.

@@ -11,10 +11,10 @@ import numpy as np
 from scenarioclip_jax.command import Config
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.pipeline import evaluation_batches
-from scenarioclip_jax.evaluation import pictures
-from scenarioclip_jax.evaluation.page import render
-from scenarioclip_jax.evaluation.recognition import CLASS_LISTS, Recognition
-from scenarioclip_jax.evaluation.zero_shot import normalise
+from scenarioclip_jax.evaluation.report import pictures
+from scenarioclip_jax.evaluation.report.page import render
+from scenarioclip_jax.evaluation.score.recognition import CLASS_LISTS, Recognition
+from scenarioclip_jax.evaluation.score.zero_shot import normalise
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.metrics import read_rows

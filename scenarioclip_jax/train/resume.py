@@ -10,9 +10,9 @@ import jax
 from scenarioclip_jax import faults
 from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints, flatten, nest
 from scenarioclip_jax.command import Config, ConfigError, listed, naming
-from scenarioclip_jax.data import shards
-from scenarioclip_jax.data.measure import Crew
+from scenarioclip_jax.data.packing.measure import Crew
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
+from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.parallel.distributed import gather, wait_for_all
 from scenarioclip_jax.parallel.mesh import local_groups
 from scenarioclip_jax.renamed import with_new_names

@@ -18,10 +18,10 @@ from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.checkpoint import steps as saved_steps
 from scenarioclip_jax.command import Config, ConfigError, naming
 from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.fill import empty_batch
+from scenarioclip_jax.data.device.views import ViewSettings
+from scenarioclip_jax.data.packing.fill import empty_batch
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.data.views import ViewSettings
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.losses.distillation import distils_with
 from scenarioclip_jax.models import params as parameters

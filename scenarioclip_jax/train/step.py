@@ -11,7 +11,7 @@ from flax import nnx
 from jax.sharding import NamedSharding
 
 from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.views import ViewSettings, views
+from scenarioclip_jax.data.device.views import ViewSettings, views
 from scenarioclip_jax.losses.contrastive import MAX_SCALE
 from scenarioclip_jax.losses.distillation import TEACHER_LEVELS, Members
 from scenarioclip_jax.models import params as parameters

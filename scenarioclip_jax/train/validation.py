@@ -6,13 +6,13 @@ import time
 
 from scenarioclip_jax.command import listed
 from scenarioclip_jax.data.pipeline import EvaluationBatches, evaluation_batches
-from scenarioclip_jax.data.shards import DataSetError, SceneSource
 from scenarioclip_jax.data.stall import StalledInputError
-from scenarioclip_jax.evaluation import from_embeddings
-from scenarioclip_jax.evaluation.embed import Embedder, Stopped
-from scenarioclip_jax.evaluation.from_embeddings import Relations
-from scenarioclip_jax.evaluation.recognition import Recognition, recognise
-from scenarioclip_jax.evaluation.share import SharedBatches, share_of
+from scenarioclip_jax.data.stored.shards import DataSetError, SceneSource
+from scenarioclip_jax.evaluation.embed.embedder import Embedder, Stopped
+from scenarioclip_jax.evaluation.embed.share import SharedBatches, share_of
+from scenarioclip_jax.evaluation.score import from_embeddings
+from scenarioclip_jax.evaluation.score.from_embeddings import Relations
+from scenarioclip_jax.evaluation.score.recognition import Recognition, recognise
 from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.metrics import MetricWriter, NullWriter

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from scenarioclip_jax.aot import largest, memory, plan, plan_text, roofline, topology
-from scenarioclip_jax.parallel import chips
-from scenarioclip_jax.parallel.collectives import Collective, collectives, sent, summary
-from scenarioclip_jax.parallel.flops import Count, Flops
+from scenarioclip_jax.aot import largest, plan, plan_text, topology
+from scenarioclip_jax.costs import chips, memory, roofline
+from scenarioclip_jax.costs.collectives import Collective, collectives, sent, summary
+from scenarioclip_jax.costs.flops import Count, Flops
 from scenarioclip_jax.train.config import data_settings
 from tests.parallel import programs
 from tests.train import tiny

@@ -6,8 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from scenarioclip_jax.data.scene import Relation, Scene
 from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.stored.scene import Relation, Scene
 
 SLOTS = {"global": 1, "object": 2, "relation": 1}  # per scene
 SETTINGS = DataSettings(

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from scenarioclip_jax.data import build as build_lib
-from scenarioclip_jax.data import shards
+from scenarioclip_jax.data.build import dataset as build_lib
+from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.shell import to_paste
 from tests.data.builder_inputs import record, write_root
 from tests.harness.started import with_default_signals

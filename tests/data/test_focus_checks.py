@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
-from scenarioclip_jax.data.focus import fit_focus
+from scenarioclip_jax.data.build.focus import fit_focus
 
 SIZE = (320, 240)
 CAT, DOG, LAMP = (24, 40, 120, 150), (150, 90, 262, 210), (250, 16, 304, 80)

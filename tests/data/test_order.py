@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from scenarioclip_jax.data.needs import measure
 from scenarioclip_jax.data.order import STEPS, Balanced, Sequential, deal
+from scenarioclip_jax.data.packing.needs import measure
+from scenarioclip_jax.data.packing.sizes import Sizes, load_or_measure
 from scenarioclip_jax.data.pipeline import train_iterator
-from scenarioclip_jax.data.sizes import Sizes, load_or_measure
 from scenarioclip_jax.data.tokens import train_tokenizer
 from tests.data.fake_scenes import SETTINGS, fake_scene, ragged_scenes, resized
 

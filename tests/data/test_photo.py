@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scenarioclip_jax.data import masks, photo
+from scenarioclip_jax.data import photo
 from scenarioclip_jax.data.settings import FITS
+from scenarioclip_jax.data.stored import masks
 from tests.data.fake_scenes import encode, fake_scene, picture
 
 GOLDEN = Path(__file__).parents[1] / "golden"

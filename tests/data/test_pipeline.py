@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.data import pipeline
-from scenarioclip_jax.data.fill import text_id
 from scenarioclip_jax.data.order import shuffled_index
+from scenarioclip_jax.data.packing.fill import text_id
 from scenarioclip_jax.data.pipeline import (
     CorruptDataError,
     ShuffledTexts,

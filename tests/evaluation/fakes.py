@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scenarioclip_jax.evaluation.embed import Gallery
+from scenarioclip_jax.evaluation.embed.embedder import Gallery
+from scenarioclip_jax.evaluation.embed.in_domain import Split
 from scenarioclip_jax.evaluation.files import Files
-from scenarioclip_jax.evaluation.in_domain import Split
 
 
 class FakeEncoder:

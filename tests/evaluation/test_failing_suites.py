@@ -13,13 +13,13 @@ from scenarioclip_jax import inference
 from scenarioclip_jax import main as main_module
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data.batch import LEVELS
-from scenarioclip_jax.data.build import build
-from scenarioclip_jax.data.embedded import write_embedded
-from scenarioclip_jax.evaluation import encoder
-from scenarioclip_jax.evaluation.cache import NoCache
-from scenarioclip_jax.evaluation.encoder import ModelEncoder
+from scenarioclip_jax.data.build.dataset import build
+from scenarioclip_jax.data.embedded.write import write_embedded
+from scenarioclip_jax.evaluation.embed import encoder
+from scenarioclip_jax.evaluation.embed.cache import NoCache
+from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.job import evaluate
-from scenarioclip_jax.evaluation.summary import cut_texts
+from scenarioclip_jax.evaluation.report.summary import cut_texts
 from tests.evaluation.fakes import write_images, write_json, write_jsonl
 from tests.evaluation.tiny_model import write_model
 

@@ -21,7 +21,7 @@ from scenarioclip_jax.evaluation.files import (
     read_json,
 )
 from scenarioclip_jax.evaluation.image_files import Finder
-from scenarioclip_jax.evaluation.result import Result, Skips
+from scenarioclip_jax.evaluation.score.result import Result, Skips
 from scenarioclip_jax.evaluation.suites import (
     aro,
     captions,

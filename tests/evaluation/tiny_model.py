@@ -8,7 +8,7 @@ from flax import nnx
 
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import ModelSpec
-from scenarioclip_jax.data.shards import load_classes
+from scenarioclip_jax.data.stored.shards import load_classes
 from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from scenarioclip_jax.data.fill import BatchBuilder, text_tokens
-from scenarioclip_jax.data.packing import Item, pack_training_group
+from scenarioclip_jax.data.device.views import ViewSettings, views
+from scenarioclip_jax.data.packing.choose import Item, pack_training_group
+from scenarioclip_jax.data.packing.fill import BatchBuilder, text_tokens
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.tokens import train_tokenizer
-from scenarioclip_jax.data.views import ViewSettings, views
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.rows import Stream, join, separate, shows_something
 from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP

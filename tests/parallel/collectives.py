@@ -13,7 +13,7 @@ import tests.conftest  # noqa: F401  simulated devices, before JAX is imported
 
 import jax  # isort: skip
 
-from scenarioclip_jax.parallel.collectives import summary  # isort: skip
+from scenarioclip_jax.costs.collectives import summary  # isort: skip
 
 GOLDEN = Path(__file__).parent / "golden"
 MESHES = ("8x1x1", "1x8x1", "2x2x2")

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from scenarioclip_jax.data.batch import Rows, Slots
-from scenarioclip_jax.data.fill import empty_batch
-from scenarioclip_jax.data.rows import write
+from scenarioclip_jax.data.packing.fill import empty_batch
+from scenarioclip_jax.data.packing.rows import write
 from scenarioclip_jax.parallel.mesh import make_mesh, put_batch
 from scenarioclip_jax.train.config import data_settings, resolve
 from scenarioclip_jax.train.setup import Run, batch_like, set_up

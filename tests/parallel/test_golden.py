@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from scenarioclip_jax.parallel.collectives import collectives, summary
+from scenarioclip_jax.costs.collectives import collectives, summary
 from tests.parallel import programs
 from tests.parallel.collectives import (
     ARCH,

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from scenarioclip_jax.data.needs import needs_of
-from scenarioclip_jax.data.packing import Item, pack_training_group
+from scenarioclip_jax.data.packing.choose import Item, pack_training_group
+from scenarioclip_jax.data.packing.needs import needs_of
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.train.budgets import (

@@ -100,7 +100,7 @@ def test_a_failure_in_one_process_ends_the_job(small_data, tmp_path):
 # One of two processes reads the first five batches and no more.
 ENDING = """
 import sys, threading, time
-from scenarioclip_jax.data import shards
+from scenarioclip_jax.data.stored import shards
 real, reads, lock = shards.open_split, 0, threading.Lock()
 class Ending:
     def __init__(self, source): self.source = source

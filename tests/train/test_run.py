@@ -25,10 +25,10 @@ from scenarioclip_jax.checkpoint import (
     steps,
 )
 from scenarioclip_jax.command import ConfigError
-from scenarioclip_jax.data import shards
 from scenarioclip_jax.data.pipeline import TrainIterator
+from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.tokens import Tokenizer, train_tokenizer
-from scenarioclip_jax.evaluation.embed import Embedder
+from scenarioclip_jax.evaluation.embed.embedder import Embedder
 from scenarioclip_jax.faults import InputUnavailableError
 from scenarioclip_jax.train import loop
 from scenarioclip_jax.train.loop import train

@@ -115,7 +115,7 @@ def test_a_corrupt_record_is_named_and_counted_and_too_many_stop_the_run(
 
 STUCK = """
 import sys, time
-from scenarioclip_jax.data import shards
+from scenarioclip_jax.data.stored import shards
 real = shards.open_split
 class Stuck:
     def __init__(self, source): self.source = source

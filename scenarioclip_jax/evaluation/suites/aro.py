@@ -13,10 +13,10 @@ from collections import Counter
 
 import numpy as np
 
-from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
+from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
 from scenarioclip_jax.evaluation.files import Files, Located, Row, SuiteError, Wanted, parts
-from scenarioclip_jax.evaluation.ranks import cosines
-from scenarioclip_jax.evaluation.result import (
+from scenarioclip_jax.evaluation.score.ranks import cosines
+from scenarioclip_jax.evaluation.score.result import (
     Example,
     Metric,
     Result,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
+from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
 from scenarioclip_jax.evaluation.files import (
     Files,
     Located,
@@ -24,8 +24,8 @@ from scenarioclip_jax.evaluation.files import (
     read_json,
     rows,
 )
-from scenarioclip_jax.evaluation.ranks import chance_of_hit, first_right
-from scenarioclip_jax.evaluation.result import Example, Metric, Result
+from scenarioclip_jax.evaluation.score.ranks import chance_of_hit, first_right
+from scenarioclip_jax.evaluation.score.result import Example, Metric, Result
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 
 CAPTIONS = 5  # of a picture

@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scenarioclip_jax.data.scene import Triplet, relation_text
-from scenarioclip_jax.evaluation.embed import Gallery
-from scenarioclip_jax.evaluation.encoder import Encoder, TextsOf
+from scenarioclip_jax.data.stored.scene import Triplet, relation_text
+from scenarioclip_jax.evaluation.embed.embedder import Gallery
+from scenarioclip_jax.evaluation.embed.encoder import Encoder, TextsOf
+from scenarioclip_jax.evaluation.embed.in_domain import InDomain, open_split
 from scenarioclip_jax.evaluation.files import UnsupportedError
-from scenarioclip_jax.evaluation.in_domain import InDomain, open_split
-from scenarioclip_jax.evaluation.result import Example, Metric, Result, Skips, by_class
+from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, Skips, by_class
+from scenarioclip_jax.evaluation.score.zero_shot import normalise
 from scenarioclip_jax.evaluation.settings import Settings
-from scenarioclip_jax.evaluation.zero_shot import normalise
 
 KINDS = ("swapped ends", "other predicate", "other object", "other subject", "other")
 OTHERS = (

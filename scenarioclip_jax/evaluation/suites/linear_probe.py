@@ -8,15 +8,15 @@ import itertools
 import numpy as np
 
 from scenarioclip_jax.data.batch import LEVELS
-from scenarioclip_jax.data.splits import SPLITS
-from scenarioclip_jax.evaluation.embed import Gallery
-from scenarioclip_jax.evaluation.encoder import Encoder
+from scenarioclip_jax.data.stored.splits import SPLITS
+from scenarioclip_jax.evaluation.embed.embedder import Gallery
+from scenarioclip_jax.evaluation.embed.encoder import Encoder
+from scenarioclip_jax.evaluation.embed.in_domain import InDomain, open_split
 from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
-from scenarioclip_jax.evaluation.in_domain import InDomain, open_split
-from scenarioclip_jax.evaluation.probe import Labelled, Probe, encode_labels, fit
-from scenarioclip_jax.evaluation.result import Metric, Result, by_class
+from scenarioclip_jax.evaluation.score.probe import Labelled, Probe, encode_labels, fit
+from scenarioclip_jax.evaluation.score.result import Metric, Result, by_class
+from scenarioclip_jax.evaluation.score.zero_shot import normalise
 from scenarioclip_jax.evaluation.settings import Settings
-from scenarioclip_jax.evaluation.zero_shot import normalise
 
 TOP = (1, 5, 10)
 PROTOCOL = (

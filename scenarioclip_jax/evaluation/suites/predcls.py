@@ -26,11 +26,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
+from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
 from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, Wanted, read_json, rows
-from scenarioclip_jax.evaluation.result import Example, Metric, Result, Skips, by_class, confusion
+from scenarioclip_jax.evaluation.score.result import (
+    Example,
+    Metric,
+    Result,
+    Skips,
+    by_class,
+    confusion,
+)
+from scenarioclip_jax.evaluation.score.zero_shot import normalise
 from scenarioclip_jax.evaluation.settings import Settings, name_of
-from scenarioclip_jax.evaluation.zero_shot import normalise
 
 TOP = (20, 50, 100)
 NEVER = np.iinfo(np.int64).max  # the rank of a triplet that is no candidate

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scenarioclip_jax.evaluation.embed import Gallery
-from scenarioclip_jax.evaluation.encoder import Encoder, TextsOf
-from scenarioclip_jax.evaluation.in_domain import InDomain, by_level, open_split
-from scenarioclip_jax.evaluation.ranks import chance_of_hit, first_right, nearest
-from scenarioclip_jax.evaluation.result import Example, Metric, Result
+from scenarioclip_jax.evaluation.embed.embedder import Gallery
+from scenarioclip_jax.evaluation.embed.encoder import Encoder, TextsOf
+from scenarioclip_jax.evaluation.embed.in_domain import InDomain, by_level, open_split
+from scenarioclip_jax.evaluation.score.ranks import chance_of_hit, first_right, nearest
+from scenarioclip_jax.evaluation.score.result import Example, Metric, Result
 from scenarioclip_jax.evaluation.settings import Settings
 
 TOP = (1, 5, 10)

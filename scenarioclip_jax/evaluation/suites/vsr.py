@@ -7,10 +7,10 @@ A statement is called true where its cosine is above a threshold, which is chose
 
 import numpy as np
 
-from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
+from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
 from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted, jsonl_rows
-from scenarioclip_jax.evaluation.ranks import cosines
-from scenarioclip_jax.evaluation.result import Example, Metric, Result, by_class, cluster_by
+from scenarioclip_jax.evaluation.score.ranks import cosines
+from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, by_class, cluster_by
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 
 PROTOCOL = (

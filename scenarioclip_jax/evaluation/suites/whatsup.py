@@ -15,10 +15,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
+from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
 from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted, parts
-from scenarioclip_jax.evaluation.ranks import cosines
-from scenarioclip_jax.evaluation.result import Example, Metric, Result, by_class, partial_note
+from scenarioclip_jax.evaluation.score.ranks import cosines
+from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, by_class, partial_note
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 
 PARTS = {"A": "controlled_images_dataset.json", "B": "controlled_clevr_dataset.json"}

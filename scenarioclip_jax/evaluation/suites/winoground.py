@@ -12,10 +12,10 @@ With s(c, i) the cosine of caption c and picture i, all inequalities strict:
 
 import numpy as np
 
-from scenarioclip_jax.evaluation.encoder import Encoder, Picture, by_levels
+from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
 from scenarioclip_jax.evaluation.files import Files, Located, Wanted, jsonl_rows
-from scenarioclip_jax.evaluation.ranks import cosines
-from scenarioclip_jax.evaluation.result import Example, Metric, Result, partial_note
+from scenarioclip_jax.evaluation.score.ranks import cosines
+from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, partial_note
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 
 PUBLISHED = 400  # records

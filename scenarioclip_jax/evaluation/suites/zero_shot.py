@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from scenarioclip_jax.evaluation.encoder import Encoder
+from scenarioclip_jax.evaluation.embed.encoder import Encoder
+from scenarioclip_jax.evaluation.embed.in_domain import InDomain, by_level, open_split
 from scenarioclip_jax.evaluation.files import UnsupportedError
-from scenarioclip_jax.evaluation.in_domain import InDomain, by_level, open_split
-from scenarioclip_jax.evaluation.ranks import nearest
-from scenarioclip_jax.evaluation.result import (
+from scenarioclip_jax.evaluation.score.ranks import nearest
+from scenarioclip_jax.evaluation.score.result import (
     Confusion,
     Example,
     Metric,
@@ -14,8 +14,8 @@ from scenarioclip_jax.evaluation.result import (
     by_class,
     confusion,
 )
+from scenarioclip_jax.evaluation.score.zero_shot import TOP, Ranks, recognition_ranks
 from scenarioclip_jax.evaluation.settings import Settings
-from scenarioclip_jax.evaluation.zero_shot import TOP, Ranks, recognition_ranks
 
 PROTOCOL = (
     "The nearest of all class texts of the data set. strict, named top-k: the picture's own label is among the "

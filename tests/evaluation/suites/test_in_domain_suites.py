@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
-from scenarioclip_jax.evaluation.probe import Labelled, fit
+from scenarioclip_jax.evaluation.score.probe import Labelled, fit
+from scenarioclip_jax.evaluation.score.zero_shot import zero_shot as training_zero_shot
 from scenarioclip_jax.evaluation.settings import ProbeSettings, Settings
 from scenarioclip_jax.evaluation.suites import hard_negatives, linear_probe, zero_shot
-from scenarioclip_jax.evaluation.zero_shot import zero_shot as training_zero_shot
 from tests import golden
 from tests.evaluation.fakes import FakeData, FakeEncoder
 

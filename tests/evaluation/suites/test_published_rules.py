@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from scenarioclip_jax.evaluation.encoder import Picture, view_of
+from scenarioclip_jax.evaluation.embed.encoder import Picture, view_of
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.suites import aro, captions, predcls, sugarcrepe, svo, whatsup
 from scenarioclip_jax.evaluation.suites.aro_symmetric import SYMMETRIC

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from scenarioclip_jax.evaluation import ranks
 from scenarioclip_jax.evaluation.files import SuiteError
-from scenarioclip_jax.evaluation.ranks import chance_of_hit, first_right_ranks, nearest
+from scenarioclip_jax.evaluation.score import ranks
+from scenarioclip_jax.evaluation.score.ranks import chance_of_hit, first_right_ranks, nearest
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.suites import captions, retrieval
 from tests.evaluation.fakes import FakeData, FakeEncoder, files, write_images, write_json

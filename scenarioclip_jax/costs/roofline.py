@@ -1,0 +1,68 @@
+"""A lower bound of the time of a step: the slowest of computing, memory and links, each at its best.
+
+Williams et al. 2009. The compiler's own estimate is of no use: it counts loops once, and can be negative.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scenarioclip_jax.costs.chips import Chip
+from scenarioclip_jax.costs.collectives import Collective, sent
+from scenarioclip_jax.costs.flops import Flops
+from scenarioclip_jax.costs.memory import ProgramMemory
+
+# Precision.HIGHEST of float32 is six bfloat16 products (three parts a factor, the small terms left out).
+PASSES = {"loss": 6, "views": 6}
+
+ASSUMPTIONS = (
+    "matrix products run at the bfloat16 peak: on TPUs those of float32 do too, in one pass, unless more "
+    "precision is asked for; those of the losses and of the pictures' resampling ask for it and take 6 passes",
+    "memory: arguments are read and results written once; what a part of the batch leaves for its backward "
+    "pass is written and read once",
+    "links: gathers and reductions use all links of a chip in both directions, the ring of the losses one "
+    "link in one direction, and neighbours in the ring are neighbours in the pod",
+    "all three overlap perfectly, and everything else (norms, softmax, views, the host, the optimizer's "
+    "arithmetic) takes no time: a real step takes longer",
+)
+
+
+class Roofline(NamedTuple):
+    """Seconds of a step, were nothing else in the way."""
+
+    compute: float
+    memory: float
+    links: float
+
+    @property
+    def seconds(self) -> float:
+        return max(self)
+
+    @property
+    def limit(self) -> str:
+        return max(zip(self, self._fields, strict=True))[1]
+
+
+def roofline(
+    chip: Chip,
+    devices: int,
+    flops: Flops,
+    memory: ProgramMemory,
+    collectives: Sequence[Collective],
+    accumulate: int,
+) -> Roofline:
+    """The bound for a train step; see `ASSUMPTIONS`.
+
+    Args:
+      flops: over all devices.
+      memory, collectives: of one device.
+      accumulate: parts that the batch goes through the towers in.
+    """
+    products = sum(count.hardware * PASSES.get(part, 1) for part, count in flops.by_part.items())
+    moved = 2 * memory.arguments + 2 * memory.temporary * accumulate
+    ring = sum(sent(c, devices) for c in collectives if c.kind == "collective-permute")
+    others = sum(sent(c, devices) for c in collectives) - ring
+    return Roofline(
+        compute=products / devices / chip.peak,
+        memory=moved / chip.hbm_bandwidth,
+        links=(ring + others / chip.links) / chip.link_bandwidth if chip.links else 0.0,
+    )

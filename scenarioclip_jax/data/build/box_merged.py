@@ -1,0 +1,141 @@
+"""Finds the part of a data set whose boxes are of another convention, as where two were merged."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scenarioclip_jax.data.build.box_formats import (
+    FORMATS,
+    ORIENTATIONS,
+    UNITS,
+    BoxReading,
+    misfits,
+)
+from scenarioclip_jax.data.build.box_sample import Sample, by_photo, pixels_of
+from scenarioclip_jax.data.build.box_texts import fits_nowhere, flags_for, numbers
+from scenarioclip_jax.data.build.problems import GUESSED, AnnotationError, Problems
+
+_FAR, _FAR_PIXELS = 0.08, 8  # of the photo's side: sloppy boxes aren't wrong by more
+_BEYOND = 1.3  # photo's sides that numbers in thousandths have to reach: any box fits these
+_REACHED = 0.7  # share of the thousand that the largest of them has to reach
+_MOST_RECORDS = 0.8  # share of the records: more are no part of a data set, but all of it
+_FEWEST, _FEW_RECORDS = 2, 2  # boxes and records of another convention, to be named
+_SURE, _SURE_RECORDS = 5, 3  # to stop the build
+_EXPLAINED = 0.9  # share of what can't be meant that another convention has to explain
+_ALL = 0.98  # share of the records' boxes that have to fit it
+
+
+def check_merged(
+    sample: Sample, usual: BoxReading, problems: Problems, *, any_corners: bool
+) -> bool:
+    """Raises AnnotationError, or lists it and returns True, where some records are of another convention.
+
+    What tells are boxes that can't be meant as the rest of the data set is read, in records whose boxes all fit
+    another reading. Few of the others' boxes can't be meant, so that those are more than meet the eye.
+
+    Args:
+      sample: boxes of the data set.
+      usual: how they are read.
+      problems: collects what is likely, but not sure.
+      any_corners: corners come in any order in this data set, so an inverted box tells nothing.
+    """
+    odd = _impossible(sample, usual, any_corners)
+    if odd.sum() < _FEWEST:
+        return False
+    found = []
+    for reading in _candidates(usual):
+        fits = ~fits_nowhere(sample, reading)
+        explained = odd & fits & _all_fit(sample, reading, fits)
+        photos = np.unique(sample.photo[explained])
+        fewest = 6 if any_corners else _FEWEST
+        most = _MOST_RECORDS * len(sample.records)
+        if explained.sum() >= fewest and _FEW_RECORDS <= len(photos) <= most:
+            found.append((explained, photos, reading))
+    if not found:
+        return False
+    explained, photos, reading = max(found, key=lambda each: each[0].sum())
+    share = explained.sum() / odd.sum()
+    if share < _EXPLAINED:
+        return False
+    first = int(np.flatnonzero(explained)[0])
+    record = sample.records[sample.photo[first]]
+    name, box = record.objects[first - sample.first[sample.photo[first]]]
+    width, height = sample.sizes[first]
+    named = ", ".join(sample.records[photo].where for photo in photos[:5])
+    equal = [
+        other for same, _, other in found if other != reading and same.sum() == explained.sum()
+    ]
+    alike = "".join(f" or {other.describe()}" for other in equal[:2])
+    text = (
+        f"{explained.sum()} boxes of {len(photos)} records look like {reading.describe()}{alike}, the others "
+        f"like {usual.describe()}. Were two data sets merged? The first of those records: {named}. For example "
+        f"{record.where} (id {record.id}), {name!r}: {numbers(box)} in {record.image_path!r} of {width} x "
+        f"{height} pixels. More boxes may be so that fit both ways"
+    )
+    remedy = f"build the two apart, one with {flags_for(reading, usual)}, or correct them"
+    if explained.sum() >= _SURE and len(photos) >= _SURE_RECORDS and not any_corners:
+        raise AnnotationError(
+            f"{text}: {remedy}. If all are as they should be, add {flags_for(usual)}"
+        )
+    detail = f"{text}. All were read as the latter; if so, {remedy}"
+    problems.add("boxes_ambiguous", GUESSED, "file", "all metadata", detail)
+    return True
+
+
+def _candidates(usual: BoxReading) -> Sequence[BoxReading]:
+    """What a part may be in, the most usual first."""
+    units = ("pixels", "unit", "thousand")  # (percent would fit any box of a small photo)
+    return [
+        reading
+        for canvas in ("photo", "padded")
+        for unit in units
+        for format in FORMATS
+        if (reading := BoxReading(format, unit, usual.orientation, canvas)) != usual
+        and (canvas == "photo" or (format, unit) in (("xyxy", "pixels"), ("xywh", "pixels")))
+    ]
+
+
+def _impossible(sample: Sample, usual: BoxReading, any_corners: bool) -> np.ndarray:
+    """Boxes that nobody would draw, bool [N]: far outside, clearly inverted, or of a pixel."""
+    odd = np.ones(len(sample.boxes), bool)
+    for orientation in ORIENTATIONS:
+        read = pixels_of(sample, usual._replace(orientation=orientation))
+        far = np.maximum(_FAR * sample.sizes, _FAR_PIXELS)
+        low, high = np.minimum(read[:, :2], read[:, 2:]), np.maximum(read[:, :2], read[:, 2:])
+        outside = ((low < -far) | (high > sample.sizes + far)).any(1)
+        inverted = (read[:, 2:] < read[:, :2] - far).any(1) & (not any_corners)
+        odd &= outside | inverted | ((high - low) <= 1).all(1)
+    return odd & misfits_in_order(sample, usual, any_corners)
+
+
+def misfits_in_order(sample: Sample, usual: BoxReading, any_corners: bool) -> np.ndarray:
+    """`fits_nowhere`, of corners in order if they come in any."""
+    if not any_corners:
+        return fits_nowhere(sample, usual)
+    odd = np.ones(len(sample.boxes), bool)
+    for orientation in ORIENTATIONS:
+        read = pixels_of(sample, usual._replace(orientation=orientation))
+        corners = [np.minimum(read[:, :2], read[:, 2:]), np.maximum(read[:, :2], read[:, 2:])]
+        odd &= misfits(np.concatenate(corners, 1), sample.sizes)
+    return odd
+
+
+def _all_fit(sample: Sample, reading: BoxReading, fits: np.ndarray) -> np.ndarray:
+    """Whether nearly all boxes of a box's photo fit a reading, in numbers as large as its, bool [N]."""
+    share = by_photo(sample, fits) / np.maximum(by_photo(sample, np.ones(len(fits))), 1)
+    fine = share >= _ALL
+    if UNITS[reading.units]:
+        return fine[sample.photo] & _reaches(sample, reading)
+    return fine[sample.photo]
+
+
+def _reaches(sample: Sample, reading: BoxReading) -> np.ndarray:
+    """Whether the numbers of a box's photo are as large as these units make them, bool [N]."""
+    largest = np.zeros(len(sample.records))
+    np.maximum.at(largest, sample.photo, np.abs(sample.boxes).max(1))
+    scale = UNITS[reading.units]
+    fine = (largest <= 1.02 * scale) & (largest > 0.1 * scale)
+    if scale > 1:
+        fine &= largest > _BEYOND * sample.sizes[sample.first].max(1)
+        fine &= largest[fine].max(initial=0) > _REACHED * scale
+    return fine[sample.photo]

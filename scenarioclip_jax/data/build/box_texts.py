@@ -1,0 +1,122 @@
+"""What the user is told of the convention of a data set's boxes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scenarioclip_jax.data.build.box_formats import ORIENTATIONS, BoxReading, misfits
+from scenarioclip_jax.data.build.box_sample import Sample, pixels_of
+from scenarioclip_jax.data.build.problems import GUESSED, NOTED, AnnotationError, Problems
+
+_WIDE, _WIDE_SHARE = 0.1, 0.1  # boxes that stick out by a tenth; a tenth of all boxes
+
+
+def fits_nowhere(sample: Sample, reading: BoxReading) -> np.ndarray:
+    """Whether each box doesn't fit its photo, in pixels upright or as stored: bool [N]."""
+    upright, stored = (
+        misfits(pixels_of(sample, reading._replace(orientation=o)), sample.sizes)
+        for o in ORIENTATIONS
+    )
+    return upright & stored
+
+
+def compared(
+    sample: Sample,
+    usual: BoxReading,
+    best: BoxReading,
+    bad: np.ndarray,
+    good: np.ndarray,
+) -> str:
+    """Says how many boxes fit under two readings, with an example."""
+
+    def count(reading: BoxReading, wrong: np.ndarray) -> str:
+        return f"as {reading.describe()} {wrong.sum()} of {len(wrong)} ({wrong.mean():.0%})"
+
+    shown = np.flatnonzero(bad & ~good)
+    index = int(shown[0]) if len(shown) else 0
+    record = sample.records[sample.photo[index]]
+    number = index - sample.first[sample.photo[index]]
+    name, box = record.objects[number]
+    width, height = sample.sizes[index]
+    read = [pixels_of(sample, reading)[index] for reading in (usual, best)]
+    text = (
+        f"{count(usual, bad)} don't fit their photos, {count(best, good)}. For example {record.where} (id "
+        f"{record.id}), {name!r}: {numbers(box)} in {record.image_path!r} of {width} x {height} pixels is "
+        f"from ({read[0][0]:g}, {read[0][1]:g}) to ({read[0][2]:g}, {read[0][3]:g}), or else from "
+        f"({read[1][0]:g}, {read[1][1]:g}) to ({read[1][2]:g}, {read[1][3]:g})"
+    )
+    if not len(shown):
+        text += "; the photos or the focused-region images say so"
+    return text
+
+
+def numbers(box: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{value:g}" for value in box) + "]"
+
+
+def flags_for(reading: BoxReading, usual: BoxReading | None = None) -> str:
+    """The flags that make `reading`, as far as they differ from `usual`."""
+    flags = []
+    if usual is None or reading.format != usual.format:
+        flags.append(f"--boxes={reading.format}")
+    if usual is None or reading.units != usual.units:
+        flags.append(f"--box-units={reading.units}")
+    if reading.canvas != "photo":
+        flags.append(f"--box-canvas={reading.canvas}")
+    return " ".join(flags)
+
+
+def others(equal: Sequence[BoxReading], usual: BoxReading) -> str:
+    if not equal:
+        return ""
+    return f" (or, which fits about as well: {'; '.join(flags_for(each, usual) for each in equal[:3])})"
+
+
+def check_fit(sample: Sample, usual: BoxReading, *, settled: bool) -> None:
+    """Raises AnnotationError if many boxes lie far outside of their photos, unless flags settle it."""
+    if settled:
+        return
+    far = np.ones(len(sample.boxes), bool)
+    for orientation in ORIENTATIONS:
+        x0, y0, x1, y1 = pixels_of(sample, usual._replace(orientation=orientation)).T
+        width, height = sample.sizes.T
+        far &= (
+            (np.minimum(x0, x1) < -_WIDE * width)
+            | (np.minimum(y0, y1) < -_WIDE * height)
+            | (np.maximum(x0, x1) > (1 + _WIDE) * width)
+            | (np.maximum(y0, y1) > (1 + _WIDE) * height)
+        )
+    photos = np.unique(sample.photo[far])
+    if far.mean() < _WIDE_SHARE or far.sum() < 5 or len(photos) < 3:
+        return
+    index = int(np.flatnonzero(far)[0])
+    record = sample.records[sample.photo[index]]
+    name, box = record.objects[index - sample.first[sample.photo[index]]]
+    width, height = sample.sizes[index]
+    raise AnnotationError(
+        f"{far.sum()} of {len(far)} boxes ({far.mean():.0%}) lie far outside of their photos, and no other "
+        f"convention fits better. Were they drawn on photos of another size, or with a border? For example "
+        f"{record.where} (id {record.id}), {name!r}: {numbers(box)} in {record.image_path!r} of {width} x "
+        f"{height} pixels. Give the photos that they were drawn on, or scale them; to clip them, add "
+        f"{flags_for(usual)}"
+    )
+
+
+def note_reach(sample: Sample, usual: BoxReading, problems: Problems) -> None:
+    """Lists boxes that never reach the right or lower part of their photos, or count pixels from 1."""
+    boxes = pixels_of(sample, usual)
+    reach = (boxes[:, 2:] / sample.sizes).max(0)
+    if len(boxes) >= 20 and len(sample.records) >= 8 and reach.max() < 0.6:
+        detail = (
+            f"none of {len(boxes)} boxes reaches further than {reach[0]:.0%} of its photo's width and "
+            f"{reach[1]:.0%} of its height. Were they drawn on smaller photos? Then scale them"
+        )
+        problems.add("boxes_ambiguous", GUESSED, "file", "all metadata", detail)
+    starts = boxes[:, :2]
+    whole = usual.units == "pixels" and not np.any(boxes % 1)
+    if whole and starts.min() == 1 and (starts == 1).sum() >= 5 and (starts == 1).any(0).all():
+        detail = (
+            f"{(starts == 1).sum()} boxes start at 1 and none at 0: if their pixels are counted from 1, they "
+            "are a pixel too far to the right and down; subtract 1"
+        )
+        problems.add("boxes_from_one", NOTED, "file", "all metadata", detail)

@@ -1,0 +1,279 @@
+"""Recognizes the convention of a data set's boxes, from all of them at once, before anything is written.
+
+One box rarely tells: [90, 40, 60, 70] may be inverted corners, or an x, a y, a width and a height. Hundreds do.
+Every reading (`box_formats`) is charged for the boxes that it makes impossible and for the focused-region
+images that contradict it, in nats: as if one box in fifty were wrong. The published format is believed unless
+another reading explains the data set far better.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from scenarioclip_jax.data.build.annotations import Record
+from scenarioclip_jax.data.build.box_edges import edge_evidence
+from scenarioclip_jax.data.build.box_formats import (
+    CANVASES,
+    FORMATS,
+    ORIENTATIONS,
+    UNITS,
+    BoxReading,
+    misfits,
+)
+from scenarioclip_jax.data.build.box_merged import check_merged
+from scenarioclip_jax.data.build.box_sample import (
+    Sample,
+    by_photo,
+    contradictions,
+    pixels_of,
+    take_sample,
+)
+from scenarioclip_jax.data.build.box_scales import MOST, canvas_cost, scale_cost
+from scenarioclip_jax.data.build.box_texts import (
+    check_fit,
+    compared,
+    fits_nowhere,
+    flags_for,
+    note_reach,
+    numbers,
+    others,
+)
+from scenarioclip_jax.data.build.problems import GUESSED, AnnotationError, Problems
+
+_MISFIT = 3.9  # nats: -log(1/50)
+_ANY_CORNERS = np.log(4)  # a box whose corners may come in any order is one of four times as many
+_SURE = 4.0  # nats by which another reading has to be better
+_UNTOLD = 8.0  # nats: less doesn't tell whether x or y comes first
+_FITS_SWAPPED = 15.0  # nats: boxes that fit no worse with x and y in each other's places
+# How much less usual than the published format each convention is, in nats.
+_FORMAT_PRIORS = dict(zip(FORMATS, (0, 3, 4, 4, 5, 5, 6), strict=True))
+_UNIT_PRIORS = {"pixels": 0, "unit": 2, "percent": 4, "thousand": 3}
+_CANVAS_PRIORS = {"photo": 0, "padded": 5, "padded_corner": 6}
+_ANY_CORNERS_PRIOR, _STORED_PRIOR = 4.6, 1.0
+_PADDED_FORMATS = ("xyxy", "xywh", "cxcywh", "yxyx")  # of which padded photos are known
+
+
+class BoxDecision(NamedTuple):
+    """How the boxes of a data set are read, and how far the EXIF-rotated photos are known.
+
+    Attributes:
+      reading: for all photos.
+      each: a rotated photo that says otherwise is read in its own way (the data set has both kinds, or too few
+        photos to tell).
+      doubtful: nothing in the data set tells whether boxes are in upright or in stored pixels.
+    """
+
+    reading: BoxReading = BoxReading()
+    each: bool = True
+    doubtful: bool = True
+
+
+class BoxFlags(NamedTuple):
+    """What the user says of the boxes; None: it's found out."""
+
+    format: str | None = None
+    units: str | None = None
+    orientation: str | None = None
+    canvas: str | None = None
+
+
+def decide(
+    records: Sequence[Record], find: Callable[[str], Path], flags: BoxFlags, problems: Problems
+) -> BoxDecision:
+    """Finds out how the boxes of a data set are meant.
+
+    Args:
+      records: all of it.
+      find: returns the file of a path; raises ValueError or OSError where there is none.
+      flags: what is known.
+      problems: collects what can't be told.
+
+    Raises:
+      AnnotationError: the boxes are clearly of another convention than `flags` and the published format say, or
+        fit no convention. The message names the flag that reads them.
+    """
+    if flags.format and flags.units and not flags.canvas:
+        flags = flags._replace(canvas="photo")  # whoever says what the numbers are has looked
+    if None not in flags:
+        return BoxDecision(BoxReading(*flags), each=False, doubtful=False)
+    sample = take_sample(records, find)
+    if not len(sample.boxes):
+        reading = BoxReading(
+            *(given or first for given, first in zip(flags, BoxReading(), strict=True))
+        )
+        return BoxDecision(reading, doubtful=flags.orientation is None)
+    readings = _readings(sample, flags)
+    losses = _losses(sample, readings, find)  # [P, R]
+    dragged = _charge_any_corners(sample, readings, losses, free=flags.format is None)
+    costs = {}
+    for at in range(0, len(readings), 2):
+        upright, stored = losses[:, at], losses[:, at + 1]
+        usual = _FORMAT_PRIORS[readings[at].format] + _UNIT_PRIORS[readings[at].units]
+        usual += _CANVAS_PRIORS[readings[at].canvas]
+        usual += scale_cost(sample, readings[at]) + canvas_cost(sample, readings[at])
+        some = np.minimum(upright, stored).sum() + 2 * _STORED_PRIOR
+        costs[readings[at]] = usual + min(upright.sum(), stored.sum() + _STORED_PRIOR, some)
+    if flags.format is None:
+        _compare_swapped(sample, costs, find)
+    reading = _decide_format(sample, costs, flags, dragged, problems)
+    at = readings.index(reading)
+    return _decide_orientation(sample, reading, losses[:, at], losses[:, at + 1], flags)
+
+
+def _readings(sample: Sample, flags: BoxFlags) -> list[BoxReading]:
+    """All that the boxes may be; each upright, then as stored."""
+    formats = [flags.format] if flags.format else list(FORMATS)
+    units = [flags.units] if flags.units else list(UNITS)
+    square = (sample.sizes.min(1) / sample.sizes.max(1) > 0.95).all()
+    canvases = [flags.canvas] if flags.canvas else list(CANVASES[: 1 if square else None])
+    return [
+        BoxReading(format, unit, orientation, canvas)
+        for canvas in canvases
+        for format in formats
+        if flags.format or canvas == "photo" or format in _PADDED_FORMATS
+        for unit in units
+        # In pixels, padding at the right and bottom changes nothing.
+        if flags.canvas or (unit, canvas) != ("pixels", "padded_corner")
+        for orientation in ORIENTATIONS
+    ]
+
+
+def _compare_swapped(
+    sample: Sample, costs: dict[BoxReading, float], find: Callable[[str], Path]
+) -> None:
+    """Charges the best reading, or the one with y first, by what the photos show at the boxes' borders."""
+    best = min(costs, key=costs.get)
+    other = best.swapped()
+    if other in costs and costs[other] - costs[best] < _FITS_SWAPPED:
+        evidence = edge_evidence(sample, best, other, find)
+        costs[best] += max(-evidence, 0)
+        costs[other] += max(evidence, 0)
+
+
+def _losses(
+    sample: Sample, readings: Sequence[BoxReading], find: Callable[[str], Path]
+) -> np.ndarray:
+    """What each reading is charged for each photo, in nats: float [P, R]."""
+    losses = np.empty((len(sample.records), len(readings)))
+    rotated = (sample.orientations != 1).any()
+    for column, reading in enumerate(readings):
+        if reading.orientation == "stored" and not rotated:
+            losses[:, column] = losses[:, column - 1]
+            continue
+        bad = misfits(pixels_of(sample, reading), sample.sizes)
+        losses[:, column] = _MISFIT * np.minimum(by_photo(sample, bad), MOST)
+    for photo, wrong in contradictions(sample, readings, find):
+        losses[photo] += _MISFIT * wrong
+    return losses
+
+
+def _charge_any_corners(
+    sample: Sample, readings: Sequence[BoxReading], losses: np.ndarray, *, free: bool
+) -> set[BoxReading]:
+    """Charges boxes whose corners come in any order, as if dragged by mouse, for that rather than as misfits.
+
+    `free`: the format isn't given, so that only the published one may be read so. Returns the readings under
+    which they are.
+    """
+    changed = set()
+    for column, reading in enumerate(readings):
+        if free and (reading.format != "xyxy" or reading.canvas != "photo"):
+            continue
+        pixels = pixels_of(sample, reading)
+        ordered = np.concatenate(
+            [np.minimum(pixels[:, :2], pixels[:, 2:]), np.maximum(pixels[:, :2], pixels[:, 2:])], 1
+        )
+        counts = by_photo(sample, np.ones(len(pixels)))
+        was = _MISFIT * np.minimum(by_photo(sample, misfits(pixels, sample.sizes)), MOST)
+        bad = _MISFIT * np.minimum(by_photo(sample, misfits(ordered, sample.sizes)), MOST)
+        dragged = bad + _ANY_CORNERS * np.minimum(counts, MOST)
+        if dragged.sum() + _ANY_CORNERS_PRIOR < was.sum():
+            losses[:, column] += dragged - was
+            losses[0, column] += _ANY_CORNERS_PRIOR
+            changed.add(reading)
+    return changed
+
+
+def _decide_format(
+    sample: Sample,
+    costs: dict[BoxReading, float],
+    flags: BoxFlags,
+    dragged: set[BoxReading],
+    problems: Problems,
+) -> BoxReading:
+    usual = BoxReading(
+        flags.format or "xyxy", flags.units or "pixels", canvas=flags.canvas or "photo"
+    )
+    order = sorted(costs, key=costs.get)
+    best = order[0]
+    margin = costs[usual] - costs[best]
+    settled = bool(flags.format and flags.units)
+    if margin <= 0:
+        if not settled:
+            check_merged(sample, usual, problems, any_corners=usual in dragged)
+        check_fit(sample, usual, settled=settled)
+        note_reach(sample, usual, problems)
+        return usual
+    bad, good = (fits_nowhere(sample, reading) for reading in (usual, best))
+    swapped = best.swapped()
+    untold = swapped in costs and costs[swapped] < costs[best] + _UNTOLD and swapped != usual
+    equal = [each for each in order[1:] if costs[each] < costs[best] + 4.5]
+    equal = [each for each in equal if each not in (usual, swapped if untold else None)]
+    text = compared(sample, usual, best, bad, good)
+    mixed = good.mean() > 0.1 and good.mean() > bad.mean() / 4
+    if mixed and not settled:
+        if check_merged(sample, usual, problems, any_corners=usual in dragged):
+            return usual
+        check_fit(sample, usual, settled=settled)
+    also = others(equal, usual)
+    if untold:
+        axis = "x" if best.format.startswith("y") else "y"
+        also = (
+            f" (or, if {axis} comes first, which nothing here tells: {flags_for(swapped, usual)}; draw some on "
+            f"their photos to see){also}"
+        )
+    if margin > _SURE and not mixed:
+        raise AnnotationError(
+            f"the boxes look like {best.describe()}, not {usual.describe()}: {text}. If so, add "
+            f"{flags_for(best, usual)}{also}; if they are as they should be, add {flags_for(usual)}"
+        )
+    what = "some boxes" if mixed else "the boxes"
+    problems.add(
+        "boxes_ambiguous",
+        GUESSED,
+        "file",
+        "all metadata",
+        f"{what} look like {best.describe()}; read as {usual.describe()}: {text}. If all are so, add "
+        f"{flags_for(best, usual)}{also}; if all are what they should be, add {flags_for(usual)}",
+    )
+    return usual
+
+
+def _decide_orientation(
+    sample: Sample, reading: BoxReading, upright: np.ndarray, stored: np.ndarray, flags: BoxFlags
+) -> BoxDecision:
+    """Decides how the boxes of EXIF-rotated photos are meant, from what each photo is charged, [P] in nats."""
+    if flags.orientation:
+        reading = reading._replace(orientation=flags.orientation)
+        return BoxDecision(reading, each=False, doubtful=False)
+    for_upright, for_stored = (stored - upright > 3).sum(), (upright - stored > 3).sum()
+    margin = (upright - stored).sum() - _STORED_PRIOR
+    if for_stored and 10 * for_upright <= for_stored and margin > _SURE:
+        photo = int(np.argmax(upright - stored > 3))
+        record, first = sample.records[photo], sample.first[photo]
+        width, height = sample.sizes[first]
+        turned = sample.orientations[sample.first] != 1
+        raise AnnotationError(
+            f"the boxes of EXIF-rotated photos look like pixels of the photo as stored, not as a viewer shows "
+            f"it: {for_stored} of {turned.sum()} such photos say so, {for_upright} say otherwise. For example "
+            f"{record.where} (id {record.id}): {record.image_path!r}, {width} x {height} pixels when upright "
+            f"(EXIF orientation {sample.orientations[first]}), has {record.objects[0][0]!r} at "
+            f"{numbers(record.objects[0][1])}. If so, add --box-orientation=stored; if not, add "
+            "--box-orientation=upright"
+        )
+    if for_stored and 10 * for_upright < for_stored:
+        reading = reading._replace(orientation="stored")
+    known = for_upright > 0 and not for_stored
+    return BoxDecision(reading, each=not known, doubtful=not known)

@@ -1,0 +1,273 @@
+"""Builds a data set from annotations, or from drawn scenes."""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from scenarioclip_jax.data import images
+from scenarioclip_jax.data.embedded import write as embedded
+from scenarioclip_jax.data.stored import labels
+from scenarioclip_jax.data.stored import shards
+from scenarioclip_jax.data.build.annotations import metadata_files
+from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
+from scenarioclip_jax.data.build.box_votes import BoxFlags
+from scenarioclip_jax.data.build.summary import format_summary
+from scenarioclip_jax.data.build.photo_folders import Folders
+from scenarioclip_jax.data.build.problems import DROPPED, AnnotationError
+from scenarioclip_jax.data.stored.splits import FRACTIONS, SALT, SPLITS, check_fractions
+from scenarioclip_jax.paths import local_path
+
+EMBEDDED = Path("data/embedded")  # where the embedded scenes are built by default
+VOCABULARY = 512  # tokens of the small tokenizer that comes with every data set
+# Data sets whose summary doesn't say so were split by id alone: a photo of several scenes can be in several.
+SPLIT_BY = "id, or pixels where scenes share a photo"
+_UNFINISHED = ".unfinished-"  # folders of builds that were interrupted, removed by the next
+
+
+def build(
+    metadata_dir: str | Path,
+    output_dir: str | Path,
+    *,
+    num_shards: int | None = None,
+    strict: bool = False,
+    fractions: Sequence[float] = FRACTIONS,
+    overwrite: bool = False,
+    max_megapixels: float = images.MAX_PIXELS / 1e6,
+    progress: bool = True,
+    source: dict[str, Any] | None = None,
+    image_dirs: Sequence[str | Path] = (),
+    follow_links: bool = False,
+    skip_broken: bool = False,
+    boxes: str | None = None,
+    box_units: str | None = None,
+    box_orientation: str | None = None,
+    box_canvas: str | None = None,
+) -> dict[str, Any]:
+    """Builds the data set `output_dir`/action_genome/<version> and returns its summary.
+
+    It appears when it is complete: an interrupted build leaves nothing that could be taken for one.
+
+    Args:
+      metadata_dir: the data root: metadata*.json, classes.json and the images.
+      output_dir: where the data set goes; what `shards.open_split` takes as `data_dir`.
+      num_shards: shards a split; None: one for each 64 MB to 1 GB.
+      strict: raise at the first problem instead of repairing, guessing or leaving out.
+      fractions: shares of train, validation and test.
+      overwrite: replace a data set that is already there.
+      max_megapixels: photos of more pixels are left out, as they may be decompression bombs.
+      progress: show a progress bar.
+      source: stored in the summary, to recognise what a data set was made from.
+      image_dirs: folders of images besides the data root.
+      follow_links: symbolic links may lead out of these folders.
+      skip_broken: read what is left of metadata files that can't be parsed, instead of stopping.
+      boxes: what the four numbers of a box are, one of `box_formats.FORMATS`; None: found out, and an error
+        where it isn't the published [x0, y0, x1, y1].
+      box_units: what they are counted in, one of `box_formats.UNITS`; None: found out likewise.
+      box_orientation: whether boxes of EXIF-rotated photos are in pixels of the photo "upright" or as "stored";
+        None: found out likewise.
+      box_canvas: the picture that boxes are in, one of `box_formats.CANVASES`: the photo, or the photo padded
+        to a square; None: found out likewise, unless `boxes` and `box_units` are given: then it's the photo.
+    Raises:
+      AnnotationError: if nothing can be built, the boxes are in another convention, or at the first problem
+        with `strict`.
+      FileExistsError: if there is a data set already, or another process builds it.
+    """
+    fractions = check_fractions(fractions)
+    if num_shards is not None and num_shards < 1:
+        raise ValueError(f"num_shards must be at least 1, got {num_shards}")
+    if not max_megapixels > 0:
+        raise ValueError(f"max_megapixels must be positive, got {max_megapixels}")
+    for name, value, known in (
+        ("boxes", boxes, FORMATS),
+        ("box_units", box_units, UNITS),
+        ("box_orientation", box_orientation, ORIENTATIONS),
+        ("box_canvas", box_canvas, CANVASES),
+    ):
+        if value is not None and value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+    root, output = local_path(metadata_dir), local_path(output_dir)
+    others = [local_path(folder) for folder in image_dirs]
+    metadata_files(root)  # fails at once if this is no data root
+    for folder in others:
+        if not folder.is_dir():
+            raise AnnotationError(f"--images {folder} isn't a folder")
+    with _lock(output, wait=False):
+        if _exists(output) and not overwrite:
+            raise FileExistsError(
+                f"{shards.dataset_dir(output)} is a data set already. Name another --output, or replace it "
+                "with --overwrite"
+            )
+        return _build_locked(
+            root,
+            output,
+            num_shards,
+            strict,
+            fractions,
+            progress,
+            source,
+            max_pixels=int(max_megapixels * 1e6),
+            folders=Folders(root, others, follow_links=follow_links),
+            boxes=BoxFlags(boxes, box_units, box_orientation, box_canvas),
+            skip_broken=skip_broken,
+        )
+
+
+def ensure_embedded(
+    data_dir: str | Path,
+    num_scenes: int,
+    seed: int,
+    *,
+    size: int = embedded.SIZE,
+    num_shards: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Returns `data_dir`, having built the embedded scenes there unless they are there already.
+
+    A data set of other parameters, or of another version of the generator, is replaced; one that isn't
+    made of embedded scenes never is. If another process is building, waits for it.
+
+    Raises:
+      FileExistsError: if `data_dir` holds another kind of data set.
+    """
+    output = local_path(data_dir)
+    source = {"embedded": embedded.embedded_params(num_scenes, seed, size)}
+    if _source(output) == source:  # without the lock: it may lie on a read-only disk
+        return output
+    with _lock(output, wait=True):
+        if _exists(output):
+            found = _source(output)
+            if found == source:  # another process has built it meanwhile
+                return output
+            if "embedded" not in found:
+                raise FileExistsError(
+                    f"{shards.dataset_dir(output)} isn't made of embedded scenes, so it isn't replaced by "
+                    "them. Name another folder."
+                )
+        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=output) as folder:
+            annotations = Path(folder) / "embedded"
+            print(f"drawing {num_scenes} scenes into {output} (once)", file=sys.stderr, flush=True)
+            embedded.write_embedded(annotations, num_scenes, seed, size)
+            _build_locked(annotations, output, num_shards, True, FRACTIONS, progress, source)
+    return output
+
+
+def default_embedded(num_scenes: int, seed: int) -> Path:
+    """As `ensure_embedded`, below the working directory.
+
+    Each set of parameters has a folder of its own: runs that differ in them don't replace each other's data.
+    """
+    return ensure_embedded(EMBEDDED / f"{num_scenes}-{seed}", num_scenes, seed)
+
+
+def _source(output: Path) -> dict[str, Any]:
+    return shards.load_summary(output)["source"] if _exists(output) else {}
+
+
+def _exists(output: Path) -> bool:
+    return (output / shards.NAME / shards.VERSION / "dataset_info.json").is_file()
+
+
+@contextlib.contextmanager
+def _lock(output: Path, *, wait: bool) -> Iterator[None]:
+    """Holds the right to build in `output`; the system releases it whatever way the process ends."""
+    output.mkdir(parents=True, exist_ok=True)
+    with open(output / ".build.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise FileExistsError(f"another process is building in {output}; wait for it") from None
+        target = output / shards.NAME / shards.VERSION
+        for stale in output.glob(f"{_UNFINISHED}*"):
+            if (stale / "replaced").is_dir() and not target.exists():
+                (stale / "replaced").rename(target)  # a build that ended between its two renames
+            shutil.rmtree(stale, ignore_errors=True)
+        yield
+
+
+def _build_locked(
+    root: Path,
+    output: Path,
+    num_shards: int | None,
+    strict: bool,
+    fractions: Sequence[float],
+    progress: bool,
+    source: dict[str, Any] | None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Builds with the lock held; `options` are `ActionGenome`'s."""
+    from scenarioclip_jax.data.build import action_genome
+    from scenarioclip_jax.data.tokens import train_tokenizer
+
+    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=output) as folder:
+        builder = action_genome.ActionGenome(
+            metadata_dir=root,
+            fractions=fractions,
+            strict=strict,
+            progress=progress,
+            data_dir=folder,
+            **options,
+        )
+        action_genome.prepare(builder, num_shards)
+        finished = Path(folder) / shards.NAME / shards.VERSION
+        summary = _summary(builder, fractions, source)
+        _write_json(finished / "classes.json", builder.statistics.class_counts())
+        _write_json(finished / "summary.json", summary)
+        builder.problems.write(finished / "problems.jsonl")
+        if builder.shared:
+            _write_json(finished / "shared_photos.json", builder.shared)
+        classes = shards.sort_classes(builder.statistics.class_counts())
+        train_tokenizer(
+            (text for kind in sorted(classes) for text in classes[kind]),
+            finished / shards.TOKENIZER,
+            vocab_size=VOCABULARY,
+        )
+        target = output / shards.NAME / shards.VERSION
+        target.parent.mkdir(exist_ok=True)
+        if target.exists():  # moved aside first: a data set is there as a whole or not at all
+            target.rename(Path(folder) / "replaced")
+        finished.rename(target)
+    return summary
+
+
+def _summary(
+    builder: Any, fractions: Sequence[float], source: dict[str, Any] | None
+) -> dict[str, Any]:
+    statistics, problems = builder.statistics, builder.problems
+    focus = {kind: statistics.focus[kind] for kind in ("boxes", "mask", "image")}
+    return {
+        "version": shards.VERSION,
+        "source": source or {"metadata": str(builder.root)},
+        "fractions": dict(zip(SPLITS, fractions, strict=True)),
+        "salt": SALT,
+        "split_by": SPLIT_BY,
+        "shared_photos": {
+            "photos": len(builder.shared),
+            "scenes": sum(len(photo["ids"]) for photo in builder.shared),
+        },
+        "reencoded": dict(sorted(problems.reencoded.items())),
+        "splits": {split: statistics.scenes[split] for split in SPLITS},
+        "classes": {kind: len(counts) for kind, counts in statistics.labels.items()},
+        "objects_per_scene": dict(sorted(statistics.objects.items())),
+        "relations_per_scene": dict(sorted(statistics.relations.items())),
+        "negatives": statistics.negatives,
+        "focus": focus,
+        "focus_styles": dict(sorted(problems.focus_styles.items())),
+        "focus_unnamed": problems.unnamed_focus,
+        "boxes": builder.boxes.reading._asdict(),
+        "labels": labels.VERSION,
+        "has_focus_images": focus["image"] > 0,
+        "scenes_dropped": sum(p.what == "scene" and p.effect == DROPPED for p in problems.found),
+        "problems": problems.counts(),
+    }
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,85 @@
+"""Which objects of a photo a relation means, where a name occurs more than once."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scenarioclip_jax.data.build.annotations import Box, RelationRecord
+
+_SAME = 0.9  # intersection over union from which two boxes of a name are one thing, boxed twice
+
+Object = tuple[str, Box] | None  # None: the object was left out
+
+
+class Candidates(NamedTuple):
+    """Pairs of boxes that (subject, object) of a relation can mean.
+
+    Attributes:
+      pairs: at least one, unless a participant isn't among the objects.
+      named: the annotation says which, so there is one.
+      alone: subject and object have one name, and only one thing of that name is annotated.
+      subjects, objects: number of different things that each can be.
+    """
+
+    pairs: list[tuple[Box, Box]]
+    named: bool
+    alone: bool
+    subjects: int
+    objects: int
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether more than one pair of things can be meant."""
+        return not self.named and not self.alone and self.subjects * self.objects > 1
+
+
+def candidates(relation: RelationRecord, objects: Sequence[Object]) -> Candidates:
+    """Returns all pairs that a relation can mean, without those that take one thing for both."""
+    if relation.pair is not None:
+        found = [objects[i] for i in relation.pair]
+        if all(found):
+            return Candidates([(found[0][1], found[1][1])], True, False, 1, 1)
+    subject, _, object_ = relation.triplet
+    first = [each[1] for each in objects if each and each[0] == subject]
+    second = [each[1] for each in objects if each and each[0] == object_]
+    things = (count(first), count(second))
+    if subject != object_:
+        return Candidates([(a, b) for a in first for b in second], False, False, *things)
+    # "person next to person" means two people; boxes that are about equal are one.
+    pairs = [
+        (a, b)
+        for i, a in enumerate(first)
+        for j, b in enumerate(first)
+        if i != j and overlap(a, b) < _SAME
+    ]
+    if not pairs and first:
+        return Candidates([(first[0], first[0])], False, True, *things)
+    return Candidates(pairs, False, False, *things)
+
+
+def count(boxes: Sequence[Box]) -> int:
+    """Number of different things: boxes that are about equal count once."""
+    things: list[Box] = []
+    for box in boxes:
+        if all(overlap(box, other) < _SAME for other in things):
+            things.append(box)
+    return len(things)
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+
+
+def nearest(pairs: Sequence[tuple[Box, Box]]) -> int:
+    """Index of the pair whose centers are closest: with no picture, things that relate are near."""
+
+    def distance(pair: tuple[Box, Box]) -> float:
+        (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = pair
+        return (ax0 + ax1 - bx0 - bx1) ** 2 + (ay0 + ay1 - by0 - by1) ** 2
+
+    return min(range(len(pairs)), key=lambda i: distance(pairs[i]))

@@ -1,0 +1,160 @@
+"""Opens the photos of a data set: confined to its folder, checked to the last pixel, upright and RGB."""
+
+import io
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from scenarioclip_jax.data import damage, images, jpeg_files
+from scenarioclip_jax.data.image_levels import FULL
+from scenarioclip_jax.data.photo import rgb
+from scenarioclip_jax.data.build.photo_folders import Folders, PhotoError
+
+# What the shards hold; anything else is encoded again. (MPO: a JPEG that others follow, as many phones write.)
+_FORMATS = ("JPEG", "MPO", "PNG")
+_QUALITY = 95
+_TAIL_ROWS, _TAIL_SHARE = 8, 0.04  # a gray tail has at least that many rows
+
+
+class Photo(NamedTuple):
+    picture: Image.Image  # RGB, upright
+    encoded: bytes  # of `picture`: JPEG or PNG; the file's own bytes where nothing had to change
+    orientation: int  # the EXIF orientation it was stored with, 1 to 8; 1 is upright
+    repairs: list[tuple[str, str]]  # reason and detail of what was changed
+    doubts: list[tuple[str, str]]  # of what was left as it is
+    levels: tuple[float, float] | None  # gray values taken as black and white; None: 8 bits
+    reencoded: str  # the file's format if it isn't one that the shards hold, or ""
+
+
+def resolve_inside(root: Path | Folders, path: str) -> Path:
+    """Returns the real path of a file below `root`; raises PhotoError if it leaves it or isn't there."""
+    return (root if isinstance(root, Folders) else Folders(root)).find(path)
+
+
+def open_photo(
+    root: Path | Folders,
+    path: str,
+    backdrop: str = images.BACKDROP,
+    *,
+    levels: tuple[float, float] | None = None,
+    max_pixels: int = images.MAX_PIXELS,
+) -> Photo:
+    """Reads and fully decodes a photo, as `images.open_image` does, and encodes it for the shards.
+
+    The file's own bytes are kept if training, which only decodes, sees the same pixels in them.
+
+    Args:
+      root: the data root, or the folders to look in.
+      path: the photo, relative to it.
+      backdrop: color behind transparent pixels.
+      levels: the gray values that are black and white, where there are more than 8 bits.
+      max_pixels: most pixels.
+
+    Raises:
+      PhotoError: with reason path_outside_root, missing_image, unreadable_image or damaged_image.
+    """
+    file = resolve_inside(root, path)
+    try:
+        content = file.read_bytes()
+        encoded = _mend(content)
+        with warnings.catch_warnings():  # of odd EXIF data and the like, which change no pixel
+            warnings.simplefilter("ignore")
+            opened = images.open_image(
+                encoded, backdrop=backdrop, levels=levels, name=repr(path), max_pixels=max_pixels
+            )
+            same = _reads_the_same(opened)
+    except images.ImageFileError as error:
+        raise PhotoError("unreadable_image", f"can't be decoded: {error}") from error
+    except OSError as error:
+        raise PhotoError("unreadable_image", f"{path!r} can't be read: {error}") from error
+    found = damage.examine(encoded)
+    if found.damage:
+        raise PhotoError("damaged_image", f"{path!r}: {damage.describe(found)}")
+    repairs = _repairs(path, opened, mended=encoded != content)
+    if isinstance(root, Folders) and root.respelled(path):
+        repairs.insert(0, ("path_spelling", f"{path!r} was found as {str(file)!r}"))
+    picture = opened.picture
+    if not same:
+        encoded = encode(picture, "PNG" if opened.format == "PNG" else "JPEG")
+        picture = rgb(Image.open(io.BytesIO(encoded)))
+    reencoded = opened.format if opened.format not in _FORMATS else ""
+    doubts = [("looks_damaged", f"{path!r}: {damage.describe(found)}")] if found.doubt else []
+    if tail := _gray_tail(picture):
+        detail = (
+            f"the lowest {tail} rows of {path!r} are plain gray, as in a copy of a JPEG that was cut short; "
+            "look at it"
+        )
+        doubts.append(("gray_tail", detail))
+    return Photo(picture, encoded, opened.orientation, repairs, doubts, opened.levels, reencoded)
+
+
+def _gray_tail(picture: Image.Image) -> int:
+    """Rows of plain mid-gray at the bottom of a photo; 0 if they are few, or the top is as gray.
+
+    A decoder fills with it what a damaged JPEG lacks. Saved again, the file itself is a good one.
+    """
+
+    def gray(rows: np.ndarray) -> np.ndarray:
+        return (np.abs(rows.astype(np.int16) - 128) <= 1).all(axis=(1, 2))
+
+    pixels = np.asarray(picture)
+    if not gray(pixels[-1:])[0] or gray(pixels[:1])[0]:
+        return 0
+    rows = int(np.argmin(gray(pixels)[::-1]))
+    return rows if rows >= max(_TAIL_ROWS, picture.height * _TAIL_SHARE) else 0
+
+
+def _mend(content: bytes) -> bytes:
+    """A file without what keeps it from being opened, though its pixels are whole."""
+    return images.without_texts(jpeg_files.mend_end(content))
+
+
+def _reads_the_same(opened: images.OpenedImage) -> bool:
+    """Whether training, which only decodes, sees the same pixels in the file's own bytes."""
+    if opened.format not in _FORMATS or opened.stored.mode != "RGB":
+        return False  # (the shards' features are pictures of three channels)
+    if opened.picture is opened.stored:
+        return True
+    return opened.picture.size == opened.stored.size and np.array_equal(
+        np.asarray(rgb(opened.stored)), np.asarray(opened.picture)
+    )
+
+
+def _repairs(path: str, opened: images.OpenedImage, *, mended: bool) -> list[tuple[str, str]]:
+    mode, repairs = opened.stored.mode, []
+    if mended and opened.format == "PNG":
+        repairs.append(("png_texts_removed", f"{path!r} holds too much text for Pillow; removed"))
+    elif mended:
+        repairs.append(("jpeg_end_missing", f"{path!r} lacks only its end marker; added"))
+    if mode != "RGB":
+        detail = f"{path!r} is stored as {mode}; converted to RGB"
+        if opened.levels:
+            black, white = opened.levels
+            detail += f", {black:g} taken as black and {white:g} as white"
+        repairs.append(("not_rgb", detail))
+    elif opened.levels not in (None, FULL):
+        black, white = opened.levels
+        detail = f"{path!r} has colors of 16 bits, of which {black:g} is taken as black and {white:g} as white"
+        repairs.append(("range_found", detail))
+    elif opened.stored.has_transparency_data:
+        repairs.append(("transparent", f"{path!r} has a transparent color; laid on the backdrop"))
+    if opened.orientation != 1:
+        detail = f"{path!r} has EXIF orientation {opened.orientation}; turned upright"
+        repairs.append(("exif_rotated", detail))
+    return repairs
+
+
+def encode(picture: Image.Image, format: str) -> bytes:
+    """Returns an RGB picture as "PNG" or, at high quality, as "JPEG"."""
+    stream = io.BytesIO()
+    options = {"quality": _QUALITY, "subsampling": 0} if format == "JPEG" else {}
+    picture.save(stream, format, **options)
+    return stream.getvalue()
+
+
+def turn_like(picture: Image.Image, orientation: int) -> Image.Image:
+    """Turns a picture that was stored like a photo with that EXIF orientation."""
+    return picture.transpose(images.TURNS[orientation]) if orientation != 1 else picture

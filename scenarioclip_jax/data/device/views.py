@@ -1,0 +1,343 @@
+"""Views on the device: from a `Batch` to the pictures that the vision towers see.
+
+Pure functions, to be jitted by the caller. Nothing crosses packing groups, so sharding G needs no
+communication. Axis letters are those of `data.batch`; V stands for S, O or R.
+
+Training, as published: the global view is a random resized crop with colour jitter and blur; object and
+relation views are the photo's centre view, black outside the box or region, with weaker jitter. All views of
+a scene share one set of random draws. Evaluation: the canvas is the view itself, and nothing is random.
+
+Where this differs from torchvision, which the published transforms come from: jitter is always in the order
+brightness, contrast, saturation, hue (there the order is drawn too); a crop's edges aren't rounded to whole
+pixels; and what is black outside a box stays black, where contrast jitter there greys it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax.core import FrozenDict
+from jaxtyping import Bool, DTypeLike, Float, Int, Key, UInt8, UInt32
+
+from scenarioclip_jax.arrays import Array
+from scenarioclip_jax.data.batch import LEVELS, Batch
+from scenarioclip_jax.data.device.color import color_jitter, gaussian_blur
+from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
+
+CROP_TRIES = 10  # draws before a random resized crop falls back to the middle, as in torchvision
+
+
+Jitter = tuple[float, float, float, float]  # strengths: brightness, contrast, saturation, hue
+PUBLISHED_JITTER: Mapping[str, Jitter] = {
+    "global": (0.2, 0.2, 0.2, 0.05),
+    "object": (0.15, 0.15, 0.15, 0.03),
+    "relation": (0.1, 0.1, 0.1, 0.02),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewSettings:
+    """Settings of the views; `jitter` has each level's strengths.
+
+    Raises:
+      ValueError: a value is out of range; the message names the field and what is allowed.
+    """
+
+    fit: str = "centre_crop"  # must be the `fit` of `DataSettings`
+    crop_area: tuple[float, float] = (0.8, 1.0)  # share of the photo
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)  # width / height
+    jitter: Mapping[str, Jitter] = dataclasses.field(default_factory=lambda: PUBLISHED_JITTER)
+    jitter_probability: float = 0.2
+    blur_probability: float = 0.1
+    blur_sigma: tuple[float, float] = (0.1, 1.5)  # pixels
+    blur_kernel: int = 9  # pixels, odd
+    dtype: DTypeLike = jnp.float32  # of the pictures; all arithmetic is float32
+
+    def __post_init__(self):
+        # Hashable, so that the settings can be a static argument of a jitted function.
+        object.__setattr__(self, "jitter", FrozenDict(self.jitter))
+        low, high = _numbers(self, "crop_area", 2)
+        _require(0 < low <= high <= 1, "crop_area", self, "(low, high) with 0 < low <= high <= 1")
+        for name in ("crop_aspect", "blur_sigma"):
+            low, high = _numbers(self, name, 2)
+            _require(0 < low <= high, name, self, "(low, high) with 0 < low <= high")
+        self._check_jitter()
+        for name in ("jitter_probability", "blur_probability"):
+            _require(0 <= getattr(self, name) <= 1, name, self, "between 0 and 1")
+        odd = self.blur_kernel > 0 and self.blur_kernel % 2 == 1
+        _require(odd, "blur_kernel", self, "odd and positive")
+
+    def _check_jitter(self) -> None:
+        if set(self.jitter) != set(LEVELS):
+            raise ValueError(
+                f"views.jitter has {', '.join(self.jitter)}: must be {', '.join(LEVELS)}"
+            )
+        for level, strengths in self.jitter.items():
+            numbers = _are_numbers(strengths, 4)
+            if numbers:
+                *factors, hue = strengths
+                numbers = all(0 <= x <= 1 for x in factors) and 0 <= hue <= 0.5
+            if not numbers:
+                raise ValueError(
+                    f"views.jitter.{level}={strengths!r}: must be (brightness, contrast, saturation, hue), "
+                    "of 0 to 1, hue of 0 to 0.5"
+                )
+
+
+def _require(holds: bool, name: str, settings, allowed: str) -> None:
+    if not holds:
+        raise ValueError(f"views.{name}={getattr(settings, name)!r}: must be {allowed}")
+
+
+def _numbers(settings, name: str, count: int) -> Sequence[float]:
+    """A setting that is `count` numbers."""
+    values = getattr(settings, name)
+    _require(_are_numbers(values, count), name, settings, f"{count} numbers")
+    return values
+
+
+def _are_numbers(values, count: int) -> bool:
+    if not isinstance(values, tuple | list) or len(values) != count:
+        return False
+    return all(isinstance(x, int | float) for x in values)
+
+
+class Draws(NamedTuple):
+    """A scene's random numbers."""
+
+    jittered: Bool[Array, "*V"]
+    jitter: Float[Array, "*V 4"]  # -1 to 1: times the strengths of a level
+    # Of the random resized crop: x0, y0, x1, y1 as shares of the photo.
+    window: Float[Array, "*V 4"]
+    blur: Float[Array, "*V kernel"]
+
+
+def views(
+    batch: Batch, settings: ViewSettings, *, train: bool
+) -> dict[str, Float[Array, "G _ P P 3"]]:
+    """The normalised views of each level.
+
+    Views in slots whose mask is False are black or meaningless; whoever uses them applies the masks.
+
+    Args:
+      batch: arrays on the device; a canvas as `train` has it.
+      settings: see `ViewSettings`.
+      train: random views from training canvases, else the plain views from evaluation canvases.
+    """
+    size = batch.levels["relation"].region.shape[2]
+    if not train and batch.canvas.shape[2] != size:
+        raise ValueError(
+            f"evaluation needs canvases that are the views themselves: canvas {batch.canvas.shape[2]}, "
+            f"view {size} pixels; make the batch with data.pipeline.evaluation_batches"
+        )
+    draws = _per_scene(draw, batch.seed, batch.aspect, settings) if train else None
+    canvas = batch.canvas.astype(jnp.float32) / 255
+    extent = batch.extent
+    centre = centre_views(canvas, extent, batch.aspect, size, settings.fit) if train else canvas
+    return {
+        "global": global_views(canvas, extent, draws, size, settings),
+        "object": object_views(batch, centre, draws, settings),
+        "relation": relation_views(batch, centre, draws, settings),
+    }
+
+
+def global_views(
+    canvas: Float[Array, "G S C C 3"],
+    extent: Int[Array, "G S 2"],
+    draws: Draws | None,
+    size: int,
+    settings: ViewSettings,
+) -> Float[Array, "G S P P 3"]:
+    """Whole-scene views; `draws` [G, S] is None in evaluation."""
+    if draws is None:
+        return normalise(canvas, settings.dtype)
+    pictures = _resample(canvas, draws.window, extent, size)
+    strength = jnp.asarray(settings.jitter["global"])
+    pictures = color_jitter(pictures, _factors(draws, strength))
+    return normalise(gaussian_blur(pictures, draws.blur), settings.dtype)
+
+
+def object_views(
+    batch: Batch, centre: Float[Array, "G S P P 3"], draws: Draws | None, settings: ViewSettings
+) -> Float[Array, "G O P P 3"]:
+    """Object views: the scene's centre view, black outside the box; edge pixels count by their share."""
+    objects = batch.levels["object"]
+    visible = box_coverage(objects.box, centre.shape[2])[..., None]
+    pictures = take_scenes(centre, objects.scene) * visible
+    if draws is not None:
+        of_objects = jax.tree.map(lambda x: take_scenes(x, objects.scene), draws)
+        factors = _factors(of_objects, jnp.asarray(settings.jitter["object"]))
+        pictures = color_jitter(pictures, factors) * (visible > 0)
+    return normalise(pictures, settings.dtype)
+
+
+def relation_views(
+    batch: Batch, centre: Float[Array, "G S P P 3"], draws: Draws | None, settings: ViewSettings
+) -> Float[Array, "G R P P 3"]:
+    """Relation views: the centre view, black outside the focused region, or the region's own picture."""
+    size, relations = centre.shape[2], batch.levels["relation"]
+    visible = unpack_region(relations.region)[..., None]
+    pictures = take_scenes(centre, relations.scene)
+    if relations.focus is not None:
+        focus = relations.focus.astype(jnp.float32) / 255
+        if draws is not None:
+            extent, aspect = (take_scenes(x, relations.scene) for x in (batch.extent, batch.aspect))
+            focus = centre_views(focus, extent, aspect, size, settings.fit)
+        has_focus = relations.has_focus[..., None, None, None]
+        pictures = jnp.where(has_focus, focus, pictures)
+    pictures = pictures * visible
+    if draws is not None:
+        of_relations = jax.tree.map(lambda x: take_scenes(x, relations.scene), draws)
+        factors = _factors(of_relations, jnp.asarray(settings.jitter["relation"]))
+        pictures = color_jitter(pictures, factors) * visible
+    return normalise(pictures, settings.dtype)
+
+
+def normalise(pictures: Float[Array, "*V P P 3"], dtype: DTypeLike) -> Float[Array, "*V P P 3"]:
+    """(picture - mean) / std for pictures in 0-1."""
+    return ((pictures - jnp.asarray(CLIP_MEAN)) / jnp.asarray(CLIP_STD)).astype(dtype)
+
+
+def take_scenes(per_scene: Array, scene: Int[Array, "G V"]) -> Array:
+    """[G, S, ...] to [G, V, ...]: what belongs to each slot's scene, within its group."""
+    return jax.vmap(lambda values, index: values[index])(per_scene, scene)
+
+
+def box_coverage(box: Float[Array, "*V 4"], size: int) -> Float[Array, "*V {size} {size}"]:
+    """The share of each view pixel that a box covers."""
+    start = jnp.arange(size, dtype=jnp.float32)
+
+    def along(low, high):
+        covered = jnp.minimum(start + 1, high[..., None]) - jnp.maximum(start, low[..., None])
+        return jnp.clip(covered, 0, 1)
+
+    x0, y0, x1, y1 = jnp.moveaxis(box, -1, 0)
+    return along(y0, y1)[..., :, None] * along(x0, x1)[..., None, :]
+
+
+def unpack_region(region: UInt8[Array, "*V P bytes"]) -> Float[Array, "*V P P"]:
+    """Bits to 0 and 1; the first pixel is the highest bit, as `numpy.packbits` has it."""
+    bits = (region[..., None] >> jnp.arange(7, -1, -1, dtype=jnp.uint8)) & 1
+    return bits.reshape(*region.shape[:-1], -1).astype(jnp.float32)
+
+
+def centre_views(
+    canvas: Float[Array, "G V C C 3"],
+    extent: Int[Array, "G V 2"],
+    aspect: Float[Array, "G V"],
+    size: int,
+    fit: str,
+) -> Float[Array, "G V P P 3"]:
+    """The evaluation view, resampled from training canvases."""
+    return _resample(canvas, centre_window(aspect, size, fit), extent, size)
+
+
+def centre_window(aspect: Float[Array, "*V"], size: int, fit: str) -> Float[Array, "*V 4"]:
+    """The part of the photo that its centre view shows: x0, y0, x1, y1 as shares of width and height.
+
+    The whole-pixel sizes and offsets are those of `photo.photo_view`. With `contain` the window reaches
+    beyond the photo.
+    """
+    if fit == "squash":
+        return jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), (*aspect.shape, 4))
+    aspect = jnp.where(aspect > 0, aspect, 1.0)  # empty slots
+    ratio = jnp.maximum(aspect, 1 / aspect)
+    if fit == "contain":
+        long, short = size, jnp.maximum(1, jnp.round(size / ratio))
+    else:
+        # A little more than the float32 ratio, or a 3:2 photo would lose a pixel.
+        long, short = jnp.floor(size * ratio * (1 + 1e-6)), size
+    width = jnp.where(aspect >= 1, long, short)
+    height = jnp.where(aspect >= 1, short, long)
+    left, top = jnp.round((width - size) / 2), jnp.round((height - size) / 2)
+    return jnp.stack(
+        [left / width, top / height, (left + size) / width, (top + size) / height], axis=-1
+    )
+
+
+def crop_and_resize(
+    canvas: Float[Array, "C C 3"], window: Float[Array, "4"], extent: Int[Array, "2"], size: int
+) -> Float[Array, "{size} {size} 3"]:
+    """Resamples a window to size x size: antialiased bicubic, as Pillow's; black beyond the photo.
+
+    Args:
+      window: shares of the photo.
+      extent: of the photo on the canvas, width and height in pixels.
+    """
+    low, high = window[jnp.array([1, 0])], window[jnp.array([3, 2])]  # rows, columns
+    pixels = jnp.maximum(extent[::-1], 1)  # empty slots
+    scale = size / ((high - low) * pixels)
+    translation = -low * pixels * scale
+    resampled = jax.image.scale_and_translate(
+        canvas, (size, size, 3), (0, 1), scale, translation, method="cubic", antialias=True
+    )
+    centres = low + (jnp.arange(size)[:, None] + 0.5) / size * (high - low)
+    rows, columns = ((centres >= 0) & (centres <= 1)).T
+    return jnp.clip(resampled, 0, 1) * (rows[:, None] & columns)[..., None]
+
+
+def draw(seed: UInt32[Array, ""], aspect: Float[Array, ""], settings: ViewSettings) -> Draws:
+    """A scene's random numbers: a pure function of its seed."""
+    # A fixed generator, since others draw differently inside vmap and under sharding.
+    keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), 4)
+    blurred, sigma = jax.random.uniform(keys[2], (2,))
+    return Draws(
+        jittered=jax.random.uniform(keys[0]) < settings.jitter_probability,
+        jitter=jax.random.uniform(keys[1], (4,), minval=-1, maxval=1),
+        window=random_window(keys[3], aspect, settings),
+        blur=_blur_kernel(blurred, sigma, settings),
+    )
+
+
+def random_window(
+    key: Key[Array, ""], aspect: Float[Array, ""], settings: ViewSettings
+) -> Float[Array, "4"]:
+    """The window of a random resized crop, by torchvision's rule (without its rounding).
+
+    Area and log aspect are uniform; the first of ten draws that fits in the photo is taken, else the largest
+    middle part whose aspect is allowed.
+    """
+    width = jnp.where(aspect > 0, aspect, 1.0)  # in units of the photo's height
+    area_key, aspect_key, x_key, y_key = jax.random.split(key, 4)
+    low, high = settings.crop_area
+    area = width * jax.random.uniform(area_key, (CROP_TRIES,), minval=low, maxval=high)
+    narrow, wide = settings.crop_aspect
+    logs = jax.random.uniform(
+        aspect_key, (CROP_TRIES,), minval=jnp.log(narrow), maxval=jnp.log(wide)
+    )
+    widths, heights = jnp.sqrt(area * jnp.exp(logs)), jnp.sqrt(area / jnp.exp(logs))
+    fits = (widths <= width) & (heights <= 1)
+    first = jnp.argmax(fits)
+    w = jnp.where(fits.any(), widths[first], jnp.minimum(width, wide))
+    h = jnp.where(fits.any(), heights[first], jnp.minimum(1.0, width / narrow))
+    x = jnp.where(fits.any(), jax.random.uniform(x_key), 0.5) * (width - w)
+    y = jnp.where(fits.any(), jax.random.uniform(y_key), 0.5) * (1 - h)
+    return jnp.stack([x / width, y, (x + w) / width, y + h])
+
+
+def _blur_kernel(blurred, sigma, settings: ViewSettings) -> Float[Array, " kernel"]:
+    """A Gaussian whose sigma is drawn, or a single 1 where the picture isn't to be blurred."""
+    offset = jnp.arange(settings.blur_kernel) - settings.blur_kernel // 2
+    low, high = settings.blur_sigma
+    gaussian = jnp.exp(-0.5 * (offset / (low + (high - low) * sigma)) ** 2)
+    kernel = gaussian / gaussian.sum()
+    return jnp.where(blurred < settings.blur_probability, kernel, offset == 0)
+
+
+def _factors(draws: Draws, strength: Float[Array, "4"]) -> Float[Array, "*V 4"]:
+    """Brightness, contrast and saturation factors and the hue's shift; neutral where not jittered."""
+    neutral = jnp.array([1.0, 1.0, 1.0, 0.0])
+    return neutral + draws.jittered[..., None] * draws.jitter * strength
+
+
+def _per_scene(function, seed, aspect, settings):
+    return jax.vmap(jax.vmap(lambda s, a: function(s, a, settings)))(seed, aspect)
+
+
+def _resample(canvas, window, extent, size: int):
+    """`crop_and_resize` for each slot."""
+    one = functools.partial(crop_and_resize, size=size)
+    return jax.vmap(jax.vmap(one))(canvas, window, extent)

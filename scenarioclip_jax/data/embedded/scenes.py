@@ -1,0 +1,317 @@
+"""Scenes with exact truth: what is in them, where, and how the things are related.
+
+A scene is a place ("in the snow"), an arrangement ("circling") and three to six coloured shapes. The action
+is "<arrangement> <place>". A pair of objects has at most one predicate, decided by geometry alone, in the
+order of `PREDICATES`; pairs near a border between two predicates have none. Everything is a pure function
+of (seed, index).
+
+About a tenth of all (subject, predicate, object) compositions is held out: they are annotated only in
+photos of the test split, so recognising them takes more than remembering triplets.
+"""
+
+import functools
+import hashlib
+import math
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from scenarioclip_jax.data.embedded import drawing
+from scenarioclip_jax.data.stored.scene import Triplet, relation_text
+from scenarioclip_jax.data.stored.splits import split_of
+
+# In order of priority: the first that holds names the pair.
+PREDICATES = (
+    "inside",
+    "covering",
+    "dwarfing",
+    "left of",
+    "above",
+    "above left of",
+    "above right of",
+)
+ARRANGEMENTS = ("circling", "marching", "stacking", "climbing", "sliding", "huddling")
+PLACES = tuple(drawing.PLACES)
+NAMES = tuple(f"{colour} {shape}" for colour in drawing.COLOURS for shape in drawing.SHAPES)
+ACTIONS = tuple(f"{arrangement} {place}" for arrangement in ARRANGEMENTS for place in PLACES)
+
+# Rare predicates are annotated first, so that each of the seven is seen often.
+_PREDICATE_WEIGHT = dict(zip(PREDICATES, (8.0, 4.0, 3.0, 1.0, 1.0, 1.5, 1.5), strict=True))
+
+
+class Placed(NamedTuple):
+    """An object of a scene. Objects later in the scene's list are in front."""
+
+    name: str
+    colour: str
+    shape: str
+    side: int  # pixels
+    angle: int  # degrees
+    box: tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, x1 and y1 exclusive
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        x0, y0, x1, y1 = self.box
+        return (x0 + x1) / 2, (y0 + y1) / 2
+
+
+class EmbeddedScene(NamedTuple):
+    """The truth of one scene."""
+
+    id: str
+    action: str
+    dense_caption: str
+    objects: list[Placed]
+    relations: list[tuple[int, str, int]]  # subject and object are indices into `objects`
+    negatives: list[list[Triplet]]  # for each relation, triplets that are false of the scene
+
+    def triplet(self, relation: tuple[int, str, int]) -> Triplet:
+        subject, predicate, object_ = relation
+        return self.objects[subject].name, predicate, self.objects[object_].name
+
+
+def is_held_out(triplet: Triplet) -> bool:
+    """Whether this composition is annotated in the test split only (about one in ten is)."""
+    return hashlib.sha256(relation_text(triplet).encode()).digest()[0] < 26  # of 256
+
+
+@functools.lru_cache(maxsize=4096)
+def _solid(shape: str, side: int, angle: int) -> np.ndarray:
+    return np.asarray(drawing.shape_masks(shape, side, angle)[0]) >= 128
+
+
+def footprint(placed: Placed, size: int) -> np.ndarray:
+    """The pixels of an object as if nothing were in front of it: bool [size, size]."""
+    x0, y0, x1, y1 = placed.box
+    pixels = np.zeros((size, size), bool)
+    pixels[y0:y1, x0:x1] = _solid(placed.shape, placed.side, placed.angle)
+    return pixels
+
+
+def relation_between(
+    back: Placed, front: Placed, shared: float, size: int
+) -> tuple[str, bool] | None:
+    """Returns the predicate of a pair, and whether its subject is `front`; None where it is unclear.
+
+    Args:
+      back: the object behind.
+      front: the object in front.
+      shared: pixels that both cover, as a share of the smaller of the two.
+      size: side of the picture, in pixels.
+    """
+    for container, content, content_is_front in ((back, front, True), (front, back, False)):
+        if container.shape == "ring" and shared == 0:
+            away = math.dist(container.centre, content.centre)
+            if away + content.side / 2 <= drawing.RING_HOLE * container.side / 2 + 1:
+                return "inside", content_is_front
+    if shared >= 0.1:
+        return "covering", True
+    if shared > 0:
+        return None
+    ratio = max(back.side, front.side) / min(back.side, front.side)
+    gap = _gap(back.box, front.box) / size
+    if ratio >= 1.5 and gap <= 0.08:
+        return "dwarfing", front.side > back.side
+    if ratio >= 1.3 and gap <= 0.12:
+        return None
+    dx, dy = (f - b for f, b in zip(front.centre, back.centre, strict=True))
+    direction = math.degrees(math.atan2(abs(dy), abs(dx)))
+    if direction <= 23:
+        return "left of", dx < 0
+    if direction >= 67:
+        return "above", dy < 0
+    if 33 <= direction <= 57:
+        return ("above left of" if dx * dy > 0 else "above right of"), dy < 0
+    return None
+
+
+def _gap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> int:
+    return max(a[0] - b[2], b[0] - a[2], a[1] - b[3], b[1] - a[3], 0)
+
+
+def could_be_said(predicate: str, subject: Placed, object_: Placed, in_front: bool) -> bool:
+    """Whether a lenient reader might call the triplet true, whatever the priorities.
+
+    Negatives are taken only from what not even this reader would accept.
+    """
+    (sx, sy), (ox, oy) = subject.centre, object_.centre
+    boxes_meet = _gap(subject.box, object_.box) == 0
+    return {
+        "inside": boxes_meet and subject.side < object_.side,
+        "covering": boxes_meet and in_front,
+        "dwarfing": subject.side > 1.15 * object_.side,
+        "left of": sx < ox,
+        "above": sy < oy,
+        "above left of": sx < ox and sy < oy,
+        "above right of": sx > ox and sy < oy,
+    }[predicate]
+
+
+def make_scene(seed: int, index: int, size: int) -> EmbeddedScene:
+    """Returns the truth of scene `index`; its `id` names it, and with it its split."""
+    rng = np.random.default_rng([seed, index])
+    scene_id = f"scene_{index:06d}"
+    in_test = split_of(scene_id) == "test"
+    arrangement, place = ACTIONS[int(rng.integers(len(ACTIONS)))].split(" ", 1)
+    while True:  # most tries succeed at once
+        objects = _place_objects(arrangement, size, rng)
+        prints = [footprint(placed, size) for placed in objects]
+        if not _all_visible(prints):
+            continue
+        pairs = _related_pairs(objects, prints, size)
+        pairs = [r for r in pairs if in_test or not is_held_out(_triplet(objects, r))]
+        if len(pairs) >= 2:
+            break
+    count = min(int(rng.integers(2, 5)), len(pairs))
+    weights = np.array([_PREDICATE_WEIGHT[predicate] for _, predicate, _ in pairs])
+    chosen = rng.choice(len(pairs), count, replace=False, p=weights / weights.sum())
+    relations = [pairs[i] for i in sorted(chosen.tolist())]
+    negatives = [_negatives(objects, relation, in_test, rng) for relation in relations]
+    action = f"{arrangement} {place}"
+    caption = _caption(action, objects, relations)
+    return EmbeddedScene(scene_id, action, caption, objects, relations, negatives)
+
+
+def draw_scene(scene: EmbeddedScene, seed: int, size: int) -> Image.Image:
+    """Returns the picture of a scene, RGB, `size` x `size` pixels."""
+    rng = np.random.default_rng([seed, int(scene.id.rsplit("_", 1)[1]), 1])
+    place = scene.action.split(" ", 1)[1]
+    picture = drawing.draw_background(place, size, rng)
+    for placed in scene.objects:
+        colour = np.asarray(drawing.COLOURS[placed.colour]) * rng.uniform(0.85, 1.0)
+        drawing.paint_shape(
+            picture,
+            placed.shape,
+            placed.side,
+            placed.angle,
+            placed.box[:2],
+            tuple(int(value) for value in colour),
+        )
+    return picture
+
+
+def _triplet(objects: list[Placed], relation: tuple[int, str, int]) -> Triplet:
+    return objects[relation[0]].name, relation[1], objects[relation[2]].name
+
+
+def _centres(arrangement: str, rng: np.random.Generator) -> np.ndarray:
+    """Where the objects of an arrangement lie: [objects, 2], x and y as shares of the picture."""
+    low, high = (5, 7) if arrangement == "circling" else (3, 6)
+    count = int(rng.integers(low, high))
+    along = np.linspace(-0.5, 0.5, count) * rng.uniform(0.68, 0.8)
+    across = np.zeros(count)
+    if arrangement == "circling":
+        turn = rng.uniform(0, 2 * np.pi) + np.arange(count) * 2 * np.pi / count
+        offsets = rng.uniform(0.32, 0.37) * np.stack([np.cos(turn), np.sin(turn)], 1)
+    elif arrangement == "marching":
+        offsets = np.stack([along, across + rng.uniform(-0.25, 0.25)], 1)
+    elif arrangement == "stacking":
+        offsets = np.stack([across + rng.uniform(-0.25, 0.25), along], 1)
+    elif arrangement == "climbing":
+        offsets = np.stack([along, -along], 1)
+    elif arrangement == "sliding":
+        offsets = np.stack([along, along], 1)
+    else:  # huddling: a tight clump anywhere
+        offsets = rng.uniform(-0.2, 0.2, 2) + rng.uniform(-0.19, 0.19, (count, 2))
+    return 0.5 + offsets + rng.uniform(-0.025, 0.025, (count, 2))
+
+
+def _place_objects(arrangement: str, size: int, rng: np.random.Generator) -> list[Placed]:
+    """Returns objects with different names in an arrangement, the one behind first."""
+    centres = _centres(arrangement, rng)
+    names = [NAMES[i] for i in rng.permutation(len(NAMES))]
+    big = rng.random(len(centres)) < 0.35
+    objects = []
+    for name, centre, is_big in zip(names, centres, big, strict=False):
+        # A ring is always big: a small one's colour would be lost between its outlines.
+        low, high = (0.28, 0.36) if is_big or name.endswith("ring") else (0.16, 0.20)
+        objects.append(_place(name, centre, rng.uniform(low, high), size, rng))
+    if (
+        len(objects) < 6 and rng.random() < 0.45
+    ):  # something small in the hole of a ring, which is big then
+        host = int(rng.integers(len(objects)))
+        ring = objects[host].name.split()[0] + " ring"
+        if ring not in names[: len(objects)] or ring == objects[host].name:
+            objects[host] = _place(ring, centres[host], rng.uniform(0.33, 0.36), size, rng)
+            taken = {placed.name for placed in objects}
+            content = next(n for n in names if n not in taken and not n.endswith("ring"))
+            middle = np.asarray(objects[host].centre) / size
+            objects.insert(host + 1, _place(content, middle, 0.16, size, rng))
+    return objects
+
+
+def _place(
+    name: str, centre: np.ndarray, side: float, size: int, rng: np.random.Generator
+) -> Placed:
+    colour, shape = name.split()
+    side, angle = round(side * size), int(rng.choice((-12, 0, 0, 12)))
+    height, width = _solid(shape, side, angle).shape
+    x0 = int(np.clip(round(centre[0] * size - width / 2), 0, size - width))
+    y0 = int(np.clip(round(centre[1] * size - height / 2), 0, size - height))
+    return Placed(name, colour, shape, side, angle, (x0, y0, x0 + width, y0 + height))
+
+
+def _all_visible(prints: list[np.ndarray], least: float = 0.6) -> bool:
+    covered = np.zeros_like(prints[0])
+    for pixels in reversed(prints):
+        if (pixels & ~covered).sum() < least * pixels.sum():
+            return False
+        covered |= pixels
+    return True
+
+
+def _related_pairs(
+    objects: list[Placed], prints: list[np.ndarray], size: int
+) -> list[tuple[int, str, int]]:
+    pairs = []
+    for front in range(len(objects)):
+        for back in range(front):
+            both = (prints[front] & prints[back]).sum()
+            shared = both / min(prints[front].sum(), prints[back].sum())
+            found = relation_between(objects[back], objects[front], shared, size)
+            if found:
+                predicate, subject_is_front = found
+                ends = (front, back) if subject_is_front else (back, front)
+                pairs.append((ends[0], predicate, ends[1]))
+    return pairs
+
+
+def _negatives(
+    objects: list[Placed], relation: tuple[int, str, int], in_test: bool, rng: np.random.Generator
+) -> list[Triplet]:
+    """Returns up to three false triplets: swapped ends, another predicate, another object."""
+    subject, predicate, object_ = relation
+
+    def is_false(s: int, p: str, o: int) -> bool:
+        # A held-out composition isn't named in training, not even as a negative.
+        named = in_test or not is_held_out(_triplet(objects, (s, p, o)))
+        return named and not could_be_said(p, objects[s], objects[o], in_front=s > o)
+
+    negatives = []
+    if is_false(object_, predicate, subject):
+        negatives.append(_triplet(objects, (object_, predicate, subject)))
+    others = [p for p in PREDICATES if p != predicate and is_false(subject, p, object_)]
+    if others:
+        other = others[int(rng.integers(len(others)))]
+        negatives.append(_triplet(objects, (subject, other, object_)))
+    others = [
+        objects[o].name
+        for o in range(len(objects))
+        if o not in (subject, object_) and is_false(subject, predicate, o)
+    ]
+    if not others:  # an object that isn't there at all
+        here = {placed.name for placed in objects}
+        others = [name for name in NAMES if name not in here]
+        others = [
+            n for n in others if in_test or not is_held_out((objects[subject].name, predicate, n))
+        ]
+    negatives.append((objects[subject].name, predicate, others[int(rng.integers(len(others)))]))
+    return negatives
+
+
+def _caption(action: str, objects: list[Placed], relations: list[tuple[int, str, int]]) -> str:
+    names = [f"a {placed.name}" for placed in objects]
+    listed = ", ".join(names[:-1]) + " and " + names[-1]
+    s, p, o = _triplet(objects, relations[0])
+    return f"{listed[0].upper()}{listed[1:]} are {action}; the {s} is {p} the {o}."

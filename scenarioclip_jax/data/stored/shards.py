@@ -1,0 +1,269 @@
+"""Reads a built data set: `Scene`s by index, the class texts, and the summary of the build.
+
+    DIR/action_genome/2.0.0/    what `python -m scenarioclip_jax.data.build --output DIR` wrote
+        action_genome-train.array_record-00000-of-00001, ...
+        dataset_info.json, features.json      TFDS: tfds.builder_from_directory reads the same files
+        classes.json                          {"actions": {text: {split: count}}, "objects", "relations"}
+        summary.json, problems.jsonl          what is in it, and what was wrong with its annotations
+        tokenizer.json                        a small tokenizer, trained on the class texts
+        sizes-….npz                           what scenes need of a batch's room, once `data.balance` asked
+
+TFDS and Grain aren't imported here: they would cost every worker process half a second and 1.5 s.
+"""
+
+import bisect
+import json
+import os
+import resource
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader
+
+from scenarioclip_jax import faults
+from scenarioclip_jax.data.stored import tf_example
+from scenarioclip_jax.data.stored.scene import Relation, Scene, Triplet
+from scenarioclip_jax.data.stored.splits import SPLITS
+from scenarioclip_jax.errors import ReadableError
+from scenarioclip_jax.shell import to_paste
+
+NAME = "action_genome"
+VERSION = "2.0.0"
+TOKENIZER = "tokenizer.json"
+# Grain and TFDS open their readers like this too: no read-ahead, records are read in random order.
+_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
+
+
+class DataSetError(ReadableError, ValueError):
+    """A built data set is missing, of another version, or damaged."""
+
+
+class _Shard(NamedTuple):
+    path: str
+    start: int  # index in the split of the shard's first record
+    count: int
+
+
+def dataset_dir(data_dir: str | Path) -> Path:
+    """Returns the folder of the shards below `data_dir`.
+
+    Raises:
+      DataSetError: if nothing, or only another version, was built there.
+    """
+    path = Path(data_dir) / NAME / VERSION
+    if (path / "dataset_info.json").is_file():
+        return path
+    others = sorted(p.parent.name for p in path.parent.glob("*/dataset_info.json"))
+    command = _build_command(data_dir)
+    if others:
+        raise DataSetError(
+            f"{path.parent} holds version {', '.join(others)}, this code reads {VERSION}. "
+            f"Build it again: {command}"
+        )
+    raise DataSetError(f"no data set in {data_dir} ({path} isn't there). Build it: {command}")
+
+
+def _build_command(data_dir: str | Path, *flags: str) -> str:
+    words = ("python", "-m", "scenarioclip_jax.data.build", "--metadata", "ANNOTATIONS")
+    return to_paste(*words, "--output", data_dir, *flags)
+
+
+def load_summary(data_dir: str | Path) -> dict[str, Any]:
+    """Returns what the build wrote into `summary.json`.
+
+    Among others `splits` (scenes by split), `focus` (relations by how the focused region is stored) and
+    `has_focus_images`: whether any `Relation.image` isn't empty.
+    """
+    return _read_json(dataset_dir(data_dir) / "summary.json")
+
+
+def load_class_counts(data_dir: str | Path) -> dict[str, dict[str, dict[str, int]]]:
+    """Returns {"actions" | "objects" | "relations": {text: {split: number of times}}}."""
+    return _read_json(dataset_dir(data_dir) / "classes.json")
+
+
+def load_classes(data_dir: str | Path) -> dict[str, list[str]]:
+    """Returns the sorted class texts by "actions", "objects" and "relations".
+
+    They are the classes that were listed and those that occur, in any split.
+    """
+    return sort_classes(load_class_counts(data_dir))
+
+
+def sort_classes(counts: dict[str, dict[str, dict[str, int]]]) -> dict[str, list[str]]:
+    """Returns the sorted class texts by kind."""
+    return {kind: sorted(of_kind) for kind, of_kind in counts.items()}
+
+
+def open_split(data_dir: str | Path, split: str) -> "SceneSource":
+    """Opens a split ("train", "validation" or "test") of a built data set.
+
+    Raises:
+      DataSetError: if there is no such data set, or nothing in this split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
+    folder = dataset_dir(data_dir)
+    entries = {entry["name"]: entry for entry in _read_json(folder / "dataset_info.json")["splits"]}
+    if split not in entries:
+        raise DataSetError(
+            f"{folder} has no {split!r} split, only {sorted(entries)}: no photo's id falls into it. Build "
+            f"it from more photos, or with other shares: "
+            f"{_build_command(data_dir, '--fractions', '0.5,0.2,0.3', '--overwrite')}"
+        )
+    counts = [int(length) for length in entries[split]["shardLengths"]]
+    shards, start = [], 0
+    for index, count in enumerate(counts):
+        path = folder / f"{NAME}-{split}.array_record-{index:05d}-of-{len(counts):05d}"
+        if not path.is_file():
+            raise DataSetError(f"{path} is missing; the data set is incomplete, build it again")
+        shards.append(_Shard(str(path), start, count))
+        start += count
+    return SceneSource(shards)
+
+
+class SceneSource:
+    """The scenes of a split, by index. Files are opened on first use, so it pickles to a few bytes."""
+
+    def __init__(self, shards: list[_Shard]):
+        self._shards = shards
+        self._starts = [shard.start for shard in shards]
+        # Of a data set of many shards only so many files stay open, whose readers come last in use.
+        self._readers: OrderedDict[int, ArrayRecordReader] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self._shards[-1].start + self._shards[-1].count
+
+    def __getitem__(self, index: int) -> Scene:
+        """Returns scene `index`, 0 <= index < len; raises DataSetError if its record is damaged."""
+        index = index.__index__()
+        if not 0 <= index < len(self):
+            raise IndexError(f"scene {index} of {len(self)}")
+        number = bisect.bisect_right(self._starts, index) - 1
+        shard = self._shards[number]
+        position = index - shard.start
+        try:
+            return decode_scene(self._reader(number).read([position])[0])
+        except Exception as error:
+            raise DataSetError(
+                f"record {position} of {shard.path} (scene {index} of the split) can't be read: {error}"
+                + ("" if faults.passes(error) else ". Build the data set again, or copy it again.")
+            ) from error
+
+    def _reader(self, number: int) -> ArrayRecordReader:
+        with self._lock:
+            reader = self._readers.pop(number, None)
+            if reader is None:
+                reader = ArrayRecordReader(self._shards[number].path, options=_READER_OPTIONS)
+            self._readers[number] = reader
+            while len(self._readers) > _most_open():
+                self._readers.popitem(
+                    last=False
+                )  # closed when the last thread that reads from it is done
+            return reader
+
+    @property
+    def identity(self) -> list[tuple[str, int]]:
+        """Names and bytes of the files: what a rebuild changes."""
+        return [(Path(shard.path).name, os.path.getsize(shard.path)) for shard in self._shards]
+
+    def __repr__(self) -> str:
+        return f"SceneSource({len(self)} scenes in {len(self._shards)} shards)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_shards": self._shards}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_shards"])
+
+
+def _most_open() -> int:
+    """Shards that a process keeps open: a quarter of the files that it may have, and a thousand at most."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(1000, allowed // 4))
+
+
+def encode_scene(scene: Scene) -> dict[str, Any]:
+    """Returns a scene as the nested features that TFDS writes (see `action_genome.py`)."""
+    relations = scene.relations
+    triplets = [relation.triplet for relation in relations]
+    negatives = [(i, n) for i, relation in enumerate(relations) for n in relation.negatives]
+    boxes = np.stack([r.boxes for r in relations]) if relations else np.zeros((0, 2, 4), np.float32)
+    return {
+        "id": scene.id,
+        "photo": scene.photo,
+        "width": scene.width,
+        "height": scene.height,
+        "action": scene.action,
+        "dense_caption": scene.dense_caption,
+        "objects": {"name": scene.object_names, "box": scene.object_boxes},
+        "relations": {
+            **_columns(triplets),
+            "subject_box": boxes[:, 0],
+            "object_box": boxes[:, 1],
+            "mask": [relation.mask for relation in relations],
+            "image": [relation.image for relation in relations],
+        },
+        # Lists in lists would need TensorFlow, so each negative names its relation.
+        "negatives": {"relation": [i for i, _ in negatives], **_columns([n for _, n in negatives])},
+    }
+
+
+def _columns(triplets: list[Triplet]) -> dict[str, list[str]]:
+    return {
+        part: [t[i] for t in triplets] for i, part in enumerate(("subject", "predicate", "object"))
+    }
+
+
+def decode_scene(serialized: bytes) -> Scene:
+    """Returns the scene of a serialized `tf.train.Example`; raises if it is damaged."""
+    values = tf_example.parse(serialized)
+
+    def texts(name: str) -> list[str]:
+        return [value.decode() for value in values[name]]
+
+    def boxes(name: str) -> np.ndarray:
+        return np.array(values[name], np.float32).reshape(-1, 4)
+
+    def triplets(prefix: str) -> list[Triplet]:
+        parts = [texts(f"{prefix}/{part}") for part in ("subject", "predicate", "object")]
+        return list(zip(*parts, strict=True))
+
+    relation_boxes = np.stack(
+        [boxes("relations/subject_box"), boxes("relations/object_box")], axis=1
+    )
+    negatives: list[list[Triplet]] = [[] for _ in relation_boxes]
+    for relation, negative in zip(values["negatives/relation"], triplets("negatives"), strict=True):
+        negatives[relation].append(negative)
+    columns = (
+        triplets("relations"),
+        relation_boxes,
+        values["relations/mask"],
+        values["relations/image"],
+        negatives,
+    )
+    scene = Scene(
+        id=texts("id")[0],
+        photo=values["photo"][0],
+        width=values["width"][0],
+        height=values["height"][0],
+        action=texts("action")[0],
+        dense_caption=texts("dense_caption")[0],
+        object_names=texts("objects/name"),
+        object_boxes=boxes("objects/box"),
+        relations=[Relation(*parts) for parts in zip(*columns, strict=True)],
+    )
+    if len(scene.object_names) != len(scene.object_boxes):
+        raise ValueError(f"{len(scene.object_names)} names, {len(scene.object_boxes)} boxes")
+    return scene
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataSetError(f"{path} can't be read: {error}. Build the data set again.") from error

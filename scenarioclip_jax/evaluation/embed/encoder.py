@@ -1,0 +1,212 @@
+"""What suites embed with: pictures from files and texts, each once, cached, on all devices."""
+
+import collections
+import copy
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from scenarioclip_jax import inference
+from scenarioclip_jax.data.images import to_rgb
+from scenarioclip_jax.data.photo import map_boxes, photo_view, union_region, view_canvas
+from scenarioclip_jax.evaluation.embed.cache import (
+    Cache,
+    NoCache,
+    code_digest,
+    digest,
+    params_digest,
+)
+from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.parallel.mesh import make_mesh
+from scenarioclip_jax.progress_bar import progress_bar
+
+LARGEST_CROP = 1 << 28  # pixels
+BLOCK = 4096  # inputs in a file of the cache
+
+# Embeds texts at a level, as `Encoder.texts` does.
+TextsOf = Callable[[Sequence[str], str], Float[np.ndarray, "N D"]]
+
+
+class Picture(NamedTuple):
+    """A picture in a file, or a part of it. Boxes are (x0, y0, x1, y1) in pixels of the upright photo.
+
+    Attributes:
+      crop: the part that is used, cut out before anything else, black where it reaches beyond the photo; None:
+        all of it.
+      keep: boxes outside of which the picture is black, a focused region; (): nothing is made black.
+    """
+
+    path: Path
+    crop: tuple[float, float, float, float] | None = None
+    keep: tuple[tuple[float, float, float, float], ...] = ()
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Embeddings are float32 [N, D], in the order of the inputs, not normalised.
+
+    Equal inputs have the same embedding to the last bit, so that a tie is a tie.
+    """
+
+    def images(self, pictures: Sequence[Picture], level: str) -> Float[np.ndarray, "N D"]: ...
+
+    def texts(self, texts: Sequence[str], level: str) -> Float[np.ndarray, "N D"]: ...
+
+
+def by_levels(encode, inputs: Sequence, levels: Sequence[str]) -> Float[np.ndarray, "V N D"]:
+    """`encode(inputs, level)` for some levels, stacked; `ranks.cosines` takes the best of them."""
+    return np.stack([encode(inputs, level) for level in levels])
+
+
+class ModelEncoder:
+    """Embeds with a model.
+
+    Args:
+      cache: where embeddings are kept.
+      threads: that open and resize pictures.
+      quiet: no progress bar.
+
+    Attributes:
+      digest: of the weights, the model's settings and its tokenizer: the checkpoint's hash.
+      longest_texts: texts are read up to the tower's last position, not up to where training cut them.
+      cut: by token length, whether each text that was embedded had to be cut.
+    """
+
+    def __init__(
+        self,
+        model: inference.Model,
+        cache: Cache | NoCache,
+        *,
+        batch_size: int = 64,
+        threads: int = 2,
+        quiet: bool = False,
+    ):
+        self.model, self.cache, self.quiet = model.on(make_mesh(), batch_size), cache, quiet
+        self._batch_size, self._threads = batch_size, threads
+        self.longest_texts, self.cut = False, {}
+        self.digest = digest(
+            params_digest(model.params), repr(model.spec), model.tokenizer.to_json()
+        )
+        self._base = digest(self.digest, code_digest(), jax.default_backend())
+        self._file_digest = functools.lru_cache(maxsize=1 << 20)(_file_digest)
+
+    def key(self, *parts) -> str:
+        """The cache's key of something that this model computes from `parts`."""
+        return digest(self._base, *parts)
+
+    def images(self, pictures: Sequence[Picture], level: str) -> Float[np.ndarray, "N D"]:
+        """See `Encoder`. Raises SuiteError: a file can't be decoded, or a crop lies outside of it."""
+
+        def parts(block: Sequence[Picture]) -> Iterable:
+            return ((self._file_digest(p.path), p.crop, p.keep) for p in block)
+
+        return self._blocks("image", pictures, level, parts, self._encode_pictures)
+
+    def texts(self, texts: Sequence[str], level: str) -> Float[np.ndarray, "N D"]:
+        """See `Encoder`."""
+        length = self.text_length(level)
+        counted = self.cut.setdefault(length, {})
+        unknown = [text for text in dict.fromkeys(texts) if text not in counted]
+        for start in range(0, len(unknown), BLOCK):
+            block = unknown[start : start + BLOCK]
+            rows, _ = self.model.tokenizer.encode_ragged(block, length + 1)
+            counted |= {text: len(row) > length for text, row in zip(block, rows, strict=True)}
+
+        def encode(block: Sequence[str], level: str) -> np.ndarray:
+            ids, _ = self.model.tokenizer.encode(block, length)
+            return self.model.encode_ids(ids, level)
+
+        return self._blocks("text", texts, level, iter, encode)
+
+    def text_length(self, level: str) -> int:
+        """Tokens that a text is cut to, bos and eos included."""
+        if self.longest_texts:
+            return self.model.spec.model["text"]["max_length"]
+        return self.model.spec.lengths[level]
+
+    def counting(self, longest_texts: bool = False) -> "ModelEncoder":
+        """The same encoder that counts texts anew, and may read them as long as the tower can."""
+        other = copy.copy(self)
+        other.cut, other.longest_texts = {}, longest_texts
+        return other
+
+    def _blocks(self, kind: str, inputs: Sequence, level: str, parts, encode) -> np.ndarray:
+        """Embeds every different input once, a block at a time."""
+        if not len(inputs):
+            raise ValueError("nothing to embed")
+        # Levels that share their towers and the number of tokens share the embeddings too.
+        length = self.text_length(level) if kind == "text" else 0
+        alike = self.model.alike(level)
+        unique = list(dict.fromkeys(inputs))
+        found = []
+        starts = range(0, len(unique), BLOCK)
+        quiet = self.quiet or len(starts) < 2
+        for start in progress_bar(starts, f"blocks of {kind}s, {level}", disable=quiet):
+            block = unique[start : start + BLOCK]
+            key = self.key(kind, alike, length, *parts(block))
+            found.append(self.cache.get(key, lambda block=block: encode(block, level)))
+        row = {each: i for i, each in enumerate(unique)}
+        return np.concatenate(found)[[row[each] for each in inputs]]
+
+    def _encode_pictures(self, pictures: Sequence[Picture], level: str) -> np.ndarray:
+        found = []
+        title = f"pictures, {level}"
+        with progress_bar(total=len(pictures), desc=title, disable=self.quiet) as bar:
+            for views in self._views(pictures):
+                found.append(self.model.encode_image(views, level))
+                bar.update(len(views))
+        return np.concatenate(found)
+
+    def _views(self, pictures: Sequence[Picture]) -> Iterator[list[np.ndarray]]:
+        """Batches of views, read ahead by threads."""
+        view = functools.partial(view_of, size=self.model.image_size, fit=self.model.spec.fit)
+        ahead: collections.deque = collections.deque()
+        with ThreadPoolExecutor(self._threads) as pool:
+            for start in range(0, len(pictures), self._batch_size):
+                batch = pictures[start : start + self._batch_size]
+                ahead.append([pool.submit(view, picture) for picture in batch])
+                if len(ahead) > 2:
+                    yield [future.result() for future in ahead.popleft()]
+            while ahead:
+                yield [future.result() for future in ahead.popleft()]
+
+
+def view_of(picture: Picture, size: int, fit: str) -> np.ndarray:
+    """A picture as the towers see it, before normalisation: uint8 [size, size, 3].
+
+    Raises:
+      SuiteError: the file can't be decoded, or the crop lies outside of it.
+    """
+    try:
+        image = to_rgb(picture.path)
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL byte
+        detail = str(error).removeprefix(f"{picture.path}: ")
+        raise SuiteError(f"{picture.path}: the image can't be read: {detail}") from error
+    if picture.crop:
+        x0, y0, x1, y1 = (round(x) for x in picture.crop)
+        inside_x, inside_y = min(x1, image.width) - max(x0, 0), min(y1, image.height) - max(y0, 0)
+        if inside_x <= 0 or inside_y <= 0 or (x1 - x0) * (y1 - y0) > LARGEST_CROP:
+            raise SuiteError(
+                f"{picture.path}: the box {picture.crop} lies outside of its {image.size} pixels"
+            )
+        image = image.crop((x0, y0, x1, y1))  # pads with black, as ARO's own loader does
+    view = photo_view(*image.size, size, fit)
+    canvas = view_canvas(image, view)
+    if picture.keep:
+        # Cut in the view, as in training, so that edges are as sharp.
+        region = union_region(map_boxes(np.array(picture.keep), view), size)
+        canvas = np.where(region[:, :, None], canvas, np.uint8(0))
+    return canvas
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return digest(path.read_bytes())
+    except OSError as error:
+        raise SuiteError(f"{path}: the image can't be read: {error}") from error

@@ -1,0 +1,230 @@
+"""The built data set, embedded split by split: what the in-domain suites score."""
+
+import contextlib
+import functools
+import hashlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from scenarioclip_jax.data.batch import LEVELS
+from scenarioclip_jax.data.device.views import ViewSettings
+from scenarioclip_jax.data.photo import map_boxes, photo_view
+from scenarioclip_jax.data.pipeline import evaluation_batches
+from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.stored import shards
+from scenarioclip_jax.data.stored.scene import Scene, Triplet, relation_text
+from scenarioclip_jax.data.stored.splits import SPLITS
+from scenarioclip_jax.evaluation.embed.cache import digest
+from scenarioclip_jax.evaluation.embed.embedder import Embedder, Gallery
+from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
+from scenarioclip_jax.evaluation.files import UnsupportedError
+from scenarioclip_jax.evaluation.report import pictures
+from scenarioclip_jax.evaluation.score.recognition import CLASS_LISTS
+from scenarioclip_jax.evaluation.score.result import Skips
+from scenarioclip_jax.parallel.mesh import batch_ways
+from scenarioclip_jax.progress_bar import progress_bar
+
+SCENES = 32  # read at once, at least
+
+
+class Split(NamedTuple):
+    """A split's pictures by level, and the triplets behind its relations, in the gallery's order."""
+
+    galleries: dict[str, Gallery]  # levels without any picture are left out
+    triplets: list[Triplet]
+    negatives: list[list[Triplet]]
+    corrupt: list[int]  # records that can't be read; they are left out
+
+
+@runtime_checkable
+class InDomain(Protocol):
+    """What suites need of the data set; `DataSet` is the real one."""
+
+    def split(self, name: str) -> Split: ...
+
+    def photo_ids(self, name: str) -> set[str]: ...
+
+    def classes(self, level: str) -> list[str]: ...
+
+    def predicates(self) -> dict[str, str]: ...
+
+
+def open_split(data: InDomain, name: str, skips: Skips) -> Split:
+    """A split; its records that can't be read are counted."""
+    split = data.split(name)
+    for index in split.corrupt:
+        skips.add("record can't be read", f"{name} record {index}")
+    return split
+
+
+def by_level(split: Split, name: str, skips: Skips) -> Iterator[tuple[str, Gallery]]:
+    """A split's galleries; levels without any picture are counted.
+
+    Raises:
+      SuiteError: no level has any.
+    """
+    if not split.galleries:
+        raise UnsupportedError(f"the {name} split holds no picture that can be read")
+    for level in LEVELS:
+        if level in split.galleries:
+            yield level, split.galleries[level]
+        else:
+            skips.add("level without pictures", level)
+
+
+class DataSet:
+    """A data set that `scenarioclip_jax.data.build` wrote, seen by a model.
+
+    Args:
+      encoder: embeds and caches.
+      directory: of the data set.
+      scenes: of each split, the first ones; 0: all.
+
+    Raises:
+      DataSetError: there is no such data set.
+    """
+
+    def __init__(
+        self, encoder: ModelEncoder, directory: Path, *, scenes: int = 0, threads: int = 2
+    ):
+        self._encoder, self._directory, self._scenes = encoder, directory, scenes
+        spec, ways = encoder.model.spec, batch_ways(encoder.model.mesh)
+        lengths = {"scene": "global", "object": "object", "relation": "relation"}
+        self._summary = shards.load_summary(directory)
+        self._settings = DataSettings(
+            batch_size=ways * -(-SCENES // ways),
+            groups=ways,
+            image_size=encoder.model.image_size,
+            fit=spec.fit,
+            num_threads=threads,
+            max_corrupt_share=1.0,  # what can't be read is counted and shown
+            focus_images=self._summary["has_focus_images"],
+            **{f"{name}_length": spec.lengths[level] for name, level in lengths.items()},
+        )
+        self._view_settings = ViewSettings(fit=spec.fit)
+        self._classes = shards.load_classes(directory)
+        self.split = functools.lru_cache(maxsize=1)(self._split)
+
+    def classes(self, level: str) -> list[str]:
+        """The class texts of a level; raises UnsupportedError if there is but one."""
+        texts = self._classes[CLASS_LISTS[level]]
+        if len(texts) == 1:
+            raise UnsupportedError(
+                f"{shards.dataset_dir(self._directory) / 'classes.json'}: {CLASS_LISTS[level]} lists one "
+                f"class, {texts[0]!r}; there is nothing to tell apart"
+            )
+        return texts
+
+    def photo_ids(self, name: str) -> set[str]:
+        """Ids of all photos of a split that can be read; none if there is no such split."""
+        return {scene.id for scene in self._readable(name)}
+
+    def predicates(self) -> dict[str, str]:
+        """The predicate of each relation text that occurs in the data."""
+        known = {}
+        for name in SPLITS:
+            for scene in self._readable(name):
+                known |= {relation_text(r.triplet): r.triplet[1] for r in scene.relations}
+        return known
+
+    def _readable(self, name: str) -> Iterator[Scene]:
+        """All scenes of a split, whatever `scenes` says, but for damaged records."""
+        if not self._summary["splits"][name]:
+            return
+        source = shards.open_split(self._directory, name)
+        for index in range(len(source)):
+            with contextlib.suppress(shards.DataSetError):  # `split` counts and shows them
+                yield source[index]
+
+    def views(self, wanted: dict[str, set[int]]) -> dict[str, dict[int, np.ndarray]]:
+        """Pictures of the test split by level and row, uint8 [P, P, 3]."""
+        return pictures.collect_views(self._batches("test"), self._view_settings, wanted)
+
+    def object_boxes(self, name: str) -> Float[np.ndarray, "N 4"]:
+        """Where each object of a split lies in its photo's view: x0, y0, x1, y1 in pixels, by gallery row."""
+        model, boxes = self._encoder.model, [np.zeros((0, 4), np.float32)]
+        for scene in self._scenes_of(name, self.split(name).corrupt):
+            view = photo_view(scene.width, scene.height, model.image_size, model.spec.fit)
+            boxes.append(map_boxes(scene.object_boxes, view))
+        return np.concatenate(boxes)
+
+    def _indices(self, name: str) -> range:
+        count = len(shards.open_split(self._directory, name))
+        return range(min(self._scenes or count, count))
+
+    def _batches(self, name: str):
+        source = shards.open_split(self._directory, name)
+        tokenizer = self._encoder.model.tokenizer
+        return evaluation_batches(source, tokenizer, self._settings, self._indices(name))
+
+    def _scenes_of(self, name: str, corrupt: Collection[int] = ()) -> Iterator[Scene]:
+        source = shards.open_split(self._directory, name)
+        return (source[index] for index in self._indices(name) if index not in corrupt)
+
+    def _split(self, name: str) -> Split:
+        if not self._summary["splits"][name]:
+            raise UnsupportedError(
+                f"{self._directory} has no {name} split: too few photos were built",
+                "build it from more photos, or with other shares (scenarioclip_jax.data.build --fractions "
+                "0.5,0.2,0.3)",
+            )
+        data = digest(self._scenes, *map(_digest_of_file, self._files(name)))
+        computed = functools.cache(lambda: self._embed(name))  # one pass serves all levels
+        arrays = {
+            part: self._encoder.cache.get(
+                self._encoder.key("split", part, data), lambda part=part: computed()[part]
+            )
+            for part in (*LEVELS, "corrupt")
+        }
+        corrupt = set(arrays["corrupt"].tolist())
+        # Without the photos, which are large.
+        scenes = [scene._replace(photo=b"") for scene in self._scenes_of(name, corrupt)]
+        relations = [relation for scene in scenes for relation in scene.relations]
+        texts = {
+            "global": [scene.action for scene in scenes],
+            "object": [name for scene in scenes for name in scene.object_names],
+            "relation": [relation_text(relation.triplet) for relation in relations],
+        }
+        photos = {
+            "global": [scene.id for scene in scenes],
+            "object": [scene.id for scene in scenes for _ in scene.object_names],
+            "relation": [scene.id for scene in scenes for _ in scene.relations],
+        }
+        return Split(
+            {k: Gallery(arrays[k], texts[k], photos[k]) for k in LEVELS if texts[k]},
+            [relation.triplet for relation in relations],
+            [relation.negatives for relation in relations],
+            sorted(corrupt),
+        )
+
+    def _embed(self, name: str) -> dict[str, np.ndarray]:
+        """All pictures of each level in the split's order, float32 [N, D]; `corrupt`, records left out."""
+        model, batches = self._encoder.model, self._batches(name)
+        embedder = Embedder(
+            model.graph, model.mesh, model.tokenizer, self._view_settings, model.spec.lengths
+        )
+        count = len(self._indices(name))
+        quiet = self._encoder.quiet
+        with progress_bar(total=count, desc=f"scenes, {name}", disable=quiet) as bar:
+
+            def shown():
+                for batch, labels in batches:
+                    yield batch, labels
+                    bar.update(int(batch.scenes.mask.sum()))
+
+            galleries = embedder.images(model.params, shown())
+        arrays = {level: gallery.embeddings for level, gallery in galleries.items()}
+        return arrays | {"corrupt": np.array(sorted(batches.corrupt.reasons), np.int64)}
+
+    def _files(self, name: str) -> list[Path]:
+        folder = shards.dataset_dir(self._directory)
+        return sorted(folder.glob(f"{shards.NAME}-{name}.array_record-*"))
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,123 @@
+"""Several processes embed one split: each reads a part of its scenes, and all get every embedding."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.packing.fill import BatchBuilder, Labels
+from scenarioclip_jax.data.pipeline import EvaluationBatches, Source, evaluation_batches
+from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.parallel.distributed import gather
+from scenarioclip_jax.parallel.mesh import batch_sharding
+
+
+class Share(NamedTuple):
+    """This process's part of the groups of a batch, and so of the scenes of a split."""
+
+    part: int
+    parts: int
+    groups: int  # of a global batch
+    owners: tuple[int, ...]  # by part, a process that has it
+
+    @property
+    def local(self) -> slice:
+        """Its groups of a global batch."""
+        each = self.groups // self.parts
+        return slice(self.part * each, (self.part + 1) * each)
+
+    def of(self, count: int) -> range:
+        """Its part of so many scenes: contiguous, so that the parts one after the other are in order."""
+        edges = np.linspace(0, count, self.parts + 1).round().astype(int)
+        return range(edges[self.part], edges[self.part + 1])
+
+
+def share_of(mesh: Mesh, groups: int) -> Share:
+    """How the processes of a mesh share batches of `groups` groups.
+
+    Processes that hold the same groups have the same part. Where what they hold isn't one block after the
+    other, everybody has all of it.
+    """
+    held: dict[int, set[int]] = {}
+    for device, (where,) in batch_sharding(mesh).devices_indices_map((groups,)).items():
+        held.setdefault(device.process_index, set()).update(range(groups)[where])
+    blocks = sorted({tuple(sorted(block)) for block in held.values()})
+    if sorted(sum(blocks, ())) != list(range(groups)) or len({len(b) for b in blocks}) > 1:
+        return Share(0, 1, groups, (0,))
+    if any(block != tuple(range(block[0], block[-1] + 1)) for block in blocks):
+        return Share(0, 1, groups, (0,))
+    part = {process: blocks.index(tuple(sorted(block))) for process, block in held.items()}
+    owners = tuple(min(p for p in part if part[p] == i) for i in range(len(blocks)))
+    return Share(part[jax.process_index()], len(blocks), groups, owners)
+
+
+class SharedBatches:
+    """`EvaluationBatches` of this process's part of the scenes, as many of them in every process.
+
+    Attributes:
+      share: which part.
+      give_up: as in `TrainIterator`.
+    """
+
+    def __init__(
+        self,
+        share: Share,
+        source: Source,
+        tokenizer: Tokenizer,
+        settings: DataSettings,
+        indices: Sequence[int],
+    ):
+        self.share = share
+        local = dataclasses.replace(
+            settings,
+            packing_groups=settings.packing_groups // share.parts,
+            batch_size=settings.batch_size // share.parts,
+        )
+        own = [indices[i] for i in share.of(len(indices))]
+        self._batches: EvaluationBatches = evaluation_batches(source, tokenizer, local, own)
+        self._tokenizer, self._settings = tokenizer, self._batches.settings
+
+    @property
+    def give_up(self):
+        return self._batches.give_up
+
+    @give_up.setter
+    def give_up(self, asked) -> None:
+        self._batches.give_up = asked
+
+    def __iter__(self) -> Iterator[tuple[Batch, dict[str, Labels]]]:
+        batches = iter(self._batches)
+        while True:
+            batch = next(batches, None)
+            if not any(gather(batch is not None, "there may be another batch to evaluate")):
+                return
+            yield batch or self._empty()
+
+    def _empty(self) -> tuple[Batch, dict[str, Labels]]:
+        settings = self._settings
+        builder = BatchBuilder(settings.packing_groups, settings.image_size, settings)
+        return builder.finish(self._tokenizer)
+
+
+def exchange_rows(share: Share, rows: np.ndarray) -> np.ndarray:
+    """The rows of all parts, [N, D] with any N, one part after the other."""
+    counts = gather(len(rows), "the rows are counted")
+    padded = np.zeros((max(counts), rows.shape[1]), rows.dtype)
+    padded[: len(rows)] = rows
+    everybody = multihost_utils.process_allgather(padded)
+    return np.concatenate([everybody[owner][: counts[owner]] for owner in share.owners])
+
+
+def exchange_texts(share: Share, texts: Sequence[str]) -> list[str]:
+    """The texts of all parts, one part after the other."""
+    # JSON escapes all but ASCII, so a newline only stands between the parts.
+    content = np.frombuffer(json.dumps(list(texts)).encode() + b"\n", np.uint8)
+    joined = exchange_rows(share, content[:, None]).tobytes()
+    return [text for part in joined.split(b"\n")[:-1] for text in json.loads(part)]

@@ -1,0 +1,176 @@
+"""Where in a picture the model finds what it finds: relevance of pixels for a text, and attention roll-out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.ndimage
+from flax import nnx
+from jaxtyping import Bool, Float, UInt8
+
+from scenarioclip_jax.arrays import Array
+from scenarioclip_jax.data.device.views import normalise as normalise_pixels
+from scenarioclip_jax.evaluation.score.zero_shot import normalise
+from scenarioclip_jax.inference import Model
+from scenarioclip_jax.models import params as parameters
+from scenarioclip_jax.models.layers import Block, Stack
+from scenarioclip_jax.models.scenario_clip import sees_visible_only
+
+STEPS = 32  # of the integral
+
+
+def contrast(texts: Float[np.ndarray, "M D"], row: int) -> Float[np.ndarray, " D"]:
+    """What sets a text apart from others: its L2-normalised embedding minus the mean of the others'.
+
+    The gradient of a bare cosine mostly shows what makes a picture like any text at all.
+
+    Raises:
+      ValueError: there is but one text.
+    """
+    if len(texts) < 2:
+        raise ValueError("a contrast needs at least two texts")
+    texts = normalise(texts)
+    return texts[row] - np.delete(texts, row, axis=0).mean(axis=0)
+
+
+def text_relevance(
+    model: Model,
+    view: UInt8[np.ndarray, "P P 3"],
+    direction: Float[np.ndarray, " D"],
+    level: str,
+    steps: int = STEPS,
+) -> Float[np.ndarray, "P P"]:
+    """How much each pixel adds to how far the picture points in a direction of the embedding space.
+
+    Integrated gradients from a black picture, which is how the towers are shown what isn't there. The sum over
+    pixels is the score of the picture minus that of a black one, up to the error of the integral; the score is
+    the picture's L2-normalised embedding times the direction.
+
+    Args:
+      view: as the towers see it, `DataSet.views`.
+      direction: a text's L2-normalised embedding (the score is a cosine), or `contrast`.
+    """
+
+    pictures = np.stack([view, np.zeros_like(view)]).astype(np.float32) / 255
+    pixels, black = normalise_pixels(jnp.asarray(pictures), jnp.float32)
+    found = _relevance(model.graph, level, steps, model.params, pixels, black, direction)
+    return np.asarray(found)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _relevance(graph, level: str, steps: int, params, pixels, black, direction):
+    tower = parameters.merge(graph, params)
+
+    def score(pixels):
+        embedding = tower.encode_image(pixels[None], level)[0]
+        return embedding @ direction / jnp.linalg.norm(embedding)
+
+    return integrated_gradients(score, pixels, black, steps).sum(axis=-1)
+
+
+def integrated_gradients(
+    function: Callable[[Array], Array], x: Array, baseline: Array, steps: int
+) -> Array:
+    """Shares of the entries of `x` in `function(x) - function(baseline)` (Sundararajan et al. 2017).
+
+    The gradient's mean on the straight way between them, by the midpoint rule, times what is between them.
+    """
+
+    def add(total, share):
+        return total + jax.grad(function)(baseline + share * (x - baseline)), None
+
+    shares = (jnp.arange(steps) + 0.5) / steps
+    total, _ = jax.lax.scan(add, jnp.zeros_like(x), shares)
+    return (x - baseline) * total / steps
+
+
+def smooth(relevance: Float[np.ndarray, "P P"], share: float = 1 / 24) -> Float[np.ndarray, "P P"]:
+    """Blurs a map, whose single pixels are noise, by a Gaussian of a share of its side; keeps its sum."""
+    return scipy.ndimage.gaussian_filter(relevance, share * len(relevance), mode="reflect")
+
+
+def by_patch(relevance: Float[np.ndarray, "P P"], grid: int) -> Float[np.ndarray, "grid grid"]:
+    """Sums over the patches that the tower cuts a picture into."""
+    side = len(relevance) // grid
+    return relevance.reshape(grid, side, grid, side).sum(axis=(1, 3))
+
+
+def share_inside(
+    relevance: Float[np.ndarray, "P P"], box: Float[np.ndarray, "4"]
+) -> tuple[float, float]:
+    """The share of all positive relevance that lies in a box, and the box's share of the picture.
+
+    Args:
+      box: x0, y0, x1, y1 in pixels; cut to whole ones.
+    """
+    x0, y0, x1, y1 = np.rint(box).astype(int)
+    positive = np.maximum(relevance, 0)
+    inside = float(positive[y0:y1, x0:x1].sum() / max(positive.sum(), 1e-30))
+    return inside, (y1 - y0) * (x1 - x0) / relevance.size
+
+
+def attention_rollout(
+    model: Model, view: UInt8[np.ndarray, "P P 3"], level: str
+) -> Float[np.ndarray, "grid grid"]:
+    """Which patches the class token, which is all that the head reads, attends to through all blocks.
+
+    Shares that sum to 1 (Abnar & Zuidema 2020: mean over heads, half of each block's input passes by on the
+    residual stream). It knows of no text.
+    """
+
+    pixels = normalise_pixels(jnp.asarray(view[None], jnp.float32) / 255, jnp.float32)
+    branch = model.branch(level)
+    matrices = _attention_matrices(model.graph, level, branch, model.params, pixels)
+    shares = rollout([np.asarray(matrix) for matrix in matrices])[0, 1:]
+    grid = round(len(shares) ** 0.5)
+    return (shares / shares.sum()).reshape(grid, grid)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _attention_matrices(graph, level: str, branch: str, params, pixels) -> list[Array]:
+    """Each block's attention, mean over heads, [T, T], in the order of the blocks."""
+    whole = parameters.merge(graph, params)
+    tower = whole.vision
+    stem = tower.stem["shared" if "shared" in tower.stem else branch]
+    seen = sees_visible_only(whole.arch, whole.patch_packing, level)
+    stream = stem.embed(pixels, visible_only=seen)
+    x, mask = stream.x, stream.mask
+    found = []
+    for block in [*_blocks(stem.stack), *_blocks(tower.trunk[branch].stack)]:
+        found.append(attention(block, x, mask)[0].mean(axis=0))
+        x = block(x, mask=mask)
+    return found
+
+
+def rollout(matrices: Sequence[Float[np.ndarray, "T T"]]) -> Float[np.ndarray, "T T"]:
+    """Attention of the last block's tokens to the first block's: the product of (matrix + 1) / 2."""
+    total = np.eye(len(matrices[0]))
+    for matrix in matrices:
+        total = (matrix + np.eye(len(matrix))) / 2 @ total
+    return total
+
+
+def attention(
+    block: Block, x: Float[Array, "N T W"], mask: Bool[Array, "N 1 T T"] | None = None
+) -> Float[Array, "N heads T T"]:
+    """A block's attention: row t holds what token t takes from each token; rows sum to 1.
+
+    Args:
+      mask: True where a token (third axis) sees another (fourth axis).
+    """
+    qkv = block.qkv(block.norm1(x))
+    query, key = qkv[:, :, 0], qkv[:, :, 1]  # [N, T, heads, head_dim]
+    scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) / query.shape[-1] ** 0.5
+    scores = scores.astype(jnp.float32)
+    if mask is not None:
+        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    return jax.nn.softmax(scores, axis=-1)
+
+
+def _blocks(stack: Stack) -> Iterator[Block]:
+    if stack.length:
+        graph, params = nnx.split(stack.blocks)
+        for index in range(stack.length):
+            yield nnx.merge(graph, jax.tree.map(lambda x, i=index: x[i], params))

@@ -1,0 +1,201 @@
+"""Pictures for people: views as they enter the towers, retrievals, curves. Drawn with matplotlib."""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from scenarioclip_jax.data.batch import LEVELS, Batch
+from scenarioclip_jax.data.device.views import ViewSettings, views
+from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
+from scenarioclip_jax.data.packing.fill import Labels
+from scenarioclip_jax.evaluation.report.figure_text import drawable
+
+matplotlib.use("agg")
+COLOURS = {"global": "#4c5c96", "object": "#c8553d", "relation": "#3a7d5d"}
+GREY = "#666666"
+# Not the levels' colors, and told apart without red and green; each goes with a mark.
+RIGHT, WRONG = "#00798c", "#a4286a"
+RIGHT_MARK, WRONG_MARK = "\u2713", "\u2717"
+OTHERS = ("#333333", "#4c5c96", "#c8553d", "#3a7d5d", "#c8953d", "#8a5a96")
+EMA, CHANCE = " (EMA)", " (chance)"  # endings of lines' names
+
+
+def to_uint8(pictures: np.ndarray) -> np.ndarray:
+    """Undoes CLIP's normalisation: [..., 3] float to uint8."""
+    pixels = np.asarray(pictures, np.float32) * CLIP_STD + CLIP_MEAN
+    return np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8)
+
+
+def to_html(figure: Figure, dpi: int = 110) -> str:
+    """A figure as a `data:` URL, so that a report is one file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def collect_views(
+    batches: Iterable[tuple[Batch, dict[str, Labels]]],
+    settings: ViewSettings,
+    wanted: Mapping[str, set[int]],
+) -> dict[str, dict[int, np.ndarray]]:
+    """The evaluation views of some rows of a gallery, by level: uint8 [P, P, 3].
+
+    Args:
+      wanted: rows by level, counted as `evaluation.embed.Embedder.images` counts them.
+    """
+    make = jax.jit(lambda batch: views(batch, settings, train=False))
+    found = {level: {} for level in LEVELS}
+    start = dict.fromkeys(LEVELS, 0)
+    for batch, _ in batches:
+        for level, pictures in make(batch).items():
+            slots = np.flatnonzero(batch.levels[level].mask.reshape(-1))
+            flat = pictures.reshape(-1, *pictures.shape[2:])
+            for row in wanted.get(level, set()) & set(
+                range(start[level], start[level] + len(slots))
+            ):
+                found[level][row] = to_uint8(flat[slots[row - start[level]]])
+            start[level] += len(slots)
+    return found
+
+
+class Shown(NamedTuple):
+    """A picture of a grid."""
+
+    picture: np.ndarray  # [P, P, 3]
+    caption: str
+    colour: str | None = None  # of its frame and caption; None: no frame
+    box: np.ndarray | None = None  # drawn into it: x0, y0, x1, y1 in pixels
+
+
+def hit_or_miss(picture: np.ndarray, label: str, wanted: str) -> Shown:
+    """A picture that was found for a text: framed and marked where it has that label."""
+    if label == wanted:
+        return Shown(picture, f"{RIGHT_MARK} {label}", RIGHT)
+    return Shown(picture, label)
+
+
+def picture_grid(rows: Sequence[tuple[str, Sequence[tuple]]], *, side: float = 1.25) -> Figure:
+    """Rows of pictures with captions.
+
+    Args:
+      rows: (title of the row, what is shown in it: the fields of `Shown`), ….
+      side: of one picture, inches.
+    """
+    columns = max(len(shown) for _, shown in rows)
+    figure = Figure(figsize=(1.9 + side * columns, (side + 0.42) * len(rows)))
+    grid = figure.subplots(
+        len(rows), columns + 1, squeeze=False, width_ratios=[1.5] + [1] * columns
+    )
+    for axes, (title, shown) in zip(grid, rows, strict=True):
+        for axis in axes:
+            axis.axis("off")
+        text = dict(ha="right", va="center", fontsize=8, transform=axes[0].transAxes)
+        axes[0].text(1, 0.5, drawable(_wrap(title, 20)), **text)
+        for axis, each in zip(axes[1:], shown, strict=False):
+            _draw(axis, Shown(*each))
+    figure.subplots_adjust(wspace=0.08, hspace=0.5, left=0, right=1, top=0.95, bottom=0)
+    return figure
+
+
+def _draw(axis, shown: Shown) -> None:
+    axis.imshow(shown.picture, interpolation="nearest")
+    axis.set_title(
+        drawable(_wrap(shown.caption, 19)), fontsize=6.5, color=shown.colour or GREY, pad=3
+    )
+    height, width = shown.picture.shape[:2]
+    if shown.box is not None:
+        x0, y0, x1, y1 = shown.box
+        frame = dict(fill=False, color="white", lw=1.1)
+        axis.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, **frame))
+    elif shown.colour:
+        frame = dict(fill=False, color=shown.colour, linewidth=2)
+        axis.add_patch(Rectangle((-0.5, -0.5), width, height, **frame))
+
+
+def overlay(view: np.ndarray, relevance: np.ndarray, scale: float | None = None) -> np.ndarray:
+    """A grey picture under a map of relevance: red speaks for something, blue against it. uint8 [P, P, 3].
+
+    Args:
+      view: uint8 [P, P, 3].
+      relevance: [P, P], or coarser by a whole factor.
+      scale: the relevance that has the full colour; None: the largest size in this map.
+    """
+    factor = len(view) // len(relevance)
+    relevance = np.kron(relevance, np.ones((factor, factor)))
+    scale = scale or max(float(np.abs(relevance).max()), 1e-12)
+    strength = np.clip(np.abs(relevance) / scale, 0, 1)[..., None] ** 0.8
+    grey = 115 + 0.5 * np.asarray(view, float).mean(axis=-1, keepdims=True)
+    colour = np.where(relevance[..., None] > 0, (214, 40, 40), (44, 90, 200))
+    return np.clip((1 - strength) * grey + strength * colour, 0, 255).astype(np.uint8)
+
+
+def spotlight(view: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """A picture that is bright where the shares are large and dark elsewhere. uint8 [P, P, 3].
+
+    Args:
+      shares: [P, P], or coarser by a whole factor; not negative.
+    """
+    factor = len(view) // len(shares)
+    light = np.kron(shares / max(float(shares.max()), 1e-12), np.ones((factor, factor)))
+    # Where a view is black a spot would not be seen.
+    lifted = 70 + 0.72 * np.asarray(view, float)
+    return np.clip(lifted * (0.1 + 0.9 * light[..., None]), 0, 255).astype(np.uint8)
+
+
+def curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    colours: Mapping[str, str],
+    percent: bool = False,
+) -> Figure:
+    """Lines over optimizer steps. A name that ends in EMA is dashed, one that ends in CHANCE is dotted.
+
+    Both have the colour of the name before the ending, and only that one stands in the legend. Names without a
+    colour of their own get the next of OTHERS.
+    """
+    figure = Figure(figsize=(5.4, 2.9))
+    axis = figure.subplots()
+    others = iter(OTHERS)
+    chosen: dict[str, str] = {}
+    for name, (steps, values) in series.items():
+        base = name.removesuffix(EMA).removesuffix(CHANCE)
+        if base not in chosen:
+            chosen[base] = colours.get(base) or next(others, GREY)
+        style = {"linestyle": "-", "lw": 1.5, "label": drawable(name)}
+        if name.endswith(EMA):
+            style = {"linestyle": "--", "lw": 1.1, "alpha": 0.8}
+        elif name.endswith(CHANCE):
+            style = {"linestyle": ":", "lw": 1.1, "alpha": 0.7}
+        if len(steps) < 8 and not name.endswith(CHANCE):
+            style |= {"marker": "o", "markersize": 2.5}
+        values = np.asarray(values) * (100 if percent else 1)
+        axis.plot(steps, values, color=chosen[base], **style)
+    axis.set_title(drawable(title), fontsize=10, loc="left")
+    axis.set_xlabel("optimizer step", fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.set_ylim(bottom=0)
+    if percent:
+        axis.yaxis.set_major_formatter("{x:g}%")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", alpha=0.25)
+    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _wrap(text: str, width: int) -> str:
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    if len(lines) > 2:
+        lines = [lines[0], lines[1][: width - 1] + "…"]
+    return "\n".join(lines)

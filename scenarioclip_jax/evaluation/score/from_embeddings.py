@@ -1,0 +1,94 @@
+"""The suites that are cheap enough to run during training: they score what recognition has embedded already.
+
+Protocols are those of `evaluation.suites`; only texts that are no class texts, such as false triplets, have to
+be embedded beside.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from scenarioclip_jax.data.stored.scene import Triplet
+from scenarioclip_jax.evaluation.embed.encoder import TextsOf
+from scenarioclip_jax.evaluation.score.recognition import CLASS_LISTS, Recognition
+from scenarioclip_jax.evaluation.score.result import Metric, Skips
+from scenarioclip_jax.evaluation.suites import hard_negatives, retrieval
+
+SUITES = ("zero_shot", "retrieval", "hard_negatives")
+RECOGNITION = ("top1", "top5", "any_label_top1")
+
+
+class Score(NamedTuple):
+    value: float
+    chance: float | None  # None: not known
+
+
+class Relations(NamedTuple):
+    """Of one photo, in the order of its annotation."""
+
+    triplets: list[Triplet]
+    negatives: list[list[Triplet]]
+
+
+def scores(
+    found: Recognition,
+    classes: Mapping[str, Sequence[str]],
+    relations: Mapping[str, Relations],
+    texts_of: TextsOf,
+    suites: Collection[str],
+) -> dict[str, Score]:
+    """Scores embedded pictures by some of SUITES.
+
+    Args:
+      found: embeddings of the pictures and of the class texts.
+      classes: `actions`, `objects` and `relations` of the data set.
+      relations: of each photo by its id.
+      texts_of: embeds texts at a level.
+
+    Returns:
+      By `LEVEL/METRIC`. There are no R@k but R1, no blanks but _: TensorBoard has no such tags.
+    """
+    result, texts_of = {}, _class_texts_first(found, classes, texts_of)
+    if "zero_shot" in suites:
+        for level, values in found.scores.items():
+            result |= {
+                f"{level}/{name}": Score(values[name], values.get(f"chance_{name}"))
+                for name in RECOGNITION
+            }
+    if "retrieval" in suites:
+        for level in found.scores:  # those with pictures
+            metrics = retrieval.measure(texts_of, found.galleries[level], level).metrics
+            recalls = {name: metric for name, metric in metrics.items() if "/R@" in name}
+            result |= _named(f"{level}/", recalls)
+    if "hard_negatives" in suites and "relation" in found.scores:
+        gallery = found.galleries["relation"]
+        # The gallery holds all relations of a photo in their order, one photo after the other.
+        of_photos = [relations[photo] for photo in dict.fromkeys(gallery.photo_ids)]
+        triplets = [triplet for photo in of_photos for triplet in photo.triplets]
+        negatives = [many for photo in of_photos for many in photo.negatives]
+        metrics = hard_negatives.measure(texts_of, gallery, triplets, negatives, Skips()).metrics
+        result |= _named("relation/hard_negatives/", metrics)
+    return result
+
+
+def _named(prefix: str, metrics: Mapping[str, Metric]) -> dict[str, Score]:
+    return {
+        prefix + name.replace("@", "").replace(" ", "_"): Score(metric.value, metric.chance)
+        for name, metric in metrics.items()
+    }
+
+
+def _class_texts_first(
+    found: Recognition, classes: Mapping[str, Sequence[str]], texts_of: TextsOf
+) -> TextsOf:
+    """Looks class texts up and embeds every other text once."""
+
+    def look_up(texts: Sequence[str], level: str) -> np.ndarray:
+        known = dict(zip(classes[CLASS_LISTS[level]], found.class_embeddings[level], strict=True))
+        others = [text for text in dict.fromkeys(texts) if text not in known]
+        if others:
+            known |= zip(others, texts_of(others, level), strict=True)
+        return np.stack([known[text] for text in texts])
+
+    return look_up

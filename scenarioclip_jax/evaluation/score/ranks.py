@@ -1,0 +1,77 @@
+"""Ranks and cosines in bounded memory. A tie always counts against what is right.
+
+Embeddings here are stacked by level, [V, N, D]: two are compared by the largest of their V cosines, so one
+level is the case V = 1.
+"""
+
+from collections.abc import Sequence
+from math import comb
+
+import numpy as np
+
+from scenarioclip_jax.evaluation.score.zero_shot import normalise
+
+ENTRIES = 1 << 24  # of a score matrix that exist at once: 64 MiB
+
+
+def cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Row by row, the best level's cosine: [V, N, D] and [V, N, D] to [N]."""
+    return np.einsum("vnd,vnd->vn", normalise(one), normalise(two)).max(axis=0)
+
+
+def first_right_ranks(
+    queries: np.ndarray, gallery: np.ndarray, right: Sequence[Sequence[int]]
+) -> np.ndarray:
+    """The first of `first_right`: how many wrong entries stand before each query's best right one."""
+    return first_right(queries, gallery, right)[0]
+
+
+def first_right(
+    queries: np.ndarray, gallery: np.ndarray, right: Sequence[Sequence[int]]
+) -> tuple[np.ndarray, int]:
+    """How many wrong entries of the gallery stand before each query's best right one.
+
+    Args:
+      queries: [V, Q, D], not normalised.
+      gallery: [V, N, D], not normalised.
+      right: for each query the rows of the gallery that are right; at least one each.
+
+    Returns:
+      int [Q]; 0 is a hit at rank 1. And how many queries have a wrong entry that ties with it.
+    """
+    queries, gallery = normalise(queries), normalise(gallery)
+    rows = max(1, ENTRIES // max(1, gallery.shape[1]))
+    ranks, ties = np.zeros(queries.shape[1], np.int64), 0
+    for start in range(0, queries.shape[1], rows):
+        scores = queries[0, start : start + rows] @ gallery[0].T
+        for level in range(1, len(queries)):
+            np.maximum(scores, queries[level, start : start + rows] @ gallery[level].T, out=scores)
+        for row, own in enumerate(right[start : start + rows]):
+            own = np.asarray(own)
+            # Not "above": what isn't below the best right one stands before it, also where it is no number.
+            best = scores[row, own].max()
+            before = ~(scores[row] < best)
+            ranks[start + row] = before.sum() - before[own].sum()
+            ties += bool((scores[row] == best).sum() > (scores[row, own] == best).sum())
+    return ranks, ties
+
+
+def nearest(queries: np.ndarray, gallery: np.ndarray, count: int) -> np.ndarray:
+    """The `count` nearest rows of the gallery, nearest first: int [Q, count]. Shapes as above."""
+    queries, gallery = normalise(queries), normalise(gallery)
+    count = min(count, gallery.shape[1])
+    rows = max(1, ENTRIES // max(1, gallery.shape[1]))
+    found = []
+    for start in range(0, queries.shape[1], rows):
+        scores = np.max(queries[:, start : start + rows] @ gallery.transpose(0, 2, 1), axis=0)
+        # Only the nearest are sorted: there may be 100,000 others.
+        few = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+        order = np.argsort(-np.take_along_axis(scores, few, axis=1), axis=1, kind="stable")
+        found.append(np.take_along_axis(few, order, axis=1))
+    return np.concatenate(found)
+
+
+def chance_of_hit(total: int, right: int, k: int) -> float:
+    """Chance that k entries drawn out of `total` have one of the `right` ones (hypergeometric)."""
+    k = min(k, total)
+    return 1.0 - comb(total - right, k) / comb(total, k)

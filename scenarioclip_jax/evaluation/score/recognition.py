@@ -1,0 +1,46 @@
+"""Zero-shot recognition of a split at every level: galleries, class texts and scores together."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from scenarioclip_jax.data.batch import LEVELS, Batch
+from scenarioclip_jax.data.packing.fill import Labels
+from scenarioclip_jax.evaluation.embed.embedder import Embedder, Gallery
+from scenarioclip_jax.evaluation.score.zero_shot import zero_shot
+from scenarioclip_jax.models.params import Params
+
+CLASS_LISTS = {"global": "actions", "object": "objects", "relation": "relations"}
+
+
+class Recognition(NamedTuple):
+    """What recognising a split gave, by level; levels without any picture are left out."""
+
+    scores: dict[str, dict[str, float]]
+    galleries: dict[str, Gallery]
+    class_embeddings: dict[str, np.ndarray]  # [C, D], not normalised
+
+
+def recognise(
+    embedder: Embedder,
+    params: Params,
+    batches: Iterable[tuple[Batch, dict[str, Labels]]],
+    classes: Mapping[str, Sequence[str]],
+) -> Recognition:
+    """Scores `params` on evaluation batches.
+
+    Args:
+      classes: `actions`, `objects` and `relations` of the data set.
+    """
+    galleries = embedder.images(params, batches)
+    scores, class_embeddings = {}, {}
+    for level in LEVELS:
+        texts, gallery = classes[CLASS_LISTS[level]], galleries[level]
+        if not len(gallery.texts):
+            continue
+        class_embeddings[level] = embedder.texts(params, texts, level)
+        scores[level] = zero_shot(
+            gallery.embeddings, texts, class_embeddings[level], gallery.texts, gallery.photo_ids
+        )
+    return Recognition(scores, galleries, class_embeddings)

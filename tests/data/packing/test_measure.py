@@ -1,0 +1,125 @@
+"""Scenes are measured in parts: together, stoppable, and never again what was measured already."""
+
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+
+from scenarioclip_jax.data.packing import measure as module
+from scenarioclip_jax.data.packing.measure import Crew, MeasuringStopped
+from scenarioclip_jax.data.packing.sizes import load_or_measure
+from scenarioclip_jax.data.tokens import train_tokenizer
+from scenarioclip_jax.faults import InputUnavailableError
+from tests.data.fake_scenes import SETTINGS, ragged_scenes
+
+PACKED = dataclasses.replace(SETTINGS, balance=True, text_row_tokens=20, patch_size=8)
+SCENES = ragged_scenes(22)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    texts = ["action thing one on other 0 1 2 3 4 5 6 7 8 9"]
+    return train_tokenizer(texts, tmp_path_factory.mktemp("tokenizer"), vocab_size=300)
+
+
+class Counted:
+    """Scenes that count how often each is read; `fails` raises instead."""
+
+    identity = "counted"
+
+    def __init__(self, scenes, fails=None):
+        self._scenes, self._fails, self.read = scenes, fails or {}, []
+
+    def __len__(self):
+        return len(self._scenes)
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        if index in self._fails:
+            raise self._fails[index]
+        return self._scenes[index]
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    monkeypatch.setattr(module, "RECORDS", 4)
+
+
+@pytest.fixture
+def scenes():
+    return Counted(SCENES)
+
+
+def never():
+    return False
+
+
+def test_a_stop_keeps_what_was_measured(scenes, tokenizer, tmp_path):
+    asked = iter([False, False, True])
+    crew = Crew(0, 1, lambda where: None, lambda: next(asked))
+    with pytest.raises(MeasuringStopped):
+        load_or_measure(scenes, tokenizer, PACKED, tmp_path, crew)
+    assert sorted(scenes.read) == list(range(12))
+    scenes.read.clear()
+    sizes = load_or_measure(scenes, tokenizer, PACKED, tmp_path)
+    assert sorted(scenes.read) == list(range(12, 22))
+    expected = load_or_measure(Counted(SCENES), tokenizer, PACKED, None)
+    assert sizes.digest() == expected.digest()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]  # the parts are gone
+
+
+@pytest.mark.parametrize("shares_disk", [True, False])
+def test_processes_measure_together(tokenizer, tmp_path, shares_disk):
+    barrier = threading.Barrier(3)
+    sources = [Counted(SCENES) for _ in range(3)]
+    sizes = {}
+
+    def work(index):
+        crew = Crew(index, 3, lambda where: barrier.wait(60), never)
+        folder = tmp_path if shares_disk else tmp_path / str(index)
+        folder.mkdir(exist_ok=True)
+        sizes[index] = load_or_measure(sources[index], tokenizer, PACKED, folder, crew)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    expected = load_or_measure(Counted(SCENES), tokenizer, PACKED, None)
+    assert {found.digest() for found in sizes.values()} == {expected.digest()}
+    read = sum(len(source.read) for source in sources)
+    assert read == (22 if shares_disk else 3 * 22)
+
+
+def test_what_the_system_refuses_is_not_counted_as_empty(tokenizer, tmp_path):
+    refused = Counted(SCENES, {9: OSError(24, "Too many open files")})
+    with pytest.raises(InputUnavailableError, match=r"record 9 .*ulimit -n.*is kept"):
+        load_or_measure(refused, tokenizer, PACKED, tmp_path)
+    again = Counted(SCENES)
+    load_or_measure(again, tokenizer, PACKED, tmp_path)
+    assert min(again.read) == 8  # the part of the refused record, and those after it
+
+
+def test_a_damaged_part_is_measured_again(scenes, tokenizer, tmp_path):
+    asked = iter([False, True])
+    crew = Crew(0, 1, lambda where: None, lambda: next(asked))
+    with pytest.raises(MeasuringStopped):
+        load_or_measure(scenes, tokenizer, PACKED, tmp_path, crew)
+    (part, _) = sorted(next(tmp_path.glob(".sizes-*")).iterdir())
+    part.write_bytes(part.read_bytes()[:20])
+    sizes = load_or_measure(scenes, tokenizer, PACKED, tmp_path)
+    expected = load_or_measure(Counted(SCENES), tokenizer, PACKED, None)
+    np.testing.assert_equal(sizes, expected)
+
+
+def test_where_one_machine_has_the_sizes_and_another_not_all_measure(scenes, tokenizer, tmp_path):
+    """The one that has them can't leave the others waiting for it."""
+    kept = load_or_measure(scenes, tokenizer, PACKED, tmp_path)
+    waited = []
+    crew = Crew(0, 2, waited.append, never, lambda holds: False)
+    np.testing.assert_equal(load_or_measure(scenes, tokenizer, PACKED, tmp_path, crew), kept)
+    assert len(waited) == 2
+    crew = Crew(0, 2, waited.append, never, lambda holds: holds)
+    np.testing.assert_equal(load_or_measure(scenes, tokenizer, PACKED, tmp_path, crew), kept)
+    assert len(waited) == 2

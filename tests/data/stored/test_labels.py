@@ -1,0 +1,64 @@
+"""Labels have one form, whatever invisible characters and encodings they were written with."""
+
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scenarioclip_jax.data.stored.labels import normalize_caption, normalize_label
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("dog\u200b", "\ufeffdog", "do\u00adg", "\u200edog", "dog\x00", "\uff44\uff4f\uff47"),
+        *("DOG", " dog\u3000", "d\u2060og", "dog\ufe0f", "\u2800dog", "dog&nbsp;", "&#100;og"),
+        *("dog\u202c", "dog\U000e0020", "&amp;#100;og", "\u115fdog", "dog\x7f", "dog\u0085"),
+    ],
+)
+def test_what_looks_like_dog_is_dog(text):
+    assert normalize_label(text) == "dog"
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("\ufb01sh", "fish"),
+        ("\u0130stanbul", "istanbul"),
+        ("I\u0307stanbul", "istanbul"),
+        ("dog&amp;cat", "dog&cat"),
+        ("dog&amp;amp;cat", "dog&cat"),
+        ("AT&T", "at&t"),
+        ("a\u2028b\x0bc", "a b c"),
+        ("cafe\u200b\u0301", "caf\u00e9"),
+        ("\u72ac", "\u72ac"),
+        ("man's hat", "man's hat"),
+        ("\u200b", ""),
+    ],
+)
+def test_labels(text, label):
+    assert normalize_label(text) == label
+
+
+def test_normalizing_again_changes_nothing():
+    """Over every character that isn't plain: alone, before an accent, and in an entity."""
+    for code in range(sys.maxunicode + 1):
+        each = chr(code)
+        if unicodedata.category(each) in ("Cs", "Cn", "Co"):
+            continue
+        label = normalize_label.__wrapped__(f"a{each}\u0301 &{each}amp;")
+        assert normalize_label.__wrapped__(label) == label, hex(code)
+        assert not any(unicodedata.category(c) in ("Cc", "Cf") for c in label), hex(code)
+
+
+@given(st.text())
+def test_any_text_has_one_form(text):
+    label = normalize_label(text)
+    assert normalize_label(label) == label
+    assert normalize_label(f"\u200b{text}\u200b".upper().lower()) == normalize_label(
+        text.upper().lower()
+    )
+    caption = normalize_caption(text)
+    assert normalize_caption(caption) == caption

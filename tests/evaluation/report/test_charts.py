@@ -1,0 +1,92 @@
+"""What stands in charts and tables is what was found: positions, colours and order by hand."""
+
+import re
+
+import numpy as np
+
+from scenarioclip_jax.evaluation.report import charts, pictures
+from scenarioclip_jax.evaluation.report.write import table
+
+
+def metric(value, chance=None, unit="share"):
+    interval = [value - 0.05, value + 0.05]
+    return {"value": value, "interval": interval, "chance": chance, "samples": 9, "unit": unit}
+
+
+def summary():
+    names = ("object/top1", "object/macro_top1", "object/any_label_top1", "relation/top1")
+    zero_shot = {name: metric(0.2 + i / 10, 0.1) for i, name in enumerate(names)}
+    aro = {"relation/macro_accuracy": metric(0.6), "relation/accuracy": metric(0.7)}
+    retrieval = {"object/text_to_image/median_rank": metric(3.0, unit="rank")}
+    retrieval |= {f"object/text_to_image/R@{k}": metric(k / 20) for k in (1, 5, 10)}
+    hard = {"all": metric(0.3, 0.25), "swapped ends": metric(0.5, 0.5)}
+    suites = {"zero_shot": zero_shot, "retrieval": retrieval, "hard_negatives": hard, "aro": aro}
+    columns = {"student": 0.0, "ema": 0.1}
+    shifted = {
+        suite: {
+            "columns": {
+                column: {"metrics": {k: v | {"value": v["value"] + by} for k, v in metrics.items()}}
+                for column, by in columns.items()
+            }
+        }
+        for suite, metrics in suites.items()
+    }
+    return {"models": dict.fromkeys(columns), "suites": shifted}
+
+
+def test_the_overview_shows_the_main_figures():
+    assert charts.headlines(summary()) == [
+        ("zero_shot", "object/top1"),
+        ("zero_shot", "relation/top1"),
+        ("retrieval", "object/text_to_image/R@5"),
+        ("hard_negatives", "all"),
+        ("hard_negatives", "swapped ends"),
+        ("aro", "relation/macro_accuracy"),
+    ]
+    axis = charts.overview(summary()).axes[0]
+    dots = [line for line in axis.lines if line.get_marker() == "o"]
+    found = {colour: [] for colour in charts.MODELS[:2]}
+    for dot in dots:
+        found[dot.get_color()].append(dot.get_xdata()[0])
+    np.testing.assert_allclose(found[charts.BLUE], [20, 50, 25, 30, 50, 60])
+    np.testing.assert_allclose(found[charts.ORANGE], [30, 60, 35, 40, 60, 70])
+    chance = [line.get_xdata()[0] for line in axis.lines if line.get_color() == "#aaaaaa"]
+    np.testing.assert_allclose(chance, [10, 10, 25, 50])
+
+
+def test_tables_are_grouped_by_level_with_the_plain_figures_first():
+    rows = re.findall(r'<tr(?: class="group")?><t[hd][^>]*>([^<]*)', table(summary(), "zero_shot"))
+    assert rows == ["metric", "object", "top1", "macro_top1", "any_label_top1", "relation", "top1"]
+    rows = re.findall(r"<tr><td>([^<]*)", table(summary(), "hard_negatives"))
+    assert rows == ["all", "swapped ends"]
+    assert "<b>30.0%</b><small>25.0% to 35.0%</small>" in table(summary(), "hard_negatives")
+
+
+def test_relevance_is_red_for_and_blue_against():
+    view = np.full((4, 4, 3), 200, np.uint8)
+    found = pictures.overlay(view, np.array([[1.0, -1.0], [0.0, 0.0]])).astype(int)
+    red, blue, none = found[0, 0], found[1, 3], found[3, 0]
+    assert red[0] - red[2] > 100
+    assert blue[2] - blue[0] > 100
+    assert none.max() == none.min()
+
+
+def test_the_spotlight_is_brightest_at_the_largest_share():
+    found = pictures.spotlight(np.zeros((4, 4, 3), np.uint8), np.array([[0.1, 0.6], [0.2, 0.1]]))
+    light = found.mean(axis=-1)
+    assert light[0, 3] == light.max()
+    assert light[0, 0] < light[3, 0] < light[0, 3]
+
+
+def test_curves_of_a_model_its_ema_and_chance_share_a_colour():
+    steps = [1, 2]
+    series = {"object": (steps, [0.1, 0.2]), "object (EMA)": (steps, [0.1, 0.3])}
+    series |= {"object (chance)": (steps, [0.05, 0.05]), "all": (steps, [0.4, 0.4])}
+    figure = pictures.curves(series, title="t", colours=pictures.COLOURS, percent=True)
+    lines = figure.axes[0].lines
+    assert [line.get_linestyle() for line in lines] == ["-", "--", ":", "-"]
+    assert len({line.get_color() for line in lines[:3]}) == 1
+    assert lines[3].get_color() != lines[0].get_color()
+    assert lines[1].get_ydata().tolist() == [10, 30]
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert legend == ["object", "all"]
