@@ -1,7 +1,9 @@
 """Builds a data set from annotations, on the command line or from Python.
 
-python -m scenarioclip_jax.data.build --metadata DIR --output DIR
-python -m scenarioclip_jax.data.build --embedded 2000 --output DIR    # no data needed
+    python -m scenarioclip_jax.data.build --metadata DIR --output DIR
+    python -m scenarioclip_jax.data.build --embedded 2000 --output DIR    # no data needed
+
+`--help` explains the other flags.
 """
 
 import argparse
