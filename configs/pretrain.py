@@ -10,8 +10,8 @@ held-out strict top-1 of actions, objects and relations 34%, 57% and 2.7% (12, 2
     python -m scenarioclip_jax.main --config=configs/pretrain.py
 
 `vitb32`: the published set-up. CLIP ViT-B/32, 12 epochs, batches of 128 scenes, planned for 8 chips of TPU v5e.
-On one GPU of less than 80 GB add `--config.model.dtype=bfloat16 --config.model.remat=dots`. The published data set
-and compute aren't known, so no result is promised; not run here.
+On one GPU of less than 80 GB add `--config.model.dtype=bfloat16 --config.model.remat=dots`. The published data
+set and compute aren't known, so no result is promised; not run here.
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py:vitb32 --config.data.dir=SHARDS \
         --config.init_from=openai/clip-vit-base-patch32
