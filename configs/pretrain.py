@@ -17,7 +17,7 @@ set and compute aren't known, so no result is promised; not run here.
         --config.init_from=openai/clip-vit-base-patch32
 
 `vitb16`, `vitl14`: the same with ViT-B/16 and ViT-L/14. Not run here. Larger batches on a pod, planned for TPU
-v5e:16x16 by `python -m scenarioclip_jax.aot` (docs/guides/train.md has smaller plans, benchmarks/aot.md larger):
+v5e:16x16 by `python -m scenarioclip_jax.aot` (docs/guides/train.md has smaller plans, benchmarks/aot.md more):
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py:vitb16 --config.data.dir=SHARDS \
         --config.data.batch_size=16384 --config.data.packing_groups=256 --config.model.dtype=bfloat16 \
