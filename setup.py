@@ -50,8 +50,12 @@ EXTRAS = {
     "torch": ["torch>=2.6"],
     "tpu": ["jax[tpu]>=0.10"],
     "gpu": ["jax[cuda13]>=0.10"],
+    "gpu-cuda12": ["jax[cuda12]>=0.10"],  # for drivers that CUDA 13 is too new for
     "notebooks": ["ipykernel>=6", "jupyterlab>=4", "nbclient>=0.10", "nbformat>=5"],
     "tensorboard": ["tensorboard>=2.17"],
+    # griffelib: docs/check.py reads docstrings. ruff: signatures are laid out. zensical: what the authors of
+    # mkdocs-material maintain in its place.
+    "docs": ["griffelib>=2.4", "mkdocstrings-python>=2.0.11", "ruff", "zensical>=0.0.73"],
 }
 
 setuptools.setup(
@@ -60,8 +64,29 @@ setuptools.setup(
     description="Scene-level vision-language pretraining (ScenarioCLIP) in JAX",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="The scenarioclip_jax maintainers",
     license="Apache-2.0",
-    package_data={"scenarioclip_jax": ["**/*.html"]},
+    keywords=[
+        "CLIP",
+        "contrastive learning",
+        "vision-language pretraining",
+        "scene understanding",
+        "JAX",
+        "Flax",
+    ],
+    project_urls={"Paper of the method": "https://arxiv.org/abs/2511.20274"},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
+    package_data={"scenarioclip_jax": ["py.typed", "**/*.html"]},
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["scenarioclip_jax", "scenarioclip_jax.*"]),
     install_requires=REQUIREMENTS,

@@ -5,22 +5,23 @@
 Presets; each command can be pasted as it is, with your own folders:
 
 `demo` (the default): small towers from scratch on drawn scenes. Needs nothing. 9 minutes on 2 CPU cores;
-held-out strict top-1 of actions, objects and relations 34%, 57% and 2.7% (12, 20 and 165 times chance).
+held-out strict top-1 of actions, objects and relations 34%, 57% and 2.7% (12, 21 and 163 times chance).
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py
 
-`vitb32`: the published set-up. CLIP ViT-B/32, 12 epochs, batches of 128 scenes, planned for one GPU of 40 GB or
-more. The published data set and compute aren't known, so no result is promised; not run here.
+`vitb32`: the published set-up. CLIP ViT-B/32, 12 epochs, batches of 128 scenes, planned for 8 chips of TPU v5e.
+On one GPU of less than 80 GB add `--config.model.dtype=bfloat16 --config.model.remat=dots`. The published data
+set and compute aren't known, so no result is promised; not run here.
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py:vitb32 --config.data.dir=SHARDS \
         --config.init_from=openai/clip-vit-base-patch32
 
 `vitb16`, `vitl14`: the same with ViT-B/16 and ViT-L/14. Not run here. Larger batches on a pod, planned for TPU
-v5e:16x16 by `python -m scenarioclip_jax.aot` (benchmarks/aot.md has memory, FLOPs and more meshes):
+v5e:16x16 by `python -m scenarioclip_jax.aot` (docs/guides/train.md has smaller plans, benchmarks/aot.md more):
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py:vitb16 --config.data.dir=SHARDS \
         --config.data.batch_size=16384 --config.data.packing_groups=256 --config.model.dtype=bfloat16 \
-        --config.model.share_stem=True --workdir=SHARED_FOLDER
+        --config.model.remat=dots --config.model.share_stem=True --workdir=SHARED_FOLDER
 
 Values below are the arguments of the constructors that the comments name; their docstrings say more.
 Sections come in the order in which people change them. `WORKDIR/config.json` holds the values of a run.

@@ -1,9 +1,11 @@
 """Using a model from a notebook or a script: pictures and texts in, embeddings out.
 
-model = scenarioclip_jax.load("runs/demo")
-image = model.encode_image(["photo.jpg"], "global")
-text = model.encode_text(["a person rides a horse", "two people talk"], "global")
-model.similarity(image, text)  # cosines, [1, 2]
+    model = scenarioclip_jax.load("runs/demo")
+    image = model.encode_image(["photo.jpg"], "global")
+    text = model.encode_text(["a person rides a horse", "two people talk"], "global")
+    model.similarity(image, text)  # cosines, [1, 2]
+
+Levels are `global`, `object` and `relation`.
 """
 
 from collections.abc import Callable, Sequence
@@ -113,7 +115,8 @@ class Model:
       tokenizer: texts to ids.
       image_size: P, side in pixels of the pictures that the towers see.
       embed_dim: D.
-      graph, params: the model itself, for `models.params.merge`.
+      graph: the model's structure, for `models.params.merge`.
+      params: its parameters by path, for the same.
       mesh: the devices that batches are laid over, each of which holds all parameters; None: one device.
     """
 

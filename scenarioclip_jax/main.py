@@ -1,6 +1,7 @@
 """Flags to config to job.
 
-python -m scenarioclip_jax.main --config=configs/pretrain.py[:PRESET] [--config.KEY=VALUE ...] [--workdir=DIR]
+    python -m scenarioclip_jax.main --config=configs/pretrain.py[:PRESET] [--config.KEY=VALUE ...]
+        [--workdir=DIR]
 
 Several processes: launch/README.md.
 """

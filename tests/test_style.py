@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CODE = ["scenarioclip_jax", "configs", "benchmarks", "notebooks", "tests", "setup.py"]
+CODE = ["scenarioclip_jax", "configs", "benchmarks", "docs", "notebooks", "tests", "setup.py"]
 
 
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=["check", "format"])

@@ -1,0 +1,1 @@
+"""What a train step needs on a pod, compiled on a machine without one."""

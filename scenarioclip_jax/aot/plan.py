@@ -80,7 +80,7 @@ def fit_batch(config: ConfigDict, ways: int, scenes: int | None = None) -> dict[
     choices = [n for n in range(parts, scenes + 1, parts) if scenes % (n * row) == 0]
     groups = min(choices, key=lambda n: abs(math.log(scenes / n / wanted)))
     changed = {"data.batch_size": scenes * ways, "data.packing_groups": groups * ways}
-    config.data.update(batch_size=scenes * ways, groups=groups * ways)
+    config.data.update(batch_size=scenes * ways, packing_groups=groups * ways)
     return changed
 
 

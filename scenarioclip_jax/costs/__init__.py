@@ -1,0 +1,1 @@
+"""Counting: FLOPs, chips, collectives, memory and what bounds a step."""

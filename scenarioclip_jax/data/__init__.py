@@ -1,0 +1,1 @@
+"""What a reading worker runs at every step, from shards to batches."""

@@ -1,0 +1,1 @@
+"""Scoring a model, on its own data and by public protocols."""

@@ -1,0 +1,1 @@
+"""Weights and folders of Hugging Face and PyTorch, in and out."""

@@ -73,7 +73,8 @@ class ClipModel:
 
     Attributes:
       name: what the user called it.
-      vision, text: fields of `VisionConfig` and `TextConfig` except `stem_blocks`.
+      vision: fields of `VisionConfig` except `stem_blocks`.
+      text: fields of `TextConfig` except `stem_blocks`.
       projection_dim: size of CLIP's own embedding space.
       fit: how its pictures are made square, see `data.settings.FITS`.
       weights: `vision.NAME` and `text.NAME` with the names of `clip_towers`, float32; and, of a whole

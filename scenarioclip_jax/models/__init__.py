@@ -1,0 +1,1 @@
+"""The towers and the three-level model, Flax NNX modules."""

@@ -1,0 +1,1 @@
+"""The mesh, sharding rules and jobs of several processes."""

@@ -1,0 +1,1 @@
+"""The training run: state, step, loop, resume and what is logged."""

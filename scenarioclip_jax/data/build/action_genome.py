@@ -19,13 +19,15 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils import shard_utils
 
 from scenarioclip_jax.data import images
-from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.build.annotations import Record, read_records
 from scenarioclip_jax.data.build.assemble import assemble
 from scenarioclip_jax.data.build.box_votes import BoxFlags, decide
 from scenarioclip_jax.data.build.class_lists import CLASS_KINDS, compare_classes, read_classes
 from scenarioclip_jax.data.build.photo_folders import Folders
 from scenarioclip_jax.data.build.problems import DROPPED, AnnotationError, Problems
+from scenarioclip_jax.data.build.shared_photos import shared_photos
+from scenarioclip_jax.data.build.without_tensorflow import spill_to_plain_files
+from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.scene import Scene, relation_text
 from scenarioclip_jax.data.stored.shards import (
     DataSetError,
@@ -35,9 +37,7 @@ from scenarioclip_jax.data.stored.shards import (
     load_summary,
     open_split,
 )
-from scenarioclip_jax.data.build.shared_photos import shared_photos
 from scenarioclip_jax.data.stored.splits import FRACTIONS, SPLITS, split_of
-from scenarioclip_jax.data.build.without_tensorflow import spill_to_plain_files
 from scenarioclip_jax.progress_bar import progress_bar
 
 __all__ = [

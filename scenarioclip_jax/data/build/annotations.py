@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 from scenarioclip_jax.data.build import metadata_files as files
 from scenarioclip_jax.data.build.class_lists import CLASS_KINDS, read_classes
-from scenarioclip_jax.data.stored.labels import looks_the_same, normalize_caption, normalize_label
 from scenarioclip_jax.data.build.metadata_files import metadata_files, show
 from scenarioclip_jax.data.build.problems import (
     DROPPED,
@@ -29,6 +28,7 @@ from scenarioclip_jax.data.build.problems import (
     AnnotationError,
     Problems,
 )
+from scenarioclip_jax.data.stored.labels import looks_the_same, normalize_caption, normalize_label
 from scenarioclip_jax.data.stored.scene import Triplet
 
 __all__ = [

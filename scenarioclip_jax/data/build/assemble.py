@@ -7,9 +7,7 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data import images
-from scenarioclip_jax.data.build import box_sample
-from scenarioclip_jax.data.build import focus_evidence
-from scenarioclip_jax.data.build import photo_files
+from scenarioclip_jax.data.build import box_sample, focus_evidence, photo_files
 from scenarioclip_jax.data.build.annotations import Box, Record, RelationRecord
 from scenarioclip_jax.data.build.box_formats import ORIENTATIONS, BoxReading, misfits, to_pixels
 from scenarioclip_jax.data.build.box_votes import BoxDecision

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from scenarioclip_jax.data.stored.labels import normalize_label
 from scenarioclip_jax.data.build.metadata_files import parse, read_text, show
 from scenarioclip_jax.data.build.problems import DROPPED, KEPT, NOTED, Problems
+from scenarioclip_jax.data.stored.labels import normalize_label
 
 CLASS_KINDS = ("actions", "objects", "relations")
 _LISTED, _COMPARED = 20, 3000  # classes of a kind that are listed one by one; that are compared

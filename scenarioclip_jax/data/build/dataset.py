@@ -1,11 +1,9 @@
 """Builds a data set from annotations, or from drawn scenes."""
 
-import argparse
 import contextlib
 import fcntl
 import json
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from scenarioclip_jax.data import images
-from scenarioclip_jax.data.embedded import write as embedded
-from scenarioclip_jax.data.stored import labels
-from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.build.annotations import metadata_files
 from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
 from scenarioclip_jax.data.build.box_votes import BoxFlags
-from scenarioclip_jax.data.build.summary import format_summary
 from scenarioclip_jax.data.build.photo_folders import Folders
 from scenarioclip_jax.data.build.problems import DROPPED, AnnotationError
+from scenarioclip_jax.data.embedded import write as embedded
+from scenarioclip_jax.data.stored import labels, shards
 from scenarioclip_jax.data.stored.splits import FRACTIONS, SALT, SPLITS, check_fractions
 from scenarioclip_jax.paths import local_path
 

@@ -25,10 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from scenarioclip_jax.data.build import focus_copy
-from scenarioclip_jax.data.build import focus_evidence
-from scenarioclip_jax.data.build import focus_match
-from scenarioclip_jax.data.build import focus_styles
+from scenarioclip_jax.data.build import focus_copy, focus_evidence, focus_match, focus_styles
 from scenarioclip_jax.data.stored import masks
 
 # Boxes are taken if they lose no more than this share of the light that the best region explains: a

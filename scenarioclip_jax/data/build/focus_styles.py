@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from scenarioclip_jax.data.build import focus_copy
-from scenarioclip_jax.data.build import focus_match
+from scenarioclip_jax.data.build import focus_copy, focus_match
 
 _SIDE = 192  # of the pictures that are compared, in pixels, the longer one
 _LIKE = 0.45  # share of pixels that agree with the photo

@@ -17,7 +17,8 @@ class Candidates(NamedTuple):
       pairs: at least one, unless a participant isn't among the objects.
       named: the annotation says which, so there is one.
       alone: subject and object have one name, and only one thing of that name is annotated.
-      subjects, objects: number of different things that each can be.
+      subjects: number of different things that the subject can be.
+      objects: number of different things that the object can be.
     """
 
     pairs: list[tuple[Box, Box]]

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data import damage, images, jpeg_files
+from scenarioclip_jax.data.build.photo_folders import Folders, PhotoError
 from scenarioclip_jax.data.image_levels import FULL
 from scenarioclip_jax.data.photo import rgb
-from scenarioclip_jax.data.build.photo_folders import Folders, PhotoError
 
 # What the shards hold; anything else is encoded again. (MPO: a JPEG that others follow, as many phones write.)
 _FORMATS = ("JPEG", "MPO", "PNG")

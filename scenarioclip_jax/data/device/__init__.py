@@ -1,0 +1,1 @@
+"""Views and color on the accelerator: the only JAX in `data`."""

@@ -1,0 +1,1 @@
+"""The drawn scenes, the demo's data set."""

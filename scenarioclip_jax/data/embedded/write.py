@@ -1,9 +1,11 @@
 """Writes the embedded scenes as a user's own data would look: the published on-disk format.
 
-DIR/metadata.json    {"data": [{id, image_path, action, dense_caption, objects, relations}, ...]}
-DIR/classes.json     {"actions": [...], "objects": [...], "relations": [...]}
-DIR/images/          one JPEG a scene
-DIR/focus/           one JPEG a relation: black but for the boxes of its two participants
+    DIR/metadata.json    {"data": [{id, image_path, action, dense_caption, objects, relations}, ...]}
+    DIR/classes.json     {"actions": [...], "objects": [...], "relations": [...]}
+    DIR/images/          one JPEG a scene
+    DIR/focus/           one JPEG a relation: black but for the boxes of its two participants
+
+Sizes and seeds are those of `embedded_params`.
 """
 
 import json

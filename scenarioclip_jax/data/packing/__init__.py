@@ -1,0 +1,1 @@
+"""Ragged scenes in, arrays of fixed shapes out."""

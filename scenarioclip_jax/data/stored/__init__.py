@@ -1,0 +1,1 @@
+"""What is on disk, known to the builder and to the reader alike."""

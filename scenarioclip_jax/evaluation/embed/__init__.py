@@ -1,0 +1,1 @@
+"""Images and texts in, embeddings out, each computed once."""

@@ -57,7 +57,8 @@ class Cache:
     """Arrays below a folder, by key. Files appear when they are complete.
 
     Attributes:
-      found, computed: how many arrays were read and how many computed.
+      found: how many arrays were read.
+      computed: how many were computed.
     """
 
     def __init__(self, folder: Path):

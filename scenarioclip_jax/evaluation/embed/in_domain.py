@@ -93,17 +93,16 @@ class DataSet:
     ):
         self._encoder, self._directory, self._scenes = encoder, directory, scenes
         spec, ways = encoder.model.spec, batch_ways(encoder.model.mesh)
-        lengths = {"scene": "global", "object": "object", "relation": "relation"}
         self._summary = shards.load_summary(directory)
         self._settings = DataSettings(
             batch_size=ways * -(-SCENES // ways),
-            groups=ways,
+            packing_groups=ways,
             image_size=encoder.model.image_size,
             fit=spec.fit,
             num_threads=threads,
             max_corrupt_share=1.0,  # what can't be read is counted and shown
             focus_images=self._summary["has_focus_images"],
-            **{f"{name}_length": spec.lengths[level] for name, level in lengths.items()},
+            levels={level: {"text_length": spec.lengths[level]} for level in LEVELS},
         )
         self._view_settings = ViewSettings(fit=spec.fit)
         self._classes = shards.load_classes(directory)

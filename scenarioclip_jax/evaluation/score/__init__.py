@@ -1,0 +1,1 @@
+"""Embeddings in, figures with intervals out."""

@@ -1,8 +1,10 @@
 """What a suite returns: metrics with the samples behind them, so that an interval can be given to each.
 
-result = aro.evaluate(encoder, files, settings)
-result.values()                      # {"relation/macro_accuracy": 0.59, ...}
-result.metrics[name].interval(seed)  # 95%, by bootstrap
+    result = aro.evaluate(encoder, files, settings)
+    result.values()                      # {"relation/macro_accuracy": 0.59, ...}
+    result.metrics[name].interval(seed)  # 95%, by bootstrap
+
+All suites return one, whatever they score.
 """
 
 import dataclasses

@@ -18,12 +18,11 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
 from scenarioclip_jax.data.build import action_genome
-from scenarioclip_jax.data.embedded import write as embedded
-from scenarioclip_jax.data.stored import masks
-from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.build import dataset as build_lib
 from scenarioclip_jax.data.build.dataset import build, ensure_embedded
 from scenarioclip_jax.data.build.problems import AnnotationError
+from scenarioclip_jax.data.embedded import write as embedded
+from scenarioclip_jax.data.stored import masks, shards
 from scenarioclip_jax.data.stored.splits import SPLITS, split_of
 from tests.data.builder_inputs import CAT, DOG, photo, record, write_root
 

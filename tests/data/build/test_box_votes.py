@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.build.annotations import read_records
 from scenarioclip_jax.data.build.assemble import assemble
 from scenarioclip_jax.data.build.box_formats import FORMATS, UNITS, BoxReading, to_pixels
@@ -16,6 +15,7 @@ from scenarioclip_jax.data.build.box_votes import BoxFlags, decide
 from scenarioclip_jax.data.build.dataset import build
 from scenarioclip_jax.data.build.photo_folders import Folders
 from scenarioclip_jax.data.build.problems import AnnotationError, Problems
+from scenarioclip_jax.data.stored import shards
 from tests.data.box_data import as_written, stored, write
 
 SEEDS = range(4)

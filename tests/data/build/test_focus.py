@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from scenarioclip_jax.data.stored import masks
 from scenarioclip_jax.data.build.focus import fit_focus
+from scenarioclip_jax.data.stored import masks
 from tests.data.builder_inputs import focus_of
 
 SIZE = (320, 240)

@@ -1,0 +1,1 @@
+"""Offline: annotations in, shards out."""

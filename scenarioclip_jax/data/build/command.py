@@ -1,0 +1,160 @@
+"""The command line that builds a data set.
+
+    python -m scenarioclip_jax.data.build --metadata DIR --output DIR
+    python -m scenarioclip_jax.data.build --embedded 2000 --output DIR    # no data needed
+
+`--help` explains the other flags.
+"""
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from scenarioclip_jax.data import images
+from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
+from scenarioclip_jax.data.build.dataset import build, ensure_embedded
+from scenarioclip_jax.data.build.summary import format_summary
+from scenarioclip_jax.data.stored import shards
+from scenarioclip_jax.data.stored.splits import FRACTIONS
+from scenarioclip_jax.paths import local_path
+
+
+def _fractions(text: str) -> list[float]:
+    try:
+        return [float(share) for share in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"--fractions must be three numbers like {','.join(map(str, FRACTIONS))}, got {text!r}"
+        ) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scenarioclip_jax.data.build", description=__doc__.partition("\n")[0]
+    )
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--metadata", help="folder of metadata*.json and the images")
+    given.add_argument("--embedded", type=int, metavar="N", help="draw N embedded scenes instead")
+    parser.add_argument("--output", required=True, help="where the data set goes")
+    parser.add_argument(
+        "--images",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder of images besides that of the metadata; may be given several times",
+    )
+    parser.add_argument(
+        "--follow-links", action="store_true", help="links may lead out of these folders"
+    )
+    parser.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="read what is left of metadata files that can't be parsed",
+    )
+    parser.add_argument(
+        "--boxes",
+        choices=FORMATS,
+        help="what the four numbers of a box are: "
+        + "; ".join(f"{name} = {text}" for name, text in FORMATS.items())
+        + " (default: xyxy, and an error where the boxes look otherwise)",
+    )
+    parser.add_argument(
+        "--box-units",
+        choices=UNITS,
+        help="what they are counted in: pixels (default), or unit (0 to 1), percent, thousand of the photo",
+    )
+    parser.add_argument(
+        "--box-orientation",
+        choices=ORIENTATIONS,
+        help="boxes of EXIF-rotated photos are in pixels of the photo upright or as stored",
+    )
+    parser.add_argument(
+        "--box-canvas",
+        choices=CANVASES,
+        help="the picture that boxes are in: the photo (default), or the photo padded to a square, around it "
+        "(padded) or at the right and bottom (padded_corner)",
+    )
+    parser.add_argument("--num-shards", type=int, help="shards a split (default: by size)")
+    parser.add_argument(
+        "--strict", action="store_true", help="anything mended, guessed or left out is an error"
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=images.MAX_PIXELS / 1e6,
+        help="leave out photos with more pixels (default: %(default).0f)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a data set that is there")
+    parser.add_argument(
+        "--fractions",
+        default=",".join(map(str, FRACTIONS)),
+        help="shares of train, validation, test (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the embedded scenes")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    args = _parser().parse_args(arguments)
+    try:
+        with _stopped_by_sigterm():
+            output = local_path(args.output)
+            summary = _run(args, output)
+    except (ValueError, OSError) as error:  # AnnotationError and PathError are ValueErrors
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, _Terminated) as stop:
+        number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
+        print(f"\nstopped; nothing was built in {args.output}", file=sys.stderr)
+        return 128 + number
+    print(format_summary(summary, shards.dataset_dir(output)))
+    return 0
+
+
+def _run(args: argparse.Namespace, output: Path) -> dict[str, Any]:
+    if args.embedded is not None:
+        ensure_embedded(output, args.embedded, args.seed, num_shards=args.num_shards)
+        return shards.load_summary(output)
+    return build(
+        args.metadata,
+        output,
+        num_shards=args.num_shards,
+        strict=args.strict,
+        fractions=_fractions(args.fractions),
+        overwrite=args.overwrite,
+        max_megapixels=args.max_megapixels,
+        image_dirs=args.images,
+        follow_links=args.follow_links,
+        skip_broken=args.skip_broken,
+        boxes=args.boxes,
+        box_units=args.box_units,
+        box_orientation=args.box_orientation,
+        box_canvas=args.box_canvas,
+    )
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Turns SIGTERM into an exception, so that what is unfinished is removed; only the main thread can."""
+
+    def stop(*_):
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
