@@ -99,10 +99,12 @@ def shows(
     match = local_match(a @ BRIGHTNESS, b @ BRIGHTNESS, valid, contrast_of(brightness))
     color = _colors_match(a, b, valid, brightness)
     # The participants alone, if they have structure: their surroundings may be anything.
-    for part in places:
-        told = _agrees(match, color, part, fewest)
-        if told is not None:
-            return told
+    told = [_agrees(match, color, part, fewest) for part in places]
+    if told[0] is False and told[-1] and _same_colors(color, places[0], fewest):
+        return True  # a plain thing before its dimmed photo: only its border has structure, another one
+    for each in told:
+        if each is not None:
+            return each
     near = np.abs(a - b).mean(-1) <= np.minimum(20, 0.25 * a.mean(-1) + 4)
     return not valid.any() or any(part.any() and near[part].mean() >= _LIKE for part in places)
 
@@ -115,13 +117,17 @@ def contrast_of(brightness: float) -> float:
 def _agrees(match: Match, color: Match, part: np.ndarray, fewest: float) -> bool | None:
     """Whether the pictures agree in a part; None: nothing tells."""
     structure, colored = match.content & part, color.content & part
-    colors = color.score[colored].mean() if colored.sum() >= fewest else None
-    if colors is not None and colors < _OTHER_COLORS:
+    if colored.sum() >= fewest and color.score[colored].mean() < _OTHER_COLORS:
         return False
     if structure.sum() < fewest:
         return None
-    least = _SAME_COLORED if colors is not None and colors >= _COLORS else _SAME
+    least = _SAME_COLORED if _same_colors(color, part, fewest) else _SAME
     return bool(match.score[structure].mean() >= least)
+
+
+def _same_colors(color: Match, part: np.ndarray, fewest: float) -> bool:
+    colored = color.content & part
+    return bool(colored.sum() >= fewest and color.score[colored].mean() >= _COLORS)
 
 
 def _colors_match(a: np.ndarray, b: np.ndarray, valid: np.ndarray, brightness: float) -> Match:
