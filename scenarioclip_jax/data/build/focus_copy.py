@@ -28,7 +28,7 @@ _TONES = 10.0  # gray levels between a photo, in the tones of its copy, and the 
 _GAIN, _COLOR_GAIN = 1.12, 1.4  # ratio of what is inside to what is outside: more sets it off
 _COLOR = 15.0  # gray levels between a color and gray
 _CELLS = 12  # along each side, whose detail is compared
-_ALIGNED = 0.93  # median correlation of pictures that needn't be aligned
+_ALIGNED = 0.93  # mean correlation of pictures that needn't be aligned
 _LEVELS = 24  # of a tone curve
 _COARSE = 64  # pixels: side of the pictures that are aligned first
 _SCALES = (0.8, 0.84, 0.88, 0.91, 0.94, 0.97, 1.0, 1.04, 1.08, 1.12)
@@ -68,7 +68,7 @@ def is_copy(
         outside, here = structured & ~pair.inside, structured & pair.inside
     # Surroundings that were made plain can't be aligned, participants in their places needn't be.
     lost = (match.contrasts[1][outside] < contrast).mean() if outside.any() else 1.0
-    if lost > 0.5 or (here.any() and np.median(match.score[here]) > _ALIGNED):
+    if lost > 0.5 or (here.any() and match.score[here].mean() > _ALIGNED):
         return False
     rect = align(photo, focus, contrast)
     cut = _overlapping(photo, focus, inside, rect) if rect else None
@@ -128,29 +128,32 @@ def _same(pair: Pair, match: Match, brightness: float) -> bool:
 
 def _toned(a: np.ndarray, b: np.ndarray, parts: list[np.ndarray]) -> np.ndarray:
     """A photo in the tones of another picture, by least squares; each part has the same weight."""
-    a = a / 255
-    weight = sum(part / max(part.sum(), 1) for part in parts).reshape(-1, 1) ** 0.5
+    weight = sum(part / max(part.sum(), 1) for part in parts)
+    some = (slice(None, None, 2),) * 2  # enough to fit a curve to
+    weight = weight[some].reshape(-1, 1) ** 0.5
     found = np.empty_like(b)
     for c in range(3):
-        own = a[..., c : c + 1]
-        terms = np.concatenate([np.ones_like(own), a, own**2, own**3, np.sqrt(own)], -1)
-        terms = terms.reshape(-1, terms.shape[-1])
-        normal = (weight * terms).T @ (weight * terms) + 1e-6 * np.eye(terms.shape[1])
-        right = (weight * terms).T @ (weight * b[..., c].reshape(-1, 1))
-        fitted = (terms @ np.linalg.solve(normal, right)).ravel()
-        found[..., c] = _leveled(fitted, b[..., c].ravel(), weight.ravel()).reshape(a.shape[:2])
+        own = a[..., c : c + 1] / 255
+        terms = np.concatenate([np.ones_like(own), a / 255, own**2, own**3, np.sqrt(own)], -1)
+        known = weight * terms[some].reshape(-1, terms.shape[-1])
+        wanted = b[some][..., c].reshape(-1, 1)
+        normal = known.T @ known + 1e-6 * np.eye(known.shape[1])
+        fitted = terms @ np.linalg.solve(normal, known.T @ (weight * wanted))
+        found[..., c] = _leveled(fitted[..., 0], fitted[some].ravel(), wanted[:, 0], weight[:, 0])
     return np.clip(found, 0, 255)
 
 
-def _leveled(fitted: np.ndarray, wanted: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Levels as the mean of what is wanted at such levels: where tones were clipped no smooth curve follows."""
-    ends = np.quantile(fitted, np.linspace(0, 1, _LEVELS + 1)[1:-1])
-    level = np.searchsorted(ends, fitted)
+def _leveled(
+    fitted: np.ndarray, known: np.ndarray, wanted: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """Fitted levels, [H, W], as the means of what is wanted, [N], at such levels: tones may be clipped."""
+    ends = np.quantile(known, np.linspace(0, 1, _LEVELS + 1)[1:-1])
+    level = np.searchsorted(ends, known)
     total = np.bincount(level, weight, minlength=_LEVELS)
     filled = total > 0
     means = [
         np.bincount(level, weight * each, minlength=_LEVELS)[filled] / total[filled]
-        for each in (fitted, wanted)
+        for each in (known, wanted)
     ]
     return np.interp(fitted, *means)
 

@@ -19,6 +19,11 @@ _FEWEST, _BLOCKS = 16, 2  # windows with contrast that tell something; blocks of
 _SAME = 0.45  # mean correlation of brightness that is agreement
 _SAME_COLORED = 0.15  # the same where colors agree too: of fine texture little may be left
 _COLORS, _OTHER_COLORS = 0.9, 0.2  # mean cosine of colors that is agreement, or contradiction
+_MOSTLY_COLOR = 4  # colored windows for each one with structure, in what is smooth
+_EQUAL_COLORS, _EQUAL = (
+    0.97,
+    0.9,
+)  # mean cosine of colors, and share of pixels about as bright, there
 _LIKE = 0.45  # share of pixels about as bright, where there is no structure
 
 BRIGHTNESS = np.array([0.299, 0.587, 0.114])
@@ -99,11 +104,18 @@ def shows(
     match = local_match(a @ BRIGHTNESS, b @ BRIGHTNESS, valid, contrast_of(brightness))
     color = _colors_match(a, b, valid, brightness)
     # The participants alone, if they have structure: their surroundings may be anything.
-    for part in places:
-        told = _agrees(match, color, part, fewest)
-        if told is not None:
-            return told
+    told = [_agrees(match, color, part, fewest) for part in places]
+    if told[0] is False and told[-1] and _same_colors(color, places[0], fewest):
+        return True  # a plain thing before its dimmed photo: only its border has structure, another one
     near = np.abs(a - b).mean(-1) <= np.minimum(20, 0.25 * a.mean(-1) + 4)
+    colored = color.content & places[0]
+    if colored.sum() > _MOSTLY_COLOR * (match.content & places[0]).sum():
+        # Smooth colors that are the same nearly everywhere: what little structure there is may be noise.
+        if color.score[colored].mean() >= _EQUAL_COLORS and near[colored].mean() >= _EQUAL:
+            return True
+    for each in told:
+        if each is not None:
+            return each
     return not valid.any() or any(part.any() and near[part].mean() >= _LIKE for part in places)
 
 
@@ -115,13 +127,17 @@ def contrast_of(brightness: float) -> float:
 def _agrees(match: Match, color: Match, part: np.ndarray, fewest: float) -> bool | None:
     """Whether the pictures agree in a part; None: nothing tells."""
     structure, colored = match.content & part, color.content & part
-    colors = color.score[colored].mean() if colored.sum() >= fewest else None
-    if colors is not None and colors < _OTHER_COLORS:
+    if colored.sum() >= fewest and color.score[colored].mean() < _OTHER_COLORS:
         return False
     if structure.sum() < fewest:
         return None
-    least = _SAME_COLORED if colors is not None and colors >= _COLORS else _SAME
+    least = _SAME_COLORED if _same_colors(color, part, fewest) else _SAME
     return bool(match.score[structure].mean() >= least)
+
+
+def _same_colors(color: Match, part: np.ndarray, fewest: float) -> bool:
+    colored = color.content & part
+    return bool(colored.sum() >= fewest and color.score[colored].mean() >= _COLORS)
 
 
 def _colors_match(a: np.ndarray, b: np.ndarray, valid: np.ndarray, brightness: float) -> Match:

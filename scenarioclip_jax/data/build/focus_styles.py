@@ -59,7 +59,7 @@ def cut_from(
     scale = min(1.0, 2 * _SIDE / max(photo.size))
     size = [max(4, round(n * scale)) for n in photo.size]
     part = [max(4, round(n * scale)) for n in focus.size]
-    if part[0] <= size[0] and part[1] <= size[1]:
+    if part != size and part[0] <= size[0] and part[1] <= size[1]:
         start = _place(focus_match.pixels(photo, size), focus_match.pixels(focus, part))
         x0, y0 = (round(value / scale) for value in start)
         rect = (x0, y0, min(x0 + focus.width, photo.width), min(y0 + focus.height, photo.height))

@@ -181,7 +181,10 @@ def test_masks_images_and_scenes_without_anything_survive(tmp_path):
     root = write_root(
         tmp_path / "root", record("image"), record("mask"), record("bare", objects=[], relations=[])
     )
-    photo().point(lambda value: 255 - value).save(root / "focus/image_0.jpg", quality=95)
+    on_white = photo().point(lambda value: 255)  # (no mask gives white surroundings)
+    for box in (CAT, DOG):
+        on_white.paste(photo().crop(box), box[:2])
+    on_white.save(root / "focus/image_0.jpg", quality=95)
     focus = photo()
     focus.paste(0, (0, 0, 70, 80))
     focus.save(root / "focus/mask_0.jpg", quality=95, subsampling=0)
