@@ -69,6 +69,9 @@ def flags_of(module: str) -> set[str]:
     if spec.submodule_search_locations:
         spec = importlib.util.find_spec(f"{module}.__main__")
     source = Path(spec.origin).read_text()
+    beside = Path(spec.origin).with_name("command.py")  # of a package that is a command
+    if spec.name.endswith("__main__") and beside.is_file():
+        source += beside.read_text()
     found = re.findall(r"""(?:DEFINE_\w+\(|add_argument\(|\badd\()\s*["'](?:--)?([\w-]+)""", source)
     return {*found, *(name.replace("_", "-") for name in found), "help"}
 
