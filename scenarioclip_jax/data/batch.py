@@ -75,7 +75,7 @@ class Batch(NamedTuple):
 
     canvas: np.ndarray  # uint8 [G, S, C, C, 3]
     extent: np.ndarray  # int32 [G, S, 2]: width and height of the photo on the canvas, pixels
-    aspect: np.ndarray  # float32 [G, S]: photo width / height
+    photo_size: np.ndarray  # int32 [G, S, 2]: width and height of the photo itself, pixels
     seed: np.ndarray  # uint32 [G, S]: one seed a scene, shared by all its views
     truncated: np.ndarray  # int32 [G]: texts that were cut to L tokens
     levels: dict[str, Slots]  # by the names in `LEVELS`

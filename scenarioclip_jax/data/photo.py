@@ -42,7 +42,7 @@ class FittedScene(NamedTuple):
     region_area: np.ndarray
     canvas: np.ndarray  # uint8 [C, C, 3]
     extent: tuple[int, int]  # width and height of the photo on the canvas, pixels
-    aspect: float  # photo width / height
+    photo_size: tuple[int, int]  # width and height of the photo itself, pixels
     focus: list[np.ndarray | None]  # m canvases, uint8 [C, C, 3], for regions that are pictures
 
 
@@ -236,7 +236,7 @@ def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> Fit
         *fit_shapes(scene, size, fit),
         canvas=canvas,
         extent=extent,
-        aspect=scene.width / scene.height,
+        photo_size=(scene.width, scene.height),
         focus=[focus.pop(0) if relation.image else None for relation in scene.relations],
     )
 

@@ -34,7 +34,7 @@ def write_first_batch(
 
     def see(batch):
         photos = batch.canvas.astype(np.float32) / 255
-        plain = centre_views(photos, batch.extent, batch.aspect, size, settings.fit)
+        plain = centre_views(photos, batch.extent, batch.photo_size, size, settings.fit)
         return views(batch, settings, train=True), plain
 
     pictures, plain = jax.tree.map(np.asarray, jax.jit(see)(shown))

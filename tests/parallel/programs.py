@@ -87,7 +87,7 @@ def batch(settings, seed: int):
         "extent": lambda shape: rng.integers(
             settings.canvas_size // 2, settings.canvas_size, shape
         ),
-        "aspect": lambda shape: rng.uniform(0.7, 1.4, shape),
+        "photo_size": lambda shape: rng.integers(70, 140, shape),
     }
     for name, values in draw.items():
         array = getattr(batch, name)

@@ -133,10 +133,10 @@ def views(
             f"evaluation needs canvases that are the views themselves: canvas {batch.canvas.shape[2]}, "
             f"view {size} pixels; make the batch with data.pipeline.evaluation_batches"
         )
-    draws = _per_scene(draw, batch.seed, batch.aspect, settings) if train else None
+    draws = _per_scene(draw, batch.seed, batch.photo_size, settings) if train else None
     canvas = batch.canvas.astype(jnp.float32) / 255
     extent = batch.extent
-    centre = centre_views(canvas, extent, batch.aspect, size, settings.fit) if train else canvas
+    centre = centre_views(canvas, extent, batch.photo_size, size, settings.fit) if train else canvas
     return {
         "global": global_views(canvas, extent, draws, size, settings),
         "object": object_views(batch, centre, draws, settings),
@@ -184,8 +184,10 @@ def relation_views(
     if relations.focus is not None:
         focus = relations.focus.astype(jnp.float32) / 255
         if draws is not None:
-            extent, aspect = (take_scenes(x, relations.scene) for x in (batch.extent, batch.aspect))
-            focus = centre_views(focus, extent, aspect, size, settings.fit)
+            extent, photo_size = (
+                take_scenes(x, relations.scene) for x in (batch.extent, batch.photo_size)
+            )
+            focus = centre_views(focus, extent, photo_size, size, settings.fit)
         has_focus = relations.has_focus[..., None, None, None]
         pictures = jnp.where(has_focus, focus, pictures)
     pictures = pictures * visible
@@ -227,35 +229,36 @@ def unpack_region(region: UInt8[Array, "*V P bytes"]) -> Float[Array, "*V P P"]:
 def centre_views(
     canvas: Float[Array, "G V C C 3"],
     extent: Int[Array, "G V 2"],
-    aspect: Float[Array, "G V"],
+    photo_size: Int[Array, "G V 2"],
     size: int,
     fit: str,
 ) -> Float[Array, "G V P P 3"]:
     """The evaluation view, resampled from training canvases."""
-    return _resample(canvas, centre_window(aspect, size, fit), extent, size)
+    return _resample(canvas, centre_window(photo_size, size, fit), extent, size)
 
 
-def centre_window(aspect: Float[Array, "*V"], size: int, fit: str) -> Float[Array, "*V 4"]:
+def centre_window(photo_size: Int[Array, "*V 2"], size: int, fit: str) -> Float[Array, "*V 4"]:
     """The part of the photo that its centre view shows: x0, y0, x1, y1 as shares of width and height.
 
-    The whole-pixel sizes and offsets are those of `photo.photo_view`. With `contain` the window reaches
-    beyond the photo.
+    The whole-pixel sizes and offsets are those of `photo.photo_view`, to the pixel: all is computed in whole
+    numbers, for sides of up to 2**31 / size pixels. With `contain` the window reaches beyond the photo.
     """
     if fit == "squash":
-        return jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), (*aspect.shape, 4))
-    aspect = jnp.where(aspect > 0, aspect, 1.0)  # empty slots
-    ratio = jnp.maximum(aspect, 1 / aspect)
-    if fit == "contain":
-        long, short = size, jnp.maximum(1, jnp.round(size / ratio))
-    else:
-        # A little more than the float32 ratio, or a 3:2 photo would lose a pixel.
-        long, short = jnp.floor(size * ratio * (1 + 1e-6)), size
-    width = jnp.where(aspect >= 1, long, short)
-    height = jnp.where(aspect >= 1, short, long)
-    left, top = jnp.round((width - size) / 2), jnp.round((height - size) / 2)
-    return jnp.stack(
-        [left / width, top / height, (left + size) / width, (top + size) / height], axis=-1
-    )
+        return jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), (*photo_size.shape[:-1], 4))
+    photo_size = jnp.maximum(photo_size, 1)  # empty slots
+    short, long = photo_size.min(-1, keepdims=True), photo_size.max(-1, keepdims=True)
+    if fit == "contain":  # the long side becomes `size`
+        resized = jnp.maximum(1, _rounded(size * photo_size, long))
+    else:  # the short one does, and the other is rounded down
+        resized = size * photo_size // short
+    offset = _rounded(resized - size, 2)
+    return jnp.concatenate([offset / resized, (offset + size) / resized], axis=-1)
+
+
+def _rounded(above: Int[Array, "*V n"], below: Int[Array, "*V one"] | int) -> Int[Array, "*V n"]:
+    """A fraction of whole numbers, rounded half to even."""
+    quotient, rest = jnp.divmod(above, below)
+    return quotient + ((2 * rest > below) | ((2 * rest == below) & (quotient % 2 == 1)))
 
 
 def crop_and_resize(
@@ -279,15 +282,16 @@ def crop_and_resize(
     return jnp.clip(resampled, 0, 1) * (rows[:, None] & columns)[..., None]
 
 
-def draw(seed: UInt32[Array, ""], aspect: Float[Array, ""], settings: ViewSettings) -> Draws:
+def draw(seed: UInt32[Array, ""], photo_size: Int[Array, "2"], settings: ViewSettings) -> Draws:
     """A scene's random numbers: a pure function of its seed."""
     # A fixed generator, since others draw differently inside vmap and under sharding.
     keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), 4)
+    width, height = jnp.maximum(photo_size, 1).astype(jnp.float32)  # empty slots
     blurred, sigma = jax.random.uniform(keys[2], (2,))
     return Draws(
         jittered=jax.random.uniform(keys[0]) < settings.jitter_probability,
         jitter=jax.random.uniform(keys[1], (4,), minval=-1, maxval=1),
-        window=random_window(keys[3], aspect, settings),
+        window=random_window(keys[3], width / height, settings),
         blur=_blur_kernel(blurred, sigma, settings),
     )
 
@@ -300,7 +304,7 @@ def random_window(
     Area and log aspect are uniform; the first of ten draws that fits in the photo is taken, else the largest
     middle part whose aspect is allowed.
     """
-    width = jnp.where(aspect > 0, aspect, 1.0)  # in units of the photo's height
+    width = aspect  # in units of the photo's height
     area_key, aspect_key, x_key, y_key = jax.random.split(key, 4)
     low, high = settings.crop_area
     area = width * jax.random.uniform(area_key, (CROP_TRIES,), minval=low, maxval=high)
@@ -333,8 +337,8 @@ def _factors(draws: Draws, strength: Float[Array, "4"]) -> Float[Array, "*V 4"]:
     return neutral + draws.jittered[..., None] * draws.jitter * strength
 
 
-def _per_scene(function, seed, aspect, settings):
-    return jax.vmap(jax.vmap(lambda s, a: function(s, a, settings)))(seed, aspect)
+def _per_scene(function, seed, photo_size, settings):
+    return jax.vmap(jax.vmap(lambda s, p: function(s, p, settings)))(seed, photo_size)
 
 
 def _resample(canvas, window, extent, size: int):

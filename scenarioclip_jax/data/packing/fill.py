@@ -77,7 +77,7 @@ class BatchBuilder:
         batch, item = self._batch, part.item
         batch.canvas[where] = item.fitted.canvas
         batch.extent[where] = item.fitted.extent
-        batch.aspect[where] = item.fitted.aspect
+        batch.photo_size[where] = item.fitted.photo_size
         batch.seed[where] = item.seed
         batch.scenes.mask[where] = part.counted
         self._label("global", where, item, 0)
@@ -164,7 +164,7 @@ def empty_batch(groups: int, canvas_size: int, settings: DataSettings) -> Batch:
     return Batch(
         canvas=np.zeros((g, s, c, c, 3), np.uint8),
         extent=np.zeros((g, s, 2), np.int32),
-        aspect=np.zeros((g, s), np.float32),
+        photo_size=np.zeros((g, s, 2), np.int32),
         seed=np.zeros((g, s), np.uint32),
         truncated=np.zeros(g, np.int32),
         levels={level: _empty_slots(level, g, c, settings) for level in LEVELS},

@@ -125,7 +125,7 @@ def test_training_centre_views_are_the_evaluation_views():
 @pytest.mark.parametrize(("width", "height"), [(96, 64), (64, 96), (50, 50), (97, 31), (427, 640)])
 def test_centre_window_agrees_with_the_host(width, height, fit):
     host = photo.photo_view(width, height, 64, fit)
-    window = views.centre_window(jnp.float32(width / height), 64, fit)
+    window = views.centre_window(np.array([width, height]), 64, fit)
     low, high = -np.array(host.offset), 64 - np.array(host.offset)
     resized = np.array([width, height]) * host.scale
     np.testing.assert_allclose(window, [*(low / resized), *(high / resized)], atol=1e-6)
@@ -220,7 +220,7 @@ def test_views_do_not_depend_on_the_grouping():
 def test_probabilities_and_ranges_of_the_draws():
     settings = ViewSettings()
     seeds = jnp.arange(4000, dtype=jnp.uint32)
-    draws = jax.jit(jax.vmap(lambda seed: views.draw(seed, jnp.float32(1.5), settings)))(seeds)
+    draws = jax.jit(jax.vmap(lambda seed: views.draw(seed, jnp.array([600, 400]), settings)))(seeds)
     assert abs(draws.jittered.mean() - 0.2) < 0.03
     assert abs((draws.blur[:, 4] < 1).mean() - 0.1) < 0.03
     np.testing.assert_allclose(draws.blur.sum(-1), 1, rtol=1e-5)
@@ -378,3 +378,21 @@ print(function.lower(batch).compile().as_text())
     assert "ENTRY" in out.stdout
     for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
         assert collective not in out.stdout
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_the_devices_centre_window_is_the_hosts_to_the_pixel(fit):
+    """For photos of all sizes, those where a side comes out at a whole number or a half among them."""
+    rng = np.random.default_rng(0)
+    sizes = [rng.integers(40, 6000, (3000, 2)), rng.integers(200, 700, (3000, 2))]
+    sizes += [[(448, 225), (225, 448), (224, 224), (640, 427), (3, 2), (500, 375), (1, 1)]]
+    sizes = np.concatenate(sizes).astype(np.int32)
+    window = np.asarray(views.centre_window(sizes, 224, fit))
+    for (width, height), found in zip(sizes.tolist(), window, strict=True):
+        host = photo.photo_view(width, height, 224, fit)
+        resized = np.array([width, height]) * host.scale
+        start = -np.array(host.offset)
+        expected = np.concatenate([start, start + 224])
+        np.testing.assert_allclose(
+            found * np.tile(resized, 2), expected, atol=0.02, err_msg=f"{width} x {height}"
+        )
