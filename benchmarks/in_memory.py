@@ -65,14 +65,14 @@ def peer_batch(batch: Batch, eos_id: int) -> PeerBatch:
     number[group, slot] = np.arange(len(group))
     views = np.stack(
         [
-            _normalise(np.asarray(Image.fromarray(c[:height, :width]).resize((size, size))))
+            _normalize(np.asarray(Image.fromarray(c[:height, :width]).resize((size, size))))
             for c, (width, height) in zip(
                 batch.canvas[group, slot], batch.extent[group, slot], strict=True
             )
         ]
     )
     images, owners = {"global": views}, {}
-    black = _normalise(np.zeros(3))
+    black = _normalize(np.zeros(3))
     for level in ("object", "relation"):
         slots = batch.levels[level]
         group, slot = np.nonzero(slots.mask)
@@ -91,7 +91,7 @@ def peer_batch(batch: Batch, eos_id: int) -> PeerBatch:
     )
 
 
-def _normalise(pixels: np.ndarray) -> np.ndarray:
+def _normalize(pixels: np.ndarray) -> np.ndarray:
     return ((pixels / np.float32(255) - MEAN) / STD).astype(np.float32)
 
 

@@ -117,14 +117,14 @@ def picture(scene: DrawnScene, seed: int = 0) -> Image.Image:
     )
     planes = np.fft.irfft2(noise / frequency**1.1, s=(HEIGHT, WIDTH))
     planes /= planes.std((1, 2), keepdims=True)
-    light, *colour = planes
-    channels = [light + 0.3 * shift for shift in (colour[0], -colour[0] / 2, colour[1])]
+    light, *color = planes
+    channels = [light + 0.3 * shift for shift in (color[0], -color[0] / 2, color[1])]
     pixels = np.clip(120 + 48 * np.stack(channels, -1), 0, 255).astype(np.uint8)
     image = Image.fromarray(pixels)
     canvas = ImageDraw.Draw(image, "RGBA")
     for box in scene.boxes:
-        colour = tuple(int(v) for v in draw.integers(0, 256, 3))
-        canvas.ellipse(tuple(box), fill=(*colour, 128))
+        color = tuple(int(v) for v in draw.integers(0, 256, 3))
+        canvas.ellipse(tuple(box), fill=(*color, 128))
     return image
 
 

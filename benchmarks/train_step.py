@@ -131,7 +131,7 @@ def our_side(config, drawn: list[scenes.DrawnScene]) -> Side:
 
     from scenarioclip_jax.costs.flops import train_step_flops
     from scenarioclip_jax.parallel.mesh import batch_sharding, make_mesh
-    from scenarioclip_jax.train.config import distils, model_arguments, resolve
+    from scenarioclip_jax.train.config import distills, model_arguments, resolve
     from scenarioclip_jax.train.setup import set_up
 
     mesh = make_mesh(devices=jax.devices()[:1])
@@ -141,7 +141,7 @@ def our_side(config, drawn: list[scenes.DrawnScene]) -> Side:
     batch = jax.device_put(our_batch(drawn, settings), batch_sharding(mesh))
     held = [run.init()]
     flops = train_step_flops(
-        model_arguments(config), list(held[0].trainable), settings, distils=distils(config)
+        model_arguments(config), list(held[0].trainable), settings, distills=distills(config)
     )
 
     def step() -> float:

@@ -16,7 +16,7 @@ computes none.
     vsr, svo, captions, predcls                           where the images lie elsewhere
 
 Nothing is downloaded. Cost: a forward pass of each picture and text. A checkpoint of the demo is expected to
-recognise as in the report of its training.
+recognize as in the report of its training.
 """
 
 import ml_collections

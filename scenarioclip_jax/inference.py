@@ -106,7 +106,7 @@ def _plain_clip(source: str) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenize
 
 
 class Model:
-    """A model that is ready to use. Embeddings are float32 [N, D] on the host and not L2-normalised.
+    """A model that is ready to use. Embeddings are float32 [N, D] on the host and not L2-normalized.
 
     Everything is compiled once for a few batch sizes; what doesn't fill one is padded.
 
@@ -185,7 +185,7 @@ class Model:
 
         Arrays are uint8 (or floats from 0 to 1) with the axes [H, W, C], [C, H, W] or [H, W]; several in one
         array have an axis N before; see `data.images.open_image`. They are prepared as in evaluation: upright,
-        RGB, resized to the model's view, normalised. Crops and masks for objects and relations are the caller's
+        RGB, resized to the model's view, normalized. Crops and masks for objects and relations are the caller's
         to make.
 
         A file that could be decoded but is damaged is told of by a `data.damage.DamagedImageWarning`, once.
@@ -202,7 +202,7 @@ class Model:
     def encode_pixels(
         self, pixels: ArrayLike, level: str = "global", layout: str | None = None
     ) -> Float[np.ndarray, "N D"]:
-        """Embeds pictures that are prepared already, P x P and normalised with CLIP's mean and deviation.
+        """Embeds pictures that are prepared already, P x P and normalized with CLIP's mean and deviation.
 
         Args:
           pixels: float [N, 3, P, P] or [N, P, P, 3]; an array or tensor of any framework, or a list of such.
@@ -220,7 +220,7 @@ class Model:
             raise ValueError(f"pixels are {pixels.shape}; expected N x {wanted}")
         if not np.issubdtype(pixels.dtype, np.floating):
             raise ValueError(
-                f"pixels are {pixels.dtype}; normalised floats are expected (encode_image takes uint8)"
+                f"pixels are {pixels.dtype}; normalized floats are expected (encode_image takes uint8)"
             )
         if (layout or fitting[0]) == "NCHW":
             pixels = pixels.transpose(0, 2, 3, 1)

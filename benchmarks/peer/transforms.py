@@ -85,6 +85,6 @@ def gaussian_blur(image: Image.Image, probability: float, draw: random.Random) -
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:
-    """Normalised, float32 [3, SIZE, SIZE]."""
+    """Normalized, float32 [3, SIZE, SIZE]."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
     return pixels.float().div_(255).sub_(MEAN).div_(STD)

@@ -108,7 +108,7 @@ def build(config: ConfigDict, where: Pod, *, focus_images: bool) -> Step:
         run.spec.model,
         run.state_like.trainable,
         settings,
-        distils=configs.distils(config),
+        distills=configs.distills(config),
         accumulate=config.loss.accumulate,
         batch_ways=where.ways,
     )

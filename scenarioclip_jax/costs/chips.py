@@ -22,7 +22,7 @@ class Chip:
       peak: bfloat16 matrix products, FLOP/s.
       hbm: memory, bytes.
       hbm_bandwidth: bytes/s.
-      links: to neighbours in its torus; 0 where chips aren't connected that way.
+      links: to neighbors in its torus; 0 where chips aren't connected that way.
       link_bandwidth: of one link in one direction, bytes/s.
     """
 

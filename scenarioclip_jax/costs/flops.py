@@ -95,7 +95,7 @@ def train_step_flops(
     trainable: Collection[str],
     settings: DataSettings,
     *,
-    distils: bool,
+    distills: bool,
     accumulate: int = 1,
     batch_ways: int = 1,
 ) -> Flops:
@@ -105,7 +105,7 @@ def train_step_flops(
       model: arguments of `models.scenario_clip.ScenarioCLIP`, as `ModelSpec.model` has them.
       trainable: paths of the parameters that train.
       settings: of the batch.
-      distils: whether a teacher runs.
+      distills: whether a teacher runs.
       accumulate: parts that the batch goes through the towers in.
       batch_ways: parts that the mesh splits the batch into, which decides how the loss fills its chunks.
         Neither count includes what devices along the axis `tensor` do twice.
@@ -118,7 +118,7 @@ def train_step_flops(
         kind: _sum(step.student(kind, config, level, shape) for level, shape in levels.items())
         for kind, config in towers.items()
     }
-    if distils:
+    if distills:
         parts["teacher"] = _sum(
             step.teacher(kind, towers[kind], level, levels[level])
             for kind, read in TEACHER_LEVELS.items()
@@ -255,7 +255,7 @@ def _pairwise(slots: int, dim: int, batch_ways: int) -> Count:
 
 
 def _views(settings: DataSettings, *, finer: bool) -> int:
-    """Resampling C x C to P x P by two matrices: the scene's own view, and the centre view of the others."""
+    """Resampling C x C to P x P by two matrices: the scene's own view, and the center view of the others."""
     c, p = settings.canvas_size, settings.image_size
     one = 2 * 3 * (c * c * p + c * p * p)
     pictures = settings.packing_groups * settings.scenes * (2 if finer else 1)

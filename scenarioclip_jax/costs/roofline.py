@@ -20,7 +20,7 @@ ASSUMPTIONS = (
     "memory: arguments are read and results written once; what a part of the batch leaves for its backward "
     "pass is written and read once",
     "links: gathers and reductions use all links of a chip in both directions, the ring of the losses one "
-    "link in one direction, and neighbours in the ring are neighbours in the pod",
+    "link in one direction, and neighbors in the ring are neighbors in the pod",
     "all three overlap perfectly, and everything else (norms, softmax, views, the host, the optimizer's "
     "arithmetic) takes no time: a real step takes longer",
 )

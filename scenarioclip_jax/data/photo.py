@@ -148,7 +148,7 @@ def box_area(boxes: np.ndarray) -> np.ndarray:
 
 
 def union_region(boxes: np.ndarray, size: int) -> np.ndarray:
-    """bool [size, size]: pixels whose centre lies in one of the boxes [n, 4] (view pixels)."""
+    """bool [size, size]: pixels whose center lies in one of the boxes [n, 4] (view pixels)."""
     region = np.zeros((size, size), bool)
     for x0, y0, x1, y1 in np.ceil(boxes - 0.5).astype(int).tolist():
         region[y0:y1, x0:x1] = True
@@ -156,13 +156,13 @@ def union_region(boxes: np.ndarray, size: int) -> np.ndarray:
 
 
 def mask_region(mask: bytes, width: int, height: int, view: View) -> np.ndarray:
-    """bool [P, P]: view pixels whose centre lies in a mask (`data.stored.masks`) in photo pixels.
+    """bool [P, P]: view pixels whose center lies in a mask (`data.stored.masks`) in photo pixels.
 
     Raises:
       ValueError: the mask is damaged, or its size is not the photo's, `width` x `height`.
     """
-    left, right, columns = _centres(width, view, 0)
-    top, bottom, rows = _centres(height, view, 1)
+    left, right, columns = _centers(width, view, 0)
+    top, bottom, rows = _centers(height, view, 1)
     shown = masks.sample(mask, (width, height), rows, columns)
     if shown.shape == (view.size, view.size):
         return shown
@@ -172,11 +172,11 @@ def mask_region(mask: bytes, width: int, height: int, view: View) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)  # a scene's masks are all of one size
-def _centres(length: int, view: View, axis: int) -> tuple[int, int, np.ndarray]:
-    """View pixels [low, high) that show the photo along an axis, and the photo pixels under their centres."""
+def _centers(length: int, view: View, axis: int) -> tuple[int, int, np.ndarray]:
+    """View pixels [low, high) that show the photo along an axis, and the photo pixels under their centers."""
     low, high, start, end = _span(length, view, axis)
-    centres = start + (np.arange(high - low) + 0.5) * ((end - start) / (high - low))
-    return low, high, np.minimum(centres.astype(int), length - 1)
+    centers = start + (np.arange(high - low) + 0.5) * ((end - start) / (high - low))
+    return low, high, np.minimum(centers.astype(int), length - 1)
 
 
 def fit_shapes(scene: Scene, size: int, fit: str) -> Shapes:

@@ -94,7 +94,7 @@ class Tokenizer:
         return cls(_load(source), bos, eos, pad)
 
     def encode(self, texts: Sequence[str], length: int) -> tuple[np.ndarray, int]:
-        """Tokenises texts.
+        """Tokenizes texts.
 
         Args:
           texts: n texts.

@@ -16,7 +16,7 @@ def model_card(spec: ModelSpec, dtype: str, origin: str) -> str:
     """README.md in Markdown, with the metadata that model hubs read. Its example runs in the folder."""
     model, vision, text = spec.model, spec.model["vision"], spec.model["text"]
     fit = {
-        "centre_crop": "the short side is resized to it (bicubic), then the centre is cropped",
+        "centre_crop": "the short side is resized to it (bicubic), then the center is cropped",
         "contain": "the long side is resized to it (bicubic); the rest stays black",
         "squash": "both sides are resized to it (bicubic), whatever the photo's shape",
     }[spec.fit]
@@ -42,7 +42,7 @@ Embeds pictures and texts at three levels of a scene: `global` (the whole pictur
 | architecture | {ARCHITECTURE[model["arch"]]} |
 | vision tower | width {vision["width"]}, {vision["depth"]} blocks, patches of {vision["patch_size"]} pixels |
 | text tower | width {text["width"]}, {text["depth"]} blocks, vocabulary of {text["vocab_size"]} |
-| embeddings | {model.get("embed_dim", 512)} dimensions, not normalised; compare them by cosine |
+| embeddings | {model.get("embed_dim", 512)} dimensions, not normalized; compare them by cosine |
 | pictures | {vision["image_size"]} x {vision["image_size"]} pixels: {fit} |
 | tokens | {lengths}; longer texts are cut |
 | weights | {dtype}; {origin} |
@@ -77,5 +77,5 @@ trust_remote_code=True)` works too, at the global level.
 
 The same folder opens in JAX: `scenarioclip_jax.load(folder)`.
 
-Results, training data and licence are for whoever trained these weights to state.
+Results, training data and license are for whoever trained these weights to state.
 """

@@ -215,9 +215,9 @@ def init_from(
     """Parameters that a training run starts from, on the host.
 
     Args:
-      source: a CLIP model in Hugging Face's format (folder or hub id), which initialises every level and
+      source: a CLIP model in Hugging Face's format (folder or hub id), which initializes every level and
         leaves the heads new; or a ScenarioCLIP model (a run's workdir, the output of the converter, or a
-        folder for PyTorch), which initialises everything.
+        folder for PyTorch), which initializes everything.
       model: arguments of `ScenarioCLIP`, the model to be built.
       seed: of new heads.
       fit, lengths, tokenizer: how the run prepares its inputs (see `ModelSpec`), to be compared with how

@@ -22,11 +22,11 @@ def interpolate_positions(positions: np.ndarray, grid: int) -> np.ndarray:
 def _bicubic(old: int, new: int) -> np.ndarray:
     """[new, old]: what each old sample counts for in each new one (Keys 1981, edges repeated)."""
     a = -0.75
-    centre = (np.arange(new) + 0.5) * old / new - 0.5
-    first = np.floor(centre).astype(int) - 1
+    center = (np.arange(new) + 0.5) * old / new - 0.5
+    first = np.floor(center).astype(int) - 1
     weights = np.zeros((new, old))
     for tap in range(4):
-        x = np.abs(centre - (first + tap))
+        x = np.abs(center - (first + tap))
         near = ((a + 2) * x - (a + 3)) * x * x + 1
         far = a * (((x - 5) * x + 8) * x - 4)
         np.add.at(

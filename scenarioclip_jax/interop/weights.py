@@ -247,7 +247,7 @@ def load_torch(path: Path) -> Any:
             f"{path}: a PyTorch file, and PyTorch isn't installed; pip install torch, or give safetensors"
         ) from None
     try:
-        # Lightning keeps the command line's arguments in a Namespace, which has no behaviour of its own.
+        # Lightning keeps the command line's arguments in a Namespace, which has no behavior of its own.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)

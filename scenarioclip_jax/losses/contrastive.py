@@ -19,8 +19,8 @@ MAX_SCALE = 100.0  # CLIP's limit on exp(logit_scale)
 LOWEST = -1e30  # a logit that is as good as absent, and still finite in differences
 
 
-def normalise(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-    """L2-normalises along the last axis."""
+def normalize(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+    """L2-normalizes along the last axis."""
     # rsqrt of the clamped square: finite gradient for the all-zero rows of empty slots.
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-24))
 
@@ -38,7 +38,7 @@ def softmax_loss(
     """Symmetric cross-entropy over all pairs of a level in the global batch (Radford et al. 2021).
 
     Args:
-      image, text: row n of both is a pair; not normalised.
+      image, text: row n of both is a pair; not normalized.
       logit_scale: its exponential, at most `MAX_SCALE`, multiplies the cosines.
       mask: False for empty slots, which are neither rows nor negatives.
       text_id: if given (0 or more), every row with the same id is a positive and the target is uniform over
@@ -78,8 +78,8 @@ def sigmoid_loss(
 
 
 def _mean(loss: PairLoss, image, text, logit_scale, bias, mask, text_id, sharding, chunk):
-    image = normalise(image.astype(jnp.float32))
-    text = normalise(text.astype(jnp.float32))
+    image = normalize(image.astype(jnp.float32))
+    text = normalize(text.astype(jnp.float32))
     scale = jnp.minimum(jnp.exp(logit_scale), MAX_SCALE)
     label = jnp.where(mask, jnp.arange(len(mask)) if text_id is None else text_id, -1)
     total = pairwise_sum(loss, sharding, chunk, image, text, label, scale, bias)

@@ -17,7 +17,7 @@ SCALINGS = ("published", "plain")
 TEACHER_LEVELS = {"vision": ("global",), "text": ("object", "relation")}
 
 
-def distils_with(path: str) -> bool:
+def distills_with(path: str) -> bool:
     """Whether the teacher runs what a parameter belongs to, by the parameter's path."""
     tower, *rest = path.split("/")  # TOWER/PART/BRANCH/…; of the losses' own parameters KIND/LEVEL
     return tower in TEACHER_LEVELS and rest[1] in (*TEACHER_LEVELS[tower], "shared")
@@ -46,7 +46,7 @@ def kl(
     nothing. `plain` leaves both factors out: the divergence itself.
 
     Args:
-      student, teacher: embeddings, not normalised. No gradient flows to the teacher.
+      student, teacher: embeddings, not normalized. No gradient flows to the teacher.
       temperature: of the teacher, and of the student unless `student_temperature` is given.
     """
     if scaling not in SCALINGS:

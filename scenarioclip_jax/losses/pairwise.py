@@ -171,9 +171,9 @@ def _backward(loss, sharding, chunk, residuals, cotangent):
             d_text += dot("nc,nd->cd", d_logits, image)
             return (d_image, d_bias + d_logits.sum(axis=1)), (state, d_text)
 
-        travelling = Columns(text, label, (columns, jnp.zeros_like(text)))
+        traveling = Columns(text, label, (columns, jnp.zeros_like(text)))
         start = jnp.zeros_like(image), jnp.zeros(len(label))
-        (d_image, d_bias), (_, d_text) = visit(step, start, travelling, axes, chunk)
+        (d_image, d_bias), (_, d_text) = visit(step, start, traveling, axes, chunk)
         # The derivative by the scale is that by the logits times the cosines, summed.
         return d_image, d_text, jnp.sum(image * d_image, axis=1), d_bias
 

@@ -18,7 +18,7 @@ from scenarioclip_jax.data.batch import Rows
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
 
 BLACK = tuple(-mean / std for mean, std in zip(CLIP_MEAN, CLIP_STD, strict=True))
-# Of a normalised picture: half a grey level, in the channel where it is smallest.
+# Of a normalized picture: half a gray level, in the channel where it is smallest.
 DIM = 0.5 / 255 / max(CLIP_STD)
 
 
@@ -51,9 +51,9 @@ def read_out(x: Float[Array, "N T W"], rows: Rows) -> Float[Array, "V W"]:
 
 
 def shows_something(patches: Float[Array, "N T pixels"]) -> Bool[Array, "N T"]:
-    """Which patches of normalised pictures aren't black."""
-    colours = patches.astype(jnp.float32).reshape(*patches.shape[:-1], -1, 3)
-    return (jnp.abs(colours - jnp.asarray(BLACK)) > DIM).any((-2, -1))
+    """Which patches of normalized pictures aren't black."""
+    colors = patches.astype(jnp.float32).reshape(*patches.shape[:-1], -1, 3)
+    return (jnp.abs(colors - jnp.asarray(BLACK)) > DIM).any((-2, -1))
 
 
 def cut_patches(pictures: Float[Array, "N P P 3"], size: int) -> Float[Array, "N patches pixels"]:

@@ -47,7 +47,7 @@ NOT_PACKED: Mapping[str, Rows] = MappingProxyType({})
 class Inputs(NamedTuple):
     """What the towers read of each trained level, packing groups flattened.
 
-    Normalised pictures, or patches where `image_rows` has the level; token ids of one text a row, or of
+    Normalized pictures, or patches where `image_rows` has the level; token ids of one text a row, or of
     several where `text_rows` has it.
     """
 
@@ -65,7 +65,7 @@ class Features(NamedTuple):
 
 
 class Embeddings(NamedTuple):
-    """Embeddings by level, not L2-normalised."""
+    """Embeddings by level, not L2-normalized."""
 
     image: Mapping[str, Float[Array, "N D"]]
     text: Mapping[str, Float[Array, "N D"]]
@@ -213,9 +213,9 @@ class ScenarioCLIP(nnx.Module):
         return self.trunks(self.stems(inputs, groups=groups), inputs)
 
     def encode_image(self, images: Float[Array, "N P P 3"], level: str) -> Float[Array, "N D"]:
-        """Embeds normalised pictures at `level`; the embeddings are not L2-normalised."""
+        """Embeds normalized pictures at `level`; the embeddings are not L2-normalized."""
         return self(Inputs({level: images}, {})).image[level]
 
     def encode_text(self, ids: Int[Array, "N L"], level: str) -> Float[Array, "N D"]:
-        """Embeds token ids at `level`; the embeddings are not L2-normalised."""
+        """Embeds token ids at `level`; the embeddings are not L2-normalized."""
         return self(Inputs({}, {level: ids})).text[level]

@@ -106,7 +106,7 @@ class VisionStem(nnx.Module):
         """The stream that the blocks read: class token and patches with their positions, after `pre_norm`.
 
         Args:
-          images: normalised pictures; or, with `rows`, the patches at their places (`rows.take_patches`).
+          images: normalized pictures; or, with `rows`, the patches at their places (`rows.take_patches`).
           visible_only: nothing sees a patch that is black.
         """
         patches = cut_patches(images, self.patch_size) if rows is None else images

@@ -201,14 +201,14 @@ def _check_numbers(config: Config) -> None:
         _require(0 <= _get(config, key) < 1, key, _get(config, key), "at least 0 and below 1")
     if config.steps is not None:
         _require(config.steps > 0, "steps", config.steps, "more than 0")
-    if distils(config) and not config.ema.decay:
+    if distills(config) and not config.ema.decay:
         raise ConfigError(
             f"config.ema.decay=0 leaves {config.arch} without a teacher; set it above 0, or set "
             "config.loss.distill_weight=0"
         )
-    if config.ema.decay and config.ema.keep == "teacher" and not distils(config):
+    if config.ema.decay and config.ema.keep == "teacher" and not distills(config):
         raise ConfigError(
-            "config.ema.keep=teacher keeps the average of what distils, and this run distils nothing; set "
+            "config.ema.keep=teacher keeps the average of what distills, and this run distills nothing; set "
             "it to all, or set config.ema.decay=0 to keep no average"
         )
 
@@ -236,8 +236,8 @@ def chooses_blindly(config: Config, steps: int) -> bool:
     return bool(config.checkpoint.keep_best) and max(intervals) < steps <= math.lcm(*intervals)
 
 
-def distils(config: Config) -> bool:
-    """Whether a teacher is run: only `scenario_clip_1` distils."""
+def distills(config: Config) -> bool:
+    """Whether a teacher is run: only `scenario_clip_1` distills."""
     return config.arch == "scenario_clip_1" and config.loss.distill_weight > 0
 
 

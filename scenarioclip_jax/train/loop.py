@@ -259,7 +259,7 @@ def make_progress(run: Run, step: int, stop: StopRequest) -> Progress:
         run.spec.model,
         run.state_like.trainable,
         run.settings,
-        distils=configs.distils(run.config),
+        distills=configs.distills(run.config),
         accumulate=run.config.loss.accumulate,
         batch_ways=ways,
     )

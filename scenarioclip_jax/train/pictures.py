@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.device.views import ViewSettings, centre_views, views
+from scenarioclip_jax.data.device.views import ViewSettings, center_views, views
 from scenarioclip_jax.data.packing.choose import FINER
 from scenarioclip_jax.data.packing.fill import text_tokens
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.evaluation.report.pictures import COLOURS, picture_grid, to_uint8
+from scenarioclip_jax.evaluation.report.pictures import COLORS, picture_grid, to_uint8
 
 SCENES = 4
 MOST = 4  # objects and relations shown of a scene
@@ -34,15 +34,15 @@ def write_first_batch(
 
     def see(batch):
         photos = batch.canvas.astype(np.float32) / 255
-        plain = centre_views(photos, batch.extent, batch.photo_size, size, settings.fit)
+        plain = center_views(photos, batch.extent, batch.photo_size, size, settings.fit)
         return views(batch, settings, train=True), plain
 
     pictures, plain = jax.tree.map(np.asarray, jax.jit(see)(shown))
     figure_rows, boxes = [], []
     for group, scene in np.argwhere(shown.scenes.mask)[:SCENES]:
-        # The whole scene is shown as its centre view, in which boxes are known, not as the random crop.
+        # The whole scene is shown as its center view, in which boxes are known, not as the random crop.
         whole = np.clip(plain[group, scene], 0, 1)
-        row = [(whole, "whole scene", COLOURS["global"])]
+        row = [(whole, "whole scene", COLORS["global"])]
         for level in FINER:
             of_level = shown.levels[level]
             slots = np.flatnonzero(of_level.mask[group] & (of_level.scene[group] == scene))
@@ -52,7 +52,7 @@ def write_first_batch(
                 (
                     to_uint8(pictures[level][group, slot]),
                     tokenizer.decode(text_tokens(of_level, group, slot)),
-                    COLOURS[level],
+                    COLORS[level],
                 )
                 for slot in slots[:MOST]
             ]
@@ -68,7 +68,7 @@ def write_first_batch(
                     x1 - x0,
                     y1 - y0,
                     fill=False,
-                    color=COLOURS["object"],
+                    color=COLORS["object"],
                     lw=1,
                 )
             )

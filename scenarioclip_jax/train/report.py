@@ -14,7 +14,7 @@ from scenarioclip_jax.data.pipeline import evaluation_batches
 from scenarioclip_jax.evaluation.report import pictures
 from scenarioclip_jax.evaluation.report.page import render
 from scenarioclip_jax.evaluation.score.recognition import CLASS_LISTS, Recognition
-from scenarioclip_jax.evaluation.score.zero_shot import normalise
+from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.metrics import read_rows
@@ -36,9 +36,9 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
     config, changes = run.config, world.changes
     found: dict[str, Recognition] = {}
     if data.test is not None:
-        watch.progress.say("recognising the test split")
+        watch.progress.say("recognizing the test split")
         for name, params in world.state.weights().items():
-            found[name] = watch.validator.recognise(params, "test", config.report.scenes)
+            found[name] = watch.validator.recognize(params, "test", config.report.scenes)
     rows = read_rows(workdir / "metrics.jsonl")
     summary = {
         "preset": config.preset,
@@ -140,7 +140,7 @@ def _curves(rows: list[dict]) -> list:
         if lines:
             percent = title != LOSS
             figures.append(
-                pictures.curves(lines, title=title, colours=pictures.COLOURS, percent=percent)
+                pictures.curves(lines, title=title, colors=pictures.COLORS, percent=percent)
             )
     return figures
 
@@ -181,13 +181,13 @@ def _retrievals(run: Run, data: RunData, found: Recognition) -> dict[str, str]:
         count = sum(int(batch.levels[level].mask.sum()) for batch, _ in batches)
         if not count:
             continue
-        images = normalise(gallery.embeddings[:count])
+        images = normalize(gallery.embeddings[:count])
         texts = sorted(set(gallery.texts[:count]))
         shuffled = np.random.default_rng(config.seed).permutation(len(texts))
         texts = [texts[i] for i in shuffled[: config.report.queries]]
         classes = data.classes[CLASS_LISTS[level]]
         queries = found.class_embeddings[level][[classes.index(text) for text in texts]]
-        nearest = np.argsort(-normalise(queries) @ images.T, axis=1, kind="stable")[:, :NEAREST]
+        nearest = np.argsort(-normalize(queries) @ images.T, axis=1, kind="stable")[:, :NEAREST]
         shown[level] = list(zip(texts, nearest, strict=True))
         wanted[level] = set(nearest.reshape(-1).tolist())
     views = pictures.collect_views(batches, run.view_settings, wanted)

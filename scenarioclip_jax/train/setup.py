@@ -23,7 +23,7 @@ from scenarioclip_jax.data.packing.fill import empty_batch
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.files import write_text
-from scenarioclip_jax.losses.distillation import distils_with
+from scenarioclip_jax.losses.distillation import distills_with
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of
 from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
@@ -31,7 +31,7 @@ from scenarioclip_jax.parallel.sharding import parameter_specs, state_shardings
 from scenarioclip_jax.train.config import (
     by_level,
     data_settings,
-    distils,
+    distills,
     model_arguments,
     plain,
     view_settings,
@@ -150,7 +150,7 @@ def _trains(config: Config, shapes: Mapping[str, Any]) -> dict[str, bool]:
 
 def _averaged(config: Config, path: str) -> bool:
     """Whether the EMA of a trainable parameter is kept."""
-    return config.ema.decay > 0 and (config.ema.keep == "all" or distils_with(path))
+    return config.ema.decay > 0 and (config.ema.keep == "all" or distills_with(path))
 
 
 def check_parameters(config: Config, workdir: Path) -> None:
@@ -189,7 +189,7 @@ def _optimizer(config: Config, trainable: Sequence[str], steps: int):
 def _step_settings(config: Config, trainable: Sequence[str], mesh: Mesh) -> StepSettings:
     return StepSettings(
         levels=levels_of(config.arch),
-        distill_weight=config.loss.distill_weight if distils(config) else 0.0,
+        distill_weight=config.loss.distill_weight if distills(config) else 0.0,
         distill=config.loss.distill.to_dict(),
         accumulate=config.loss.accumulate,
         skip_nonfinite=config.optimizer.skip_nonfinite > 0,

@@ -105,7 +105,7 @@ def embed(
     trainable: Params,
     batch: Batch,
 ) -> tuple[Embeddings, Embeddings | None]:
-    """Embeddings of the student and, where it distils, of the teacher at the levels that are a target.
+    """Embeddings of the student and, where it distills, of the teacher at the levels that are a target.
 
     All are [G, N, D] by level.
 

@@ -12,7 +12,7 @@ from scenarioclip_jax.evaluation.embed.embedder import Embedder, Stopped
 from scenarioclip_jax.evaluation.embed.share import SharedBatches, share_of
 from scenarioclip_jax.evaluation.score import from_embeddings
 from scenarioclip_jax.evaluation.score.from_embeddings import Relations
-from scenarioclip_jax.evaluation.score.recognition import Recognition, recognise
+from scenarioclip_jax.evaluation.score.recognition import Recognition, recognize
 from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.train.data import RunData
 from scenarioclip_jax.train.metrics import MetricWriter, NullWriter
@@ -40,14 +40,14 @@ class Validator:
             run.graph, run.mesh, data.tokenizer, run.view_settings, run.spec.lengths, stop
         )
 
-    def recognise(self, params: Params, split: str, scenes: int) -> Recognition:
-        """Recognises the first `scenes` scenes of a split (0: all)."""
+    def recognize(self, params: Params, split: str, scenes: int) -> Recognition:
+        """Recognizes the first `scenes` scenes of a split (0: all)."""
         source = getattr(self._data, split)
         indices = self._indices(source, scenes)
         batches = self._batches(source, indices)
         batches.give_up = lambda: self._stop.requested
         try:
-            return recognise(self.embedder, params, batches, self._data.classes)
+            return recognize(self.embedder, params, batches, self._data.classes)
         except StalledInputError:
             if self._stop.requested:
                 raise Stopped from None
@@ -80,7 +80,7 @@ class Validator:
         started = time.perf_counter()
         row, top1 = {}, {}
         for name, params in state.weights().items():
-            found = self.recognise(params, "validation", self._scenes)
+            found = self.recognize(params, "validation", self._scenes)
             texts_of = functools.partial(self.embedder.texts, params)
             relations = self._relations if "hard_negatives" in self._suites else {}
             scores = from_embeddings.scores(

@@ -10,7 +10,7 @@ from jax.interpreters import partial_eval
 from scenarioclip_jax.costs import chips
 from scenarioclip_jax.costs.flops import block_flops, train_step_flops
 from scenarioclip_jax.parallel.mesh import BATCH_AXES, batch_ways
-from scenarioclip_jax.train.config import data_settings, distils, resolve
+from scenarioclip_jax.train.config import data_settings, distills, resolve
 from scenarioclip_jax.train.setup import batch_like, set_up
 from tests.parallel import programs
 from tests.train import tiny
@@ -72,7 +72,7 @@ def predicted(config, mesh, settings, run):
         run.spec.model,
         run.state_like.trainable,
         settings,
-        distils=distils(config),
+        distills=distills(config),
         accumulate=config.loss.accumulate,
         batch_ways=batch_ways(mesh),
     )

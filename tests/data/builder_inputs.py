@@ -11,7 +11,7 @@ CAT, DOG = [10, 10, 50, 60], [60, 20, 110, 70]
 
 
 def photo(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
-    """A colourful picture that looks different at every place, and turned."""
+    """A colorful picture that looks different at every place, and turned."""
     y, x = np.mgrid[:height, :width]
     channels = [60 + x * 190 / width, 60 + y * 190 / height, 150 + 60 * np.sin(x / 9)]
     return Image.fromarray(np.stack(channels, -1).astype(np.uint8))

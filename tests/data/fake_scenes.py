@@ -52,9 +52,9 @@ def resized(
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Smooth random colours."""
-    colours = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    return Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
+    """Smooth random colors."""
+    colors = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(colors).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def encode(image: Image.Image, form: str = "PNG") -> bytes:
@@ -72,7 +72,7 @@ def fake_scene(
     relations: int = 2,
     form: str = "JPEG",
 ) -> Scene:
-    """A scene with boxes inside the centre square; every text names the scene."""
+    """A scene with boxes inside the center square; every text names the scene."""
     draw = np.random.default_rng(number)
     low = [width / 2 - min(width, height) * 0.4, height / 2 - min(width, height) * 0.4]
     corners = low + draw.random((objects, 2)) * min(width, height) * 0.4

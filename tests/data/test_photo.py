@@ -78,8 +78,8 @@ def test_boxes_follow_the_pixels(width, height, fit):
     canvas = photo.view_canvas(Image.fromarray(pixels), view)[..., 0] / 255
     (box,) = photo.map_boxes(np.array([[x0, y0, x1, y1]]), view)
     weight = canvas / canvas.sum()
-    centre = (weight.sum(0) @ (np.arange(64) + 0.5), weight.sum(1) @ (np.arange(64) + 0.5))
-    np.testing.assert_allclose(centre, [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], atol=0.15)
+    center = (weight.sum(0) @ (np.arange(64) + 0.5), weight.sum(1) @ (np.arange(64) + 0.5))
+    np.testing.assert_allclose(center, [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], atol=0.15)
     np.testing.assert_allclose(canvas.sum(), photo.box_area(box[None])[0], rtol=0.05)
 
 
@@ -141,7 +141,7 @@ def test_mask_and_union_regions_agree():
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (31, 47), (224, 224), (1000, 90)])
 def test_a_mask_is_sampled_as_pillow_does(width, height, fit):
-    """Its nearest-neighbour resize of the part that the view keeps."""
+    """Its nearest-neighbor resize of the part that the view keeps."""
     mask = np.asarray(picture(width, height).convert("L")) > 128
     view = photo.photo_view(width, height, 224, fit)
     found = photo.mask_region(masks.encode(mask), width, height, view)

@@ -62,7 +62,7 @@ def test_slurm_job_requeues_only_a_run_that_was_stopped(stubs, workdir, status, 
     assert ("failed with status 3" in done.stdout) == bool(status)
 
 
-def test_slurm_job_that_is_cancelled_is_not_requeued(stubs, workdir):
+def test_slurm_job_that_is_canceled_is_not_requeued(stubs, workdir):
     """scancel signals the batch script as well as the processes."""
     stubs.add("sbatch")
     stubs.run(*launch(*SLURM, f"--workdir={workdir}"), "--", "x")

@@ -112,7 +112,7 @@ def test_black_patches_are_not_seen_and_others_are(model):
         lambda pixels, level: parameters.merge(graph, params).encode_image(pixels, level),
         static_argnums=1,
     )
-    # Half a grey level is no picture; a grey level in one pixel is.
+    # Half a gray level is no picture; a gray level in one pixel is.
     dim, lit = pixels.copy(), pixels.copy()
     dim[0, 20, 20] += 0.4 / 255 / 0.27
     lit[0, 20, 20] += 2 / 255 / 0.26

@@ -135,7 +135,7 @@ def test_only_the_sigmoid_loss_has_a_bias_and_learns_it():
         ({"loss__kind": "hinge"}, r"config\.loss\.kind='hinge'.*softmax, sigmoid"),
         ({"loss__accumulate": 0}, r"config\.loss\.accumulate=0: must be a divisor of 2"),
         ({"optimizer__mu_dtype": "int8"}, r"config\.optimizer\.mu_dtype='int8'.*float32, bfloat16"),
-        ({"ema__keep": "teacher"}, r"config\.ema\.keep=teacher .* distils nothing"),
+        ({"ema__keep": "teacher"}, r"config\.ema\.keep=teacher .* distills nothing"),
         ({"loss__accumulate": 4}, r"config\.loss\.accumulate=4: .*data\.packing_groups 8 / 4"),
     ],
 )

@@ -60,7 +60,7 @@ def build(
       overwrite: replace a data set that is already there.
       max_megapixels: photos of more pixels are left out, as they may be decompression bombs.
       progress: show a progress bar.
-      source: stored in the summary, to recognise what a data set was made from.
+      source: stored in the summary, to recognize what a data set was made from.
       image_dirs: folders of images besides the data root.
       follow_links: symbolic links may lead out of these folders.
       skip_broken: read what is left of metadata files that can't be parsed, instead of stopping.

@@ -11,7 +11,7 @@ published ones were cut isn't known, so the form is found by looking. In order o
 Pictures that show no region are told apart: `empty` (nothing but black), `photo` (the whole photo, with nothing
 set off) and `unlike` (another photo).
 
-All errors are mean absolute differences of grey levels (0-255) over the pixels that the region or the
+All errors are mean absolute differences of gray levels (0-255) over the pixels that the region or the
 boxes cover, so small regions are judged as strictly as large ones. JPEG noise and the ringing at a
 region's border cost the same whatever region is chosen; so boxes are compared with the best region
 there is, not with zero.
@@ -31,10 +31,10 @@ from scenarioclip_jax.data.stored import masks
 # Boxes are taken if they lose no more than this share of the light that the best region explains: a
 # box that is a pixel off passes, a mask that leaves a corner of its box black doesn't.
 BOXES_TOLERANCE = 0.06
-# A region is taken if photo x region differs from the image by no more than this many grey levels.
+# A region is taken if photo x region differs from the image by no more than this many gray levels.
 MASK_TOLERANCE = 8.0
 _STRIP = 256  # rows that are compared at once; whole units of a JPEG
-# JPEG ringing around a region stays below this grey level, in a photo of usual brightness; in a dark one, below
+# JPEG ringing around a region stays below this gray level, in a photo of usual brightness; in a dark one, below
 # a quarter of what is bright there, but for the noise.
 _BLACK, _NOISE = 24, 3
 _AMBIGUOUS = 12  # the photo itself is about black: the pixel says nothing about the region
@@ -51,7 +51,7 @@ class FocusFit(NamedTuple):
     pair: int  # index of the pair of boxes that fits best; -1: no pair was given
     mask: bytes  # `masks.encode`, of the photo's size; for kind "mask" only
     extent: tuple[int, int, int, int]  # x0, y0, x1, y1 of what is not black, in photo pixels
-    error: float  # grey levels; of the chosen form, 0 for "image"
+    error: float  # gray levels; of the chosen form, 0 for "image"
     style: str = (
         ""  # of an image: "white", "plain", "dimmed", "blurred", "crop", "black" or "other"
     )
@@ -307,7 +307,7 @@ def _region(
 def _error_saved(
     photo: Image.Image, region: np.ndarray, focus: Image.Image, judged: np.ndarray
 ) -> float:
-    """Grey levels between the focused-region image and the photo cut to `region` and saved as JPEG.
+    """Gray levels between the focused-region image and the photo cut to `region` and saved as JPEG.
 
     In a region of a few blocks of 8 x 8 pixels the ringing at its border is all there is; only another JPEG
     has the same.

@@ -1,6 +1,6 @@
-"""Colour jitter and blur of pictures in 0-1, RGB in the last axis; elementwise but for one mean.
+"""Color jitter and blur of pictures in 0-1, RGB in the last axis; elementwise but for one mean.
 
-The formulae are torchvision's (ColorJitter and GaussianBlur); grey is ITU-R 601: 0.299 R + 0.587 G + 0.114 B.
+The formulae are torchvision's (ColorJitter and GaussianBlur); gray is ITU-R 601: 0.299 R + 0.587 G + 0.114 B.
 """
 
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from scenarioclip_jax.arrays import Array
 
-GREY = (0.299, 0.587, 0.114)
+GRAY = (0.299, 0.587, 0.114)
 
 
 def color_jitter(
@@ -19,21 +19,21 @@ def color_jitter(
     Args:
       pictures: in 0-1.
       factors: 1 leaves brightness, contrast and saturation as they are; the last shifts the hue, in turns
-        of the colour circle.
+        of the color circle.
     """
     brightness, contrast, saturation, hue = jnp.moveaxis(factors[..., None, None], -3, 0)
     channels = [pictures[..., i] for i in range(3)]
 
     channels = [jnp.clip(c * brightness, 0, 1) for c in channels]
-    mean = _grey(channels).mean((-2, -1), keepdims=True)
+    mean = _gray(channels).mean((-2, -1), keepdims=True)
     channels = [jnp.clip(mean + contrast * (c - mean), 0, 1) for c in channels]
-    grey = _grey(channels)
-    channels = [jnp.clip(grey + saturation * (c - grey), 0, 1) for c in channels]
+    gray = _gray(channels)
+    channels = [jnp.clip(gray + saturation * (c - gray), 0, 1) for c in channels]
     return jnp.stack(_shift_hue(channels, hue), axis=-1)
 
 
-def _grey(channels: list[Array]) -> Array:
-    return sum(weight * channel for weight, channel in zip(GREY, channels, strict=True))
+def _gray(channels: list[Array]) -> Array:
+    return sum(weight * channel for weight, channel in zip(GRAY, channels, strict=True))
 
 
 def _shift_hue(channels: list[Array], shift: Array) -> list[Array]:

@@ -3,13 +3,13 @@
 Pure functions, to be jitted by the caller. Nothing crosses packing groups, so sharding G needs no
 communication. Axis letters are those of `data.batch`; V stands for S, O or R.
 
-Training, as published: the global view is a random resized crop with colour jitter and blur; object and
-relation views are the photo's centre view, black outside the box or region, with weaker jitter. All views of
+Training, as published: the global view is a random resized crop with color jitter and blur; object and
+relation views are the photo's center view, black outside the box or region, with weaker jitter. All views of
 a scene share one set of random draws. Evaluation: the canvas is the view itself, and nothing is random.
 
 Where this differs from torchvision, which the published transforms come from: jitter is always in the order
 brightness, contrast, saturation, hue (there the order is drawn too); a crop's edges aren't rounded to whole
-pixels; and what is black outside a box stays black, where contrast jitter there greys it.
+pixels; and what is black outside a box stays black, where contrast jitter there grays it.
 """
 
 import dataclasses
@@ -118,7 +118,7 @@ class Draws(NamedTuple):
 def views(
     batch: Batch, settings: ViewSettings, *, train: bool
 ) -> dict[str, Float[Array, "G _ P P 3"]]:
-    """The normalised views of each level.
+    """The normalized views of each level.
 
     Views in slots whose mask is False are black or meaningless; whoever uses them applies the masks.
 
@@ -136,11 +136,11 @@ def views(
     draws = _per_scene(draw, batch.seed, batch.photo_size, settings) if train else None
     canvas = batch.canvas.astype(jnp.float32) / 255
     extent = batch.extent
-    centre = centre_views(canvas, extent, batch.photo_size, size, settings.fit) if train else canvas
+    center = center_views(canvas, extent, batch.photo_size, size, settings.fit) if train else canvas
     return {
         "global": global_views(canvas, extent, draws, size, settings),
-        "object": object_views(batch, centre, draws, settings),
-        "relation": relation_views(batch, centre, draws, settings),
+        "object": object_views(batch, center, draws, settings),
+        "relation": relation_views(batch, center, draws, settings),
     }
 
 
@@ -153,41 +153,41 @@ def global_views(
 ) -> Float[Array, "G S P P 3"]:
     """Whole-scene views; `draws` [G, S] is None in evaluation."""
     if draws is None:
-        return normalise(canvas, settings.dtype)
+        return normalize(canvas, settings.dtype)
     pictures = _resample(canvas, draws.window, extent, size)
     strength = jnp.asarray(settings.jitter["global"])
     pictures = color_jitter(pictures, _factors(draws, strength))
-    return normalise(gaussian_blur(pictures, draws.blur), settings.dtype)
+    return normalize(gaussian_blur(pictures, draws.blur), settings.dtype)
 
 
 def object_views(
-    batch: Batch, centre: Float[Array, "G S P P 3"], draws: Draws | None, settings: ViewSettings
+    batch: Batch, center: Float[Array, "G S P P 3"], draws: Draws | None, settings: ViewSettings
 ) -> Float[Array, "G O P P 3"]:
-    """Object views: the scene's centre view, black outside the box; edge pixels count by their share."""
+    """Object views: the scene's center view, black outside the box; edge pixels count by their share."""
     objects = batch.levels["object"]
-    visible = box_coverage(objects.box, centre.shape[2])[..., None]
-    pictures = take_scenes(centre, objects.scene) * visible
+    visible = box_coverage(objects.box, center.shape[2])[..., None]
+    pictures = take_scenes(center, objects.scene) * visible
     if draws is not None:
         of_objects = jax.tree.map(lambda x: take_scenes(x, objects.scene), draws)
         factors = _factors(of_objects, jnp.asarray(settings.jitter["object"]))
         pictures = color_jitter(pictures, factors) * (visible > 0)
-    return normalise(pictures, settings.dtype)
+    return normalize(pictures, settings.dtype)
 
 
 def relation_views(
-    batch: Batch, centre: Float[Array, "G S P P 3"], draws: Draws | None, settings: ViewSettings
+    batch: Batch, center: Float[Array, "G S P P 3"], draws: Draws | None, settings: ViewSettings
 ) -> Float[Array, "G R P P 3"]:
-    """Relation views: the centre view, black outside the focused region, or the region's own picture."""
-    size, relations = centre.shape[2], batch.levels["relation"]
+    """Relation views: the center view, black outside the focused region, or the region's own picture."""
+    size, relations = center.shape[2], batch.levels["relation"]
     visible = unpack_region(relations.region)[..., None]
-    pictures = take_scenes(centre, relations.scene)
+    pictures = take_scenes(center, relations.scene)
     if relations.focus is not None:
         focus = relations.focus.astype(jnp.float32) / 255
         if draws is not None:
             extent, photo_size = (
                 take_scenes(x, relations.scene) for x in (batch.extent, batch.photo_size)
             )
-            focus = centre_views(focus, extent, photo_size, size, settings.fit)
+            focus = center_views(focus, extent, photo_size, size, settings.fit)
         has_focus = relations.has_focus[..., None, None, None]
         pictures = jnp.where(has_focus, focus, pictures)
     pictures = pictures * visible
@@ -195,10 +195,10 @@ def relation_views(
         of_relations = jax.tree.map(lambda x: take_scenes(x, relations.scene), draws)
         factors = _factors(of_relations, jnp.asarray(settings.jitter["relation"]))
         pictures = color_jitter(pictures, factors) * visible
-    return normalise(pictures, settings.dtype)
+    return normalize(pictures, settings.dtype)
 
 
-def normalise(pictures: Float[Array, "*V P P 3"], dtype: DTypeLike) -> Float[Array, "*V P P 3"]:
+def normalize(pictures: Float[Array, "*V P P 3"], dtype: DTypeLike) -> Float[Array, "*V P P 3"]:
     """(picture - mean) / std for pictures in 0-1."""
     return ((pictures - jnp.asarray(CLIP_MEAN)) / jnp.asarray(CLIP_STD)).astype(dtype)
 
@@ -226,7 +226,7 @@ def unpack_region(region: UInt8[Array, "*V P bytes"]) -> Float[Array, "*V P P"]:
     return bits.reshape(*region.shape[:-1], -1).astype(jnp.float32)
 
 
-def centre_views(
+def center_views(
     canvas: Float[Array, "G V C C 3"],
     extent: Int[Array, "G V 2"],
     photo_size: Int[Array, "G V 2"],
@@ -234,11 +234,11 @@ def centre_views(
     fit: str,
 ) -> Float[Array, "G V P P 3"]:
     """The evaluation view, resampled from training canvases."""
-    return _resample(canvas, centre_window(photo_size, size, fit), extent, size)
+    return _resample(canvas, center_window(photo_size, size, fit), extent, size)
 
 
-def centre_window(photo_size: Int[Array, "*V 2"], size: int, fit: str) -> Float[Array, "*V 4"]:
-    """The part of the photo that its centre view shows: x0, y0, x1, y1 as shares of width and height.
+def center_window(photo_size: Int[Array, "*V 2"], size: int, fit: str) -> Float[Array, "*V 4"]:
+    """The part of the photo that its center view shows: x0, y0, x1, y1 as shares of width and height.
 
     The whole-pixel sizes and offsets are those of `photo.photo_view`, to the pixel: all is computed in whole
     numbers, for sides of up to 2**31 / size pixels. With `contain` the window reaches beyond the photo.
@@ -277,8 +277,8 @@ def crop_and_resize(
     resampled = jax.image.scale_and_translate(
         canvas, (size, size, 3), (0, 1), scale, translation, method="cubic", antialias=True
     )
-    centres = low + (jnp.arange(size)[:, None] + 0.5) / size * (high - low)
-    rows, columns = ((centres >= 0) & (centres <= 1)).T
+    centers = low + (jnp.arange(size)[:, None] + 0.5) / size * (high - low)
+    rows, columns = ((centers >= 0) & (centers <= 1)).T
     return jnp.clip(resampled, 0, 1) * (rows[:, None] & columns)[..., None]
 
 

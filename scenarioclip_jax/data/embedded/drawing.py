@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 Rgb = tuple[int, int, int]
 
-COLOURS: dict[str, Rgb] = {
+COLORS: dict[str, Rgb] = {
     "red": (222, 44, 44),
     "yellow": (245, 205, 40),
     "green": (40, 170, 70),
@@ -44,8 +44,8 @@ def shape_masks(shape: str, side: int, angle: int) -> tuple[Image.Image, Image.I
     return small[0].crop(box), small[1].crop(box)
 
 
-def _draw_shape(draw: ImageDraw.ImageDraw, shape: str, centre: float, radius: float) -> None:
-    c, r = centre, radius
+def _draw_shape(draw: ImageDraw.ImageDraw, shape: str, center: float, radius: float) -> None:
+    c, r = center, radius
     if shape == "circle":
         draw.ellipse((c - r, c - r, c + r, c + r), fill=255)
     elif shape == "ring":
@@ -72,12 +72,12 @@ def _draw_shape(draw: ImageDraw.ImageDraw, shape: str, centre: float, radius: fl
 
 
 def paint_shape(
-    picture: Image.Image, shape: str, side: int, angle: int, corner: tuple[int, int], colour: Rgb
+    picture: Image.Image, shape: str, side: int, angle: int, corner: tuple[int, int], color: Rgb
 ) -> None:
     """Draws a shape with a dark outline; `corner` is the top left of its box, in pixels."""
     whole, inner = shape_masks(shape, side, angle)
     picture.paste(OUTLINE, corner, whole)
-    picture.paste(colour, corner, inner)
+    picture.paste(color, corner, inner)
 
 
 def _strokes(
@@ -134,7 +134,7 @@ def _brick(size: int, rng: np.random.Generator) -> Image.Image:
     return layer.resize((size, size), Image.Resampling.BOX)
 
 
-# How each place looks: the colour of its ground and what lies on it.
+# How each place looks: the color of its ground and what lies on it.
 PLACES: dict[str, tuple[Rgb, Callable[[int, np.random.Generator], Image.Image]]] = {
     "at night": ((38, 42, 84), _night),
     "in the snow": ((206, 212, 222), _snow),
@@ -149,7 +149,7 @@ def draw_background(place: str, size: int, rng: np.random.Generator) -> Image.Im
     """Returns an RGB picture of a place.
 
     Its light and tint vary so much that one place's pixels also occur in others: no single pixel tells
-    the place, its texture and its overall colour do. Grey clutter lies about that nothing annotates.
+    the place, its texture and its overall color do. Gray clutter lies about that nothing annotates.
     """
     ground, texture = PLACES[place]
     light = rng.uniform(0.7, 1.12)
@@ -160,7 +160,7 @@ def draw_background(place: str, size: int, rng: np.random.Generator) -> Image.Im
     picture = picture.resize((size, size), Image.Resampling.BICUBIC)
     layer = texture(size, rng)
     picture.paste(layer, mask=layer.getchannel("A"))
-    grey = int(rng.integers(60, 200))
-    clutter = _strokes(size, rng, int(rng.integers(4, 11)), 0.05, 4, (grey,) * 3)
+    gray = int(rng.integers(60, 200))
+    clutter = _strokes(size, rng, int(rng.integers(4, 11)), 0.05, 4, (gray,) * 3)
     picture.paste(clutter, mask=clutter.getchannel("A"))
     return picture

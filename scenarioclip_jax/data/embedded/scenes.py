@@ -1,12 +1,12 @@
 """Scenes with exact truth: what is in them, where, and how the things are related.
 
-A scene is a place ("in the snow"), an arrangement ("circling") and three to six coloured shapes. The action
+A scene is a place ("in the snow"), an arrangement ("circling") and three to six colored shapes. The action
 is "<arrangement> <place>". A pair of objects has at most one predicate, decided by geometry alone, in the
 order of `PREDICATES`; pairs near a border between two predicates have none. Everything is a pure function
 of (seed, index).
 
 About a tenth of all (subject, predicate, object) compositions is held out: they are annotated only in
-photos of the test split, so recognising them takes more than remembering triplets.
+photos of the test split, so recognizing them takes more than remembering triplets.
 """
 
 import functools
@@ -33,7 +33,7 @@ PREDICATES = (
 )
 ARRANGEMENTS = ("circling", "marching", "stacking", "climbing", "sliding", "huddling")
 PLACES = tuple(drawing.PLACES)
-NAMES = tuple(f"{colour} {shape}" for colour in drawing.COLOURS for shape in drawing.SHAPES)
+NAMES = tuple(f"{color} {shape}" for color in drawing.COLORS for shape in drawing.SHAPES)
 ACTIONS = tuple(f"{arrangement} {place}" for arrangement in ARRANGEMENTS for place in PLACES)
 
 # Rare predicates are annotated first, so that each of the seven is seen often.
@@ -44,14 +44,14 @@ class Placed(NamedTuple):
     """An object of a scene. Objects later in the scene's list are in front."""
 
     name: str
-    colour: str
+    color: str
     shape: str
     side: int  # pixels
     angle: int  # degrees
     box: tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, x1 and y1 exclusive
 
     @property
-    def centre(self) -> tuple[float, float]:
+    def center(self) -> tuple[float, float]:
         x0, y0, x1, y1 = self.box
         return (x0 + x1) / 2, (y0 + y1) / 2
 
@@ -102,7 +102,7 @@ def relation_between(
     """
     for container, content, content_is_front in ((back, front, True), (front, back, False)):
         if container.shape == "ring" and shared == 0:
-            away = math.dist(container.centre, content.centre)
+            away = math.dist(container.center, content.center)
             if away + content.side / 2 <= drawing.RING_HOLE * container.side / 2 + 1:
                 return "inside", content_is_front
     if shared >= 0.1:
@@ -115,7 +115,7 @@ def relation_between(
         return "dwarfing", front.side > back.side
     if ratio >= 1.3 and gap <= 0.12:
         return None
-    dx, dy = (f - b for f, b in zip(front.centre, back.centre, strict=True))
+    dx, dy = (f - b for f, b in zip(front.center, back.center, strict=True))
     direction = math.degrees(math.atan2(abs(dy), abs(dx)))
     if direction <= 23:
         return "left of", dx < 0
@@ -135,7 +135,7 @@ def could_be_said(predicate: str, subject: Placed, object_: Placed, in_front: bo
 
     Negatives are taken only from what not even this reader would accept.
     """
-    (sx, sy), (ox, oy) = subject.centre, object_.centre
+    (sx, sy), (ox, oy) = subject.center, object_.center
     boxes_meet = _gap(subject.box, object_.box) == 0
     return {
         "inside": boxes_meet and subject.side < object_.side,
@@ -179,14 +179,14 @@ def draw_scene(scene: EmbeddedScene, seed: int, size: int) -> Image.Image:
     place = scene.action.split(" ", 1)[1]
     picture = drawing.draw_background(place, size, rng)
     for placed in scene.objects:
-        colour = np.asarray(drawing.COLOURS[placed.colour]) * rng.uniform(0.85, 1.0)
+        color = np.asarray(drawing.COLORS[placed.color]) * rng.uniform(0.85, 1.0)
         drawing.paint_shape(
             picture,
             placed.shape,
             placed.side,
             placed.angle,
             placed.box[:2],
-            tuple(int(value) for value in colour),
+            tuple(int(value) for value in color),
         )
     return picture
 
@@ -195,7 +195,7 @@ def _triplet(objects: list[Placed], relation: tuple[int, str, int]) -> Triplet:
     return objects[relation[0]].name, relation[1], objects[relation[2]].name
 
 
-def _centres(arrangement: str, rng: np.random.Generator) -> np.ndarray:
+def _centers(arrangement: str, rng: np.random.Generator) -> np.ndarray:
     """Where the objects of an arrangement lie: [objects, 2], x and y as shares of the picture."""
     low, high = (5, 7) if arrangement == "circling" else (3, 6)
     count = int(rng.integers(low, high))
@@ -219,37 +219,37 @@ def _centres(arrangement: str, rng: np.random.Generator) -> np.ndarray:
 
 def _place_objects(arrangement: str, size: int, rng: np.random.Generator) -> list[Placed]:
     """Returns objects with different names in an arrangement, the one behind first."""
-    centres = _centres(arrangement, rng)
+    centers = _centers(arrangement, rng)
     names = [NAMES[i] for i in rng.permutation(len(NAMES))]
-    big = rng.random(len(centres)) < 0.35
+    big = rng.random(len(centers)) < 0.35
     objects = []
-    for name, centre, is_big in zip(names, centres, big, strict=False):
-        # A ring is always big: a small one's colour would be lost between its outlines.
+    for name, center, is_big in zip(names, centers, big, strict=False):
+        # A ring is always big: a small one's color would be lost between its outlines.
         low, high = (0.28, 0.36) if is_big or name.endswith("ring") else (0.16, 0.20)
-        objects.append(_place(name, centre, rng.uniform(low, high), size, rng))
+        objects.append(_place(name, center, rng.uniform(low, high), size, rng))
     if (
         len(objects) < 6 and rng.random() < 0.45
     ):  # something small in the hole of a ring, which is big then
         host = int(rng.integers(len(objects)))
         ring = objects[host].name.split()[0] + " ring"
         if ring not in names[: len(objects)] or ring == objects[host].name:
-            objects[host] = _place(ring, centres[host], rng.uniform(0.33, 0.36), size, rng)
+            objects[host] = _place(ring, centers[host], rng.uniform(0.33, 0.36), size, rng)
             taken = {placed.name for placed in objects}
             content = next(n for n in names if n not in taken and not n.endswith("ring"))
-            middle = np.asarray(objects[host].centre) / size
+            middle = np.asarray(objects[host].center) / size
             objects.insert(host + 1, _place(content, middle, 0.16, size, rng))
     return objects
 
 
 def _place(
-    name: str, centre: np.ndarray, side: float, size: int, rng: np.random.Generator
+    name: str, center: np.ndarray, side: float, size: int, rng: np.random.Generator
 ) -> Placed:
-    colour, shape = name.split()
+    color, shape = name.split()
     side, angle = round(side * size), int(rng.choice((-12, 0, 0, 12)))
     height, width = _solid(shape, side, angle).shape
-    x0 = int(np.clip(round(centre[0] * size - width / 2), 0, size - width))
-    y0 = int(np.clip(round(centre[1] * size - height / 2), 0, size - height))
-    return Placed(name, colour, shape, side, angle, (x0, y0, x0 + width, y0 + height))
+    x0 = int(np.clip(round(center[0] * size - width / 2), 0, size - width))
+    y0 = int(np.clip(round(center[1] * size - height / 2), 0, size - height))
+    return Placed(name, color, shape, side, angle, (x0, y0, x0 + width, y0 + height))
 
 
 def _all_visible(prints: list[np.ndarray], least: float = 0.6) -> bool:

@@ -25,7 +25,7 @@ TEXT_BATCH = 256  # texts embedded at once, at least
 class Gallery(NamedTuple):
     """The pictures of one level of a split: N rows, in the split's order."""
 
-    embeddings: np.ndarray  # float32 [N, D], not normalised
+    embeddings: np.ndarray  # float32 [N, D], not normalized
     texts: list[str]  # N: each picture's own text
     photo_ids: list[str]  # N
 
@@ -120,7 +120,7 @@ class Embedder:
         }
 
     def texts(self, params: Params, texts: Sequence[str], level: str) -> np.ndarray:
-        """Embeds texts at a level: float32 [len(texts), D], not normalised."""
+        """Embeds texts at a level: float32 [len(texts), D], not normalized."""
         parts = []
         size = self._text_batch
         for start in range(0, len(texts), size):

@@ -49,7 +49,7 @@ class Picture(NamedTuple):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Embeddings are float32 [N, D], in the order of the inputs, not normalised.
+    """Embeddings are float32 [N, D], in the order of the inputs, not normalized.
 
     Equal inputs have the same embedding to the last bit, so that a tie is a tie.
     """
@@ -178,7 +178,7 @@ class ModelEncoder:
 
 
 def view_of(picture: Picture, size: int, fit: str) -> np.ndarray:
-    """A picture as the towers see it, before normalisation: uint8 [size, size, 3].
+    """A picture as the towers see it, before normalization: uint8 [size, size, 3].
 
     Raises:
       SuiteError: the file can't be decoded, or the crop lies outside of it.

@@ -11,8 +11,8 @@ from flax import nnx
 from jaxtyping import Bool, Float, UInt8
 
 from scenarioclip_jax.arrays import Array
-from scenarioclip_jax.data.device.views import normalise as normalise_pixels
-from scenarioclip_jax.evaluation.score.zero_shot import normalise
+from scenarioclip_jax.data.device.views import normalize as normalize_pixels
+from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.layers import Block, Stack
@@ -22,7 +22,7 @@ STEPS = 32  # of the integral
 
 
 def contrast(texts: Float[np.ndarray, "M D"], row: int) -> Float[np.ndarray, " D"]:
-    """What sets a text apart from others: its L2-normalised embedding minus the mean of the others'.
+    """What sets a text apart from others: its L2-normalized embedding minus the mean of the others'.
 
     The gradient of a bare cosine mostly shows what makes a picture like any text at all.
 
@@ -31,7 +31,7 @@ def contrast(texts: Float[np.ndarray, "M D"], row: int) -> Float[np.ndarray, " D
     """
     if len(texts) < 2:
         raise ValueError("a contrast needs at least two texts")
-    texts = normalise(texts)
+    texts = normalize(texts)
     return texts[row] - np.delete(texts, row, axis=0).mean(axis=0)
 
 
@@ -46,15 +46,15 @@ def text_relevance(
 
     Integrated gradients from a black picture, which is how the towers are shown what isn't there. The sum over
     pixels is the score of the picture minus that of a black one, up to the error of the integral; the score is
-    the picture's L2-normalised embedding times the direction.
+    the picture's L2-normalized embedding times the direction.
 
     Args:
       view: as the towers see it, `DataSet.views`.
-      direction: a text's L2-normalised embedding (the score is a cosine), or `contrast`.
+      direction: a text's L2-normalized embedding (the score is a cosine), or `contrast`.
     """
 
     pictures = np.stack([view, np.zeros_like(view)]).astype(np.float32) / 255
-    pixels, black = normalise_pixels(jnp.asarray(pictures), jnp.float32)
+    pixels, black = normalize_pixels(jnp.asarray(pictures), jnp.float32)
     found = _relevance(model.graph, level, steps, model.params, pixels, black, direction)
     return np.asarray(found)
 
@@ -120,7 +120,7 @@ def attention_rollout(
     residual stream). It knows of no text.
     """
 
-    pixels = normalise_pixels(jnp.asarray(view[None], jnp.float32) / 255, jnp.float32)
+    pixels = normalize_pixels(jnp.asarray(view[None], jnp.float32) / 255, jnp.float32)
     branch = model.branch(level)
     matrices = _attention_matrices(model.graph, level, branch, model.params, pixels)
     shares = rollout([np.asarray(matrix) for matrix in matrices])[0, 1:]

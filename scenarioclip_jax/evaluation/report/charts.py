@@ -7,12 +7,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scenarioclip_jax.evaluation.report.figure_text import drawable, drawables
-from scenarioclip_jax.evaluation.report.pictures import GREY
+from scenarioclip_jax.evaluation.report.pictures import GRAY
 from scenarioclip_jax.evaluation.score.result import Confusion
 
 MOST = 30  # bars in a chart: the most frequent classes
 BLUE, ORANGE, GREEN = "#4c5c96", "#c8853d", "#8fc3a5"
-MODELS = (BLUE, ORANGE, GREY)  # colours of models side by side
+MODELS = (BLUE, ORANGE, GRAY)  # colors of models side by side
 # Endings of the metrics that stand for a suite in the overview and on the terminal.
 HEADLINES = {
     "zero_shot": ("/top1",),
@@ -53,7 +53,7 @@ def headline_metrics(suite: str, names: Sequence[str]) -> list[str]:
 
 
 def overview(summary: Mapping[str, Any]) -> Figure:
-    """The main figures of all suites: a dot and its 95% interval for each model, chance as a grey line.
+    """The main figures of all suites: a dot and its 95% interval for each model, chance as a gray line.
 
     Args:
       summary: what `results.json` holds.
@@ -69,7 +69,7 @@ def overview(summary: Mapping[str, Any]) -> Figure:
     axis = figure.subplots()
     step = 0.28 if len(columns) > 1 else 0.0
     for number, column in enumerate(columns):
-        colour, label = MODELS[number % len(MODELS)], drawable(column)
+        color, label = MODELS[number % len(MODELS)], drawable(column)
         for place, (suite, name) in zip(places, chosen, strict=True):
             values = (
                 summary["suites"][suite]["columns"].get(column, {}).get("metrics", {}).get(name)
@@ -78,8 +78,8 @@ def overview(summary: Mapping[str, Any]) -> Figure:
                 continue
             where = place + (number - (len(columns) - 1) / 2) * step
             low, high = (100 * x for x in values["interval"])
-            axis.plot([low, high], [where, where], color=colour, lw=1.6, solid_capstyle="round")
-            axis.plot(100 * values["value"], where, "o", ms=4.5, color=colour, label=label)
+            axis.plot([low, high], [where, where], color=color, lw=1.6, solid_capstyle="round")
+            axis.plot(100 * values["value"], where, "o", ms=4.5, color=color, label=label)
             label = None
             if number == 0 and values["chance"] is not None:
                 axis.plot([100 * values["chance"]] * 2, [place - 0.4, place + 0.4], color="#aaaaaa")
@@ -117,11 +117,11 @@ def guesses(shown: Sequence[Guess], *, columns: int = 2) -> Figure:
         left, right = grid[number // columns, 2 * (number % columns) :][:2]
         left.imshow(each.picture, interpolation="nearest")
         names, shares = list(each.shares), np.array(list(each.shares.values()))
-        colours = [GREEN if name == each.own else "#c9cdd8" for name in names]
-        right.barh(range(len(names)), shares / shares.max(), 0.62, color=colours)
+        colors = [GREEN if name == each.own else "#c9cdd8" for name in names]
+        right.barh(range(len(names)), shares / shares.max(), 0.62, color=colors)
         for place, (name, share) in enumerate(zip(names, shares, strict=True)):
             right.text(0.015, place, drawable(_short(name)), va="center", fontsize=7.5)
-            right.text(1.02, place, f"{share:.1%}", va="center", fontsize=7.5, color=GREY)
+            right.text(1.02, place, f"{share:.1%}", va="center", fontsize=7.5, color=GRAY)
         right.set_title(drawable(each.title), fontsize=8.5, loc="left", pad=3)
         right.set_xlim(0, 1)
         right.set_ylim(len(names) - 0.4, -0.6)
@@ -153,16 +153,16 @@ def cosines(panels: Mapping[str, Sequence[np.ndarray]], *, names: Sequence[str])
 def embedding_maps(
     panels: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence[str]]], *, most: int = 8
 ) -> Figure:
-    """Points in the plane, coloured by group, one panel each.
+    """Points in the plane, colored by group, one panel each.
 
     Args:
       panels: title -> (pictures [N, 2], texts [M, 2], groups of the pictures, then of the texts). Pictures are
         dots; a group's texts are one cross, in their middle.
-      most: the most frequent groups that get a colour; the others stay out.
+      most: the most frequent groups that get a color; the others stay out.
     """
     figure = Figure(figsize=(4.3 * len(panels), 4.6))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    colours = (
+    colors = (
         "#4c5c96",
         "#c8553d",
         "#3a7d5d",
@@ -175,13 +175,13 @@ def embedding_maps(
     for axis, (title, (images, texts, groups)) in zip(axes, panels.items(), strict=True):
         groups = np.asarray(groups, object).astype(str)
         names, counts = np.unique(groups[: len(images)], return_counts=True)
-        shown = names[np.argsort(-counts, kind="stable")][: min(most, len(colours))]
-        for name, colour in zip(shown, colours, strict=False):
+        shown = names[np.argsort(-counts, kind="stable")][: min(most, len(colors))]
+        for name, color in zip(shown, colors, strict=False):
             of_images, of_texts = groups[: len(images)] == name, groups[len(images) :] == name
-            dots = dict(s=11, color=colour, alpha=0.55, lw=0, label=drawable(name))
+            dots = dict(s=11, color=color, alpha=0.55, lw=0, label=drawable(name))
             axis.scatter(*images[of_images].T, **dots)
-            centre = texts[of_texts].mean(axis=0)
-            axis.scatter(*centre, s=60, color=colour, marker="X", ec="white", lw=0.9, zorder=3)
+            center = texts[of_texts].mean(axis=0)
+            axis.scatter(*center, s=60, color=color, marker="X", ec="white", lw=0.9, zorder=3)
         axis.set_title(drawable(title), fontsize=10, loc="left")
         axis.set_xticks([])
         axis.set_yticks([])
@@ -241,9 +241,9 @@ def confusion(table: Confusion) -> Figure:
     axis.set_xlabel("predicted", fontsize=8)
     axis.set_ylabel("true", fontsize=8)
     for row, column in zip(*np.nonzero(counts), strict=True):
-        colour = "white" if shares[row, column] > 0.5 else "#333333"
+        color = "white" if shares[row, column] > 0.5 else "#333333"
         axis.text(
-            column, row, counts[row, column], ha="center", va="center", fontsize=6, color=colour
+            column, row, counts[row, column], ha="center", va="center", fontsize=6, color=color
         )
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)

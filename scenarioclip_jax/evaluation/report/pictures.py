@@ -18,8 +18,8 @@ from scenarioclip_jax.data.packing.fill import Labels
 from scenarioclip_jax.evaluation.report.figure_text import drawable
 
 matplotlib.use("agg")
-COLOURS = {"global": "#4c5c96", "object": "#c8553d", "relation": "#3a7d5d"}
-GREY = "#666666"
+COLORS = {"global": "#4c5c96", "object": "#c8553d", "relation": "#3a7d5d"}
+GRAY = "#666666"
 # Not the levels' colors, and told apart without red and green; each goes with a mark.
 RIGHT, WRONG = "#00798c", "#a4286a"
 RIGHT_MARK, WRONG_MARK = "\u2713", "\u2717"
@@ -28,7 +28,7 @@ EMA, CHANCE = " (EMA)", " (chance)"  # endings of lines' names
 
 
 def to_uint8(pictures: np.ndarray) -> np.ndarray:
-    """Undoes CLIP's normalisation: [..., 3] float to uint8."""
+    """Undoes CLIP's normalization: [..., 3] float to uint8."""
     pixels = np.asarray(pictures, np.float32) * CLIP_STD + CLIP_MEAN
     return np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8)
 
@@ -70,7 +70,7 @@ class Shown(NamedTuple):
 
     picture: np.ndarray  # [P, P, 3]
     caption: str
-    colour: str | None = None  # of its frame and caption; None: no frame
+    color: str | None = None  # of its frame and caption; None: no frame
     box: np.ndarray | None = None  # drawn into it: x0, y0, x1, y1 in pixels
 
 
@@ -107,33 +107,33 @@ def picture_grid(rows: Sequence[tuple[str, Sequence[tuple]]], *, side: float = 1
 def _draw(axis, shown: Shown) -> None:
     axis.imshow(shown.picture, interpolation="nearest")
     axis.set_title(
-        drawable(_wrap(shown.caption, 19)), fontsize=6.5, color=shown.colour or GREY, pad=3
+        drawable(_wrap(shown.caption, 19)), fontsize=6.5, color=shown.color or GRAY, pad=3
     )
     height, width = shown.picture.shape[:2]
     if shown.box is not None:
         x0, y0, x1, y1 = shown.box
         frame = dict(fill=False, color="white", lw=1.1)
         axis.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, **frame))
-    elif shown.colour:
-        frame = dict(fill=False, color=shown.colour, linewidth=2)
+    elif shown.color:
+        frame = dict(fill=False, color=shown.color, linewidth=2)
         axis.add_patch(Rectangle((-0.5, -0.5), width, height, **frame))
 
 
 def overlay(view: np.ndarray, relevance: np.ndarray, scale: float | None = None) -> np.ndarray:
-    """A grey picture under a map of relevance: red speaks for something, blue against it. uint8 [P, P, 3].
+    """A gray picture under a map of relevance: red speaks for something, blue against it. uint8 [P, P, 3].
 
     Args:
       view: uint8 [P, P, 3].
       relevance: [P, P], or coarser by a whole factor.
-      scale: the relevance that has the full colour; None: the largest size in this map.
+      scale: the relevance that has the full color; None: the largest size in this map.
     """
     factor = len(view) // len(relevance)
     relevance = np.kron(relevance, np.ones((factor, factor)))
     scale = scale or max(float(np.abs(relevance).max()), 1e-12)
     strength = np.clip(np.abs(relevance) / scale, 0, 1)[..., None] ** 0.8
-    grey = 115 + 0.5 * np.asarray(view, float).mean(axis=-1, keepdims=True)
-    colour = np.where(relevance[..., None] > 0, (214, 40, 40), (44, 90, 200))
-    return np.clip((1 - strength) * grey + strength * colour, 0, 255).astype(np.uint8)
+    gray = 115 + 0.5 * np.asarray(view, float).mean(axis=-1, keepdims=True)
+    color = np.where(relevance[..., None] > 0, (214, 40, 40), (44, 90, 200))
+    return np.clip((1 - strength) * gray + strength * color, 0, 255).astype(np.uint8)
 
 
 def spotlight(view: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -153,13 +153,13 @@ def curves(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *,
     title: str,
-    colours: Mapping[str, str],
+    colors: Mapping[str, str],
     percent: bool = False,
 ) -> Figure:
     """Lines over optimizer steps. A name that ends in EMA is dashed, one that ends in CHANCE is dotted.
 
-    Both have the colour of the name before the ending, and only that one stands in the legend. Names without a
-    colour of their own get the next of OTHERS.
+    Both have the color of the name before the ending, and only that one stands in the legend. Names without a
+    color of their own get the next of OTHERS.
     """
     figure = Figure(figsize=(5.4, 2.9))
     axis = figure.subplots()
@@ -168,7 +168,7 @@ def curves(
     for name, (steps, values) in series.items():
         base = name.removesuffix(EMA).removesuffix(CHANCE)
         if base not in chosen:
-            chosen[base] = colours.get(base) or next(others, GREY)
+            chosen[base] = colors.get(base) or next(others, GRAY)
         style = {"linestyle": "-", "lw": 1.5, "label": drawable(name)}
         if name.endswith(EMA):
             style = {"linestyle": "--", "lw": 1.1, "alpha": 0.8}

@@ -16,7 +16,7 @@ from scenarioclip_jax.evaluation.settings import ProbeSettings
 ENTRIES = 1 << 22  # scores of rows and classes that exist at once: 16 MiB
 
 
-class Labelled(NamedTuple):
+class Labeled(NamedTuple):
     features: np.ndarray  # float32 [N, D]
     labels: np.ndarray  # int [N]; -1: a class that the training split doesn't have
 
@@ -28,7 +28,7 @@ class Probe(NamedTuple):
     bias: np.ndarray  # [C]
     choices: dict[str, Any]  # rate, decay, epoch, and their accuracy on validation
 
-    def ranks(self, data: Labelled) -> np.ndarray:
+    def ranks(self, data: Labeled) -> np.ndarray:
         """How many classes stand before each label, int [N]; a tie does. Unknown classes stand last."""
         found = []
         rows = max(1, ENTRIES // max(1, len(self.bias)))
@@ -43,7 +43,7 @@ class Probe(NamedTuple):
 
 
 def fit(
-    train: Labelled, validation: Labelled, classes: int, settings: ProbeSettings, seed: int
+    train: Labeled, validation: Labeled, classes: int, settings: ProbeSettings, seed: int
 ) -> Probe:
     """Trains with every rate and decay and returns the best epoch of the best of them on validation.
 

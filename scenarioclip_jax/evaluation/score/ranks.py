@@ -9,14 +9,14 @@ from math import comb
 
 import numpy as np
 
-from scenarioclip_jax.evaluation.score.zero_shot import normalise
+from scenarioclip_jax.evaluation.score.zero_shot import normalize
 
 ENTRIES = 1 << 24  # of a score matrix that exist at once: 64 MiB
 
 
 def cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     """Row by row, the best level's cosine: [V, N, D] and [V, N, D] to [N]."""
-    return np.einsum("vnd,vnd->vn", normalise(one), normalise(two)).max(axis=0)
+    return np.einsum("vnd,vnd->vn", normalize(one), normalize(two)).max(axis=0)
 
 
 def first_right_ranks(
@@ -32,14 +32,14 @@ def first_right(
     """How many wrong entries of the gallery stand before each query's best right one.
 
     Args:
-      queries: [V, Q, D], not normalised.
-      gallery: [V, N, D], not normalised.
+      queries: [V, Q, D], not normalized.
+      gallery: [V, N, D], not normalized.
       right: for each query the rows of the gallery that are right; at least one each.
 
     Returns:
       int [Q]; 0 is a hit at rank 1. And how many queries have a wrong entry that ties with it.
     """
-    queries, gallery = normalise(queries), normalise(gallery)
+    queries, gallery = normalize(queries), normalize(gallery)
     rows = max(1, ENTRIES // max(1, gallery.shape[1]))
     ranks, ties = np.zeros(queries.shape[1], np.int64), 0
     for start in range(0, queries.shape[1], rows):
@@ -58,7 +58,7 @@ def first_right(
 
 def nearest(queries: np.ndarray, gallery: np.ndarray, count: int) -> np.ndarray:
     """The `count` nearest rows of the gallery, nearest first: int [Q, count]. Shapes as above."""
-    queries, gallery = normalise(queries), normalise(gallery)
+    queries, gallery = normalize(queries), normalize(gallery)
     count = min(count, gallery.shape[1])
     rows = max(1, ENTRIES // max(1, gallery.shape[1]))
     found = []

@@ -15,14 +15,14 @@ CLASS_LISTS = {"global": "actions", "object": "objects", "relation": "relations"
 
 
 class Recognition(NamedTuple):
-    """What recognising a split gave, by level; levels without any picture are left out."""
+    """What recognizing a split gave, by level; levels without any picture are left out."""
 
     scores: dict[str, dict[str, float]]
     galleries: dict[str, Gallery]
-    class_embeddings: dict[str, np.ndarray]  # [C, D], not normalised
+    class_embeddings: dict[str, np.ndarray]  # [C, D], not normalized
 
 
-def recognise(
+def recognize(
     embedder: Embedder,
     params: Params,
     batches: Iterable[tuple[Batch, dict[str, Labels]]],

@@ -16,8 +16,8 @@ CHUNK = 1024  # crops scored at once, at most
 ENTRIES = 1 << 22  # scores of crops and classes that exist at once: 16 MiB, whatever their number
 
 
-def normalise(x: np.ndarray) -> np.ndarray:
-    """L2-normalises rows, in float32."""
+def normalize(x: np.ndarray) -> np.ndarray:
+    """L2-normalizes rows, in float32."""
     x = np.asarray(x, np.float32)
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
@@ -28,8 +28,8 @@ def label_ranks(
     """How many classes lie nearer to a crop than each of its labels; ties count against the label.
 
     Args:
-      images: [N, D] embeddings of crops, not normalised.
-      classes: [C, D] embeddings of the class texts, not normalised.
+      images: [N, D] embeddings of crops, not normalized.
+      classes: [C, D] embeddings of the class texts, not normalized.
       labels: for each crop the indices of the classes whose rank is asked for.
     """
     return _ranks_and_ties(images, classes, labels)[0]
@@ -37,7 +37,7 @@ def label_ranks(
 
 def _ranks_and_ties(images, classes, labels) -> tuple[list[np.ndarray], np.ndarray]:
     """As `label_ranks`, and for each crop whether another class ties with its first label, bool [N]."""
-    images, classes = normalise(images), normalise(classes)
+    images, classes = normalize(images), normalize(classes)
     ranks, tied = [], []
     chunk = max(1, min(CHUNK, ENTRIES // max(1, len(classes))))
     for start in range(0, len(images), chunk):
@@ -69,7 +69,7 @@ def recognition_ranks(
     """Ranks under both counting rules; arguments and errors as for `zero_shot`."""
     if not len(images) or not len(class_texts):
         raise ValueError(
-            f"{len(images)} pictures and {len(class_texts)} classes: nothing to recognise"
+            f"{len(images)} pictures and {len(class_texts)} classes: nothing to recognize"
         )
     index = {text: i for i, text in enumerate(class_texts)}
     unknown = sorted(set(labels) - set(index))

@@ -11,7 +11,7 @@ from scenarioclip_jax.evaluation.embed.encoder import Encoder, TextsOf
 from scenarioclip_jax.evaluation.embed.in_domain import InDomain, open_split
 from scenarioclip_jax.evaluation.files import UnsupportedError
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, Skips, by_class
-from scenarioclip_jax.evaluation.score.zero_shot import normalise
+from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.evaluation.settings import Settings
 
 KINDS = ("swapped ends", "other predicate", "other object", "other subject", "other")
@@ -110,9 +110,9 @@ def measure(
     own_texts = [relation_text(triplets[row]) for row in rows]
     flat = [relation_text(each) for many in usable for each in many]
     counts = [len(many) for many in usable]
-    texts = normalise(texts_of(own_texts + flat, "relation"))
+    texts = normalize(texts_of(own_texts + flat, "relation"))
     of = np.concatenate([np.arange(len(rows)), np.repeat(np.arange(len(rows)), counts)])
-    cosines = np.einsum("nd,nd->n", normalise(gallery.embeddings[rows])[of], texts)
+    cosines = np.einsum("nd,nd->n", normalize(gallery.embeddings[rows])[of], texts)
     others = np.split(cosines[len(rows) :], np.cumsum(counts)[:-1])
     kinds = [
         [kind_of(triplets[row], each) for each in many]

@@ -13,14 +13,14 @@ from scenarioclip_jax.evaluation.embed.embedder import Gallery
 from scenarioclip_jax.evaluation.embed.encoder import Encoder
 from scenarioclip_jax.evaluation.embed.in_domain import InDomain, open_split
 from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
-from scenarioclip_jax.evaluation.score.probe import Labelled, Probe, encode_labels, fit
+from scenarioclip_jax.evaluation.score.probe import Labeled, Probe, encode_labels, fit
 from scenarioclip_jax.evaluation.score.result import Metric, Result, by_class
-from scenarioclip_jax.evaluation.score.zero_shot import normalise
+from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.evaluation.settings import Settings
 
 TOP = (1, 5, 10)
 PROTOCOL = (
-    "Logistic regression on L2-normalised embeddings of the training split; rate, decay and epoch are those "
+    "Logistic regression on L2-normalized embeddings of the training split; rate, decay and epoch are those "
     "with the best top-1 on validation; scored on test. Classes are those of the training split: pictures of "
     "others count as wrong. A tie is wrong; k is capped."
 )
@@ -58,7 +58,7 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
         if len(classes) < 2:
             result.skips.add("level of one class, nothing to tell apart", f"{level}: {classes[0]}")
             continue
-        parts = [_labelled(gallery[level], classes) for gallery in (train, validation)]
+        parts = [_labeled(gallery[level], classes) for gallery in (train, validation)]
         probe = fit(*parts, len(classes), settings.probe, settings.seed)
         probes[level] = probe, classes
         result.choices[level] = probe.choices
@@ -69,8 +69,8 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
             result.skips.add("level without pictures in the test split", level)
             continue
         gallery = test[level]
-        labelled = _labelled(gallery, classes)
-        ranks = probe.ranks(labelled)
+        labeled = _labeled(gallery, classes)
+        ranks = probe.ranks(labeled)
         photos = np.unique(np.array(gallery.photo_ids), return_inverse=True)[1]
         for k in TOP:
             capped = min(k, len(classes))
@@ -82,9 +82,7 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
             f"{level} training pictures": len(train[level].texts),
             f"{level} validation pictures": len(validation[level].texts),
             f"{level} test pictures": len(gallery.texts),
-            f"{level} test pictures of classes unseen in training": int(
-                (labelled.labels < 0).sum()
-            ),
+            f"{level} test pictures of classes unseen in training": int((labeled.labels < 0).sum()),
             f"{level} classes": len(classes),
         }
     if not result.metrics:
@@ -92,5 +90,5 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     return result
 
 
-def _labelled(gallery: Gallery, classes: list[str]) -> Labelled:
-    return Labelled(normalise(gallery.embeddings), encode_labels(gallery.texts, classes))
+def _labeled(gallery: Gallery, classes: list[str]) -> Labeled:
+    return Labeled(normalize(gallery.embeddings), encode_labels(gallery.texts, classes))

@@ -36,7 +36,7 @@ from scenarioclip_jax.evaluation.score.result import (
     by_class,
     confusion,
 )
-from scenarioclip_jax.evaluation.score.zero_shot import normalise
+from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 
 TOP = (20, 50, 100)
@@ -261,8 +261,8 @@ def _scores(encoder, memo, scene: Scene, predicates: list[str], levels) -> tuple
         for s, o in scene.pairs
         for predicate in predicates
     ]
-    images = normalise(by_levels(encoder.images, regions, levels))
-    words = normalise(by_levels(memo.texts, texts, levels))
+    images = normalize(by_levels(encoder.images, regions, levels))
+    words = normalize(by_levels(memo.texts, texts, levels))
     words = words.reshape(len(levels), len(regions), len(predicates), -1)
     return np.einsum("vmd,vmpd->vmp", images, words).max(axis=0), regions
 

@@ -27,7 +27,7 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
       labels: bool [N].
 
     Returns:
-      The middle between two neighbouring scores; below all of them, or the largest, at the ends.
+      The middle between two neighboring scores; below all of them, or the largest, at the ends.
     """
     order = np.argsort(scores, kind="stable")
     ordered, truth = scores[order].astype(np.float64), np.asarray(labels)[order].astype(int)

@@ -1,7 +1,7 @@
 """ScenarioCLIP (arXiv 2511.20274) in PyTorch: CLIP towers for three levels of a scene.
 
     model = AutoModel.from_pretrained(FOLDER, trust_remote_code=True)
-    image = model.encode_image(pixel_values, "object")   # [N, embed_dim], not normalised
+    image = model.encode_image(pixel_values, "object")   # [N, embed_dim], not normalized
     text = model.encode_text(input_ids, "object")
 
 This file needs only torch and transformers, 4.57 or newer. Parameter names are those of the published
@@ -164,7 +164,7 @@ class VisionEmbeddings(nn.Module):
         return torch.cat([first, patches], dim=1) + self.position_embedding.weight
 
 
-# A normalised black pixel, and half a grey level in the channel where it is smallest.
+# A normalized black pixel, and half a gray level in the channel where it is smallest.
 BLACK = (-0.48145466 / 0.26862954, -0.4578275 / 0.26130258, -0.40821073 / 0.27577711)
 DIM = 0.5 / 255 / 0.27577711
 
@@ -244,7 +244,7 @@ class Contrast(nn.Module):
 
 @dataclass
 class ScenarioCLIPOutput(ModelOutput):
-    """Embeddings [N, embed_dim], not normalised, and logits.
+    """Embeddings [N, embed_dim], not normalized, and logits.
 
     A logit is min(exp(logit_scale), 100) times the cosine, plus the logit bias where there is one. `loss` is
     there with `return_loss=True`.

@@ -31,7 +31,7 @@ def refuse(unknown, known, where):
 
 
 class ScenarioCLIPImageProcessor(BaseImageProcessor):
-    """Resizes a photo (bicubic) to a square view and normalises it.
+    """Resizes a photo (bicubic) to a square view and normalizes it.
 
     Args:
       image_size: P, side of the view in pixels.

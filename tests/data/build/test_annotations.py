@@ -57,7 +57,7 @@ def test_labels_have_one_form(text, normal):
     assert annotations.normalize_label(normal) == normal
 
 
-def test_classes_and_labels_are_normalised_alike(tmp_path):
+def test_classes_and_labels_are_normalized_alike(tmp_path):
     root = write_root(
         tmp_path,
         record(),
@@ -264,8 +264,8 @@ def test_unreadable_photos_are_left_out(tmp_path, content):
 @pytest.mark.parametrize("mode", ["CMYK", "L", "P", "RGBA", "1", "I;16"])
 def test_photos_of_other_modes_become_rgb(tmp_path, mode):
     if mode == "I;16":
-        grey = np.asarray(photo().convert("L")).astype(np.uint16) * 257
-        picture, expected = Image.fromarray(grey), photo().convert("L").convert("RGB")
+        gray = np.asarray(photo().convert("L")).astype(np.uint16) * 257
+        picture, expected = Image.fromarray(gray), photo().convert("L").convert("RGB")
     else:
         picture = photo().convert(mode)
         expected = picture.convert("RGB")

@@ -45,7 +45,7 @@ def _cut(photo: Image.Image, mask: Image.Image, background: Image.Image) -> Imag
 
 
 @pytest.mark.parametrize("quality", [75, 88, 95])
-def test_boxes_are_recognised_through_jpeg_noise(photo, quality):
+def test_boxes_are_recognized_through_jpeg_noise(photo, quality):
     fit = fit_focus(photo, _saved(focus_of(photo, (CAT, DOG)), quality), [(CAT, DOG)])
     assert (fit.kind, fit.pair, fit.mask) == ("boxes", 0, b"")
     assert fit.error < 8
@@ -53,7 +53,7 @@ def test_boxes_are_recognised_through_jpeg_noise(photo, quality):
 
 @pytest.mark.parametrize("side", [7, 11, 18])
 @pytest.mark.parametrize("quality", [80, 92])
-def test_small_boxes_are_recognised_too(photo, side, quality):
+def test_small_boxes_are_recognized_too(photo, side, quality):
     """Where little more than the ringing of a few JPEG blocks is left of a pair of things."""
     found = []
     for x, y in ((60, 90), (205, 131), (171, 222 - side)):

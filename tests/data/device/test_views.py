@@ -74,7 +74,7 @@ def make_views(batch, settings, train):
 
 
 def pixels(view):
-    """Normalised back to 0-255, not rounded."""
+    """Normalized back to 0-255, not rounded."""
     return (np.asarray(view, np.float64) * CLIP_STD + CLIP_MEAN) * 255
 
 
@@ -109,12 +109,12 @@ def test_evaluation_views_meet_the_golden_transforms():
     assert np.abs(pixels(result["global"][0, 0]) - golden["global"]).mean() < 0.01
     for i in range(3):
         assert np.abs(pixels(result["object"][0, i]) - golden[f"object_{i}"]).mean() < 0.1
-    normalised = np.asarray(result["global"][0, 0], np.float64)
-    np.testing.assert_allclose(normalised.mean((0, 1)), golden["global_normalised_mean"], atol=1e-4)
-    np.testing.assert_allclose(normalised.std((0, 1)), golden["global_normalised_std"], atol=1e-4)
+    normalized = np.asarray(result["global"][0, 0], np.float64)
+    np.testing.assert_allclose(normalized.mean((0, 1)), golden["global_normalised_mean"], atol=1e-4)
+    np.testing.assert_allclose(normalized.std((0, 1)), golden["global_normalised_std"], atol=1e-4)
 
 
-def test_training_centre_views_are_the_evaluation_views():
+def test_training_center_views_are_the_evaluation_views():
     scene, _, settings = golden_scene()
     train = make_views(make_batch([scene], True, settings), PLAIN, True)
     evaluation = make_views(make_batch([scene], False, settings), PLAIN, False)
@@ -123,9 +123,9 @@ def test_training_centre_views_are_the_evaluation_views():
 
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize(("width", "height"), [(96, 64), (64, 96), (50, 50), (97, 31), (427, 640)])
-def test_centre_window_agrees_with_the_host(width, height, fit):
+def test_center_window_agrees_with_the_host(width, height, fit):
     host = photo.photo_view(width, height, 64, fit)
-    window = views.centre_window(np.array([width, height]), 64, fit)
+    window = views.center_window(np.array([width, height]), 64, fit)
     low, high = -np.array(host.offset), 64 - np.array(host.offset)
     resized = np.array([width, height]) * host.scale
     np.testing.assert_allclose(window, [*(low / resized), *(high / resized)], atol=1e-6)
@@ -189,7 +189,7 @@ def test_views_belong_to_their_scene_and_focus_pictures_are_used():
     assert relations.has_focus[0, 2]
     np.testing.assert_allclose(pixels(result["relation"][0, 2]), relations.focus[0, 2], atol=0.01)
     train = make_views(make_batch(four_scenes(), True), PLAIN, True)
-    # Resampled twice from few pixels; a wrong picture differs by tens of grey levels.
+    # Resampled twice from few pixels; a wrong picture differs by tens of gray levels.
     assert np.abs(pixels(train["relation"]) - pixels(result["relation"])).mean() < 2
 
 
@@ -310,12 +310,12 @@ def test_color_jitter_compiled_as_a_part_of_a_batch(groups):
 
 def test_color_jitter_formulae():
     rgb = np.random.default_rng(0).random((5, 7, 3)).astype(np.float32)
-    grey = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
+    gray = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
     np.testing.assert_allclose(jittered(rgb), rgb, atol=1e-5)
     np.testing.assert_allclose(jittered(rgb, brightness=1.4), np.clip(rgb * 1.4, 0, 1), atol=1e-5)
-    expected = np.clip(0.7 * rgb + 0.3 * grey.mean(), 0, 1)
+    expected = np.clip(0.7 * rgb + 0.3 * gray.mean(), 0, 1)
     np.testing.assert_allclose(jittered(rgb, contrast=0.7), expected, atol=1e-5)
-    expected = np.clip(1.3 * rgb - 0.3 * grey[..., None], 0, 1)
+    expected = np.clip(1.3 * rgb - 0.3 * gray[..., None], 0, 1)
     np.testing.assert_allclose(jittered(rgb, saturation=1.3), expected, atol=1e-5)
     for shift in (0.05, -0.2, 0.5):
         hsv = [colorsys.rgb_to_hsv(*map(float, p)) for p in rgb.reshape(-1, 3)]
@@ -381,13 +381,13 @@ print(function.lower(batch).compile().as_text())
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_the_devices_centre_window_is_the_hosts_to_the_pixel(fit):
+def test_the_devices_center_window_is_the_hosts_to_the_pixel(fit):
     """For photos of all sizes, those where a side comes out at a whole number or a half among them."""
     rng = np.random.default_rng(0)
     sizes = [rng.integers(40, 6000, (3000, 2)), rng.integers(200, 700, (3000, 2))]
     sizes += [[(448, 225), (225, 448), (224, 224), (640, 427), (3, 2), (500, 375), (1, 1)]]
     sizes = np.concatenate(sizes).astype(np.int32)
-    window = np.asarray(views.centre_window(sizes, 224, fit))
+    window = np.asarray(views.center_window(sizes, 224, fit))
     for (width, height), found in zip(sizes.tolist(), window, strict=True):
         host = photo.photo_view(width, height, 224, fit)
         resized = np.array([width, height]) * host.scale

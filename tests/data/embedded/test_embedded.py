@@ -19,7 +19,7 @@ def scenes():
     return [embedded_scenes.make_scene(0, index, SIZE) for index in range(1200)]
 
 
-def _centre(placed: Placed):
+def _center(placed: Placed):
     x0, y0, x1, y1 = placed.box
     return (x0 + x1) / 2, (y0 + y1) / 2
 
@@ -30,7 +30,7 @@ def _overlap(a: Placed, b: Placed) -> int:
 
 def _holds(predicate: str, subject: Placed, object_: Placed, subject_in_front: bool) -> bool:
     """The truth of a triplet in plain geometry, written without looking at the generator's rules."""
-    (sx, sy), (ox, oy) = _centre(subject), _centre(object_)
+    (sx, sy), (ox, oy) = _center(subject), _center(object_)
     apart = _overlap(subject, object_) == 0
     steep = abs(sy - oy) / max(abs(sx - ox), 1e-6)
     if predicate == "inside":
@@ -110,18 +110,18 @@ def test_boxes_are_tight_inside_and_show_the_objects(scenes):
             assert (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) == placed.box
             visible = pixels & ~covered
             assert visible.sum() >= 0.6 * pixels.sum()
-            # Of all colours, the named one is what most of its pixels are closest to.
-            names = [*embedded_scenes.drawing.COLOURS, "outline"]
-            palette = [*embedded_scenes.drawing.COLOURS.values(), embedded_scenes.drawing.OUTLINE]
+            # Of all colors, the named one is what most of its pixels are closest to.
+            names = [*embedded_scenes.drawing.COLORS, "outline"]
+            palette = [*embedded_scenes.drawing.COLORS.values(), embedded_scenes.drawing.OUTLINE]
             distance = np.abs(picture[visible][:, None] - np.asarray(palette, float)).sum(-1)
             votes = Counter(names[i] for i in distance.argmin(-1))
             del votes["outline"]
-            assert votes.most_common(1)[0][0] == placed.colour, (scene.id, placed.name)
+            assert votes.most_common(1)[0][0] == placed.color, (scene.id, placed.name)
             covered |= pixels
 
 
 def test_no_single_pixel_tells_the_place():
-    """The corner pixel, nearest class mean: far from what the texture and the overall colour tell."""
+    """The corner pixel, nearest class mean: far from what the texture and the overall color tell."""
     places = embedded_scenes.PLACES
     rng = np.random.default_rng(0)
     corners = np.array(

@@ -11,7 +11,7 @@ from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stored.shards import load_classes, open_split
 from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.evaluation.embed.embedder import TEXT_BATCH, Embedder, Stopped
-from scenarioclip_jax.evaluation.score.recognition import recognise
+from scenarioclip_jax.evaluation.score.recognition import recognize
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP
 from scenarioclip_jax.parallel.mesh import make_mesh
@@ -83,7 +83,7 @@ def test_texts_of_any_number(world):
 
 def test_recognition_scores_every_level(world):
     source, tokenizer, _, params, classes = world
-    found = recognise(
+    found = recognize(
         embedder(world), params, evaluation_batches(source, tokenizer, SETTINGS), classes
     )
     assert set(found.scores) == set(LEVELS)

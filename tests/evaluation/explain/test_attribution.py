@@ -10,7 +10,7 @@ from flax import nnx
 
 import scenarioclip_jax
 from scenarioclip_jax.evaluation.explain import attribution
-from scenarioclip_jax.evaluation.score.zero_shot import normalise
+from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.models.layers import ACTIVATIONS, Block
 from tests.evaluation.tiny_model import write_model
 
@@ -35,7 +35,7 @@ def test_integrated_gradients_by_hand():
 
 
 def test_relevance_sums_to_what_the_picture_adds_to_a_black_one(model, view):
-    text = normalise(model.encode_text(["a red circle"], "object"))
+    text = normalize(model.encode_text(["a red circle"], "object"))
     black = np.zeros_like(view)
     cosines = model.similarity(model.encode_image([view, black], "object"), text)[:, 0]
     found = attribution.text_relevance(model, view, text[0], "object", steps=200)

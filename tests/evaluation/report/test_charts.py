@@ -1,4 +1,4 @@
-"""What stands in charts and tables is what was found: positions, colours and order by hand."""
+"""What stands in charts and tables is what was found: positions, colors and order by hand."""
 
 import re
 
@@ -45,7 +45,7 @@ def test_the_overview_shows_the_main_figures():
     ]
     axis = charts.overview(summary()).axes[0]
     dots = [line for line in axis.lines if line.get_marker() == "o"]
-    found = {colour: [] for colour in charts.MODELS[:2]}
+    found = {color: [] for color in charts.MODELS[:2]}
     for dot in dots:
         found[dot.get_color()].append(dot.get_xdata()[0])
     np.testing.assert_allclose(found[charts.BLUE], [20, 50, 25, 30, 50, 60])
@@ -78,11 +78,11 @@ def test_the_spotlight_is_brightest_at_the_largest_share():
     assert light[0, 0] < light[3, 0] < light[0, 3]
 
 
-def test_curves_of_a_model_its_ema_and_chance_share_a_colour():
+def test_curves_of_a_model_its_ema_and_chance_share_a_color():
     steps = [1, 2]
     series = {"object": (steps, [0.1, 0.2]), "object (EMA)": (steps, [0.1, 0.3])}
     series |= {"object (chance)": (steps, [0.05, 0.05]), "all": (steps, [0.4, 0.4])}
-    figure = pictures.curves(series, title="t", colours=pictures.COLOURS, percent=True)
+    figure = pictures.curves(series, title="t", colors=pictures.COLORS, percent=True)
     lines = figure.axes[0].lines
     assert [line.get_linestyle() for line in lines] == ["-", "--", ":", "-"]
     assert len({line.get_color() for line in lines[:3]}) == 1

@@ -83,7 +83,7 @@ def test_every_chart_draws_every_label_without_a_warning(label):
         lambda: charts.cosines({label: [np.eye(2)]}, names=[label]),
         lambda: charts.embedding_maps({label: (points, points, [label, "b", label, "b"])}),
         lambda: charts.overview(summary),
-        lambda: pictures.curves(line, title=label, colours={}),
+        lambda: pictures.curves(line, title=label, colors={}),
         lambda: pictures.picture_grid([(label, [(picture, label), (picture, label, "#333333")])]),
         lambda: pictures.picture_grid([(label, [pictures.hit_or_miss(picture, label, label)])]),
     ]
@@ -94,10 +94,10 @@ def test_every_chart_draws_every_label_without_a_warning(label):
 
 
 def test_right_and_wrong_are_no_levels_colors_and_have_marks():
-    assert not {pictures.RIGHT, pictures.WRONG} & set(pictures.COLOURS.values())
+    assert not {pictures.RIGHT, pictures.WRONG} & set(pictures.COLORS.values())
     picture = np.zeros((8, 8, 3), np.uint8)
     assert pictures.hit_or_miss(picture, "a dog", "a dog").caption == "\u2713 a dog"
-    assert pictures.hit_or_miss(picture, "a cat", "a dog").colour is None
+    assert pictures.hit_or_miss(picture, "a cat", "a dog").color is None
 
 
 def test_the_default_font_is_the_one_that_is_asked():

@@ -56,7 +56,7 @@ def test_memory_is_bounded_whatever_the_number_of_classes():
 
 
 def test_by_hand():
-    # Two photos; the second photo's crops are labelled b and c. Crop 1 looks like c, crop 2 like a.
+    # Two photos; the second photo's crops are labeled b and c. Crop 1 looks like c, crop 2 like a.
     classes = np.eye(3)
     images = np.array([[3.0, 1, 0], [0, 1, 2], [5, 0, 1]])
     result = zero_shot(images, ["a", "b", "c"], classes, ["a", "b", "c"], ["p", "q", "q"])

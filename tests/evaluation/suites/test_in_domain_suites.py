@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
-from scenarioclip_jax.evaluation.score.probe import Labelled, fit
+from scenarioclip_jax.evaluation.score.probe import Labeled, fit
 from scenarioclip_jax.evaluation.score.zero_shot import zero_shot as training_zero_shot
 from scenarioclip_jax.evaluation.settings import ProbeSettings, Settings
 from scenarioclip_jax.evaluation.suites import hard_negatives, linear_probe, zero_shot
@@ -134,7 +134,7 @@ def test_hard_negatives_by_kind():
 def clusters(draw, count, noise=0.3):
     labels = draw.integers(3, size=count)
     x = np.eye(3)[labels] + noise * draw.normal(size=(count, 3))
-    return Labelled(x.astype(np.float32), labels)
+    return Labeled(x.astype(np.float32), labels)
 
 
 def test_the_probe_learns_and_chooses_on_validation():
@@ -159,7 +159,7 @@ def test_unknown_classes_and_ties_are_wrong_for_the_probe():
         ProbeSettings(rates=(0.01,), decays=(0.0,), epochs=1), seed=0,
     )  # fmt: skip
     probe = probe._replace(weights=np.zeros((3, 3)), bias=np.array([0.0, 0.0, -1.0]))
-    data = Labelled(np.zeros((3, 3), np.float32), np.array([0, 2, -1]))
+    data = Labeled(np.zeros((3, 3), np.float32), np.array([0, 2, -1]))
     assert probe.ranks(data).tolist() == [1, 2, 3]
 
 
