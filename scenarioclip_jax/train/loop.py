@@ -184,12 +184,16 @@ def validate_and_save(run: Run, world: World, watch: Watch) -> bool:
     try:
         due = last or step % run.config.validation.every == 0
         if step and due and not world.validated:
+            if jax.process_count() > 1:
+                # If one process fails in there, the others wait for it and can't save any more.
+                save(run, world)
             world.scores = watch.validator.validate(world.state, step, watch.writer, watch.progress)
     except Stopped:
         last = True
     last = last or watch.stop()  # asked in every process at the same steps, since all have to agree
-    if last or (step and step % run.config.checkpoint.every == 0):
-        save(run, world)
+    due = step and step % run.config.checkpoint.every == 0
+    if last or due or world.checkpoints.latest == step:
+        save(run, world)  # or adds the scores to what is saved already
     return last
 
 
