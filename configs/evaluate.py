@@ -22,6 +22,8 @@ recognize as in the report of its training.
 import ml_collections
 from ml_collections import config_dict
 
+from scenarioclip_jax.evaluation.suites.registry import registered
+
 
 def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
@@ -49,26 +51,15 @@ def get_config() -> ml_collections.ConfigDict:
         num_scenes=config_dict.placeholder(int), seed=config_dict.placeholder(int)
     )
 
-    # Annotations as published (a folder or a file, see evaluation/suites/), and the folder of the images, in
-    # which folders just below are looked through too; empty images: beside the annotations, or in a folder
-    # `images` there.
-    for suite in (
-        "aro",  # folder with visual_genome_relation.json and visual_genome_attribution.json, or one
-        "sugarcrepe",  # folder of the 7 files, or one of them; images: COCO val2017
-        "sugarcrepe_pp",  # the same
-        "winoground",  # examples.jsonl
-        "whatsup",  # folder with controlled_images_dataset.json and controlled_clevr_dataset.json, or one
-        "vsr",  # folder with dev.jsonl and test.jsonl
-        "svo",  # svo_probes.csv
-        "captions",  # dataset_coco.json or dataset_flickr30k.json, Karpathy; see the suite for other forms
-        "predcls",  # psg.json
-    ):
-        config[suite] = dict(path="", images="")
+    # Annotations as published, and the folder of the images, in which folders just below are looked through
+    # too; empty images: beside the annotations, or in a folder `images` there. What each suite reads is said
+    # where its path is missing, and in docs/guides/evaluate.md.
+    for suite in registered().values():
+        if suite.read is not None:
+            config[suite.name] = dict(path="", images="")
     config.predcls.matching = "pan_seg"  # or bbox, as OpenPSG's configs for this task
     config.predcls.clean_names = False  # True: PSG's class names without -merged, -other, -stuff
-    config.skip_missing = (
-        False  # True: leave out records whose image is missing or unreadable, and count them
-    )
+    config.skip_missing = False  # True: leave out records whose image can't be read, and count them
     # Tokens of the public suites' texts; how many texts were cut is counted.
     # trained: as many as in training, since a position that was never trained says nothing
     # longest: as many as the tower has, right for towers that began as CLIP's

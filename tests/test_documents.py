@@ -12,6 +12,7 @@ import yaml
 
 from configs import evaluate, pretrain
 from scenarioclip_jax import command
+from scenarioclip_jax.renamed import new_name
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "scenarioclip_jax"
@@ -157,6 +158,8 @@ def test_every_setting_in_the_text_exists(document):
             name.partition(".")[0] in sections and "." in name
         )
         # `data.device.views` may be a module as well as a key.
+        if document.name == "CHANGELOG.md" and new_name(name):
+            continue  # what it was called before
         if looks_like_one and name not in keys and not exists_in_package(name):
             unknown.append(code)
     assert not unknown

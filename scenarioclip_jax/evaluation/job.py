@@ -20,7 +20,6 @@ from scenarioclip_jax.evaluation.files import Files, UnsupportedError
 from scenarioclip_jax.evaluation.plan import (
     IN_DOMAIN,
     ON_FILES,
-    READERS,
     check,
     chosen_suites,
     files_of,
@@ -172,10 +171,10 @@ class _Run:
     def read_files(self) -> None:
         """Reads and checks the files of all suites before anything is embedded."""
         for suite in self._suites:
-            if suite in READERS:
+            if suite in ON_FILES:
                 self._files[suite] = files_of(self._config, suite)
                 try:
-                    READERS[suite](self._files[suite], Result({}, {}, "", ""))
+                    ON_FILES[suite].read(self._files[suite], Result({}, {}, "", ""))
                 except Exception as error:
                     self._fail(suite, error)
 
@@ -204,11 +203,11 @@ class _Run:
         digests = {}
         if suite in IN_DOMAIN:
             counting = encoder.counting()
-            result = IN_DOMAIN[suite](counting, data, self._settings)
+            result = IN_DOMAIN[suite].evaluate(counting, data, self._settings)
         else:
             counting = encoder.counting(longest_texts=self._config.text_length == "longest")
             files = self._files[suite]
-            result = ON_FILES[suite](counting, files, self._settings)
+            result = ON_FILES[suite].evaluate(counting, files, self._settings)
             digests = files.digests
         texts = cut_texts(counting.cut)
         self._found.setdefault(suite, {})[column] = result

@@ -1,7 +1,5 @@
 """What an evaluation is to do: suites, settings and files, checked before anything slow starts."""
 
-from collections.abc import Callable
-
 import jax
 from ml_collections import ConfigDict
 
@@ -10,54 +8,11 @@ from scenarioclip_jax.command import ConfigError, listed
 from scenarioclip_jax.evaluation.files import Files
 from scenarioclip_jax.evaluation.run_data import choose
 from scenarioclip_jax.evaluation.settings import ProbeSettings, Settings
-from scenarioclip_jax.evaluation.suites import (
-    aro,
-    captions,
-    hard_negatives,
-    linear_probe,
-    predcls,
-    retrieval,
-    sugarcrepe,
-    svo,
-    vsr,
-    whatsup,
-    winoground,
-    zero_shot,
-)
+from scenarioclip_jax.evaluation.suites.registry import registered
 from scenarioclip_jax.paths import local_path
 
-IN_DOMAIN: dict[str, Callable] = {
-    "zero_shot": zero_shot.evaluate,
-    "retrieval": retrieval.evaluate,
-    "hard_negatives": hard_negatives.evaluate,
-    "linear_probe": linear_probe.evaluate,
-}
-ON_FILES: dict[str, Callable] = {
-    "aro": aro.evaluate,
-    "sugarcrepe": sugarcrepe.evaluate,
-    "sugarcrepe_pp": sugarcrepe.evaluate_pp,
-    "winoground": winoground.evaluate,
-    "whatsup": whatsup.evaluate,
-    "vsr": vsr.evaluate,
-    "svo": svo.evaluate,
-    "captions": captions.evaluate,
-    "predcls": predcls.evaluate,
-}
-# Read and check all files of a suite without a model: (Files, Result) -> records.
-READERS: dict[str, Callable] = {
-    "aro": aro.read,
-    "sugarcrepe": sugarcrepe.read,
-    "sugarcrepe_pp": sugarcrepe.read_pp,
-    "winoground": winoground.read,
-    "whatsup": whatsup.read,
-    "vsr": vsr.read,
-    "svo": svo.read,
-    "captions": captions.read,
-    "predcls": predcls.read,
-}
-# Suites of several files: `path` is their folder; for the second kind one of the files will do.
-FOLDERS = ("vsr",)
-EITHER = ("aro", "whatsup", "sugarcrepe", "sugarcrepe_pp")
+IN_DOMAIN = {name: suite for name, suite in registered().items() if suite.read is None}
+ON_FILES = {name: suite for name, suite in registered().items() if suite.read is not None}
 TEXT_LENGTHS = ("trained", "longest")
 
 
@@ -74,7 +29,7 @@ def chosen_suites(config: ConfigDict) -> list[str]:
 
 def suites_are_named(config: ConfigDict) -> bool:
     """Whether `config.suites` was set: what the data can't support is then an error, not left out."""
-    return tuple(config.suites) != tuple(IN_DOMAIN)
+    return set(config.suites) != set(IN_DOMAIN)
 
 
 def check(config: ConfigDict, suites: list[str]) -> Settings:
@@ -131,10 +86,10 @@ def files_of(config: ConfigDict, suite: str) -> Files:
     """Where a suite's files are; raises ConfigError if they aren't."""
     given = config[suite]
     path = local_path(given.path)
-    kind = "folder" if suite in FOLDERS else "folder or file" if suite in EITHER else "file"
+    kind = ON_FILES[suite].path
     if not given.path:
         raise ConfigError(
-            f"config.{suite}.path is empty: the suite {suite} reads local files, see configs/evaluate.py"
+            f"config.{suite}.path is empty: name the {kind} with {ON_FILES[suite].files}"
         )
     if not path.exists():
         raise ConfigError(f"config.{suite}.path={given.path!r}: no such {kind}")

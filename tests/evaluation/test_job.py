@@ -3,6 +3,8 @@
 import json
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,7 +102,7 @@ def test_a_second_run_computes_nothing(ran):
     [
         (
             {"suites": ("zero_shot,aroo",)},
-            "config.suites: 'aroo' is no suite; there are zero_shot, ",
+            "config.suites: 'aroo' is no suite; there are hard_negatives, ",
         ),
         ({"suites": ()}, "config.suites: none is chosen"),
         ({"checkpoint": ""}, "config.checkpoint is empty"),
@@ -149,3 +151,22 @@ def test_main_prints_errors_without_a_traceback(tmp_path, monkeypatch, capsys):
     assert printed.err.startswith("error: ")
     assert "gone" in printed.err
     assert "Traceback" not in printed.err
+
+
+def test_a_suite_is_one_module(tmp_path):
+    """A module that is laid into the package is found, gets a section of the config and runs."""
+    package = tmp_path / "scenarioclip_jax" / "evaluation" / "suites"
+    code = f"""
+import sys, runpy
+import scenarioclip_jax.evaluation.suites as suites
+suites.__path__.append({str(package)!r})
+from scenarioclip_jax.evaluation import plan
+print("extra" in plan.ON_FILES, "extra" in runpy.run_path({str(CONFIG)!r})["get_config"]())
+"""
+    package.mkdir(parents=True)
+    (package / "extra.py").write_text(
+        "from scenarioclip_jax.evaluation.suites.registry import Suite\n"
+        "SUITES = (Suite('extra', lambda *_: None, lambda *_: None, files='a file'),)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from scenarioclip_jax.data.rows import empty_rows, write
 
+from scenarioclip_jax.data.packing.rows import empty_rows, write
 from scenarioclip_jax.interop import reference
 from scenarioclip_jax.models.rows import flatten, take_patches
 from scenarioclip_jax.models.scenario_clip import INITIAL_LOGIT_SCALE, LEVELS, Inputs

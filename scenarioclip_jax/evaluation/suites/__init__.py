@@ -1,7 +1,4 @@
-"""One module a protocol. Each has
+"""One module a protocol: its `SUITES`, and pure scoring functions on arrays beside them. Nothing is downloaded.
 
-    evaluate(encoder, files, settings) -> Result    suites that read files of their own, `files.Files`
-    evaluate(encoder, data, settings) -> Result     in-domain suites, on an `in_domain.InDomain`
-
-and pure scoring functions on arrays beside it. Nothing is downloaded.
+Adding a suite is adding a module: `registry` finds it, and `configs/evaluate.py` gets a section for it.
 """

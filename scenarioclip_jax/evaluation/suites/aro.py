@@ -26,6 +26,7 @@ from scenarioclip_jax.evaluation.score.result import (
 )
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.suites.aro_symmetric import SYMMETRIC
+from scenarioclip_jax.evaluation.suites.registry import Suite
 
 PARTS = {
     "relation": "visual_genome_relation.json",
@@ -139,3 +140,7 @@ def _group(row: Row, part: str) -> str:
     if len(attributes) != 2 or not all(isinstance(one, str) for one in attributes):
         raise SuiteError(f"{row.where}: 'attributes' is {attributes!r:.80}, expected two texts")
     return "_".join(attributes)
+
+
+_FILES = "visual_genome_relation.json and visual_genome_attribution.json, or one of them"
+SUITES = (Suite("aro", evaluate, read, path="folder or file", files=_FILES),)

@@ -27,6 +27,7 @@ from scenarioclip_jax.evaluation.files import (
 from scenarioclip_jax.evaluation.score.ranks import chance_of_hit, first_right
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result
 from scenarioclip_jax.evaluation.settings import Settings, name_of
+from scenarioclip_jax.evaluation.suites.registry import Suite
 
 CAPTIONS = 5  # of a picture
 TOP = (1, 5, 10)
@@ -202,3 +203,7 @@ def _captions(row: Row) -> list[str]:
         raw = sentence.get("raw") if isinstance(sentence, dict) else None
         found.append(row.text(raw, "sentences[].raw"))
     return found
+
+
+_FILES = "Karpathy's dataset_coco.json or dataset_flickr30k.json; the module says which other forms"
+SUITES = (Suite("captions", evaluate, read, path="file", files=_FILES),)

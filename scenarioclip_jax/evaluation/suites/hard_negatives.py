@@ -13,6 +13,7 @@ from scenarioclip_jax.evaluation.files import UnsupportedError
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, Skips, by_class
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.evaluation.settings import Settings
+from scenarioclip_jax.evaluation.suites.registry import Suite
 
 KINDS = ("swapped ends", "other predicate", "other object", "other subject", "other")
 OTHERS = (
@@ -154,3 +155,6 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
             Example(("relation", row), caption, False)
         )
     return result
+
+
+SUITES = (Suite("hard_negatives", evaluate),)

@@ -17,6 +17,7 @@ from scenarioclip_jax.evaluation.score.probe import Labeled, Probe, encode_label
 from scenarioclip_jax.evaluation.score.result import Metric, Result, by_class
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.evaluation.settings import Settings
+from scenarioclip_jax.evaluation.suites.registry import Suite
 
 TOP = (1, 5, 10)
 PROTOCOL = (
@@ -92,3 +93,6 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
 
 def _labeled(gallery: Gallery, classes: list[str]) -> Labeled:
     return Labeled(normalize(gallery.embeddings), encode_labels(gallery.texts, classes))
+
+
+SUITES = (Suite("linear_probe", evaluate),)

@@ -38,6 +38,7 @@ from scenarioclip_jax.evaluation.score.result import (
 )
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.evaluation.settings import Settings, name_of
+from scenarioclip_jax.evaluation.suites.registry import Suite
 
 TOP = (20, 50, 100)
 NEVER = np.iinfo(np.int64).max  # the rank of a triplet that is no candidate
@@ -346,3 +347,6 @@ def _objects(row: Row, classes: int, predicates: int, skips: Skips):
         else:
             truth.append(tuple(each))
     return boxes, kinds, truth
+
+
+SUITES = (Suite("predcls", evaluate, read, path="file", files="psg.json"),)

@@ -13,6 +13,7 @@ from scenarioclip_jax.evaluation.embed.in_domain import InDomain, by_level, open
 from scenarioclip_jax.evaluation.score.ranks import chance_of_hit, first_right, nearest
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result
 from scenarioclip_jax.evaluation.settings import Settings
+from scenarioclip_jax.evaluation.suites.registry import Suite
 
 TOP = (1, 5, 10)
 PROTOCOL = (
@@ -105,3 +106,6 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
                 for row in rows
             ]
     return result
+
+
+SUITES = (Suite("retrieval", evaluate),)

@@ -24,6 +24,7 @@ from scenarioclip_jax.evaluation.score.result import (
     partial_note,
 )
 from scenarioclip_jax.evaluation.settings import Settings, name_of
+from scenarioclip_jax.evaluation.suites.registry import Suite
 
 # Records of the published files.
 PUBLISHED = {
@@ -191,3 +192,10 @@ def _add_mean(result: Result, name: str, chance: float) -> None:
         [start + metric.clusters for start, (_, metric) in zip(starts, parts, strict=False)]
     )
     result.metrics[f"mean_{name}"] = Metric(samples, groups, clusters, chance=chance)
+
+
+_FILES = "the 7 files of one negative kind each, or one of them; images: COCO val2017"
+SUITES = (
+    Suite("sugarcrepe", evaluate, read, path="folder or file", files=_FILES),
+    Suite("sugarcrepe_pp", evaluate_pp, read_pp, path="folder or file", files=_FILES),
+)

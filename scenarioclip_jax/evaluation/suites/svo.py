@@ -21,6 +21,7 @@ from scenarioclip_jax.evaluation.score.result import (
     cluster_by,
 )
 from scenarioclip_jax.evaluation.settings import Settings, name_of
+from scenarioclip_jax.evaluation.suites.registry import Suite
 
 KINDS = {"subj_neg": "subject", "verb_neg": "verb", "obj_neg": "object"}
 PROTOCOL = (
@@ -101,3 +102,6 @@ def read(files: Files, result: Result) -> list[Located]:
     if len(records) < len(wanted):
         result.notes.append(f"{len(records):,} of its {len(wanted):,} rows, a partial set")
     return records
+
+
+SUITES = (Suite("svo", evaluate, read, path="file", files="svo_probes.csv"),)

@@ -12,6 +12,7 @@ from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
 from scenarioclip_jax.evaluation.score.ranks import cosines
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, by_class, cluster_by
 from scenarioclip_jax.evaluation.settings import Settings, name_of
+from scenarioclip_jax.evaluation.suites.registry import Suite
 
 PROTOCOL = (
     "A statement is called true where its cosine is above a threshold. The threshold with the best accuracy on "
@@ -98,3 +99,6 @@ def _scores(encoder, settings: Settings, records: list[Located]) -> tuple[np.nda
     images = by_levels(encoder.images, pictures, settings.levels)
     texts = by_levels(encoder.texts, list(captions), settings.levels)
     return cosines(images, texts), np.array(labels)
+
+
+SUITES = (Suite("vsr", evaluate, read, path="folder", files="dev.jsonl and test.jsonl"),)

@@ -20,6 +20,7 @@ from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
 from scenarioclip_jax.evaluation.score.ranks import cosines
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, by_class, partial_note
 from scenarioclip_jax.evaluation.settings import Settings, name_of
+from scenarioclip_jax.evaluation.suites.registry import Suite
 
 PARTS = {"A": "controlled_images_dataset.json", "B": "controlled_clevr_dataset.json"}
 PUBLISHED = {"A": 412, "B": 408}  # records
@@ -128,3 +129,7 @@ def _name_parts(name: str, where: str) -> tuple[tuple[str, str], str]:
             f"{where}: the image name {name!r} isn't OBJECT_PREPOSITION_OBJECT with one of {', '.join(known)}"
         )
     return (parts[0], parts[-1]), parts[1]
+
+
+_FILES = "controlled_images_dataset.json and controlled_clevr_dataset.json, or one of them"
+SUITES = (Suite("whatsup", evaluate, read, path="folder or file", files=_FILES),)

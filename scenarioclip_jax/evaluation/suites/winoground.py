@@ -17,6 +17,7 @@ from scenarioclip_jax.evaluation.files import Files, Located, Wanted, jsonl_rows
 from scenarioclip_jax.evaluation.score.ranks import cosines
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, partial_note
 from scenarioclip_jax.evaluation.settings import Settings, name_of
+from scenarioclip_jax.evaluation.suites.registry import Suite
 
 PUBLISHED = 400  # records
 PROTOCOL = (
@@ -70,3 +71,6 @@ def read(files: Files, result: Result) -> list[Located]:
     records = files.locate(wanted, result.skips)
     result.notes += partial_note("records", len(records), PUBLISHED)
     return records
+
+
+SUITES = (Suite("winoground", evaluate, read, path="file", files="examples.jsonl"),)

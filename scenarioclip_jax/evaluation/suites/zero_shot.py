@@ -16,6 +16,7 @@ from scenarioclip_jax.evaluation.score.result import (
 )
 from scenarioclip_jax.evaluation.score.zero_shot import TOP, Ranks, recognition_ranks
 from scenarioclip_jax.evaluation.settings import Settings
+from scenarioclip_jax.evaluation.suites.registry import Suite
 
 PROTOCOL = (
     "The nearest of all class texts of the data set. strict, named top-k: the picture's own label is among the "
@@ -96,3 +97,6 @@ def _add_examples(result: Result, level: str, own, named, hits: np.ndarray, seed
             )
             for row in chosen
         ]
+
+
+SUITES = (Suite("zero_shot", evaluate),)

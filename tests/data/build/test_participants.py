@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tests.data.build.test_annotations import load
 from tests.data.builder_inputs import focus_of, photo, record, write_root
-from tests.data.test_annotations import load
 
 NEAR, FAR, LEASH = [60, 5, 80, 60], [5, 5, 35, 60], [85, 30, 110, 60]
 MEN = [["man", FAR], ["man", NEAR], ["leash", LEASH]]

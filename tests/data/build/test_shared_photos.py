@@ -6,9 +6,10 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data.build.annotations import read_records
-from scenarioclip_jax.data.build.dataset import build, format_summary
+from scenarioclip_jax.data.build.dataset import build
 from scenarioclip_jax.data.build.problems import Problems
 from scenarioclip_jax.data.build.shared_photos import shared_photos
+from scenarioclip_jax.data.build.summary import format_summary
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.splits import SPLITS, split_of
 from tests.data.builder_inputs import photo, record, write_root
