@@ -1,7 +1,7 @@
-"""One module a protocol. Each has
+"""One module per protocol. Each has
 
-    evaluate(encoder, files, settings) -> Result    suites that read files of their own, `files.Files`
-    evaluate(encoder, data, settings) -> Result     in-domain suites, on an `in_domain.InDomain`
+    evaluate(encoder, files, settings) -> Result    for suites that read their own files, `files.Files`
+    evaluate(encoder, data, settings) -> Result     for in-domain suites, on an `in_domain.InDomain`
 
-and pure scoring functions on arrays beside it. Nothing is downloaded.
+and also pure scoring functions on arrays. Nothing is downloaded.
 """
