@@ -5,18 +5,18 @@
 
 `checkpoint` is a training run's workdir, the converter's output, a folder for PyTorch or a plain CLIP folder
 (or hub id) in Hugging Face's format. Results go to `--workdir`: `results.json` for machines, `report.html` (one
-file) for people. A suite that can't be scored is reported there with the reason and the others go on; the exit
-status is 1 if one that was named failed. Embeddings are kept in `cache`; a second run of the same checkpoint
-computes none.
+file) for people. A suite that can't be scored is reported there with the reason, and the others continue; the
+exit status is 1 if a suite that was named failed. Embeddings are kept in `cache`, so a second run of the same
+checkpoint computes none.
 
     zero_shot, retrieval, hard_negatives, linear_probe    score the data set that the run was trained on, or
-                                                          that of data.dir; what the data doesn't support, such
-                                                          as negatives, is left out unless suites are named
+                                                          the one in data.dir; what the data doesn't support,
+                                                          such as negatives, is left out unless suites are named
     aro, sugarcrepe, sugarcrepe_pp, winoground, whatsup,  need config.SUITE.path, and config.SUITE.images
-    vsr, svo, captions, predcls                           where the images lie elsewhere
+    vsr, svo, captions, predcls                           if the images are elsewhere
 
-Nothing is downloaded. Cost: a forward pass of each picture and text. A checkpoint of the demo is expected to
-recognize as in the report of its training.
+Nothing is downloaded. The cost is a forward pass of each image and text. A checkpoint of the demo is expected
+to reach the scores in the report of its training.
 """
 
 import ml_collections
@@ -29,24 +29,22 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.job = "evaluate"
     config.preset = "evaluate"  # names the default workdir
-    config.seed = 0  # of the bootstrap, the probe and what the report shows
+    config.seed = 0  # for the bootstrap, the probe and the report's examples
     config.checkpoint = ""
-    config.weights = ("student",)  # of our checkpoints: student, ema, or both
-    config.baseline = ""  # another model beside it, usually plain CLIP; empty: none
+    config.weights = ("student",)  # for our checkpoints: student, ema, or both
+    config.baseline = ""  # another model to compare with, usually plain CLIP; empty: none
     config.suites = ("zero_shot", "retrieval", "hard_negatives", "linear_probe")
 
     # evaluation.settings.Settings
-    config.levels = (
-        "global",
-    )  # which level scores a caption; of several, the largest cosine counts
+    config.levels = ("global",)  # levels that score a caption; the largest cosine counts
     config.relation_levels = ("relation",)  # the same for the focused regions of predcls
-    config.prompt = "{}"  # class texts stand bare, as published
+    config.prompt = "{}"  # class texts are used bare, as published
     config.probe = dict(rates=(1e-3, 1e-2), decays=(0.0, 1e-2), epochs=10, batch_size=256)
 
-    # The data set of the in-domain suites (empty: what the checkpoint was trained on); `scenes` of each split,
-    # the first ones (0: all)
+    # The data set of the in-domain suites (empty: the one that the checkpoint was trained on), and how many
+    # scenes to take from the start of each split (0: all)
     config.data = dict(dir="", scenes=0)
-    # Other embedded scenes than the run's; for a model that names no data, those of configs/pretrain.py
+    # Other drawn scenes than the run's; for a model that names no data, the default is configs/pretrain.py's
     config.demo_data = dict(
         num_scenes=config_dict.placeholder(int), seed=config_dict.placeholder(int)
     )
@@ -57,16 +55,16 @@ def get_config() -> ml_collections.ConfigDict:
     for suite in registered().values():
         if suite.read is not None:
             config[suite.name] = dict(path="", images="")
-    config.predcls.matching = "pan_seg"  # or bbox, as OpenPSG's configs for this task
-    config.predcls.clean_names = False  # True: PSG's class names without -merged, -other, -stuff
+    config.predcls.matching = "pan_seg"  # or bbox, as in OpenPSG's configs for this task
+    config.predcls.clean_names = False  # True: drop -merged, -other, -stuff from PSG's class names
     config.skip_missing = False  # True: leave out records whose image can't be read, and count them
-    # Tokens of the public suites' texts; how many texts were cut is counted.
-    # trained: as many as in training, since a position that was never trained says nothing
-    # longest: as many as the tower has, right for towers that began as CLIP's
+    # Token length of the public suites' texts; the texts that are cut are counted.
+    # trained: the length in training, since positions that were never trained are meaningless
+    # longest: all positions of the tower, which suits towers that started as CLIP's
     config.text_length = "trained"
 
-    config.batch_size = 64  # pictures or texts embedded at once, over all devices
-    config.num_threads = 2  # that read pictures
+    config.batch_size = 64  # images or texts embedded at once, over all devices
+    config.num_threads = 2  # threads that read images
     config.bootstrap = 1000  # resamples behind the 95% intervals
     config.cache = "~/.cache/scenarioclip_jax/embeddings"  # empty: none
     config.compilation_cache = "~/.cache/scenarioclip_jax/xla"  # empty: none

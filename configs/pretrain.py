@@ -4,14 +4,15 @@
 
 Presets; each command can be pasted as it is, with your own folders:
 
-`demo` (the default): small towers from scratch on drawn scenes. Needs nothing. 9 minutes on 2 CPU cores;
-held-out strict top-1 of actions, objects and relations 34%, 57% and 2.7% (12, 21 and 163 times chance).
+`demo` (the default): small towers from scratch on drawn scenes. Needs no data. It takes 9 minutes on 2 CPU
+cores; held-out strict top-1 of actions, objects and relations is 34%, 57% and 2.7% (12, 21 and 163 times
+chance).
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py
 
 `vitb32`: the published set-up. CLIP ViT-B/32, 12 epochs, batches of 128 scenes, planned for 8 chips of TPU v5e.
-On one GPU of less than 80 GB add `--config.model.dtype=bfloat16 --config.model.remat=dots`. The published data
-set and compute aren't known, so no result is promised; not run here.
+On one GPU with less than 80 GB, add `--config.model.dtype=bfloat16 --config.model.remat=dots`. The published
+data set and compute aren't known, so no result is promised. Not run here.
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py:vitb32 --config.data.dir=SHARDS \
         --config.init_from=openai/clip-vit-base-patch32
@@ -23,8 +24,8 @@ v5e:16x16 by `python -m scenarioclip_jax.aot` (docs/guides/train.md has smaller 
         --config.data.batch_size=16384 --config.data.packing_groups=256 --config.model.dtype=bfloat16 \
         --config.model.remat=dots --config.model.share_stem=True --workdir=SHARED_FOLDER
 
-Values below are the arguments of the constructors that the comments name; their docstrings say more.
-Sections come in the order in which people change them. `WORKDIR/config.json` holds the values of a run.
+The values below are arguments of the constructors named in the comments, whose docstrings say more. Sections
+are in the order in which people usually change them. `WORKDIR/config.json` holds the values of a run.
 """
 
 import ml_collections
@@ -45,30 +46,31 @@ def get_config(preset: str = "demo") -> ml_collections.ConfigDict:
 
 
 def base() -> ml_collections.ConfigDict:
-    """The published set-up as far as it doesn't depend on the size of the model."""
+    """The part of the published set-up that doesn't depend on the size of the model."""
     config = ml_collections.ConfigDict()
-    config.job = "train"  # main.py starts it; configs/evaluate.py has another
+    config.job = "train"  # the job that main.py starts; configs/evaluate.py has another
     config.arch = "scenario_clip_1"  # clip, pyramid_clip, scenario_clip_0: models.scenario_clip
     config.init_from = (
         ""  # CLIP or ScenarioCLIP weights: hub id, folder or workdir; empty: from scratch
     )
-    config.epochs = 12.0  # passes over the training split; used where `steps` is not given
+    config.epochs = 12.0  # passes over the training split; used if `steps` is not given
     config.steps = config_dict.placeholder(int)  # optimizer steps of the whole run
-    config.seed = 0  # of parameters, of the order of scenes and of every random view
+    config.seed = 0  # for the parameters, the order of scenes and all random views
 
-    # data.settings.DataSettings (image size and seed come from the model and the run), and where things are
+    # data.settings.DataSettings (image size and seed come from the model and the run), and paths of the data
     config.data = dict(
         dir="",  # shards made by scenarioclip_jax.data.build; empty: the demo's drawn scenes
         tokenizer="",  # tokenizer.json, folder or hub id; empty: the one beside the shards
         batch_size=128,  # scenes in the global batch, over all devices and processes
-        # Groups in which a batch's objects and relations are packed: a multiple of the ways that the mesh
-        # splits the batch (devices, as a rule). Fewer are fuller; as many give the same batches on any mesh.
+        # Groups in which a batch's objects and relations are packed: a multiple of the number of parts that the
+        # mesh splits the batch into (usually the devices). Fewer groups are fuller. The same number gives the
+        # same batches on any mesh.
         packing_groups=8,
-        # Room in a batch, by level; `python -m scenarioclip_jax.train.budgets` says what a data set needs.
+        # Room in a batch, by level; `python -m scenarioclip_jax.train.budgets` tells what a data set needs.
         levels={
-            "scene": dict(  # the level `global`, which is a keyword of Python
+            "scene": dict(  # the level `global`, whose name is a Python keyword
                 text_length=32,  # tokens of an action; longer texts are cut
-                tokens_per_scene=10.0,  # tokens of different texts, with text_row_tokens
+                tokens_per_scene=10.0,  # tokens of distinct texts, with text_row_tokens
             ),
             "object": dict(
                 text_length=16,
@@ -83,22 +85,22 @@ def base() -> ml_collections.ConfigDict:
                 patches_per_scene=80.0,
             ),
         },
-        text_row_tokens=0,  # tokens in a row of packed texts; 0: one text a row
-        patch_row_views=2,  # whole views that a row of packed patches is as long as
+        text_row_tokens=0,  # tokens in a row of packed texts; 0: one text per row
+        patch_row_views=2,  # length of a row of packed patches, in whole views
         balance=False,  # True: scenes are dealt so that all batches need about the same room
-        # Pixels a side of the photo as it is shipped to the device, well above the view's 224
-        # (model.vision.image_size): random crops are cut from it.
+        # Side in pixels of the photo that is shipped to the device, well above the view's 224
+        # (model.vision.image_size), because random crops are cut from it.
         canvas_size=320,
         fit="centre_crop",  # how a photo becomes a square view; or contain, squash
-        min_visible_pixels=16.0,  # objects and relations that show less of themselves in the view are left out
+        min_visible_pixels=16.0,  # objects and relations with fewer pixels in the view are left out
         shuffle_texts=False,  # True: a control run in which nothing can be learned
         num_workers=2,  # reading processes; 0: threads of the training process
         num_threads=2,  # reading threads in each of them
-        prefetch=2,  # batches that each keeps ready
+        prefetch=2,  # batches that each of them keeps ready
         stall_seconds=600.0,  # longest wait for a batch before the run stops; 0: forever
         max_corrupt_share=0.01,  # share of the records that may be unreadable before the run stops
     )
-    config.demo_data = dict(num_scenes=6000, seed=0)  # data.embedded, where data.dir is empty
+    config.demo_data = dict(num_scenes=6000, seed=0)  # data.embedded, used if data.dir is empty
 
     # models.scenario_clip.ScenarioCLIP; the presets add its towers
     config.model = dict(
@@ -106,15 +108,15 @@ def base() -> ml_collections.ConfigDict:
         share_stem=False,  # True: one frozen stem for all levels and the teacher, instead of one each
         patch_packing=False,  # True: towers compute only the patches that show something
         dtype="float32",  # of activations, or bfloat16; parameters are float32
-        remat="none",  # what is computed again instead of kept for the backward pass: none, dots, full
-        unroll=1,  # blocks per turn of the loop over blocks; more: faster, and slower to compile
+        remat="none",  # what is recomputed in the backward pass instead of kept: none, dots, full
+        unroll=1,  # blocks per iteration of the loop over blocks; more: faster, slower to compile
     )
 
     config.loss = dict(
         kind="softmax",  # or sigmoid: losses.contrastive
-        multi_positive=False,  # True: equal texts of a batch are positives, not negatives
-        accumulate=1,  # parts that a batch runs through the towers in: less memory, same gradient
-        distill_weight=1.0,  # of the distillation loss; only scenario_clip_1 distills
+        multi_positive=False,  # True: equal texts in a batch are positives, not negatives
+        accumulate=1,  # parts in which a batch goes through the towers: less memory, same gradient
+        distill_weight=1.0,  # weight of the distillation loss; only scenario_clip_1 distills
         distill=dict(  # losses.distillation.kl
             scaling="published",  # or plain, which is 10^5 times stronger
             temperature=0.07,
@@ -123,17 +125,17 @@ def base() -> ml_collections.ConfigDict:
     )
 
     config.optimizer = dict(  # train.optimizer
-        learning_rate=2e-5,  # the highest, at the end of the warm-up; then half a cosine to 0
-        warmup_fraction=0.1,  # of all steps
+        learning_rate=2e-5,  # highest rate, at the end of the warm-up; then half a cosine to 0
+        warmup_fraction=0.1,  # share of all steps
         warmup_start=1e-3,  # the first step's rate, as a share of learning_rate
         clip_norm=1.0,  # limit on the gradient's global norm
         b1=0.9,
         b2=0.999,
         eps=1e-8,
-        mu_dtype="float32",  # in which the first moment is kept; bfloat16 takes half the memory
-        skip_nonfinite=0,  # steps with a NaN loss that may be skipped before the run stops
-        # Here and in `learning_rate_scale` and `trainable`: (regex, value) pairs. The first that matches a
-        # parameter's path decides, and one must match. Tuples, since lists can't be overridden by flags.
+        mu_dtype="float32",  # type of the first moment; bfloat16 takes half the memory
+        skip_nonfinite=0,  # steps with a NaN or infinite loss that may be skipped before the run stops
+        # Here and in `learning_rate_scale` and `trainable`: (regex, value) pairs. The first regex that matches
+        # a parameter's path decides, and one must match. These are tuples because flags can't override lists.
         weight_decay=(
             (r".*/(kernel|patch|token|position|cls)", 0.2),
             (r"logit_scale/.*", 0.2),  # as published
@@ -142,15 +144,15 @@ def base() -> ml_collections.ConfigDict:
         learning_rate_scale=((r".*", 1.0),),
     )
     config.trainable = (
-        # As published. `model.share_stem` freezes it too, as the one stem of student and teacher.
+        # As published. `model.share_stem` freezes this norm too, since student and teacher share the stem.
         (r"vision/stem/(global|object|relation|all)/pre_norm/.*", True),
         (r"(vision|text)/stem/.*", False),
         (r".*", True),
     )
     config.ema = dict(  # the moving average of the parameters, which is the teacher
         decay=0.9995,  # 0: no average
-        warmup_steps=2000,  # over which the decay rises from 0
-        keep="all",  # teacher: only of what the teacher runs; less memory, but no average to evaluate
+        warmup_steps=2000,  # updates over which the decay rises from 0
+        keep="all",  # teacher: average only what the teacher uses; less memory, no EMA model to evaluate
     )
 
     config.views = dict(  # data.views.ViewSettings
@@ -169,12 +171,12 @@ def base() -> ml_collections.ConfigDict:
     config.log_every = 50  # steps
     config.checkpoint = dict(
         every=1000,  # steps
-        keep_last=2,  # newest checkpoints that are kept
-        keep_best=1,  # and those with the best validation score
+        keep_last=2,  # newest checkpoints to keep
+        keep_best=1,  # best checkpoints by validation score to keep besides
     )
     config.validation = dict(
         every=1000,  # steps
-        scenes=2048,  # the first ones of the validation split; 0: all
+        scenes=2048,  # taken from the start of the validation split; 0: all
         suites=(
             "zero_shot",
             "retrieval",
@@ -182,10 +184,10 @@ def base() -> ml_collections.ConfigDict:
         ),  # all share the embeddings of the first
     )
     config.report = dict(  # at the end, on the test split
-        scenes=10_000,  # the first ones; 0: all
+        scenes=10_000,  # taken from its start; 0: all
         queries=6,  # texts per level whose nearest views are shown
     )
-    # Settings to change on purpose when a run goes on, as "optimizer.learning_rate,steps": train/resume.py
+    # Settings to change on purpose when a run resumes, such as "optimizer.learning_rate,steps": train/resume.py
     config.resume = dict(allow=("",))
     config.compilation_cache = "~/.cache/scenarioclip_jax/xla"  # compiled programs; empty: none
     return config
@@ -243,10 +245,10 @@ def vitl14(config):
 
 
 def demo(config):
-    """Small towers, all of them trained, from scratch. What differs from the published set-up and why:
+    """Small towers, fully trained from scratch.
 
-    equal texts are positives (a batch holds each of the few action texts several times), the rate is that
-    of training from scratch, and the teacher's memory fits the short run.
+    Differences from the published set-up: equal texts are positives (a batch holds each of the few action texts
+    several times), the learning rate suits training from scratch, and the teacher's memory fits the short run.
     """
     config.epochs = 6.2  # 816 steps
     config.log_every = 20
@@ -269,7 +271,7 @@ def demo(config):
         mlp_dim=256,
         vocab_size=512,
         max_length=24,
-        eos_id=-1,  # that of the data set's own tokenizer
+        eos_id=-1,  # the id of the data set's own tokenizer
         stem_blocks=0,
         **CLIP_TOWER,
     )

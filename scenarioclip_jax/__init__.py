@@ -4,7 +4,7 @@ __all__ = ["load"]
 
 
 def __getattr__(name: str):
-    # On demand: data-loading workers import this package and must start without JAX.
+    # Imported on demand, because data-loading workers import this package and must start without JAX.
     if name == "load":
         from scenarioclip_jax.inference import load
 

@@ -1,4 +1,4 @@
-"""`python -m scenarioclip_jax`: which commands there are, and what they run on."""
+"""`python -m scenarioclip_jax`: lists the commands and what they run on."""
 
 import importlib.metadata
 import platform

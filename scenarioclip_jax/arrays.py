@@ -1,7 +1,7 @@
-"""The arrays that annotations of jitted functions speak of."""
+"""The array type in the annotations of jitted functions."""
 
 import jax
 import numpy as np
 
-# What a function of JAX takes: an array on the device, a tracer, or NumPy's on the host.
+# What a JAX function accepts: an array on the device, a tracer, or a NumPy array on the host.
 Array = jax.Array | np.ndarray

@@ -1,14 +1,14 @@
-"""What a trained or converted model is on disk, and saving and restoring it with Orbax.
+"""The layout of a trained or converted model on disk, and saving and restoring it with Orbax.
 
     DIR/model.json          `ModelSpec`: the model's constructor arguments, how its inputs are prepared
     DIR/tokenizer.json
     DIR/checkpoints/STEP/   params: every parameter of the student
-                            ema:    the teacher's copy of the trainable ones, where there is one
+                            ema:    the teacher's copy of the trainable ones, if there is one
                             teacher: its `steps` (updates so far), `decay`, `warmup_steps`, as far as known
-                            train, data, config: only from a training run, to go on with it; with
+                            train, data, config: only from a training run, for resuming it; with
                                     `ema.keep=teacher` also `ema_of_teacher`, instead of `ema`
 
-A training run's `--workdir` and the output of a converter are both such a DIR.
+The `--workdir` of a training run and the output of a converter are both such a DIR.
 """
 
 import contextlib
@@ -36,17 +36,17 @@ WEIGHTS = ("student", "ema")
 
 
 class CheckpointError(ReadableError, ValueError):
-    """A folder that is no checkpoint, or not one that can be used here. The message says what to do."""
+    """A folder isn't a checkpoint, or not one that can be used here. The message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """All that is needed to use a model's parameters.
+    """Everything that is needed to use a model's parameters.
 
     Attributes:
-      model: arguments of `ScenarioCLIP` as plain JSON values, without `rngs`.
-      lengths: tokens by level, bos and eos included.
-      fit: how a photo fits a square view, see `data.settings.FITS`.
+      model: Arguments of `ScenarioCLIP` as plain JSON values, without `rngs`.
+      lengths: Tokens of a text by level, including bos and eos.
+      fit: How a photo is fitted to a square view, see `data.settings.FITS`.
     """
 
     model: dict[str, Any]
@@ -61,7 +61,7 @@ class ModelSpec:
 
     @classmethod
     def read(cls, directory: Path) -> "ModelSpec":
-        """Raises CheckpointError: no `model.json`, or one that another version wrote."""
+        """Reads `model.json`; raises CheckpointError if there is none or another version wrote it."""
         path = directory / "model.json"
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
@@ -74,7 +74,7 @@ class ModelSpec:
                 f"{directory} has no model.json, so it is no ScenarioCLIP checkpoint; give the --workdir "
                 "of a training run or the --output of scenarioclip_jax.convert"
             ) from None
-        except ValueError as error:  # of json, or bytes that are no UTF-8
+        except ValueError as error:  # from json, or because the bytes aren't UTF-8
             raise CheckpointError(f"{path} is not valid JSON ({error}); copy it again") from None
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise CheckpointError(
@@ -93,7 +93,7 @@ class ModelSpec:
 
 
 def folder_above(path: Path) -> Path | None:
-    """DIR of a path below its folder `checkpoints`; None for any other path."""
+    """Returns DIR if a path lies below DIR/checkpoints; None for any other path."""
     return next(
         (
             above.parent
@@ -105,7 +105,7 @@ def folder_above(path: Path) -> Path | None:
 
 
 def nest(params: Params) -> dict:
-    """Flat paths to nested mappings: Orbax gives `/` in a name a meaning of its own."""
+    """Turns flat paths into nested mappings, because `/` in a name has a special meaning for Orbax."""
     return traverse_util.unflatten_dict(params, sep="/")
 
 
@@ -117,10 +117,10 @@ class Checkpoints:
     """The checkpoints below one directory, written in the background.
 
     Args:
-      directory: DIR above.
-      keep_last: newest checkpoints to keep, for going on.
-      keep_best: checkpoints to keep with the highest `metric`.
-      metric: name among the metrics given to `save`.
+      directory: The folder DIR above.
+      keep_last: Number of newest checkpoints to keep for resuming.
+      keep_best: Number of checkpoints with the highest `metric` to keep.
+      metric: Name of the metric, among those given to `save`.
     """
 
     def __init__(self, directory: Path, *, keep_last: int, keep_best: int, metric: str):
@@ -134,7 +134,7 @@ class Checkpoints:
                 )
             )
         options = ocp.CheckpointManagerOptions(
-            # Without it Orbax doesn't store the metrics, and forgets after a restart which were best.
+            # Without this, Orbax doesn't store the metrics and forgets after a restart which were best.
             best_fn=(lambda metrics: metrics[metric]) if keep_best else None,
             best_mode="max",
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
@@ -148,7 +148,7 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """Those that there is a checkpoint of, ascending."""
+        """The steps that have a checkpoint, ascending."""
         return sorted(self.manager.all_steps())
 
     def save(
@@ -159,12 +159,12 @@ class Checkpoints:
         records: dict[str, Any],
         metrics: dict[str, float] | None = None,
     ) -> None:
-        """Starts to save; returns when the arrays were copied from the devices.
+        """Starts a save; returns when the arrays are copied from the devices.
 
         Args:
-          arrays: item name -> pytree of arrays. Empty trees are left out.
-          records: item name -> JSON values.
-          metrics: what the checkpoint scored, for `keep_best`.
+          arrays: Pytrees of arrays by item name. Empty trees are left out.
+          records: JSON values by item name.
+          metrics: Scores of the checkpoint, for `keep_best`.
         """
         items = {
             name: ocp.args.StandardSave(tree)
@@ -172,16 +172,16 @@ class Checkpoints:
             if jax.tree.leaves(tree)
         }
         items |= {name: ocp.args.JsonSave(record) for name, record in records.items()}
-        # A failure of the last save's part in the background shows here too.
+        # A background failure of the previous save also shows here.
         with self._explaining_failure(), quiet():
             self.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
     def add_metrics(self, step: int, metrics: dict[str, float]) -> None:
-        """Adds what a checkpoint scored, if it was saved without; for `keep_best` from the next save on."""
+        """Adds scores to a checkpoint that was saved without; `keep_best` uses them from the next save on."""
         self.wait()
         if self.manager.metrics(step) is not None:
             return
-        # Where Orbax's manager puts and looks for them; it can only do it itself while it saves.
+        # Orbax's manager reads metrics from this folder, but can write them there only while it saves.
         folder = Path(self.manager.directory) / f"{step:08d}" / "metrics"
         handler = ocp.JsonCheckpointHandler(filename="metrics")
         with self._explaining_failure(), ocp.Checkpointer(handler) as checkpointer:
@@ -200,7 +200,7 @@ class Checkpoints:
         return {name: tree for name, tree in arrays.items() if name not in items} | restored
 
     def set_aside(self, step: int) -> Path:
-        """Moves a damaged checkpoint out of the way; the first process returns where it is."""
+        """Moves a damaged checkpoint out of the way; the first process returns its new place."""
         folder = Path(self.manager.directory) / f"{step:08d}"
         target = folder.with_name(f"damaged-{folder.name}-{time.time_ns()}")
         if jax.process_index() == 0:
@@ -210,13 +210,13 @@ class Checkpoints:
         return target
 
     def wait(self) -> None:
-        """Returns when the last save is complete on disk; raises what went wrong with it."""
+        """Returns when the last save is complete on disk; raises the error if it failed."""
         with self._explaining_failure():
             self.manager.wait_until_finished()
 
     @contextlib.contextmanager
     def _explaining_failure(self):
-        """Turns whatever a failed save raises into CheckpointError; a full disk alone has a dozen errors."""
+        """Turns all errors of a failed save into CheckpointError; a full disk alone raises a dozen kinds."""
         try:
             yield
         except Exception as error:
@@ -229,7 +229,7 @@ class Checkpoints:
             ) from error
 
     def close(self) -> None:
-        """Waits for a save in the background; raises what went wrong with it."""
+        """Waits for a save in the background; raises the error if it failed."""
         with self._explaining_failure():
             self.manager.close()
 
@@ -243,15 +243,15 @@ def save_model(
     step: int = 0,
     teacher: dict[str, Any] | None = None,
 ) -> None:
-    """Writes a model that no training run made; the caller puts `tokenizer.json` beside it.
+    """Writes a model that doesn't come from a training run; the caller puts `tokenizer.json` beside it.
 
     Args:
-      teacher: the record above.
+      teacher: The record `teacher` described above.
     """
     options = ocp.CheckpointManagerOptions(
         step_format_fixed_length=8, enable_async_checkpointing=False
     )
-    # Handlers of its own: with the default limit Orbax takes twice the arrays' memory for a while.
+    # Own handlers, because with the default limit Orbax temporarily takes twice the arrays' memory.
     handlers = {
         name: ocp.PyTreeCheckpointHandler(save_concurrent_gb=1) for name in ("params", "ema")
     }
@@ -264,11 +264,11 @@ def save_model(
     folder = (directory / "checkpoints").resolve()
     with ocp.CheckpointManager(folder, options=options, item_handlers=handlers) as manager:
         manager.save(step, args=ocp.args.Composite(**items))
-    spec.write(directory)  # last: a folder without it is no checkpoint
+    spec.write(directory)  # written last: a folder without it isn't a checkpoint
 
 
 def steps(directory: Path) -> list[int]:
-    """The steps that DIR has complete checkpoints of, ascending."""
+    """The steps for which DIR has complete checkpoints, ascending."""
     folder = directory / "checkpoints"
     if not folder.is_dir():
         return []
@@ -276,7 +276,7 @@ def steps(directory: Path) -> list[int]:
 
 
 def what_is_whole(directory: Path) -> str:
-    """For errors: which of DIR's checkpoints is the newest that is complete."""
+    """Says, for error messages, which complete checkpoint in DIR is the newest."""
     found = steps(directory)
     return f"the checkpoint of step {found[-1]} is whole" if found else "there is no checkpoint yet"
 
@@ -284,14 +284,14 @@ def what_is_whole(directory: Path) -> str:
 def load_params(
     directory: Path, *, weights: str = "student", step: int | None = None
 ) -> tuple[Params, int]:
-    """The parameters of a model as NumPy arrays by path, and the step that they are of.
+    """Loads the parameters of a model as NumPy arrays by path; also returns their step.
 
     Args:
       weights: `student`, or `ema` for the teacher's copy (frozen parameters are the same for both).
-      step: which checkpoint; the newest if None.
+      step: Step of the checkpoint; the newest if None.
 
     Raises:
-      CheckpointError: there is no such checkpoint, or it holds no EMA weights.
+      CheckpointError: There is no such checkpoint, or it has no EMA weights.
     """
     if weights not in WEIGHTS:
         raise CheckpointError(f"weights is {weights!r}; it must be one of {', '.join(WEIGHTS)}")
@@ -307,13 +307,13 @@ def load_params(
 def load_student_and_ema(
     directory: Path, *, step: int | None = None, with_ema: bool = True
 ) -> tuple[Params, Params | None, int]:
-    """The student's parameters, the teacher's copy of those that it has of its own, and their step.
+    """Loads the student's parameters and the teacher's own ones; also returns their step.
 
     Args:
-      with_ema: False leaves the teacher's unread, None in the result as where there is no teacher.
+      with_ema: Whether to read the teacher's parameters. If False, or if there is no teacher, they are None.
 
     Raises:
-      CheckpointError: there is no such checkpoint, or it is damaged.
+      CheckpointError: There is no such checkpoint, or it is damaged.
     """
     found = steps(directory)
     if not found or (step is not None and step not in found):
@@ -329,15 +329,15 @@ def load_student_and_ema(
 
 
 def keeps_ema_in_part(directory: Path, step: int) -> bool:
-    """Whether the checkpoint of a step has the average of what the teacher runs only."""
+    """Whether the checkpoint of a step has averages only of the parameters that the teacher uses."""
     return (directory / "checkpoints" / f"{step:08d}" / "ema_of_teacher").is_dir()
 
 
 def load_record(directory: Path, step: int, name: str) -> dict[str, Any]:
-    """A record of a checkpoint, such as `teacher`; empty where it has none.
+    """Loads a record of a checkpoint, such as `teacher`; empty if the checkpoint has none.
 
     Raises:
-      CheckpointError: it is damaged.
+      CheckpointError: The record is damaged.
     """
     path = (directory / "checkpoints" / f"{step:08d}" / name).resolve()
     if not path.is_dir():
@@ -359,7 +359,7 @@ def _load_item(path: Path) -> Params:
 
 
 def _restore_numpy(path: Path) -> dict:
-    # The handler itself: a Checkpointer around it warns that `path` has no metadata of its own.
+    # Uses the handler directly, because a Checkpointer around it warns that `path` has no metadata of its own.
     handler = ocp.PyTreeCheckpointHandler()
     metadata = handler.metadata(path).tree
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)

@@ -1,4 +1,4 @@
-"""What the commands that take a config share: starting, and errors that name the config's key."""
+"""Shared by the commands that take a config: startup, and errors that name the config's key."""
 
 import contextlib
 import difflib
@@ -17,18 +17,18 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.renamed import new_name
 
-# A config, resolved and frozen or not yet. Its keys are known at run time only, so a type checker takes any.
+# A config, whether resolved and frozen or not. Keys are known only at run time, so a type checker accepts any.
 Config = Any if TYPE_CHECKING else ConfigDict | FrozenConfigDict
 
 OVERRIDE = re.compile(r"--(?:no)?config\.([\w.]+)(?:=.*)?")
 
 
 class ConfigError(ReadableError, ValueError):
-    """A config that can't be run. The message names the key and what is allowed."""
+    """A config can't be run. The message names the key and what is allowed."""
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Parses the command line's flags and calls `main`; a flag that can't be meant is explained first."""
+    """Parses the command line's flags and calls `main`; explains invalid flags first."""
     logging.set_verbosity(logging.WARNING)
     # XLA's C++ logs would drown the progress lines; errors still show.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -37,20 +37,20 @@ def run(main: Callable[[list[str]], None]) -> None:
         sys.exit(f"error: {message}")
     try:
         app.run(main)
-    except KeyboardInterrupt:  # outside of what saves first
+    except KeyboardInterrupt:  # outside the code that saves first
         print("interrupted", file=sys.stderr, flush=True)
         sys.exit(128 + signal.SIGINT)
 
 
 def explain_flags(argv: list[str]) -> str | None:
-    """What is wrong with the config's flags: no such file or preset, or a key that the config doesn't have.
+    """Says what is wrong with the config's flags: no such file or preset, or a key that the config lacks.
 
-    ml_collections stops at such a flag too, but tells neither the whole key nor what there is instead.
+    ml_collections also stops at such a flag, but names neither the full key nor the alternatives.
     """
     files = []
     for arg, following in itertools.pairwise([*argv, ""]):
         name, equals, value = arg.partition("=")
-        if name in ("--config", "-config"):  # absl also takes the value as an argument of its own
+        if name in ("--config", "-config"):  # absl also accepts the value as a separate argument
             files.append(value if equals else following)
     if not files:
         return "--config is missing; try --config=configs/pretrain.py"
@@ -82,20 +82,20 @@ def explain_flags(argv: list[str]) -> str | None:
 
 
 def listed(values: Iterable[str]) -> list[str]:
-    """Names of a config's tuple, each once; on the command line several may stand in one, as `a,b`."""
+    """The names in a config's tuple, each once; on the command line one entry may hold several, as `a,b`."""
     names = [name.strip() for value in values for name in str(value).split(",")]
     return list(dict.fromkeys(name for name in names if name))
 
 
 @contextlib.contextmanager
 def naming(prefix: str):
-    """Turns what a constructor says of its arguments into a ConfigError that names the config's key."""
+    """Turns a constructor's errors about its arguments into a ConfigError that names the config's key."""
     try:
         yield
     except ConfigError:
         raise
     except (TypeError, ValueError, ZeroDivisionError, FileNotFoundError, FileExistsError) as error:
-        # What already names the key needs it only to be placed below `config`.
+        # A message that already names the key only needs it placed below `config`.
         text = str(error).removeprefix("config.")
         named = text.startswith(prefix.split(".")[0])
         raise ConfigError(f"config.{text}" if named else f"config.{prefix}: {text}") from error

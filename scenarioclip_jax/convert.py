@@ -1,11 +1,11 @@
-"""Weights in from CLIP and from the published implementation, and out to PyTorch.
+"""Converts weights from CLIP and from the published implementation, and to PyTorch.
 
     python -m scenarioclip_jax.convert from-huggingface --model DIR_OR_HUB_ID --output CKPT
     python -m scenarioclip_jax.convert from-reference --checkpoint FILE.ckpt --output CKPT
     python -m scenarioclip_jax.convert to-pytorch --checkpoint CKPT --output DIR
 
-CKPT is a folder as `scenarioclip_jax.checkpoint` describes it: name it as `config.init_from`, open it with
-`scenarioclip_jax.load`, or convert it. Outputs appear when they are complete, and never replace anything.
+CKPT is a folder as described in `scenarioclip_jax.checkpoint`: pass it as `config.init_from`, open it with
+`scenarioclip_jax.load`, or convert it. Outputs appear only when complete, and never replace anything.
 """
 
 import argparse
@@ -210,7 +210,7 @@ def to_pytorch(args: argparse.Namespace, output: Path) -> None:
 
 
 def _epoch(directory: Path, step: int) -> int:
-    """Whole passes through the data before `step` of a training run; 0 where that isn't known."""
+    """The number of whole epochs before `step` of a training run; 0 if unknown."""
     from scenarioclip_jax.checkpoint import load_record
 
     data = load_record(directory, step, "data")
@@ -221,7 +221,7 @@ def _tokenizer(source: str):
     from scenarioclip_jax.checkpoint import CheckpointError
     from scenarioclip_jax.data.tokens import Tokenizer
 
-    # Not everything is a path here: a hub id stays as it is.
+    # Not everything is a path here; a hub id stays as it is.
     source = str(local_path(source)) if source.startswith("~") or "://" in source else source
     try:
         return Tokenizer.load(source)
@@ -263,10 +263,10 @@ def _say(text: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    # Conversion is bound by memory and disk: leave an accelerator alone, and its memory.
+    # Conversion is bound by memory and disk, so don't occupy an accelerator or its memory.
     os.environ["JAX_PLATFORMS"] = "cpu"
     # A terminated conversion cleans up like an interrupted one.
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:  # as whoever started this wants it
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:  # the parent ignores it
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     jobs = {
         "from-huggingface": from_huggingface,
@@ -280,7 +280,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with new_folder(args.output) as partial:  # before anything slow
             jobs[args.command](args, partial)
         _say(f"wrote {args.output}")
-    except KeyboardInterrupt:  # first: it may come before the names below are there
+    except KeyboardInterrupt:  # first: it may come before the names below are defined
         _say("interrupted; nothing was written")
         sys.exit(128 + signal.SIGINT)
     except (ReadableError, OSError) as error:  # OSError: disk full, no permission

@@ -2,7 +2,7 @@
 
 
 class ReadableError(Exception):
-    """Something that a user can mend. The message says what is wrong and what to do.
+    """An error that a user can fix. The message says what is wrong and what to do.
 
-    Commands show the message alone: a stack trace would only hide it.
+    Commands show only the message, because a stack trace would hide it.
     """

@@ -1,4 +1,4 @@
-"""What the system refuses for the moment, told from what is damaged."""
+"""Tells what the system refuses at the moment from what is damaged."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from scenarioclip_jax.errors import ReadableError
 
-# A file that isn't there, or isn't what it was. Whatever else the system says may pass, and the file be whole.
+# The file is missing or has changed. Any other error may be temporary, and the file intact.
 _DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EBADMSG, errno.EILSEQ)
 _DAMAGE += (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOEXEC)
 # Permission, memory, descriptors, network file systems, time.
@@ -18,7 +18,7 @@ _PASSING = (
     *(errno.ENOTCONN, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.ESHUTDOWN),
     *(errno.EPIPE, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
 )
-# Libraries in C++ keep no number, but the system's own words, or the name of a status code of absl.
+# C++ libraries don't keep the number, but the system's own words or the name of an absl status code.
 _WORDS = [os.strerror(number) for number in _PASSING]
 _WORDS += ["PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE", "DEADLINE_EXCEEDED"]
 _WORDS += ["RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED"]
@@ -27,13 +27,13 @@ _SAID = re.compile("|".join(rf"\b{re.escape(words)}\b" for words in _WORDS), re.
 
 
 class InputUnavailableError(ReadableError, RuntimeError):
-    """The system refuses to read what may be whole, or ended what reads it. The message says what to do."""
+    """The system refuses to read data that may be intact, or ended the reader. The message says what to do."""
 
 
 def passes(error: BaseException) -> bool:
-    """Whether an error, or one that led to it, is the system's refusal of the moment rather than damage.
+    """Whether an error, or one of its causes, is a temporary refusal by the system rather than damage.
 
-    An error of the operating system is judged by its number, whatever it says; any other by its words.
+    An operating system error is judged by its number, whatever it says; any other by its words.
     """
     return any(_passes(each) for each in _chain(error))
 
@@ -54,7 +54,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-# What to do about the commonest.
+# What to do about the most common ones.
 _REMEDIES = {
     os.strerror(errno.EMFILE): "raise the limit of open files (ulimit -n)",
     os.strerror(errno.ENFILE): "the system has too many files open",
@@ -69,7 +69,7 @@ _REMEDIES = {
 
 
 def remedy(error: BaseException) -> str:
-    """What to do about an error that passes."""
+    """Says what to do about a temporary error."""
     said = " ".join(str(each) for each in _chain(error))
     for words, advice in _REMEDIES.items():
         if words.lower() in said.lower():

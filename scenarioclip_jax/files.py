@@ -1,4 +1,4 @@
-"""Writing files so that they are whole or not there."""
+"""Writing files so that they are either complete or absent."""
 
 import contextlib
 import secrets
@@ -8,17 +8,17 @@ from typing import BinaryIO
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replaces a file by a whole new one, whenever the process ends and however many write it at once.
+    """Replaces a file atomically, even if the process dies or several processes write the file at once.
 
     Args:
-      path: The file; folders that are missing above it are made.
-      write: Writes the content to a stream.
+      path: The file; missing parent folders are created.
+      write: Function that writes the content to a stream.
 
     Raises:
-      OSError: It can't be written. The old file is still there, if there was one, and nothing else is left.
+      OSError: The file can't be written. An old file is still there, and nothing else is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own for each writer, in the same folder: a rename within a file system is atomic.
+    # Each writer uses its own name in the same folder, because a rename within a file system is atomic.
     unfinished = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         with unfinished.open("xb") as stream:
@@ -28,10 +28,10 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         with contextlib.suppress(OSError):
             unfinished.unlink()
         if isinstance(error, OSError):
-            error.filename = str(path)  # a disk that fills up while writing names no file
+            error.filename = str(path)  # the error of a full disk names no file
         raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces a file by one that holds `text` in UTF-8, as `write_whole` does."""
+    """Replaces a file by `text` in UTF-8, as `write_whole` does."""
     write_whole(path, lambda stream: stream.write(text.encode()))

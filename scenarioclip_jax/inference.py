@@ -1,4 +1,4 @@
-"""Using a model from a notebook or a script: pictures and texts in, embeddings out.
+"""Using a model from a notebook or a script: images and texts in, embeddings out.
 
     model = scenarioclip_jax.load("runs/demo")
     image = model.encode_image(["photo.jpg"], "global")
@@ -54,17 +54,16 @@ def load(
     """Opens a model for use.
 
     Args:
-      path: a training run's workdir, the output of the converter, or a folder for PyTorch; or a plain CLIP
-        model in Hugging Face's format (folder or hub id), which answers with CLIP's own cosines at every
-        level.
-      weights, step: `student` or `ema`, and which checkpoint, of a training run (default: the newest).
-      dtype: what is computed in, `float32` or `bfloat16`.
-      batch_size: most pictures or texts computed at once.
+      path: A training run's workdir, the output of the converter, or a folder for PyTorch; or a plain CLIP
+        model in Hugging Face's format (folder or hub id), which gives CLIP's own cosines at every level.
+      weights, step: `student` or `ema`, and the step of a training run's checkpoint (default: the newest).
+      dtype: Type to compute in, `float32` or `bfloat16`.
+      batch_size: Most images or texts to compute at once.
 
     Raises:
-      CheckpointError: there is no such model. The message says what was found and what to do.
+      CheckpointError: There is no such model. The message says what was found and what to do.
     """
-    # Imports this module's siblings only when needed.
+    # These modules are imported only when needed.
     from scenarioclip_jax.interop import exported, known_files
     from scenarioclip_jax.interop.hub import local_folder
 
@@ -108,16 +107,16 @@ def _plain_clip(source: str) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenize
 class Model:
     """A model that is ready to use. Embeddings are float32 [N, D] on the host and not L2-normalized.
 
-    Everything is compiled once for a few batch sizes; what doesn't fill one is padded.
+    Everything is compiled once for a few batch sizes; smaller batches are padded.
 
     Attributes:
-      spec: the model's arguments and how its inputs are prepared.
-      tokenizer: texts to ids.
-      image_size: P, side in pixels of the pictures that the towers see.
-      embed_dim: D.
-      graph: the model's structure, for `models.params.merge`.
-      params: its parameters by path, for the same.
-      mesh: the devices that batches are laid over, each of which holds all parameters; None: one device.
+      spec: The model's arguments, and how its inputs are prepared.
+      tokenizer: The tokenizer for texts.
+      image_size: Side P of the images that the towers see, in pixels.
+      embed_dim: Size D of the embedding space.
+      graph: The model's structure, for `models.params.merge`.
+      params: The model's parameters by path, for `models.params.merge`.
+      mesh: The devices that batches are split over; each holds all parameters. None for one device.
     """
 
     def __init__(
@@ -148,7 +147,7 @@ class Model:
         self.embed_dim: int = spec.model.get("embed_dim", 512)
         self._eos_id: int = spec.model["text"]["eos_id"]
         self._max_length: int = spec.model["text"]["max_length"]
-        # A lone picture shouldn't cost a full batch, and each size costs a compilation.
+        # A single image shouldn't cost a full batch, but each batch size costs a compilation.
         ways = batch_ways(mesh) if mesh else 1
         sizes = (1, min(8, batch_size), batch_size)
         self._sizes = sorted({-(-size // ways) * ways for size in sizes})
@@ -163,7 +162,7 @@ class Model:
         self._text = jax.jit(text, static_argnums=2)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process needs to build it again; compiled programs stay here."""
+        """What another process needs to rebuild the model; compiled programs aren't included."""
         if self.mesh is not None:
             raise TypeError("a model that is laid over a mesh can't be pickled; load it there")
         params = {path: np.asarray(value) for path, value in self.params.items()}
@@ -174,25 +173,25 @@ class Model:
         self.__init__(**state)
 
     def on(self, mesh: Mesh, batch_size: int) -> "Model":
-        """The same model with its batches laid over all devices of a mesh."""
+        """Returns the same model with its batches split over all devices of a mesh."""
         arguments = {"dtype": self._dtype, "batch_size": batch_size, "mesh": mesh}
         return Model(self.spec, self.params, self.tokenizer, **arguments)
 
     def encode_image(
         self, images: Picture | Sequence[Picture], level: str = "global"
     ) -> Float[np.ndarray, "N D"]:
-        """Embeds pictures: paths, PIL images, arrays or tensors of any framework; one or several.
+        """Embeds one or several images: paths, PIL images, arrays or tensors of any framework.
 
         Arrays are uint8 (or floats from 0 to 1) with the axes [H, W, C], [C, H, W] or [H, W]; several in one
-        array have an axis N before; see `data.images.open_image`. They are prepared as in evaluation: upright,
-        RGB, resized to the model's view, normalized. Crops and masks for objects and relations are the caller's
-        to make.
+        array have an axis N in front; see `data.images.open_image`. Images are prepared as in evaluation:
+        upright, RGB, resized to the model's view, normalized. The caller makes crops and masks for objects and
+        relations.
 
-        A file that could be decoded but is damaged is told of by a `data.damage.DamagedImageWarning`, once.
+        A file that is damaged but can be decoded causes a `data.damage.DamagedImageWarning`, once.
 
         Raises:
-          ValueError: no picture, an array that isn't one, or an unknown level.
-          OSError: a file can't be read or decoded.
+          ValueError: There is no image, an array isn't an image, or the level is unknown.
+          OSError: A file can't be read or decoded.
         """
         pictures = separate(images)
         return self._run(
@@ -202,12 +201,12 @@ class Model:
     def encode_pixels(
         self, pixels: ArrayLike, level: str = "global", layout: str | None = None
     ) -> Float[np.ndarray, "N D"]:
-        """Embeds pictures that are prepared already, P x P and normalized with CLIP's mean and deviation.
+        """Embeds images that are already prepared: P x P, normalized with CLIP's mean and standard deviation.
 
         Args:
-          pixels: float [N, 3, P, P] or [N, P, P, 3]; an array or tensor of any framework, or a list of such.
-          layout: "NCHW" ([N, 3, P, P], as PyTorch's processors give) or "NHWC" ([N, P, P, 3]). None takes
-            the axis that has 3 entries.
+          pixels: float [N, 3, P, P] or [N, P, P, 3]: an array or tensor of any framework, or a list of them.
+          layout: "NCHW" ([N, 3, P, P], as PyTorch's processors return) or "NHWC" ([N, P, P, 3]). None finds the
+            axis that has 3 entries.
         """
         pixels = to_array(pixels)
         side = self.image_size
@@ -229,7 +228,7 @@ class Model:
     def encode_text(
         self, texts: str | Sequence[str], level: str = "global"
     ) -> Float[np.ndarray, "N D"]:
-        """Embeds texts, cut to the level's token length; equal texts are computed once."""
+        """Embeds texts, truncated to the level's token length; equal texts are computed once."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         self._check_level(level)
         if not all(isinstance(text, str) for text in texts):
@@ -247,7 +246,7 @@ class Model:
         ]  # each computed once
 
     def encode_ids(self, ids: ArrayLike, level: str = "global") -> Float[np.ndarray, "N D"]:
-        """Embeds token ids, int [N, L]; each row has an end-of-text id, and what follows it doesn't matter."""
+        """Embeds token ids, int [N, L]. Each row must have an end-of-text id; what follows it is ignored."""
         ids = np.asarray(ids)
         if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
             raise ValueError(f"ids are {ids.dtype} {ids.shape}; integers [N, L] are expected")
@@ -262,7 +261,7 @@ class Model:
         if len(unended):
             raise ValueError(f"no end-of-text id {self._eos_id} in rows {unended[:10].tolist()}")
         self._check_level(level)
-        # Texts of all lengths up to the level's share a compiled program.
+        # Texts of all lengths up to the level's share one compiled program.
         length = self.spec.lengths[level]
         length = length if ids.shape[1] <= length else self._max_length
         padded = np.full((len(ids), length), self._eos_id, np.int32)
@@ -272,7 +271,7 @@ class Model:
     def similarity(
         self, images: Float[np.ndarray, "N D"], texts: Float[np.ndarray, "M D"]
     ) -> Float[np.ndarray, "N M"]:
-        """Cosines between embeddings of pictures and of texts (or any two sets of embeddings)."""
+        """Cosines between embeddings of images and of texts (or any two sets of embeddings)."""
         images, texts = (
             np.asarray(x, np.float32) / np.linalg.norm(x, axis=-1, keepdims=True)
             for x in (images, texts)
@@ -280,24 +279,24 @@ class Model:
         return images @ texts.T
 
     def logit_scale(self, level: str = "global") -> float:
-        """What a level's cosines are multiplied by before a softmax, at most 100."""
+        """The factor on a level's cosines before a softmax, at most 100."""
         self._check_level(level)
         name = level if level in levels_of(self.spec.model["arch"]) else "global"
         return float(jnp.minimum(jnp.exp(self.params[f"logit_scale/{name}"]), 100.0))
 
     def logit_bias(self, level: str = "global") -> float:
-        """What is added to the scaled cosines of a model trained with the sigmoid loss; 0 for others."""
+        """The bias added to the scaled cosines of a model trained with the sigmoid loss; 0 for others."""
         self._check_level(level)
         name = level if level in levels_of(self.spec.model["arch"]) else "global"
         return float(self.params.get(f"logit_bias/{name}", 0.0))
 
     def branch(self, level: str) -> str:
-        """Which of the model's towers serves a level."""
+        """The branch of the model that serves a level."""
         self._check_level(level)
         return branch_of(self.spec.model["arch"], level)
 
     def alike(self, level: str) -> str:
-        """One name for the levels whose pictures are embedded alike, and so are their texts of one length."""
+        """A common name for levels that embed images, and texts of one length, in the same way."""
         self._check_level(level)
         arch, packing = self.spec.model["arch"], self.spec.model.get("patch_packing", False)
 
@@ -325,7 +324,7 @@ class Model:
             size = next((s for s in self._sizes if s >= left), self._sizes[-1])
             part = take(slice(start, start + size))
             padding = [(0, size - len(part))] + [(0, 0)] * (part.ndim - 1)
-            # Repeating the last row rather than zeros keeps an end-of-text id in every row.
+            # Padding with the last row rather than zeros keeps an end-of-text id in every row.
             part = jax.device_put(np.pad(part, padding, mode="edge"), self._batch_sharding)
             result = encode(self.params, part, level)
             results.append(np.asarray(result, np.float32)[: count - start])

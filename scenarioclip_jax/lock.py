@@ -1,4 +1,4 @@
-"""One run at a time in a workdir."""
+"""Allows only one run at a time in a workdir."""
 
 import contextlib
 import errno
@@ -16,15 +16,15 @@ from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.parallel.distributed import gather
 
 NAME = ".lock"
-# The file system has no locks, or can't be written to; what needs to write there says so itself.
+# The file system has no locks or can't be written to; whatever needs to write there reports that itself.
 _WITHOUT = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def hold(workdir: Path) -> contextlib.AbstractContextManager:
-    """Holds a workdir for a job: its first process does so for all, and where it is taken, all of them end.
+    """Holds a workdir for a job. The first process does so for all; if it is taken, all processes end.
 
     Raises:
-      ConfigError: another run holds it.
+      ConfigError: Another run holds the workdir.
     """
     held, taken = contextlib.ExitStack(), None
     if jax.process_index() == 0:
@@ -39,10 +39,10 @@ def hold(workdir: Path) -> contextlib.AbstractContextManager:
 
 @contextlib.contextmanager
 def own(workdir: Path) -> Iterator[None]:
-    """Holds a folder for this process. The system lets go of it when the process ends, however it ends.
+    """Holds a folder for this process. The system releases it when the process ends, however it ends.
 
     Raises:
-      ConfigError: another process holds it. The message says which.
+      ConfigError: Another process holds the folder. The message says which.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -74,5 +74,5 @@ def own(workdir: Path) -> Iterator[None]:
 def _who(text: str) -> str:
     try:
         return "process {pid} on {host}, since {started}".format(**json.loads(text))
-    except (ValueError, KeyError, TypeError):  # it is just being written
+    except (ValueError, KeyError, TypeError):  # it is being written right now
         return "since a moment ago"

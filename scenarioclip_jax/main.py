@@ -1,9 +1,9 @@
-"""Flags to config to job.
+"""The command line: flags to config to job.
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py[:PRESET] [--config.KEY=VALUE ...]
         [--workdir=DIR]
 
-Several processes: launch/README.md.
+For several processes, see launch/README.md.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]!r} is no flag; write --config.KEY=VALUE")
     config = CONFIG.value
-    # Not at the top: reading workers are started from this file too, and need none of it.
+    # Not imported at the top, because reading workers also start from this file and don't need it.
     import jax
 
     from scenarioclip_jax.data.stall import reading_hangs
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> None:
 
 
 def choose_workdir(preset: str, processes: int) -> Path:
-    """--workdir, or a new folder for a run of one process."""
+    """Returns --workdir, or makes a new folder for a run of one process."""
     if WORKDIR.value:
         try:
             return local_path(WORKDIR.value)
@@ -102,8 +102,8 @@ def choose_workdir(preset: str, processes: int) -> Path:
         raise ConfigError(
             "--workdir is missing: a job of several processes needs one that they all can write"
         )
-    # Chosen once and printed: whoever wants to resume has to know it. Runs that start in the same second have
-    # different ones, so the folder is made at once.
+    # The folder is printed, because resuming needs it, and made at once, so that runs that start in the same
+    # second get different ones.
     name = f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     for suffix in itertools.chain([""], (f"-{n}" for n in itertools.count(2))):
         folder = Path("runs", name + suffix)

@@ -12,7 +12,7 @@ from absl import logging
 
 @contextlib.contextmanager
 def quiet():
-    """Silences Orbax's warnings that it does what it is asked for."""
+    """Silences Orbax's warnings about things that it was asked to do."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -21,7 +21,7 @@ def quiet():
         logging.set_verbosity(verbosity)
 
 
-# Devices that hold the same array each write a part of it, unless the parts would be small: cutting those up
+# Devices that hold the same array each write a part of it, unless the parts would be small: splitting those
 # takes longer than writing them, seconds per checkpoint with a few hundred arrays.
 with quiet():
     ocp.type_handlers.register_type_handler(

@@ -1,4 +1,4 @@
-"""Paths as people give them: on the command line, in a config, in a call."""
+"""Paths as users give them: on the command line, in a config, in a call."""
 
 import os
 import re
@@ -6,19 +6,20 @@ from pathlib import Path
 
 from scenarioclip_jax.errors import ReadableError
 
-# A scheme of one letter is a Windows drive. `gs:/` is what is left of `gs://` in a Path.
+# A scheme of one letter is a Windows drive. A Path turns `gs://` into `gs:/`.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 class PathError(ReadableError, ValueError):
-    """A path that can't be used. The message says what it is and what to give instead."""
+    """A path can't be used. The message says what it is and what to give instead."""
 
 
 def local_path(path: str | Path) -> Path:
-    """The local path that a person means: `~` is their home, `~/.cache` is $XDG_CACHE_HOME if that is set.
+    """Expands a local path: `~` is the user's home, and `~/.cache` is $XDG_CACHE_HOME if that is set.
 
     Raises:
-      PathError: an address with a scheme, such as `gs://bucket/folder`, or a `~` where no home is known.
+      PathError: The path is an address with a scheme, such as `gs://bucket/folder`, or has a `~` but no home is
+        known.
     """
     text = os.fspath(path)
     if found := _SCHEME.match(text):

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal; in a log file or a notebook a line now and then."""
+"""Progress of long work: a bar on a terminal, or an occasional line in a log file or a notebook."""
 
 import sys
 import time
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from tqdm import tqdm
 
-EVERY = 60.0  # seconds between two lines of a log
+EVERY = 60.0  # seconds between two lines in a log
 
 
 def progress_bar(
@@ -16,11 +16,11 @@ def progress_bar(
     say_end: bool = False,
     **arguments,
 ):
-    """As `tqdm.tqdm`, but for where its standard error isn't a terminal: there `Lines` tells how far it is.
+    """Returns a `tqdm.tqdm` bar, or `Lines` if standard error isn't a terminal.
 
     Args:
-      say_end: a log also gets a line at the end, however short the work was.
-      arguments: tqdm's own, such as `unit`, `disable`, `delay`, `mininterval`.
+      say_end: Whether a log also gets a line at the end, however short the work was.
+      arguments: Arguments of tqdm, such as `unit`, `disable`, `delay`, `mininterval`.
     """
     if arguments.get("disable") or sys.stderr.isatty():
         return tqdm(iterable, desc, total, **arguments)
@@ -29,7 +29,7 @@ def progress_bar(
 
 
 class Lines:
-    """In place of a bar that would fill a log: a line every EVERY seconds, so none of short work."""
+    """Replaces a bar, which would fill a log, by a line every EVERY seconds; short work prints none."""
 
     def __init__(
         self, iterable, desc: str, total: int | None, unit: str, scale: bool | None, say_end: bool
@@ -60,7 +60,7 @@ class Lines:
             print(self._line(), file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """The end; of most work, whoever started it says what came of it."""
+        """Prints the last line if `say_end`; otherwise nothing, since callers usually report the result."""
         if self._say_end:
             self._say_end = False
             print(self._line(), file=sys.stderr, flush=True)

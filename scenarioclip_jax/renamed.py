@@ -1,9 +1,9 @@
-"""Config keys that had other names once: refused on the command line, understood in what was saved."""
+"""Config keys that had other names before: refused on the command line, understood in saved configs."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# From a key, or a section, to what it is called now.
+# Maps a key, or a section, to its current name.
 RENAMED = {
     "data.groups": "data.packing_groups",
     "data.min_visible": "data.min_visible_pixels",
@@ -29,12 +29,12 @@ RENAMED = {
     "views.object_jitter": "views.jitter.object",
     "views.relation_jitter": "views.jitter.relation",
 }
-# Values that are written otherwise now, by the earlier key.
+# Values that are written differently now, by the old key.
 _VALUES: Mapping[str, Mapping[Any, Any]] = {"ema.whole": {True: "all", False: "teacher"}}
 
 
 def new_name(key: str) -> str | None:
-    """What a key with dots is called now; None if it always had this name."""
+    """The current name of a dotted key; None if the key wasn't renamed."""
     for old, new in RENAMED.items():
         if key == old or key.startswith(f"{old}."):
             return new + key.removeprefix(old)
@@ -42,7 +42,7 @@ def new_name(key: str) -> str | None:
 
 
 def with_new_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved config, nested, under today's names. What it lacks or has beyond them stays as it is."""
+    """Returns a saved, nested config with current names. Missing and additional keys stay as they are."""
 
     def copied(value):
         return {k: copied(v) for k, v in value.items()} if isinstance(value, Mapping) else value
@@ -62,7 +62,7 @@ def with_new_names(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _section(config: dict, names: list[str], *, make: bool = False):
-    """A section of a nested config; None if there is none."""
+    """Returns a section of a nested config; None if there is none."""
     for name in names:
         if make:
             config = config.setdefault(name, {})

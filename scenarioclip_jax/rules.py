@@ -1,8 +1,8 @@
-"""Lists of (regex, value): the one way in which parameters are chosen here.
+"""Lists of (regex, value) pairs: the one way to select parameters here.
 
-Sharding, freezing, weight decay and learning-rate scale are all such lists. The first regex that matches
-the whole path decides; a path that no regex matches is an error, so that a renamed parameter can't slip
-through with a default.
+Sharding, freezing, weight decay and learning-rate scale are all such lists. The first regex that matches the
+whole path decides; a path that no regex matches is an error, so that a renamed parameter can't slip through
+with a default.
 """
 
 import re
@@ -14,17 +14,17 @@ Rules = Sequence[tuple[str, T]]
 
 
 def match(rules: Rules, paths: Iterable[str], *, name: str) -> dict[str, T]:
-    """The value that `rules` give to each path.
+    """Returns the value that `rules` give to each path.
 
     Args:
       rules: (regex, value) pairs in order of priority.
-      paths: parameter paths such as `vision/trunk/object/stack/blocks/qkv/kernel`.
-      name: what the rules are for; used in the error.
+      paths: Parameter paths such as `vision/trunk/object/stack/blocks/qkv/kernel`.
+      name: What the rules are for; used in the error.
 
     Raises:
-      ValueError: a path that no rule matches, a regex that doesn't compile, or no list of pairs.
+      ValueError: No rule matches a path, a regex doesn't compile, or `rules` isn't a list of pairs.
     """
-    # Easily done on a command line: the comma that makes one pair a tuple of pairs is left out.
+    # An easy mistake on a command line is to omit the comma that makes one pair a tuple of pairs.
     if not all(
         isinstance(r, tuple | list) and len(r) == 2 and isinstance(r[0], str) for r in rules
     ):

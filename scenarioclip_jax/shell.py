@@ -1,11 +1,11 @@
-"""Commands for people to paste."""
+"""Commands for users to paste."""
 
 import re
 import shlex
 
 
 def to_paste(*words: object) -> str:
-    """Words as a shell reads them back: for every command or flag that a message gives to be pasted.
+    """Quotes words for a shell; used for every command or flag that a message offers for pasting.
 
     `--flag=value` keeps its flag outside the quotes.
     """

@@ -1,9 +1,9 @@
-"""Chips that programs are planned for: what they compute, hold and move, as their makers state it.
+"""Chips to plan programs for: their compute, memory and bandwidth as their makers state them.
 
-TPUs: Google's "TPU architecture" pages (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e). A link's bandwidth is
-that of one direction as "How to Scale Your Model" measures it (jax-ml.github.io/scaling-book/tpus, table of
-chip specifications), a little below the wire's. GPUs: NVIDIA's data sheets of A100, H100 and H200, dense
-tensor-core figures without sparsity.
+TPUs: Google's "TPU architecture" pages (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e). The bandwidth of a link
+is for one direction, as measured in "How to Scale Your Model" (jax-ml.github.io/scaling-book/tpus, table of
+chip specifications), which is a little below the wire's. GPUs: NVIDIA's data sheets for A100, H100 and H200,
+dense tensor-core figures without sparsity.
 """
 
 import dataclasses
@@ -17,13 +17,13 @@ class Chip:
     """One accelerator; a JAX device is one such chip except where a docstring says otherwise.
 
     Attributes:
-      name: as people write it.
-      kind: regex of `jax.Device.device_kind`.
-      peak: bfloat16 matrix products, FLOP/s.
-      hbm: memory, bytes.
-      hbm_bandwidth: bytes/s.
-      links: to neighbors in its torus; 0 where chips aren't connected that way.
-      link_bandwidth: of one link in one direction, bytes/s.
+      name: Common name.
+      kind: Regex for `jax.Device.device_kind`.
+      peak: Peak rate of bfloat16 matrix products, in FLOP/s.
+      hbm: Memory, in bytes.
+      hbm_bandwidth: Memory bandwidth, in bytes/s.
+      links: Number of links to neighbors in the torus; 0 for chips that aren't connected that way.
+      link_bandwidth: Bandwidth of one link in one direction, in bytes/s.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Chip:
     link_bandwidth: float = 0.0
 
 
-# The first whose `kind` matches counts: "TPU v5" alone is a v5p, "H100" alone an SXM module.
+# The first entry whose `kind` matches counts: "TPU v5" alone is a v5p, "H100" alone an SXM module.
 CHIPS = (
     Chip("v4", r"TPU v4", 275e12, 32 * GIB, 1228e9, 6, 45e9),
     Chip("v5e", r"TPU v5 ?(lite|e).*", 197e12, 16 * GIB, 819e9, 4, 45e9),
@@ -51,11 +51,11 @@ CHIPS = (
 
 
 def chip_of(device_kind: str) -> Chip | None:
-    """The chip that JAX calls `device_kind`; None for one that isn't in the table, such as a CPU."""
+    """The chip that JAX calls `device_kind`; None if it isn't in the table, such as a CPU."""
     return next((chip for chip in CHIPS if re.fullmatch(chip.kind, device_kind)), None)
 
 
 def peak_flops(device_kind: str) -> float | None:
-    """Peak bfloat16 FLOP/s of a device, the denominator of MFU; None where it isn't known."""
+    """Peak bfloat16 FLOP/s of a device, the denominator of MFU; None if unknown."""
     chip = chip_of(device_kind)
     return chip.peak if chip else None

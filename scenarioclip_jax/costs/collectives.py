@@ -16,12 +16,12 @@ class Collective(NamedTuple):
     kind: str
     shape: str  # of the result, as HLO writes it
     bytes: int  # of the result
-    times: int  # in a run of the program: what stands in a loop counts as often as the loop turns
-    devices: int  # that take part together; 0 where the text doesn't say
+    times: int  # executions in a run of the program; a loop's body counts once per iteration
+    devices: int  # number of devices that take part together; 0 if the text doesn't say
 
 
 def size(shape: str) -> int:
-    """Bytes of a shape as HLO writes it: `f32[2,3]{1,0}`, or a tuple of such."""
+    """Bytes of a shape as HLO writes it: `f32[2,3]{1,0}`, or a tuple of these."""
     arrays = re.findall(r"(\w+)\[([\d,]*)\]", shape)
     return sum(
         BYTES[kind] * math.prod(int(n) for n in dims.split(",") if n) for kind, dims in arrays
@@ -29,7 +29,7 @@ def size(shape: str) -> int:
 
 
 def computations(hlo: str) -> tuple[dict[str, list[str]], str]:
-    """Instructions by computation, and the name of the entry."""
+    """The instructions of each computation, and the name of the entry computation."""
     found, current, entry = {}, None, None
     for line in hlo.splitlines():
         header = re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\{$", line)
@@ -45,7 +45,7 @@ def collectives(hlo: str) -> list[Collective]:
     """The collectives of a compiled program.
 
     Raises:
-      ValueError: one stands in a loop whose length the text doesn't tell.
+      ValueError: One is in a loop whose length the text doesn't give.
     """
     bodies, entry = computations(hlo)
     found = []
@@ -54,7 +54,7 @@ def collectives(hlo: str) -> list[Collective]:
         for line in bodies[name]:
             match = re.search(r" = (\(.*?\)|\S+) ([\w\-]+)\(", line)
             shape, operation = match.groups() if match else ("", "")
-            # An asynchronous one is two instructions; the second has the result's shape, the first the groups.
+            # An asynchronous one is two instructions: the first has the groups, the second the result's shape.
             kind = operation.removesuffix("-done")
             if kind in KINDS:
                 if times is None:
@@ -75,7 +75,7 @@ def collectives(hlo: str) -> list[Collective]:
 
 
 def summary(hlo: str) -> dict[str, dict[str, int]]:
-    """By kind: instructions in the program, and bytes of their results on a device in a run of it."""
+    """By kind: number of instructions, and bytes of their results on a device in a run of the program."""
     total = defaultdict(lambda: {"instructions": 0, "bytes": 0})
     for each in collectives(hlo):
         total[each.kind]["instructions"] += 1
@@ -84,10 +84,10 @@ def summary(hlo: str) -> dict[str, dict[str, int]]:
 
 
 def sent(collective: Collective, devices: int) -> float:
-    """Bytes that a device sends in a run of the program, if rings are used (Thakur et al. 2005).
+    """Bytes that a device sends for a collective in a run of the program, with rings (Thakur et al. 2005).
 
     Args:
-      devices: of the program, for a collective that doesn't name its groups.
+      devices: Number of devices of the program, used if the collective doesn't name its groups.
     """
     n = collective.devices or devices
     share = (n - 1) / n
@@ -95,14 +95,14 @@ def sent(collective: Collective, devices: int) -> float:
         "all-gather": share,
         "all-to-all": share,
         "all-reduce": 2 * share,
-        "reduce-scatter": n - 1,  # the result is a part of what was summed
+        "reduce-scatter": n - 1,  # the result is a part of the sum
         "collective-permute": 1,
     }[collective.kind]
     return collective.bytes * collective.times * factor
 
 
 def _callees(line: str, operation: str) -> list[str]:
-    """Computations that an instruction runs once. What a reduction applies isn't one that communicates."""
+    """Computations that an instruction runs once, without those of reductions, which don't communicate."""
     if operation == "call":
         return re.findall(r"to_apply=%?([\w.\-]+)", line)
     if operation == "conditional":
@@ -113,7 +113,7 @@ def _callees(line: str, operation: str) -> list[str]:
 
 
 def _turns(line: str, bodies: dict[str, list[str]]) -> int | None:
-    """How often a loop turns: as the CPU's compiler notes it, or from a condition `i < constant`.
+    """The number of iterations of a loop: from the CPU compiler's note, or from a condition `i < constant`.
 
     JAX's loops of known length count from 0 in steps of 1.
     """
@@ -131,7 +131,7 @@ def _turns(line: str, bodies: dict[str, list[str]]) -> int | None:
 
 
 def _devices(line: str, body: list[str]) -> int:
-    """Devices in a replica group: a list of lists, `[groups,devices]<=[…]`, or axes of a mesh of devices."""
+    """Devices in a replica group, written as a list of lists, as `[groups,devices]<=[…]`, or as mesh axes."""
     if "-done(" in line:
         started = re.search(r"-done\(.*?%?([\w.\-]+)\)", line)[1]
         line = next((each for each in body if re.match(rf"\s*%?{re.escape(started)} =", each)), "")

@@ -1,6 +1,6 @@
 """FLOPs of a train step, counted from shapes.
 
-A compiler's count won't do: XLA's takes a loop over blocks as one turn of it. Only matrix products are counted,
+A compiler's count won't do: XLA counts a loop over blocks as one iteration. Only matrix products are counted,
 2 m k n for [m, k] @ [k, n] (Kaplan et al. 2020, section 2.1; Chowdhery et al. 2022, appendix B, who define
 MFU by it). For a block of width W and MLP width M on T tokens, forward:
 
@@ -9,19 +9,19 @@ MFU by it). For a block of width W and MLP width M on T tokens, forward:
 
 Backward, for each product y = x @ w:
 
-    derivative by x     as much as forward, if x depends on something that trains
-    derivative by w     as much as forward, if w trains
+    derivative for x    as much as forward, if x depends on something that trains
+    derivative for w    as much as forward, if w trains
 
-so a block that trains costs twice its forward pass, and a frozen one with something trainable below it once
-for its kernels and twice for attention, both of whose factors are activations. A frozen one with nothing
-trainable below costs nothing. Patches cost 2 g^2 (3 p^2) W for a grid of g x g patches of p x p pixels, a head
-2 W D. A level's loss compares all its N slots with each other, 2 N^2 D forward and twice that backward.
+So a trained block costs twice its forward pass. A frozen block above something trainable costs once for its
+kernels and twice for attention, both of whose factors are activations. A frozen block with nothing trainable
+below costs nothing. Patches cost 2 g^2 (3 p^2) W for a grid of g x g patches of p x p pixels, a head 2 W D. A
+level's loss compares all its N slots with each other, 2 N^2 D forward and twice that backward.
 
-Slots and tokens that stay empty in a batch are computed like the others, and are counted like them.
+Empty slots and tokens of a batch are computed like the others, so they are counted too.
 
-`model` FLOPs are those that the mathematics needs. `hardware` FLOPs are those that are executed: also the
-second forward pass of `loss.accumulate`, blocks that `model.remat` computes again, the logits that the
-loss's backward pass computes again, what fills up its last chunk, and the pictures' resampling.
+`model` FLOPs are those that the mathematics needs. `hardware` FLOPs are those that are executed: they include
+the second forward pass of `loss.accumulate`, the blocks that `model.remat` recomputes, the logits that the
+loss's backward pass recomputes, the padding of its last chunk, and the resampling of images.
 """
 
 import dataclasses
@@ -39,8 +39,8 @@ from scenarioclip_jax.models.towers import TextConfig, TowerConfig, VisionConfig
 class Count(NamedTuple):
     """FLOPs of a step over all devices."""
 
-    model: int = 0  # that the mathematics needs
-    hardware: int = 0  # that are executed
+    model: int = 0  # needed by the mathematics
+    hardware: int = 0  # executed
 
     def plus(self, other: "Count") -> "Count":
         return Count(self.model + other.model, self.hardware + other.hardware)
@@ -51,8 +51,8 @@ class Flops:
     """FLOPs of a train step over all devices.
 
     Attributes:
-      by_part: `vision` and `text`, the student's towers of all levels forward and backward; `teacher`; `loss`,
-        the contrastive losses; `views`, the resampling of pictures (which no model FLOPs are counted for).
+      by_part: `vision` and `text`, the student's towers of all levels, forward and backward; `teacher`; `loss`,
+        the contrastive losses; `views`, the resampling of images (which has no model FLOPs).
     """
 
     by_part: Mapping[str, Count]
@@ -67,7 +67,7 @@ class Flops:
 
 
 class Level(NamedTuple):
-    """What a level's towers read in a step, over all devices: rows and the tokens in each."""
+    """The input of a level's towers in a step over all devices: rows and the tokens in each."""
 
     slots: int
     vision: tuple[int, int]
@@ -102,13 +102,13 @@ def train_step_flops(
     """FLOPs of one train step over all devices.
 
     Args:
-      model: arguments of `models.scenario_clip.ScenarioCLIP`, as `ModelSpec.model` has them.
-      trainable: paths of the parameters that train.
-      settings: of the batch.
-      distills: whether a teacher runs.
-      accumulate: parts that the batch goes through the towers in.
-      batch_ways: parts that the mesh splits the batch into, which decides how the loss fills its chunks.
-        Neither count includes what devices along the axis `tensor` do twice.
+      model: Arguments of `models.scenario_clip.ScenarioCLIP`, as in `ModelSpec.model`.
+      trainable: Paths of the trained parameters.
+      settings: Settings of the batch.
+      distills: Whether a teacher runs.
+      accumulate: Number of parts in which the batch goes through the towers.
+      batch_ways: Number of parts that the mesh splits the batch into, which decides how the loss fills its
+        chunks. Neither count includes work that devices along the axis `tensor` duplicate.
     """
     towers = {"vision": VisionConfig(**model["vision"]), "text": TextConfig(**model["text"])}
     shapes = level_shapes(settings, towers["vision"])
@@ -164,7 +164,7 @@ class _Cost(NamedTuple):
 
     forward: int = 0
     backward: int = 0
-    again: int = 0  # forward products that the backward pass computes again
+    again: int = 0  # forward products that the backward pass recomputes
 
 
 def _add(costs: list[_Cost]) -> _Cost:
@@ -173,7 +173,7 @@ def _add(costs: list[_Cost]) -> _Cost:
 
 @dataclasses.dataclass(frozen=True)
 class _Step:
-    """What decides how often each product of a tower is computed."""
+    """Everything that decides how often each product of a tower is computed."""
 
     arguments: Mapping  # of the model
     trainable: frozenset[str]
@@ -191,21 +191,21 @@ class _Step:
         return Count(model, model + again)
 
     def teacher(self, kind: str, config: TowerConfig, level: str, shape: Level) -> Count:
-        """Forward only; from the student's features on where no stem trains."""
+        """Forward pass only; starts from the student's features if no stem trains."""
         stem, *rest = self._tower(kind, config, level, shape)
         own_stem = any("/stem/" in path for path in self.trainable)
         forward = _add(rest).forward + (stem.forward if own_stem else 0)
         return Count(forward, forward)
 
     def _tower(self, kind: str, config: TowerConfig, level: str, shape: Level) -> list[_Cost]:
-        """Stem, trunk and head of one level on all its rows."""
+        """Costs of stem, trunk and head of one level on all its rows."""
         branch = branch_of(self.arguments["arch"], level)
         stem = f"{kind}/stem/{'shared' if self.arguments.get('share_stem') else branch}/"
         trunk, head = f"{kind}/trunk/{branch}/", f"{kind}/head/{branch}/"
         rows, tokens = getattr(shape, kind)
         patches = _Cost()
         if isinstance(config, VisionConfig):
-            # What stands at class tokens is multiplied too, where patches are packed.
+            # With packed patches, the places of class tokens are multiplied too.
             patch_tokens = tokens if self.arguments.get("patch_packing") else config.grid**2
             forward = 2 * rows * patch_tokens * 3 * config.patch_size**2 * config.width
             patches = _Cost(forward, forward if f"{stem}patch" in self.trainable else 0)
@@ -216,20 +216,20 @@ class _Step:
         below = below or self._trains(stem)
         trunk_cost = self._stack(f"{trunk}stack/", block, config.depth - depth, below)
         below = below or self._trains(trunk)
-        # Slots that share a text are projected each.
+        # Every slot is projected, even if several share a text.
         forward = 2 * shape.slots * config.width * self.arguments.get("embed_dim", 512)
         trains = f"{head}projection/kernel" in self.trainable
         return [stem_cost, trunk_cost, _Cost(forward, forward * (below + trains))]
 
     def _trains(self, prefix: str, but: str = "\0") -> bool:
-        """Whether any parameter under `prefix` trains, those under `but` aside."""
+        """Whether any parameter under `prefix` trains, except those under `but`."""
         return any(p.startswith(prefix) and not p.startswith(but) for p in self.trainable)
 
     def _stack(self, prefix: str, block: Block, length: int, below: bool) -> _Cost:
-        """A scanned stack of blocks; `below`: whether its input depends on something that trains.
+        """The cost of a scanned stack of blocks; `below`: whether its input depends on something that trains.
 
-        The scan runs the same backward pass for all its blocks, so the lowest one computes the derivative by
-        its input even if nobody needs it. That is counted; it is the usual "backward is twice forward".
+        The scan runs the same backward pass for all its blocks, so the lowest block computes the derivative for
+        its input even if nothing needs it. This is counted; it is the usual "backward is twice forward".
         """
         forward = sum(block) * length
         if not (below or self._trains(prefix)):
@@ -241,21 +241,21 @@ class _Step:
         again = 0
         if remat == "full":  # all but the last product, whose result no derivative needs
             again = sum(block) - block.fc2
-        elif remat == "dots":  # products with parameters are kept, attention's are not
+        elif remat == "dots":  # products with parameters are kept, those of attention aren't
             again = block.scores + (block.values if trained["out"] else 0)
         return _Cost(forward, (by_input + by_kernel) * length, again * length)
 
 
 def _pairwise(slots: int, dim: int, batch_ways: int) -> Count:
-    """A level's contrastive loss: every slot against every slot, see losses.pairwise."""
+    """A level's contrastive loss, which compares every slot with every slot, see `losses.pairwise`."""
     rows = slots // batch_ways
     chunks = -(-rows // CHUNK)
-    columns = batch_ways * chunks * -(-rows // chunks)  # the last chunk is filled up
+    columns = batch_ways * chunks * -(-rows // chunks)  # the last chunk is padded
     return Count(6 * slots * slots * dim, 8 * slots * columns * dim)
 
 
 def _views(settings: DataSettings, *, finer: bool) -> int:
-    """Resampling C x C to P x P by two matrices: the scene's own view, and the center view of the others."""
+    """Resampling C x C to P x P by two matrices, for the scene's own view and for the others' center view."""
     c, p = settings.canvas_size, settings.image_size
     one = 2 * 3 * (c * c * p + c * p * p)
     pictures = settings.packing_groups * settings.scenes * (2 if finer else 1)

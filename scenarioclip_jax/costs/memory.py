@@ -1,4 +1,4 @@
-"""Memory of a device, from shapes and shardings and from the compiler's own account."""
+"""Memory of a device, from shapes and shardings and from the compiler's own figures."""
 
 import math
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ class StateMemory(NamedTuple):
 
 
 def device_bytes(tree: Any) -> int:
-    """Bytes that a tree of arrays with shardings (or `jax.ShapeDtypeStruct`) takes on one device."""
+    """Bytes on one device of a tree of arrays, or of `jax.ShapeDtypeStruct`, with shardings."""
     return sum(
         math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves(tree)
@@ -29,11 +29,11 @@ def state_memory(state: Any, batch: Any) -> StateMemory:
 
 
 class ProgramMemory(NamedTuple):
-    """What the compiler says that a program takes on one device, bytes."""
+    """Memory of a program on one device according to the compiler, in bytes."""
 
     arguments: int
-    results: int  # that don't take the place of an argument
-    temporary: int  # activations, gradients and whatever else lives only during a step
+    results: int  # results that don't reuse an argument's memory
+    temporary: int  # activations, gradients and everything else that lives only during a step
     code: int
 
     @property
@@ -45,7 +45,7 @@ def program_memory(compiled: jax.stages.Compiled) -> ProgramMemory:
     found = compiled.memory_analysis()
     return ProgramMemory(
         arguments=found.argument_size_in_bytes,
-        # The state's arrays are donated: new ones are written where the old ones were.
+        # The state's arrays are donated, so new ones are written into their memory.
         results=found.output_size_in_bytes - found.alias_size_in_bytes,
         temporary=found.temp_size_in_bytes,
         code=found.generated_code_size_in_bytes,

@@ -1,6 +1,6 @@
-"""A lower bound of the time of a step: the slowest of computing, memory and links, each at its best.
+"""A lower bound on the time of a step: the slowest of compute, memory and links, each at peak rate.
 
-Williams et al. 2009. The compiler's own estimate is of no use: it counts loops once, and can be negative.
+See Williams et al. 2009. The compiler's own estimate is useless: it counts loops once and can be negative.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from scenarioclip_jax.costs.collectives import Collective, sent
 from scenarioclip_jax.costs.flops import Flops
 from scenarioclip_jax.costs.memory import ProgramMemory
 
-# Precision.HIGHEST of float32 is six bfloat16 products (three parts a factor, the small terms left out).
+# Precision.HIGHEST for float32 takes six bfloat16 products (three parts per factor, without the small terms).
 PASSES = {"loss": 6, "views": 6}
 
 ASSUMPTIONS = (
@@ -27,7 +27,7 @@ ASSUMPTIONS = (
 
 
 class Roofline(NamedTuple):
-    """Seconds of a step, were nothing else in the way."""
+    """Seconds that a step would take if nothing else slowed it down."""
 
     compute: float
     memory: float
@@ -50,12 +50,12 @@ def roofline(
     collectives: Sequence[Collective],
     accumulate: int,
 ) -> Roofline:
-    """The bound for a train step; see `ASSUMPTIONS`.
+    """Computes the bound for a train step; see `ASSUMPTIONS`.
 
     Args:
-      flops: over all devices.
-      memory, collectives: of one device.
-      accumulate: parts that the batch goes through the towers in.
+      flops: FLOPs over all devices.
+      memory, collectives: Memory and collectives of one device.
+      accumulate: Number of parts in which the batch goes through the towers.
     """
     products = sum(count.hardware * PASSES.get(part, 1) for part, count in flops.by_part.items())
     moved = 2 * memory.arguments + 2 * memory.temporary * accumulate

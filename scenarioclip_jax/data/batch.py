@@ -1,6 +1,6 @@
 """`Batch`: the one record that flows from the input pipeline to the train step.
 
-A named tuple is already a JAX pytree, so a worker process that fills batches need not import JAX.
+A named tuple is already a JAX pytree, so a worker process that fills batches doesn't need to import JAX.
 
 Axis names, used throughout the package:
 
@@ -8,9 +8,9 @@ Axis names, used throughout the package:
        holds whole groups never needs another device's views. G is a setting, not the number of devices:
        the global batch stays the same on any mesh whose batch axes divide G.
     S  scene slots in a group          O  object slots in a group          R  relation slots in a group
-    V  slots of a level in a group: S of the level `global`, O of `object`, R of `relation`
+    V  slots of a level in a group: S for the level `global`, O for `object`, R for `relation`
     C  side of the canvas, pixels      P  side of a view (the model's image size), pixels
-    L  tokens of a text                N  rows in a group, of T tokens each, where sequences are packed (`Rows`)
+    L  tokens of a text                N  rows of T tokens in a group, if sequences are packed (`Rows`)
 """
 
 from typing import NamedTuple
@@ -22,36 +22,36 @@ LEVELS = ("global", "object", "relation")
 
 
 class Rows(NamedTuple):
-    """Where sequences lie that are packed several to a row, none across two rows.
+    """The layout of sequences that are packed several to a row, without splitting one over two rows.
 
-    A sequence is a text, or those patches of a view that show something, after the class token. A group's
-    rows hold its own sequences only.
+    A sequence is a text, or a class token and the patches of a view that show something. A group's rows hold
+    only the group's own sequences.
     """
 
     # int32 [G, N, T]: each token's position in its sequence. In a view, 0 is the class token, i + 1 patch i.
     position: np.ndarray
-    # int32 [G, N, T]: which sequence a token belongs to, -1 where there is none. A view has the number of its
-    # slot, a text its number among the group's different texts.
+    # int32 [G, N, T]: number of the sequence that a token belongs to, or -1. A view's number is that of its
+    # slot, a text's is its place among the group's distinct texts.
     sequence: np.ndarray
     # int32 [G, V]: row * T + column of the token at which each slot's sequence is read out. Slots with equal
-    # texts read the same one: a text is computed once a group.
+    # texts read the same token, since a group computes each text once.
     read: np.ndarray
 
 
 class Slots(NamedTuple):
-    """One level of a batch: what its slots hold. Slots where `mask` is False hold zeros.
+    """The slots of one level of a batch. Slots whose `mask` is False hold zeros.
 
-    The last four fields are None (an empty pytree) at the levels and in the data sets that don't have them.
+    The last four fields are None (an empty pytree) at levels and in data sets that don't have them.
     """
 
     scene: np.ndarray  # int32 [G, V]: index along S of the scene that the slot belongs to
     mask: np.ndarray  # bool [G, V]: which slots are filled
-    tokens: np.ndarray  # int32 [G, V, L]; [G, N, T] where texts are packed
+    tokens: np.ndarray  # int32 [G, V, L]; [G, N, T] if texts are packed
     text: np.ndarray  # int32 [G, V]: equal texts have equal ids (multi-positive losses)
-    count: np.ndarray  # int32 [G]: what could have been packed; `count - mask.sum()` found no room
-    hidden: np.ndarray  # int32 [G]: left out because hardly any of it shows in the view
-    text_rows: Rows | None  # None where texts aren't packed: one text a row
-    patch_rows: Rows | None  # None where views aren't packed: the towers see whole views
+    count: np.ndarray  # int32 [G]: slots that were wanted; `count - mask.sum()` found no room
+    hidden: np.ndarray  # int32 [G]: how many were left out as hardly visible in the view
+    text_rows: Rows | None  # None if texts aren't packed: one text per row
+    patch_rows: Rows | None  # None if views aren't packed: the towers see whole views
 
     box: np.ndarray | None = (
         None  # objects: float32 [G, O, 4]: x0, y0, x1, y1 in view pixels (0 to P)
@@ -68,19 +68,19 @@ class Batch(NamedTuple):
     """A global batch of ragged scenes in fixed shapes.
 
     Photos are shipped once, as uint8; `data.device.views` cuts all views of all levels from them on the device.
-    In training the canvas holds the whole photo as it was decoded, each side squashed to C where it is
-    longer; what is left of the canvas repeats its last row and column. In evaluation C == P and the canvas is
-    the view itself (short side resized to P and center-cropped), so its pixels are the reference's own.
+    In training the canvas holds the whole decoded photo; a side longer than C is squashed to C, and the rest of
+    the canvas repeats the photo's last row and column. In evaluation C == P and the canvas is the view itself
+    (short side resized to P, then center-cropped), so its pixels are the reference's own.
     """
 
     canvas: np.ndarray  # uint8 [G, S, C, C, 3]
     extent: np.ndarray  # int32 [G, S, 2]: width and height of the photo on the canvas, pixels
     photo_size: np.ndarray  # int32 [G, S, 2]: width and height of the photo itself, pixels
-    seed: np.ndarray  # uint32 [G, S]: one seed a scene, shared by all its views
-    truncated: np.ndarray  # int32 [G]: texts that were cut to L tokens
+    seed: np.ndarray  # uint32 [G, S]: one seed per scene, shared by all its views
+    truncated: np.ndarray  # int32 [G]: number of texts that were cut to L tokens
     levels: dict[str, Slots]  # by the names in `LEVELS`
 
     @property
     def scenes(self) -> Slots:
-        """The level `global`: one slot a scene."""
+        """The level `global`: one slot per scene."""
         return self.levels["global"]

@@ -1,7 +1,8 @@
 """Which scenes each batch is made of: a pure function of (seed, step).
 
-Positions of an endless sequence in which every epoch is the whole data set, shuffled anew: step s takes
-positions s * batch_size onwards, group by group. `Balanced` deals those of 32 steps out anew.
+Scenes come from an endless sequence of positions in which each epoch is the whole data set, freshly shuffled.
+Step s takes `batch_size` positions from s * batch_size on, group by group. `Balanced` reassigns the positions
+of each 32 steps among those steps.
 """
 
 import functools
@@ -14,16 +15,16 @@ import numpy as np
 from scenarioclip_jax.data.packing.sizes import Sizes
 from scenarioclip_jax.data.settings import DataSettings
 
-STEPS = 32  # whose scenes are dealt together
+STEPS = 32  # steps whose scenes are dealt together
 
-# From a step and a group to the positions of the group's scenes.
+# Maps a step and a group to the positions of the group's scenes.
 Order = Callable[[int, int], Sequence[int]]
 
 
 def shuffled_index(seed: int, position: int, records: int) -> int:
-    """The record at a position of an endless sequence of epochs, each a permutation of all records.
+    """Returns the record at a position of an endless sequence of epochs, each a permutation of all records.
 
-    Grain's index shuffle is a permutation that is computed, not stored: O(1) however large the data set.
+    Grain's index shuffle computes the permutation instead of storing it: O(1) for a data set of any size.
     """
     epoch, place = divmod(position, records)
     return grain.experimental.index_shuffle(
@@ -37,7 +38,7 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 
 
 class Sequential:
-    """The scenes as they come."""
+    """Takes the scenes in the order of the sequence."""
 
     def __init__(self, settings: DataSettings):
         self._settings = settings
@@ -48,14 +49,14 @@ class Sequential:
 
 
 class Balanced:
-    """The scenes of 32 steps, put together so that all these batches need about the same room.
+    """Deals the scenes of 32 steps so that all their batches need about the same room.
 
-    A group trades scenes with the same group of other steps only, so a process deals only what it loads itself.
-    Every scene still comes once an epoch, up to 31 steps earlier or later.
+    A group trades scenes only with the same group of other steps, so a process deals only what it loads itself.
+    Every scene still appears once per epoch, up to 31 steps earlier or later.
     """
 
     def __init__(self, sizes: Sizes, settings: DataSettings, groups: int):
-        """Takes the sizes of all records, and of how many groups this process asks for."""
+        """Takes the sizes of all records and the number of groups that this process loads."""
         self._sizes, self._settings, self._groups = sizes, settings, groups
         self._sequential = Sequential(settings)
         self._steps = steps_dealt(len(sizes.counts), settings)
@@ -63,9 +64,9 @@ class Balanced:
 
     def __call__(self, step: int, group: int) -> Sequence[int]:
         window, place = divmod(step, self._steps)
-        with self._lock:  # one thread deals, the others want the same
+        with self._lock:  # one thread deals; the others need the same result
             if (window, group) not in self._dealt:
-                # Threads ahead may be one window further.
+                # Threads that read ahead may already be in the next window.
                 while len(self._dealt) >= 2 * self._groups:
                     del self._dealt[next(iter(self._dealt))]
                 self._dealt[window, group] = self._deal(window, group)
@@ -89,25 +90,29 @@ class Balanced:
 
 
 def steps_dealt(records: int, settings: DataSettings) -> int:
-    """Of how many steps the scenes are dealt together: no more than an epoch's, or a batch would often have a
-    scene twice."""
+    """The number of steps whose scenes are dealt together.
+
+    It is at most the steps of an epoch, since a batch would otherwise often contain a scene twice.
+    """
     return min(max(records // settings.batch_size, 1), STEPS)
 
 
 def deal(sizes: Sizes, records: Sequence[int], batches: int) -> np.ndarray:
-    """Puts scenes into batches of one number of scenes, alike in all that they need.
+    """Deals scenes to batches of equal size so that all batches need about the same room.
 
-    Greedy, the largest scene first: each goes where it adds least to the variance between batches. Of a text
-    that a batch has already, a scene brings nothing. Of what texts add to the variance, only the part that is
-    linear in them counts: the quadratic one is smallest where the texts are known, which would draw scenes that
-    tell the same together. All numbers are whole, so that every machine deals alike.
+    The algorithm is greedy and starts with the largest scene: each scene goes to the batch where it increases
+    the variance between batches least. A text that a batch already has costs nothing there. For texts, only
+    the increase's linear term counts. Its quadratic term is smallest where a batch already has the scene's
+    texts, so it would pull scenes with the same texts together. All arithmetic is on integers, so every machine
+    deals the same way.
 
     Args:
-      sizes: of all records.
-      records: of the scenes, as many for each batch.
+      sizes: Sizes of all records.
+      records: Records of the scenes to deal; their number is a multiple of `batches`.
+      batches: Number of batches.
 
     Returns:
-      int [scenes]: the batch of each.
+      int [scenes]: The batch of each scene.
     """
     records = np.asarray(records)
     scenes = len(records) // batches
@@ -115,7 +120,7 @@ def deal(sizes: Sizes, records: Sequence[int], batches: int) -> np.ndarray:
     texts = [sizes.of_scene(record) for record in records]
     different, texts_at = np.unique(np.concatenate(texts), return_inverse=True)
     texts = np.split(texts_at, np.cumsum([len(each) for each in texts])[:-1])
-    # As a share of what the first batch's worth of scenes tells, which is as good as any.
+    # Relative to the texts of the first batch's worth of scenes, which is as good a scale as any.
     tokens = sizes.tokens[different]
     tokens = _shares(tokens, tokens[np.unique(np.concatenate(texts[:scenes]))].sum(0), 1)
 
@@ -139,5 +144,5 @@ def deal(sizes: Sizes, records: Sequence[int], batches: int) -> np.ndarray:
 
 
 def _shares(needs: np.ndarray, total: np.ndarray, batches: int) -> np.ndarray:
-    """Of what a batch needs on average, in millionths or so: int64, of needs that are whole numbers."""
+    """Needs as shares of what a batch needs on average, in units of 2**-20: int64, from whole-number needs."""
     return needs.astype(np.int64) * (batches << 20) // np.maximum(total.astype(np.int64), 1)

@@ -1,7 +1,7 @@
-"""Photos on the host: decode once, resize once, and say where the boxes went.
+"""Photos on the host: decodes once, resizes once, and maps boxes and regions to the view.
 
-Everything here is NumPy and Pillow, so that a reading worker starts without JAX. A photo becomes a canvas
-(`Batch.canvas`); boxes and focused regions are brought to the pixels of the P x P view, in which
+Everything here uses NumPy and Pillow, so that a reading worker starts without JAX. A photo becomes a canvas
+(`Batch.canvas`); boxes and focused regions are mapped to the pixels of the P x P view, in which
 `data.device.views` masks them on the device.
 """
 
@@ -17,7 +17,7 @@ from scenarioclip_jax.data.stored.scene import Relation, Scene
 
 
 class View(NamedTuple):
-    """Where a photo lies in its square view: view = photo * scale + offset, in pixels, for x and y."""
+    """The position of a photo in its square view: view = photo * scale + offset, in pixels, for x and y."""
 
     size: int  # P
     scale: tuple[float, float]
@@ -25,7 +25,7 @@ class View(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """Where a scene's view shows its n objects and m relations."""
+    """The places of a scene's n objects and m relations in its view."""
 
     object_boxes: np.ndarray  # float32 [n, 4]: x0, y0, x1, y1 in view pixels, clipped to the view
     object_area: np.ndarray  # float32 [n]: square view pixels that show the object's box
@@ -34,7 +34,7 @@ class Shapes(NamedTuple):
 
 
 class FittedScene(NamedTuple):
-    """A scene's pictures and shapes, ready to be packed; the first four are those of `Shapes`."""
+    """A scene's images and shapes, ready to be packed; the first four fields are those of `Shapes`."""
 
     object_boxes: np.ndarray
     object_area: np.ndarray
@@ -43,15 +43,15 @@ class FittedScene(NamedTuple):
     canvas: np.ndarray  # uint8 [C, C, 3]
     extent: tuple[int, int]  # width and height of the photo on the canvas, pixels
     photo_size: tuple[int, int]  # width and height of the photo itself, pixels
-    focus: list[np.ndarray | None]  # m canvases, uint8 [C, C, 3], for regions that are pictures
+    focus: list[np.ndarray | None]  # m canvases, uint8 [C, C, 3], for regions that are images
 
 
 def photo_view(width: int, height: int, size: int, fit: str) -> View:
     """The evaluation view of a photo of `width` x `height` pixels.
 
     `centre_crop` follows torchvision's Resize and CenterCrop: the short side becomes `size`, the long side
-    int(size * long / short), and the crop starts at the rounded (half to even) middle. `contain` makes the
-    long side `size` and leaves black bars, so that nothing near a border is lost. `squash` makes both sides
+    int(size * long / short), and the crop's offset is half the excess, rounded half to even. `contain` makes
+    the long side `size` and leaves black bars, so that nothing near a border is lost. `squash` makes both sides
     `size`, whatever the photo's shape.
     """
     if fit == "squash":
@@ -71,13 +71,13 @@ def photo_view(width: int, height: int, size: int, fit: str) -> View:
 
 
 def rgb(image: Image.Image, at_least: int | None = None) -> Image.Image:
-    """An opened picture as RGB. Its pixels are decoded here or when they are first used.
+    """Converts an opened image to RGB. Its pixels are decoded here or when they are first used.
 
-    With `at_least`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides keep at
-    least that many pixels: the inverse cosine transform then does much less work.
+    With `at_least`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides keep at least
+    that many pixels; the inverse cosine transform then does much less work.
 
     Raises:
-      OSError: the picture is damaged or cut short.
+      OSError: The image is damaged or truncated.
     """
     if at_least is not None:
         image.draft("RGB", (at_least, at_least))  # does nothing for other formats
@@ -87,8 +87,8 @@ def rgb(image: Image.Image, at_least: int | None = None) -> Image.Image:
 def view_canvas(image: Image.Image, view: View) -> np.ndarray:
     """The photo's P x P view, uint8 [P, P, 3].
 
-    Pillow's `box` resamples only what the crop keeps, with the same weights as a resize of the whole photo:
-    a panorama never becomes an enormous picture on its way.
+    Pillow's `box` resamples only what the crop keeps, with the same weights as a resize of the whole photo, so
+    a panorama never becomes an enormous intermediate image.
     """
     width, height = image.size
     left, right, start_x, end_x = _span(width, view, 0)
@@ -111,10 +111,10 @@ def _span(length: int, view: View, axis: int) -> tuple[int, int, float, float]:
 
 
 def lay_out(image: Image.Image, extent: tuple[int, int], size: int) -> np.ndarray:
-    """The whole picture in the corner of a canvas, uint8 [size, size, 3].
+    """Puts the whole image into the corner of a canvas, uint8 [size, size, 3].
 
     Args:
-      extent: its width and height there; a picture of that size isn't resampled.
+      extent: Width and height of the image on the canvas; an image of that size isn't resampled.
     """
     width, height = extent
     if image.size != extent:
@@ -124,17 +124,17 @@ def lay_out(image: Image.Image, extent: tuple[int, int], size: int) -> np.ndarra
         return pixels
     canvas = np.empty((size, size, 3), np.uint8)
     canvas[:height, :width] = pixels
-    # Resampling at the picture's edge reaches a little beyond it.
+    # Resampling at the image's edge reaches a little beyond it.
     canvas[:height, width:] = pixels[:, -1:]
     canvas[height:] = canvas[height - 1]
     return canvas
 
 
 def map_boxes(boxes: np.ndarray, view: View) -> np.ndarray:
-    """Boxes [n, 4] from photo pixels to view pixels, clipped to the view, float32.
+    """Maps boxes [n, 4] from photo pixels to view pixels, clipped to the view, float32.
 
-    Edges are first cut to whole photo pixels, as the reference does when it copies a box onto a black
-    canvas; a box thinner than a pixel keeps one.
+    Edges are first truncated to whole photo pixels, as in the reference when it copies a box onto a black
+    canvas; a box thinner than a pixel keeps one pixel.
     """
     whole = np.floor(np.asarray(boxes, np.float64).reshape(-1, 4))
     whole[:, 2:] = np.maximum(whole[:, 2:], whole[:, :2] + 1)
@@ -143,7 +143,7 @@ def map_boxes(boxes: np.ndarray, view: View) -> np.ndarray:
 
 
 def box_area(boxes: np.ndarray) -> np.ndarray:
-    """Area of boxes [n, 4] in square pixels; 0 where nothing is left."""
+    """Areas of boxes [n, 4] in square pixels; 0 if nothing is left."""
     return np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
 
 
@@ -159,7 +159,7 @@ def mask_region(mask: bytes, width: int, height: int, view: View) -> np.ndarray:
     """bool [P, P]: view pixels whose center lies in a mask (`data.stored.masks`) in photo pixels.
 
     Raises:
-      ValueError: the mask is damaged, or its size is not the photo's, `width` x `height`.
+      ValueError: The mask is damaged, or its size isn't that of the photo, `width` x `height`.
     """
     left, right, columns = _centers(width, view, 0)
     top, bottom, rows = _centers(height, view, 1)
@@ -171,7 +171,7 @@ def mask_region(mask: bytes, width: int, height: int, view: View) -> np.ndarray:
     return region
 
 
-@functools.lru_cache(maxsize=64)  # a scene's masks are all of one size
+@functools.lru_cache(maxsize=64)  # all masks of a scene have one size
 def _centers(length: int, view: View, axis: int) -> tuple[int, int, np.ndarray]:
     """View pixels [low, high) that show the photo along an axis, and the photo pixels under their centers."""
     low, high, start, end = _span(length, view, axis)
@@ -180,17 +180,17 @@ def _centers(length: int, view: View, axis: int) -> tuple[int, int, np.ndarray]:
 
 
 def fit_shapes(scene: Scene, size: int, fit: str) -> Shapes:
-    """Brings a scene's boxes and regions to its view; its photo isn't touched.
+    """Maps a scene's boxes and regions to its view, without touching its photo.
 
     Args:
-      size: P, the side of a view.
-      fit: see `data.settings.FITS`.
+      size: Side P of a view, in pixels.
+      fit: How a photo is fitted to a square view, see `data.settings.FITS`.
 
     Raises:
-      ValueError: a mask is damaged or contradicts the record.
+      ValueError: A mask is damaged or contradicts the record.
     """
     view = photo_view(scene.width, scene.height, size, fit)
-    # All in one call: NumPy takes as long for a box as for all of a scene's.
+    # One call for all boxes, because NumPy takes as long for one as for all of a scene's.
     mapped = map_boxes(
         np.concatenate([scene.object_boxes, *(relation.boxes for relation in scene.relations)]),
         view,
@@ -207,17 +207,17 @@ def fit_shapes(scene: Scene, size: int, fit: str) -> Shapes:
 
 
 def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> FittedScene:
-    """Decodes and resizes a scene's pictures, once each, and fits its shapes.
+    """Decodes and resizes a scene's images, once each, and maps its shapes to the view.
 
     Args:
-      scene: the record.
-      size: P, the side of a view.
-      fit: see `data.settings.FITS`.
-      canvas_size: C for training (the whole photo); None for evaluation (the view itself).
+      scene: The record.
+      size: Side P of a view, in pixels.
+      fit: How a photo is fitted to a square view, see `data.settings.FITS`.
+      canvas_size: Side C of the canvas for training (the whole photo); None for evaluation (the view itself).
 
     Raises:
-      OSError: a picture cannot be decoded.
-      ValueError: a picture's size contradicts the record.
+      OSError: An image can't be decoded.
+      ValueError: The size of an image contradicts the record.
     """
     photo = open_encoded(scene.photo)
     if photo.size != (scene.width, scene.height):
@@ -227,7 +227,7 @@ def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> Fit
         extent = (size, size)
         canvases = [view_canvas(rgb(p), photo_view(*p.size, size, fit)) for p in pictures]
     else:
-        # A view shows the photo's short side at `size` pixels: that many are decoded, however large the canvas.
+        # A view shows the photo's short side at `size` pixels; that many are decoded, however large the canvas.
         pictures = [rgb(picture, at_least=size) for picture in pictures]
         extent = tuple(min(side, canvas_size) for side in pictures[0].size)
         canvases = [lay_out(picture, extent, canvas_size) for picture in pictures]
@@ -242,9 +242,9 @@ def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> Fit
 
 
 def _region(relation: Relation, pair: np.ndarray, scene: Scene, view: View) -> np.ndarray:
-    """bool [P, P]: where the view shows the relation; `pair` [2, 4] are its boxes in view pixels."""
+    """bool [P, P]: where the view shows the relation; `pair` [2, 4] holds its boxes in view pixels."""
     if relation.image:
-        # The picture is black where it shows nothing, so the region is all of it.
+        # The image is black where it shows nothing, so the region is the whole view.
         return np.ones((view.size, view.size), bool)
     if relation.mask:
         return mask_region(relation.mask, scene.width, scene.height, view)

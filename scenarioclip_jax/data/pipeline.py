@@ -1,4 +1,4 @@
-"""The input pipeline: which scenes make up a batch, and reading them ahead of time, on Grain.
+"""The input pipeline: chooses the scenes of each batch and reads them ahead of time, with Grain.
 
 The order of the data is a pure function of (seed, step), see `order`. A process loads only the scenes of its
 own groups, so the global batches are the same on any number of processes, workers and threads.
@@ -37,14 +37,14 @@ from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.faults import InputUnavailableError
 
-PAUSES = (0.2, 1.0, 3.0)  # seconds between tries to read what the system refuses
+PAUSES = (0.2, 1.0, 3.0)  # seconds between attempts to read what the system refuses
 REPLACEMENTS = 8  # records tried in place of a corrupt one before giving up
-SHARED_BYTES = 1 << 16  # arrays of at least this size come from a worker by shared memory
+SHARED_BYTES = 1 << 16  # arrays of at least this size come from a worker through shared memory
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Random access to scenes. It is pickled into reading workers."""
+    """Random access to scenes. It is pickled to reach reading workers."""
 
     def __len__(self) -> int: ...
 
@@ -52,9 +52,9 @@ class Source(Protocol):
 
 
 class ShuffledTexts:
-    """Scenes with the texts of another scene drawn at random: a control in which nothing can be learned.
+    """Scenes with the texts of another, randomly drawn scene: a control in which nothing can be learned.
 
-    A donor with fewer objects or relations lends its own in turn; with none, the scene has none either.
+    If that scene has fewer objects or relations, its texts are repeated; if it has none, neither has this one.
     """
 
     def __init__(self, source: Source, seed: int):
@@ -93,7 +93,7 @@ class Corrupt(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A record that the system refused to read, for the moment, and why."""
+    """A record that the system refuses to read at the moment, and why."""
 
     index: int
     reason: str
@@ -105,18 +105,17 @@ class Refused(NamedTuple):
 
 
 class CorruptLog:
-    """Counts and names the different corrupt records of a run, and raises when they are too large a share of
-    the data set."""
+    """Collects the distinct corrupt records of a run; raises if they are too large a share of the data set."""
 
     def __init__(self, records: int, max_share: float):
         self._records, self._max_share = records, max_share
         self.reasons: dict[int, str] = {}  # by index in the source
 
     def add(self, corrupt: Sequence[Corrupt]) -> None:
-        """Takes note of records.
+        """Adds records that this process found, with their reasons.
 
         Raises:
-          CorruptDataError: too large a share of all records is corrupt.
+          CorruptDataError: Too large a share of all records is corrupt.
         """
         for each in corrupt:
             if each.index not in self.reasons:
@@ -125,10 +124,10 @@ class CorruptLog:
         self._check()
 
     def know(self, indices: Iterable[int]) -> None:
-        """Takes note of records that another process found, or this run before it was stopped.
+        """Adds records that another process found, or that this run found before it was stopped.
 
         Raises:
-          CorruptDataError: as of `add`.
+          CorruptDataError: Too large a share of all records is corrupt.
         """
         for index in indices:
             self.reasons.setdefault(index, "found before, or by another process")
@@ -149,7 +148,7 @@ def _name_some(reasons: dict[int, str], most: int = 5) -> str:
 
 
 class TrainingBatches:
-    """Step to local batch: a pure function, run in threads or worker processes."""
+    """A pure function from a step to its local batch, run in threads or worker processes."""
 
     def __init__(
         self,
@@ -159,12 +158,12 @@ class TrainingBatches:
         groups: Sequence[int],
         order: Order | None = None,
     ):
-        """Takes which groups of a batch to load, and the order of the scenes; default: as they come."""
+        """Takes the groups of a batch to load and the order of the scenes; default: `Sequential`."""
         self._source, self._tokenizer, self._settings = source, tokenizer, settings
         self._groups, self._order = groups, order or Sequential(settings)
 
     def __call__(self, step: int) -> tuple[Batch, list[Corrupt]] | Refused:
-        """Loads and packs some groups of the global batch of a step."""
+        """Loads and packs this process's groups of a step's global batch."""
         settings, corrupt = self._settings, []
         builder = BatchBuilder(len(self._groups), settings.canvas_size, settings)
         for row, group in enumerate(self._groups):
@@ -172,14 +171,14 @@ class TrainingBatches:
             for position in self._order(step, group):
                 item = self._load(position, corrupt)
                 if isinstance(item, Refused):
-                    return item  # as a value: from a worker, an error comes as text
+                    return item  # returned, not raised: from a worker, an error arrives as text
                 items.append(item)
             builder.add(row, *pack_training_group(items, settings, self._tokenizer))
         batch, _ = builder.finish(self._tokenizer)
         return batch, corrupt
 
     def _load(self, position: int, corrupt: list[Corrupt]) -> Item | Refused:
-        """The scene at a position of the endless sequence; another one where its record is corrupt."""
+        """Loads the scene at a position of the endless sequence, or another one if its record is corrupt."""
         settings = self._settings
         index = shuffled_index(settings.seed, position, len(self._source))
         seeds = np.random.SeedSequence([settings.seed, position]).generate_state(1 + REPLACEMENTS)
@@ -198,14 +197,14 @@ class TrainingBatches:
 def load_item(
     source: Source, index: int, seed: int, settings: DataSettings, canvas_size: int | None
 ) -> Item | Corrupt | Refused:
-    """Reads a record and fits its pictures; `canvas_size` as in `photo.fit_scene`.
+    """Reads a record and fits its images; `canvas_size` is that of `photo.fit_scene`.
 
-    What the system refuses is tried again after a while.
+    If the system refuses to read it, this is tried again after a while.
     """
     for pause in (*PAUSES, None):
         name = "unreadable"
-        # Anything may be raised by damaged bytes, from struct.error to SyntaxError. A fault of the code would
-        # make every record corrupt, which stops the run and shows the reasons.
+        # Damaged bytes may raise anything, from struct.error to SyntaxError. A bug in the code would make every
+        # record corrupt, which stops the run and shows the reasons.
         try:
             scene = source[index]
             name = f"scene {scene.id}"
@@ -225,21 +224,21 @@ def load_item(
 class TrainIterator:
     """Endless iterator of local batches, read ahead.
 
-    Its state is the step that comes next and the corrupt records so far (with what must not change), so that
-    a checkpoint can be resumed on any number of processes, workers and threads.
+    Its state holds the next step, the corrupt records so far and the settings that must not change, so that a
+    checkpoint can be resumed on any number of processes, workers and threads.
 
     Attributes:
-      step: of the next batch.
-      corrupt: corrupt records met so far: by this process, and those that it was told of.
-      give_up: asked while waiting for a batch; True ends the wait with StalledInputError.
-      lost_worker: told when the system ended a reading worker; this process then reads by itself. None: that is
-        an error.
+      step: Step of the next batch.
+      corrupt: Corrupt records so far: those that this process met and those that it was told about.
+      give_up: Called while waiting for a batch; returning True ends the wait with StalledInputError.
+      lost_worker: Called when the system ended a reading worker, after which this process reads by itself. If
+        None, a lost worker is an error.
     """
 
     def __init__(
         self, batches: TrainingBatches, settings: DataSettings, records: int, balance: str = ""
     ):
-        """Takes the digest of the sizes that the order depends on, if it does."""
+        """Takes, as `balance`, the digest of the sizes if the order depends on them."""
         self._batches, self._settings, self._records = batches, settings, records
         self._balance = balance
         self._iterator: grain.DatasetIterator | None = None
@@ -274,26 +273,26 @@ class TrainIterator:
             raise read.error()
         batch, corrupt = read
         self.corrupt.add(corrupt)
-        self.step += 1  # only now: a run that ends by an error goes on with this batch
+        self.step += 1  # only now: a run that ends with an error resumes at this batch
         return batch
 
     def start_prefetch(self) -> None:
-        """Starts reading, for instance while the train step is compiled."""
+        """Starts reading, for example while the train step is compiled."""
         if self._iterator is not None:
             return
         self._others = (
             multiprocessing.active_children()
-        )  # of whoever uses this in a process of theirs
+        )  # children of the program that uses this iterator
         settings, steps = self._settings, grain.MapDataset.range(self.step, sys.maxsize)
         workers = settings.num_workers
-        # A worker makes one batch at a time; without workers, each thread does.
+        # A worker makes one batch at a time; without workers, each thread makes one.
         threads = 0 if workers else settings.num_threads
         ahead = 0 if workers else max(threads, settings.prefetch)
         dataset = steps.map(self._batches).to_iter_dataset(grain.ReadOptions(threads, ahead))
         if workers:
             if not flags.FLAGS.is_parsed():  # a notebook or a test: Grain's workers read absl flags
                 flags.FLAGS.mark_as_parsed()
-            # Only the pictures are worth a block of shared memory; small arrays are pickled.
+            # Only images are worth a block of shared memory; small arrays are pickled.
             shared = grain.experimental.DatasetOptions(min_shm_size=SHARED_BYTES)
             dataset = grain.experimental.WithOptionsIterDataset(dataset, shared).mp_prefetch(
                 grain.MultiprocessingOptions(workers, per_worker_buffer_size=settings.prefetch),
@@ -306,19 +305,19 @@ class TrainIterator:
         return [p for p in multiprocessing.active_children() if p not in self._others]
 
     def get_state(self) -> dict[str, Any]:
-        """A state that can be written as JSON."""
+        """Returns the state as JSON values."""
         return {"step": self.step, "corrupt": sorted(self.corrupt.reasons), **self._fixed()}
 
     def set_state(self, state: dict[str, Any], *, regrouped: bool = False) -> None:
-        """Goes to the position of `state`.
+        """Moves to the position of `state`.
 
         Args:
-          regrouped: whether batches are made of another number of groups from here on. They hold the same
-            scenes; which objects and relations find no slot changes, and with `balance` which batch a scene is
-            dealt to, so that some of the scenes that are dealt at present may come twice or not at all.
+          regrouped: Whether batches have a different number of groups from here on. They hold the same scenes,
+            but other objects and relations may be left without a slot. With `balance` a scene may also move to
+            another batch, so some scenes of the current window may appear twice or not at all.
 
         Raises:
-          ValueError: the state belongs to another seed, batch size or data set.
+          ValueError: The state belongs to another seed, batch size or data set.
         """
         for name, value in self._fixed().items():
             if state.get(name, "") != value and not (regrouped and name == "groups"):
@@ -350,14 +349,14 @@ class TrainIterator:
         }
 
     def close(self) -> None:
-        """Stops the threads and worker processes; the iterator can go on afterwards."""
+        """Stops the threads and worker processes; the iterator can be used again afterwards."""
         if self._iterator is not None:
             self._iterator.close()
             self._iterator = None
 
 
 def _lost_worker(error: Exception) -> InputUnavailableError | None:
-    """What to do about a reading worker that the system ended; None for any other error."""
+    """Explains what to do about a reading worker that the system ended; None for any other error."""
     found = re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error))
     if not found:
         return None
@@ -386,19 +385,19 @@ def train_iterator(
     folder: Path | None = None,
     crew: Crew = ALONE,
 ) -> TrainIterator:
-    """Batches to train on.
+    """Returns the batches to train on.
 
     Args:
-      source: scenes of the training split.
-      tokenizer: for all three levels.
-      settings: see `DataSettings`.
-      groups: which groups of the global batch to load, `parallel.mesh.local_groups`; default: all.
-      folder: where the sizes of the scenes are kept, if `settings.balance` asks for them.
-      crew: who else measures them, and whether to stop.
+      source: Scenes of the training split.
+      tokenizer: Tokenizer for all three levels.
+      settings: Settings of the data.
+      groups: Groups of the global batch to load, see `parallel.mesh.local_groups`; default: all.
+      folder: Folder to keep the sizes of the scenes in, if `settings.balance` needs them.
+      crew: The processes that measure the sizes together; it also tells when to stop.
 
     Raises:
-      ValueError: the source is empty.
-      MeasuringStopped: `crew.stop` said so.
+      ValueError: The source is empty.
+      MeasuringStopped: `crew.stop` returned True.
     """
     if len(source) == 0:
         raise ValueError(
@@ -416,14 +415,14 @@ def train_iterator(
 
 
 class EvaluationBatches:
-    """Every scene, object and relation of a source exactly once, in order and in fixed shapes.
+    """Yields every scene, object and relation of a source exactly once, in order and in fixed shapes.
 
     Canvases are the evaluation views. Iterating again starts from the beginning.
 
     Attributes:
-      settings: as they are for evaluation.
-      corrupt: corrupt records met by the latest iteration; they are left out.
-      give_up: as of `TrainIterator`.
+      settings: The settings, adapted to evaluation.
+      corrupt: Corrupt records that the latest iteration met; they are left out.
+      give_up: Called while waiting for a record; returning True ends the wait with StalledInputError.
     """
 
     def __init__(
@@ -434,7 +433,7 @@ class EvaluationBatches:
         indices: Sequence[int] | None = None,
     ):
         self._source, self._tokenizer = source, tokenizer
-        # Evaluation embeds whole views, and texts apart from pictures.
+        # Evaluation embeds whole views, and embeds texts separately from images.
         self.settings = dataclasses.replace(settings, text_row_tokens=0, patch_size=0)
         self._indices = range(len(source)) if indices is None else indices
         self.give_up: Callable[[], bool] = lambda: False
@@ -453,7 +452,7 @@ class EvaluationBatches:
     def _items(self) -> Iterator[Item]:
         threads = self.settings.num_threads
         dataset = grain.MapDataset.range(len(self._indices)).map(self._load)
-        # Few scenes ahead: fitted scenes are large, and the accelerator is the bottleneck here.
+        # Few scenes are read ahead: they are large, and the accelerator is the bottleneck here.
         iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(threads, 4 * threads)))
         try:
             for number in range(len(self._indices)):
@@ -485,5 +484,5 @@ def evaluation_batches(
     settings: DataSettings,
     indices: Sequence[int] | None = None,
 ) -> EvaluationBatches:
-    """Batches and their labels to evaluate on; `indices` restricts them to some of the scenes."""
+    """Returns evaluation batches with their labels; `indices` restricts them to some of the scenes."""
     return EvaluationBatches(source, tokenizer, settings, indices)

@@ -8,20 +8,20 @@ from typing import NamedTuple
 from scenarioclip_jax.data.batch import LEVELS
 
 FITS = ("centre_crop", "contain", "squash")
-# What a level is called in a config. `global` is a keyword of Python, which a flag's name can't have.
+# The name of each level in a config. `global` is a Python keyword, which can't be part of a flag's name.
 CONFIG_KEYS = {"global": "scene", "object": "object", "relation": "relation"}
 
 
 @dataclasses.dataclass(frozen=True)
 class LevelSettings:
-    """What a level may take of a batch, on average over the scenes of a group.
+    """The room of a level in a batch, on average over the scenes of a group.
 
     Attributes:
-      text_length: L, tokens of a text, bos and eos included; longer texts are cut.
-      slots_per_scene: objects or relations; what finds no slot is left out of the batch. Always 1 at the level
-        `global`.
-      tokens_per_scene: tokens of different texts, where texts are packed (`DataSettings.text_row_tokens`).
-      patches_per_scene: patches that show something, class tokens included, where views are packed
+      text_length: Length L of a text in tokens, including bos and eos; longer texts are cut.
+      slots_per_scene: Slots for objects or relations; those without a slot are left out of the batch. Always 1
+        at the level `global`.
+      tokens_per_scene: Tokens of distinct texts, if texts are packed (`DataSettings.text_row_tokens`).
+      patches_per_scene: Patches that show something, including class tokens, if views are packed
         (`DataSettings.patch_size`). Not used at the level `global`, whose views are whole.
     """
 
@@ -36,11 +36,11 @@ class Shape(NamedTuple):
 
     slots: int  # V
     text_length: int  # L
-    text_rows: int  # N of packed texts; 0 where they aren't packed
-    patch_rows: int  # N of packed views; 0 where they aren't packed
+    text_rows: int  # N of packed texts; 0 if they aren't packed
+    patch_rows: int  # N of packed views; 0 if they aren't packed
 
 
-# As published, where it says something: CLIP's 77 tokens. Budgets are those of a typical annotated photo.
+# Only CLIP's 77 tokens are published. Budgets are those of a typical annotated photo.
 DEFAULT_LEVELS: Mapping[str, LevelSettings] = {
     "global": LevelSettings(),
     "object": LevelSettings(slots_per_scene=6.0, tokens_per_scene=20.0, patches_per_scene=60.0),
@@ -53,34 +53,32 @@ class DataSettings:
     """Settings of the input pipeline. Axis letters are those of `data.batch`.
 
     Raises:
-      ValueError: a value is out of range; the message names the field and what is allowed.
+      ValueError: A value is out of range. The message names the field and what is allowed.
     """
 
     batch_size: int = 128  # scenes in the global batch, over all processes
     packing_groups: int = 1  # G; must divide batch_size
-    # By level; a mapping of the fields of `LevelSettings` does as well.
+    # Settings by level; mappings of the fields of `LevelSettings` are accepted too.
     levels: Mapping[str, LevelSettings] = dataclasses.field(default_factory=lambda: DEFAULT_LEVELS)
-    image_size: int = 224  # P, pixels; a multiple of 8, as regions are stored as bits
+    image_size: int = 224  # P, pixels; a multiple of 8, because regions are stored as bits
     canvas_size: int = 240  # C of the training canvas, pixels; evaluation uses P
-    # As published. "contain" shows the whole photo with black bars, "squash" all of it, stretched to a square.
+    # As published. "contain" shows the whole photo with black bars, "squash" stretches it to a square.
     fit: str = "centre_crop"
     text_row_tokens: int = (
-        0  # T of rows of packed texts; 0: one text a row, padded to its level's L
+        0  # T of rows of packed texts; 0: one text per row, padded to its level's L
     )
     patch_size: int = 0  # pixels; only patches that show something are packed; 0: views stay whole
-    patch_row_views: int = (
-        2  # whole views that a row of packed patches is as long as; must divide S
-    )
-    min_visible_pixels: float = 16.0  # of the view; training leaves out what shows less than this
+    patch_row_views: int = 2  # length of a row of packed patches in whole views; must divide S
+    min_visible_pixels: float = 16.0  # view pixels; training leaves out what shows fewer
     focus_images: bool = False  # the data set has focused regions stored as images
-    balance: bool = False  # put scenes together so that all groups need about the same room
+    balance: bool = False  # deal scenes so that all groups need about the same room
     shuffle_texts: bool = False  # control run: every text comes from an unrelated scene
-    seed: int = 0  # of the order of scenes and of each scene's own seed; 0 <= seed < 2**32
+    seed: int = 0  # for the order of scenes and each scene's own seed; 0 <= seed < 2**32
     num_workers: int = 0  # reading processes; 0: threads of this process
     num_threads: int = 2  # reading threads in this process or in each worker
     prefetch: int = 2  # batches kept ready by this process or by each worker
-    stall_seconds: float = 600.0  # longest wait for a batch before the run stops; 0: for ever
-    max_corrupt_share: float = 0.01  # of the data set's records; more than this stops the run
+    stall_seconds: float = 600.0  # longest wait for a batch before the run stops; 0: forever
+    max_corrupt_share: float = 0.01  # share of the records; more than this stops the run
 
     def __post_init__(self):
         object.__setattr__(self, "levels", _as_levels(self.levels))
@@ -147,13 +145,13 @@ class DataSettings:
         return Shape(slots, level.text_length, text_rows, patch_rows)
 
     def with_level(self, name: str, **changes) -> "DataSettings":
-        """The same settings but for some of one level's."""
+        """Returns the same settings with changes to one level."""
         level = dataclasses.replace(self.levels[name], **changes)
         return dataclasses.replace(self, levels={**self.levels, name: level})
 
 
 def _as_levels(given: Mapping) -> dict[str, LevelSettings]:
-    """Checked settings by level, in the order of `LEVELS`."""
+    """Checks the settings of the levels; returns them in the order of `LEVELS`."""
     if set(given) != set(LEVELS):
         raise ValueError(f"data.levels has {', '.join(given)}: must have {', '.join(LEVELS)}")
     levels = {}
@@ -173,7 +171,7 @@ def _as_levels(given: Mapping) -> dict[str, LevelSettings]:
 
 
 def _at_least(number: float) -> int:
-    """Rounded up, but not for the sake of a rounding error."""
+    """Rounds up, but ignores rounding errors."""
     return max(1, math.ceil(number - 1e-6))
 
 

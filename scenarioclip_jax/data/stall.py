@@ -1,4 +1,4 @@
-"""Reading that takes for ever: seen after a set time, shown with stack traces, and ended."""
+"""Detects reading that never finishes: after a set time, prints stack traces and ends it."""
 
 import faulthandler
 import multiprocessing
@@ -14,22 +14,24 @@ from typing import TypeVar
 from scenarioclip_jax.errors import ReadableError
 
 Result = TypeVar("Result")
-POLL_SECONDS = 0.5  # between looks at whether the wait is to be given up
-DUMP_SECONDS = 2.0  # for the workers to write their stacks
+POLL_SECONDS = 0.5  # between checks whether to give up waiting
+DUMP_SECONDS = 2.0  # time for the workers to write their stacks
 
 
-_left_behind: list[threading.Thread] = []  # that were waiting when nobody wanted to wait any longer
+_left_behind: list[threading.Thread] = []  # still waiting for input that was given up
 
 
 class StalledInputError(ReadableError, RuntimeError):
-    """No batch came within the set time, or while a stop was asked for; in the first case the stacks of all
-    threads and workers are on stderr."""
+    """No batch came within the set time, or before a stop was requested.
+
+    In the first case the stacks of all threads and workers are on stderr.
+    """
 
 
 def reading_hangs() -> bool:
     """Whether a thread of this process still waits for input that was given up.
 
-    Then only `os._exit` ends the process: the interpreter would wait for the threads that read.
+    If so, only `os._exit` ends the process, since the interpreter would wait for the reading threads.
     """
     return any(thread.is_alive() for thread in _left_behind)
 
@@ -41,17 +43,17 @@ def within(
     workers: Callable[[], Sequence[multiprocessing.Process]] = tuple,
     give_up: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Calls `function` and returns its result, or what it raises.
+    """Calls `function` and returns its result, or raises its error.
 
     Args:
-      seconds: to wait; 0 waits for ever.
-      what: is being waited for, for the message.
-      workers: gives the processes that read.
-      give_up: asked now and then; True ends the wait.
+      seconds: Longest wait; 0 waits forever.
+      what: Name of what is awaited, for the message.
+      workers: Function that returns the reading processes.
+      give_up: Function that is called now and then; returning True ends the wait.
 
     Raises:
-      StalledInputError: it took longer, and reading workers were ended; or `give_up` said so. A stuck thread
-        of this process can't be ended: see `reading_hangs`.
+      StalledInputError: It took longer, and reading workers were ended; or `give_up` returned True. A stuck
+        thread of this process can't be ended, see `reading_hangs`.
     """
     outcome: dict = {}
 
@@ -61,7 +63,7 @@ def within(
         except BaseException as error:
             outcome["error"] = error
 
-    # Not a pool's thread: the interpreter would wait for it at its end.
+    # Not a pool's thread, because the interpreter would wait for it at exit.
     thread = threading.Thread(target=call, daemon=True, name="waiting for input")
     thread.start()
     deadline = time.monotonic() + (seconds or float("inf"))
@@ -83,9 +85,9 @@ def within(
 
 
 def _dump_stacks(workers: Sequence[multiprocessing.Process]) -> None:
-    """Writes the stacks of this process and of its workers to stderr, and ends the workers."""
+    """Writes the stacks of this process and its workers to stderr, and ends the workers."""
     print("input stalled; stacks of the training process:", file=sys.stderr, flush=True)
-    # The real file: a test runner or a notebook may have put something without a descriptor in its place.
+    # Uses the real file, because a test runner or a notebook may have replaced it by one without a descriptor.
     faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
     for worker in workers:
         print(f"stacks of reading worker {worker.pid}:", file=sys.stderr, flush=True)
@@ -96,7 +98,7 @@ def _dump_stacks(workers: Sequence[multiprocessing.Process]) -> None:
 
 
 def init_worker(index: int, count: int) -> None:
-    """Runs first in every reading worker: how it meets signals and the end of its parent."""
+    """Runs first in every reading worker; sets how it handles signals and the end of its parent."""
     del index, count
     # A scheduler or a terminal signals the whole process group; the parent saves first and then ends its
     # workers itself.
@@ -107,7 +109,7 @@ def init_worker(index: int, count: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed outright can't end its workers; they would hold memory for ever."""
+    """Ends a worker whose parent was killed and can't end it; it would hold memory forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

@@ -15,12 +15,12 @@ BOS_NAMES = (BOS, "[CLS]", "<s>", "<bos>")
 EOS_NAMES = (EOS, "[SEP]", "</s>", "<eos>")
 PAD_NAMES = ("<|pad|>", "[PAD]", "<pad>")
 
-# CLIP's pieces before byte-pair encoding (Radford et al. 2021): contractions, runs of letters, single
-# digits, runs of anything else that isn't a space.
+# CLIP's pieces before byte-pair encoding (Radford et al. 2021): contractions, runs of letters, single digits,
+# and runs of any other characters that aren't spaces.
 CLIP_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
-# Texts that tokenizers treat in their own ways.
+# Texts that tokenizers treat differently.
 PROBES = (
     *("a red circle left of a blue square", "A PERSON rides  a Horse!", "it's the dogs' 12 bones"),
     *("naïve café", "e\u0301le\u0300ve", "日本語", "😀", "tab\tnew\nline", "ﬁ ²", "a_b-c.d", ""),
@@ -31,10 +31,10 @@ class Tokenizer:
     """A tokenizer with the special tokens that a text tower needs. It can be pickled.
 
     Attributes:
-      bos_id: begin-of-text id; None where the tokenizer has no such token.
-      eos_id: end-of-text id, at whose first position a text tower pools.
-      pad_id: fills the rest of a row; the eos id where the tokenizer has no pad token, as in CLIP.
-      vocab_size: number of ids, special tokens included.
+      bos_id: Begin-of-text id; None if the tokenizer has no such token.
+      eos_id: End-of-text id; a text tower pools at its first position.
+      pad_id: Id that fills the rest of a row; the eos id if the tokenizer has no pad token, as in CLIP.
+      vocab_size: Number of ids, including special tokens.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class Tokenizer:
         """Takes the special tokens by name: those given, else the first known name in the vocabulary.
 
         Raises:
-          ValueError: a token that was named isn't in the vocabulary, or there is no end-of-text token.
+          ValueError: A named token isn't in the vocabulary, or there is no end-of-text token.
         """
         self._tokenizer = tokenizer
-        # A text that happens to contain "<|endoftext|>" must not end there: it is text like any other.
+        # A text that happens to contain "<|endoftext|>" must not end there, because it is ordinary text.
         tokenizer.encode_special_tokens = True
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -83,13 +83,13 @@ class Tokenizer:
         """Loads a tokenizer.
 
         Args:
-          source: a tokenizer.json file; a folder that holds one, or CLIP's vocab.json and merges.txt; or the
-            id of a Hugging Face hub repository.
-          bos, eos, pad: names of the special tokens, where they aren't among the known ones.
+          source: A tokenizer.json file; a folder with one, or with CLIP's vocab.json and merges.txt; or the id
+            of a Hugging Face hub repository.
+          bos, eos, pad: Names of the special tokens, if they aren't among the known ones.
 
         Raises:
-          FileNotFoundError: `source` is no file, no such folder and no repository that can be reached.
-          ValueError: the file is no tokenizer, or special tokens are missing.
+          FileNotFoundError: `source` isn't a file, such a folder, or a repository that can be reached.
+          ValueError: The file isn't a tokenizer, or special tokens are missing.
         """
         return cls(_load(source), bos, eos, pad)
 
@@ -97,12 +97,12 @@ class Tokenizer:
         """Tokenizes texts.
 
         Args:
-          texts: n texts.
-          length: L, tokens in a row, bos and eos included.
+          texts: The n texts.
+          length: Tokens L in a row, including bos and eos.
 
         Returns:
-          ids, int32 [n, L]: bos, the text's tokens, eos, then padding; eos stays last when a text is cut.
-          The number of texts that were cut.
+          The ids, int32 [n, L]: bos, the text's tokens, eos, then padding; eos stays last when a text is cut.
+          And the number of texts that were cut.
         """
         rows, truncated = self.encode_ragged(texts, length)
         ids = np.full((len(texts), length), self.pad_id, np.int32)
@@ -111,7 +111,7 @@ class Tokenizer:
         return ids, truncated
 
     def encode_ragged(self, texts: Sequence[str], length: int) -> tuple[list[list[int]], int]:
-        """The same without padding: bos, the text's tokens, eos, at most `length` together."""
+        """Tokenizes texts without padding: bos, the text's tokens, eos, at most `length` in total."""
         start = [] if self.bos_id is None else [self.bos_id]
         room = length - len(start) - 1
         if room < 1:
@@ -121,19 +121,19 @@ class Tokenizer:
         return rows, sum(len(each.ids) > room for each in encodings)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of one row of ids, up to the end of text and without special tokens."""
+        """Decodes one row of ids, up to the end of text and without special tokens."""
         ids = [int(each) for each in ids]
         ids = ids[: ids.index(self.eos_id)] if self.eos_id in ids else ids
         text = self._tokenizer.decode([each for each in ids if each != self.bos_id])
         return text.replace("</w>", " ").strip()  # CLIP's end-of-word mark
 
     def difference(self, other: "Tokenizer") -> str | None:
-        """A text that the two turn into different ids, None where there is none: embeddings of ids tell.
+        """Finds a text that the two tokenizers turn into different ids; None if there is none.
 
-        Tried are texts of many kinds and every token of the vocabulary, spelled out.
+        It tries texts of many kinds and every token of the vocabulary, spelled out.
         """
         vocabularies = [each._tokenizer.get_vocab() for each in (self, other)]
-        special = re.compile(r"<.*>|\[.*\]")  # as text, these are nobody's words
+        special = re.compile(r"<.*>|\[.*\]")  # as text, nobody writes these
         tokens = [token for token in sorted(vocabularies[0]) if not special.fullmatch(token)]
         texts = [*PROBES, *(token.replace("</w>", " ").replace("Ġ", " ") for token in tokens)]
         longest = 1 << 20
@@ -150,7 +150,7 @@ class Tokenizer:
         return different
 
     def to_json(self) -> str:
-        """The contents of its tokenizer.json."""
+        """The contents of the tokenizer.json file."""
         return self._tokenizer.to_str(pretty=True)
 
     def save(self, path: str | Path) -> None:
@@ -159,7 +159,7 @@ class Tokenizer:
         self._tokenizer.save(str(path / "tokenizer.json" if path.is_dir() else path))
 
     def __getstate__(self) -> dict:
-        # The library forgets `encode_special_tokens` in a pickle, so the class is built anew.
+        # The library loses `encode_special_tokens` in a pickle, so the object is rebuilt.
         return {**self.__dict__, "_tokenizer": self._tokenizer.to_str()}
 
     def __setstate__(self, state: dict) -> None:
@@ -174,8 +174,8 @@ def train_tokenizer(texts: Iterable[str], path: str | Path, vocab_size: int = 10
     The same texts in the same order give the same file. Any other text can be encoded too, byte by byte.
     """
     tokenizer = tokenizers.Tokenizer(models.BPE())
-    # Words are marked by a space before them. CLIP's mark behind them would make the ids depend on the
-    # trainer's hash order, which changes from run to run.
+    # Words are marked by a space in front. CLIP's mark at the end would make the ids depend on the trainer's
+    # hash order, which changes from run to run.
     _clip_rules(tokenizer, space_before=True)
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -218,7 +218,7 @@ def _load(source: str | Path) -> tokenizers.Tokenizer:
 
 
 def _clip_bpe(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
-    """CLIP's tokenizer from the two files of its first release."""
+    """CLIP's tokenizer, from the two files of its first release."""
     try:
         ids = json.loads(vocab.read_text(encoding="utf-8"))
         model = models.BPE.from_file(
@@ -233,7 +233,7 @@ def _clip_bpe(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
 
 
 def _clip_rules(tokenizer: tokenizers.Tokenizer, space_before: bool = False) -> None:
-    """CLIP's clean-up: NFC, single spaces, lower case, pieces, bytes."""
+    """Sets CLIP's text clean-up: NFC, single spaces, lower case, pieces, bytes."""
     tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.NFC(),

@@ -1,7 +1,7 @@
 """Contrastive losses of one level: softmax (CLIP) and sigmoid (SigLIP).
 
-Empty slots are masked. On request equal texts are positives of each other. Both sum over all pairs of the
-global batch in the memory of a chunk of them, see `losses.pairwise`.
+Empty slots are masked. Optionally, equal texts are positives of each other. Both losses sum over all pairs of
+the global batch but hold only a chunk of them in memory, see `losses.pairwise`.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ LOWEST = -1e30  # a logit that is as good as absent, and still finite in differe
 
 def normalize(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
     """L2-normalizes along the last axis."""
-    # rsqrt of the clamped square: finite gradient for the all-zero rows of empty slots.
+    # The rsqrt of the clamped square has a finite gradient for the all-zero rows of empty slots.
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-24))
 
 
@@ -38,18 +38,18 @@ def softmax_loss(
     """Symmetric cross-entropy over all pairs of a level in the global batch (Radford et al. 2021).
 
     Args:
-      image, text: row n of both is a pair; not normalized.
-      logit_scale: its exponential, at most `MAX_SCALE`, multiplies the cosines.
+      image, text: Embeddings, not normalized; row n of both is a pair.
+      logit_scale: Logarithm of the factor on the cosines, which is at most `MAX_SCALE`.
       mask: False for empty slots, which are neither rows nor negatives.
-      text_id: if given (0 or more), every row with the same id is a positive and the target is uniform over
-        them (Khosla et al. 2020, eq. 2, across modalities). If not, equal texts are negatives of each
-        other, as published.
-      sharding: of the rows over a mesh; None where one device holds them all.
-      chunk: texts that a device compares its pictures with at once; what it costs in memory is
+      text_id: Ids of the texts (0 or more). Rows with the same id are positives, and the target is uniform over
+        them (Khosla et al. 2020, eq. 2, across modalities). If None, equal texts are negatives of each other,
+        as published.
+      sharding: Sharding of the rows over a mesh; None if one device holds them all.
+      chunk: Number of texts that a device compares its images with at once; this takes memory for an array
         `[N / devices, chunk]`.
 
     Returns:
-      The mean of image-to-text and text-to-image loss over the rows that `mask` keeps; 0 if there is none.
+      The mean of the image-to-text and text-to-image losses over the rows that `mask` keeps; 0 if none.
     """
     zero = jnp.float32(0.0)
     return _mean(SOFTMAX, image, text, logit_scale, zero, mask, text_id, sharding, chunk)
@@ -66,13 +66,13 @@ def sigmoid_loss(
     sharding: NamedSharding | None = None,
     chunk: int = CHUNK,
 ) -> Float[Array, ""]:
-    """Every pair is a binary question of its own (SigLIP; Zhai et al. 2023, eq. 1 and algorithm 1).
+    """Binary classification of every pair (SigLIP; Zhai et al. 2023, eq. 1 and algorithm 1).
 
     Args:
-      logit_bias: is added to the logits; the others are those of `softmax_loss`.
+      logit_bias: Bias added to the logits. The other arguments are those of `softmax_loss`.
 
     Returns:
-      The sum over all pairs of valid rows, divided by their number; 0 if there is none.
+      The sum over all pairs of valid rows, divided by the number of valid rows; 0 if there are none.
     """
     return _mean(SIGMOID, image, text, logit_scale, logit_bias, mask, text_id, sharding, chunk)
 
@@ -86,16 +86,16 @@ def _mean(loss: PairLoss, image, text, logit_scale, bias, mask, text_id, shardin
     return total / jnp.maximum(mask.sum(), 1)
 
 
-# Softmax. With s_ij the logits and P_i the positives of i, which are as many for rows as for columns,
+# Softmax. With logits s_ij and positives P_i of i, whose number is the same for row i and column i,
 #     sum = 1/2 sum_i lse_j s_ij + 1/2 sum_j lse_i s_ij - sum_i mean_(j in P_i) s_ij.
 
 
 class SoftmaxRows(NamedTuple):
-    """What rows collect; columns collect only their `log_sum`."""
+    """What each row collects; a column collects only its `log_sum`."""
 
     log_sum: Float[Array, " n"]  # log of the sum of exp(logits) so far
     positive: Float[Array, " n"]  # sum of the positives' logits
-    count: Float[Array, " n"]  # of positives
+    count: Float[Array, " n"]  # number of positives
 
 
 def _softmax_start(n: int):

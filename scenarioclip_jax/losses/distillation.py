@@ -1,7 +1,7 @@
-"""Distillation between levels: an EMA teacher's embeddings are targets of the student's at another level.
+"""Distillation between levels: an EMA teacher's embeddings are targets for the student at another level.
 
-Visual: the teacher's whole-picture embedding is the target of each object and relation embedding of that
-scene. Text: the teacher's object and relation text embeddings are targets of the scene's action embedding.
+Visual: the teacher's embedding of the whole image is the target for each object and relation embedding of that
+scene. Text: the teacher's object and relation text embeddings are targets for the scene's action embedding.
 """
 
 from typing import NamedTuple
@@ -13,18 +13,18 @@ from jaxtyping import Bool, Float, Int
 from scenarioclip_jax.arrays import Array
 
 SCALINGS = ("published", "plain")
-# The levels whose embeddings by the teacher are a target, by tower.
+# The levels at which the teacher's embeddings are targets, by tower.
 TEACHER_LEVELS = {"vision": ("global",), "text": ("object", "relation")}
 
 
 def distills_with(path: str) -> bool:
-    """Whether the teacher runs what a parameter belongs to, by the parameter's path."""
-    tower, *rest = path.split("/")  # TOWER/PART/BRANCH/…; of the losses' own parameters KIND/LEVEL
+    """Whether the teacher uses a parameter, given by its path."""
+    tower, *rest = path.split("/")  # TOWER/PART/BRANCH/…; for the losses' own parameters KIND/LEVEL
     return tower in TEACHER_LEVELS and rest[1] in (*TEACHER_LEVELS[tower], "shared")
 
 
 class Members(NamedTuple):
-    """Which scene each slot of a level belongs to. G packing groups, N slots a group, S scenes a group."""
+    """Which scene each slot of a level belongs to. G packing groups, N slots and S scenes per group."""
 
     scene: Int[Array, "G N"]  # index along S
     mask: Bool[Array, "G N"]
@@ -38,16 +38,16 @@ def kl(
     temperature: float | Float[Array, ""],
     student_temperature: float | Float[Array, ""] | None = None,
 ) -> Float[Array, "..."]:
-    """KL(teacher ‖ student) of softmaxes over the embedding's D dimensions, one value a row.
+    """KL(teacher ‖ student) of softmaxes over the embedding's D dimensions, one value per row.
 
-    `published` is the reference's arithmetic: teacher probabilities clamped to [1e-8, 1], then the sum over
-    dimensions divided by D (a batch mean taken over the wrong axis) and multiplied by the student's
-    temperature squared. At temperature 0.07 and D = 512 that is 1e-5 of the divergence, so it trains
-    nothing. `plain` leaves both factors out: the divergence itself.
+    `published` is the reference's arithmetic: teacher probabilities are clamped to [1e-8, 1], and the sum over
+    dimensions is divided by D (a batch mean over the wrong axis) and multiplied by the square of the student's
+    temperature. At temperature 0.07 and D = 512 this is 1e-5 of the divergence, so it trains nothing. `plain`
+    omits both factors and gives the divergence itself.
 
     Args:
-      student, teacher: embeddings, not normalized. No gradient flows to the teacher.
-      temperature: of the teacher, and of the student unless `student_temperature` is given.
+      student, teacher: Embeddings, not normalized. No gradient flows to the teacher.
+      temperature: Temperature of the teacher, and of the student unless `student_temperature` is given.
     """
     if scaling not in SCALINGS:
         raise ValueError(f"scaling is {scaling!r}; it must be one of {', '.join(SCALINGS)}")
@@ -63,14 +63,14 @@ def kl(
 
 
 def of_scene(per_scene: Float[Array, "G S D"], slots: Members) -> Float[Array, "G N D"]:
-    """The row of each slot's own scene. Gathers within a group, so groups never communicate."""
+    """The row of each slot's own scene. This gathers within a group, so groups never communicate."""
     return jax.vmap(lambda rows, index: rows[index])(per_scene, slots.scene)
 
 
 def mean_over_scenes(values: Float[Array, "G N"], slots: Members, scenes: int) -> Float[Array, ""]:
-    """Mean over each scene's slots, then over the scenes that have any; 0 if none has.
+    """The mean over each scene's slots, then over the scenes that have any; 0 if none has.
 
-    The reference divides by zero for a scene without objects; here such a scene doesn't count.
+    The reference divides by zero for a scene without objects; here such a scene isn't counted.
     """
     segment_sum = jax.vmap(lambda x, index: jax.ops.segment_sum(x, index, num_segments=scenes))
     mask = slots.mask.astype(values.dtype)
@@ -88,7 +88,7 @@ def distillation_loss(
     slots: dict[str, Members],
     **kl_arguments,
 ) -> Float[Array, ""]:
-    """The sum of the four terms; `slots` has `object` and `relation`, embeddings also `global` (N = S)."""
+    """The sum of the four terms. `slots` has `object` and `relation`; embeddings also have `global` (N = S)."""
     scenes = student_image["global"].shape[1]
     total = jnp.float32(0.0)
     for level, where in slots.items():

@@ -1,17 +1,17 @@
 """Sums over all pairs of a batch, and their gradients, without ever holding all pairs.
 
-The logits of N pictures and N texts are `[N, N]`. Here no such array exists, forward or backward:
+The logits of N images and N texts are `[N, N]`. Here no such array exists, forward or backward:
 
-- Each device keeps its own n rows (pictures) and sees the columns (texts) in chunks of at most c.
-- Where the batch is sharded, the devices' columns travel round a ring, one `ppermute` a turn, and take along
-  what is collected for them: statistics on the way forward, their gradient on the way back. After a full
-  turn everything is home again, so nothing of size N is gathered on any device either.
-- A custom VJP computes the logits a second time instead of keeping them.
+- Each device keeps its own n rows (images) and sees the columns (texts) in chunks of at most c.
+- If the batch is sharded, the devices' columns travel around a ring, with one `ppermute` per turn. They carry
+  what is collected for them: statistics in the forward pass, their gradient in the backward pass. After a full
+  round everything is back home, so no device gathers anything of size N either.
+- A custom VJP recomputes the logits instead of keeping them.
 
-So a device's memory is that of `[n, c]`, whatever the number of devices.
+So a device needs memory for `[n, c]`, whatever the number of devices.
 
-A loss is given as a `PairLoss`: what to collect while the columns pass by, and the derivative with respect
-to a block of logits. What happens around it is the same for all of them.
+A loss is given as a `PairLoss`: what to collect as the columns pass by, and the derivative with respect to a
+block of logits. Everything else is the same for all losses.
 """
 
 import math
@@ -38,7 +38,7 @@ class Block(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """What travels. Leaves are [n, ...], or [k, c, ...] once they are cut into k chunks."""
+    """What travels around the ring. Leaves are [n, ...], or [k, c, ...] once they are cut into k chunks."""
 
     text: Float[Array, "n D"]
     label: Int[Array, " n"]
@@ -70,18 +70,18 @@ def visit(step: Callable, rows: Any, columns: Columns, axes: tuple[str, ...], ch
     """Shows all devices' columns to this device's rows, and brings the columns home.
 
     Args:
-      step: (rows, chunk of columns) -> (rows, what that chunk's `state` has become).
-      rows: a pytree.
-      columns: this device's, [n, ...].
-      axes: of the mesh, those that the batch is split over; () outside a `shard_map`.
-      chunk: the most columns to show at once.
+      step: Function (rows, chunk of columns) -> (new rows, new `state` of that chunk).
+      rows: Pytree of this device's rows.
+      columns: This device's columns, [n, ...].
+      axes: Mesh axes that the batch is split over; () outside a `shard_map`.
+      chunk: Most columns to show at once.
     """
     count = len(columns.label)
     chunks = -(-count // chunk)
     size = -(-count // chunks)
 
     def cut(x):
-        # Equal chunks; the last one is filled up with empty slots, fewer than there are chunks.
+        # Chunks are equal; the last one is padded with empty slots, fewer than there are chunks.
         filler = jnp.full((chunks * size - count, *x.shape[1:]), -1, x.dtype)
         return jnp.concatenate([x, filler]).reshape(chunks, size, *x.shape[1:])
 
@@ -104,7 +104,7 @@ def visit(step: Callable, rows: Any, columns: Columns, axes: tuple[str, ...], ch
 
 
 def on_each_device(function: Callable, sharding: NamedSharding | None, args: tuple, scalars: tuple):
-    """`function(*args, *scalars, axes)` on every device's own part of the rows of `args`."""
+    """Runs `function(*args, *scalars, axes)` on each device's own part of the rows of `args`."""
     if sharding is None or math.prod(sharding.mesh.shape[a] for a in _axes(sharding)) == 1:
         return function(*args, *scalars, axes=())
     mapped = jax.shard_map(
@@ -112,7 +112,7 @@ def on_each_device(function: Callable, sharding: NamedSharding | None, args: tup
         mesh=sharding.mesh,
         in_specs=(sharding.spec,) * len(args) + (PartitionSpec(),) * len(scalars),
         out_specs=sharding.spec,
-        check_vma=False,  # the rows are equal along the other axes, which it can't know of a scan's carry
+        check_vma=False,  # rows are equal along the other axes, which it can't see in a scan's carry
     )
     return mapped(*args, *scalars)
 
@@ -136,9 +136,9 @@ def pairwise_sum(
     """The sum that `loss` defines over the logits `scale * <image_i, text_j> + bias`.
 
     Args:
-      sharding: of the rows over a mesh; None where one device holds them all.
-      chunk: the most columns that a device compares its rows with at once.
-      label: equal labels make a positive pair; a negative label is an empty slot.
+      sharding: Sharding of the rows over a mesh; None if one device holds them all.
+      chunk: Most columns that a device compares its rows with at once.
+      label: Labels; equal labels make a positive pair, and a negative label marks an empty slot.
     """
     return _forward(loss, sharding, chunk, image, text, label, scale, bias)[0]
 
@@ -174,7 +174,7 @@ def _backward(loss, sharding, chunk, residuals, cotangent):
         traveling = Columns(text, label, (columns, jnp.zeros_like(text)))
         start = jnp.zeros_like(image), jnp.zeros(len(label))
         (d_image, d_bias), (_, d_text) = visit(step, start, traveling, axes, chunk)
-        # The derivative by the scale is that by the logits times the cosines, summed.
+        # Derivative with respect to the scale: that with respect to the logits times the cosines, summed.
         return d_image, d_text, jnp.sum(image * d_image, axis=1), d_bias
 
     d_image, d_text, d_scale, d_bias = on_each_device(

@@ -17,7 +17,7 @@ ACTIVATIONS: dict[str, Callable] = {
     "gelu": partial(jax.nn.gelu, approximate=False),
 }
 
-# What the backward pass keeps of a block's forward pass; everything else is computed again.
+# What the backward pass keeps from a block's forward pass; everything else is recomputed.
 REMAT_POLICIES = {
     "none": None,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -28,8 +28,8 @@ REMAT_POLICIES = {
 class Block(nnx.Module):
     """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
 
-    Initial scales follow CLIP (Radford et al. 2021, section 2.4 and released code): `width ** -0.5` for
-    what reads the residual stream, divided by `sqrt(2 * depth)` for what writes to it.
+    Initial scales follow CLIP (Radford et al. 2021, section 2.4 and released code): `width ** -0.5` for layers
+    that read the residual stream, divided by `sqrt(2 * depth)` for layers that write to it.
     """
 
     def __init__(
@@ -86,15 +86,15 @@ class Block(nnx.Module):
 
 
 class Stack(nnx.Module):
-    """`length` blocks run one after another by a scan; their parameters share a leading depth axis.
+    """A stack of `length` blocks, run by a scan; their parameters share a leading depth axis.
 
     Args:
-      length: blocks in this stack.
-      depth: blocks in the whole tower, which sets the initial scales.
-      remat: key of `REMAT_POLICIES`.
-      unroll: blocks unrolled in one turn of the scan. `length` or more leaves no loop: slower to compile,
-        and often faster to run on CPU.
-      block: arguments of `Block`.
+      length: Number of blocks in this stack.
+      depth: Number of blocks in the whole tower, which sets the initial scales.
+      remat: Key of `REMAT_POLICIES`.
+      unroll: Number of blocks per iteration of the scan. `length` or more leaves no loop, which is slower to
+        compile and often faster to run on CPU.
+      block: Arguments of `Block`.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, Params]:
 
 
 def merge(graph: nnx.GraphDef, params: Params) -> nnx.Module:
-    """Puts a model together again; the inverse of `split`. Works inside a jitted function."""
+    """Reassembles a model; the inverse of `split`. Works inside a jitted function."""
     flat = [(tuple(path.split("/")), nnx.Param(value)) for path, value in sorted(params.items())]
     return nnx.merge(graph, nnx.from_flat_state(flat))
 
@@ -25,6 +25,6 @@ def abstract(make_model) -> tuple[nnx.GraphDef, dict[str, jax.ShapeDtypeStruct]]
 
 
 def create(make_model) -> tuple[nnx.GraphDef, Params]:
-    """Makes a model and takes it apart. One compiled program, where Flax alone would run hundreds."""
+    """Makes a model and takes it apart, in one compiled program where Flax alone would run hundreds."""
     graph, _ = abstract(make_model)
     return graph, jax.jit(lambda: split(make_model())[1])()

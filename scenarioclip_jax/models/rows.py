@@ -1,8 +1,8 @@
-"""Rows of tokens in which several sequences lie: who sees whom, and where each is read out.
+"""Rows of tokens that hold several sequences: which tokens see each other, and where each is read out.
 
-A row may hold several short sequences (`data.batch.Rows`), after NaViT (Dehghani et al. 2023), or one sequence
-with tokens that nothing should see. Both are told by `sequence`, [N, T]: tokens see those with their own
-number.
+A row may hold several short sequences (`data.batch.Rows`), as in NaViT (Dehghani et al. 2023), or one sequence
+with tokens that none should see. Both cases are encoded in `sequence`, [N, T]: a token sees the tokens with the
+same number.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from scenarioclip_jax.data.batch import Rows
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
 
 BLACK = tuple(-mean / std for mean, std in zip(CLIP_MEAN, CLIP_STD, strict=True))
-# Of a normalized picture: half a gray level, in the channel where it is smallest.
+# Half a gray level in a normalized image, in the channel where it is smallest.
 DIM = 0.5 / 255 / max(CLIP_STD)
 
 
 class Stream(NamedTuple):
-    """The residual stream of a tower, and who sees whom; None where all tokens of a row do."""
+    """A tower's residual stream, and `sequence`; None if all tokens of a row see each other."""
 
     x: Float[Array, "N T W"]
     sequence: Int[Array, "N T"] | None
@@ -51,13 +51,13 @@ def read_out(x: Float[Array, "N T W"], rows: Rows) -> Float[Array, "V W"]:
 
 
 def shows_something(patches: Float[Array, "N T pixels"]) -> Bool[Array, "N T"]:
-    """Which patches of normalized pictures aren't black."""
+    """Which patches of normalized images aren't black."""
     colors = patches.astype(jnp.float32).reshape(*patches.shape[:-1], -1, 3)
     return (jnp.abs(colors - jnp.asarray(BLACK)) > DIM).any((-2, -1))
 
 
 def cut_patches(pictures: Float[Array, "N P P 3"], size: int) -> Float[Array, "N patches pixels"]:
-    """Pictures cut into patches of `size` x `size` pixels, in reading order."""
+    """Cuts images into patches of `size` x `size` pixels, in reading order."""
     n, side = pictures.shape[:2]
     grid = side // size
     return pictures.reshape(n, grid, size, grid, size, 3).swapaxes(2, 3).reshape(n, grid**2, -1)
@@ -66,7 +66,7 @@ def cut_patches(pictures: Float[Array, "N P P 3"], size: int) -> Float[Array, "N
 def take_patches(
     pictures: Float[Array, "G V P P 3"], rows: Rows, size: int
 ) -> Float[Array, "GN T pixels"]:
-    """The patches that packed rows hold. What stands at class tokens and empty tokens means nothing."""
+    """Takes the patches that packed rows hold. Values at class tokens and empty tokens are meaningless."""
     groups, slots = pictures.shape[:2]
     patches = cut_patches(pictures.reshape(-1, *pictures.shape[2:]), size)
     patches = patches.reshape(groups, slots * patches.shape[1], -1)  # [G, V * patches, pixels]
@@ -77,7 +77,7 @@ def take_patches(
 
 
 def join(streams: Sequence[Stream], groups: int) -> Stream:
-    """Streams of one row length as one batch, group by group."""
+    """Joins streams with rows of one length into one batch, group by group."""
     if len(streams) == 1:
         return streams[0]
 
@@ -90,7 +90,7 @@ def join(streams: Sequence[Stream], groups: int) -> Stream:
 
 
 def separate(stream: Stream, counts: Sequence[int], groups: int) -> list[Stream]:
-    """The inverse of `join`; `counts` are the rows of each."""
+    """The inverse of `join`; `counts` are the numbers of rows of the streams."""
     if len(counts) == 1:
         return [stream]
     ends = np.cumsum(counts) // groups

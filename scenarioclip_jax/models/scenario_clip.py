@@ -7,9 +7,9 @@
 | `scenario_clip_0` | `global`, `object`, `relation`      | global, object, relation | no           |
 | `scenario_clip_1` | `global`, `object`, `relation`      | global, object, relation | yes          |
 
-A branch is one vision and one text tower with their heads. With `share_stem` all branches run on one
-stem, `vision/stem/shared` and `text/stem/shared`; a branch's own has its name, so that rules over paths can
-tell the two.
+A branch is one vision and one text tower with their heads. With `share_stem` all branches share the stems
+`vision/stem/shared` and `text/stem/shared`. A branch's own stem has the branch's name, so that rules over paths
+can tell the two apart.
 """
 
 import math
@@ -45,10 +45,10 @@ NOT_PACKED: Mapping[str, Rows] = MappingProxyType({})
 
 
 class Inputs(NamedTuple):
-    """What the towers read of each trained level, packing groups flattened.
+    """The towers' inputs for each trained level, with packing groups flattened.
 
-    Normalized pictures, or patches where `image_rows` has the level; token ids of one text a row, or of
-    several where `text_rows` has it.
+    Images are normalized, or cut into patches if `image_rows` has the level. A row of token ids holds one text,
+    or several if `text_rows` has the level.
     """
 
     images: Mapping[str, Float[Array, "N P P 3"] | Float[Array, "N T pixels"]]
@@ -77,17 +77,17 @@ def levels_of(arch: str) -> tuple[str, ...]:
 
 
 def branch_of(arch: str, level: str) -> str:
-    """The branch that serves `level`. `clip` answers for every level with its one branch."""
+    """The branch that serves `level`. `clip` serves every level with its one branch."""
     return {"clip": "global", "pyramid_clip": "all"}.get(arch, level)
 
 
 def sees_visible_only(arch: str, patch_packing: bool, level: str) -> bool:
-    """Whether pictures of `level` are seen without their black patches. Whole scenes never are."""
+    """Whether towers see images of `level` without their black patches; whole scenes always keep them."""
     return patch_packing and arch != "clip" and level != "global"
 
 
 class Tower(nnx.Module):
-    """One modality: a stem, a trunk and a head for each branch (the stem maybe for all of them)."""
+    """One modality: a stem, a trunk and a head per branch; all branches may share one stem."""
 
     def __init__(self, stem, trunk, config, branches, *, share_stem, embed_dim, rngs, **run):
         dtype = run["dtype"]
@@ -103,16 +103,16 @@ class ScenarioCLIP(nnx.Module):
     """ScenarioCLIP and the baselines it is compared with (arXiv 2511.20274).
 
     Args:
-      arch: one of `ARCHITECTURES`.
-      vision, text: sizes of the towers, dataclasses or mappings of their fields.
-      embed_dim: D, the size of the embedding space.
-      share_stem: one stem for all branches instead of one each. Where the stem is frozen and starts from
-        the same weights, as in the reference, only the trainable `pre_norm` of the reference is lost.
-      patch_packing: towers of objects and relations attend to the patches that show something, not to the
-        black ones; so only those need to be computed, see `data.batch.Rows`.
-      logit_bias: whether each level has one beside its logit scale, as the sigmoid loss needs.
-      dtype: what activations are computed in; parameters are float32.
-      remat, unroll: see `layers.Stack`.
+      arch: One of `ARCHITECTURES`.
+      vision, text: Sizes of the towers, as dataclasses or as mappings of their fields.
+      embed_dim: Size D of the embedding space.
+      share_stem: Whether all branches share one stem. If stems are frozen and start from the same weights, as
+        in the reference, sharing loses only the reference's trainable `pre_norm`.
+      patch_packing: Whether the towers of objects and relations attend only to patches that show something,
+        so that black patches needn't be computed, see `data.batch.Rows`.
+      logit_bias: Whether each level has a bias besides its logit scale, as the sigmoid loss needs.
+      dtype: Type of the activations; parameters are float32.
+      remat, unroll: Arguments of `layers.Stack`.
     """
 
     def __init__(
@@ -163,8 +163,8 @@ class ScenarioCLIP(nnx.Module):
         """Runs the stems.
 
         Args:
-          groups: packing groups that the inputs' first axes are made of. Levels that share a stem and the
-            length of their rows go through it as one batch; groups keep together in it, as on the devices.
+          groups: Number of packing groups in the inputs' first axes. Levels with the same stem and row length
+            go through it as one batch, in which the rows of a group stay together, as on the devices.
         """
         images, texts = {}, {}
         for level, x in inputs.images.items():
@@ -180,7 +180,7 @@ class ScenarioCLIP(nnx.Module):
         )
 
     def _blocks(self, stems: nnx.Dict, streams: Mapping[str, Stream], groups: int):
-        """The stems' blocks on streams by level, those that can go together as one batch."""
+        """Runs the stems' blocks on the streams; levels that can be joined go through as one batch."""
         found, together = {}, {}
         for level, stream in streams.items():
             kind = (self._stem_of(level), stream.x.shape[1], stream.sequence is None)
@@ -213,7 +213,7 @@ class ScenarioCLIP(nnx.Module):
         return self.trunks(self.stems(inputs, groups=groups), inputs)
 
     def encode_image(self, images: Float[Array, "N P P 3"], level: str) -> Float[Array, "N D"]:
-        """Embeds normalized pictures at `level`; the embeddings are not L2-normalized."""
+        """Embeds normalized images at `level`; the embeddings are not L2-normalized."""
         return self(Inputs({level: images}, {})).image[level]
 
     def encode_text(self, ids: Int[Array, "N L"], level: str) -> Float[Array, "N D"]:

@@ -20,7 +20,7 @@ from scenarioclip_jax.parallel.mesh import gather
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TowerConfig:
-    """What both towers have in common. Sizes follow Hugging Face's `config.json` of a CLIP model."""
+    """What both towers have in common. Sizes are those in Hugging Face's `config.json` of a CLIP model."""
 
     width: int
     depth: int
@@ -103,11 +103,12 @@ class VisionStem(nnx.Module):
         *,
         visible_only: bool = False,
     ) -> Stream:
-        """The stream that the blocks read: class token and patches with their positions, after `pre_norm`.
+        """Makes the blocks' input: class token and patches with their positions, after `pre_norm`.
 
         Args:
-          images: normalized pictures; or, with `rows`, the patches at their places (`rows.take_patches`).
-          visible_only: nothing sees a patch that is black.
+          images: Normalized images; or, with `rows`, the patches at their places (`rows.take_patches`).
+          rows: Layout of packed patches; None for whole images.
+          visible_only: Whether black patches are hidden from all tokens.
         """
         patches = cut_patches(images, self.patch_size) if rows is None else images
         # A convolution whose stride is its size is one matrix product over flattened patches.
@@ -155,9 +156,9 @@ class TextStem(nnx.Module):
         self.dtype = dtype
 
     def embed(self, ids: Int[Array, "N L"], rows: Rows | None = None) -> Stream:
-        """The stream that the blocks read: tokens with their positions; several texts a row with `rows`."""
+        """Makes the blocks' input: tokens with their positions; with `rows`, a row holds several texts."""
         position = jnp.arange(ids.shape[1]) if rows is None else rows.position
-        # Looked up in a table that is split, tokens of the whole batch would have to move instead.
+        # Gather the table first: with a split table, the tokens of the whole batch would have to move instead.
         x = gather(self.token[...])[ids] + self.position[...][position]
         return Stream(x.astype(self.dtype), None if rows is None else rows.sequence)
 
@@ -168,7 +169,7 @@ class TextStem(nnx.Module):
 class TextTrunk(nnx.Module):
     """The later blocks, causal, then the first end-of-text position through `final_norm`.
 
-    No padding mask is needed: with a causal mask the pooled position sees only what stands before it.
+    No padding mask is needed: with a causal mask the pooled position sees only the tokens up to it.
     """
 
     def __init__(self, config: TextConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs, **run):
@@ -182,7 +183,7 @@ class TextTrunk(nnx.Module):
         x = self.stack(stream.x, mask=stream.mask, causal=True)
         if rows is not None:
             return self.final_norm(read_out(x, rows))
-        first_eos = jnp.argmax(ids == self.eos_id, axis=1)  # 0 where there is none: an empty slot
+        first_eos = jnp.argmax(ids == self.eos_id, axis=1)  # 0 if there is none: an empty slot
         pooled = jnp.take_along_axis(x, first_eos[:, None, None], axis=1)[:, 0]
         return self.final_norm(pooled)
 

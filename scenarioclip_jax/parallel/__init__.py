@@ -1,1 +1,1 @@
-"""The mesh, sharding rules and jobs of several processes."""
+"""The mesh, sharding rules, and jobs of several processes."""

@@ -11,29 +11,29 @@ import numpy as np
 from scenarioclip_jax.errors import ReadableError
 
 MULTIHOST = ("auto", "yes", "no")
-# What describes a process's place in a job: as flags, and as variables of the environment.
+# What describes a process's place in a job: as flags, and as environment variables.
 FLAGS = ("--coordinator_address", "--num_processes", "--process_id")
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 ARGUMENTS = ("coordinator_address", "num_processes", "process_id")
 
 
 class DistributedError(ReadableError, ValueError):
-    """Flags or environment describe no whole job. The message names them."""
+    """Flags or environment don't describe a complete job. The message names them."""
 
 
 def start(multihost: str = "auto", place: Sequence[str | int | None] = (None, None, None)) -> None:
-    """Joins the job that flags or the environment describe; with one process alone, does nothing.
+    """Joins the job that flags or the environment describe; does nothing for a single process.
 
     Call it before anything asks JAX for devices.
 
     Args:
-      multihost: `auto` joins where JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID are set, or
-        in a Slurm step of several tasks; `yes` leaves all detection to JAX (TPU VMs and TPUs on Kubernetes,
-        which can't be told from a single machine without asking a metadata server); `no` never joins.
-      place: values of the three `FLAGS`, None where one isn't given. They come before the environment.
+      multihost: `auto` joins if JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID are set, or in a
+        Slurm step of several tasks; `yes` leaves detection to JAX (for TPU VMs and TPUs on Kubernetes, which
+        can't be told from a single machine without asking a metadata server); `no` never joins.
+      place: Values of the three `FLAGS`, None for those not given. They take precedence over the environment.
 
     Raises:
-      DistributedError: half a job is described.
+      DistributedError: The description of the job is incomplete.
     """
     arguments = _arguments(multihost, place)
     if arguments is not None:
@@ -50,7 +50,7 @@ def start(multihost: str = "auto", place: Sequence[str | int | None] = (None, No
 
 
 def _arguments(multihost: str, place: Sequence[str | int | None]) -> dict | None:
-    """Arguments of `jax.distributed.initialize`; None where there is nothing to join."""
+    """Arguments of `jax.distributed.initialize`; None if there is no job to join."""
     given = {
         name: str(value) for name, value in zip(FLAGS, place, strict=True) if value is not None
     }
@@ -64,19 +64,19 @@ def _arguments(multihost: str, place: Sequence[str | int | None]) -> dict | None
         return None
     environment = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
     if multihost == "yes":
-        # JAX reads the address from the environment, but neither number.
+        # JAX reads the address from the environment, but not the two numbers.
         named = zip(VARIABLES[1:], ARGUMENTS[1:], strict=True)
         return {key: int(environment[name]) for name, key in named if name in environment}
     if environment.keys() & set(VARIABLES[1:]):
         return _whole_job(environment, VARIABLES)
-    # Only in a step: the variables of an allocation are set in its interactive shell too.
+    # Only inside a step: an allocation's variables are also set in its interactive shell.
     if "SLURM_STEP_NODELIST" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         return {"cluster_detection_method": "slurm"}
     return None
 
 
 def _whole_job(given: dict[str, str], names: Sequence[str]) -> dict:
-    """Address, number of processes and index of this one, all of which must be there and fit."""
+    """The address, the number of processes and the index of this one, all of which must be given and valid."""
     missing = [name for name in names if name not in given]
     if missing:
         raise DistributedError(
@@ -95,8 +95,8 @@ def _whole_job(given: dict[str, str], names: Sequence[str]) -> dict:
 def wait_for_all(where: str, minutes: int = 60) -> None:
     """Waits until every process is here, through the coordination service rather than a collective.
 
-    A collective's partners must all come within half a minute on CPU, which processes that compile at
-    different speeds (one of them from its cache) don't.
+    On CPU, all partners of a collective must arrive within half a minute. Processes that compile at different
+    speeds (one of them from its cache) don't.
     """
     from orbax.checkpoint import multihost
 
@@ -104,7 +104,7 @@ def wait_for_all(where: str, minutes: int = 60) -> None:
 
 
 def gather(value: int, where: str) -> list[int]:
-    """The `value` of every process, in every process; all call it at the same place, whose name is `where`."""
+    """Returns the `value` of every process in every process; all call it at the same point, named `where`."""
     import jax
     from jax.experimental import multihost_utils
 
@@ -115,7 +115,7 @@ def gather(value: int, where: str) -> list[int]:
 
 
 def union(values: Iterable[int], where: str) -> set[int]:
-    """What any process has in its `values`, in every process; called as `gather`, whole numbers from 0."""
+    """Returns the union of all processes' `values`, integers of 0 or more; called like `gather`."""
     import jax
     from jax.experimental import multihost_utils
 
@@ -123,18 +123,18 @@ def union(values: Iterable[int], where: str) -> set[int]:
     if jax.process_count() == 1:
         return set(own)
     most = max(gather(len(own), where))
-    padded = np.full(most, -1, np.int32)  # of one length, as a collective wants them
+    padded = np.full(most, -1, np.int32)  # padded to one length, as a collective requires
     padded[: len(own)] = own
     return set(multihost_utils.process_allgather(padded).flatten().tolist()) - {-1}
 
 
 class Board:
-    """Short texts by name, which every process of a job can write and read at any time, without the others.
+    """Short texts by name, which each process of a job can write and read at any time without the others.
 
-    They are kept by JAX's coordination service.
+    JAX's coordination service stores them.
 
     Args:
-      title: of this board; a process that opens it again opens another one, as all others do.
+      title: Title of the board. Opening the same title again gives a new board, in every process.
     """
 
     _opened: ClassVar[Counter[str]] = Counter()
@@ -151,17 +151,17 @@ class Board:
         self._client.key_value_set(self._folder + name, text, allow_overwrite=True)
 
     def read(self, prefix: str) -> dict[str, str]:
-        """What was written under names that begin so, such as "end/", by the rest of the name."""
+        """Reads the texts under names that begin with `prefix`, such as "end/", by the rest of the name."""
         found = self._client.key_value_dir_get(self._folder + prefix)
         start = len(self._folder + prefix)
         return {name[start:]: text for name, text in found}
 
 
 def leave(status: int) -> None:
-    """Ends this process after a failure; returns where it is alone.
+    """Ends this process after a failure; returns if it is the only one.
 
-    An ordinary exit would wait for the other processes, which wait for this one in a collective. When it is
-    gone, JAX's coordination service ends them within its heartbeat timeout, if no launcher did so before.
+    An ordinary exit would wait for the other processes, which wait for this one in a collective. Once it is
+    gone, JAX's coordination service ends them within its heartbeat timeout, unless a launcher does so first.
     """
     import jax
 

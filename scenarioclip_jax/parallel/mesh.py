@@ -20,11 +20,11 @@ def make_mesh(*, data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -
     """A mesh over all devices of all processes.
 
     Args:
-      data, fsdp, tensor: sizes of the axes; one may be -1, which takes what the others leave.
-      devices: instead of `jax.devices()`.
+      data, fsdp, tensor: Sizes of the axes; one may be -1, which takes what the others leave.
+      devices: Devices to use instead of `jax.devices()`.
 
     Raises:
-      ValueError: the sizes don't multiply to the number of devices.
+      ValueError: The sizes don't multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = {"data": data, "fsdp": fsdp, "tensor": tensor}
@@ -38,14 +38,14 @@ def make_mesh(*, data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -
             f"config.mesh: {wanted} can't be laid over {len(devices)} devices; the sizes must multiply to "
             "that number, and one of them may be -1"
         )
-    # Auto: the compiler propagates shardings. `make_mesh` defaults to explicit axes.
+    # Auto lets the compiler propagate shardings; `make_mesh` defaults to explicit axes.
     return jax.make_mesh(
         tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices
     )
 
 
 def batch_ways(mesh: Mesh) -> int:
-    """Parts that the batch is split into; must divide the number of packing groups."""
+    """The number of parts that the batch is split into; it must divide the number of packing groups."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
@@ -56,20 +56,20 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def keep_batch_split(x: jax.Array) -> jax.Array:
     """Tells the compiler that `x` is split along its first axis, as the batch is, and along no other.
 
-    Between activations and a parameter that are both split over `fsdp` the compiler has to choose which of
-    them to gather. Left alone it may split activations along their width and hold the whole batch on every
-    device. Told this, it gathers a layer's parameters when the layer runs, which is what FSDP means.
+    If activations and a parameter are both split over `fsdp`, the compiler has to choose which of them to
+    gather. Left alone it may split activations along their width and hold the whole batch on every device. With
+    this constraint it gathers a layer's parameters when the layer runs, which is what FSDP means.
     """
     return _constrain(x, BATCH_SPEC)
 
 
 def gather(parameter: jax.Array) -> jax.Array:
-    """The whole parameter on every device, for the moment in which it is used."""
+    """Gathers the whole parameter on every device for the moment in which it is used."""
     return _constrain(parameter, PartitionSpec())
 
 
 def _constrain(x: jax.Array, spec: PartitionSpec) -> jax.Array:
-    # The mesh that `jax.sharding.use_abstract_mesh` sets; without one a model runs as it is.
+    # The mesh is the one that `jax.sharding.use_abstract_mesh` sets; without one, this does nothing.
     mesh = jax.sharding.get_abstract_mesh()
     if not set(BATCH_AXES) <= set(mesh.axis_names):
         return x
@@ -81,9 +81,9 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def local_groups(mesh: Mesh, groups: int) -> list[int]:
-    """The packing groups that this process's devices hold of a global batch of `groups`, in order.
+    """The packing groups, out of `groups` in a global batch, that this process's devices hold, in order.
 
-    Two processes hold the same groups where the tensor axis lies across them.
+    Two processes hold the same groups if the tensor axis spans both.
     """
     held: set[int] = set()
     for (where,) in batch_sharding(mesh).addressable_devices_indices_map((groups,)).values():
@@ -92,11 +92,11 @@ def local_groups(mesh: Mesh, groups: int) -> list[int]:
 
 
 def put_batch(mesh: Mesh, batch, groups: int):
-    """The global batch as sharded arrays.
+    """Assembles the global batch as sharded arrays.
 
     Args:
-      batch: pytree of NumPy arrays with `local_groups(mesh, groups)` along their first axis.
-      groups: of the global batch.
+      batch: Pytree of NumPy arrays with `local_groups(mesh, groups)` along their first axis.
+      groups: Number of packing groups in the global batch.
     """
     sharding = batch_sharding(mesh)
     if jax.process_count() == 1:
@@ -105,7 +105,7 @@ def put_batch(mesh: Mesh, batch, groups: int):
 
     def put(x: np.ndarray) -> jax.Array:
         def part(index: tuple[slice, ...]) -> np.ndarray:
-            wanted = range(groups)[index[0]]  # one after the other here too: rows are in order
+            wanted = range(groups)[index[0]]  # contiguous here too, because rows are in order
             return x[row[wanted[0]] : row[wanted[-1]] + 1]
 
         return jax.make_array_from_callback((groups, *x.shape[1:]), sharding, part)

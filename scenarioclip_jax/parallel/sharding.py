@@ -1,4 +1,4 @@
-"""How parameters and everything that goes with them lie on the mesh, by (regex, axes) rules."""
+"""How parameters and everything stored with them are laid out on the mesh, by (regex, axes) rules."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from scenarioclip_jax import rules
 
-# Axes by dimension. Blocks are stacked, so their first dimension is depth, which is scanned, not split.
+# Mesh axes by dimension. Blocks are stacked, so their first dimension is depth, which is scanned, not split.
 DEFAULT_RULES = (
     (r".*/qkv/kernel", (None, "fsdp", None, "tensor", None)),  # [depth, W, 3, heads, head_dim]
     (r".*/qkv/bias", (None, None, "tensor", None)),
@@ -16,7 +16,7 @@ DEFAULT_RULES = (
     (r".*/fc1/bias", (None, "tensor")),
     (r".*/fc2/kernel", (None, "tensor", "fsdp")),  # [depth, M, W]
     (r"text/stem/\w+/token", (None, "fsdp")),  # [vocabulary, W]
-    (r".*", ()),  # norms, other biases, positions, heads: small, one copy a device
+    (r".*", ()),  # norms, other biases, positions, heads: small, one copy per device
 )
 
 
@@ -25,11 +25,11 @@ def parameter_specs(
 ) -> dict[str, PartitionSpec]:
     """The partition of each parameter.
 
-    A dimension that its mesh axis doesn't divide stays whole: small models must run on any mesh. The
-    parameter table that a run prints shows what was decided.
+    A dimension that isn't divisible by its mesh axis stays whole, since small models must run on any mesh. The
+    parameter table of a run shows what was decided.
 
     Raises:
-      ValueError: no rule matches a parameter, or a rule has more axes than the parameter dimensions.
+      ValueError: No rule matches a parameter, or a rule has more axes than the parameter has dimensions.
     """
     chosen = rules.match(axis_rules, shapes, name="sharding")
     specs = {}
@@ -48,10 +48,10 @@ def parameter_specs(
 
 
 def state_shardings(state: Any, mesh: Mesh, specs: dict[str, PartitionSpec]) -> Any:
-    """Shardings of a whole train state, in its own tree.
+    """Shardings of a whole train state, as a tree of the same structure.
 
-    Whatever is kept for each parameter (EMA, Adam's moments) is stored under the parameter's path and has
-    its shape, so it lies where the parameter lies. Everything else is replicated.
+    Whatever is kept per parameter (EMA, Adam's moments) is stored under the parameter's path and has its shape,
+    so it gets the parameter's sharding. Everything else is replicated.
     """
 
     def of(path, leaf) -> NamedSharding:

@@ -1,10 +1,10 @@
 """Embedding a batch so that its gradient can be pulled back later: at once, or part by part.
 
 A contrastive loss needs the embeddings of the whole batch, so gradients can't be averaged over smaller
-batches. But it needs nothing of the encoders' activations, and the encoders need nothing of the loss except
-its derivative by their embeddings (GradCache; Gao et al. 2021). So a batch goes through the encoders in
-parts, keeping embeddings only; then each part goes through them again, with activations, and its derivative
-is pulled back. The gradient is that of the whole batch; the price is a second forward pass.
+batches. But the loss doesn't need the encoders' activations, and all the encoders need from the loss is its
+derivative with respect to their embeddings (GradCache; Gao et al. 2021). So a batch goes through the encoders
+in parts that keep only their embeddings; then each part goes through them again, this time with activations,
+and its derivative is pulled back. The gradient is that of the whole batch; the price is a second forward pass.
 """
 
 from collections.abc import Callable
@@ -26,20 +26,20 @@ def embed_batch(
     """Embeds a batch in `parts` parts.
 
     Args:
-      embed: (params, batch) -> what is differentiated, what is not; pytrees of [G, ...]. It is called twice
-        for each part and must give the same values both times.
-      params: to differentiate by.
-      parts: divides the groups G that each device holds.
+      embed: Function (params, batch) -> (differentiated values, other values), both pytrees of [G, ...]. It is
+        called twice for each part and must return the same values both times.
+      params: Parameters to differentiate with respect to.
+      parts: Number of parts; must divide the number of groups that each device holds.
 
     Returns:
-      Both results for the whole batch, and the function that takes the loss's derivative by the first one
-      to that by `params`.
+      Both results for the whole batch, and a function that maps the loss's derivative with respect to the
+      first one to its derivative with respect to `params`.
     """
     if parts == 1:
         embeddings, pull_back, others = jax.vjp(lambda p: embed(p, batch), params, has_aux=True)
         return embeddings, others, lambda derivative: pull_back(derivative)[0]
 
-    # Part k takes the groups k, k + parts, …: some of every device's own, so that nothing moves.
+    # Part k takes groups k, k + parts, …: some from each device, so no data moves between devices.
     def cut(x):
         return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
 

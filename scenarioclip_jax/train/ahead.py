@@ -1,9 +1,10 @@
-"""Reading ahead, so that processes that train as one can all save when one of them can't go on.
+"""Reading ahead, so that all processes of a job can save when one of them can't read on.
 
-A train step needs every process: one that has no batch leaves the others waiting within it, with a state that
-they have given away. So each holds the next `AHEAD` batches before it takes a step. One that can't read another
-posts the step at which its batches end, and waits until all others know; they can't be there yet, since a step
-waits for the one before it. Then all go on to that step, save, and end with the same cause.
+A train step needs every process: if one has no batch, the others wait inside the step, with a state that they
+have already donated. So each process holds the next `AHEAD` batches before it takes a step. A process that
+can't read another batch posts the step at which its batches end and waits until all others know; they can't
+have reached that step yet, since a step waits for the one before it. Then all continue to that step, save, and
+end with the same cause.
 """
 
 import collections
@@ -19,14 +20,14 @@ from scenarioclip_jax.data.pipeline import TrainIterator
 from scenarioclip_jax.faults import InputUnavailableError
 from scenarioclip_jax.parallel.distributed import Board, wait_for_all
 
-# A process may have handed over the step that another one hasn't begun, and the one after it: see `train.loop`.
+# A process may have dispatched a step that another one hasn't begun, and the step after it: see `train.loop`.
 AHEAD = 3
-LOOK_SECONDS = 0.5  # between looks at what others posted
-KNOWN_SECONDS = 60.0  # to wait for the others
+LOOK_SECONDS = 0.5  # between checks of what others posted
+KNOWN_SECONDS = 60.0  # how long to wait for the others
 
 
 class Alone:
-    """The same for the only process of a job, which saves by itself."""
+    """The same interface for a job's only process, which saves by itself."""
 
     def __init__(self, batches: TrainIterator):
         self._batches = batches
@@ -38,22 +39,22 @@ class Alone:
         pass
 
     def start(self) -> None:
-        """Nothing is read ahead but by the iterator itself."""
+        """Does nothing: only the iterator itself reads ahead."""
 
     def __next__(self) -> Batch:
         return next(self._batches)
 
     def end(self, step: int) -> None:
-        """No process has posted anything."""
+        """Does nothing: no process posts anything."""
 
 
 class Together:
     """The batches of one of several processes.
 
     Args:
-      batches: of this process, the next of which is that of `step`.
-      step: steps that were taken.
-      last: step of the run; nothing is read beyond it.
+      batches: This process's batches, positioned after `step`.
+      step: Steps taken so far.
+      last: Last step of the run; nothing is read beyond it.
     """
 
     def __init__(self, batches: TrainIterator, step: int, last: int):
@@ -74,7 +75,7 @@ class Together:
             self._looker.join(60)
 
     def start(self) -> None:
-        """Reads the first batches. All processes call it at the same place, before the first step."""
+        """Reads the first batches. All processes call it at the same point, before the first step."""
         self._looker.start()
         self._fill()
         wait_for_all("the first batches are read")
@@ -88,10 +89,10 @@ class Together:
         return self._read.popleft()
 
     def end(self, step: int) -> None:
-        """Asked before every step and its validation.
+        """Ends the run if batches end at this step; called before every step and its validation.
 
         Raises:
-          LastBatchError: some process has no batch for the next step; all raise it at the same one.
+          LastBatchError: Some process has no batch for the next step. All processes raise it at the same step.
         """
         if self._ends and step >= min(at for at, _ in self._ends.values()):
             raise LastBatchError(self._cause())
@@ -120,7 +121,7 @@ class Together:
             time.sleep(LOOK_SECONDS / 5)
 
     def _look(self) -> None:
-        """Runs in a thread: the others' main threads may wait within a step."""
+        """Runs in a thread, because the main threads of other processes may be waiting inside a step."""
         while not self._left.wait(LOOK_SECONDS):
             try:
                 self._look_once()
@@ -145,7 +146,7 @@ class Together:
 
 
 class LastBatchError(Exception):
-    """All processes are at the same step, after which one has no batch. Its cause is the error to show."""
+    """One process has no further batch, and all are at the same step. `cause` is the error to show."""
 
     def __init__(self, cause: Exception):
         super().__init__(str(cause))
@@ -153,5 +154,5 @@ class LastBatchError(Exception):
 
 
 def read_ahead(batches: TrainIterator, step: int, last: int) -> Alone | Together:
-    """The batches of this process. See `Together`."""
+    """Returns the batches of this process, see `Together`."""
     return Alone(batches) if jax.process_count() == 1 else Together(batches, step, last)

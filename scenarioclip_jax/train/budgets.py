@@ -1,11 +1,11 @@
-"""How large a batch's fixed shapes have to be for a data set: slots, tokens and patches a scene.
+"""How large a batch's fixed shapes have to be for a data set: slots, tokens and patches per scene.
 
     python -m scenarioclip_jax.train.budgets --config=configs/pretrain.py[:PRESET] [--config.data.dir=SHARDS]
 
-Draws groups of scenes from the training split, as training does, and prints the smallest settings with which at
-most a given share is left out, and how full batches will be. The more scenes a group has, the closer it is to
-the average, and the fuller it can be. With `data.balance` they are alike, and what scenes need is measured for
-all of them and kept, so run this once before a run of many processes.
+Draws groups of scenes from the training split, as training does, and prints the smallest settings that leave
+out at most a given share, and how full batches will be. The more scenes a group has, the closer its needs are
+to the average, and the fuller it can be. With `data.balance` all groups need about the same; the needs of all
+scenes are then measured and saved, so run this once before you start a run with many processes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,26 +29,29 @@ from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.errors import ReadableError
 
-# Drawn: so many scenes, in at least and at most so many groups; large groups vary less.
+# How many scenes to draw, and the least and the most groups to draw them in; large groups vary less.
 SCENES, GROUPS = 50_000, (STEPS, 400)
-LONGEST_ROW = 128  # of texts; attention's share of a row's computation grows with its length
+LONGEST_ROW = 128  # tokens; attention's share of a row's computation grows with its length
 
 
 class Budget(NamedTuple):
-    """A setting, and what it does."""
+    """The value of a setting, and its effect."""
 
     a_scene: float
     fill: float  # share of the room that is used
-    left_out: float  # share of the slots or rows that are needed, beyond those that there are
+    left_out: float  # share of the needed slots or rows for which there is no room
 
 
 def budget(
     totals: np.ndarray, scenes: int, left_out: float, held: np.ndarray | None = None
 ) -> Budget:
-    """The smallest budget a scene with which at most a share of `totals` (of groups of scenes) is left out.
+    """The smallest budget per scene that leaves out at most the share `left_out` of what groups need.
 
     Args:
-      held: what is in the room that each group needs, where that is less: sequences don't fill rows to the end.
+      totals: The room that each group of scenes needs.
+      scenes: Number of scenes in a group.
+      left_out: Largest share of `totals` that may find no room.
+      held: What each group puts into that room, if it is less: sequences don't fill rows to the end.
     """
     held = totals if held is None else held
     for room in np.unique(totals):
@@ -60,11 +63,11 @@ def budget(
 
 
 def in_rows(groups: Sequence[Sequence[int]], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each group of sequences, the tokens of the rows that they need, and their own.
+    """Counts the tokens of each group: first those in the rows it needs, then those of its sequences.
 
     Args:
-      groups: lengths of the sequences.
-      size: T, tokens in a row.
+      groups: Lengths of each group's sequences, in tokens.
+      size: Row length T, in tokens.
     """
     rows = [int(place(g, len(g), size).max(initial=-1)) // size + 1 for g in groups]
     return np.array(rows, float) * size, np.array([sum(g) for g in groups], float)
@@ -75,14 +78,14 @@ def draw_groups(
     tokenizer: Tokenizer,
     settings: DataSettings,
 ) -> list[np.ndarray]:
-    """The scenes of some groups, by index, put together as in training."""
+    """Returns the scene indices of some groups, assembled as in training."""
     count = int(np.clip(SCENES // settings.scenes, *GROUPS))
     rng = np.random.default_rng(0)
     if not settings.balance:
         many = settings.scenes > len(needs)
         return [rng.choice(len(needs), settings.scenes, replace=many) for _ in range(count)]
     sizes, groups = collect(needs, tokenizer, settings), []
-    # One epoch after another, dealt out as `order.Balanced` does.
+    # One epoch after another, dealt as `order.Balanced` deals them.
     steps = steps_dealt(len(needs), settings)
     wanted = steps * settings.scenes
     while len(groups) < count:
@@ -99,7 +102,7 @@ def text_lengths(
     tokenizer: Tokenizer,
     settings: DataSettings,
 ) -> dict[str, list[list[int]]]:
-    """Tokens of the different texts of each group, by level."""
+    """Lengths of the distinct texts in each group, in tokens, by level."""
     found = {}
     for level in LEVELS:
         texts = sorted({text for each in needs for text in each[level].texts})
@@ -117,7 +120,7 @@ def suggest(
     *,
     left_out: float,
 ) -> dict[str, Budget]:
-    """Budgets by their keys below `data`, from what some scenes need."""
+    """Suggests budgets from what some scenes need, by their keys below `config.data`."""
     groups = draw_groups(needs, tokenizer, settings)
     found = {}
     for level in FINER:
@@ -145,7 +148,7 @@ def suggest(
 
 
 def with_budgets(settings: DataSettings, budgets: Mapping[str, float]) -> DataSettings:
-    """Settings with other budgets, by their keys below `data`."""
+    """Returns the settings with other budgets, given by their keys below `config.data`."""
     level_of = {key: level for level, key in CONFIG_KEYS.items()}
     for key, value in budgets.items():
         _, level, budget_of = key.split(".")
@@ -160,7 +163,7 @@ def fullest_text_row(
     *,
     left_out: float,
 ) -> tuple[int, float]:
-    """The length of rows of texts with which the emptiest level's are fullest, and how full those are."""
+    """Finds the length of text rows that fills the emptiest level most; returns it and that level's fill."""
     groups = draw_groups(needs, tokenizer, settings)
     lengths = text_lengths(needs, groups, tokenizer, settings)
 
@@ -174,7 +177,7 @@ def fullest_text_row(
 
 
 def look_at(source: Source, settings: DataSettings, scenes: int) -> list[dict[str, Needs]]:
-    """What the scenes of a source need, at most `scenes` of them, evenly spread."""
+    """Measures what at most `scenes` scenes of a source need, evenly spread over it."""
     chosen = np.unique(np.linspace(0, len(source) - 1, min(scenes, len(source))).astype(int))
     found = measure(source, settings, chosen.tolist())
     return [need for need in found if not isinstance(need, Exception)]
@@ -183,14 +186,14 @@ def look_at(source: Source, settings: DataSettings, scenes: int) -> list[dict[st
 def table(budgets: Mapping[str, Budget]) -> str:
     lines = [f"{'setting':<58} {'filled':>7} {'left out':>9}"]
     for key, found in budgets.items():
-        # Rounded down: `DataSettings` rounds up to whole slots and rows, and would to one more.
+        # Rounded down, because `DataSettings` rounds up to whole slots and rows and would add one more.
         setting = f"--config.data.{key}={np.floor(found.a_scene * 1e4) / 1e4:g}"
         lines.append(f"{setting:<58} {found.fill:>7.1%} {found.left_out:>9.2%}")
     return "\n".join(lines)
 
 
 def define_flags() -> None:
-    """Only where this is the program: another one may have a flag of the same name."""
+    """Called only when this module is the program: another program may have a flag of the same name."""
     config_flags.DEFINE_config_file("config", None, "As for scenarioclip_jax.main.")
     flags.DEFINE_integer("scenes", 10_000, "Scenes that are looked at.", lower_bound=1)
     about = "Largest share that may be left out."
@@ -207,7 +210,7 @@ def main(argv: list[str]) -> None:
     try:
         data = open_data(config)
         resolve(config, eos_id=data.tokenizer.eos_id)  # refuses a tokenizer that a run would refuse
-        if data.settings.balance:  # so that no process of the run has to
+        if data.settings.balance:  # so that no process of the run has to do it
             folder = shards.dataset_dir(data.directory)
             load_or_measure(data.train, data.tokenizer, data.settings, folder)
         needs = look_at(data.train, data.settings, flags.FLAGS.scenes)

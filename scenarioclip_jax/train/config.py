@@ -1,4 +1,4 @@
-"""From a config to the arguments of the real constructors; refuses a bad config before anything slow starts."""
+"""Turns a config into the constructors' arguments, and refuses a bad config before anything slow starts."""
 
 import math
 import sys
@@ -19,7 +19,7 @@ def model_arguments(config: Config) -> dict[str, Any]:
 
 
 def data_settings(config: Config, **changes) -> DataSettings:
-    """The input pipeline's settings; what follows from the model or the run isn't set twice."""
+    """Settings of the input pipeline; values that follow from the model or the run aren't set twice."""
     values = {k: v for k, v in config.data.items() if k not in ("dir", "tokenizer", "levels")}
     values["levels"] = by_level(config.data.levels)
     vision = config.model.vision
@@ -31,7 +31,7 @@ def data_settings(config: Config, **changes) -> DataSettings:
 
 
 def view_settings(config: Config):
-    """The `data.device.views.ViewSettings` of a run."""
+    """A run's `data.device.views.ViewSettings`."""
     from scenarioclip_jax.data.device.views import ViewSettings
 
     with naming("views"):
@@ -40,20 +40,20 @@ def view_settings(config: Config):
 
 
 def by_level(section: Config) -> dict[str, Any]:
-    """A section of the config with a value for each level, by the levels' own names."""
+    """Reads a config section that has one value per level; the result is keyed by level name."""
     values = section.to_dict()
     return {level: values[key] for level, key in CONFIG_KEYS.items()}
 
 
 def resolve(config: Config, *, eos_id: int | None = None) -> Config:
-    """The config that a run goes by: what follows from its data is filled in, and nothing changes any more.
+    """Fills in what follows from the data and freezes the config for the run.
 
     Args:
-      eos_id: The id with which the tokenizer ends texts; None where no tokenizer is at hand, as when a step is
-        only planned: then any id of the text tower does.
+      eos_id: The id with which the tokenizer ends texts. None if there is no tokenizer, as when a step is only
+        planned; the text tower's id is then accepted as it is.
 
     Raises:
-      ConfigError: The text tower pools at another token than the one that ends texts.
+      ConfigError: The text tower pools at a different token than the one that ends texts.
     """
     config = config.copy_and_resolve_references()
     text = config.model.text
@@ -68,14 +68,14 @@ def resolve(config: Config, *, eos_id: int | None = None) -> Config:
 
 
 def check(config: Config, *, batch_ways: int, reads_data: bool = True) -> None:
-    """Refuses combinations that would fail later, or do something else than they say.
+    """Refuses combinations that would fail later, or that would not do what they say.
 
     Args:
-      batch_ways: parts that the mesh splits the batch into.
-      reads_data: Whether the data set has to be there; a step can be planned without.
+      batch_ways: Number of parts that the mesh splits the batch into.
+      reads_data: Whether the data set has to exist; a step can be planned without it.
 
     Raises:
-      ConfigError: names the key and what is allowed.
+      ConfigError: A value isn't allowed. The message names the key and what is allowed.
     """
     _check_names(config)
     _check_towers(config)
@@ -91,7 +91,7 @@ def _require(holds: bool, key: str, value, allowed: str) -> None:
 
 
 def _check_names(config: Config) -> None:
-    # Imported here: this module is loaded before JAX is set up.
+    # Imported here because this module is loaded before JAX is set up.
     from scenarioclip_jax.evaluation.score.from_embeddings import SUITES
     from scenarioclip_jax.losses.contrastive import KINDS
     from scenarioclip_jax.losses.distillation import SCALINGS
@@ -231,7 +231,7 @@ def _check_data(config: Config) -> None:
 
 
 def chooses_blindly(config: Config, steps: int) -> bool:
-    """Whether no checkpoint before the last of `steps` steps is validated, so that keep-best has no choice."""
+    """Whether only the last of `steps` steps has a validated checkpoint, so keep-best has no choice."""
     intervals = config.validation.every, config.checkpoint.every
     return bool(config.checkpoint.keep_best) and max(intervals) < steps <= math.lcm(*intervals)
 
@@ -261,9 +261,9 @@ def _get(config: Config, key: str):
 
 
 def compilation_cache(config: Config) -> None:
-    """Keeps compiled programs on disk: a second start of the same run compiles nothing.
+    """Keeps compiled programs on disk, so that a second start of the same run compiles nothing.
 
-    A run whose folder can't be written goes on without.
+    If the folder can't be written, the run continues without a cache.
     """
     import jax
 

@@ -1,4 +1,4 @@
-"""The data of a run: its splits, class texts and tokenizer, from shards or from the embedded scenes."""
+"""The data of a run: its splits, class texts and tokenizer, from shards or from the demo's drawn scenes."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +16,13 @@ from scenarioclip_jax.train.config import data_settings
 
 
 class TooCorruptError(CorruptDataError):
-    """All processes know that too many records are corrupt, and are at the same step."""
+    """Too many records are corrupt; all processes know it and are at the same step."""
 
 
 class RunData(NamedTuple):
     directory: Path
     train: shards.SceneSource
-    validation: shards.SceneSource | None  # None where so few photos were built that it got none
+    validation: shards.SceneSource | None  # None if too few photos were built to give it any
     test: shards.SceneSource | None
     classes: dict[str, list[str]]  # actions, objects, relations
     tokenizer: Tokenizer
@@ -30,14 +30,14 @@ class RunData(NamedTuple):
 
 
 def open_data(config: Config, workdir: Path | None = None) -> RunData:
-    """Opens what `config.data` names; draws the demo's scenes if it names nothing.
+    """Opens the data set that `config.data` names; draws the demo's scenes if it names none.
 
     Args:
-      workdir: Of the run, whose own tokenizer is used if it goes on from a checkpoint.
+      workdir: The run's folder. A run that resumes from a checkpoint uses the tokenizer stored there.
 
     Raises:
-      ConfigError: there is no data set, no tokenizer, or the tokenizer doesn't fit the text tower.
-      DataSetError: the data set is damaged.
+      ConfigError: There is no data set or no tokenizer, or the tokenizer doesn't fit the text tower.
+      DataSetError: The data set is damaged.
     """
     if config.data.dir:
         directory = local_path(config.data.dir)
@@ -62,10 +62,10 @@ def open_data(config: Config, workdir: Path | None = None) -> RunData:
 
 
 def share_corrupt(batches: TrainIterator, where: str) -> None:
-    """Tells every process the corrupt records that any has met; all call it at the same place.
+    """Tells every process which corrupt records any of them has met; all call it at the same point.
 
     Raises:
-      TooCorruptError: together they are more than `data.max_corrupt_share`; every process raises it.
+      TooCorruptError: Together they exceed `data.max_corrupt_share`. Every process raises it.
     """
     known = union(batches.corrupt.reasons, f"corrupt records {where}")
     try:
@@ -82,7 +82,7 @@ def _open(directory: Path, split: str, summary: dict) -> shards.SceneSource | No
 
 
 def _tokenizer(config: Config, directory: Path, workdir: Path | None) -> Tokenizer:
-    """The tokenizer that a resumed run already used, else the configured one, else the data set's own."""
+    """Opens the tokenizer that a resumed run already used, else the configured one, else the data set's."""
     source = shards.dataset_dir(directory) / shards.TOKENIZER
     if config.data.tokenizer:
         source = local_path(config.data.tokenizer)

@@ -42,11 +42,11 @@ from scenarioclip_jax.train.watch import Watch
 
 
 def train(config: Config, workdir: Path) -> None:
-    """Trains, validates, checkpoints and ends with a report; goes on from the newest checkpoint.
+    """Trains, validates, saves checkpoints and writes a report; resumes from the newest checkpoint.
 
     Raises:
-      ConfigError: the config can't be run, or isn't that of the checkpoints in `workdir`.
-      NonFiniteLossError: the loss is NaN or infinite; the last checkpoint is from before.
+      ConfigError: The config can't be run, or differs from that of the checkpoints in `workdir`.
+      NonFiniteLossError: The loss is NaN or infinite; the last checkpoint is from before that.
       OutputError: `metrics.jsonl` can't be written.
     """
     with naming("mesh"):
@@ -66,7 +66,7 @@ def train(config: Config, workdir: Path) -> None:
         first = jax.process_index() == 0  # the process that prints and writes
         options = {k: config.checkpoint[k] for k in ("keep_last", "keep_best")}
         checkpoints = Checkpoints(workdir, **options, metric="score")
-        # Last of all and whatever goes wrong with the others: a save in the background is waited for.
+        # Runs last, whatever else goes wrong, and waits for a save in the background.
         at_end.callback(checkpoints.close)
         try:
             world = start_or_resume(run, data, checkpoints, stop)
@@ -81,13 +81,13 @@ def train(config: Config, workdir: Path) -> None:
         at_end.callback(world.batches.close)
         world.batches.give_up = lambda: stop.requested
         if jax.process_count() > 1:
-            # The others wait for this one's part of the batch: it is read all the same, and all stop together.
+            # The others wait for this process's part of the batch, so it reads on, and all stop together.
             world.batches.lost_worker = stop.ask
         if world.step > run.steps:
             raise ConfigError(
                 f"config.steps={run.steps}: the checkpoint is of step {world.step}; give as many or more"
             )
-        if first:  # not before it is known that the workdir belongs to this run
+        if first:  # only now is it known that the workdir belongs to this run
             describe_workdir(run, data.tokenizer, workdir)
         watch = Watch(
             MetricWriter(workdir, world.step, validated=world.validated) if first else NullWriter(),
@@ -108,7 +108,7 @@ def train(config: Config, workdir: Path) -> None:
             saved = world.step
             if saved == run.steps:
                 write_report(run, world, data, watch, workdir)
-                # The first process draws; the others' own wait at their end would give up after minutes.
+                # The first process draws. The others' wait at exit would time out after a few minutes.
                 wait_for_all("the report is drawn", minutes=24 * 60)
         except Stopped:
             saved = checkpoints.latest
@@ -121,8 +121,8 @@ def train(config: Config, workdir: Path) -> None:
 def take_steps(run: Run, world: World, watch: Watch) -> None:
     """Runs to the last step or to a stop request, and returns when the last state is safe on disk.
 
-    An error that lies outside the state (reading, validating, printing) ends the run after the state was saved;
-    of several processes, only an error of reading does, at a step that all have agreed on.
+    After an error that leaves the state intact (in reading, validating or printing), the state is saved before
+    the run ends. With several processes this holds only for errors in reading, at a step that all agree on.
     """
     try:
         with read_ahead(world.batches, world.step, run.steps) as batches:
@@ -141,13 +141,13 @@ def take_steps(run: Run, world: World, watch: Watch) -> None:
 def _take_steps(run: Run, world: World, watch: Watch, batches: Alone | Together) -> None:
     train_step = None
     if world.step < run.steps:
-        world.batches.start_prefetch()  # reads while the train step is compiled
+        world.batches.start_prefetch()  # reads while the train step compiles
         train_step = compile_step(run, watch.progress)
         batches.start()
     watch.progress.restart(world.step)
     computed: Callable[[], float] = nothing_computes
     while True:
-        # Before anything that takes part in a collective: if batches end here, they do in every process.
+        # Comes before any collective: if batches end here, they end here in every process.
         batches.end(world.step)
         if is_last := validate_and_save(run, world, watch):
             world.checkpoints.wait()
@@ -155,10 +155,10 @@ def _take_steps(run: Run, world: World, watch: Watch, batches: Alone | Together)
             return
         batch = fetch(batches, watch, computed)
         if batch is None:
-            continue  # a stop was asked for while it was waiting, and the state is saved at the top
+            continue  # a stop was requested during the wait; the state is saved at the top of the loop
         previous = world.metrics
-        # From here on the old state is given away and the new one isn't known yet: nothing that may fail comes
-        # between the step and what the world says of it.
+        # The step takes the old state's buffers, so `world` must get the new state at once: nothing that may
+        # fail comes between the step and these assignments.
         world.state, world.metrics = train_step(
             world.state, put_batch(run.mesh, batch, run.settings.packing_groups)
         )
@@ -168,17 +168,17 @@ def _take_steps(run: Run, world: World, watch: Watch, batches: Alone | Together)
         if world.step == 1:
             write_first_batch(watch.writer.directory, batch, run.view_settings, watch.tokenizer)
         if previous is not None:
-            # Waits for the step before: one is in flight at most, the host is never ahead of what it reports.
+            # Waits for the previous step: at most one step is in flight, so reports never lag behind.
             check_finite(world.step - 1, previous, run.config.optimizer.skip_nonfinite)
         if world.step % run.config.log_every == 0 or world.step in (1, run.steps):
             log_step(run, world, watch)
 
 
 def validate_and_save(run: Run, world: World, watch: Watch) -> bool:
-    """Does what is due at a step, before the next one; returns whether the run ends here.
+    """Validates and saves if that is due before the next step; returns whether the run ends here.
 
-    At the top of the loop rather than after a step, so that a run that was cut short between a step and its
-    validation makes up for it when it goes on. Validation comes first, since a checkpoint holds its scores.
+    This runs at the top of the loop rather than after a step, so that a run that was interrupted between a step
+    and its validation catches up when it resumes. Validation comes first because a checkpoint holds its scores.
     """
     step, last = world.step, world.step == run.steps
     try:
@@ -190,7 +190,7 @@ def validate_and_save(run: Run, world: World, watch: Watch) -> bool:
             world.scores = watch.validator.validate(world.state, step, watch.writer, watch.progress)
     except Stopped:
         last = True
-    last = last or watch.stop()  # asked in every process at the same steps, since all have to agree
+    last = last or watch.stop()  # every process asks at the same steps, since all have to agree
     due = step and step % run.config.checkpoint.every == 0
     if last or due or world.checkpoints.latest == step:
         save(run, world)  # or adds the scores to what is saved already
@@ -198,10 +198,10 @@ def validate_and_save(run: Run, world: World, watch: Watch) -> bool:
 
 
 def fetch(batches: Alone | Together, watch: Watch, computed: Callable[[], float]) -> Batch | None:
-    """The next batch; None if a stop was asked for instead of it.
+    """Returns the next batch, or None if a stop was requested while waiting for it.
 
     Args:
-      computed: tells when the step before was computed, `train.progress.when_computed`.
+      computed: Returns the time at which the previous step finished, see `train.progress.when_computed`.
     """
     started = time.perf_counter()
     try:
@@ -209,20 +209,20 @@ def fetch(batches: Alone | Together, watch: Watch, computed: Callable[[], float]
     except Exception:
         if not watch.stop.requested:
             raise
-        # It was waiting, or a signal to the whole process group ended the reading workers too.
+        # The stop came during the wait, or a signal to the whole process group also ended the reading workers.
         return None
-    # While a step still computes, only this loop waits.
+    # While a step is still computing, only this loop waits, not the device.
     watch.progress.waited(max(0.0, time.perf_counter() - max(started, computed())))
     return batch
 
 
 def nothing_computes() -> float:
-    """When the last step was computed, before the first one: long ago."""
+    """Stands in for `when_computed` before the first step: the last one finished long ago."""
     return 0.0
 
 
 def log_step(run: Run, world: World, watch: Watch) -> None:
-    """Writes what the last step said, after it is computed."""
+    """Writes the last step's metrics once they are computed."""
     step, config = world.step, run.config
     values = {name: float(value) for name, value in jax.device_get(world.metrics).items()}
     values = finite(step, values, config.optimizer.skip_nonfinite)
@@ -241,9 +241,9 @@ def log_step(run: Run, world: World, watch: Watch) -> None:
 
 
 def save_before_end(run: Run, world: World) -> None:
-    """Saves the state that an error left whole. Whatever goes wrong here hides nothing of that error."""
+    """Saves the state if an error left it intact. A failure in here doesn't hide that error."""
     if any(x.is_deleted() for x in jax.tree.leaves(world.state)):
-        return  # handed over to a step that failed
+        return  # donated to a step that failed
     world.scores = None
     try:
         save(run, world, alone=True)
@@ -280,7 +280,7 @@ def make_progress(run: Run, step: int, stop: StopRequest) -> Progress:
 
 
 def compile_step(run: Run, progress: Progress) -> Any:
-    """Compiles the train step ahead of its first use; the only compilation of it in a run."""
+    """Compiles the train step before its first use; a run compiles it only here."""
     progress.say("compiling the train step")
     started = time.perf_counter()
     compiled = run.train_step.lower(run.state_like, run.batch_like).compile()

@@ -1,4 +1,4 @@
-"""One writer for every number of a run: `metrics.jsonl`, TensorBoard and the console."""
+"""The single writer of all metrics of a run: `metrics.jsonl`, TensorBoard and the console."""
 
 import contextlib
 import errno
@@ -15,18 +15,18 @@ from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.train.tensorboard import import_tensorboard_x
 
-FLUSH_SECONDS = 30.0  # TensorBoard's file is written out at most so often
-# A disk that is full or broken, a folder that isn't ours or isn't one: nothing that code could do about it.
+FLUSH_SECONDS = 30.0  # least time between two flushes of TensorBoard's file
+# The disk is full, broken or read-only, or the folder isn't ours or isn't a folder: code can't fix any of that.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 UNWRITABLE += (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 
 
 class NonFiniteLossError(ReadableError, RuntimeError):
-    """The loss is no number any more. The message names the step."""
+    """The loss became NaN or infinite. The message names the step."""
 
 
 class OutputError(ReadableError, RuntimeError):
-    """A file of the run can't be written. The message names it, and the checkpoint to go on from."""
+    """A file of the run can't be written. The message names it and the checkpoint to resume from."""
 
 
 @contextlib.contextmanager
@@ -34,8 +34,8 @@ def explaining_output(workdir: Path, path: Path | None = None) -> Iterator[None]
     """Turns the system's refusal to write a file into OutputError.
 
     Args:
-      workdir: of the run.
-      path: of the file, where the system doesn't name it.
+      workdir: The run's folder.
+      path: Path of the file, for errors in which the system doesn't name it.
     """
     try:
         yield
@@ -52,10 +52,10 @@ class MetricWriter:
     """Appends rows to DIR/metrics.jsonl and the same scalars to DIR/tensorboard.
 
     Args:
-      directory: the run's workdir.
-      step: the step that the run (re)starts from. Rows of later steps, which a run that was cut short left
-        behind, are dropped: the run will write them again.
-      validated: whether the validation of `step` is done; if not, it will be done and written again.
+      directory: The run's workdir.
+      step: The step that the run starts or resumes from. Rows of later steps, left behind by an interrupted
+        run, are dropped, because the run will write them again.
+      validated: Whether the validation of `step` is done; if not, it will be done and written again.
     """
 
     def __init__(self, directory: Path, step: int, *, validated: bool = True):
@@ -68,10 +68,10 @@ class MetricWriter:
         self._board = TensorBoard(directory / "tensorboard", step)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Writes one row. Values must be finite; JSON has no other numbers.
+        """Writes one row. Values must be finite, as JSON has no NaN or infinity.
 
         Raises:
-          OutputError: the file can't be written, such as on a full disk.
+          OutputError: The file can't be written, for example because the disk is full.
         """
         row = {"step": step} | {name: float(value) for name, value in metrics.items()}
         with explaining_output(self.directory, self.path):
@@ -86,14 +86,14 @@ class MetricWriter:
 
 
 class TensorBoard:
-    """Scalars in TensorBoard's format, for looking at only: a run whose file can't be written goes on without.
+    """Scalars in TensorBoard's format, for viewing only: if the file can't be written, the run continues.
 
-    Written by the caller's thread. `tensorboardX.SummaryWriter` has one of its own, which ends at the first
-    error, and whoever writes after that waits for ever.
+    The caller's thread writes. `tensorboardX.SummaryWriter` has a thread of its own that ends at the first
+    error, after which every caller blocks forever.
 
     Args:
-      folder: to write to.
-      step: that the run (re)starts from; what TensorBoard has of later steps is hidden.
+      folder: Folder to write to.
+      step: The step that the run starts or resumes from; TensorBoard hides what it has from later steps.
     """
 
     def __init__(self, folder: Path, step: int):
@@ -139,7 +139,7 @@ class TensorBoard:
 
 
 class NullWriter:
-    """Of the processes that don't write."""
+    """The writer of processes that don't write."""
 
     directory = None
 
@@ -147,11 +147,11 @@ class NullWriter:
         del step, metrics
 
     def close(self) -> None:
-        """Nothing was opened."""
+        """Does nothing, because nothing was opened."""
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics file; none if there is no file. A row cut off by a crash is left out."""
+    """Reads the rows of a metrics file; none if there is no file. Leaves out a row cut off by a crash."""
     if not path.is_file():
         return []
     rows = []
@@ -166,13 +166,14 @@ def read_rows(path: Path) -> list[dict[str, float]]:
 
 
 def finite(step: int, metrics: dict[str, float], most_skipped: int = 0) -> dict[str, float]:
-    """The metrics that are numbers: all of them, unless the step was skipped.
+    """Returns the finite metrics: all of them, unless the step was skipped.
 
     Args:
-      most_skipped: steps that may have been skipped so far, because their loss or gradient was no number.
+      most_skipped: How many steps may have been skipped so far because their loss or gradient was NaN or
+        infinite.
 
     Raises:
-      NonFiniteLossError: some are no numbers and the step wasn't skipped, or too many steps were.
+      NonFiniteLossError: A metric is NaN or infinite and the step wasn't skipped, or too many steps were.
     """
     skipped = metrics.get("skipped_steps", 0)
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
@@ -188,12 +189,12 @@ def finite(step: int, metrics: dict[str, float], most_skipped: int = 0) -> dict[
     return {name: value for name, value in metrics.items() if name not in bad}
 
 
-# What goes wrong shows in these, whichever metric it begins in.
+# A NaN or infinity shows in these, whichever metric it starts in.
 TELLING = ("loss/total", "gradient_norm", "skipped_steps")
 
 
 def check_finite(step: int, metrics: dict[str, jax.Array], most_skipped: int = 0) -> None:
-    """Raises NonFiniteLossError as `finite` does, and reads a few numbers only where nothing is wrong."""
+    """Raises NonFiniteLossError as `finite` does, but reads only a few numbers if nothing is wrong."""
     told = {
         k: float(v)
         for k, v in jax.device_get({k: metrics[k] for k in TELLING if k in metrics}).items()

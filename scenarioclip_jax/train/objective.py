@@ -24,17 +24,17 @@ def objective(
     logit_bias: Mapping[str, jax.Array] = MappingProxyType({}),
     sharding: NamedSharding | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Total loss and its parts.
+    """Computes the total loss and its parts.
 
     Args:
-      student, teacher: embeddings by level, [G, N, D]; `teacher` is None for architectures without one.
-      logit_scale: the learnable log of each level's scale.
-      slots: each level's masks and owners; `global` too, where a scene owns itself.
-      text_id: [G, N] by level; None makes equal texts negatives of each other, as published.
-      distill_weight: weight of the distillation sum; the contrastive sum has weight 1.
-      distill: arguments of `losses.distillation.kl`.
-      logit_bias: of each level, for the sigmoid loss; empty for the softmax loss.
-      sharding: of the groups over a mesh; None where one device holds them all.
+      student, teacher: Embeddings by level, [G, N, D]; `teacher` is None for architectures without one.
+      logit_scale: The learnable log of each level's scale.
+      slots: Masks and owners by level, including `global`, where a scene owns itself.
+      text_id: Text ids by level, [G, N]; None makes equal texts negatives of each other, as published.
+      distill_weight: Weight of the distillation sum; the contrastive sum has weight 1.
+      distill: Arguments of `losses.distillation.kl`.
+      logit_bias: Bias of each level for the sigmoid loss; empty for the softmax loss.
+      sharding: Sharding of the groups over a mesh; None if one device holds them all.
     """
     metrics = {}
     for level, image in student.image.items():

@@ -16,10 +16,10 @@ def warmup_cosine(
     """Linear from `warmup_start * learning_rate` to `learning_rate`, then half a cosine to 0 at `steps`.
 
     Args:
-      learning_rate: the highest, at the end of the warm-up.
-      steps: optimizer steps of the whole run.
-      warmup_fraction: share of the steps that warm up, at least one step.
-      warmup_start: the rate of step 0 as a share of `learning_rate`.
+      learning_rate: The highest rate, reached at the end of the warm-up.
+      steps: Optimizer steps of the whole run.
+      warmup_fraction: Share of the steps that warm up, at least one step.
+      warmup_start: The rate at step 0 as a share of `learning_rate`.
     """
     warmup = max(1, round(steps * warmup_fraction))
     return optax.join_schedules(
@@ -47,9 +47,10 @@ def _decay_weights(rates: dict[str, float]) -> optax.GradientTransformation:
 
 
 def _adam(mu_dtype: str, **arguments) -> optax.GradientTransformation:
-    """`optax.scale_by_adam` that keeps the first moment in another type, and computes in float32 as ever.
+    """`optax.scale_by_adam` that stores the first moment in another type but still computes in float32.
 
-    Optax's own `mu_dtype` computes in that type too, where 0.9 is 0.898: updates are 1.5% too small then.
+    Optax's own `mu_dtype` also computes in that type; bfloat16 rounds 0.9 to 0.898, which makes updates 1.5%
+    too small.
     """
     adam = optax.scale_by_adam(**arguments)
 
@@ -78,18 +79,19 @@ def make_optimizer(
     clip_norm: float,
     mu_dtype: str = "float32",
 ) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter 2019) as PyTorch computes it: decay is multiplied by the rate.
+    """AdamW (Loshchilov & Hutter 2019) as PyTorch computes it: the decay is multiplied by the learning rate.
 
     Args:
       paths: Paths of the trainable parameters.
       schedule: The learning rate as a function of the steps taken.
       weight_decay: (regex, decay) pairs.
       learning_rate_scale: (regex, factor on the learning rate) pairs.
-      clip_norm: limit on the global norm of the gradient.
-      mu_dtype: that the first moment is kept in; float32 as published, bfloat16 takes half.
+      clip_norm: Limit on the global norm of the gradient.
+      mu_dtype: Type in which the first moment is stored: float32 as published, or bfloat16, which takes half
+        the memory.
 
     Raises:
-      ValueError: `mu_dtype` is another one.
+      ValueError: `mu_dtype` is neither of these.
     """
     if mu_dtype not in MU_DTYPES:
         raise ValueError(f"mu_dtype {mu_dtype!r} is not one of {', '.join(MU_DTYPES)}")
@@ -105,15 +107,15 @@ def make_optimizer(
 
 
 def ema_decay(step: jax.Array, *, decay: float, warmup_steps: int) -> jax.Array:
-    """The teacher's decay at its update number `step` (counted from 0): linear to `decay`.
+    """The teacher's decay at update `step`, counted from 0: rises linearly to `decay`.
 
-    The published warm-up's shape is not known. With a linear ramp the teacher is the student itself at
-    first and its memory grows as the student settles, so a random start is never distilled for long.
+    The shape of the published warm-up is not known. With a linear ramp the teacher starts as the student itself
+    and its memory grows as the student settles, so random weights are never distilled for long.
     """
     return decay * jnp.minimum(1.0, step / max(1, warmup_steps))
 
 
 def ema_update(ema: Params, params: Params, decay: jax.Array) -> Params:
     """One step of the exponential moving average over the trainable parameters."""
-    # ema + (1 - decay) * (params - ema): exact when both are equal, which decay * ema + … is not.
+    # Exact when both are equal, unlike decay * ema + (1 - decay) * params.
     return {path: value + (1 - decay) * (params[path] - value) for path, value in ema.items()}

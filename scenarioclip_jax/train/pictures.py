@@ -1,4 +1,4 @@
-"""The picture of a run's first batch: what the towers really see, with the texts they are told."""
+"""A figure of a run's first batch: the images that the towers really see, with their texts."""
 
 import math
 from pathlib import Path
@@ -15,7 +15,7 @@ from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.evaluation.report.pictures import COLORS, picture_grid, to_uint8
 
 SCENES = 4
-MOST = 4  # objects and relations shown of a scene
+MOST = 4  # objects and relations shown per scene
 
 
 def write_first_batch(
@@ -24,7 +24,7 @@ def write_first_batch(
     """Writes DIRECTORY/first_batch.png; nothing if DIRECTORY is None.
 
     Args:
-      batch: this process's groups, as NumPy arrays; the first scenes are shown.
+      batch: This process's groups, as NumPy arrays; the first scenes are shown.
     """
     if directory is None:
         return
@@ -40,7 +40,7 @@ def write_first_batch(
     pictures, plain = jax.tree.map(np.asarray, jax.jit(see)(shown))
     figure_rows, boxes = [], []
     for group, scene in np.argwhere(shown.scenes.mask)[:SCENES]:
-        # The whole scene is shown as its center view, in which boxes are known, not as the random crop.
+        # The scene is shown as its center view rather than the random crop, because boxes refer to that view.
         whole = np.clip(plain[group, scene], 0, 1)
         row = [(whole, "whole scene", COLORS["global"])]
         for level in FINER:

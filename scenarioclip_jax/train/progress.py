@@ -1,4 +1,4 @@
-"""Console lines of a training run: where it is, how fast, how long still."""
+"""Console lines of a training run: its progress, its speed and the time left."""
 
 import contextlib
 import math
@@ -13,12 +13,12 @@ class Progress:
     """Prints one line at each report.
 
     Args:
-      steps: of the whole run.
-      scenes: of a global batch.
-      flops: model FLOPs of a step: all towers and the losses, `costs.flops`.
-      peak: FLOP/s of all devices together; None where it isn't known, which leaves out MFU.
-      quiet: for processes other than the first.
-      closed: told why, when nothing can be printed any more.
+      steps: Steps of the whole run.
+      scenes: Scenes in a global batch.
+      flops: Model FLOPs of a step: all towers and the losses, see `costs.flops`.
+      peak: Peak FLOP/s of all devices together; None if unknown, which leaves out MFU.
+      quiet: Whether to print nothing, as in all processes but the first.
+      closed: Called with the reason when nothing can be printed any more.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Progress:
         self._step, self._time, self._waited = start, time.perf_counter(), 0.0
 
     def waited(self, seconds: float) -> None:
-        """Adds to the time without a step to compute, for want of data, since the last report."""
+        """Adds to the time since the last report in which, for lack of data, no step was being computed."""
         self._waited += seconds
 
     def report(self, step: int, metrics: dict[str, float]) -> dict[str, float]:
-        """Prints the line of a step; returns what was measured since the line before."""
+        """Prints the line of a step; returns what was measured since the previous line."""
         now = time.perf_counter()
         elapsed, done = max(now - self._time, 1e-9), max(step - self._step, 1)
         measured = {
@@ -67,7 +67,7 @@ class Progress:
         return measured
 
     def restart(self, step: int) -> None:
-        """Leaves what happened since the last report (a validation, a compilation) out of the rates."""
+        """Excludes what happened since the last report (a validation, a compilation) from the rates."""
         self._step, self._time, self._waited = step, time.perf_counter(), 0.0
 
     def say(self, text: str) -> None:
@@ -75,23 +75,21 @@ class Progress:
             return
         try:
             print(text, file=sys.stdout, flush=True)
-        except (
-            UnicodeEncodeError
-        ):  # a terminal that knows fewer characters than paths and labels have
+        except UnicodeEncodeError:  # a terminal that can't show all characters of paths and labels
             print(text.encode("ascii", "backslashreplace").decode(), file=sys.stdout, flush=True)
         except (OSError, ValueError) as error:
             self._quiet = True
-            sys.stdout = open(os.devnull, "w")  # Python would try again at its end, and fail
+            sys.stdout = open(os.devnull, "w")  # Python would flush it again at exit, and fail
             self._closed(f"standard output can't be written to any more ({error})")
 
 
 def when_computed(array) -> Callable[[], float]:
-    """Tells, whenever it is asked, at what time an array was computed: infinity as long as it isn't."""
+    """Returns a function that tells when an array was computed: infinity until it is."""
     found = math.inf
 
     def wait() -> None:
         nonlocal found
-        with contextlib.suppress(Exception):  # whoever reads the array hears of it
+        with contextlib.suppress(Exception):  # whoever reads the array gets the error
             array.block_until_ready()
         found = time.perf_counter()
 

@@ -22,7 +22,7 @@ from scenarioclip_jax.train.resume import World
 from scenarioclip_jax.train.setup import Run
 from scenarioclip_jax.train.watch import Watch
 
-GALLERY_SCENES = 512  # that retrievals are shown from
+GALLERY_SCENES = 512  # that the shown retrievals search
 NEAREST = 5
 LOSS = "Training loss"
 
@@ -31,7 +31,7 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
     """Scores student and EMA on the test split and writes both reports.
 
     Raises:
-      Stopped: a stop was asked for meanwhile.
+      Stopped: A stop was requested meanwhile.
     """
     config, changes = run.config, world.changes
     found: dict[str, Recognition] = {}
@@ -53,7 +53,7 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
         "zero_shot_ema": found["ema"].scores if "ema" in found else {},
     }
     if jax.process_index():
-        return  # every process took part in the recognition; the first one writes
+        return  # every process took part in the recognition; only the first one writes
     first_batch = workdir / "first_batch.png"
     page = render(
         Path(__file__).with_name("report.html"),
@@ -68,7 +68,7 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
         first_batch=_embed(first_batch) if first_batch.is_file() else None,
     )
     write_text(workdir / "report.html", page)
-    # Last: launchers take a run that has it for finished.
+    # Written last, because launchers treat a run that has it as finished.
     write_text(workdir / "report.json", json.dumps(summary, indent=2) + "\n")
     for level, scores in summary["zero_shot"].items():
         watch.progress.say(
@@ -80,13 +80,13 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
 
 
 def _changed(changes: Sequence[dict]) -> str:
-    """What was set otherwise on the way."""
+    """Describes the settings that were changed during the run."""
     told = [f"{c['key']} from {c['was']!r} to {c['now']!r} at step {c['step']}" for c in changes]
     return f" Changed on the way: {'; '.join(told)}." if told else ""
 
 
 def _gallery_scenes(config: Config, data: RunData) -> int:
-    """How many scenes of the test split retrievals are shown from: those that were recognized, at most some."""
+    """How many test scenes the shown retrievals search: those that were recognized, up to `GALLERY_SCENES`."""
     return min(GALLERY_SCENES, config.report.scenes or GALLERY_SCENES, len(data.test))
 
 
@@ -118,7 +118,7 @@ def _curves(rows: list[dict]) -> list:
         return [p[0] for p in points], [p[1] for p in points]
 
     def validation(metrics: dict[str, str]) -> dict[str, tuple[list, list]]:
-        """Lines by name, of the student, its EMA and chance."""
+        """Chart lines by name: the student, its EMA and chance."""
         kinds = {"student": "", "ema": pictures.EMA, "chance": pictures.CHANCE}
         return {
             name + ending: series(f"validation/{kind}/{metric}")
@@ -170,7 +170,7 @@ def _training_note(rows: list[dict]) -> str:
 
 
 def _retrievals(run: Run, data: RunData, found: Recognition) -> dict[str, str]:
-    """One figure a level: some of the gallery's texts, drawn by chance, and their nearest pictures."""
+    """One figure per level: some of the gallery's texts, drawn at random, and their nearest images."""
     config, scenes = run.config, range(_gallery_scenes(run.config, data))
     batches = list(evaluation_batches(data.test, data.tokenizer, data.settings, scenes))
     shown, wanted = {}, {level: set() for level in LEVELS}

@@ -22,8 +22,8 @@ from scenarioclip_jax.train.metrics import finite
 from scenarioclip_jax.train.setup import Run
 from scenarioclip_jax.train.state import TrainState
 
-# Keys, or sections, that a run may change when it goes on: where it runs, what it says, and in what pieces it
-# computes the same.
+# Keys, or sections, that a run may change when it resumes: where it runs, what it logs, and how it splits up
+# a computation whose result stays the same.
 FREE = ("log_every", "checkpoint", "validation", "report", "mesh", "compilation_cache", "init_from")
 FREE += ("resume", "model/remat", "model/unroll", "loss/accumulate")
 FREE += ("data/dir", "data/tokenizer", "data/num_workers", "data/num_threads", "data/prefetch")
@@ -33,23 +33,23 @@ ALLOWABLE = ("steps", "epochs", "data/packing_groups", "optimizer/skip_nonfinite
 ALLOWABLE += ("optimizer/learning_rate", "optimizer/warmup_fraction", "optimizer/warmup_start")
 ALLOWABLE += ("optimizer/clip_norm", "optimizer/b1", "optimizer/b2", "optimizer/eps")
 ALLOWABLE += ("optimizer/weight_decay", "optimizer/learning_rate_scale")
-# Keys that came later, and what runs did before them.
+# Keys that were added later, with the values that describe runs from before.
 CAME_LATER = {"ema/keep": "all", "optimizer/mu_dtype": "float32", "data/balance": False}
 
 
 @dataclasses.dataclass
 class World:
-    """What a run saves and restores together; the loop moves it on from step to step.
+    """What a run saves and restores together; the loop advances it step by step.
 
     Attributes:
-      checkpoints: where it is saved.
-      state: after `step` steps.
-      batches: the next of which is that of step + 1.
-      step: steps that were taken. `state.step` says the same, but asking it waits for the device.
-      validated: whether the validation that is due at this step was already done.
-      changes: settings that were changed on purpose so far, each with its `step`, `key`, `was` and `now`.
-      metrics: what the last step said; None before the first one that this process took.
-      scores: what the validation at this step said, if this process did it.
+      checkpoints: Where the world is saved.
+      state: The train state after `step` steps.
+      batches: The training batches; the next one belongs to step + 1.
+      step: Steps taken so far. `state.step` holds the same number, but reading it waits for the device.
+      validated: Whether the validation that is due at this step was already done.
+      changes: Settings that were changed on purpose so far, each with its `step`, `key`, `was` and `now`.
+      metrics: Metrics of the last step; None until this process has taken one.
+      scores: Scores of the validation at this step, if this process ran it.
     """
 
     checkpoints: Checkpoints
@@ -63,20 +63,20 @@ class World:
 
 
 def save(run: Run, world: World, *, alone: bool = False) -> None:
-    """Saves the world; if its step is saved already, adds the scores that the checkpoint hasn't yet.
+    """Saves the world; if its step is saved already, adds the scores that the checkpoint lacks.
 
-    Data goes on with the batch after the `step` that were trained on, however far ahead batches were read.
+    A resumed run continues with the first batch that wasn't trained on, however far ahead batches were read.
     States that follow a NaN or infinite loss are not saved.
 
     Args:
-      alone: whether the others are not asked which records they found corrupt.
+      alone: Whether to save without asking the other processes which records they found corrupt.
 
     Raises:
-      NonFiniteLossError: the last step's loss was NaN or infinite.
+      NonFiniteLossError: The last step's loss was NaN or infinite.
     """
     step, config, checkpoints = world.step, run.config, world.checkpoints
     if checkpoints.latest == step:
-        # A stop came between that save and the validation: without its score, keep-best would choose otherwise.
+        # A stop came between that save and the validation; without its score, keep-best would choose otherwise.
         if world.scores is not None:
             checkpoints.add_metrics(step, world.scores)
         return
@@ -92,7 +92,7 @@ def save(run: Run, world: World, *, alone: bool = False) -> None:
             "data": world.batches.get_state() | {"step": step},
             "config": plain(config),
             "progress": {"validated": world.scores is not None, "changes": list(world.changes)},
-            # For whoever starts from these weights, or converts them.
+            # Needed to start from these weights or to convert them.
             "teacher": _teacher(config, world.state),
         },
         metrics=world.scores,
@@ -102,16 +102,16 @@ def save(run: Run, world: World, *, alone: bool = False) -> None:
 def start_or_resume(
     run: Run, data: RunData, checkpoints: Checkpoints, stop: Callable[[], bool] = lambda: False
 ) -> World:
-    """A new state at the beginning of the data, or the newest checkpoint's.
+    """Returns a new state at the beginning of the data, or the state of the newest checkpoint.
 
     Args:
-      stop: asked while scenes are measured.
+      stop: Called while scenes are measured; returns True to stop.
 
     Raises:
-      ConfigError: the checkpoint was made by a run that computed something else, or processes would train on
+      ConfigError: The checkpoint comes from a run that computed something else, or processes would train on
         scenes in different orders.
-      CheckpointError: there are checkpoints and none can be read, or the newest can't be read right now.
-      MeasuringStopped: `stop` said so.
+      CheckpointError: There are checkpoints and none can be read, or the newest can't be read right now.
+      MeasuringStopped: `stop` returned True.
     """
     crew = Crew(
         jax.process_index(),
@@ -155,10 +155,12 @@ def start_or_resume(
 
 
 def _check_order(digest: str, folder: Path) -> None:
-    """Processes that hold parts of the same groups, or take them over after a resume, have to deal them alike.
+    """Checks that all processes deal scenes to batches in the same way.
+
+    They have to, since several may hold parts of the same groups, or take groups over after a resume.
 
     Args:
-      digest: of this process's sizes.
+      digest: Digest of this process's sizes.
     """
     found = gather(int(digest[:7], 16), "the sizes of the scenes are known")
     if len(set(found)) > 1:
@@ -170,7 +172,7 @@ def _check_order(digest: str, folder: Path) -> None:
 
 
 class Verdict(enum.IntEnum):
-    """What came of reading a checkpoint; of several processes the last one counts."""
+    """The result of reading a checkpoint; the highest one among all processes counts."""
 
     READ = 0
     DAMAGED = 1
@@ -186,13 +188,13 @@ def _verdict(error: Exception | None) -> Verdict:
 def _newest_readable(
     config: Config, like: dict, checkpoints: Checkpoints
 ) -> tuple[dict, dict] | None:
-    """Records and arrays of the newest checkpoint that can be read; None if there is no checkpoint.
+    """Reads records and arrays of the newest readable checkpoint; None if there is no checkpoint.
 
-    Damaged ones are set aside, but only when an older one was read. If none can be, the cause lies elsewhere
-    (other code, other libraries), and a run that began anew would bury what they hold.
+    Damaged checkpoints are set aside, but only once an older one was read. If none can be read, the cause lies
+    elsewhere (changed code or libraries), and a run that started over would bury what they hold.
 
     Args:
-      like: the arrays, as jax.ShapeDtypeStruct with shardings.
+      like: The arrays, as jax.ShapeDtypeStruct with shardings.
     """
     damaged: dict[int, str] = {}
     for step in reversed(checkpoints.steps):
@@ -205,9 +207,9 @@ def _newest_readable(
             raise
         except (
             Exception
-        ) as raised:  # Orbax and its libraries raise whatever a damaged file leads to
+        ) as raised:  # damaged files make Orbax and its libraries raise all kinds of errors
             error = raised
-        # One process may fail where others don't; all go the same way.
+        # One process may fail where others don't, but all must act the same.
         verdict = max(gather(_verdict(error), f"the checkpoint of step {step} was read"))
         why = f"{type(error).__name__}: {str(error)[:200]}" if error else "in another process"
         if verdict == Verdict.NOT_NOW:
@@ -240,7 +242,7 @@ def _newest_readable(
 
 
 def _teacher(config: Config, state: TrainState) -> dict:
-    """The record of an EMA that is a model."""
+    """The record of the EMA teacher; empty unless its average covers a whole model."""
     if "ema" not in state.weights():
         return {}
     steps = {"steps": int(state.ema_steps)}
@@ -248,7 +250,7 @@ def _teacher(config: Config, state: TrainState) -> dict:
 
 
 def _ema_item(state: TrainState) -> str:
-    """An average in part has a name of its own: no one may take it for a model."""
+    """Names the EMA. A partial average has its own name, so that it isn't mistaken for a model."""
     return "ema" if "ema" in state.weights() or not state.ema else "ema_of_teacher"
 
 
@@ -262,10 +264,10 @@ def _items(state: TrainState) -> dict:
 
 
 def changed_on_purpose(saved: dict, current: dict, step: int) -> list[dict]:
-    """The settings that differ from the saved config's and that `config.resume.allow` names.
+    """Returns the settings that differ from the saved config and that `config.resume.allow` names.
 
     Raises:
-      ConfigError: others differ, or `allow` names what can't be changed.
+      ConfigError: Other settings differ, or `allow` names a setting that can't be changed.
     """
     allowed = {key.replace(".", "/") for key in listed(current["resume"]["allow"])}
     if wrong := sorted(allowed - set(ALLOWABLE)):
@@ -274,7 +276,7 @@ def changed_on_purpose(saved: dict, current: dict, step: int) -> list[dict]:
             f"may change {', '.join(_dotted(k) for k in ALLOWABLE)}; what computes the same may change anyway"
         )
     old, new = CAME_LATER | _flat(with_new_names(saved)), _flat(current)
-    # `steps` takes the place of `epochs`: changing one is changing both.
+    # `steps` replaces `epochs`, so changing one changes both.
     allowed |= {"steps", "epochs"} if allowed & {"steps", "epochs"} else set()
     differing = sorted(k for k in old | new if old.get(k) != new.get(k))
     refused = [k for k in differing if k not in allowed]

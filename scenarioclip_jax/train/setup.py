@@ -42,7 +42,7 @@ from scenarioclip_jax.train.step import StepSettings, make_train_step
 
 
 class Run(NamedTuple):
-    """All that is static in a run."""
+    """Everything static in a run."""
 
     config: Config  # resolved and frozen
     mesh: Mesh
@@ -59,7 +59,7 @@ class Run(NamedTuple):
 
 
 def total_steps(config: Config, scenes: int) -> int:
-    """Optimizer steps of the run: `steps`, or what `epochs` come to."""
+    """Optimizer steps of the run: `config.steps`, or the number that `config.epochs` amounts to."""
     if config.steps is not None:
         return config.steps
     return max(1, math.ceil(config.epochs * scenes / config.data.batch_size))
@@ -76,10 +76,11 @@ def set_up(
     """Builds a run; nothing is computed yet.
 
     Args:
-      config: As `train.config.resolve` returns it.
-      scenes: Scenes of the training split, which say how many steps `config.epochs` come to.
+      config: The config, as `train.config.resolve` returns it.
+      scenes: Scenes in the training split; they decide how many steps `config.epochs` amounts to.
       focus_images: Whether the data set has focused regions that are stored as images.
-      tokenizer: Of the data. Only weights to start from (`config.init_from`) are compared with it.
+      tokenizer: The data's tokenizer, which is only compared with that of the initial weights
+        (`config.init_from`).
     """
     arguments = model_arguments(config)
 
@@ -103,13 +104,13 @@ def set_up(
     shardings = state_shardings(abstract, mesh, specs)
     start = jax.jit(init, out_shardings=shardings)
     if config.init_from:
-        # Read when a run really starts, not when it goes on; and handed over as arguments, since what a
-        # jitted function closes over is compiled into it.
+        # Read only when a run starts, not when it resumes. The weights are passed as arguments because values
+        # that a jitted function closes over are compiled into it.
         assemble = partial(new_state, trains=trains, optimizer=optimizer, averaged=averaged)
 
         def start() -> TrainState:
             params, ema, ema_steps = _load_initial(config, arguments, tokenizer)
-            if ema_steps is None:  # a teacher of unknown age isn't thrown away for the student
+            if ema_steps is None:  # a teacher of unknown age isn't replaced by the student
                 ema_steps = config.ema.warmup_steps
             return jax.jit(assemble, out_shardings=shardings)(params, ema=ema, ema_steps=ema_steps)
 
@@ -140,7 +141,7 @@ def set_up(
 
 
 def _trains(config: Config, shapes: Mapping[str, Any]) -> dict[str, bool]:
-    """By path, whether a parameter is trained."""
+    """Maps each parameter's path to whether it is trained."""
     with naming("trainable"):
         trains = rules.match(config.trainable, shapes, name="trainable")
     if not any(trains.values()):
@@ -149,25 +150,25 @@ def _trains(config: Config, shapes: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def _averaged(config: Config, path: str) -> bool:
-    """Whether the EMA of a trainable parameter is kept."""
+    """Whether the run keeps the EMA of a trainable parameter."""
     return config.ema.decay > 0 and (config.ema.keep == "all" or distills_with(path))
 
 
 def check_parameters(config: Config, workdir: Path) -> None:
-    """Refuses rules over parameters and weights to start from that can't be used.
+    """Refuses parameter rules and initial weights that can't be used.
 
-    Apart from `train.config.check`, as the model's shapes are needed; before the data is opened, which may
-    take long.
+    Separate from `train.config.check` because it needs the model's shapes. It runs before the data is opened,
+    which may take long.
 
     Raises:
-      ConfigError: names the key.
+      ConfigError: A rule or the initial weights can't be used. The message names the key.
     """
     arguments = model_arguments(config)
     with naming("model"):
         _, shapes = parameters.abstract(lambda: ScenarioCLIP(**arguments, rngs=nnx.Rngs(0)))
     trains = _trains(config, shapes)
     _optimizer(config, [path for path, trained in trains.items() if trained], steps=1)
-    if config.init_from and not saved_steps(workdir):  # a run that goes on reads its own weights
+    if config.init_from and not saved_steps(workdir):  # a run that resumes reads its own weights
         from scenarioclip_jax.interop.initial import check_source
 
         with naming("init_from"):
@@ -202,7 +203,7 @@ def _step_settings(config: Config, trainable: Sequence[str], mesh: Mesh) -> Step
 
 
 def _load_initial(config: Config, arguments: dict, tokenizer: Tokenizer):
-    """`interop.initial.Initial`."""
+    """Reads the initial weights, as `interop.initial.Initial`."""
     from scenarioclip_jax.interop.initial import init_from
 
     with naming("init_from"):
@@ -227,14 +228,14 @@ def model_spec(config: Config) -> ModelSpec:
 
 
 def batch_like(settings: DataSettings, mesh: Mesh) -> Batch:
-    """Shapes of the global batch, with shardings."""
+    """The shapes of the global batch, with shardings."""
     sharding = batch_sharding(mesh)
 
     def all_groups(x) -> jax.ShapeDtypeStruct:
         shape = (settings.packing_groups, *x.shape[1:])
         return jax.ShapeDtypeStruct(shape, x.dtype, sharding=sharding)
 
-    # Of one group: that of all groups may not fit into a host's memory.
+    # Made from one group, because a batch of all groups may not fit into a host's memory.
     return jax.tree.map(all_groups, empty_batch(1, settings.canvas_size, settings))
 
 
@@ -250,7 +251,7 @@ class ParameterRow:
 
 
 def _table(shapes, trains, specs, config) -> str:
-    """One line a parameter, then how many there are."""
+    """A table with one line per parameter, then their number."""
     decay = rules.match(config.optimizer.weight_decay, shapes, name="weight decay")
     rows = [
         ParameterRow(

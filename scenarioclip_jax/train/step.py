@@ -29,16 +29,16 @@ class StepSettings:
     """What the step computes.
 
     Attributes:
-      levels: that are trained.
-      distill_weight: of the distillation loss; 0 runs no teacher.
-      distill: arguments of `losses.distillation.kl`.
-      multi_positive: equal texts of a batch are positives, not negatives.
-      ema: arguments of `train.optimizer.ema_decay`.
-      patch_size: of the vision tower, pixels.
-      frozen_stem: no parameter of a stem is trained, so student and teacher share its output.
-      accumulate: parts that the batch goes through the towers in, see `train.accumulate`.
-      skip_nonfinite: a step whose loss or gradient is no number changes nothing and is counted.
-      sharding: of the batch.
+      levels: The levels that are trained.
+      distill_weight: Weight of the distillation loss; with 0 no teacher is run.
+      distill: Arguments of `losses.distillation.kl`.
+      multi_positive: Whether equal texts in a batch are positives rather than negatives.
+      ema: Arguments of `train.optimizer.ema_decay`.
+      patch_size: Patch size of the vision tower, in pixels.
+      frozen_stem: Whether all stem parameters are frozen, so that student and teacher share the stem's output.
+      accumulate: Number of parts in which the batch goes through the towers, see `train.accumulate`.
+      skip_nonfinite: Whether a step whose loss or gradient is NaN or infinite is only counted, not applied.
+      sharding: Sharding of the batch.
     """
 
     levels: tuple[str, ...]
@@ -54,10 +54,10 @@ class StepSettings:
 
 
 def level_inputs(batch: Batch, settings: ViewSettings, levels, *, patch_size: int) -> Inputs:
-    """What the towers read in training, groups flattened: [G * N, ...] by level.
+    """The towers' inputs in training by level, with groups flattened: [G * N, ...].
 
     Args:
-      patch_size: of the vision tower, pixels.
+      patch_size: Patch size of the vision tower, in pixels.
     """
     images, inputs = views(batch, settings, train=True), Inputs({}, {}, {}, {})
     for level in levels:
@@ -74,7 +74,7 @@ def level_inputs(batch: Batch, settings: ViewSettings, levels, *, patch_size: in
 
 
 def packing_metrics(batch: Batch, levels) -> dict[str, jax.Array]:
-    """Shares of slots that are filled, and of objects and relations that found no slot or hardly show."""
+    """Shares of slots that are filled, and of objects and relations without a slot or hardly visible."""
     metrics = {"packing/texts_truncated": batch.truncated.sum()}
     for level in levels:
         slots = batch.levels[level]
@@ -87,7 +87,7 @@ def packing_metrics(batch: Batch, levels) -> dict[str, jax.Array]:
             if rows is not None:
                 filled = (rows.sequence >= 0).mean(dtype=jnp.float32)
                 metrics[f"packing/{level}_{name}_fill"] = filled
-    if batch.scenes.text_rows is not None:  # a scene whose action finds no room is left out
+    if batch.scenes.text_rows is not None:  # a scene is left out if there is no room for its action
         left_out = 1 - batch.scenes.mask.mean(dtype=jnp.float32)
         metrics["packing/global_left_out"] = left_out
     return metrics
@@ -105,23 +105,23 @@ def embed(
     trainable: Params,
     batch: Batch,
 ) -> tuple[Embeddings, Embeddings | None]:
-    """Embeddings of the student and, where it distills, of the teacher at the levels that are a target.
+    """Embeds with the student and, if it distills, with the teacher at the levels that are targets.
 
-    All are [G, N, D] by level.
+    All embeddings are [G, N, D] by level.
 
     Args:
-      trainable: the student's, apart from `state`, to differentiate by.
+      trainable: The student's trainable parameters, apart from `state` so that they can be differentiated by.
     """
 
     def grouped(embeddings: Embeddings) -> Embeddings:
         return jax.tree.map(lambda x: x.reshape(len(batch.seed), -1, x.shape[-1]), embeddings)
 
-    # Set here rather than by the caller: accumulation traces this a second time, in `pull_back`.
+    # Set here rather than by the caller, because accumulation traces this a second time, in `pull_back`.
     with jax.sharding.use_abstract_mesh(settings.sharding.mesh.abstract_mesh):
         size = settings.patch_size
         inputs = level_inputs(batch, view_settings, settings.levels, patch_size=size)
         groups = len(batch.seed)
-        # Autodiff never enters what only frozen parameters feed: with a frozen stem the backward pass ends
+        # Autodiff skips whatever depends only on frozen parameters: with a frozen stem the backward pass ends
         # at the first trainable block.
         student = parameters.merge(graph, state.frozen | trainable)
         features = student.stems(inputs, groups=groups)
@@ -143,12 +143,12 @@ def _only(of_levels: Mapping, levels: Collection[str]) -> dict:
 
 
 def shown_scale(path: str, value: jax.Array) -> jax.Array:
-    """A parameter of the loss as it acts: scales are learned as logarithms and capped."""
+    """A loss parameter's effective value: scales are learned as logarithms and capped."""
     return jnp.minimum(jnp.exp(value), MAX_SCALE) if path.startswith("logit_scale") else value
 
 
 def keep_if_nonfinite(old: TrainState, new: TrainState, value: jax.Array) -> TrainState:
-    """`new` if `value` is a number; else `old`, with one step more done and one more skipped."""
+    """Returns `new` if `value` is finite; else `old` with `step` and `skipped` one higher."""
     kept = old._replace(step=old.step + 1, skipped=old.skipped + 1)
     return jax.tree.map(partial(jnp.where, jnp.isfinite(value)), new, kept)
 
@@ -160,7 +160,7 @@ def make_train_step(
     view_settings: ViewSettings,
     settings: StepSettings,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """Closes over everything static; the result is pure and may be jitted with donation of the state."""
+    """Returns a pure step function that closes over everything static; its state may be donated when jitted."""
 
     def loss_and_gradient(state: TrainState, batch: Batch) -> tuple[dict[str, jax.Array], Params]:
         slots = {level: batch.levels[level] for level in settings.levels}
@@ -189,7 +189,7 @@ def make_train_step(
         learned = {k: v for k, v in state.student().items() if k.startswith("logit_")}
         (derivative, of_learned), metrics = jax.grad(loss, (0, 1), has_aux=True)(student, learned)
         gradient = pull_back(derivative)
-        # The loss's own parameters are no part of the towers, which gave them a gradient of zero.
+        # The loss's own parameters aren't part of the towers, so the towers' gradient has zeros for them.
         gradient |= {path: of_learned[path] for path in learned if path in gradient}
         return metrics | {p: shown_scale(p, value) for p, value in learned.items()}, gradient
 

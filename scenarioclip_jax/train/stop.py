@@ -1,4 +1,4 @@
-"""Signals as a request to stop that the run looks at between two pieces of work."""
+"""Signals as a request to stop, which the run checks between pieces of work."""
 
 import contextlib
 import os
@@ -10,22 +10,22 @@ import threading
 import jax
 from jax.experimental import multihost_utils
 
-# Ctrl-C, the end of a terminal, and what schedulers send before a time limit or a preemption.
+# Ctrl-C, a closed terminal, and the signals that schedulers send before a time limit or a preemption.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class StopRequest:
     """While entered, the first of `SIGNALS` only sets a flag; a second Ctrl-C ends the process at once.
 
-    A signal that was ignored when the process started stays ignored: that is how `nohup` and a script's `&` say
-    that it isn't meant for this process.
+    A signal that was ignored when the process started stays ignored: `nohup` and a script's `&` use this to say
+    that the signal isn't meant for this process.
 
-    Signals are answered by a thread, because Python calls its own handlers only between two of the main
-    thread's instructions, and a compilation is a single one that may take minutes.
+    A thread answers signals, because Python runs its own handlers only between instructions of the main thread,
+    and a compilation is a single instruction that may take minutes.
 
-    In a job of several processes a signal may reach one of them, or each at another moment. There JAX's
-    preemption service watches for SIGTERM: it spreads the word and agrees on a moment that no process has
-    passed. Moments are counted by calls, so every process has to ask at the same places in its work.
+    In a job of several processes a signal may reach only one of them, or each at a different moment. There
+    JAX's preemption service watches for SIGTERM: it tells all processes and picks a moment that none has
+    passed. Moments are counted in calls, so every process has to call at the same points in its work.
     """
 
     def __init__(self):
@@ -36,8 +36,7 @@ class StopRequest:
         self._restore = contextlib.ExitStack()
 
     def __enter__(self) -> "StopRequest":
-        # Signals can only be handled by the main thread; elsewhere (a notebook's worker) they stay as
-        # they are.
+        # Only the main thread can handle signals; elsewhere (a notebook's worker) they stay as they are.
         if threading.current_thread() is threading.main_thread():
             self._listen()
         return self
@@ -77,7 +76,7 @@ class StopRequest:
                     self.notice(signal.Signals(number))
 
     def notice(self, number: signal.Signals) -> None:
-        """Does what a signal asks for."""
+        """Reacts to a signal."""
         self._interrupts += number == signal.SIGINT
         if self._interrupts > 1:
             _say("interrupted again: ended at once; what was saved before is whole")
@@ -86,7 +85,7 @@ class StopRequest:
         self._ask(number.name, again if number == signal.SIGINT else "", number == signal.SIGTERM)
 
     def ask(self, why: str) -> None:
-        """Asks for a stop for a reason of this process."""
+        """Requests a stop for a reason that arose in this process."""
         self._ask(why)
 
     def _ask(self, why: str, hint: str = "", jax_knows: bool = False) -> None:
@@ -99,7 +98,7 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether a stop was asked for and, among several processes, agreed on."""
+        """Whether a stop was requested and, with several processes, agreed on."""
         return self._event.is_set()
 
     def __call__(self) -> bool:

@@ -4,10 +4,10 @@ import sys
 
 
 def import_tensorboard_x():
-    """The library, imported without PyTorch: where that is installed it would cost every start seconds."""
+    """Imports the library without PyTorch, which would add seconds to every start if it is installed."""
     absent = "torch" not in sys.modules
     if absent:
-        sys.modules["torch"] = None  # importing it fails now, for which tensorboardX is prepared
+        sys.modules["torch"] = None  # importing torch now fails, which tensorboardX handles
     try:
         import tensorboardX
     finally:

@@ -1,4 +1,4 @@
-"""Validation during training: the cheap suites, by the student and by its EMA."""
+"""Validation during training: the cheap suites, for the student and its EMA."""
 
 import contextlib
 import functools
@@ -28,7 +28,7 @@ class Validator:
     """Scores a split with the weights of a run.
 
     Args:
-      stop: asked between batches; a request raises Stopped.
+      stop: Checked between batches; a request to stop raises Stopped.
     """
 
     def __init__(self, run: Run, data: RunData, stop: StopRequest):
@@ -41,7 +41,7 @@ class Validator:
         )
 
     def recognize(self, params: Params, split: str, scenes: int) -> Recognition:
-        """Recognizes the first `scenes` scenes of a split (0: all)."""
+        """Runs recognition on the first `scenes` scenes of a split; 0 means all."""
         source = getattr(self._data, split)
         indices = self._indices(source, scenes)
         batches = self._batches(source, indices)
@@ -54,7 +54,7 @@ class Validator:
             raise
 
     def _batches(self, source: SceneSource, indices: range) -> EvaluationBatches | SharedBatches:
-        """Each process reads a part of the scenes, where the mesh lets them share batches."""
+        """Makes the batches; each process reads a part of the scenes if the mesh allows sharing them."""
         settings = self._data.settings
         share = share_of(self._mesh, settings.packing_groups)
         if share.parts == 1:
@@ -70,10 +70,10 @@ class Validator:
     ) -> dict[str, float] | None:
         """Scores student and EMA on the validation split and writes one row.
 
-        Its names are `validation/student/LEVEL/METRIC`, the same for `ema`, and for `chance` where it is known.
+        The names are `validation/student/LEVEL/METRIC`, likewise for `ema`, and for `chance` where it is known.
 
         Returns:
-          `score`, the student's mean strict top-1 over the levels; None if there is no such split.
+          `score`, the student's mean strict top-1 over the levels; None if there is no validation split.
         """
         if self._data.validation is None:
             return None
@@ -109,12 +109,12 @@ class Validator:
 
     @functools.cached_property
     def _relations(self) -> dict[str, Relations]:
-        """The relations of the photos that are validated on; read once, without the photos' pixels."""
+        """The relations of the photos used for validation; read once, without the photos' pixels."""
         found = {}
         for index in self._indices(self._data.validation, self._scenes):
             with contextlib.suppress(
                 DataSetError
-            ):  # recognition leaves such a record out, and counts it
+            ):  # recognition leaves such a record out and counts it
                 scene = self._data.validation[index]
                 found[scene.id] = Relations(
                     [relation.triplet for relation in scene.relations],

@@ -1,4 +1,4 @@
-"""`Watch`: those who look at a run."""
+"""`Watch`: the observers of a run."""
 
 from typing import NamedTuple
 
@@ -10,10 +10,10 @@ from scenarioclip_jax.train.validation import Validator
 
 
 class Watch(NamedTuple):
-    """Those who look at a run and change nothing in it."""
+    """The observers of a run, which change nothing in it."""
 
     writer: MetricWriter | NullWriter
     progress: Progress
     validator: Validator
     stop: StopRequest
-    tokenizer: Tokenizer  # for the texts of the first batch's picture
+    tokenizer: Tokenizer  # for the texts in the first batch's figure

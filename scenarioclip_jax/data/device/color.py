@@ -1,6 +1,6 @@
-"""Color jitter and blur of pictures in 0-1, RGB in the last axis; elementwise but for one mean.
+"""Color jitter and blur of images in 0-1 with RGB in the last axis; jitter is elementwise but for one mean.
 
-The formulae are torchvision's (ColorJitter and GaussianBlur); gray is ITU-R 601: 0.299 R + 0.587 G + 0.114 B.
+The formulas are torchvision's (ColorJitter and GaussianBlur); gray is ITU-R 601: 0.299 R + 0.587 G + 0.114 B.
 """
 
 import jax.numpy as jnp
@@ -14,12 +14,12 @@ GRAY = (0.299, 0.587, 0.114)
 def color_jitter(
     pictures: Float[Array, "*V H W 3"], factors: Float[Array, "*V 4"]
 ) -> Float[Array, "*V H W 3"]:
-    """Brightness, contrast, saturation, then hue.
+    """Jitters brightness, contrast, saturation, then hue.
 
     Args:
-      pictures: in 0-1.
-      factors: 1 leaves brightness, contrast and saturation as they are; the last shifts the hue, in turns
-        of the color circle.
+      pictures: RGB images in 0-1.
+      factors: Factors for brightness, contrast and saturation, where 1 changes nothing; then the shift of the
+        hue, in turns of the color circle.
     """
     brightness, contrast, saturation, hue = jnp.moveaxis(factors[..., None, None], -3, 0)
     channels = [pictures[..., i] for i in range(3)]
@@ -37,7 +37,7 @@ def _gray(channels: list[Array]) -> Array:
 
 
 def _shift_hue(channels: list[Array], shift: Array) -> list[Array]:
-    """Turns the hue in HSV, where value = max and chroma = max - min stay as they are.
+    """Rotates the hue in HSV; value = max and chroma = max - min stay the same.
 
     RGB from HSV in closed form: channel n is value - chroma * clip(min(k, 4 - k), 0, 1) with
     k = (n + 6 hue) mod 6 and n = 5, 3, 1 for red, green, blue.
@@ -46,8 +46,8 @@ def _shift_hue(channels: list[Array], shift: Array) -> list[Array]:
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
     safe = jnp.where(chroma > 0, chroma, 1.0)
-    # Not `value == red`: a compiler may compute red anew for that, rounded otherwise, and then no channel is
-    # the largest. Where two of these comparisons are as good as tied, either formula gives the same.
+    # Not `value == red`: a compiler may recompute red with different rounding, and then no channel is the
+    # largest. Where channels nearly tie, both formulas give the same value.
     sextant = jnp.where(
         (red >= green) & (red >= blue),
         (green - blue) / safe,
@@ -65,7 +65,7 @@ def _shift_hue(channels: list[Array], shift: Array) -> list[Array]:
 def gaussian_blur(
     pictures: Float[Array, "*V H W 3"], kernel: Float[Array, "*V K"]
 ) -> Float[Array, "*V H W 3"]:
-    """Blurs rows and columns with a kernel of its own for each picture; borders are reflected."""
+    """Blurs the rows and columns of each image with its own kernel; borders are reflected."""
     for axis in (-3, -2):
         pictures = _convolve(pictures, kernel, axis)
     return pictures

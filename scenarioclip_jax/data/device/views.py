@@ -1,15 +1,15 @@
-"""Views on the device: from a `Batch` to the pictures that the vision towers see.
+"""Views on the device: from a `Batch` to the images that the vision towers see.
 
-Pure functions, to be jitted by the caller. Nothing crosses packing groups, so sharding G needs no
+These are pure functions for the caller to jit. Nothing crosses packing groups, so sharding G needs no
 communication. Axis letters are those of `data.batch`; V stands for S, O or R.
 
 Training, as published: the global view is a random resized crop with color jitter and blur; object and
 relation views are the photo's center view, black outside the box or region, with weaker jitter. All views of
 a scene share one set of random draws. Evaluation: the canvas is the view itself, and nothing is random.
 
-Where this differs from torchvision, which the published transforms come from: jitter is always in the order
-brightness, contrast, saturation, hue (there the order is drawn too); a crop's edges aren't rounded to whole
-pixels; and what is black outside a box stays black, where contrast jitter there grays it.
+Differences from torchvision, which the published transforms use: jitter always has the order brightness,
+contrast, saturation, hue (torchvision draws the order too); a crop's edges aren't rounded to whole pixels; and
+the black outside a box stays black (torchvision's contrast jitter turns it gray).
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from scenarioclip_jax.data.batch import LEVELS, Batch
 from scenarioclip_jax.data.device.color import color_jitter, gaussian_blur
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
 
-CROP_TRIES = 10  # draws before a random resized crop falls back to the middle, as in torchvision
+CROP_TRIES = 10  # tries before a random resized crop falls back to the center, as in torchvision
 
 
 Jitter = tuple[float, float, float, float]  # strengths: brightness, contrast, saturation, hue
@@ -43,7 +43,7 @@ class ViewSettings:
     """Settings of the views; `jitter` has each level's strengths.
 
     Raises:
-      ValueError: a value is out of range; the message names the field and what is allowed.
+      ValueError: A value is out of range. The message names the field and what is allowed.
     """
 
     fit: str = "centre_crop"  # must be the `fit` of `DataSettings`
@@ -54,10 +54,10 @@ class ViewSettings:
     blur_probability: float = 0.1
     blur_sigma: tuple[float, float] = (0.1, 1.5)  # pixels
     blur_kernel: int = 9  # pixels, odd
-    dtype: DTypeLike = jnp.float32  # of the pictures; all arithmetic is float32
+    dtype: DTypeLike = jnp.float32  # type of the views; all arithmetic is float32
 
     def __post_init__(self):
-        # Hashable, so that the settings can be a static argument of a jitted function.
+        # Made hashable, so that the settings can be a static argument of a jitted function.
         object.__setattr__(self, "jitter", FrozenDict(self.jitter))
         low, high = _numbers(self, "crop_area", 2)
         _require(0 < low <= high <= 1, "crop_area", self, "(low, high) with 0 < low <= high <= 1")
@@ -93,7 +93,7 @@ def _require(holds: bool, name: str, settings, allowed: str) -> None:
 
 
 def _numbers(settings, name: str, count: int) -> Sequence[float]:
-    """A setting that is `count` numbers."""
+    """Returns a setting that must consist of `count` numbers."""
     values = getattr(settings, name)
     _require(_are_numbers(values, count), name, settings, f"{count} numbers")
     return values
@@ -109,8 +109,8 @@ class Draws(NamedTuple):
     """A scene's random numbers."""
 
     jittered: Bool[Array, "*V"]
-    jitter: Float[Array, "*V 4"]  # -1 to 1: times the strengths of a level
-    # Of the random resized crop: x0, y0, x1, y1 as shares of the photo.
+    jitter: Float[Array, "*V 4"]  # -1 to 1; multiplied by a level's strengths
+    # Window of the random resized crop: x0, y0, x1, y1 as shares of the photo.
     window: Float[Array, "*V 4"]
     blur: Float[Array, "*V kernel"]
 
@@ -118,14 +118,14 @@ class Draws(NamedTuple):
 def views(
     batch: Batch, settings: ViewSettings, *, train: bool
 ) -> dict[str, Float[Array, "G _ P P 3"]]:
-    """The normalized views of each level.
+    """Makes the normalized views of each level.
 
-    Views in slots whose mask is False are black or meaningless; whoever uses them applies the masks.
+    Views in slots whose mask is False are black or meaningless; callers must apply the masks.
 
     Args:
-      batch: arrays on the device; a canvas as `train` has it.
-      settings: see `ViewSettings`.
-      train: random views from training canvases, else the plain views from evaluation canvases.
+      batch: Batch on the device; its canvases must fit `train`.
+      settings: Settings of the views.
+      train: Whether to make random views from training canvases, or else plain views from evaluation canvases.
     """
     size = batch.levels["relation"].region.shape[2]
     if not train and batch.canvas.shape[2] != size:
@@ -163,7 +163,7 @@ def global_views(
 def object_views(
     batch: Batch, center: Float[Array, "G S P P 3"], draws: Draws | None, settings: ViewSettings
 ) -> Float[Array, "G O P P 3"]:
-    """Object views: the scene's center view, black outside the box; edge pixels count by their share."""
+    """Object views: the scene's center view, black outside the box; edge pixels are weighted by coverage."""
     objects = batch.levels["object"]
     visible = box_coverage(objects.box, center.shape[2])[..., None]
     pictures = take_scenes(center, objects.scene) * visible
@@ -177,7 +177,7 @@ def object_views(
 def relation_views(
     batch: Batch, center: Float[Array, "G S P P 3"], draws: Draws | None, settings: ViewSettings
 ) -> Float[Array, "G R P P 3"]:
-    """Relation views: the center view, black outside the focused region, or the region's own picture."""
+    """Relation views: the center view, black outside the focused region, or the region's own image."""
     size, relations = center.shape[2], batch.levels["relation"]
     visible = unpack_region(relations.region)[..., None]
     pictures = take_scenes(center, relations.scene)
@@ -199,12 +199,12 @@ def relation_views(
 
 
 def normalize(pictures: Float[Array, "*V P P 3"], dtype: DTypeLike) -> Float[Array, "*V P P 3"]:
-    """(picture - mean) / std for pictures in 0-1."""
+    """Computes (image - mean) / std for images in 0-1."""
     return ((pictures - jnp.asarray(CLIP_MEAN)) / jnp.asarray(CLIP_STD)).astype(dtype)
 
 
 def take_scenes(per_scene: Array, scene: Int[Array, "G V"]) -> Array:
-    """[G, S, ...] to [G, V, ...]: what belongs to each slot's scene, within its group."""
+    """Takes the values of each slot's scene within its group: [G, S, ...] to [G, V, ...]."""
     return jax.vmap(lambda values, index: values[index])(per_scene, scene)
 
 
@@ -221,7 +221,7 @@ def box_coverage(box: Float[Array, "*V 4"], size: int) -> Float[Array, "*V {size
 
 
 def unpack_region(region: UInt8[Array, "*V P bytes"]) -> Float[Array, "*V P P"]:
-    """Bits to 0 and 1; the first pixel is the highest bit, as `numpy.packbits` has it."""
+    """Unpacks bits to 0 and 1; the first pixel is the highest bit, as in `numpy.packbits`."""
     bits = (region[..., None] >> jnp.arange(7, -1, -1, dtype=jnp.uint8)) & 1
     return bits.reshape(*region.shape[:-1], -1).astype(jnp.float32)
 
@@ -233,15 +233,15 @@ def center_views(
     size: int,
     fit: str,
 ) -> Float[Array, "G V P P 3"]:
-    """The evaluation view, resampled from training canvases."""
+    """Evaluation views, resampled from training canvases."""
     return _resample(canvas, center_window(photo_size, size, fit), extent, size)
 
 
 def center_window(photo_size: Int[Array, "*V 2"], size: int, fit: str) -> Float[Array, "*V 4"]:
     """The part of the photo that its center view shows: x0, y0, x1, y1 as shares of width and height.
 
-    The whole-pixel sizes and offsets are those of `photo.photo_view`, to the pixel: all is computed in whole
-    numbers, for sides of up to 2**31 / size pixels. With `contain` the window reaches beyond the photo.
+    Sizes and offsets match those of `photo.photo_view` to the pixel, since both use whole numbers; sides may
+    have up to 2**31 / size pixels. With `contain` the window reaches beyond the photo.
     """
     if fit == "squash":
         return jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), (*photo_size.shape[:-1], 4))
@@ -249,14 +249,14 @@ def center_window(photo_size: Int[Array, "*V 2"], size: int, fit: str) -> Float[
     short, long = photo_size.min(-1, keepdims=True), photo_size.max(-1, keepdims=True)
     if fit == "contain":  # the long side becomes `size`
         resized = jnp.maximum(1, _rounded(size * photo_size, long))
-    else:  # the short one does, and the other is rounded down
+    else:  # the short side becomes `size`, and the other is rounded down
         resized = size * photo_size // short
     offset = _rounded(resized - size, 2)
     return jnp.concatenate([offset / resized, (offset + size) / resized], axis=-1)
 
 
 def _rounded(above: Int[Array, "*V n"], below: Int[Array, "*V one"] | int) -> Int[Array, "*V n"]:
-    """A fraction of whole numbers, rounded half to even."""
+    """Divides whole numbers and rounds half to even."""
     quotient, rest = jnp.divmod(above, below)
     return quotient + ((2 * rest > below) | ((2 * rest == below) & (quotient % 2 == 1)))
 
@@ -264,11 +264,11 @@ def _rounded(above: Int[Array, "*V n"], below: Int[Array, "*V one"] | int) -> In
 def crop_and_resize(
     canvas: Float[Array, "C C 3"], window: Float[Array, "4"], extent: Int[Array, "2"], size: int
 ) -> Float[Array, "{size} {size} 3"]:
-    """Resamples a window to size x size: antialiased bicubic, as Pillow's; black beyond the photo.
+    """Resamples a window to size x size with antialiased bicubic as in Pillow; black beyond the photo.
 
     Args:
-      window: shares of the photo.
-      extent: of the photo on the canvas, width and height in pixels.
+      window: Window x0, y0, x1, y1 as shares of the photo.
+      extent: Width and height of the photo on the canvas, in pixels.
     """
     low, high = window[jnp.array([1, 0])], window[jnp.array([3, 2])]  # rows, columns
     pixels = jnp.maximum(extent[::-1], 1)  # empty slots
@@ -284,7 +284,7 @@ def crop_and_resize(
 
 def draw(seed: UInt32[Array, ""], photo_size: Int[Array, "2"], settings: ViewSettings) -> Draws:
     """A scene's random numbers: a pure function of its seed."""
-    # A fixed generator, since others draw differently inside vmap and under sharding.
+    # This generator is fixed because others draw differently inside vmap and under sharding.
     keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), 4)
     width, height = jnp.maximum(photo_size, 1).astype(jnp.float32)  # empty slots
     blurred, sigma = jax.random.uniform(keys[2], (2,))
@@ -299,10 +299,10 @@ def draw(seed: UInt32[Array, ""], photo_size: Int[Array, "2"], settings: ViewSet
 def random_window(
     key: Key[Array, ""], aspect: Float[Array, ""], settings: ViewSettings
 ) -> Float[Array, "4"]:
-    """The window of a random resized crop, by torchvision's rule (without its rounding).
+    """Draws the window of a random resized crop by torchvision's rule, without its rounding.
 
-    Area and log aspect are uniform; the first of ten draws that fits in the photo is taken, else the largest
-    middle part whose aspect is allowed.
+    Area and log aspect are uniform. The first of ten draws that fits in the photo is used, or else the largest
+    center part whose aspect is allowed.
     """
     width = aspect  # in units of the photo's height
     area_key, aspect_key, x_key, y_key = jax.random.split(key, 4)
@@ -323,7 +323,7 @@ def random_window(
 
 
 def _blur_kernel(blurred, sigma, settings: ViewSettings) -> Float[Array, " kernel"]:
-    """A Gaussian whose sigma is drawn, or a single 1 where the picture isn't to be blurred."""
+    """A Gaussian with the drawn sigma, or a single 1 if the image isn't to be blurred."""
     offset = jnp.arange(settings.blur_kernel) - settings.blur_kernel // 2
     low, high = settings.blur_sigma
     gaussian = jnp.exp(-0.5 * (offset / (low + (high - low) * sigma)) ** 2)
@@ -332,7 +332,7 @@ def _blur_kernel(blurred, sigma, settings: ViewSettings) -> Float[Array, " kerne
 
 
 def _factors(draws: Draws, strength: Float[Array, "4"]) -> Float[Array, "*V 4"]:
-    """Brightness, contrast and saturation factors and the hue's shift; neutral where not jittered."""
+    """Factors for brightness, contrast and saturation, and the hue's shift; neutral if not jittered."""
     neutral = jnp.array([1.0, 1.0, 1.0, 0.0])
     return neutral + draws.jittered[..., None] * draws.jitter * strength
 

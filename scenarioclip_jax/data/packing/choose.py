@@ -1,4 +1,4 @@
-"""Which of the scenes' objects and relations go into the fixed slots of a batch."""
+"""Chooses which objects and relations of the scenes go into the fixed slots of a batch."""
 
 import bisect
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stored.scene import Scene, relation_text
 from scenarioclip_jax.data.tokens import Tokenizer
 
-FINER = ("object", "relation")  # the levels of which a scene has any number
+FINER = ("object", "relation")  # the levels at which a scene may have any number of slots
 
 
 class Item(NamedTuple):
@@ -35,30 +35,30 @@ class Part(NamedTuple):
 
 
 class Count(NamedTuple):
-    """Objects or relations of a group before packing: what a batch's own arrays can't tell."""
+    """Objects or relations of a group before packing, which the batch's own arrays don't show."""
 
-    packable: int  # that could have been packed
-    hidden: int = 0  # left out because hardly any of them shows in the view
+    packable: int  # how many could have been packed
+    hidden: int = 0  # how many were left out because they are hardly visible in the view
 
 
 class _Candidates(NamedTuple):
-    """What of a level could be packed, in order of priority."""
+    """What could be packed at a level, in order of priority."""
 
     owner: np.ndarray  # int [n]: index of the item
-    index: np.ndarray  # int [n]: in its scene
+    index: np.ndarray  # int [n]: index in its scene
     texts: list[str]
-    patches: list[np.ndarray]  # empty where pictures aren't packed
+    patches: list[np.ndarray]  # empty if views aren't packed
 
 
 def pack_training_group(
     items: Sequence[Item], settings: DataSettings, tokenizer: Tokenizer
 ) -> tuple[list[Part], dict[str, Count]]:
-    """Chooses what of S scenes is trained on.
+    """Chooses which parts of S scenes to train on.
 
-    Objects and relations that hardly show in the view are left out. Where more are left than there is room
+    Objects and relations that are hardly visible in the view are left out. If more remain than there is room
     for (slots, rows for their texts, rows for their patches), each draws a number from its scene's seed and
-    the smallest stay: the choice depends neither on the order of the annotation nor on anything outside the
-    group. A scene whose action finds no room is left out with all that it has.
+    the smallest numbers stay. So the choice depends neither on the order of the annotation nor on anything
+    outside the group. If there is no room for a scene's action, the whole scene is left out.
 
     Returns:
       The parts in the order of `items`, and the counts of objects and relations by level.
@@ -75,7 +75,7 @@ def pack_training_group(
 
     taken = np.arange(len(items))
     chosen: dict[str, list[np.ndarray]] = {}
-    for level in LEVELS:  # a scene that finds no room takes its objects and relations along
+    for level in LEVELS:  # a scene without room takes its objects and relations with it
         of_level = _of_owners(candidates[level], taken)
         room = _Room(level, settings, tokenizer)
         owner, index = (x[: room.most(of_level)] for x in of_level[:2])
@@ -90,7 +90,7 @@ def pack_training_group(
 
 
 def visible_area(shapes: Shapes | FittedScene, level: str) -> np.ndarray:
-    """How much of each object or relation the view shows, float32 [n] in pixels; of the scene itself, all."""
+    """Visible area of each object or relation in the view, float32 [n], in pixels; infinite for the scene."""
     if level == "global":
         return np.full(1, np.inf, np.float32)
     return shapes.object_area if level == "object" else shapes.region_area
@@ -117,14 +117,14 @@ def _of_owners(candidates: _Candidates, owners: np.ndarray) -> _Candidates:
 
 
 class _Room:
-    """What a group has room for at a level."""
+    """The room that a group has at a level."""
 
     def __init__(self, level: str, settings: DataSettings, tokenizer: Tokenizer):
         self._shape = settings.level(level)
         self._settings, self._tokenizer = settings, tokenizer
 
     def most(self, candidates: _Candidates) -> int:
-        """How many of the candidates fit, the first ones."""
+        """How many candidates fit, counted from the first."""
         s, shape, count = self._settings, self._shape, min(len(candidates.owner), self._shape.slots)
         tokens: dict[str, int] = {}
         if shape.text_rows:
@@ -141,12 +141,12 @@ class _Room:
 
         if fits(count):
             return count
-        # The largest n that fits, for n from 0 (which does) to `count` (which doesn't).
+        # The largest n that fits, between 0 (which fits) and `count` (which doesn't).
         return bisect.bisect_left(range(count), True, key=lambda n: not fits(n + 1))
 
 
 def text_of(scene: Scene, level: str, index: int) -> str:
-    """What is told of a scene (`global`), its object or its relation."""
+    """The text of a scene (`global`), or of one of its objects or relations."""
     if level == "global":
         return scene.action
     if level == "object":
@@ -164,10 +164,10 @@ def shown_patches(
 
 
 def evaluation_groups(items: Iterator[Item], settings: DataSettings) -> Iterator[list[Part]]:
-    """Fills groups with scenes in order, so that each scene, object and relation comes exactly once.
+    """Fills groups with scenes in order, so that each scene, object and relation appears exactly once.
 
-    A scene that doesn't fit in what is left of a group opens the next one. One that doesn't fit in an empty
-    group either goes on in the following groups, in slots that aren't counted again.
+    A scene that doesn't fit in the rest of a group starts the next one. If it doesn't fit in an empty group
+    either, it continues in the following groups, in slots that aren't counted again.
     """
     slots = {level: settings.level(level).slots for level in FINER}
     group: list[Part] = []

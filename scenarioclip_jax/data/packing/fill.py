@@ -1,4 +1,4 @@
-"""Writing chosen parts of scenes into the fixed arrays of a `Batch`."""
+"""Writes the chosen parts of scenes into the fixed arrays of a `Batch`."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from scenarioclip_jax.data.tokens import Tokenizer
 class Labels(NamedTuple):
     """The strings behind a level of a batch, slot by slot; object arrays. Empty slots hold "" or []."""
 
-    scene_id: np.ndarray  # str [G, V]: id of the slot's scene; also in a slot that repeats a scene
+    scene_id: np.ndarray  # str [G, V]: id of the slot's scene, also in a slot that repeats a scene
     text: np.ndarray  # str [G, V]
-    negatives: np.ndarray  # list[str] [G, V]: of relations, texts that are false of the photo
+    negatives: np.ndarray  # list[str] [G, V]: for relations, texts that are false for the photo
 
 
 def text_id(text: str) -> int:
@@ -44,9 +44,9 @@ class BatchBuilder:
         """Writes one group.
 
         Args:
-          group: index along G.
-          parts: what to put in it, at most S.
-          counts: by level, before packing; default: those of `parts`.
+          group: Index along G.
+          parts: Parts to put into the group, at most S.
+          counts: Counts before packing, by level; default: those of `parts`.
         """
         batch, settings = self._batch, self._settings
         views: dict[str, list[np.ndarray]] = {level: [] for level in LEVELS}
@@ -85,7 +85,7 @@ class BatchBuilder:
     def _add_slot(
         self, level: str, where: tuple[int, int], scene: int, item: Item, index: int
     ) -> None:
-        """Writes one object or relation of a scene, which is at `scene` along S."""
+        """Writes one object or relation of the scene at index `scene` along S."""
         slots, fitted = self._batch.levels[level], item.fitted
         slots.scene[where] = scene
         self._label(level, where, item, index)
@@ -110,7 +110,7 @@ class BatchBuilder:
         labels.text[where] = text_of(item.scene, level, index)
 
     def finish(self, tokenizer: Tokenizer) -> tuple[Batch, dict[str, Labels]]:
-        """Tokenizes all texts and returns the batch, and its strings by level."""
+        """Tokenizes all texts; returns the batch and its strings by level."""
         for level in LEVELS:
             texts = self._labels[level].text
             length = self._settings.level(level).text_length
@@ -121,7 +121,7 @@ class BatchBuilder:
 
 
 def _write_views(rows: Rows, group: int, sequences: Sequence[np.ndarray]) -> None:
-    """Puts one view in each of the first slots; it is read out at its class token."""
+    """Puts one view into each of the first slots, to be read out at its class token."""
     rows.read[group, : len(sequences)] = write(rows, group, sequences)
 
 
@@ -129,7 +129,7 @@ def _write_texts(slots: Slots, texts: np.ndarray, length: int, tokenizer: Tokeni
     """Fills a level's tokens and text ids where its mask holds.
 
     Returns:
-      int32 [G]: how many texts were cut to `length`.
+      int32 [G]: Number of texts that were cut to `length`.
     """
     truncated = np.zeros(len(slots.mask), np.int32)
     for group, filled in enumerate(slots.mask):
@@ -150,7 +150,7 @@ def _write_texts(slots: Slots, texts: np.ndarray, length: int, tokenizer: Tokeni
 
 
 def text_tokens(slots: Slots, group: int, slot: int) -> np.ndarray:
-    """The token ids of the text of one slot of a level, int32 [L]."""
+    """The token ids of the text in one slot of a level, int32 [L]."""
     rows = slots.text_rows
     if rows is None:
         return slots.tokens[group, slot]
@@ -159,7 +159,7 @@ def text_tokens(slots: Slots, group: int, slot: int) -> np.ndarray:
 
 
 def empty_batch(groups: int, canvas_size: int, settings: DataSettings) -> Batch:
-    """A batch of `groups` groups with every slot empty: the shapes and dtypes that a run will see."""
+    """A batch of `groups` groups with all slots empty; it has the shapes and dtypes that a run will see."""
     g, s, c = groups, settings.scenes, canvas_size
     return Batch(
         canvas=np.zeros((g, s, c, c, 3), np.uint8),

@@ -1,4 +1,4 @@
-"""Measures what every scene of a data set needs, in parts that are kept as they come."""
+"""Measures what every scene of a data set needs, in parts that are saved as they are done."""
 
 import contextlib
 import gzip
@@ -14,37 +14,37 @@ from scenarioclip_jax.faults import InputUnavailableError, passes, remedy
 from scenarioclip_jax.files import write_whole
 from scenarioclip_jax.progress_bar import progress_bar
 
-RECORDS = 2048  # in a part: a second or so of measuring
+RECORDS = 2048  # records in a part, which takes a second or so to measure
 
 
 class MeasuringStopped(Exception):
-    """A stop was asked for while scenes were measured. What was measured is kept."""
+    """A stop was requested while scenes were measured. What was measured is kept."""
 
 
 class Crew(NamedTuple):
     """The processes that measure scenes together."""
 
-    index: int  # which of them this one is
+    index: int  # index of this process
     count: int
-    wait: Callable[[str], None]  # returns when all of them have called it
-    stop: Callable[[], bool]  # all of them ask equally often, and get the same answer
-    everybody: Callable[[bool], bool] = bool  # whether it holds in all of them
+    wait: Callable[[str], None]  # returns when all processes have called it
+    stop: Callable[[], bool]  # all processes call it equally often and get the same answer
+    everybody: Callable[[bool], bool] = bool  # whether it is true in all processes
 
 
 ALONE = Crew(0, 1, lambda where: None, lambda: False)
 
 
 class Parts:
-    """What the scenes of a source need, by parts of `RECORDS` records.
+    """What the scenes of a source need, in parts of `RECORDS` records.
 
     Args:
-      source: the scenes.
-      settings: what their needs depend on.
-      folder: where parts are kept, made when it is needed; None: nowhere. Parts with records that couldn't be
-        read are not kept, since that may pass.
+      source: The scenes.
+      settings: The settings that their needs depend on.
+      folder: Folder to keep parts in, created when needed; None keeps nothing. Parts with unreadable records
+        are not kept, since the cause may be temporary.
 
     Attributes:
-      failed: why records couldn't be read, by record.
+      failed: Errors of the records that couldn't be read, by record.
     """
 
     def __init__(self, source, settings: DataSettings, folder: Path | None):
@@ -54,11 +54,11 @@ class Parts:
         self.failed: dict[int, Exception] = {}
 
     def measure(self, crew: Crew) -> None:
-        """Measures what isn't measured yet, each process of the crew a part in turn.
+        """Measures what isn't measured yet; the processes of the crew take parts in turn.
 
         Raises:
-          MeasuringStopped: `crew.stop` said so.
-          InputUnavailableError: the system refuses to read a record.
+          MeasuringStopped: `crew.stop` returned True.
+          InputUnavailableError: The system refuses to read a record.
         """
         bar = progress_bar(
             total=len(self._source),
@@ -68,7 +68,7 @@ class Parts:
             disable=crew.index > 0,
         )
         with bar:
-            # Whatever is there already: all processes have to ask for a stop equally often.
+            # Loops over finished parts too, because all processes have to call `stop` equally often.
             for first in range(0, self._count, crew.count):
                 if (part := first + crew.index) < self._count and not self._is_kept(part):
                     values = self._measure(part)
@@ -80,9 +80,9 @@ class Parts:
         crew.wait("all scenes are measured")
 
     def needs(self) -> Iterator[dict[str, Needs] | None]:
-        """What each record needs, in order; None where it couldn't be read.
+        """What each record needs, in order; None for a record that couldn't be read.
 
-        A part that another machine measured and that isn't seen from here is measured again.
+        A part that another machine measured and that isn't visible from here is measured again.
         """
         for part in range(self._count):
             values = self._here.pop(part, None) or self._read(part)
@@ -117,7 +117,7 @@ class Parts:
         if self.folder is None:
             return
         content = gzip.compress(json.dumps(values).encode(), 1)
-        with contextlib.suppress(OSError):  # it can't be written to, or is full
+        with contextlib.suppress(OSError):  # the folder can't be written to, or the disk is full
             self.folder.mkdir(exist_ok=True)
             write_whole(self._file(part), lambda stream: stream.write(content))
 

@@ -1,4 +1,4 @@
-"""What a scene needs of a batch's room, known without decoding its photo."""
+"""How much room a scene needs in a batch, known without decoding its photo."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -11,20 +11,20 @@ from scenarioclip_jax.data.photo import FittedScene, Shapes, fit_shapes
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stored.scene import Scene
 
-THREADS = 8  # that read
+THREADS = 8  # reading threads
 
 
 class Needs(NamedTuple):
     """What one scene needs at a level."""
 
-    texts: list[str]  # of what shows; of the scene itself its action
-    patches: list[int]  # of each of its views, class token included; empty where nothing is packed
+    texts: list[str]  # texts of what is visible; for the scene itself, its action
+    patches: list[int]  # tokens of each view, with class token; empty if views aren't packed
 
 
 def needs_of(
     scene: Scene, shapes: Shapes | FittedScene, settings: DataSettings
 ) -> dict[str, Needs]:
-    """By level."""
+    """What a scene needs, by level."""
     found = {"global": Needs([scene.action], [])}
     for level in FINER:
         area = visible_area(shapes, level)
@@ -36,15 +36,15 @@ def needs_of(
 
 
 def measure(source, settings: DataSettings, records: Sequence[int]) -> Iterator[dict | Exception]:
-    """What records of a source need, in order, as of `needs_of`; or why one can't be read."""
+    """Yields what each record of a source needs, in order, as from `needs_of`, or why it can't be read."""
 
     def needs(index: int) -> dict[str, Needs] | Exception:
-        try:  # anything may be raised by damaged bytes, as in `pipeline.load_item`
+        try:  # damaged bytes may raise anything, as in `pipeline.load_item`
             scene = source[records[index]]
             return needs_of(scene, fit_shapes(scene, settings.image_size, settings.fit), settings)
         except Exception as error:
             return error
 
-    # Threads, for what is far away; few scenes ahead, for records have their photos.
+    # Threads hide the latency of remote storage; few scenes are read ahead, because records hold their photos.
     options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=4 * THREADS)
     yield from grain.MapDataset.range(len(records)).map(needs).to_iter_dataset(options)

@@ -1,6 +1,6 @@
-"""Which patches of an object or relation view show something: all the others are black.
+"""Which patches of an object or relation view show something; all others are black.
 
-Sequences of a picture begin with 0, the class token; i + 1 is the i-th patch in reading order.
+The sequence of a view begins with 0, the class token; i + 1 is patch i in reading order.
 """
 
 import numpy as np
@@ -11,8 +11,8 @@ def box_patches(boxes: np.ndarray, size: int, patch: int) -> list[np.ndarray]:
 
     Args:
       boxes: float32 [n, 4] in view pixels, clipped to the view: x0, y0, x1, y1.
-      size: P, pixels.
-      patch: side of a patch, pixels; P is a multiple of it.
+      size: Side P of the view, in pixels.
+      patch: Side of a patch, in pixels; P is a multiple of it.
     """
     edge = np.arange(0, size, patch)
     x0, y0, x1, y1 = (boxes[:, i, None] for i in range(4))
@@ -21,11 +21,11 @@ def box_patches(boxes: np.ndarray, size: int, patch: int) -> list[np.ndarray]:
 
 
 def region_patches(regions: np.ndarray, patch: int) -> list[np.ndarray]:
-    """The sequences of relation views: the patches of which a region shows a pixel.
+    """The sequences of relation views: the patches in which a region has a pixel.
 
     Args:
       regions: uint8 [n, P, P / 8]: bits.
-      patch: side of a patch, pixels; P is a multiple of it.
+      patch: Side of a patch, in pixels; P is a multiple of it.
     """
     n, size, width = regions.shape
     grid = size // patch
@@ -35,10 +35,10 @@ def region_patches(regions: np.ndarray, patch: int) -> list[np.ndarray]:
 
 
 def whole_view(size: int, patch: int) -> np.ndarray:
-    """The sequence of a picture that is seen whole."""
+    """The sequence of a view that is seen whole."""
     return np.arange(1 + (size // patch) ** 2)
 
 
 def _sequences(shown: np.ndarray) -> list[np.ndarray]:
-    """bool [n, grid, grid] to n sequences."""
+    """Turns bool [n, grid, grid] into n sequences."""
     return [np.append(0, 1 + np.flatnonzero(each)) for each in shown]

@@ -1,7 +1,7 @@
-"""Packing sequences of several lengths into rows of one length, none across two rows.
+"""Packs sequences of different lengths into rows of one length, without splitting a sequence over two rows.
 
-Texts and pictures are both such sequences, of tokens and of patches. A row is what a tower's blocks run on;
-tokens of different sequences in it don't see each other (`models.rows`).
+Texts are sequences of tokens, and views are sequences of patches. A tower's blocks run on rows; tokens of
+different sequences in a row don't see each other (`models.rows`).
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,14 @@ from scenarioclip_jax.data.batch import Rows
 
 
 def place(lengths: Sequence[int], rows: int, size: int) -> np.ndarray | None:
-    """Where each sequence starts, `row * size + column`; None if they don't all fit into the rows.
+    """Finds where each sequence starts, `row * size + column`; None if they don't all fit into the rows.
 
-    First fit, the longest first (Johnson 1973): whether it succeeds depends on the lengths alone, not on
-    their order.
+    First-fit decreasing (Johnson 1973): whether it succeeds depends only on the lengths, not on their order.
 
     Args:
-      lengths: of the sequences, tokens.
-      rows: how many there are.
-      size: T, tokens in a row.
+      lengths: Lengths of the sequences, in tokens.
+      rows: Number of rows.
+      size: Row length T, in tokens.
     """
     starts = np.zeros(len(lengths), np.int32)
     room = np.full(rows, size)
@@ -45,14 +44,14 @@ def empty_rows(groups: int, rows: int, size: int, slots: int) -> Rows:
 
 
 def write(rows: Rows, group: int, positions: Sequence[np.ndarray]) -> np.ndarray:
-    """Puts sequences into the rows of one group and returns where each starts, `row * T + column`.
+    """Writes sequences into the rows of one group and returns where each starts, `row * T + column`.
 
     Args:
-      rows: `position` and `sequence` are written; `read` is the caller's.
-      positions: of the tokens of each sequence.
+      rows: Rows whose `position` and `sequence` are written; `read` is left to the caller.
+      positions: Positions of the tokens in each sequence.
 
     Raises:
-      ValueError: there is no room for all of them.
+      ValueError: There is no room for all sequences.
     """
     position, sequence = rows.position[group].reshape(-1), rows.sequence[group].reshape(-1)
     starts = place([len(each) for each in positions], *rows.position.shape[1:])

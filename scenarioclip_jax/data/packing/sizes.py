@@ -1,4 +1,4 @@
-"""What all scenes of a data set need of a batch's room, measured once."""
+"""How much room each scene of a data set needs in a batch, measured once."""
 
 import hashlib
 import json
@@ -17,18 +17,18 @@ from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.files import write_whole
 
-_FORM = 1  # raised where the same settings give other sizes
-# What sizes depend on, beside the scenes and the tokenizer.
+_FORM = 1  # increased when the same settings give different sizes
+# The settings that sizes depend on, besides the scenes and the tokenizer.
 _SETTINGS = ("image_size", "patch_size", "fit", "min_visible_pixels", "shuffle_texts")
 
 
 class Sizes(NamedTuple):
-    """What all scenes of a data set need."""
+    """How much room each scene of a data set needs."""
 
     counts: np.ndarray  # float32 [records, 4]: objects, relations, patches of their views
     starts: np.ndarray  # int64 [records + 1]: where each scene's texts begin in `texts`
-    texts: np.ndarray  # int32: the different texts of each scene, by number
-    # float32 [texts, 3]: the tokens of each text, in the column of its level; 0 where texts aren't packed
+    texts: np.ndarray  # int32: the distinct texts of each scene, by number
+    # float32 [texts, 3]: the tokens of each text, in the column of its level; 0 if texts aren't packed
     tokens: np.ndarray
 
     def of_scene(self, record: int) -> np.ndarray:
@@ -36,7 +36,7 @@ class Sizes(NamedTuple):
         return self.texts[self.starts[record] : self.starts[record + 1]]
 
     def digest(self) -> str:
-        """Of all of it: other sizes give batches of other scenes."""
+        """Digest of all sizes, since different sizes give batches of different scenes."""
         content = hashlib.sha256()
         for array in self:
             content.update(np.ascontiguousarray(array).data)
@@ -46,7 +46,7 @@ class Sizes(NamedTuple):
 def collect(
     needs: Iterable[Mapping[str, Needs] | None], tokenizer: Tokenizer, settings: DataSettings
 ) -> Sizes:
-    """Sizes of as many records; one that can't be read counts as empty."""
+    """Collects the sizes of records, one per entry of `needs`; an unreadable record counts as empty."""
     counts, lengths, numbers = [], [], []
     known: dict[tuple[str, str], int] = {}
     for need in needs:
@@ -71,22 +71,23 @@ def collect(
 def load_or_measure(
     source, tokenizer: Tokenizer, settings: DataSettings, folder: Path | None, crew: Crew = ALONE
 ) -> Sizes:
-    """Sizes of all records of a source, measured once by all processes together, and kept.
+    """Returns the sizes of all records of a source, measured once by all processes together and then kept.
 
     Args:
-      folder: the folder of the shards. Sizes are kept there in `sizes-….npz` and, while they are measured, in
-        parts with which a run that was stopped goes on. None, or one that can't be written to: they are
-        measured every time, by every process. So are parts in which a record couldn't be read: that may pass.
-      crew: which part of the work is this process's.
+      folder: The folder of the shards. Sizes are kept there in `sizes-….npz` and, while they are measured, in
+        parts from which a stopped run continues. If it is None or can't be written to, every process measures
+        all sizes every time. Parts with an unreadable record are also measured every time, since the cause may
+        be temporary.
+      crew: The processes that share the work, and this one's place among them.
 
     Raises:
-      MeasuringStopped: `crew.stop` said so.
-      InputUnavailableError: the system refuses to read a record.
+      MeasuringStopped: `crew.stop` returned True.
+      InputUnavailableError: The system refuses to read a record.
     """
     key = _key(source, tokenizer, settings)
     file = folder and folder / f"sizes-{key}.npz"
     kept = _read(file)
-    # Together or not at all: where machines have disks of their own, some may have the file and others not.
+    # All processes read the file, or none: on machines with separate disks, only some may have it.
     if crew.everybody(kept is not None):
         return kept
     parts = Parts(source, settings, folder and folder / f".sizes-{key}")
@@ -108,7 +109,7 @@ def load_or_measure(
 
 
 def _read(file: Path | None) -> Sizes | None:
-    """Sizes that were kept; None if there are none, or they were cut short."""
+    """Reads sizes that were kept; None if there are none or the file is incomplete."""
     if file is None or not file.is_file():
         return None
     try:
@@ -119,7 +120,7 @@ def _read(file: Path | None) -> Sizes | None:
 
 
 def _key(source, tokenizer: Tokenizer, settings: DataSettings) -> str:
-    """Names the sizes: what they depend on, in short."""
+    """The key of the sizes: a digest of everything they depend on."""
     values = {name: getattr(settings, name) for name in _SETTINGS}
     values["text_rows"] = bool(settings.text_row_tokens)
     values["text_lengths"] = [settings.level(level).text_length for level in LEVELS]

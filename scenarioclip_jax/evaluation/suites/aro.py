@@ -1,12 +1,12 @@
-"""ARO (Yuksekgonul et al. 2023): a caption against the same with its words exchanged.
+"""ARO (Yuksekgonul et al. 2023): a caption against the same caption with words swapped.
 
     DIR/visual_genome_relation.json       [{image_path, bbox_x, bbox_y, bbox_w, bbox_h, true_caption,
     DIR/visual_genome_attribution.json      false_caption, relation_name | attributes: [a, b]}, …]
 
-The picture is cut to the box first. A relation's accuracy is the share of its records whose true caption scores
-higher (a tie is wrong); the metric is the mean over relations, without those of `aro_symmetric`, of which both
-captions are true, as in the authors' published figure. Attribution is the mean over pairs of attributes,
-without pairs of fewer than 25 records. One of the two files is enough.
+The image is cropped to the box first. A relation's accuracy is the share of its records whose true caption
+scores higher (a tie is wrong). The metric is the mean over relations, without those in `aro_symmetric`, for
+which both captions are true, as in the authors' published figure. Attribution is the mean over pairs of
+attributes, without pairs that have fewer than 25 records. One of the two files is enough.
 """
 
 from collections import Counter
@@ -52,14 +52,14 @@ def score(
     """Accuracies of one part.
 
     Args:
-      positive, negative: [N] cosines of the true and of the false caption.
-      groups: [N] names; groups with fewer than `least` records, and those of SYMMETRIC, are dropped from the
-        macro average.
-      clusters: int [N], the picture of each record.
+      positive, negative: Cosines [N] of the true and of the false caption.
+      groups: Group names [N]; groups with fewer than `least` records, and those of SYMMETRIC, are dropped from
+        the macro average.
+      clusters: Image of each record, int [N].
 
     Returns:
-      `macro_accuracy`, `macro_accuracy_all` (over all groups) and `accuracy` (all records alike), and how many
-      records are in groups that are too small for the first; without `macro_accuracy` if no group is left.
+      `macro_accuracy`, `macro_accuracy_all` (over all groups) and `accuracy` (over all records), and the number
+      of records in groups that are too small for the first; without `macro_accuracy` if no group is left.
     """
     hits = (positive > negative).astype(float)
     sizes = Counter(groups)
@@ -75,7 +75,7 @@ def score(
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
-    """Scores the parts that are there; raises SuiteError if none is, or a record is malformed."""
+    """Scores the parts that exist; raises SuiteError if none does or a record is malformed."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
     for part, records in read(files, result).items():
         _evaluate_part(encoder, settings, part, records, result)
@@ -83,7 +83,7 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
 
 
 def read(files: Files, result: Result) -> dict[str, list[Located]]:
-    """The records of each part, all checked; their values are the picture, both captions and the group."""
+    """Reads and checks the records of each part; their values are the image, both captions and the group."""
     found = {}
     for part, rows in parts(files, PARTS, result.skips):
         wanted = []

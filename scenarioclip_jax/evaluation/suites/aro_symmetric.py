@@ -1,7 +1,7 @@
 """The relations that ARO's authors leave out of VG-Relation's published average.
 
-Most are symmetric (near, next to): both captions are true of the picture. The data file still holds them, and
-the loader's own scores are over all; the names are those that the authors' notebook drops before it averages
+Most are symmetric (near, next to), so both captions are true of the image. The data file still holds them, and
+the loader's own scores include them; these are the names that the authors' notebook drops before it averages
 ("Replicate ARO! VG-Relation, VG-Attribution", in mertyg/vision-language-models-are-bows, at commit 81fdd20).
 """
 

@@ -1,13 +1,13 @@
 """COCO and Flickr30k captions: retrieval both ways on a Karpathy split (Karpathy and Fei-Fei 2015).
 
     FILE.json   {"images": [{"filename", "filepath" (COCO), "split", "sentences": [{"raw"}, …]}, …]}
-                [{"image", "caption": [five]}, …]            the same test split, as BLIP and LAVIS have it
+                [{"image", "caption": [five]}, …]            the same test split, as in BLIP and LAVIS
                 {"images": [{"id", "file_name"}, …], "annotations": [{"image_id", "caption"}, …]}
-                                                             COCO's captions_val2017.json: all of its pictures
+                                                             COCO's captions_val2017.json: all of its images
 
-Each picture of the test split has its first five captions. Picture to text: any of the five among the k nearest
-is a hit, and so is another picture's caption of the same words. Text to picture: each caption has one right
-picture. A tie is wrong.
+Each image of the test split has its first five captions. Image to text: any of the five among the k nearest is
+a hit, and so is another image's caption with the same words. Text to image: each caption has one right image. A
+tie is wrong.
 """
 
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ from scenarioclip_jax.evaluation.score.result import Example, Metric, Result
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
-CAPTIONS = 5  # of a picture
+CAPTIONS = 5  # per image
 TOP = (1, 5, 10)
-PUBLISHED = {"COCO": 5000, "Flickr30k": 1000}  # pictures of the test split
+PUBLISHED = {"COCO": 5000, "Flickr30k": 1000}  # images in the test split
 WANTED = (
     "wanted is Karpathy's dataset_coco.json or dataset_flickr30k.json, coco_karpathy_test.json or "
     "flickr30k_test.json of BLIP and LAVIS, or COCO's captions_val2017.json"
@@ -49,18 +49,19 @@ def score(
     image_of: np.ndarray,
     words: Sequence[str] | None = None,
 ) -> tuple[dict[str, Metric], np.ndarray]:
-    """Recalls both ways, and the ranks of the pictures' best captions, int [N].
+    """Recalls both ways, and the ranks of the images' best captions, int [N].
 
     Args:
-      images: [V, N, D]; texts: [V, M, D]; stacked by level.
-      image_of: int [M], the row of each text's picture; every picture has a text.
-      words: the texts themselves, M: those that are equal are one text. None: all are different.
+      images: Image embeddings, [V, N, D], stacked by level.
+      texts: Text embeddings, [V, M, D], stacked by level.
+      image_of: Row of each text's image, int [M]; every image has a text.
+      words: The M texts themselves; equal ones count as one text. If None, all are different.
     """
     return _score(images, texts, image_of, words)[:2]
 
 
 def _score(images, texts, image_of, words) -> tuple[dict[str, Metric], np.ndarray, dict[str, int]]:
-    """As `score`, and the ties both ways."""
+    """Like `score`; also returns the ties both ways."""
     count = images.shape[1]
     own = _right_texts(count, image_of, words)
     to_text, text_ties = first_right(images, texts, own)
@@ -72,7 +73,7 @@ def _score(images, texts, image_of, words) -> tuple[dict[str, Metric], np.ndarra
         metrics[f"image_to_text/R@{k}"] = Metric(hits, chance=float(chance))
     for k in TOP:
         hits = (to_image < k).astype(float)
-        # The captions of one picture aren't independent.
+        # The captions of one image aren't independent.
         metrics[f"text_to_image/R@{k}"] = Metric(
             hits, clusters=np.asarray(image_of), chance=min(k, count) / count
         )
@@ -80,7 +81,7 @@ def _score(images, texts, image_of, words) -> tuple[dict[str, Metric], np.ndarra
 
 
 def _right_texts(count: int, image_of: np.ndarray, words: Sequence[str] | None) -> list[list[int]]:
-    """For each picture the rows of its captions, and of all captions of the same words."""
+    """For each image, the rows of its captions and of all captions with the same words."""
     words = range(len(image_of)) if words is None else words
     of_words: dict = {}
     for text, word in enumerate(words):
@@ -92,7 +93,7 @@ def _right_texts(count: int, image_of: np.ndarray, words: Sequence[str] | None) 
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
-    """Raises SuiteError: the file or a record is malformed, or there is no test split."""
+    """Scores the suite; raises SuiteError if the file or a record is malformed, or there is no test split."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
     records = read(files, result)
     pictures = [Picture(record.paths[0]) for record in records]
@@ -115,7 +116,7 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
 
 
 def read(files: Files, result: Result) -> list[Located]:
-    """The test pictures, all checked; their values are their first captions."""
+    """Reads and checks the test images; their values are their first captions."""
     content = read_json(files.path, files.digests)
     if isinstance(content, list):
         wanted = _of_list(rows(content, files.path))
@@ -160,7 +161,7 @@ def _of_karpathy(images: list[Row]) -> list[Wanted]:
 
 
 def _of_list(images: list[Row]) -> list[Wanted]:
-    """BLIP's and LAVIS' files."""
+    """Reads the files of BLIP and LAVIS."""
     wanted = []
     for row in images:
         if not isinstance(row.values.get("caption"), list):
@@ -176,7 +177,7 @@ def _of_list(images: list[Row]) -> list[Wanted]:
 
 
 def _of_coco(content: dict, files: Files) -> list[Wanted]:
-    """COCO's captions_….json; pictures without a caption are left out."""
+    """Reads COCO's captions_….json; images without a caption are left out."""
     captions: dict = {}
     for row in rows(content["annotations"], files.path, prefix="annotations"):
         captions.setdefault(row.get("image_id", (int, str)), []).append(row.caption("caption"))

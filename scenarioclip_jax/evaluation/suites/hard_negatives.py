@@ -1,4 +1,4 @@
-"""In-domain hard negatives: a relation's own triplet against triplets that are false of the photo."""
+"""In-domain hard negatives: a relation's own triplet against triplets that are false for the photo."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -26,7 +26,7 @@ PROTOCOL = (
 
 
 def kind_of(own: Triplet, negative: Triplet) -> str:
-    """How a negative differs: one of KINDS; a change of several parts that is no swap is `other`."""
+    """How a negative differs, one of KINDS; a change of several parts that isn't a swap is `other`."""
     subject, predicate, object_ = own
     if negative == (object_, predicate, subject):
         return KINDS[0]
@@ -43,12 +43,12 @@ def kind_of(own: Triplet, negative: Triplet) -> str:
 def score(
     own: np.ndarray, negatives: list[np.ndarray], kinds: list[list[str]], clusters: np.ndarray
 ) -> tuple[dict[str, Metric], np.ndarray]:
-    """Accuracies, all and by kind, and bool [N]: which relations beat all of their negatives.
+    """Accuracies, overall and by kind, and bool [N]: which relations beat all of their negatives.
 
     Args:
-      own: [N] cosines of the relations' own triplets.
-      negatives, kinds: for each relation the cosines and kinds of its negatives, at least one.
-      clusters: int [N], the photo of each relation.
+      own: Cosines [N] of the relations' own triplets.
+      negatives, kinds: Cosines and kinds of each relation's negatives, at least one per relation.
+      clusters: Photo of each relation, int [N].
     """
     hits = np.array([bool((one > many).all()) for one, many in zip(own, negatives, strict=True)])
     chance = float(np.mean([1 / (1 + len(many)) for many in negatives]))
@@ -68,14 +68,14 @@ def score(
 
 
 class Measured(NamedTuple):
-    """Relations that have a negative, M of them."""
+    """The M relations that have a negative."""
 
     metrics: dict[str, Metric]  # none where M is 0
-    rows: list[int]  # M: their rows of the gallery
+    rows: list[int]  # M: their rows in the gallery
     negatives: list[list[Triplet]]  # M
-    cosines: list[np.ndarray]  # M: of the negatives
-    hits: np.ndarray  # bool [M]: all negatives are beaten
-    ties: int = 0  # relations with a negative that is exactly as near
+    cosines: list[np.ndarray]  # M: cosines of the negatives
+    hits: np.ndarray  # bool [M]: whether all negatives are beaten
+    ties: int = 0  # relations with a negative that is exactly as close
 
 
 def measure(
@@ -88,13 +88,13 @@ def measure(
     """Scores the relations of a gallery.
 
     Args:
-      texts_of: embeds texts at a level, `Encoder.texts`.
-      triplets, negatives: of each row of the gallery.
-      skips: counts negatives and relations that can't be scored.
+      texts_of: Function that embeds texts at a level, such as `Encoder.texts`.
+      triplets, negatives: Own triplet and negatives of each row of the gallery.
+      skips: Counts negatives and relations that can't be scored.
     """
     rows, usable = [], []
     for row, (own, given) in enumerate(zip(triplets, negatives, strict=True)):
-        # Texts decide: two triplets with one text can't be told apart.
+        # The texts decide: two triplets with the same text can't be told apart.
         different = [
             each for each in dict.fromkeys(given) if relation_text(each) != relation_text(own)
         ]
@@ -127,7 +127,7 @@ def measure(
 
 
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
-    """Raises UnsupportedError: no relation of the test split has a negative."""
+    """Scores the suite; raises UnsupportedError if no relation of the test split has a negative."""
     result = Result({}, {}, "relation", PROTOCOL)
     split = open_split(data, "test", result.skips)
     gallery = split.galleries.get("relation")

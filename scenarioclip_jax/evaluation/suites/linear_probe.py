@@ -1,6 +1,7 @@
 """In-domain linear probe: a linear classifier on each level's embeddings.
 
-Trained on the training split, chosen on validation, scored on test, which is opened only after the choice.
+It is trained on the training split, selected on validation, and scored on test, which is opened only after
+that selection.
 """
 
 import itertools
@@ -28,7 +29,7 @@ PROTOCOL = (
 
 
 def check_splits(data: InDomain) -> None:
-    """Raises SuiteError: a photo is in two splits, or a split has none. Before anything is embedded."""
+    """Raises SuiteError, before anything is embedded, if a photo is in two splits or a split has none."""
     ids = {name: data.photo_ids(name) for name in SPLITS}
     for one, two in itertools.combinations(SPLITS, 2):
         if shared := sorted(ids[one] & ids[two]):
@@ -44,7 +45,7 @@ def check_splits(data: InDomain) -> None:
 
 
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
-    """Levels of one class are left out. Raises SuiteError: a split is empty, or a photo is in two of them."""
+    """Scores all levels with several classes; raises SuiteError if a split is empty or two share a photo."""
     result = Result({}, {}, "each level its own", PROTOCOL)
     check_splits(data)
     train, validation = (
@@ -63,7 +64,7 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
         probe = fit(*parts, len(classes), settings.probe, settings.seed)
         probes[level] = probe, classes
         result.choices[level] = probe.choices
-    # Not before: nothing above can depend on it.
+    # Opened only here, so that nothing above can depend on it.
     test = open_split(data, "test", result.skips).galleries
     for level, (probe, classes) in probes.items():
         if level not in test:

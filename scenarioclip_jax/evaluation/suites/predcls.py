@@ -4,20 +4,20 @@
                            segments_info, relations: [[s, o, p], …]}, …],
                  "test_image_ids": […], "predicate_classes": […], "thing_classes": […], "stuff_classes": […]}
 
-Boxes and labels are given. Every ordered pair of a test image is scored with every predicate: the cosine of its
-focused region with the text `subject predicate object`. A triplet is found at K if fewer than K candidates
-stand before it, and a tie stands before it.
+Boxes and labels are given. Every ordered pair of objects in a test image is scored with every predicate, by the
+cosine of its focused region with the text `subject predicate object`. A triplet is found at K if fewer than K
+candidates rank before it; a tie ranks before it.
 
-    R@K     each pair has one candidate, its best predicate (graph constraint); per-image share of the true
+    R@K     each pair has one candidate, its best predicate (graph constraint); the share of an image's true
             triplets that are found, averaged over images that have any
-    mR@K    the same for the triplets of each predicate, then averaged over all predicates of the file, those
-            that no test image has counting as 0, as in OpenPSG and Scene-Graph-Benchmark; `present_mR@K` is
+    mR@K    the same for the triplets of each predicate, then averaged over all predicates of the file, where
+            those that no test image has count as 0, as in OpenPSG and Scene-Graph-Benchmark; `present_mR@K` is
             over those that occur
     ng-R@K  every predicate of every pair is a candidate
-    zR@K    R@K of those triplets of labels that no training image has
+    zR@K    R@K over label triplets that no training image has
 
-Two rules of matching, `Settings.matching`: `pan_seg` wants the very objects of the true triplet; `bbox`, which
-OpenPSG's configs for this task use, any of equal labels whose boxes overlap the true ones by half.
+`Settings.matching` has two rules: `pan_seg` requires the very objects of the true triplet; `bbox`, which OpenPSG's
+configs for this task use, accepts objects with equal labels whose boxes overlap the true ones by half.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
 TOP = (20, 50, 100)
-NEVER = np.iinfo(np.int64).max  # the rank of a triplet that is no candidate
+NEVER = np.iinfo(np.int64).max  # the rank of a triplet that isn't a candidate
 PROTOCOL = (
     "All ordered pairs of the annotated boxes are ranked by the cosine of their focused region with `subject "
     "predicate object`. R@K: one predicate a pair, per-image share of the true triplets among the K best, mean "
@@ -75,19 +75,19 @@ class Scene(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The true triplets of one image, T of them."""
+    """The T true triplets of one image."""
 
     predicates: np.ndarray  # int [T]
-    constrained: np.ndarray  # int [T]: candidates that stand before it, NEVER if it is none itself
+    constrained: np.ndarray  # int [T]: candidates ranked before it, NEVER if it isn't one
     unconstrained: np.ndarray  # int [T]
     unseen: np.ndarray  # bool [T]
     pairs: int  # M, of the image
 
 
 class TextMemo:
-    """Texts of an encoder that are remembered: images share most of their triplets.
+    """Remembers an encoder's texts, since images share most of their triplets.
 
-    At most about `most` of them a level, so that memory is bounded whatever the data.
+    It keeps at most about `most` texts per level, so that memory is bounded for any data.
     """
 
     def __init__(self, encoder: Encoder, most: int = 200_000):
@@ -95,7 +95,7 @@ class TextMemo:
         self._known: dict[str, dict[str, np.ndarray]] = {}
 
     def texts(self, texts: Sequence[str], level: str) -> np.ndarray:
-        """As `Encoder.texts`."""
+        """Embeds texts like `Encoder.texts`."""
         known = self._known.setdefault(level, {})
         if len(known) > self._most:
             known.clear()
@@ -110,19 +110,19 @@ def triplet_ranks(
     truth: Sequence[tuple[int, int]],
     matches: Sequence[np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks of true triplets with and without the graph constraint, int [T] each; 0 stands first.
+    """Ranks of true triplets with and without the graph constraint, int [T] each; 0 is first.
 
     Args:
-      scores: [M, P] of M pairs and P predicates.
+      scores: Cosines [M, P] of M pairs and P predicates.
       truth: (pair, predicate) of each triplet.
-      matches: the pairs that count as each triplet's own, int [T] of int [.]; None: its pair only.
+      matches: For each of the T triplets, the pairs that count as its own; None for its pair only.
     """
     best = scores.max(axis=1)
     constrained, unconstrained = [], []
     for index, (pair, predicate) in enumerate(truth):
         pairs = np.array([pair]) if matches is None else matches[index]
         own = scores[pairs, predicate]
-        # What isn't below the best of them stands before it, they themselves apart; also where a score is NaN.
+        # Every candidate that isn't below the best match ranks before it, even NaN; only matches don't.
         unconstrained.append(np.sum(~(scores < own.max())) - np.sum(~(own < own.max())))
         chosen = own[(~(scores[pairs] < own[:, None])).sum(axis=1) == 1]
         constrained.append(
@@ -134,11 +134,11 @@ def triplet_ranks(
 
 
 def matching_pairs(scene: Scene) -> list[np.ndarray]:
-    """For each true triplet the pairs of equal labels whose two boxes overlap its own by OVERLAP or more."""
+    """For each true triplet, the pairs with equal labels whose boxes overlap its own by at least OVERLAP."""
     boxes, kinds = np.array(scene.boxes, float), np.array(scene.categories)
     subjects, objects = np.array(scene.pairs).T
     alike = (overlaps(boxes) >= OVERLAP) & (kinds[:, None] == kinds)
-    alike |= np.eye(len(boxes), dtype=bool)  # a box without area overlaps nothing
+    alike |= np.eye(len(boxes), dtype=bool)  # a box without area overlaps nothing, not even itself
     return [np.flatnonzero(alike[s, subjects] & alike[o, objects]) for s, o, _ in scene.truth]
 
 
@@ -155,8 +155,8 @@ def score(found: Sequence[Found], predicates: int, *, chances: bool = True) -> d
     """All recalls, over images that have at least one true triplet.
 
     Args:
-      predicates: P, how many predicates there are.
-      chances: say what a random ranking gives; it is of the pan_seg rule.
+      predicates: Number P of predicates.
+      chances: Whether to add the scores of a random ranking, which hold for the pan_seg rule.
     """
     image = np.concatenate([np.full(len(each.predicates), i) for i, each in enumerate(found)])
     pairs = np.concatenate([np.full(len(each.predicates), each.pairs) for each in found])
@@ -183,7 +183,7 @@ def score(found: Sequence[Found], predicates: int, *, chances: bool = True) -> d
             guessed, _ = _cell_means(image[chosen], chance[chosen])
             metrics[f"{name}@{k}"] = Metric(shares, chance=float(guessed.mean()))
     for k in TOP:
-        # A cell is a predicate in an image: its share is taken first, as the recall is per image.
+        # A cell is a predicate in an image. Its share is taken first, because the recall is per image.
         cell = image * predicates + predicate
         shares, cells = _cell_means(cell, constrained < k)
         guessed, _ = _cell_means(cell, np.minimum(1, k / pairs) / predicates)
@@ -197,13 +197,13 @@ def score(found: Sequence[Found], predicates: int, *, chances: bool = True) -> d
 
 
 def _cell_means(cells: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of the values in each cell, and the cells."""
+    """Returns the mean of the values in each cell, and the cells."""
     unique, index = np.unique(cells, return_inverse=True)
     return np.bincount(index, values.astype(float)) / np.bincount(index), unique
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
-    """Raises SuiteError: the file or a record is malformed, or no test image has a relation."""
+    """Scores the suite; raises SuiteError if a file or record is malformed or no test image has a relation."""
     levels = settings.relation_levels
     result = Result({}, {}, name_of(levels), PROTOCOL + RULES[settings.matching])
     scenes, known, predicates = read(files, result)
@@ -251,8 +251,8 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
 
 
 def _scores(encoder, memo, scene: Scene, predicates: list[str], levels) -> tuple[np.ndarray, list]:
-    """[M, P] cosines of an image, and the pairs' focused regions."""
-    # Both directions of a pair have one region, and one embedding: sorted, they are one picture.
+    """Cosines [M, P] of an image, and the pairs' focused regions."""
+    # Both directions of a pair have one region and one embedding: once sorted, they are one `Picture`.
     regions = [
         scene.picture._replace(keep=tuple(sorted((scene.boxes[s], scene.boxes[o]))))
         for s, o in scene.pairs
@@ -269,14 +269,14 @@ def _scores(encoder, memo, scene: Scene, predicates: list[str], levels) -> tuple
 
 
 def clean_name(name: str) -> str:
-    """`wall-other-merged` to `wall`."""
+    """Turns `wall-other-merged` into `wall`."""
     for ending in ("-merged", "-other", "-stuff"):
         name = name.removesuffix(ending)
     return name
 
 
 def read(files: Files, result: Result) -> tuple[list[Scene], set, list[str]]:
-    """Test images with a relation, the label triplets of the other images, and the predicates; all checked."""
+    """Reads and checks test images with a relation, the other images' label triplets, and the predicates."""
     content = read_json(files.path, files.digests)
     lists = ("data", "test_image_ids", "predicate_classes", "thing_classes", "stuff_classes")
     if not isinstance(content, dict):
@@ -342,7 +342,7 @@ def _objects(row: Row, classes: int, predicates: int, skips: Skips):
                 f"{row.where} relations[{index}]: {each!r:.80}; expected [s, o, p] with s, o below "
                 f"{len(boxes)} and p below {predicates}"
             )
-        if each[0] == each[1]:  # is no pair, so it could never be found
+        if each[0] == each[1]:  # isn't a pair, so it could never be found
             skips.add("an object related to itself", f"{row.where} relations[{index}]")
         else:
             truth.append(tuple(each))

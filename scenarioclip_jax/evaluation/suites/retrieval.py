@@ -1,6 +1,6 @@
 """In-domain retrieval at each level, both ways, on the test split.
 
-Equal texts count as one text with several right pictures. A tie is wrong.
+Equal texts count as one text with several right images. A tie is wrong.
 """
 
 from typing import NamedTuple
@@ -21,21 +21,22 @@ PROTOCOL = (
     "nearest is a hit; image_to_text: the picture's own text among the k nearest of the split's texts is. A "
     "tie is wrong; k is capped; median ranks count from 1."
 )
-SHOWN = 5  # texts of each level in the report, with as many pictures each
+SHOWN = 5  # texts per level in the report, with as many images each
 
 
 def score(images: np.ndarray, texts: np.ndarray, text_of: np.ndarray) -> dict[str, Metric]:
     """Recalls and median ranks of one level.
 
     Args:
-      images: [N, D]; texts: [M, D], all different.
-      text_of: int [N], the row of each picture's text; every text has a picture.
+      images: Image embeddings, [N, D].
+      texts: Text embeddings, [M, D], of distinct texts.
+      text_of: Row of each image's text, int [N]; every text has an image.
     """
     return _score(images, texts, text_of)[0]
 
 
 def _score(images, texts, text_of) -> tuple[dict[str, Metric], int]:
-    """As `score`, and how many queries of both ways have a wrong entry that ties with the right one."""
+    """Like `score`; also counts the queries, both ways, with a wrong entry that ties with the right one."""
     count, total = len(images), len(texts)
     right = [[] for _ in range(total)]
     for image, text in enumerate(text_of):
@@ -59,22 +60,20 @@ def _score(images, texts, text_of) -> tuple[dict[str, Metric], int]:
 
 
 class Level(NamedTuple):
-    """Retrieval among the pictures of one level, N of them with M different texts."""
+    """Retrieval among the N images of one level with M distinct texts."""
 
     metrics: dict[str, Metric]
     texts: list[str]  # M
     embeddings: np.ndarray  # [M, D]
-    text_of: np.ndarray  # int [N]: the row of each picture's text
-    ties: int = (
-        0  # queries, both ways, in which something wrong is exactly as near as what is right
-    )
+    text_of: np.ndarray  # int [N]: the row of each image's text
+    ties: int = 0  # queries, both ways, in which a wrong entry is exactly as close as the right one
 
 
 def measure(texts_of: TextsOf, gallery: Gallery, level: str) -> Level:
-    """Scores one level; crops of a photo are drawn together for the intervals.
+    """Scores one level; intervals resample the crops of a photo together.
 
     Args:
-      texts_of: embeds texts at a level, `Encoder.texts`.
+      texts_of: Function that embeds texts at a level, such as `Encoder.texts`.
     """
     unique, text_of = np.unique(np.array(gallery.texts), return_inverse=True)
     embeddings = texts_of(unique.tolist(), level)
@@ -87,7 +86,7 @@ def measure(texts_of: TextsOf, gallery: Gallery, level: str) -> Level:
 
 
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
-    """Raises SuiteError: the test split holds no picture."""
+    """Scores the suite; raises SuiteError if the test split has no image."""
     result = Result({}, {}, "each level its own", PROTOCOL)
     split = open_split(data, "test", result.skips)
     for level, gallery in by_level(split, "test", result.skips):

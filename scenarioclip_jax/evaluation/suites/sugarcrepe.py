@@ -3,10 +3,9 @@
     DIR/*.json   SugarCrepe, 7 files:  {"0": {filename, caption, negative_caption}, …}
                  SugarCrepe++:         [{filename, caption, caption2, negative_caption}, …]
 
-The file's name is the subset's; other files in the folder are left out if any of the published ones is there.
-SugarCrepe: the caption must score strictly above the negative. SugarCrepe++: both captions must (`image_text`);
-and without the picture, the two captions must be closer to each other than either is to the negative
-(`text_only`).
+A file is named after its subset; other files in the folder are ignored if any published one exists. SugarCrepe:
+the caption must score strictly above the negative. SugarCrepe++: both captions must (`image_text`); and without
+the image, the two captions must be closer to each other than either is to the negative (`text_only`).
 """
 
 from pathlib import Path
@@ -36,7 +35,7 @@ PUBLISHED = {
     "swap_att": 666,
     "swap_obj": 245,
 }
-# Its files have been published under short and under long names.
+# The files of SugarCrepe++ were published under short and under long names.
 PUBLISHED_PP = {name: n for name, n in PUBLISHED.items() if not name.startswith("add")}
 LONG = {"att": "attribute", "obj": "object", "rel": "relation"}
 PROTOCOL = (
@@ -58,13 +57,13 @@ def score_pp(
     second_negative: np.ndarray,
     clusters: np.ndarray | None = None,
 ) -> dict[str, Metric]:
-    """SugarCrepe++ of one subset.
+    """Scores one subset of SugarCrepe++.
 
     Args:
-      first, second, negative: [N] cosines of the picture with the two captions and the negative.
-      between: [N] cosine of the two captions.
-      first_negative, second_negative: [N] cosines of each caption with the negative.
-      clusters: int [N], the picture of each record.
+      first, second, negative: Cosines [N] of the image with the two captions and the negative.
+      between: Cosines [N] of the two captions.
+      first_negative, second_negative: Cosines [N] of each caption with the negative.
+      clusters: Image of each record, int [N].
     """
     image_text = (first > negative) & (second > negative)
     text_only = (between > first_negative) & (between > second_negative)
@@ -75,7 +74,7 @@ def score_pp(
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
-    """SugarCrepe. Raises SuiteError: a file or a record is malformed, or an image is missing and may not be."""
+    """Scores SugarCrepe; raises SuiteError if a file or record is malformed or a required image is missing."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
     for subset, records in read(files, result).items():
         pictures, (captions, negatives) = _columns(records)
@@ -101,7 +100,7 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
 
 
 def evaluate_pp(encoder: Encoder, files: Files, settings: Settings) -> Result:
-    """SugarCrepe++. Raises as `evaluate`."""
+    """Scores SugarCrepe++; raises the same errors as `evaluate`."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL_PP)
     for subset, records in read_pp(files, result).items():
         pictures, captions = _columns(records)
@@ -128,12 +127,12 @@ def evaluate_pp(encoder: Encoder, files: Files, settings: Settings) -> Result:
 
 
 def read(files: Files, result: Result) -> dict[str, list[Located]]:
-    """SugarCrepe's records by file, all checked; their values are the caption and the negative."""
+    """Reads and checks SugarCrepe's records by file; their values are the caption and the negative."""
     return _read(files, result, ("caption", "negative_caption"), PUBLISHED)
 
 
 def read_pp(files: Files, result: Result) -> dict[str, list[Located]]:
-    """SugarCrepe++'s records by file, all checked; their values are both captions and the negative."""
+    """Reads and checks SugarCrepe++'s records by file; their values are both captions and the negative."""
     return _read(files, result, ("caption", "caption2", "negative_caption"), PUBLISHED_PP)
 
 
@@ -171,7 +170,7 @@ def _subsets(files: Files, result: Result, published: dict[str, int]) -> dict[st
 
 
 def _short(subset: str) -> str:
-    """`swap_object` to `swap_obj`: the name that PUBLISHED has."""
+    """Turns `swap_object` into `swap_obj`, the name in PUBLISHED."""
     for short, long in LONG.items():
         subset = subset.removesuffix(long) + short if subset.endswith(long) else subset
     return subset
@@ -183,7 +182,7 @@ def _columns(records: list[Located]) -> tuple[list[Picture], list[list[str]]]:
 
 
 def _add_mean(result: Result, name: str, chance: float) -> None:
-    """The mean over subsets, each of them weighing alike; records of one picture are drawn together."""
+    """Adds the mean over subsets with equal weights; records of one image are resampled together."""
     parts = [(k, m) for k, m in result.metrics.items() if k.endswith(f"/{name}")]
     samples = np.concatenate([metric.samples for _, metric in parts])
     groups = np.concatenate([np.full(len(metric.samples), k) for k, metric in parts])

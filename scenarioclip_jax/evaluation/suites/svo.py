@@ -1,11 +1,11 @@
-"""SVO-Probes (Hendricks and Nematzadeh 2021): which of two pictures belongs to a sentence?
+"""SVO-Probes (Hendricks and Nematzadeh 2021): which of two images belongs to a sentence?
 
     FILE.csv   sentence, pos_image_id, neg_image_id, subj_neg, verb_neg, obj_neg (True or False), …
 
-Images are named by id, with any common extension. Right when the positive picture's cosine is strictly above
-the negative's; reported by which word differs. Rows in which several words differ, or none, are left out, as in
-the authors' notebook. The authors' own figure is another: whether a model calls each pair a match or not, which
-needs a classifier that CLIP doesn't have. Many of the pictures' addresses are dead, so that
+Images are named by id, with any common extension. A record is right if the positive image's cosine is strictly
+above the negative's; results are given by which word differs. Rows in which several words differ, or none, are
+left out, as in the authors' notebook. The authors' own figure is a different one, whether a model calls each
+pair a match or not, which needs a classifier that CLIP doesn't have. Many of the images' addresses are dead, so
 `config.skip_missing=True` is usual here.
 """
 
@@ -38,12 +38,12 @@ def score(
     kinds: list[set[str]],
     clusters: np.ndarray | None = None,
 ) -> tuple[dict[str, Metric], np.ndarray]:
-    """Accuracies by kind and over all, and bool [N], which are right.
+    """Accuracies by kind and overall, and bool [N]: which records are right.
 
     Args:
-      positive, negative: [N] cosines of the sentence with the two pictures.
-      kinds: which words differ, of KINDS' values; a record counts for each of them.
-      clusters: int [N], the positive picture of each record.
+      positive, negative: Cosines [N] of the sentence with the two images.
+      kinds: Words that differ in each record, from the values of KINDS; a record counts for each of them.
+      clusters: Positive image of each record, int [N].
     """
     hits = positive > negative
     clusters = np.arange(len(hits)) if clusters is None else clusters
@@ -58,7 +58,7 @@ def score(
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
-    """Raises SuiteError: a record is malformed, or an image is missing and may not be."""
+    """Scores the suite; raises SuiteError if a record is malformed or an image is missing and may not be."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
     records = read(files, result)
     positives, negatives = ([Picture(record.paths[side]) for record in records] for side in (0, 1))
@@ -82,7 +82,7 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
 
 
 def read(files: Files, result: Result) -> list[Located]:
-    """The records, all checked; their values are the sentence and the set of the word that differs."""
+    """Reads and checks the records; their values are the sentence and the set with the word that differs."""
     wanted = []
     for row in csv_rows(files.path, files.digests):
         flags = {name: row.get(name).strip().lower() for name in KINDS}

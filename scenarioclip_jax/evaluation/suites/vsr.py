@@ -1,8 +1,8 @@
-"""VSR (Liu et al. 2023): is a statement about where things are true of the picture?
+"""VSR (Liu et al. 2023): is a statement about spatial relations true of the image?
 
-    DIR/dev.jsonl, DIR/test.jsonl   {"image", "caption", "label": 0 or 1, …} a line
+    DIR/dev.jsonl, DIR/test.jsonl   {"image", "caption", "label": 0 or 1, …} per line
 
-A statement is called true where its cosine is above a threshold, which is chosen on dev and used on test.
+A statement is called true if its cosine is above a threshold, which is chosen on dev and used on test.
 """
 
 import numpy as np
@@ -21,21 +21,21 @@ PROTOCOL = (
 
 
 def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The threshold that `scores > threshold` predicts most labels right with; of equals, the lowest.
+    """Finds the lowest threshold with which `scores > threshold` predicts most labels correctly.
 
     Args:
-      scores: [N] cosines.
-      labels: bool [N].
+      scores: Cosines [N].
+      labels: Labels, bool [N].
 
     Returns:
-      The middle between two neighboring scores; below all of them, or the largest, at the ends.
+      The midpoint of two neighboring scores; at the ends, a value below all scores, or the largest score.
     """
     order = np.argsort(scores, kind="stable")
     ordered, truth = scores[order].astype(np.float64), np.asarray(labels)[order].astype(int)
-    # With the threshold before position i: the false ones below it and the true ones above it are right.
+    # With the threshold before position i, false ones below it and true ones above it are correct.
     right = np.concatenate([[0], np.cumsum(1 - truth)]) + truth.sum()
     right = right - np.concatenate([[0], np.cumsum(truth)])
-    # A threshold can't stand between equal scores.
+    # A threshold can't separate equal scores.
     possible = np.concatenate([[True], ordered[1:] > ordered[:-1], [True]])
     best = int(np.argmax(np.where(possible, right, -1)))
     if best == 0:
@@ -46,7 +46,7 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
-    """Raises SuiteError: a file is missing or a record malformed."""
+    """Scores the suite; raises SuiteError if a file is missing or a record is malformed."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
     splits = read(files, result)
     dev, dev_labels = _scores(encoder, settings, splits["dev"])
@@ -73,7 +73,7 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
 
 
 def read(files: Files, result: Result) -> dict[str, list[Located]]:
-    """The records of both splits, all checked; their values are caption, label and relation."""
+    """Reads and checks the records of both splits; their values are caption, label and relation."""
     found = {}
     for split in ("dev", "test"):
         wanted = []

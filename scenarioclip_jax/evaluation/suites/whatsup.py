@@ -1,13 +1,13 @@
-"""What'sUp (Kamath et al. 2023): one picture, four captions that differ in the preposition.
+"""What'sUp (Kamath et al. 2023): one image and four captions that differ in the preposition.
 
     DIR/controlled_images_dataset.json    [{image_path, caption_options: [right, wrong, wrong, wrong]}, …]
     DIR/controlled_clevr_dataset.json     subset B, the same
 
-A picture's file name is `OBJECT_PREPOSITION_OBJECT.jpeg`. The four pictures of two objects are a set; left and
-right are a pair in it, and so are on and under (in A), in front and behind (in B).
+An image's file name is `OBJECT_PREPOSITION_OBJECT.jpeg`. The four images of two objects form a set, in which
+left and right are a pair, and so are on and under (in A) or in front and behind (in B).
 
     individual   the first caption is strictly the best of the four
-    pair         both pictures of a pair are right
+    pair         both images of a pair are right
     set          all four are
 """
 
@@ -38,11 +38,11 @@ def score(
     """Accuracies of one subset.
 
     Args:
-      scores: [N, 4] cosines, the right caption's first.
-      objects, prepositions: [N] from the file names.
+      scores: Cosines [N, 4], that of the right caption first.
+      objects, prepositions: Parts of the N file names.
 
     Returns:
-      The metrics, and the counts of pairs and sets, complete and not.
+      The metrics, and the counts of complete and incomplete pairs and sets.
     """
     hits = (scores[:, :1] > scores[:, 1:]).all(axis=1)
     of_set: dict[tuple[str, str], dict[str, bool]] = {}
@@ -69,7 +69,7 @@ def score(
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
-    """Scores the subsets that are there; raises SuiteError if none is, or a record is malformed."""
+    """Scores the subsets that exist; raises SuiteError if none does or a record is malformed."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
     for part, records in read(files, result).items():
         _evaluate_part(encoder, settings, part, records, result)
@@ -77,7 +77,7 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
 
 
 def read(files: Files, result: Result) -> dict[str, list[Located]]:
-    """The records of each subset, all checked; their values are captions, objects and preposition."""
+    """Reads and checks the records of each subset; their values are captions, objects and preposition."""
     found = {}
     for part, rows in parts(files, PARTS, result.skips):
         wanted = []
@@ -121,7 +121,7 @@ def _evaluate_part(encoder, settings: Settings, part: str, records, result: Resu
 
 
 def _name_parts(name: str, where: str) -> tuple[tuple[str, str], str]:
-    """`beer-bottle_left_of_armchair.jpeg` to (("beer-bottle", "armchair"), "left")."""
+    """Turns `beer-bottle_left_of_armchair.jpeg` into (("beer-bottle", "armchair"), "left")."""
     parts = PurePosixPath(name).stem.split("_")
     known = [preposition for pair in PAIRS for preposition in pair]
     if len(parts) < 3 or parts[1] not in known:

@@ -1,12 +1,12 @@
-"""Winoground (Thrush et al. 2022): two pictures, two captions of the same words, which belongs to which.
+"""Winoground (Thrush et al. 2022): two images and two captions with the same words; which go together?
 
-    FILE.jsonl   {"id", "caption_0", "caption_1", "image_0", "image_1"} a line; images are named with or
+    FILE.jsonl   {"id", "caption_0", "caption_1", "image_0", "image_1"} per line; images are named with or
                  without their extension
 
-With s(c, i) the cosine of caption c and picture i, all inequalities strict:
+With s(c, i) the cosine of caption c and image i, and all inequalities strict:
 
-    text    s(0, 0) > s(1, 0) and s(1, 1) > s(0, 1)      the right caption for each picture
-    image   s(0, 0) > s(0, 1) and s(1, 1) > s(1, 0)      the right picture for each caption
+    text    s(0, 0) > s(1, 0) and s(1, 1) > s(0, 1)      the right caption for each image
+    image   s(0, 0) > s(0, 1) and s(1, 1) > s(1, 0)      the right image for each caption
     group   both
 """
 
@@ -27,7 +27,7 @@ PROTOCOL = (
 
 
 def score(scores: np.ndarray) -> dict[str, Metric]:
-    """The three accuracies from cosines [N, 2, 2]: scores[n, c, i] of caption c and picture i."""
+    """The three accuracies from cosines [N, 2, 2], where scores[n, c, i] is for caption c and image i."""
     s = np.asarray(scores)
     text = (s[:, 0, 0] > s[:, 1, 0]) & (s[:, 1, 1] > s[:, 0, 1])
     image = (s[:, 0, 0] > s[:, 0, 1]) & (s[:, 1, 1] > s[:, 1, 0])
@@ -39,7 +39,7 @@ def score(scores: np.ndarray) -> dict[str, Metric]:
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
-    """Raises SuiteError: a record is malformed, or an image is missing and may not be."""
+    """Scores the suite; raises SuiteError if a record is malformed or an image is missing and may not be."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
     records = read(files, result)
     pictures = [Picture(path) for record in records for path in record.paths]
@@ -62,7 +62,7 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
 
 
 def read(files: Files, result: Result) -> list[Located]:
-    """The records with their two pictures, all checked; their values are the two captions."""
+    """Reads and checks the records with their two images; their values are the two captions."""
     wanted = []
     for row in jsonl_rows(files.path, files.digests):
         captions = tuple(row.caption(f"caption_{i}") for i in (0, 1))

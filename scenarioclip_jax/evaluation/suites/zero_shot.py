@@ -27,7 +27,7 @@ SHOWN = 6  # hits and misses of each level in the report
 
 
 def score(ranks: Ranks, classes: int, photo_ids: list[str]) -> dict[str, Metric]:
-    """Micro and macro top-k under both counting rules; photos are drawn whole for the intervals."""
+    """Micro and macro top-k under both counting rules; intervals resample whole photos."""
     metrics = {}
     clusters = np.unique(np.array(photo_ids), return_inverse=True)[1]
     for rule, found in (("", ranks.strict), ("any_label_", ranks.any_label)):
@@ -41,7 +41,7 @@ def score(ranks: Ranks, classes: int, photo_ids: list[str]) -> dict[str, Metric]
 
 
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
-    """Levels of one class are left out. Raises UnsupportedError: no picture in the test split, or no level."""
+    """Scores all levels with several classes; raises UnsupportedError if there is no such level or no image."""
     result = Result({}, {}, "each level its own", PROTOCOL)
     result.choices["prompt"] = settings.prompt
     split = open_split(data, "test", result.skips)
@@ -79,13 +79,13 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
 
 
 def _predicates(data: InDomain, true: list[str], named: list[str]) -> Confusion:
-    """What predicate the nearest triplet has; triplets that are listed but occur nowhere have none."""
+    """Confusion of true predicates with those of the nearest triplets; triplets that never occur have none."""
     of_text = data.predicates()
     return confusion(true, [of_text.get(text, "(unknown)") for text in named])
 
 
 def _add_examples(result: Result, level: str, own, named, hits: np.ndarray, seed: int) -> None:
-    """Some hits and some misses, drawn by chance: the best ones would flatter."""
+    """Adds some hits and some misses, drawn at random because the best ones would flatter."""
     draw = np.random.default_rng(seed)
     for title, rows in (("hits", np.flatnonzero(hits)), ("misses", np.flatnonzero(~hits))):
         chosen = sorted(draw.permutation(rows)[:SHOWN].tolist())
