@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from scenarioclip_jax.data.build import dataset as build_lib
+from scenarioclip_jax.data.build import command, dataset
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.shell import to_paste
 from tests.data.builder_inputs import record, write_root
@@ -16,7 +16,7 @@ from tests.harness.started import with_default_signals
 
 
 def run(root, output, *arguments):
-    return build_lib.main(
+    return command.main(
         [f"--metadata={root}", f"--output={output}", "--fractions=1,0,0", *arguments]
     )
 
@@ -46,10 +46,10 @@ def test_flags_are_checked_and_explained(tmp_path, capsys):
     assert "--fractions must be three numbers" in capsys.readouterr().err
     for flag in ("--metadata", "--output"):
         paths = {"--metadata": str(root), "--output": str(tmp_path / "out"), flag: "gs://bucket/x"}
-        assert build_lib.main([f"{key}={value}" for key, value in paths.items()]) == 1
+        assert command.main([f"{key}={value}" for key, value in paths.items()]) == 1
         assert "is an address (gs)" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        build_lib.main(["--help"])
+        command.main(["--help"])
     shown = capsys.readouterr().out
     for text in ("--boxes", "xywh = [x, y, width, height]", "--box-units", "--images DIR"):
         assert text in shown
@@ -87,7 +87,7 @@ def test_metadata_that_cannot_be_parsed_stops_the_build(tmp_path, capsys):
 
 def test_a_second_build_into_one_folder_is_refused_at_once(tmp_path, capsys):
     root = write_root(tmp_path / "root", record("a"))
-    with build_lib._lock(tmp_path / "out", wait=False):
+    with dataset._lock(tmp_path / "out", wait=False):
         assert run(root, tmp_path / "out") == 1
     assert "another process is building" in capsys.readouterr().err
 

@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
 from scenarioclip_jax.data.build import action_genome
+from scenarioclip_jax.data.build import command as command_line
 from scenarioclip_jax.data.build import dataset as build_lib
 from scenarioclip_jax.data.build.dataset import build, ensure_embedded
 from scenarioclip_jax.data.build.problems import AnnotationError
@@ -377,7 +378,7 @@ def test_damaged_records_name_file_and_index(copied, damage):
 def test_command_line(tmp_path, capsys):
     root = write_root(tmp_path / "root", record("a"), record("b", image_path="none.jpg"))
     arguments = ["--metadata", str(root), "--output", str(tmp_path / "out")]
-    assert build_lib.main([*arguments, "--fractions", "1,0,0", "--num-shards", "1"]) == 0
+    assert command_line.main([*arguments, "--fractions", "1,0,0", "--num-shards", "1"]) == 0
     out = capsys.readouterr().out
     for text in ("1 train, 0 validation, 0 test", "1 actions, 2 objects", "problems.jsonl"):
         assert text in out
@@ -388,11 +389,11 @@ def test_command_line(tmp_path, capsys):
         (["--overwrite", "--fractions", "1,1,1"], "must sum to 1"),
         (["--overwrite", "--num-shards", "0"], "num_shards must be at least 1"),
     ):
-        assert build_lib.main([*arguments, *extra]) == 1
+        assert command_line.main([*arguments, *extra]) == 1
         assert message in capsys.readouterr().err
-    assert build_lib.main(["--metadata", "/nowhere", "--output", str(tmp_path / "x")]) == 1
+    assert command_line.main(["--metadata", "/nowhere", "--output", str(tmp_path / "x")]) == 1
     assert "isn't a folder" in capsys.readouterr().err
-    assert build_lib.main(["--embedded", "9", "--output", str(tmp_path / "embedded")]) == 0
+    assert command_line.main(["--embedded", "9", "--output", str(tmp_path / "embedded")]) == 0
     assert "no problems" in capsys.readouterr().out
 
 
@@ -400,12 +401,12 @@ def test_what_is_stored_as_jpeg_is_counted_and_large_photos_need_a_flag(tmp_path
     root = write_root(tmp_path / "root", record("a"), record("b"))
     photo().save(root / "images/b.jpg", "WEBP")
     arguments = ["--metadata", str(root), "--output", str(tmp_path / "out"), "--fractions=1,0,0"]
-    assert build_lib.main([*arguments, "--strict"]) == 0
+    assert command_line.main([*arguments, "--strict"]) == 0
     assert "stored as JPEG      1 WEBP" in capsys.readouterr().out
-    assert build_lib.main([*arguments, "--overwrite", "--max-megapixels=0.009"]) == 1
+    assert command_line.main([*arguments, "--overwrite", "--max-megapixels=0.009"]) == 1
     assert "none of the scenes" in capsys.readouterr().err
-    assert build_lib.main([*arguments, "--overwrite", "--max-megapixels=0.0096"]) == 0
-    assert build_lib.main([*arguments, "--overwrite", "--max-megapixels=-1"]) == 1
+    assert command_line.main([*arguments, "--overwrite", "--max-megapixels=0.0096"]) == 0
+    assert command_line.main([*arguments, "--overwrite", "--max-megapixels=-1"]) == 1
     assert "max_megapixels must be positive" in capsys.readouterr().err
 
 
@@ -417,7 +418,7 @@ def test_a_full_disk_is_an_error_not_a_stack_trace(tmp_path, capsys, monkeypatch
 
     monkeypatch.setattr(action_genome.ActionGenome, "download_and_prepare", full)
     arguments = ["--metadata", str(root), "--output", str(tmp_path / "out")]
-    assert build_lib.main(arguments) == 1
+    assert command_line.main(arguments) == 1
     error = capsys.readouterr().err
     assert "No space left on device" in error
     assert "MB are free there" in error
