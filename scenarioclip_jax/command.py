@@ -9,7 +9,7 @@ import runpy
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from absl import app, logging
 from ml_collections import ConfigDict, FrozenConfigDict
@@ -18,7 +18,10 @@ from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.renamed import new_name
 
 # A config, resolved and frozen or not yet. Its keys are known at run time only, so a type checker takes any.
-Config = Any if TYPE_CHECKING else ConfigDict | FrozenConfigDict
+if TYPE_CHECKING:
+    Config: TypeAlias = Any
+else:
+    Config = ConfigDict | FrozenConfigDict
 
 OVERRIDE = re.compile(r"--(?:no)?config\.([\w.]+)(?:=.*)?")
 
