@@ -94,7 +94,7 @@ def steps_dealt(records: int, settings: DataSettings) -> int:
     return min(max(records // settings.batch_size, 1), STEPS)
 
 
-def deal(sizes: Sizes, records: Sequence[int], batches: int) -> np.ndarray:
+def deal(sizes: Sizes, records: Sequence[int] | np.ndarray, batches: int) -> np.ndarray:
     """Puts scenes into batches of one number of scenes, alike in all that they need.
 
     Greedy, the largest scene first: each goes where it adds least to the variance between batches. Of a text
