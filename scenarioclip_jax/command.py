@@ -9,7 +9,7 @@ import runpy
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from absl import app, logging
 from ml_collections import ConfigDict, FrozenConfigDict
@@ -18,7 +18,10 @@ from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.renamed import new_name
 
 # A config, whether resolved and frozen or not. Keys are known only at run time, so a type checker accepts any.
-Config = Any if TYPE_CHECKING else ConfigDict | FrozenConfigDict
+if TYPE_CHECKING:
+    Config: TypeAlias = Any
+else:
+    Config = ConfigDict | FrozenConfigDict
 
 OVERRIDE = re.compile(r"--(?:no)?config\.([\w.]+)(?:=.*)?")
 

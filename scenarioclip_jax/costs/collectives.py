@@ -38,6 +38,8 @@ def computations(hlo: str) -> tuple[dict[str, list[str]], str]:
             entry = header[2] if header[1] else entry
         elif current is not None and " = " in line:
             current.append(line)
+    if entry is None:
+        raise ValueError("the text of the program has no computation marked ENTRY")
     return found, entry
 
 
@@ -65,7 +67,7 @@ def collectives(hlo: str) -> list[Collective]:
             elif operation == "while":
                 turns = _turns(line, bodies)
                 inner = times * turns if times and turns else None
-                visit(re.search(r"body=%?([\w.\-]+)", line)[1], inner)
+                visit(_named(r"body=%?([\w.\-]+)", line), inner)
             else:
                 for callee in _callees(line, operation):
                     visit(callee, times)
@@ -101,12 +103,20 @@ def sent(collective: Collective, devices: int) -> float:
     return collective.bytes * collective.times * factor
 
 
+def _named(pattern: str, line: str) -> str:
+    """What the group of `pattern` holds in an instruction of the kind that always has it."""
+    match = re.search(pattern, line)
+    if match is None:
+        raise ValueError(f"an instruction doesn't match {pattern}: {line.strip()}")
+    return match[1]
+
+
 def _callees(line: str, operation: str) -> list[str]:
     """Computations that an instruction runs once, without those of reductions, which don't communicate."""
     if operation == "call":
         return re.findall(r"to_apply=%?([\w.\-]+)", line)
     if operation == "conditional":
-        return re.findall(r"%([\w.\-]+)", re.search(r"branch_computations=\{(.*?)\}", line)[1])
+        return re.findall(r"%([\w.\-]+)", _named(r"branch_computations=\{(.*?)\}", line))
     if operation in ("fusion", "async-start"):
         return re.findall(r"calls=%?([\w.\-]+)", line)
     return []
@@ -119,7 +129,7 @@ def _turns(line: str, bodies: dict[str, list[str]]) -> int | None:
     """
     if noted := re.search(r'known_trip_count":\{"n":"(\d+)"', line):
         return int(noted[1])
-    condition = bodies[re.search(r"condition=%?([\w.\-]+)", line)[1]]
+    condition = bodies[_named(r"condition=%?([\w.\-]+)", line)]
     (root,) = [each for each in condition if each.lstrip().startswith("ROOT ")]
     less = re.search(r" compare\((.*?)\), direction=LT", root)
     limit = re.findall(r"[\w.\-]+", less[1].split("%")[-1]) if less else None
@@ -133,7 +143,7 @@ def _turns(line: str, bodies: dict[str, list[str]]) -> int | None:
 def _devices(line: str, body: list[str]) -> int:
     """Devices in a replica group, written as a list of lists, as `[groups,devices]<=[…]`, or as mesh axes."""
     if "-done(" in line:
-        started = re.search(r"-done\(.*?%?([\w.\-]+)\)", line)[1]
+        started = _named(r"-done\(.*?%?([\w.\-]+)\)", line)
         line = next((each for each in body if re.match(rf"\s*%?{re.escape(started)} =", each)), "")
     if axes := re.search(r"replica_groups=mesh\[(.*?)\] ?\{(.*?)\}", line):
         sizes = dict(re.findall(r"'(\w+)'=(\d+)", axes[1]))

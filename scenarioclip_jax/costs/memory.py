@@ -43,6 +43,8 @@ class ProgramMemory(NamedTuple):
 
 def program_memory(compiled: jax.stages.Compiled) -> ProgramMemory:
     found = compiled.memory_analysis()
+    if found is None:
+        raise RuntimeError("the compiler doesn't say what memory a program takes on this device")
     return ProgramMemory(
         arguments=found.argument_size_in_bytes,
         # The state's arrays are donated, so new ones are written into their memory.

@@ -65,7 +65,7 @@ def open_checked(source: Any, **options: Any) -> images.OpenedImage:
         encoded, source = content, source if content is None else content
     opened = images.open_image(source, **{"name": name, **options})
     findings = examine(encoded) if encoded else Findings()
-    if any(findings):
+    if encoded and any(findings):
         key = hashlib.blake2b(encoded, key=str(name).encode()[-64:], digest_size=16).digest()
         if key not in _warned:
             _warned.add(key)
@@ -111,8 +111,10 @@ def _broken_chunks(content: bytes) -> Iterator[str]:
 def _broken_parts(content: bytes) -> Iterator[str]:
     """What is wrong with a TIFF's strips or tiles; libtiff tells the terminal at best."""
     try:
-        tags = open_encoded(content).tag_v2
+        tags = getattr(open_encoded(content), "tag_v2", None)
     except (OSError, AttributeError):
+        return
+    if tags is None:
         return
     compression = tags.get(_COMPRESSION)
     for offsets, lengths in _PARTS:

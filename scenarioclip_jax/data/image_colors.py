@@ -135,7 +135,9 @@ def flatten(picture: Image.Image, backdrop: str, depth: int) -> Image.Image:
         from PIL import ImageCms
 
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
+        converted = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
+        assert converted is not None  # as it is where the picture itself is changed
+        return converted
     if picture.mode == "La":
         picture = picture.convert("LA")
     if picture.has_transparency_data:

@@ -76,9 +76,11 @@ def _one_byte(content: bytes, lower: bool) -> np.ndarray:
     picture = open_encoded(content)
     tiles = []
     for tile in picture.tile:
-        parts = (tile[3],) if isinstance(tile[3], str) else tile[3]
-        parts = tuple(map(changed, parts))
-        tiles.append(tile._replace(args=parts[0] if isinstance(tile[3], str) else parts))
+        if tile.args is None or isinstance(tile.args, str):
+            args = changed(tile.args)
+        else:
+            args = tuple(map(changed, tile.args))
+        tiles.append(tile._replace(args=args))
     if lower and tiles == picture.tile:
         raise ValueError("no layout that gives the lower bytes")
     picture.tile = tiles

@@ -23,7 +23,7 @@ class ImageFileError(OSError):
     """A file can't be decoded as a picture. The message names it, the cause and the remedy."""
 
 
-def open_encoded(content: bytes) -> Image.Image:
+def open_encoded(content: bytes) -> ImageFile.ImageFile:
     """Opens an encoded picture without decoding it, as `Image.open` does, whatever its size.
 
     Raises:
@@ -122,16 +122,21 @@ def file_content(picture: Image.Image, most: int = -1) -> bytes | None:
     """
     for name in ("fp", "_fp"):
         file = getattr(picture, name, None)
+        if file is None:
+            continue
         try:
             place = file.tell()
             file.seek(0)
             content = file.read(most)
             file.seek(place)
             return content
-        except Exception:  # none, or closed: Pillow puts various things in its place
+        except Exception:  # closed: Pillow puts various things in its place
             continue
+    filename = getattr(picture, "filename", None)
+    if filename is None:
+        return None
     try:
-        with open(picture.filename, "rb") as file:
+        with open(filename, "rb") as file:
             return file.read(most)
     except (OSError, AttributeError, TypeError, ValueError):
         return None

@@ -55,7 +55,7 @@ def examine(content: bytes) -> Findings:
     if damage or pixels is None:
         return Findings(damage)
     height, width, _, sampling = simplejpeg.decode_jpeg_header(content, strict=False)
-    coarse = (-(-height // 8), -(-width // 8), 3)
+    coarse = (-(-int(height) // 8), -(-int(width) // 8), 3)
     if sampling not in _UNITS or pixels.shape != coarse:
         return Findings()
     row = level_jump(pixels, *_UNITS[sampling])

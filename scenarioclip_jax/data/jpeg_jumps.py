@@ -67,7 +67,8 @@ class _Field:
         usual = _second(*nearby)
         padded = np.pad(usual, ((0, 0), (2, 2), (0, 0)), "edge")
         count = usual.shape[1]
-        self._usual = _USUAL + sum(padded[:, i : i + count] for i in range(5)) / 5
+        spread = np.asarray(sum(padded[:, i : i + count] for i in range(5)))
+        self._usual = _USUAL + spread / 5
         self._upper, self._lower = pixels[below - 1], pixels[below]
         self._apart_upper, self._apart_lower = apart[below - 1], apart[below]
         self._change = (self._apart_lower - self._apart_upper) / self._usual

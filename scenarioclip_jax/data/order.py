@@ -97,7 +97,7 @@ def steps_dealt(records: int, settings: DataSettings) -> int:
     return min(max(records // settings.batch_size, 1), STEPS)
 
 
-def deal(sizes: Sizes, records: Sequence[int], batches: int) -> np.ndarray:
+def deal(sizes: Sizes, records: Sequence[int] | np.ndarray, batches: int) -> np.ndarray:
     """Deals scenes to batches of equal size so that all batches need about the same room.
 
     The algorithm is greedy and starts with the largest scene: each scene goes to the batch where it increases

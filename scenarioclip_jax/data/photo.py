@@ -21,7 +21,7 @@ class View(NamedTuple):
 
     size: int  # P
     scale: tuple[float, float]
-    offset: tuple[float, float]
+    offset: tuple[int, int]
 
 
 class Shapes(NamedTuple):
@@ -229,7 +229,8 @@ def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> Fit
     else:
         # A view shows the photo's short side at `size` pixels; that many are decoded, however large the canvas.
         pictures = [rgb(picture, at_least=size) for picture in pictures]
-        extent = tuple(min(side, canvas_size) for side in pictures[0].size)
+        width, height = pictures[0].size
+        extent = (min(width, canvas_size), min(height, canvas_size))
         canvases = [lay_out(picture, extent, canvas_size) for picture in pictures]
     canvas, *focus = canvases
     return FittedScene(

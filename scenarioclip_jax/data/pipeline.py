@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -252,6 +253,7 @@ class TrainIterator:
 
     def __next__(self) -> Batch:
         self.start_prefetch()
+        assert self._iterator is not None  # the line above has made it
         what = f"the batch of step {self.step + 1}"
         seconds = self._settings.stall_seconds
         try:
@@ -301,7 +303,7 @@ class TrainIterator:
         self._iterator = iter(dataset)
         self._iterator.start_prefetch()
 
-    def _workers(self) -> list[multiprocessing.Process]:
+    def _workers(self) -> list[BaseProcess]:
         return [p for p in multiprocessing.active_children() if p not in self._others]
 
     def get_state(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from scenarioclip_jax.errors import ReadableError
@@ -40,7 +41,7 @@ def within(
     seconds: float,
     function: Callable[[], Result],
     what: str,
-    workers: Callable[[], Sequence[multiprocessing.Process]] = tuple,
+    workers: Callable[[], Sequence[BaseProcess]] = tuple,
     give_up: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Calls `function` and returns its result, or raises its error.
@@ -84,12 +85,14 @@ def within(
     return outcome["result"]
 
 
-def _dump_stacks(workers: Sequence[multiprocessing.Process]) -> None:
+def _dump_stacks(workers: Sequence[BaseProcess]) -> None:
     """Writes the stacks of this process and its workers to stderr, and ends the workers."""
     print("input stalled; stacks of the training process:", file=sys.stderr, flush=True)
     # Uses the real file, because a test runner or a notebook may have replaced it by one without a descriptor.
-    faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
+    if sys.__stderr__ is not None:
+        faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
     for worker in workers:
+        assert worker.pid is not None  # it was started
         print(f"stacks of reading worker {worker.pid}:", file=sys.stderr, flush=True)
         os.kill(worker.pid, signal.SIGUSR1)
         time.sleep(DUMP_SECONDS / len(workers))
@@ -104,7 +107,8 @@ def init_worker(index: int, count: int) -> None:
     # workers itself.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    faulthandler.register(signal.SIGUSR1, sys.__stderr__, all_threads=True)
+    if sys.__stderr__ is not None:
+        faulthandler.register(signal.SIGUSR1, sys.__stderr__, all_threads=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

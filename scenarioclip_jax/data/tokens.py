@@ -120,7 +120,7 @@ class Tokenizer:
         rows = [[*start, *each.ids[:room], self.eos_id] for each in encodings]
         return rows, sum(len(each.ids) > room for each in encodings)
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Decodes one row of ids, up to the end of text and without special tokens."""
         ids = [int(each) for each in ids]
         ids = ids[: ids.index(self.eos_id)] if self.eos_id in ids else ids

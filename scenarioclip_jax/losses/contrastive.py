@@ -82,7 +82,7 @@ def _mean(loss: PairLoss, image, text, logit_scale, bias, mask, text_id, shardin
     text = normalize(text.astype(jnp.float32))
     scale = jnp.minimum(jnp.exp(logit_scale), MAX_SCALE)
     label = jnp.where(mask, jnp.arange(len(mask)) if text_id is None else text_id, -1)
-    total = pairwise_sum(loss, sharding, chunk, image, text, label, scale, bias)
+    total: Array = pairwise_sum(loss, sharding, chunk, image, text, label, scale, bias)
     return total / jnp.maximum(mask.sum(), 1)
 
 

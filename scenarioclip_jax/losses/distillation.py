@@ -4,6 +4,7 @@ Visual: the teacher's embedding of the whole image is the target for each object
 scene. Text: the teacher's object and relation text embeddings are targets for the scene's action embedding.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -81,11 +82,11 @@ def mean_over_scenes(values: Float[Array, "G N"], slots: Members, scenes: int) -
 
 
 def distillation_loss(
-    student_image: dict[str, Float[Array, "G _ D"]],
-    student_text: dict[str, Float[Array, "G _ D"]],
-    teacher_image: dict[str, Float[Array, "G _ D"]],
-    teacher_text: dict[str, Float[Array, "G _ D"]],
-    slots: dict[str, Members],
+    student_image: Mapping[str, Float[Array, "G _ D"]],
+    student_text: Mapping[str, Float[Array, "G _ D"]],
+    teacher_image: Mapping[str, Float[Array, "G _ D"]],
+    teacher_text: Mapping[str, Float[Array, "G _ D"]],
+    slots: Mapping[str, Members],
     **kl_arguments,
 ) -> Float[Array, ""]:
     """The sum of the four terms. `slots` has `object` and `relation`; embeddings also have `global` (N = S)."""

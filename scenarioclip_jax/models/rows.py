@@ -82,8 +82,8 @@ def join(streams: Sequence[Stream], groups: int) -> Stream:
         return streams[0]
 
     def together(*arrays: Array) -> Array:
-        arrays = [x.reshape(groups, -1, *x.shape[1:]) for x in arrays]
-        joined = jnp.concatenate(arrays, axis=1)
+        grouped = [x.reshape(groups, -1, *x.shape[1:]) for x in arrays]
+        joined = jnp.concatenate(grouped, axis=1)
         return joined.reshape(-1, *joined.shape[2:])
 
     return jax.tree.map(together, *streams)

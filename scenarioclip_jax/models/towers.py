@@ -7,6 +7,7 @@ trunk: the other blocks, the final norm and pooling, then the head of ScenarioCL
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Float, Int
@@ -119,13 +120,13 @@ class VisionStem(nnx.Module):
             first = jnp.broadcast_to(cls, (len(x), 1, len(cls)))
             x, position = jnp.concatenate([first, x], axis=1), jnp.arange(1 + x.shape[1])
             sequence = None
-            if visible_only:
+            if shown is not None:
                 sequence = jnp.where(jnp.pad(shown, ((0, 0), (1, 0)), constant_values=True), 0, -1)
         else:
             is_first = rows.position == 0
             x, position = jnp.where(is_first[..., None], cls, x), rows.position
             sequence = rows.sequence
-            if visible_only:
+            if shown is not None:
                 sequence = jnp.where(is_first | shown, sequence, -1)
         return Stream(self.pre_norm(x + self.position[...].astype(self.dtype)[position]), sequence)
 
@@ -197,5 +198,5 @@ class Head(nnx.Module):
         # torch.nn.LayerNorm's default epsilon, which the reference's heads use.
         self.norm = nnx.LayerNorm(embed_dim, epsilon=1e-5, dtype=jnp.float32, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "N W"]) -> Float[Array, "N D"]:
+    def __call__(self, x: Float[jax.Array, "N W"]) -> Float[jax.Array, "N D"]:
         return self.norm(self.projection(x))

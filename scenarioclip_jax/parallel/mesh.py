@@ -86,8 +86,9 @@ def local_groups(mesh: Mesh, groups: int) -> list[int]:
     Two processes hold the same groups if the tensor axis spans both.
     """
     held: set[int] = set()
-    for (where,) in batch_sharding(mesh).addressable_devices_indices_map((groups,)).values():
-        held.update(range(groups)[where])
+    for index in batch_sharding(mesh).addressable_devices_indices_map((groups,)).values():
+        assert index is not None  # an addressable device holds a part
+        held.update(range(groups)[index[0]])
     return sorted(held)
 
 
@@ -104,7 +105,8 @@ def put_batch(mesh: Mesh, batch, groups: int):
     row = {group: i for i, group in enumerate(local_groups(mesh, groups))}
 
     def put(x: np.ndarray) -> jax.Array:
-        def part(index: tuple[slice, ...]) -> np.ndarray:
+        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None  # only addressable devices are asked for
             wanted = range(groups)[index[0]]  # contiguous here too, because rows are in order
             return x[row[wanted[0]] : row[wanted[-1]] + 1]
 

@@ -55,7 +55,7 @@ def state_shardings(state: Any, mesh: Mesh, specs: dict[str, PartitionSpec]) -> 
     """
 
     def of(path, leaf) -> NamedSharding:
-        name = next((key.key for key in reversed(path) if hasattr(key, "key")), None)
+        name = next((key.key for key in reversed(path) if hasattr(key, "key")), "")
         spec = specs.get(name, PartitionSpec()) if leaf.ndim else PartitionSpec()
         return NamedSharding(mesh, spec)
 

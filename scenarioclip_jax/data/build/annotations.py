@@ -144,6 +144,7 @@ class _Reader:
                 named = id if isinstance(id, str) else ""
                 problems.add("malformed_field", DROPPED, "scene", f"{where}.{field}", detail, named)
                 return None
+        assert isinstance(id, str)  # the loop has looked
         self._check_fields(entry, where, id)
         caption = entry.get("dense_caption")
         if caption is not None and not isinstance(caption, str):
@@ -195,7 +196,8 @@ class _Reader:
             if isinstance(box, list) and len(box) == 4 and all(map(_is_number, box)):
                 name = self.label(item[0])
                 if name:
-                    return name, tuple(float(value) for value in box)
+                    x0, y0, x1, y1 = (float(value) for value in box)
+                    return name, (x0, y0, x1, y1)
         detail = f"an object should be [name, [x0, y0, x1, y1]], got {show(item)}"
         self.problems.add("malformed_object", DROPPED, "object", where, detail, id)
         return None

@@ -248,7 +248,8 @@ class _Relations:
         # Focused-region images that are named for different participants: they can show one pair only.
         users: dict[str, set[tuple[str, str]]] = {}
         for relation in record.relations:
-            users.setdefault(relation.focus_path, set()).add(relation.triplet[::2])
+            subject, _, object_ = relation.triplet
+            users.setdefault(relation.focus_path, set()).add((subject, object_))
         self._shared = {path for path, pairs in users.items() if path and len(pairs) > 1}
 
     def relation(self, index: int) -> Relation | None:
@@ -268,7 +269,7 @@ class _Relations:
                 detail = f"{relation.focus_path!r} is named for other participants too, and fits these less"
         except PhotoError as error:
             reason, detail = error.reason.replace("image", "focus"), str(error)
-        if reason:
+        if reason or fit is None:
             fit = self._rebuilt(relation, meant, where, reason, detail)
             if fit is None:
                 return None

@@ -96,8 +96,9 @@ def decide(
     """
     if flags.format and flags.units and not flags.canvas:
         flags = flags._replace(canvas="photo")  # whoever says what the numbers are has looked
-    if None not in flags:
-        return BoxDecision(BoxReading(*flags), each=False, doubtful=False)
+    known = [flag for flag in flags if flag is not None]
+    if len(known) == len(flags):
+        return BoxDecision(BoxReading(*known), each=False, doubtful=False)
     sample = take_sample(records, find)
     if not len(sample.boxes):
         reading = BoxReading(
@@ -144,9 +145,9 @@ def _compare_swapped(
     sample: Sample, costs: dict[BoxReading, float], find: Callable[[str], Path]
 ) -> None:
     """Charges the best reading, or the one with y first, by what the photos show at the boxes' borders."""
-    best = min(costs, key=costs.get)
+    best = min(costs, key=costs.__getitem__)
     other = best.swapped()
-    if other in costs and costs[other] - costs[best] < _FITS_SWAPPED:
+    if other is not None and other in costs and costs[other] - costs[best] < _FITS_SWAPPED:
         evidence = edge_evidence(sample, best, other, find)
         costs[best] += max(-evidence, 0)
         costs[other] += max(evidence, 0)
@@ -206,7 +207,7 @@ def _decide_format(
     usual = BoxReading(
         flags.format or "xyxy", flags.units or "pixels", canvas=flags.canvas or "photo"
     )
-    order = sorted(costs, key=costs.get)
+    order = sorted(costs, key=costs.__getitem__)
     best = order[0]
     margin = costs[usual] - costs[best]
     settled = bool(flags.format and flags.units)
@@ -217,10 +218,13 @@ def _decide_format(
         note_reach(sample, usual, problems)
         return usual
     bad, good = (fits_nowhere(sample, reading) for reading in (usual, best))
-    swapped = best.swapped()
-    untold = swapped in costs and costs[swapped] < costs[best] + _UNTOLD and swapped != usual
+    untold = best.swapped()
+    if untold is not None and (
+        untold not in costs or costs[untold] >= costs[best] + _UNTOLD or untold == usual
+    ):
+        untold = None
     equal = [each for each in order[1:] if costs[each] < costs[best] + 4.5]
-    equal = [each for each in equal if each not in (usual, swapped if untold else None)]
+    equal = [each for each in equal if each not in (usual, untold)]
     text = compared(sample, usual, best, bad, good)
     mixed = good.mean() > 0.1 and good.mean() > bad.mean() / 4
     if mixed and not settled:
@@ -231,7 +235,7 @@ def _decide_format(
     if untold:
         axis = "x" if best.format.startswith("y") else "y"
         also = (
-            f" (or, if {axis} comes first, which nothing here tells: {flags_for(swapped, usual)}; draw some on "
+            f" (or, if {axis} comes first, which nothing here tells: {flags_for(untold, usual)}; draw some on "
             f"their photos to see){also}"
         )
     if margin > _SURE and not mixed:

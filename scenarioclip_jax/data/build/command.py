@@ -34,7 +34,7 @@ def _fractions(text: str) -> list[float]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m scenarioclip_jax.data.build", description=__doc__.partition("\n")[0]
+        prog="python -m scenarioclip_jax.data.build", description=(__doc__ or "").partition("\n")[0]
     )
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--metadata", help="folder of metadata*.json and the images")

@@ -226,7 +226,8 @@ def _difference(a: Image.Image, b: Image.Image) -> np.ndarray:
     """Gray level of the difference of two RGB pictures, uint8 [H, W]."""
     found = np.empty((a.height, a.width), np.uint8)
     for rows in _strips(a.height):
-        found[rows] = ImageChops.difference(_rows(a, rows), _rows(b, rows)).convert("L")
+        difference = ImageChops.difference(_rows(a, rows), _rows(b, rows))
+        found[rows] = np.asarray(difference.convert("L"))
     return found
 
 

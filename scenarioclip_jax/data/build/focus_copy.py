@@ -95,11 +95,11 @@ def _pair(photo: Image.Image, focus: Image.Image, inside: np.ndarray | None) -> 
     part = resized(inside, size) if inside is not None else None
     if part is not None and (part.all() or not part.any()):
         part = None
-    details = tuple(
+    details = [
         np.asarray(picture.convert("L").resize(large, Image.Resampling.BOX), np.float64)
         for picture in (photo, focus)
-    )
-    return Pair(pixels(photo, size), pixels(focus, size), part, details)
+    ]
+    return Pair(pixels(photo, size), pixels(focus, size), part, (details[0], details[1]))
 
 
 def _same(pair: Pair, match: Match, brightness: float) -> bool:
@@ -128,7 +128,7 @@ def _same(pair: Pair, match: Match, brightness: float) -> bool:
 
 def _toned(a: np.ndarray, b: np.ndarray, parts: list[np.ndarray]) -> np.ndarray:
     """A photo in the tones of another picture, by least squares; each part has the same weight."""
-    weight = sum(part / max(part.sum(), 1) for part in parts)
+    weight = np.asarray(sum(part / max(part.sum(), 1) for part in parts))
     some = (slice(None, None, 2),) * 2  # enough to fit a curve to
     weight = weight[some].reshape(-1, 1) ** 0.5
     found = np.empty_like(b)
@@ -151,11 +151,11 @@ def _leveled(
     level = np.searchsorted(ends, known)
     total = np.bincount(level, weight, minlength=_LEVELS)
     filled = total > 0
-    means = [
+    at, means = (
         np.bincount(level, weight * each, minlength=_LEVELS)[filled] / total[filled]
         for each in (known, wanted)
-    ]
-    return np.interp(fitted, *means)
+    )
+    return np.interp(fitted, at, means)
 
 
 def _evenly_toned(a: np.ndarray, b: np.ndarray, inside: np.ndarray | None) -> bool:
@@ -241,7 +241,7 @@ def align(photo: Image.Image, focus: Image.Image, contrast: float) -> Rect | Non
     a = _flattened(pixels(photo, size) @ BRIGHTNESS, contrast)
     best, rect = 0.0, None
     for scale in _SCALES:
-        scaled = tuple(max(8, round(n * scale)) for n in size)
+        scaled = [max(8, round(n * scale)) for n in size]
         b = _flattened(pixels(focus, scaled) @ BRIGHTNESS, contrast)
         score, (down, across) = _best_place(a, b)
         if score > best:
@@ -250,7 +250,9 @@ def align(photo: Image.Image, focus: Image.Image, contrast: float) -> Rect | Non
                 score,
                 (across / size[0], down / size[1], ends[0] / size[0], ends[1] / size[1]),
             )
-    return _refined(photo, focus, rect, contrast) if best > 0.3 else None
+    if rect is None or best <= 0.3:
+        return None
+    return _refined(photo, focus, rect, contrast)
 
 
 def _flattened(gray: np.ndarray, contrast: float) -> np.ndarray:

@@ -180,7 +180,7 @@ def reduced(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def pixels(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
+def pixels(picture: Image.Image, size: tuple[int, int] | list[int]) -> np.ndarray:
     """Float64 [H, W, 3], 0 to 255, of an RGB picture made smaller."""
     return np.asarray(picture.resize(size, Image.Resampling.BOX), np.float64)
 

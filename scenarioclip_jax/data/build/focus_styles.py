@@ -127,10 +127,11 @@ def _place(large: np.ndarray, part: np.ndarray) -> tuple[int, int]:
         found = np.fft.irfft2(np.fft.rfft2(a) * np.conj(np.fft.rfft2(padded)), shape)
         return found[: shape[0] - b.shape[0] + 1, : shape[1] - b.shape[1] + 1]
 
-    error = sum(
+    errors = (
         correlate(large[..., c] ** 2, weight) - 2 * correlate(large[..., c], weight * part[..., c])
         for c in range(3)
     )
+    error = np.asarray(sum(errors))
     row, column = np.unravel_index(np.argmin(error), error.shape)
     return int(column), int(row)
 

@@ -36,9 +36,9 @@ class Candidates(NamedTuple):
 def candidates(relation: RelationRecord, objects: Sequence[Object]) -> Candidates:
     """Returns all pairs that a relation can mean, without those that take one thing for both."""
     if relation.pair is not None:
-        found = [objects[i] for i in relation.pair]
-        if all(found):
-            return Candidates([(found[0][1], found[1][1])], True, False, 1, 1)
+        a, b = (objects[i] for i in relation.pair)
+        if a and b:
+            return Candidates([(a[1], b[1])], True, False, 1, 1)
     subject, _, object_ = relation.triplet
     first = [each[1] for each in objects if each and each[0] == subject]
     second = [each[1] for each in objects if each and each[0] == object_]

@@ -80,7 +80,7 @@ def open_photo(
     if not same:
         encoded = encode(picture, "PNG" if opened.format == "PNG" else "JPEG")
         picture = rgb(Image.open(io.BytesIO(encoded)))
-    reencoded = opened.format if opened.format not in _FORMATS else ""
+    reencoded = "" if opened.format in _FORMATS else opened.format or ""
     doubts = [("looks_damaged", f"{path!r}: {damage.describe(found)}")] if found.doubt else []
     if tail := _gray_tail(picture):
         detail = (
@@ -98,7 +98,7 @@ def _gray_tail(picture: Image.Image) -> int:
     """
 
     def gray(rows: np.ndarray) -> np.ndarray:
-        return (np.abs(rows.astype(np.int16) - 128) <= 1).all(axis=(1, 2))
+        return np.asarray((np.abs(rows.astype(np.int16) - 128) <= 1).all(axis=(1, 2)))
 
     pixels = np.asarray(picture)
     if not gray(pixels[-1:])[0] or gray(pixels[:1])[0]:

@@ -73,4 +73,4 @@ def _digest(root: Path | Folders, max_pixels: int, path: str) -> str | None:
     except (OSError, PhotoError):
         return None
     size = repr(picture.size).encode()
-    return hashlib.blake2b(np.asarray(picture), digest_size=16, key=size).hexdigest()
+    return hashlib.blake2b(np.asarray(picture).data, digest_size=16, key=size).hexdigest()

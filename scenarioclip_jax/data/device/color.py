@@ -3,6 +3,9 @@
 The formulas are torchvision's (ColorJitter and GaussianBlur); gray is ITU-R 601: 0.299 R + 0.587 G + 0.114 B.
 """
 
+from collections.abc import Sequence
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
@@ -32,11 +35,12 @@ def color_jitter(
     return jnp.stack(_shift_hue(channels, hue), axis=-1)
 
 
-def _gray(channels: list[Array]) -> Array:
-    return sum(weight * channel for weight, channel in zip(GRAY, channels, strict=True))
+def _gray(channels: Sequence[Array]) -> jax.Array:
+    weighted = (weight * channel for weight, channel in zip(GRAY, channels, strict=True))
+    return jnp.asarray(sum(weighted))
 
 
-def _shift_hue(channels: list[Array], shift: Array) -> list[Array]:
+def _shift_hue(channels: Sequence[Array], shift: Array) -> list[Array]:
     """Rotates the hue in HSV; value = max and chroma = max - min stay the same.
 
     RGB from HSV in closed form: channel n is value - chroma * clip(min(k, 4 - k), 0, 1) with
@@ -83,4 +87,4 @@ def _convolve(pictures: Array, kernel: Array, axis: int) -> Array:
         return padded[tuple(where)]
 
     weights = jnp.moveaxis(kernel[..., None, None, None], -4, 0)
-    return sum(weights[tap] * shifted(tap) for tap in range(taps))
+    return jnp.asarray(sum(weights[tap] * shifted(tap) for tap in range(taps)))

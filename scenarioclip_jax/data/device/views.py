@@ -127,7 +127,9 @@ def views(
       settings: Settings of the views.
       train: Whether to make random views from training canvases, or else plain views from evaluation canvases.
     """
-    size = batch.levels["relation"].region.shape[2]
+    region = batch.levels["relation"].region
+    assert region is not None  # the level always has it
+    size = region.shape[2]
     if not train and batch.canvas.shape[2] != size:
         raise ValueError(
             f"evaluation needs canvases that are the views themselves: canvas {batch.canvas.shape[2]}, "
@@ -165,6 +167,7 @@ def object_views(
 ) -> Float[Array, "G O P P 3"]:
     """Object views: the scene's center view, black outside the box; edge pixels are weighted by coverage."""
     objects = batch.levels["object"]
+    assert objects.box is not None  # the level always has it
     visible = box_coverage(objects.box, center.shape[2])[..., None]
     pictures = take_scenes(center, objects.scene) * visible
     if draws is not None:
@@ -179,9 +182,11 @@ def relation_views(
 ) -> Float[Array, "G R P P 3"]:
     """Relation views: the center view, black outside the focused region, or the region's own image."""
     size, relations = center.shape[2], batch.levels["relation"]
+    assert relations.region is not None  # the level always has it
     visible = unpack_region(relations.region)[..., None]
     pictures = take_scenes(center, relations.scene)
     if relations.focus is not None:
+        assert relations.has_focus is not None  # they come together
         focus = relations.focus.astype(jnp.float32) / 255
         if draws is not None:
             extent, photo_size = (

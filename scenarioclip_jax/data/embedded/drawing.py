@@ -35,12 +35,13 @@ def shape_masks(shape: str, side: int, angle: int) -> tuple[Image.Image, Image.I
     """
     scale = _SUPERSAMPLING
     pad = side // 4  # room for the corners of a rotated shape
-    canvas = Image.new("L", ((side + 2 * pad) * scale,) * 2)
+    padded = side + 2 * pad
+    canvas = Image.new("L", (padded * scale, padded * scale))
     _draw_shape(ImageDraw.Draw(canvas), shape, canvas.width / 2, side * scale / 2)
     whole = canvas.rotate(angle, Image.Resampling.BICUBIC)
     inner = whole.filter(ImageFilter.MinFilter(2 * scale - 1))  # the outline is about 1 pixel
-    small = [m.resize((side + 2 * pad,) * 2, Image.Resampling.BOX) for m in (whole, inner)]
-    box = small[0].point(lambda value: 255 * (value >= 128)).getbbox()
+    small = [m.resize((padded, padded), Image.Resampling.BOX) for m in (whole, inner)]
+    box = small[0].point([255 * (value >= 128) for value in range(256)]).getbbox()
     return small[0].crop(box), small[1].crop(box)
 
 
@@ -161,6 +162,6 @@ def draw_background(place: str, size: int, rng: np.random.Generator) -> Image.Im
     layer = texture(size, rng)
     picture.paste(layer, mask=layer.getchannel("A"))
     gray = int(rng.integers(60, 200))
-    clutter = _strokes(size, rng, int(rng.integers(4, 11)), 0.05, 4, (gray,) * 3)
+    clutter = _strokes(size, rng, int(rng.integers(4, 11)), 0.05, 4, (gray, gray, gray))
     picture.paste(clutter, mask=clutter.getchannel("A"))
     return picture

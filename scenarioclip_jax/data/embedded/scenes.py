@@ -37,7 +37,9 @@ NAMES = tuple(f"{color} {shape}" for color in drawing.COLORS for shape in drawin
 ACTIONS = tuple(f"{arrangement} {place}" for arrangement in ARRANGEMENTS for place in PLACES)
 
 # Rare predicates are annotated first, so that each of the seven is seen often.
-_PREDICATE_WEIGHT = dict(zip(PREDICATES, (8.0, 4.0, 3.0, 1.0, 1.0, 1.5, 1.5), strict=True))
+_PREDICATE_WEIGHT: dict[str, float] = dict(
+    zip(PREDICATES, (8.0, 4.0, 3.0, 1.0, 1.0, 1.5, 1.5), strict=True)
+)
 
 
 class Placed(NamedTuple):
@@ -180,13 +182,14 @@ def draw_scene(scene: EmbeddedScene, seed: int, size: int) -> Image.Image:
     picture = drawing.draw_background(place, size, rng)
     for placed in scene.objects:
         color = np.asarray(drawing.COLORS[placed.color]) * rng.uniform(0.85, 1.0)
+        red, green, blue = (int(value) for value in color)
         drawing.paint_shape(
             picture,
             placed.shape,
             placed.side,
             placed.angle,
             placed.box[:2],
-            tuple(int(value) for value in color),
+            (red, green, blue),
         )
     return picture
 

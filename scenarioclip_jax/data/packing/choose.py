@@ -29,7 +29,8 @@ class Part(NamedTuple):
     """Which of a scene's objects and relations go into one slot of a group."""
 
     item: Item
-    chosen: Mapping[str, Sequence[int]]  # by level, indices of its objects and relations
+    # By level, indices of its objects and relations.
+    chosen: Mapping[str, Sequence[int] | np.ndarray]
     # False where the slot only continues a scene that was counted before, or the scene found no room.
     counted: bool
 
@@ -112,8 +113,9 @@ def _candidates(level: str, items, visible, priority, settings: DataSettings) ->
 
 def _of_owners(candidates: _Candidates, owners: np.ndarray) -> _Candidates:
     keep = np.flatnonzero(np.isin(candidates.owner, owners))
-    lists = ([each[i] for i in keep] if each else [] for each in candidates[2:])
-    return _Candidates(candidates.owner[keep], candidates.index[keep], *lists)
+    texts = [candidates.texts[i] for i in keep]
+    patches = [candidates.patches[i] for i in keep] if candidates.patches else []
+    return _Candidates(candidates.owner[keep], candidates.index[keep], texts, patches)
 
 
 class _Room:

@@ -71,7 +71,9 @@ class BatchBuilder:
             whole = whole_view(settings.image_size, settings.patch_size)
             views["global"] = [whole] * settings.scenes
             for level in LEVELS:
-                _write_views(batch.levels[level].patch_rows, group, views[level])
+                rows = batch.levels[level].patch_rows
+                assert rows is not None  # as views are packed
+                _write_views(rows, group, views[level])
 
     def _add_scene(self, where: tuple[int, int], part: Part) -> None:
         batch, item = self._batch, part.item
@@ -90,13 +92,15 @@ class BatchBuilder:
         slots.scene[where] = scene
         self._label(level, where, item, index)
         if level == "object":
+            assert slots.box is not None  # the level always has it
             slots.box[where] = fitted.object_boxes[index]
             return
+        assert slots.region is not None  # the level always has it
         slots.region[where] = fitted.regions[index]
         negatives = item.scene.relations[index].negatives
         self._labels[level].negatives[where] = [relation_text(each) for each in negatives]
         if fitted.focus[index] is not None:
-            if slots.focus is None:
+            if slots.focus is None or slots.has_focus is None:
                 raise ValueError(
                     f"scene {item.scene.id}: a focused region is stored as a picture; "
                     "set data.focus_images=True"

@@ -108,6 +108,7 @@ class Parts:
         return values
 
     def _file(self, part: int) -> Path:
+        assert self.folder is not None  # whoever asks has looked
         return self.folder / f"{part:06d}.json.gz"
 
     def _is_kept(self, part: int) -> bool:

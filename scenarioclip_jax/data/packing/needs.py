@@ -28,7 +28,7 @@ def needs_of(
     found = {"global": Needs([scene.action], [])}
     for level in FINER:
         area = visible_area(shapes, level)
-        visible = np.flatnonzero(area >= max(settings.min_visible_pixels, 1e-6))
+        visible = np.flatnonzero(area >= max(settings.min_visible_pixels, 1e-6)).tolist()
         texts = [text_of(scene, level, i) for i in visible]
         patches = shown_patches(shapes, level, settings) if settings.patch_size else []
         found[level] = Needs(texts, [len(patches[i]) for i in visible] if patches else [])

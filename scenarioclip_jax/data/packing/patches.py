@@ -31,7 +31,7 @@ def region_patches(regions: np.ndarray, patch: int) -> list[np.ndarray]:
     grid = size // patch
     rows = np.bitwise_or.reduce(regions.reshape(n, grid, patch, width), axis=2)
     pixels = np.unpackbits(rows, axis=-1).reshape(n, grid, grid, patch)
-    return _sequences(pixels.any(axis=-1))
+    return _sequences(np.asarray(pixels.any(axis=-1)))
 
 
 def whole_view(size: int, patch: int) -> np.ndarray:

@@ -89,6 +89,7 @@ def load_or_measure(
     kept = _read(file)
     # All processes read the file, or none: on machines with separate disks, only some may have it.
     if crew.everybody(kept is not None):
+        assert kept is not None  # everybody is this process too
         return kept
     parts = Parts(source, settings, folder and folder / f".sizes-{key}")
     parts.measure(crew)
@@ -103,7 +104,7 @@ def load_or_measure(
     elif file:
         _keep(sizes, file)
     crew.wait("all processes know the sizes of the scenes")
-    if file and not parts.failed and crew.index == 0:
+    if parts.folder and not parts.failed and crew.index == 0:
         shutil.rmtree(parts.folder, ignore_errors=True)
     return sizes
 

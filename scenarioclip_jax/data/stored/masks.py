@@ -29,7 +29,10 @@ def decode(mask: bytes) -> np.ndarray:
 
 
 def sample(
-    mask: bytes, size: tuple[int, int], rows: Sequence[int], columns: Sequence[int]
+    mask: bytes,
+    size: tuple[int, int],
+    rows: Sequence[int] | np.ndarray,
+    columns: Sequence[int] | np.ndarray,
 ) -> np.ndarray:
     """The pixels of a mask where some of its rows and columns cross, bool [rows, columns].
 

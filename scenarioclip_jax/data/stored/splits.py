@@ -20,7 +20,8 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
         raise ValueError(f"fractions must be three numbers >= 0, for {SPLITS}; got {fractions}")
     if not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
         raise ValueError(f"fractions must sum to 1; {fractions} sum to {sum(fractions):g}")
-    return fractions
+    train, validation, test = fractions
+    return train, validation, test
 
 
 def split_of(image_id: str, fractions: Sequence[float] = FRACTIONS, salt: str = SALT) -> str:
