@@ -59,7 +59,8 @@ def _convert_gray(
 ) -> tuple[Image.Image, Levels]:
     tags = getattr(picture, "tag_v2", None) or {}
     values = _known(np.asarray(picture), tags)
-    if levels is None and picture.format == "PPM":  # read by its own largest value already
+    # PGM, not PFM, which Pillow calls PPM as well: read by its own largest value already.
+    if levels is None and picture.format == "PPM" and picture.mode != "F":
         levels = FULL
     levels = levels or find_levels(values, tags, content, floats=picture.mode == "F")
     gray = to_eight_bits(values, levels)

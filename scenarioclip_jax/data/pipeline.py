@@ -6,7 +6,9 @@ own groups, so the global batches are the same on any number of processes, worke
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
+import json
 import logging
 import multiprocessing
 import re
@@ -237,11 +239,16 @@ class TrainIterator:
     """
 
     def __init__(
-        self, batches: TrainingBatches, settings: DataSettings, records: int, balance: str = ""
+        self,
+        batches: TrainingBatches,
+        settings: DataSettings,
+        records: int,
+        balance: str = "",
+        source: str = "",
     ):
         """Takes, as `balance`, the digest of the sizes if the order depends on them."""
         self._batches, self._settings, self._records = batches, settings, records
-        self._balance = balance
+        self._balance, self._source = balance, source
         self._iterator: grain.DatasetIterator | None = None
         self.step = 0
         self.corrupt = CorruptLog(records, settings.max_corrupt_share)
@@ -322,7 +329,15 @@ class TrainIterator:
           ValueError: The state belongs to another seed, batch size or data set.
         """
         for name, value in self._fixed().items():
+            if name == "source" and not (value and state.get(name)):
+                continue  # saved before this was noted, or a source that can't be told apart
             if state.get(name, "") != value and not (regrouped and name == "groups"):
+                if name == "source":
+                    raise ValueError(
+                        "the training split isn't the one that the run was trained on: the data set was "
+                        "built again, or config.data.dir names another one. Name the folder that it was "
+                        "trained on, or start a new workdir"
+                    )
                 if name == "balance" and value and state.get(name):
                     raise ValueError(
                         "data.balance deals scenes by their sizes, and these are others than when the data "
@@ -348,6 +363,7 @@ class TrainIterator:
             "groups": settings.packing_groups,
             "records": self._records,
             "balance": self._balance,
+            "source": self._source,
         }
 
     def close(self) -> None:
@@ -413,7 +429,9 @@ def train_iterator(
         sizes = load_or_measure(source, tokenizer, settings, folder, crew)
         order, digest = Balanced(sizes, settings, len(groups)), sizes.digest()
     batches = TrainingBatches(source, tokenizer, settings, groups, order)
-    return TrainIterator(batches, settings, len(source), digest)
+    identity = getattr(source, "identity", "")
+    told = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16] if identity else ""
+    return TrainIterator(batches, settings, len(source), digest, told)
 
 
 class EvaluationBatches:

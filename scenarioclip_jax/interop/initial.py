@@ -238,6 +238,12 @@ def init_from(
         _compare(source, model, spec.model)
         trained = max(checkpoint.steps(folder), default=0) > 0
         theirs = _tokenizer_of(folder) if tokenizer else None
+        if tokenizer and theirs is None:
+            print(
+                f"note: {folder} has no tokenizer.json, so whether its token embeddings belong to the run's "
+                "tokenizer isn't checked",
+                flush=True,
+            )
         _compare_inputs(source, model, spec, theirs, fit, lengths, tokenizer, trained=trained)
         params, ema, step = checkpoint.load_student_and_ema(folder)
         steps = checkpoint.load_record(folder, step, "teacher").get("steps")

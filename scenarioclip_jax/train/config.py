@@ -56,6 +56,8 @@ def resolve(config: Config, *, eos_id: int | None = None) -> Config:
       ConfigError: The text tower pools at a different token than the one that ends texts.
     """
     config = config.copy_and_resolve_references()
+    if config.data.dir:  # as seen from anywhere: an evaluation may be started in another folder
+        config.data.dir = str(local_path(config.data.dir).resolve())
     text = config.model.text
     if text.eos_id == -1:
         text.eos_id = text.vocab_size - 1 if eos_id is None else eos_id

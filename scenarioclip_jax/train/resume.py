@@ -15,7 +15,7 @@ from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.parallel.distributed import gather, wait_for_all
 from scenarioclip_jax.parallel.mesh import local_groups
-from scenarioclip_jax.renamed import with_new_names
+from scenarioclip_jax.renamed import new_name, with_new_names
 from scenarioclip_jax.train.config import plain
 from scenarioclip_jax.train.data import RunData, share_corrupt
 from scenarioclip_jax.train.metrics import finite
@@ -270,6 +270,9 @@ def changed_on_purpose(saved: dict, current: dict, step: int) -> list[dict]:
       ConfigError: Other settings differ, or `allow` names a setting that can't be changed.
     """
     allowed = {key.replace(".", "/") for key in listed(current["resume"]["allow"])}
+    for key in sorted(allowed):
+        if new := new_name(_dotted(key)):
+            raise ConfigError(f"config.resume.allow names {_dotted(key)}: this is {new} now")
     if wrong := sorted(allowed - set(ALLOWABLE)):
         raise ConfigError(
             f"config.resume.allow names {', '.join(_dotted(k) for k in wrong)}: on purpose, a run "

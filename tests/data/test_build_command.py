@@ -113,3 +113,19 @@ def test_an_interrupted_build_says_so_in_a_line(number, code, tmp_path):
     assert drawing.startswith("drawing 3000 scenes")
     assert stopped == f"stopped; nothing was built in {tmp_path}"
     assert [path.name for path in tmp_path.iterdir()] == [".build.lock"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--embedded=9", "--boxes=xywh"], "--boxes means nothing together with --embedded"),
+        (["--embedded=9", "--fractions=0.2,0.2,0.6"], "--fractions means nothing"),
+        (["--embedded=9", "--images=DIR"], "--images means nothing"),
+        (["--metadata=DIR", "--seed=7"], "--seed means nothing together with --metadata"),
+    ],
+)
+def test_a_flag_that_would_be_ignored_is_refused(flags, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main([*flags, f"--output={tmp_path}"])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err

@@ -149,3 +149,12 @@ def test_premultiplied_colors():
     content = tiff(np.dstack([colors, alpha]), "<", extra=1)
     assert "RGBa;16L" in str(Image.open(io.BytesIO(content)).tile)
     assert np.abs(shown(content) - on_white(RGB_FULL)).max() <= 2
+
+
+@pytest.mark.parametrize("largest", [1.0, 255.0])
+def test_a_float_map_is_read_by_its_own_range(tmp_path, largest):
+    """Pillow calls PFM by the name of PPM, whose values are read by the largest that the file declares."""
+    values = np.tile(np.linspace(0, largest, 80, dtype="<f4"), (60, 1))
+    (tmp_path / "a.pfm").write_bytes(b"Pf\n80 60\n-1.0\n" + values.tobytes())
+    found = np.asarray(images.to_rgb(tmp_path / "a.pfm"))[30, :, 0].astype(float)
+    np.testing.assert_allclose(found, np.linspace(0, 255, 80), atol=1)

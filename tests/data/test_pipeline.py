@@ -350,3 +350,19 @@ def test_a_process_of_several_reads_on_by_itself_when_it_loses_a_worker(tokenize
         assert_equal(batch, expected)
     assert len(told) == 1
     assert "SIGKILL; most likely memory ran out" in told[0]
+
+
+def test_a_position_in_other_shards_is_no_position(tokenizer):
+    class Shards(list):
+        identity = (("train-0", 1000),)
+
+    class Rebuilt(Shards):
+        identity = (("train-0", 1001),)
+
+    state = train_iterator(Shards(SCENES), tokenizer, SETTINGS).get_state()
+    again = train_iterator(Shards(SCENES), tokenizer, SETTINGS)
+    again.set_state(json.loads(json.dumps(state)))
+    with pytest.raises(ValueError, match="isn't the one that the run was trained on"):
+        train_iterator(Rebuilt(SCENES), tokenizer, SETTINGS).set_state(state)
+    del state["source"]  # as it was saved before
+    train_iterator(Rebuilt(SCENES), tokenizer, SETTINGS).set_state(state)

@@ -147,6 +147,12 @@ def test_what_changes_the_result_may_be_changed_on_purpose(allow):
     ]
 
 
+def test_an_earlier_name_is_answered_with_the_new_one():
+    config = tiny.config("", resume__allow=("optimizer.peak",))
+    with pytest.raises(ConfigError, match=r"optimizer\.peak: this is optimizer\.learning_rate now"):
+        resume.changed_on_purpose(plain(config), plain(config), 3)
+
+
 def test_only_what_leaves_the_state_as_it_is_may_be_allowed():
     config = tiny.config("unused")
     saved = plain(config)

@@ -13,7 +13,7 @@ out and listed in `Problems`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,9 @@ __all__ = [
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels; before it's read: as written
 _FIELDS = ("id", "image_path", "action", "dense_caption", "objects", "relations")
+
+
+MANY = 10  # malformed objects or relations, if they are the most, are no slips
 
 
 class RelationRecord(NamedTuple):
@@ -98,8 +101,26 @@ def read_records(root: Path, problems: Problems, *, skip_broken: bool = False) -
         reason = f" The last problem: {last.where}: {last.reason}: {last.detail}." if last else ""
         names = ", ".join(path.name for path in paths[:5])
         raise AnnotationError(f"no usable record in {root} ({names}).{reason}")
+    _check_form(records.values(), problems)
     reader.list_merged(problems)
     return list(records.values())
+
+
+def _check_form(records: Iterable[Record], problems: Problems) -> None:
+    """Raises AnnotationError if most objects, or most relations, are written in some other form."""
+    kinds = {
+        "object": sum(obj is not None for record in records for obj in record.objects),
+        "relation": sum(len(record.relations) for record in records),
+    }
+    for what, usable in kinds.items():
+        malformed = [p for p in problems.found if p.reason == f"malformed_{what}"]
+        if len(malformed) >= MANY and len(malformed) > usable:
+            first = malformed[0]
+            raise AnnotationError(
+                f"{len(malformed)} of {len(malformed) + usable} {what}s are written in another form than the "
+                f"published one, so they would all be left out; the first is {first.where}: {first.detail}. "
+                "Write them in that form"
+            )
 
 
 class _Reader:

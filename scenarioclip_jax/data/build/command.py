@@ -100,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    _check_flags(parser, args)
     try:
         with _stopped_by_sigterm():
             output = local_path(args.output)
@@ -114,6 +116,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + number
     print(format_summary(summary, shards.dataset_dir(output)))
     return 0
+
+
+def _check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends the program if a flag would be ignored."""
+    own = {"embedded", "seed"} if args.embedded is not None else set()
+    both = {"output", "overwrite", "num_shards"}
+    for name, value in vars(args).items():
+        meant = name in both or (name in own if own else name not in ("embedded", "seed"))
+        if not meant and value != parser.get_default(name):
+            kind = "--embedded" if own else "--metadata"
+            parser.error(f"--{name.replace('_', '-')} means nothing together with {kind}")
 
 
 def _run(args: argparse.Namespace, output: Path) -> dict[str, Any]:

@@ -427,3 +427,17 @@ def test_metadata_is_utf8_with_or_without_a_byte_order_mark(tmp_path):
     (root / "metadata.json").write_bytes(b"\xef\xbb\xbf" + text.encode())
     scenes, problems = load(root)
     assert (scenes["a"].action, problems) == ("caf\u00e9 visit", [])
+
+
+@pytest.mark.parametrize(
+    "box",
+    [["1", "2", "30", "40"], {"x": 1, "y": 2, "w": 3, "h": 4}, [[1, 2], [30, 40]], [1, 2, 3, 4, 5]],
+)
+def test_another_form_of_most_objects_stops_the_build(tmp_path, box):
+    records = [record(f"r{i}", objects=[["cat", box], ["dog", box]]) for i in range(6)]
+    with pytest.raises(AnnotationError, match=r"12 of 12 objects .* another form .*\[name, \[x0"):
+        load(write_root(tmp_path, *records))
+    # A few such objects are slips: they are left out and listed.
+    records[1:] = [record(f"r{i}") for i in range(1, 6)]
+    _, problems = load(write_root(tmp_path / "few", *records))
+    assert problems.count(("malformed_object", "dropped", "object")) == 2
