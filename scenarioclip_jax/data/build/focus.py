@@ -8,7 +8,7 @@ published ones were cut isn't known, so the form is found by looking. In order o
     image   no region of the photo gives that picture (a blurred or dimmed background, another crop):
             the picture itself is stored
 
-Pictures that show no region are told apart: `empty` (nothing but black), `photo` (the whole photo, with nothing
+Pictures that show no region are told apart: `empty` (black, or one color), `photo` (the whole photo, with nothing
 set off) and `unlike` (another photo).
 
 All errors are mean absolute differences of gray levels (0-255) over the pixels that the region or the
@@ -39,6 +39,7 @@ _STRIP = 256  # rows that are compared at once; whole units of a JPEG
 _BLACK, _NOISE = 24, 3
 _AMBIGUOUS = 12  # the photo itself is about black: the pixel says nothing about the region
 _FEWEST = 4  # pixels of a region
+_PLAIN = 8  # gray levels between the darkest and the brightest pixel of one color, saved as JPEG
 _SAME = 0.15  # difference from the photo, by how much the picture varies
 
 Box = Sequence[float]
@@ -70,6 +71,8 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
     width, height = photo.size
     whole = (0, 0, width, height)
     darkness = _darkness(photo)
+    if _is_plain(focus, _PLAIN) and not _is_plain(photo, 4 * _PLAIN):  # a placeholder of any size
+        return FocusFit("empty", -1, b"", (0, 0, 0, 0), 0.0)
     if abs(focus.width / focus.height * height / width - 1) > 0.02:
         return _fit_part(photo, focus, pairs, darkness)
     given = focus
@@ -129,6 +132,11 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
     x0, y0, x1, y1 = near
     style = focus_styles.style(photo.crop(near), focus.crop(near), boxes[y0:y1, x0:x1])
     return FocusFit("image", pair, b"", extent, 0.0, style)
+
+
+def _is_plain(image: Image.Image, levels: int) -> bool:
+    """Whether each channel of an RGB image stays within so many gray levels."""
+    return all(high - low <= levels for low, high in image.getextrema())
 
 
 def _fit_part(

@@ -217,6 +217,14 @@ def test_black_is_empty(photo, speck):
     assert fit_focus(photo, Image.new("RGB", SIZE, (speck,) * 3), [(CAT, DOG)]).kind == "empty"
 
 
+@pytest.mark.parametrize("color", [(128, 128, 128), (255, 255, 255), (30, 90, 200)])
+@pytest.mark.parametrize("size", [SIZE, (224, 224), (1, 1)])
+def test_a_placeholder_of_one_color_is_empty(photo, color, size):
+    placeholder = Image.new("RGB", size, color)
+    assert fit_focus(photo, placeholder, [(CAT, DOG)]).kind == "empty"
+    assert fit_focus(photo, _saved(placeholder, 60), [(CAT, DOG)]).kind == "empty"
+
+
 @pytest.mark.parametrize("box", [(0, 0, 320, 240), (0, 0, 1, 1), (319, 239, 320, 240)])
 def test_boxes_at_the_border_work(photo, box):
     assert fit_focus(photo, focus_of(photo, (box, DOG)), [(box, DOG)]).kind == "boxes"
