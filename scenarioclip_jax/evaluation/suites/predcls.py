@@ -16,8 +16,8 @@ candidates rank before it; a tie ranks before it.
     ng-R@K  every predicate of every pair is a candidate
     zR@K    R@K over label triplets that no training image has
 
-`Settings.matching` has two rules: `pan_seg` requires the very objects of the true triplet; `bbox`, which OpenPSG's
-configs for this task use, accepts objects with equal labels whose boxes overlap the true ones by half.
+`Settings.matching` has two rules: `pan_seg` requires the very objects of the true triplet; `bbox`, which
+OpenPSG's configs for this task use, accepts equal labels whose boxes overlap the true ones by half.
 """
 
 import dataclasses
