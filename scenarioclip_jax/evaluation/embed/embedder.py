@@ -58,8 +58,8 @@ class Embedder:
         self._should_stop = should_stop
         self._text_batch = batch_ways(mesh) * math.ceil(TEXT_BATCH / batch_ways(mesh))
 
-        # The towers' constraints need the mesh; without them, the compiler would gather activations on FSDP axes
-        # rather than parameters.
+        # The towers' constraints need the mesh; without them, on FSDP axes the compiler would gather
+        # activations rather than parameters.
         def encode_images(params: Params, batch: Batch) -> dict[str, jax.Array]:
             by_level = views(batch, view_settings, train=False)
             flat = {level: x.reshape(-1, *x.shape[2:]) for level, x in by_level.items()}

@@ -201,7 +201,7 @@ class DataSet:
         )
 
     def _embed(self, name: str) -> dict[str, np.ndarray]:
-        """Embeds all images by level in the split's order, float32 [N, D]; `corrupt` has the skipped records."""
+        """Embeds all images by level in the split's order, float32 [N, D]; `corrupt` holds skipped records."""
         model, batches = self._encoder.model, self._batches(name)
         embedder = Embedder(
             model.graph, model.mesh, model.tokenizer, self._view_settings, model.spec.lengths
