@@ -1,4 +1,4 @@
-"""Whether a picture that should show a focused region is a copy of the whole photo, whatever its tones.
+"""Detects an image that should show a focused region but is a copy of the whole photo, in whatever tones.
 
 In a focused region something sets the participants off: their surroundings are blurred, dimmed, without color,
 or gone. In a copy (brighter, grayer, compressed again, trimmed a little) both were treated in the same way.
@@ -49,12 +49,12 @@ class Pair(NamedTuple):
 def is_copy(
     photo: Image.Image, focus: Image.Image, inside: np.ndarray | None, brightness: float = 1.0
 ) -> bool:
-    """Whether a picture is the whole photo, scaled, trimmed, shifted or in other tones, with nothing set off.
+    """Whether an image is the whole photo, scaled, trimmed, shifted or in other tones, with nothing set off.
 
     Args:
-      photo: RGB.
-      focus: RGB, of about the same shape.
-      inside: bool [H, W] of the photo, where the participants are; None or nowhere: it isn't known.
+      photo: The RGB photo.
+      focus: RGB image of about the same shape.
+      inside: Where the participants are in the photo, bool [H, W]; None or all False if unknown.
       brightness: 1, or less for a dark photo.
     """
     contrast = contrast_of(brightness)

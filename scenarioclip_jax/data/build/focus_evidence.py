@@ -1,4 +1,4 @@
-"""Where a focused-region image differs from its photo, whatever way its surroundings were treated."""
+"""Finds where a focused-region image differs from its photo, however its surroundings were treated."""
 
 import numpy as np
 from PIL import Image
@@ -51,9 +51,9 @@ def agreement(changed: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> 
     the absolute correlation of the differences with the union of the boxes.
 
     Args:
-      changed: from `differences`.
-      boxes: [2, 4] in pixels of the photo, x0, y0, x1, y1.
-      size: width and height of the photo.
+      changed: Result of `differences`.
+      boxes: Two boxes [2, 4] in pixels of the photo: x0, y0, x1, y1.
+      size: Width and height of the photo.
     """
     height, width = changed.shape
     inside = np.zeros(changed.shape, bool)

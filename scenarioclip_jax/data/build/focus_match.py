@@ -1,8 +1,8 @@
-"""Whether two pictures show the same thing at the same place, by their local structure.
+"""Decides whether two images show the same thing at the same place, by their local structure.
 
-Levels say little: white grounds agree with white grounds, and night with night. What is compared is the
-correlation of brightness within small windows that have contrast, so that plain pixels count neither for nor
-against, and a change of tone or light costs nothing.
+Levels say little: any white background matches another, and so does any night scene. Instead, brightness is
+correlated within small windows that have contrast, so that plain pixels count neither for nor against, and a
+change of tone or light costs nothing.
 """
 
 from typing import NamedTuple
@@ -33,9 +33,9 @@ class Match(NamedTuple):
     """The correlation of two pictures around every pixel.
 
     Attributes:
-      score: float [H, W], -1 to 1.
-      content: bool [H, W]: whether a window has contrast in either picture, so that its score says something.
-      contrasts: float [2, H, W], standard deviations in gray levels, of both pictures.
+      score: Correlation, float [H, W], -1 to 1.
+      content: Whether a window has contrast in either image, so that its score is meaningful, bool [H, W].
+      contrasts: Standard deviations of both images, in gray levels, float [2, H, W].
     """
 
     score: np.ndarray
@@ -81,16 +81,16 @@ def shows(
     brightness: float = 1.0,
     scale: float = 1.0,
 ) -> bool:
-    """Whether the visible part of a picture shows what the photo shows there.
+    """Whether the visible part of an image shows what the photo shows there.
 
-    What can't be told (plain surfaces of about the same level) counts as shown.
+    Undecidable parts (plain surfaces of about the same level) count as shown.
 
     Args:
-      photo: RGB.
-      focus: RGB, stretched to the photo.
-      inside: bool [H, W] of the photo, where the participants are; None or nowhere: it isn't known.
+      photo: The RGB photo.
+      focus: RGB image, stretched to the photo's size.
+      inside: Where the participants are in the photo, bool [H, W]; None or all False if unknown.
       brightness: 1, or less for a dark photo.
-      scale: pixels that the picture had for each of the photo's: where it is smaller, it lacks detail.
+      scale: Pixels of the original image per pixel of the photo; a smaller image lacks detail.
     """
     known = min(scale, 1.0) * max(photo.size)
     size = reduced(photo.size, max(min(_SIDE, round(known)), 8))

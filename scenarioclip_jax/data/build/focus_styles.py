@@ -1,4 +1,4 @@
-"""How the surroundings of a focused region were treated, and whether a picture is a part cut from its photo."""
+"""Detects how the surroundings of a focused region were treated, and whether an image is cut from its photo."""
 
 from collections.abc import Sequence
 
@@ -19,9 +19,9 @@ def style(photo: Image.Image, focus: Image.Image, inside: np.ndarray) -> str:
     """How the surroundings of a focused region were treated.
 
     Args:
-      photo: RGB.
-      focus: RGB, of the same size.
-      inside: bool [H, W], where the participants are; nowhere if it isn't known.
+      photo: The RGB photo.
+      focus: RGB image of the same size.
+      inside: Where the participants are, bool [H, W]; all False if unknown.
     """
     size = focus_match.reduced(photo.size, _SIDE)
     a, b = (focus_match.pixels(picture, size) for picture in (photo, focus))
@@ -45,16 +45,16 @@ def cut_from(
     pairs: Sequence[Sequence[Sequence[float]]],
     brightness: float,
 ) -> Rect | None:
-    """Finds the part of the photo that a picture shows, at the photo's scale or as the union of two boxes.
+    """Finds the part of the photo that an image shows, at the photo's scale or as the union of two boxes.
 
     Args:
-      photo: RGB.
-      focus: RGB.
-      pairs: pairs of boxes, in pixels of the photo.
+      photo: The RGB photo.
+      focus: The RGB image.
+      pairs: Pairs of boxes, in pixels of the photo.
       brightness: 1, or less for a dark photo.
 
     Returns:
-      Its place in pixels; None: the picture shows no part of the photo.
+      Its place in pixels; None if the image shows no part of the photo.
     """
     scale = min(1.0, 2 * _SIDE / max(photo.size))
     size = [max(4, round(n * scale)) for n in photo.size]
@@ -84,13 +84,13 @@ def is_trimmed(
 ) -> bool:
     """Whether a part cut from the photo is about all of it, rather than a crop to two participants.
 
-    It's the one that its edges are nearer to, by the intersection over union.
+    It is the one whose edges are nearer, by intersection over union.
 
     Args:
-      photo: RGB.
-      focus: RGB, what was cut.
-      rect: its place in the photo, in pixels.
-      pairs: pairs of boxes, in pixels of the photo.
+      photo: The RGB photo.
+      focus: The part that was cut out, RGB.
+      rect: Its place in the photo, in pixels.
+      pairs: Pairs of boxes, in pixels of the photo.
       brightness: 1, or less for a dark photo.
     """
     whole = _overlap(rect, (0, 0, *photo.size))

@@ -47,14 +47,15 @@ def open_photo(
     The file's own bytes are kept if training, which only decodes, sees the same pixels in them.
 
     Args:
-      root: the data root, or the folders to look in.
-      path: the photo, relative to it.
-      backdrop: color behind transparent pixels.
-      levels: the gray values that are black and white, where there are more than 8 bits.
-      max_pixels: most pixels.
+      root: The data root, or the folders to look in.
+      path: Path of the photo relative to the root.
+      backdrop: Color behind transparent pixels.
+      levels: The gray values that are black and white, if there are more than 8 bits.
+      max_pixels: Most pixels of the photo.
 
     Raises:
-      PhotoError: with reason path_outside_root, missing_image, unreadable_image or damaged_image.
+      PhotoError: The photo can't be used; the reason is path_outside_root, missing_image, unreadable_image or
+        damaged_image.
     """
     file = resolve_inside(root, path)
     try:
@@ -94,7 +95,7 @@ def open_photo(
 def _gray_tail(picture: Image.Image) -> int:
     """Rows of plain mid-gray at the bottom of a photo; 0 if they are few, or the top is as gray.
 
-    A decoder fills with it what a damaged JPEG lacks. Saved again, the file itself is a good one.
+    A decoder fills the missing part of a damaged JPEG with it. Once saved again, the file itself is intact.
     """
 
     def gray(rows: np.ndarray) -> np.ndarray:
@@ -108,7 +109,7 @@ def _gray_tail(picture: Image.Image) -> int:
 
 
 def _mend(content: bytes) -> bytes:
-    """A file without what keeps it from being opened, though its pixels are whole."""
+    """Removes from a file what keeps it from being opened although its pixels are intact."""
     return images.without_texts(jpeg_files.mend_end(content))
 
 
