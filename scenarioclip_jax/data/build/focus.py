@@ -33,12 +33,12 @@ BOXES_TOLERANCE = 0.06
 # A region is used if photo x region differs from the image by at most this many gray levels.
 MASK_TOLERANCE = 8.0
 _STRIP = 256  # rows that are compared at once; whole units of a JPEG
-# JPEG ringing around a region stays below this gray level, in a photo of usual brightness; in a dark one, below
-# a quarter of what is bright there, but for the noise.
+# JPEG ringing around a region stays below this gray level in a photo of usual brightness; in a dark one, below
+# a quarter of what is bright there, apart from noise.
 _BLACK, _NOISE = 24, 3
-_AMBIGUOUS = 12  # the photo itself is about black: the pixel says nothing about the region
+_AMBIGUOUS = 12  # the photo itself is nearly black, so the pixel says nothing about the region
 _FEWEST = 4  # pixels of a region
-_SAME = 0.15  # difference from the photo, by how much the picture varies
+_SAME = 0.15  # difference from the photo, relative to the image's own variation
 
 Box = Sequence[float]
 
@@ -181,7 +181,7 @@ def _only_noise(photo: Image.Image, focus: np.ndarray, lit: np.ndarray) -> bool:
 
 
 def _union(pairs: Sequence[tuple[Box, Box]], pair: int, shape: tuple[int, int]) -> np.ndarray:
-    """Where the boxes of a pair are, bool [H, W]; nowhere for -1."""
+    """The area of a pair's boxes, bool [H, W]; all False for -1."""
     boxes = np.zeros(shape, bool)
     for box in pairs[pair] if pair >= 0 else ():
         boxes[_slices(box)] = True
@@ -239,9 +239,9 @@ def _best_pair(
 ) -> int:
     """Index of the pair whose union gathers the most gain; -1 without pairs.
 
-    Gain is what is lost if a pixel is left out, less what is lost if it belongs to the region. The boxes' edges
-    cut the photo into cells; a summed-area table of these makes each pair O(1): a crowd of thirty people has
-    870 pairs.
+    The gain of a pixel is the error if it is left out, minus the error if it belongs to the region. The boxes'
+    edges cut the photo into cells, and a summed-area table of these makes each pair O(1): a crowd of thirty
+    people has 870 pairs.
     """
     if len(pairs) < 2:
         return len(pairs) - 1

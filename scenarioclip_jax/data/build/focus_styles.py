@@ -7,9 +7,9 @@ from PIL import Image
 
 from scenarioclip_jax.data.build import focus_copy, focus_match
 
-_SIDE = 192  # of the pictures that are compared, in pixels, the longer one
+_SIDE = 192  # longer side of the images that are compared, in pixels
 _LIKE = 0.45  # share of pixels that agree with the photo
-# Least share of the photo that a picture of all of it shows, where boxes are known and where they aren't.
+# Least share of the photo that counts as the whole photo, if boxes are known and if they aren't.
 _WHOLE, _WHOLE_ALONE = 0.6, 0.8
 
 Rect = tuple[int, int, int, int]  # x0, y0, x1, y1
@@ -117,7 +117,7 @@ def _overlap(a: Rect, b: Rect) -> float:
 
 
 def _place(large: np.ndarray, part: np.ndarray) -> tuple[int, int]:
-    """Column and row of a picture, [H, W, 3], where a part fits best: with the least square error."""
+    """Column and row of an image, [H, W, 3], where a part fits best by least squares."""
     shape = large.shape[:2]
     weight = (part.max(-1) > 8).astype(np.float64)  # what was cut away is black
 

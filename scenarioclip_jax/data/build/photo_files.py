@@ -116,7 +116,7 @@ def _mend(content: bytes) -> bytes:
 def _reads_the_same(opened: images.OpenedImage) -> bool:
     """Whether training, which only decodes, sees the same pixels in the file's own bytes."""
     if opened.format not in _FORMATS or opened.stored.mode != "RGB":
-        return False  # (the shards' features are pictures of three channels)
+        return False  # (the shards' features are images with three channels)
     if opened.picture is opened.stored:
         return True
     return opened.picture.size == opened.stored.size and np.array_equal(
@@ -149,7 +149,7 @@ def _repairs(path: str, opened: images.OpenedImage, *, mended: bool) -> list[tup
 
 
 def encode(picture: Image.Image, format: str) -> bytes:
-    """Returns an RGB picture as "PNG" or, at high quality, as "JPEG"."""
+    """Encodes an RGB image as "PNG" or, at high quality, as "JPEG"."""
     stream = io.BytesIO()
     options = {"quality": _QUALITY, "subsampling": 0} if format == "JPEG" else {}
     picture.save(stream, format, **options)
@@ -157,5 +157,5 @@ def encode(picture: Image.Image, format: str) -> bytes:
 
 
 def turn_like(picture: Image.Image, orientation: int) -> Image.Image:
-    """Turns a picture that was stored like a photo with that EXIF orientation."""
+    """Turns an image that was stored like a photo with that EXIF orientation."""
     return picture.transpose(images.TURNS[orientation]) if orientation != 1 else picture
