@@ -1,1 +1,1 @@
-"""What a train step needs on a pod, compiled on a machine without one."""
+"""Finds what a train step needs on a pod, by compiling it on a machine without one."""

@@ -1,10 +1,10 @@
-"""Will it fit? Compiles the train step for a TPU pod on a machine that has none, and says what it would take.
+"""Will it fit? Compiles the train step for a TPU pod on a machine without one, and reports what it would take.
 
     python -m scenarioclip_jax.aot --config=configs/pretrain.py[:PRESET] --topology=v5e:16x16
         [--config.KEY=VALUE ...] [--json=FILE] [--largest_batch] [--quick]
 
-Neither data nor weights are read, and no parameter is made: the step is compiled from shapes. It needs libtpu,
-the compiler, and a few minutes of CPU. Exits with status 1 if the step doesn't fit.
+No data or weights are read and no parameters are made, since the step is compiled from shapes. This needs
+libtpu, the compiler, and a few minutes of CPU. It exits with status 1 if the step doesn't fit.
 """
 
 import json
@@ -44,7 +44,7 @@ FOCUS = flags.DEFINE_bool(
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]!r} is no flag; write --config.KEY=VALUE")
-    # Not at the top: JAX reads its environment when it is imported.
+    # Not imported at the top, because JAX reads its environment on import.
     from scenarioclip_jax.aot import largest, plan, plan_text
     from scenarioclip_jax.aot.topology import TopologyError
 
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raises OSError if the file can't be written; minutes of compiling come before it is."""
+    """Raises OSError if the file can't be written, before minutes are spent on compiling."""
     existed = path.exists()
     path.open("a", encoding="utf-8").close()
     if not existed:

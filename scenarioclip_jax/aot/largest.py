@@ -1,4 +1,4 @@
-"""Search of the largest batch that fits, in few compilations: each of them takes minutes."""
+"""Searches for the largest batch that fits, in few compilations, since each takes minutes."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from scenarioclip_jax.aot.plan import Pod, plan, state_bytes
 from scenarioclip_jax.costs.chips import GIB
 
 MOST_TRIALS = 8
-CLOSE = 1 / 16  # of the largest that fits: how near the smallest known not to fit has to be
+CLOSE = 1 / 16  # the search ends when the bounds are this close, as a share of the lower one
 
 
 def search(
@@ -22,21 +22,21 @@ def search(
     base: float = 0.0,
     trials: int = MOST_TRIALS,
 ) -> tuple[int, int | None]:
-    """The largest multiple of `unit` found to fit, and the smallest found not to.
+    """Finds the largest multiple of `unit` known to fit, and the smallest known not to fit.
 
-    Goes where memory, taken as a straight line through the nearest trials, reaches the limit; but at most eight
-    times as far as before, and between what fits and what doesn't not so far to a side that little is learnt.
+    The next trial is where memory, as a straight line through the nearest trials, reaches the limit. But it is
+    at most eight times the previous one, and not so close to one of the two bounds that little is learned.
 
     Args:
-      needs: memory that so much takes; grows with it.
-      limit: memory there is.
-      unit: only multiples of it are tried.
-      start: the first to try.
-      base: memory that nothing at all takes, as far as it is known.
-      trials: calls of `needs` at most.
+      needs: Function that returns the memory for a size; must grow with the size.
+      limit: Available memory.
+      unit: Only multiples of this are tried.
+      start: The first size to try.
+      base: Memory for size 0, as far as known.
+      trials: Most calls of `needs`.
 
     Returns:
-      0 for the first if nothing that was tried fits, None for the second if everything does.
+      The two sizes; the first is 0 if nothing tried fits, the second is None if everything does.
     """
     below, above = (0, base), None
     n = start
@@ -56,7 +56,7 @@ def search(
             guess = min(max(guess, below[0] + margin), above[0] - margin)
             n = min(max(round(guess / unit), below[0] // unit + 1), above[0] // unit - 1) * unit
         else:
-            # No less far than what would end the search.
+            # The step is at least as large as the distance that ends the search.
             step = max(1, math.floor(CLOSE * n / unit))
             n = max(math.floor(min(guess, 8 * n) / unit), n // unit + step) * unit
     return below[0], above[0] if above else None
@@ -70,13 +70,13 @@ def largest_batch(
     focus_images: bool = False,
     trials: int = MOST_TRIALS,
 ) -> dict[str, Any]:
-    """The report of the largest batch that fits.
+    """Returns the report for the largest batch that fits.
 
-    The search compiles with the least effort. Its result is compiled once more as a real run would be.
+    The search compiles with the least effort. Its result is then compiled once more, as a real run would be.
 
     Args:
-      confirm: whether to do so.
-      trials: compilations that the search may take.
+      confirm: Whether to compile the result once more.
+      trials: Most compilations of the search.
     """
     reports: dict[int, dict] = {}
 

@@ -1,6 +1,6 @@
-"""What a train step takes on a TPU pod: compiled from shapes, on a machine without a TPU.
+"""Plans what a train step takes on a TPU pod, compiled from shapes on a machine without a TPU.
 
-It is the very step of `train.loop`: the same `set_up`, mesh, shardings and donation.
+It is exactly the step of `train.loop`, with the same `set_up`, mesh, shardings and donation.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.setup import set_up
 
-SCENES_PER_GROUP = 16  # of the published set-up: a batch of 128 in 8 groups
+SCENES_PER_GROUP = 16  # in the published set-up: a batch of 128 in 8 groups
 
 
 class Pod(NamedTuple):
@@ -32,20 +32,20 @@ class Pod(NamedTuple):
     name: str
     chip: Chip
     mesh: jax.sharding.Mesh
-    limit: int  # bytes of a device's memory that the compiler lets a program have
+    limit: int  # bytes of a device's memory that a program may use
 
     @property
     def ways(self) -> int:
-        """Parts that the batch is split into."""
+        """Number of parts that the batch is split into."""
         return batch_ways(self.mesh)
 
 
 def open_pod(name: str, config: ConfigDict) -> Pod:
-    """The pod of that name under the config's mesh.
+    """Opens the pod of a given name with the config's mesh.
 
     Raises:
-      TopologyError: no such pod, or no compiler for it.
-      ConfigError: the mesh can't be laid over it.
+      TopologyError: There is no such pod, or no compiler for it.
+      ConfigError: The mesh doesn't fit the pod.
     """
     devices = pod(name)
     with naming("mesh"):
@@ -57,25 +57,25 @@ def fit_batch(config: ConfigDict, ways: int, scenes: int | None = None) -> dict[
     """Changes the config so that the mesh can split its batch, if it can't yet.
 
     Args:
-      ways: parts that the mesh splits the batch into.
-      scenes: in each part, in groups about as large as the config's; if not given, as many as
-        `data.batch_size` has, rounded up.
+      ways: Number of parts that the mesh splits the batch into.
+      scenes: Scenes in each part, in groups about as large as the config's; if not given, the number that
+        `data.batch_size` implies, rounded up.
 
     Returns:
-      What was changed, by key; a real run needs it too.
+      The changed values by key; a real run needs them too.
     """
     parts = config.loss.accumulate
     groups, size = config.data.packing_groups, config.data.batch_size
     row = config.data.patch_row_views if config.model.patch_packing else 1
     if min(parts, groups, size, row) < 1:
-        return {}  # which `config.check` explains
+        return {}  # `config.check` explains this case
     wanted = size / groups
     if scenes is None:
         wanted = SCENES_PER_GROUP
         if groups % (ways * parts) == 0 and size % groups == 0:
             return {}
         scenes = max(1, -(-size // ways))
-    # Whole groups to each device and in each part of `loss.accumulate`, and whole rows of patches in a group.
+    # Each device and each part of `loss.accumulate` gets whole groups; a group has whole rows of patches.
     scenes = -(-scenes // (parts * row)) * parts * row
     choices = [n for n in range(parts, scenes + 1, parts) if scenes % (n * row) == 0]
     groups = min(choices, key=lambda n: abs(math.log(scenes / n / wanted)))
@@ -85,7 +85,7 @@ def fit_batch(config: ConfigDict, ways: int, scenes: int | None = None) -> dict[
 
 
 class Step(NamedTuple):
-    """A train step, not compiled yet, and what it is called with."""
+    """A train step that isn't compiled yet, and its arguments."""
 
     jitted: Any
     state: Any  # of jax.ShapeDtypeStruct with shardings
@@ -97,12 +97,12 @@ def build(config: ConfigDict, where: Pod, *, focus_images: bool) -> Step:
     """The train step that `config` describes, on the pod.
 
     Raises:
-      ConfigError: the config can't be run there.
+      ConfigError: The config can't be run there.
     """
     configs.check(config, batch_ways=where.ways, reads_data=False)
     config = configs.resolve(config)
     settings = configs.data_settings(config, focus_images=focus_images)
-    # How many scenes there are decides the schedule of the learning rate, not what a step costs.
+    # The number of scenes decides the learning-rate schedule, not the cost of a step.
     run = set_up(config, where.mesh, scenes=settings.batch_size, focus_images=focus_images)
     flops = train_step_flops(
         run.spec.model,
@@ -116,10 +116,10 @@ def build(config: ConfigDict, where: Pod, *, focus_images: bool) -> Step:
 
 
 def state_bytes(config: ConfigDict, where: Pod, scenes: int) -> int:
-    """Parameters and optimizer on one device: what a step takes whatever the batch.
+    """Bytes of parameters and optimizer state on one device, which a step takes for any batch.
 
     Args:
-      scenes: of a device; any number that the config can have.
+      scenes: Scenes per device; any number that the config allows.
     """
     config = config.copy_and_resolve_references()
     fit_batch(config, where.ways, scenes)
@@ -130,7 +130,7 @@ def state_bytes(config: ConfigDict, where: Pod, scenes: int) -> int:
 
 @contextlib.contextmanager
 def effort(quick: bool):
-    """The compiler's least effort, if `quick`, else its usual one."""
+    """Uses the compiler's least effort if `quick`, else its usual effort."""
     usual = jax.config.jax_exec_time_optimization_effort
     jax.config.update("jax_exec_time_optimization_effort", -1.0 if quick else usual)
     try:
@@ -150,12 +150,12 @@ def plan(
     """Compiles the train step and collects what it takes, as JSON values.
 
     Args:
-      scenes: a device's; if not given, what the config's batch comes to.
-      quick: compile with the least effort. Memory hardly differs; the program would run slower.
-      focus_images: the data has focused regions stored as pictures.
+      scenes: Scenes per device; if not given, the number that the config's batch implies.
+      quick: Whether to compile with the least effort. Memory hardly differs; the program would run slower.
+      focus_images: Whether the data has focused regions stored as images.
 
     Returns:
-      `fits`, and figures in bytes a device, FLOPs of all devices and seconds; see `figures`.
+      `fits`, and figures in bytes per device, FLOPs over all devices, and seconds; see `figures`.
     """
     config = config.copy_and_resolve_references()
     changed = fit_batch(config, where.ways, scenes)
@@ -199,8 +199,8 @@ def figures(step: Step, compiled: jax.stages.Compiled, where: Pod, parts: int) -
     bound = roofline(where.chip, where.mesh.size, step.flops, takes, collectives(text), parts)
     ideal = step.flops.model / where.mesh.size / where.chip.peak
     return {
-        # The compiler also accepts programs of which not more than the limit is alive at once, but which need
-        # more once their arrays are laid out in memory. Nobody tried whether those run.
+        # The compiler also accepts programs whose live arrays never exceed the limit but which need more once
+        # they are laid out in memory. Whether those run was never tried.
         "fits": takes.total <= where.limit,
         "needed": takes.total,
         "memory": held._asdict()
@@ -222,7 +222,7 @@ def figures(step: Step, compiled: jax.stages.Compiled, where: Pod, parts: int) -
 
 
 def _settings(config: ConfigDict) -> dict[str, Any]:
-    """Those that memory depends on most."""
+    """The settings that memory depends on most."""
     return {
         "model.dtype": config.model.dtype,
         "model.remat": config.model.remat,

@@ -1,4 +1,4 @@
-"""A plan (see `aot.plan`) as text."""
+"""Formats a plan (see `aot.plan`) as text."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ MEMORY = (
 
 
 def as_text(report: Mapping[str, Any]) -> str:
-    """All figures, then the verdict."""
+    """Formats all figures, then the verdict."""
     blocks = [_head(report), _memory(report)]
     if "flops" in report:
         blocks += [_work(report), _bound(report)]
@@ -108,7 +108,7 @@ def _verdict(report) -> Iterator[str]:
 
 
 def advices(report: Mapping[str, Any]) -> Iterator[str]:
-    """What to change so that it fits, what costs least first."""
+    """Yields changes that make it fit, cheapest first."""
     settings, found = report["settings"], report["memory"]
     held = found["parameters"] + found["optimizer"]
     if settings["model.dtype"] == "float32":

@@ -1,4 +1,4 @@
-"""TPU pods to compile for, without a TPU: the compiler comes with `libtpu` and runs on any Linux machine."""
+"""TPU pods to compile for without a TPU; the compiler comes with `libtpu` and runs on any Linux machine."""
 
 import importlib.util
 import re
@@ -10,7 +10,7 @@ from jax.experimental import topologies
 from scenarioclip_jax.costs.chips import GIB
 from scenarioclip_jax.errors import ReadableError
 
-# Sizes that Google offers. A device is a chip in all of them.
+# Sizes that Google offers. In all of them a device is one chip.
 KNOWN = {
     "v5e": ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
     "v5p": ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16"),
@@ -20,14 +20,14 @@ ABSURD = 2**50  # bytes, more than any device holds
 
 
 class TopologyError(ReadableError, ValueError):
-    """A pod that can't be compiled for; the message says what can, or what is missing."""
+    """A pod can't be compiled for. The message says which can, or what is missing."""
 
 
 def pod(name: str) -> list[jax.Device]:
     """The devices of a pod such as `v5e:16x16`, to lay a mesh over and to compile for.
 
     Raises:
-      TopologyError: no such pod, or libtpu isn't installed.
+      TopologyError: There is no such pod, or libtpu isn't installed.
     """
     family, _, size = name.partition(":")
     if size not in KNOWN.get(family, ()):
@@ -44,12 +44,12 @@ def pod(name: str) -> list[jax.Device]:
 
 
 def compiler_limit(device: jax.Device) -> int:
-    """Bytes of a device's memory that the compiler lets a program have: what the runtime doesn't reserve.
+    """Bytes of a device's memory that the compiler lets a program use: what the runtime doesn't reserve.
 
-    The compiler says so only when it refuses a program, so it is given one that no device can hold.
+    The compiler reports this only when it refuses a program, so it is given one that no device can hold.
 
     Raises:
-      TopologyError: its refusal doesn't name a limit.
+      TopologyError: The refusal doesn't name a limit.
     """
     sharding = jax.sharding.SingleDeviceSharding(device)
     huge = jax.ShapeDtypeStruct((ABSURD // 4,), jnp.float32, sharding=sharding)
@@ -63,7 +63,7 @@ def compiler_limit(device: jax.Device) -> int:
 
 
 def read_refusal(message: str) -> tuple[int, int] | None:
-    """Bytes that a program needs and bytes there are, from the compiler's refusal; None if it is no such."""
+    """Needed and available bytes from the compiler's refusal of a program; None for other messages."""
     if "RESOURCE_EXHAUSTED" not in message:
         return None
     size = r"([\d.]+)([KMGTP]?)"

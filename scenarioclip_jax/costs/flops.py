@@ -1,4 +1,4 @@
-"""FLOPs of a train step, counted from shapes.
+"""Counts the FLOPs of a train step from shapes.
 
 A compiler's count won't do: XLA counts a loop over blocks as one iteration. Only matrix products are counted,
 2 m k n for [m, k] @ [k, n] (Kaplan et al. 2020, section 2.1; Chowdhery et al. 2022, appendix B, who define

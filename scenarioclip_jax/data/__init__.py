@@ -1,1 +1,1 @@
-"""What a reading worker runs at every step, from shards to batches."""
+"""The code that a reading worker runs at every step, from shards to batches."""

@@ -1,7 +1,7 @@
-"""Damage inside of picture files that decoders pass over in silence, by what each format lets one check.
+"""Detects damage inside image files that decoders silently ignore, as far as each format allows checks.
 
-How much is noticed, of damage that shows (1% of the pixels or more are off by over 20 levels), in JPEGs of 24
-photos, by refusal and `Findings.damage` / with `Findings.doubt`, in percent:
+The share of visible damage (at least 1% of the pixels are off by over 20 levels) that is detected in JPEGs of
+24 photos, by refusal and `Findings.damage` / also counting `Findings.doubt`, in percent:
 
     damage            five baseline kinds   progressive   restart markers
     1 bit                   58 / 73              100              75
@@ -13,14 +13,14 @@ photos, by refusal and `Findings.damage` / with `Findings.doubt`, in percent:
     60 bytes zeroed         73 / 81              100              67
     1000 bytes zeroed       97 / 97               94              98
 
-The rest can't be known from the file: the decoder is in step again after a few blocks. With restart markers,
-what follows the next one is right, so less of the picture is wrong. Of damage that doesn't show, about half is
-noticed.
+The rest can't be detected from the file, because the decoder is in step again after a few blocks. With restart
+markers, everything after the next marker is right, so less of the image is wrong. About half of the damage that
+isn't visible is detected.
 
-Other formats: a PNG's checksums are compared, and those of a TIFF packed with deflate; a TIFF with JPEG is
-looked through like JPEGs. A WebP or AVIF that ends in zeros is in doubt. Wrong bytes within WebP, AVIF, GIF,
-JPEG 2000, BMP, or TIFF that is uncompressed or packed with LZW, have no checksum that could tell. Files that
-are cut short are refused by all decoders.
+Other formats: checksums are verified in PNGs and in TIFFs with deflate; TIFFs with JPEG are checked like JPEGs.
+A WebP or AVIF that ends in zeros is doubtful. WebP, AVIF, GIF, JPEG 2000, BMP, and TIFFs that are uncompressed
+or packed with LZW have no checksums, so wrong bytes inside them go unnoticed. All decoders refuse truncated
+files.
 """
 
 import hashlib
@@ -42,21 +42,21 @@ _CHECKED = (b"IHDR", b"PLTE", b"IDAT", b"tRNS")  # a PNG's chunks that change pi
 _COMPRESSION, _TABLES = 259, 347
 _PARTS = ((273, 279), (324, 325))  # offsets and lengths of strips and of tiles
 _JPEG, _DEFLATE = 7, (8, 32946)
-_PIECE = 1 << 20  # bytes that are unpacked at a time
-# A WebP or AVIF may end in zeros: plain pictures have up to one such byte for 2,000 pixels.
+_PIECE = 1 << 20  # bytes to unpack at a time
+# An intact WebP or AVIF may end in zeros: plain images have up to one such byte per 2,000 pixels.
 _ZEROS, _PIXELS_A_ZERO = 512, 500
 _warned: set[bytes] = set()
 
 
 class DamagedImageWarning(UserWarning):
-    """A picture is from a file that is damaged, or looks so. The message names the file and the cause."""
+    """An image comes from a file that is or looks damaged. The message names the file and the cause."""
 
 
 def open_checked(source: Any, **options: Any) -> images.OpenedImage:
-    """As `images.open_image`; warns of a file that could be decoded but is damaged, once for each.
+    """Like `images.open_image`, but warns once about each file that is damaged although it can be decoded.
 
     Raises:
-      ImageFileError, OSError, ValueError: as `images.open_image`.
+      ImageFileError, OSError, ValueError: As in `images.open_image`.
     """
     content, name = images.read(source)
     if content is None and isinstance(source, Image.Image):
@@ -76,7 +76,7 @@ def open_checked(source: Any, **options: Any) -> images.OpenedImage:
 
 
 def describe(findings: Findings) -> str:
-    """What was found and what to do, for people; empty if nothing was."""
+    """Describes for people what was found and what to do; empty if nothing was."""
     if findings.damage:
         return (
             f"the file is damaged, so parts of the picture are wrong ({findings.damage}); copy or download it "
@@ -86,7 +86,7 @@ def describe(findings: Findings) -> str:
 
 
 def examine(content: bytes) -> Findings:
-    """Looks for damage in a file that can be opened as a picture."""
+    """Looks for damage in a file that can be opened as an image."""
     if content.startswith(_PNG):
         return Findings(damage=next(_broken_chunks(content), ""))
     if content.startswith(_TIFF):
@@ -97,7 +97,7 @@ def examine(content: bytes) -> Findings:
 
 
 def _broken_chunks(content: bytes) -> Iterator[str]:
-    """What is wrong with a PNG's chunks: Pillow checks the sums of those before the pixels only."""
+    """Yields what is wrong with a PNG's chunks; Pillow verifies only the checksums before the pixels."""
     start, view = len(_PNG), memoryview(content)
     while start + 12 <= len(content):
         end = start + 8 + int.from_bytes(content[start : start + 4], "big")
@@ -109,7 +109,7 @@ def _broken_chunks(content: bytes) -> Iterator[str]:
 
 
 def _broken_parts(content: bytes) -> Iterator[str]:
-    """What is wrong with a TIFF's strips or tiles; libtiff tells the terminal at best."""
+    """Yields what is wrong with a TIFF's strips or tiles; libtiff at best prints it to the terminal."""
     try:
         tags = getattr(open_encoded(content), "tag_v2", None)
     except (OSError, AttributeError):
@@ -130,7 +130,7 @@ def _broken_parts(content: bytes) -> Iterator[str]:
 
 
 def _inflate(packed: bytes) -> str:
-    """What zlib says of data; empty if they are whole."""
+    """What zlib says about the data; empty if they are intact."""
     unpacker = zlib.decompressobj()
     try:
         while packed and not unpacker.eof:
@@ -142,10 +142,10 @@ def _inflate(packed: bytes) -> str:
 
 
 def _zero_end(content: bytes) -> Findings:
-    """A WebP or AVIF whose end is zeros, as of a download that was broken off into a file of full length."""
+    """Detects a WebP or AVIF that ends in zeros, as after an interrupted download to a preallocated file."""
     zeros = len(content) - len(content.rstrip(b"\0"))
     if zeros <= _ZEROS or (b"VP8L" in content[:64] and b"VP8 " not in content[:64]):
-        return Findings()  # (lossless WebP packs plain pictures as zeros)
+        return Findings()  # (lossless WebP packs plain images as zeros)
     try:
         width, height = open_encoded(content).size
     except OSError:

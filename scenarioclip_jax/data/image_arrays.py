@@ -1,6 +1,6 @@
-"""Arrays and tensors of any framework as pictures, recognized by protocol.
+"""Arrays and tensors of any framework as images, recognized by protocol.
 
-The module needs Pillow and NumPy only: models that are exported for PyTorch carry a copy.
+This module needs only Pillow and NumPy, because models that are exported for PyTorch carry a copy.
 """
 
 from pathlib import Path
@@ -17,12 +17,13 @@ _EXPECTED = (
 
 
 def separate(images: Any) -> list[Any]:
-    """One picture or several, as a list of pictures, each for `open_image`.
+    """Turns one or several images into a list of images, each for `open_image`.
 
-    Several are a list, tuple or other iterable, or an array with one axis more, [N, H, W, C] or [N, C, H, W].
+    Several images are a list, tuple or other iterable, or an array with an additional axis, [N, H, W, C] or
+    [N, C, H, W].
 
     Raises:
-      ValueError: it's neither.
+      ValueError: The value is neither one image nor several.
     """
     if isinstance(images, str | Path | bytes | bytearray | memoryview | Image.Image):
         return [images]
@@ -30,7 +31,7 @@ def separate(images: Any) -> list[Any]:
         return [images]
     if is_array(images):
         array = to_array(images)
-        if array.dtype.kind in "USO" and array.ndim == 1:  # an array of paths or of pictures
+        if array.dtype.kind in "USO" and array.ndim == 1:  # an array of paths or of images
             return array.tolist()
         return list(array) if array.ndim == 4 else [images]
     if isinstance(images, dict | set | frozenset) or not hasattr(images, "__iter__"):
@@ -47,13 +48,13 @@ def is_array(value: Any) -> bool:
 
 
 def to_array(value: Any) -> np.ndarray:
-    """An array or tensor of any framework as a NumPy array; bfloat16 becomes float32.
+    """Converts an array or tensor of any framework to a NumPy array; bfloat16 becomes float32.
 
     Raises:
-      ValueError: it can't be read from here.
+      ValueError: The array can't be read from here.
     """
     try:
-        if hasattr(value, "detach"):  # PyTorch's tensors, with a gradient or on another device
+        if hasattr(value, "detach"):  # PyTorch tensors, with a gradient or on another device
             value = value.detach().cpu()
             value = value.float() if "bfloat16" in str(value.dtype) else value
         unreadable = not hasattr(value, "__array__") and not hasattr(value, "__array_interface__")
@@ -62,7 +63,7 @@ def to_array(value: Any) -> np.ndarray:
     except Exception as error:
         raise ValueError(f"{_type(value)} can't be read as an array: {error}") from error
     foreign = "float" in array.dtype.name and not np.issubdtype(array.dtype, np.floating)
-    return array.astype(np.float32) if foreign else array  # JAX's bfloat16 and its likes
+    return array.astype(np.float32) if foreign else array  # JAX's bfloat16 and similar types
 
 
 def _type(value: Any) -> str:
@@ -77,10 +78,10 @@ def _type(value: Any) -> str:
 
 
 def from_array(source: Any) -> Image.Image:
-    """An array or tensor as a gray, RGB or RGBA picture.
+    """Converts an array or tensor to a gray, RGB or RGBA image.
 
     Raises:
-      ValueError: it isn't one picture.
+      ValueError: The array isn't a single image.
     """
     if not is_array(source):
         raise ValueError(f"{_type(source)} isn't a picture; {_EXPECTED}")

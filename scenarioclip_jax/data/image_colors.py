@@ -1,6 +1,6 @@
-"""A stored picture of any mode and depth as RGB of 8 bits, with transparent pixels laid on a ground.
+"""Converts a stored image of any mode and depth to 8-bit RGB, with transparent pixels laid on a backdrop.
 
-The module needs Pillow and NumPy only: models that are exported for PyTorch carry a copy.
+This module needs only Pillow and NumPy, because models that are exported for PyTorch carry a copy.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ from .image_levels import (
 
 _NO_DATA, _PHOTOMETRIC = 42113, 262  # TIFF's tags
 _WHITE_IS_ZERO = 0
-_UPPER_HALF = 128  # an upper byte of a picture that fills its 16 bits
-_LOST = 16  # upper bytes below this alone hold less than 4 bits
+_UPPER_HALF = 128  # an upper byte of an image that fills its 16 bits
+_LOST = 16  # upper bytes below this hold less than 4 bits by themselves
 
 
 def convert(
@@ -35,17 +35,17 @@ def convert(
     depth: int,
     levels: Levels | None = None,
 ) -> tuple[Image.Image, Levels | None]:
-    """Returns the picture in RGB, and the values of one of more than 8 bits that are black and white.
+    """Returns the image in RGB and, if it has more than 8 bits, the values taken as black and white.
 
     Args:
-      picture: decoded.
-      content: the file that it was decoded from; None: unknown.
-      backdrop: color behind transparent pixels.
-      depth: bits of a stored value.
-      levels: the values that are black and white; None: by `image_levels`.
+      picture: The decoded image.
+      content: The file that it was decoded from; None if unknown.
+      backdrop: Color behind transparent pixels.
+      depth: Bits of a stored value.
+      levels: The values that are black and white; None to find them by `image_levels`.
 
     Raises:
-      ImageFileError: colors of 16 bits were decoded elsewhere, and what they need was lost.
+      ImageFileError: 16-bit colors were decoded elsewhere, and what they need was lost.
     """
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         return _convert_gray(picture, content, backdrop, levels)
@@ -64,7 +64,7 @@ def _convert_gray(
         levels = FULL
     levels = levels or find_levels(values, tags, content, floats=picture.mode == "F")
     gray = to_eight_bits(values, levels)
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow turns round only what has 8 bits
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts only 8-bit values
         gray = 255 - gray
     rgb = Image.fromarray(gray).convert("RGB")
     key = picture.info.get("transparency")
@@ -74,7 +74,7 @@ def _convert_gray(
 
 
 def _known(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
-    """Gray values as their TIFF means them: unsigned ones of 32 bits, and NaN where there is no value."""
+    """Gray values as their TIFF defines them: 32-bit ones unsigned, and NaN where there is no value."""
     if (
         values.dtype == np.int32
         and first(tags, BITS) == 32
@@ -87,16 +87,18 @@ def _known(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
         missing = None
     absent = np.zeros(values.shape, bool) if missing is None else values == missing
     if values.dtype.kind == "f":
-        absent |= np.isfinite(values) & (np.abs(values) > 1e30)  # as GIS programs write it
+        absent |= np.isfinite(values) & (
+            np.abs(values) > 1e30
+        )  # as GIS programs write missing values
     return np.where(absent, np.nan, values.astype(np.float64)) if absent.any() else values
 
 
 def _convert_colors(
     picture: Image.Image, content: bytes | None, backdrop: str, levels: Levels | None
 ) -> tuple[Image.Image, Levels]:
-    """Pillow keeps the upper 8 bits, which are enough where colors and alpha fill their range.
+    """Converts colors. Pillow keeps the upper 8 bits, which are enough if colors and alpha fill their range.
 
-    Where they don't, and where a color is transparent, the lower 8 are read too.
+    If they don't, or if a color is transparent, the lower 8 bits are read too.
     """
     upper, key = np.asarray(picture), picture.info.get("transparency")
     channels = [upper[..., :3].max(axis=2), *([upper[..., 3]] if upper.shape[2] == 4 else [])]
@@ -113,7 +115,7 @@ def _convert_colors(
                 "its 16-bit colors use less than a sixteenth of their range, and Pillow has kept the upper 8 "
                 "bits. Pass the file itself, scale the colors to the full range, or save them with 8 bits"
             )
-        values = upper.astype(np.uint16) * 257  # near enough
+        values = upper.astype(np.uint16) * 257  # close enough
     tags = getattr(picture, "tag_v2", None) or {}
     levels = levels or find_levels(values[..., :3].max(axis=2), tags, content)
     alpha = np.full(values.shape[:2], 255, np.uint8)
@@ -128,7 +130,7 @@ def _convert_colors(
 
 
 def flatten(picture: Image.Image, backdrop: str, depth: int) -> Image.Image:
-    """A picture of 8 bits in RGB, with transparent pixels laid on the backdrop."""
+    """Converts an 8-bit image to RGB, with transparent pixels laid on the backdrop."""
     key = picture.info.get("transparency")
     if picture.mode in ("1", "L", "RGB") and key is not None:
         return _without_key(picture, key, backdrop, depth)
@@ -150,7 +152,7 @@ def flatten(picture: Image.Image, backdrop: str, depth: int) -> Image.Image:
 def _without_key(picture: Image.Image, key: Any, backdrop: str, depth: int) -> Image.Image:
     """Lays the pixels of the one transparent color on the backdrop.
 
-    The key of a PNG is given in the file's own depth, where Pillow has 8 bits; of 16 it has the upper ones.
+    The key of a PNG is given in the file's own depth, but Pillow has 8 bits; of 16 bits it has the upper ones.
     """
     keys = np.ravel(key) if isinstance(key, int | tuple | list) else np.empty(0, int)
     picture = picture.convert("RGB") if picture.mode != "1" else picture.convert("L").convert("RGB")

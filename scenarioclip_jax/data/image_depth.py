@@ -1,6 +1,6 @@
-"""Colors of 16 bits, of which Pillow keeps the upper 8.
+"""Reads 16-bit colors, of which Pillow keeps only the upper 8 bits.
 
-The module needs Pillow and NumPy only: models that are exported for PyTorch carry a copy.
+This module needs only Pillow and NumPy, because models that are exported for PyTorch carry a copy.
 """
 
 import re
@@ -13,14 +13,16 @@ from PIL import Image
 from .image_files import file_content, open_encoded
 from .image_levels import BITS, find_levels, first
 
-_GRAY_ALPHA, _RGBA = 4, 6  # colors as a PNG numbers them
-_PNG_HEADER = slice(12, 29)  # with its name: size, depth, colors, compression, filter, interlacing
+_GRAY_ALPHA, _RGBA = 4, 6  # color types as numbered in PNG
+_PNG_HEADER = slice(
+    12, 29
+)  # including its name: size, depth, colors, compression, filter, interlacing
 
 
 def stored_depth(picture: Image.Image) -> int:
-    """Bits of a stored value, 2, 4, 8 or 16: Pillow makes 8 of all.
+    """Bits of a stored value, 2, 4, 8 or 16; Pillow converts all to 8.
 
-    Of a picture that is decoded already, 16 is found where a TIFF's tags or the PNG it came from still say it.
+    For an image that is already decoded, 16 is found only if a TIFF's tags or its original PNG still say so.
     """
     tiles = getattr(picture, "tile", None)
     if tiles:
@@ -37,11 +39,11 @@ def stored_depth(picture: Image.Image) -> int:
 
 
 def deep_values(content: bytes, upper: np.ndarray) -> np.ndarray | None:
-    """All 16 bits of a picture's values, uint16 [H, W, C]; None: they can't be read, or aren't this picture's.
+    """Reads all 16 bits of an image, uint16 [H, W, C]; None if they can't be read or belong to another image.
 
     Args:
-      content: the file.
-      upper: the picture as Pillow decodes it, uint8 [H, W, C].
+      content: The file.
+      upper: The image as Pillow decodes it, uint8 [H, W, C].
     """
     try:
         picture = open_encoded(content)
@@ -55,15 +57,16 @@ def deep_values(content: bytes, upper: np.ndarray) -> np.ndarray | None:
         return None
     if values.shape != upper.shape:
         return None
-    if premultiplied:  # Pillow has divided too, by other roundings
+    if premultiplied:  # Pillow has divided too, with different rounding
         return _divided(values)
     return values if np.array_equal(values >> 8, upper) else None
 
 
 def _one_byte(content: bytes, lower: bool) -> np.ndarray:
-    """The upper or the lower bytes of 16-bit values, uint8 [H, W, C].
+    """Reads the upper or the lower bytes of 16-bit values, uint8 [H, W, C].
 
-    Pillow unpacks either byte of a value, as the file's byte order says; for the lower one it's told the other.
+    Pillow unpacks one byte of a value, chosen by the file's byte order; for the lower byte it is given the
+    opposite order.
     """
     other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
@@ -88,10 +91,10 @@ def _one_byte(content: bytes, lower: bool) -> np.ndarray:
 
 
 def _gray_alpha(content: bytes) -> np.ndarray:
-    """Gray and alpha of a PNG of 16 bits as RGBA, uint16 [H, W, 4].
+    """Reads gray and alpha of a 16-bit PNG as RGBA, uint16 [H, W, 4].
 
-    Pillow unpacks no lower bytes of these. But a pixel has four bytes, as RGBA of 8 bits: called by that name,
-    it is unpacked whole.
+    Pillow doesn't unpack the lower bytes of these. But a pixel has four bytes, like 8-bit RGBA; declared as
+    RGBA, it is unpacked completely.
     """
     header = bytearray(content[_PNG_HEADER])
     header[12], header[13] = 8, _RGBA
@@ -103,7 +106,7 @@ def _gray_alpha(content: bytes) -> np.ndarray:
 
 
 def _divided(values: np.ndarray) -> np.ndarray:
-    """Colors that were multiplied by their alpha, without it."""
+    """Undoes the multiplication of colors by their alpha."""
     alpha = values[..., 3:].astype(np.float64)
     white = find_levels(values[..., 3], alpha=True)[1]
     colors = np.divide(

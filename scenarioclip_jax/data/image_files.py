@@ -1,4 +1,4 @@
-"""Picture files: opened within limits, and called by their names where they can't be."""
+"""Opens image files within limits, and explains what a file is if it can't be opened."""
 
 import contextlib
 import importlib
@@ -10,29 +10,32 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-MAX_PIXELS = 178_956_970  # of a file; Pillow's own limit
-# A small file that unfolds to more pixels than this, with less than a byte for a hundred, is a bomb. A JPEG of
-# one color still has a byte for about eighty.
+MAX_PIXELS = 178_956_970  # per file; Pillow's own limit
+# A file that unfolds to more pixels than this, with less than one byte per hundred pixels, is a bomb. A JPEG of
+# a single color still has one byte per eighty or so.
 _BOMB_PIXELS, _BOMB_RATIO = 32_000_000, 100
-_TEXT_BYTES = 1_000_000  # a little less than Pillow takes of a PNG's texts
+_TEXT_BYTES = 1_000_000  # a little less than Pillow accepts of texts in a PNG
 _open_lock = threading.Lock()
-_refusing, _wished = 0, False  # threads that want cut files refused; what the global was before
+_refusing, _wished = (
+    0,
+    False,
+)  # threads that want truncated files refused; the global's previous value
 
 
 class ImageFileError(OSError):
-    """A file can't be decoded as a picture. The message names it, the cause and the remedy."""
+    """A file can't be decoded as an image. The message names the file, the cause and the remedy."""
 
 
 def open_encoded(content: bytes) -> ImageFile.ImageFile:
-    """Opens an encoded picture without decoding it, as `Image.open` does, whatever its size.
+    """Opens an encoded image of any size without decoding it, like `Image.open`.
 
     Raises:
-      ImageFileError: it's a decompression bomb.
-      OSError: it isn't a picture.
+      ImageFileError: The file is a decompression bomb.
+      OSError: The file isn't an image.
     """
     with (
         _open_lock
-    ):  # Pillow's limit, which also warns, is a global; `MAX_PIXELS` is checked by file
+    ):  # Pillow's limit, which also warns, is global; `MAX_PIXELS` is checked per file
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             picture = Image.open(io.BytesIO(content))
@@ -47,7 +50,7 @@ def open_encoded(content: bytes) -> ImageFile.ImageFile:
 
 
 def without_texts(content: bytes) -> bytes:
-    """A PNG without the texts and profiles in it, if they are more than Pillow takes; else the file itself."""
+    """Removes texts and profiles from a PNG if they exceed what Pillow accepts; else returns it unchanged."""
     if not content.startswith(b"\x89PNG"):
         return content
     kept, start, size = [content[:8]], 8, 0
@@ -63,7 +66,7 @@ def without_texts(content: bytes) -> bytes:
 
 
 def _text_size(kind: bytes, data: bytes) -> int:
-    """Bytes of a text or profile of a PNG when it's unpacked, as far as it matters."""
+    """Unpacked bytes of a text or profile in a PNG, counted as far as it matters."""
     packed, text = kind != b"tEXt", data.partition(b"\0")[2]
     if kind == b"iTXt":  # flag, method, language, translated keyword
         packed, text = text[:1] == b"\1", text[2:].split(b"\0", 2)[-1]
@@ -76,7 +79,7 @@ def _text_size(kind: bytes, data: bytes) -> int:
 
 
 def open_file(content: bytes, max_pixels: int) -> Image.Image:
-    """As `open_encoded`, with a plug-in if need be, and within a limit of pixels."""
+    """Like `open_encoded`, with a plug-in if needed, and with a limit on pixels."""
     try:
         picture = open_encoded(content)
     except UnidentifiedImageError:
@@ -95,9 +98,9 @@ def open_file(content: bytes, max_pixels: int) -> Image.Image:
 
 @contextlib.contextmanager
 def cut_files_refused() -> Iterator[None]:
-    """Sets aside another library's wish that Pillow decode cut files and fill them up with gray or black.
+    """Suspends another library's setting that Pillow decode truncated files and fill them with gray or black.
 
-    That wish is a global: it's back when the last thread leaves.
+    The setting is global, and is restored when the last thread leaves.
     """
     global _refusing, _wished
     with _open_lock:
@@ -115,10 +118,10 @@ def cut_files_refused() -> Iterator[None]:
 
 
 def file_content(picture: Image.Image, most: int = -1) -> bytes | None:
-    """The file that a picture will be or was decoded from; None: it's unknown, or gone.
+    """Returns the file that an image will be or was decoded from; None if it is unknown or gone.
 
     Args:
-      most: bytes of it, from the start; -1: all.
+      most: Number of bytes to read from the start; -1 for all.
     """
     for name in ("fp", "_fp"):
         file = getattr(picture, name, None)
@@ -130,7 +133,7 @@ def file_content(picture: Image.Image, most: int = -1) -> bytes | None:
             content = file.read(most)
             file.seek(place)
             return content
-        except Exception:  # closed: Pillow puts various things in its place
+        except Exception:  # none, or closed: Pillow replaces it by various things
             continue
     filename = getattr(picture, "filename", None)
     if filename is None:
@@ -142,7 +145,7 @@ def file_content(picture: Image.Image, most: int = -1) -> bytes | None:
         return None
 
 
-# By magic bytes: what a file is that isn't opened, and what to do.
+# What a file is that can't be opened, by magic bytes, and what to do.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 _MAGIC: Sequence[tuple[bytes, str]] = (
@@ -163,7 +166,7 @@ _MAGIC: Sequence[tuple[bytes, str]] = (
 
 
 def _kind(content: bytes) -> str:
-    """What a file is that Pillow can't identify, and what to do about it."""
+    """Says what a file is that Pillow can't identify, and what to do about it."""
     if not content:
         return "the file is empty; copy or download it again"
     if not content.strip(b"\0"):
@@ -197,7 +200,7 @@ def _kind(content: bytes) -> str:
 
 
 def _plugin(content: bytes) -> tuple[str, str, str] | None:
-    """For a format that Pillow doesn't read by itself: what it is, and the module and package that do."""
+    """For a format that Pillow can't read by itself: its name, and the module and package that can read it."""
     if content[4:8] == b"ftyp":
         brands = content[8:64]
         if b"avif" in brands or b"avis" in brands:
@@ -210,7 +213,7 @@ def _plugin(content: bytes) -> tuple[str, str, str] | None:
 
 
 def _load_plugin(content: bytes) -> bool:
-    """Loads the plug-in for a picture where it's installed."""
+    """Loads the plug-in for an image if it is installed."""
     plugin = _plugin(content)
     try:
         module = importlib.import_module(plugin[1]) if plugin else None
@@ -222,10 +225,10 @@ def _load_plugin(content: bytes) -> bool:
 
 
 def explain(error: Exception, content: bytes | None) -> str:
-    """What is wrong with a file, for people, from what Pillow raised."""
+    """Explains for people what is wrong with a file, from the error that Pillow raised."""
     if isinstance(error, UnidentifiedImageError) and content is not None:
         return _kind(content)
-    # Pillow's messages hold addresses of objects, which differ from run to run.
+    # Pillow's messages contain addresses of objects, which differ from run to run.
     text = re.sub(r"<[^<>]* at 0x[0-9a-fA-F]+>:? ?", "", str(error)).strip()
     if "truncated" in text.lower() or "broken data stream" in text:
         return f"the file is cut short or damaged ({text}); copy or download it again"

@@ -1,20 +1,20 @@
-"""The range of pictures of more than 8 bits: which of their stored values are black and white.
+"""The range of images with more than 8 bits: which stored values are black and white.
 
-One rule finds it for gray and color alike, and for alpha by its own values:
+One rule finds it for both gray and color, and for alpha from its own values:
 
-1. What the file declares counts: TIFF's sample range or bits per sample, PNG's significant bits; unless there
-   are larger values.
-2. Else black is 0 and white 2^n - 1, where n is the smallest whole number of bits, at least 8, that holds the
-   largest value. Floats up to 1 (or a little more: resampling overshoots) are from 0 to 1, and up to 32 from 0
-   to the largest.
-3. Where values are well below zero, black is the least and white the largest of them.
-4. Hot and dead pixels don't count as largest or least: at most one in 100,000, and at least one, that lie more
-   than four times as far from zero as all others. They become white or black.
+1. If the file declares a range, that is used: TIFF's sample range or bits per sample, PNG's significant bits;
+   unless there are larger values.
+2. Otherwise black is 0 and white is 2^n - 1, where n is the smallest whole number of bits, at least 8, that
+   holds the largest value. Floats up to 1 (or a little more: resampling overshoots) range from 0 to 1, and
+   floats up to 32 from 0 to the largest.
+3. If there are values well below zero, black is the smallest and white the largest value.
+4. Hot and dead pixels don't count as largest or smallest: at most one in 100,000, and at least one, that are
+   more than four times as far from zero as all others. They become white or black.
 
-A picture that is meant to be dark, with nothing above half of its range, is brightened by this unless its file
-declares the range: no file of 12 bits in 16 could be shown otherwise.
+This brightens an image that is meant to be dark, with nothing above half of its range, unless its file declares
+the range; otherwise a file with 12 bits in 16 could not be shown.
 
-The module needs NumPy only: models that are exported for PyTorch carry a copy.
+This module needs only NumPy, because models that are exported for PyTorch carry a copy.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ _HOT_SHARE, _FAR, _FEWEST = (
     100_000,
     4,
     1000,
-)  # pixels for one hot one; times farther; fewer have none
+)  # pixels per hot one; times farther; smaller images have none
 BITS, SAMPLE_FORMAT = 258, 339  # TIFF's tags
-_RANGES = ((340, 341), (280, 281))  # SMinSampleValue and SMaxSampleValue, and their likes
+_RANGES = ((340, 341), (280, 281))  # SMinSampleValue and SMaxSampleValue, and similar tags
 
 
 def find_levels(
@@ -42,14 +42,14 @@ def find_levels(
     floats: bool = False,
     alpha: bool = False,
 ) -> Levels:
-    """The range of some values, by the rule above; NaN and infinity don't count.
+    """Finds the range of some values by the rule above; NaN and infinity don't count.
 
     Args:
-      values: integers or floats of any shape, one a pixel: of colors, the largest.
-      tags: those of the TIFF that they are from.
-      content: the PNG that they are from.
-      floats: whether they were stored as floats.
-      alpha: whether they are the alpha channel.
+      values: Integers or floats of any shape, one per pixel; for colors, the largest channel.
+      tags: Tags of the TIFF that they come from.
+      content: The PNG that they come from.
+      floats: Whether they were stored as floats.
+      alpha: Whether they are the alpha channel.
     """
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not finite.size:
@@ -62,13 +62,13 @@ def find_levels(
         return low, max(high, low + 1.0)
     if floats and high <= 1.5:
         return 0.0, 1.0
-    if floats and high < 32:  # neither 0-1 nor a picture of 8 bits that shows anything
+    if floats and high < 32:  # neither 0-1 nor an 8-bit image that shows anything
         return 0.0, high
     return 0.0, 2.0 ** max(8, int(high).bit_length()) - 1
 
 
 def extremes(values: np.ndarray) -> Levels:
-    """The least and the largest value that aren't hot or dead pixels'."""
+    """The smallest and the largest value without hot and dead pixels."""
     low, high = float(values.min()), float(values.max())
     hot = max(1, values.size // _HOT_SHARE) if values.size >= _FEWEST else 0
     while hot and (far := max(high, -low)) > 0:
@@ -83,14 +83,14 @@ def extremes(values: np.ndarray) -> Levels:
 
 
 def to_eight_bits(values: np.ndarray, levels: Levels) -> np.ndarray:
-    """Values as uint8, cut off at black and white; NaN is black."""
+    """Converts values to uint8, clipped at black and white; NaN becomes black."""
     black, white = levels
     values = np.nan_to_num(values.astype(np.float32), nan=black, posinf=white, neginf=black)
     return np.rint(np.clip((values - black) * (255 / (white - black)), 0, 255)).astype(np.uint8)
 
 
 def first(tags: Mapping[int, Any], tag: int) -> Any:
-    """The first value of a TIFF's tag; None if it isn't there."""
+    """The first value of a TIFF tag; None if the tag is missing."""
     value = tags.get(tag)
     return value[0] if isinstance(value, tuple) and value else value
 
@@ -98,7 +98,7 @@ def first(tags: Mapping[int, Any], tag: int) -> Any:
 def _declared(
     tags: Mapping[int, Any], content: bytes | None, high: float, alpha: bool
 ) -> Levels | None:
-    """The values that the file itself says are black and white."""
+    """The values that the file itself declares as black and white."""
 
     def number(tag: int) -> float | None:
         value = first(tags, tag)
@@ -112,7 +112,7 @@ def _declared(
     if bits and 8 < bits < 16 and high < 2**bits:
         return 0.0, 2**bits - 1.0
     if content and content.startswith(b"\x89PNG"):
-        # PNG's samples should fill their range, but some programs write 12 bits as they are and say so here.
+        # PNG samples should fill their range, but some programs write 12 bits unscaled and declare that here.
         place = content.find(b"sBIT", 0, content.find(b"IDAT"))
         if place > 0:
             count = int.from_bytes(content[place - 4 : place])

@@ -1,8 +1,8 @@
-"""Any picture as upright RGB pixels: a file, its bytes, a PIL image, or an array or tensor of any framework.
+"""Opens any image as upright RGB: a file, its bytes, a PIL image, or an array or tensor of any framework.
 
-Everything in this package that looks at a picture opens it here, so that a model is trained, evaluated and used
-on the same pixels. The module needs Pillow and NumPy only, and of the package the other `image_` modules:
-models that are exported for PyTorch carry a copy of all.
+Everything in this package opens images here, so that a model is trained, evaluated and used on the same pixels.
+This module needs only Pillow, NumPy and the package's other `image_` modules, because models that are exported
+for PyTorch carry a copy of all of them.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ from .image_files import (
 
 BACKDROP = "white"  # what shows through transparent pixels
 _EXIF_ORIENTATION = 0x0112
-# What turns a stored picture upright, by its EXIF orientation.
+# The operation that turns a stored image upright, by its EXIF orientation.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,14 +39,14 @@ TURNS = {
 
 
 class OpenedImage(NamedTuple):
-    """A picture and how it was stored.
+    """An image and how it was stored.
 
     Attributes:
-      picture: RGB, upright.
-      stored: the picture before it was turned and converted.
-      format: of the file, such as "JPEG"; None: it didn't come from a file.
-      orientation: the EXIF orientation it was stored with, 1 to 8; 1 is upright.
-      levels: the values taken as black and white; None: there were no more than 8 bits.
+      picture: The upright RGB image.
+      stored: The image before it was turned and converted.
+      format: Format of the file, such as "JPEG"; None if the image didn't come from a file.
+      orientation: The EXIF orientation it was stored with, 1 to 8; 1 is upright.
+      levels: The values taken as black and white; None if there were at most 8 bits.
     """
 
     picture: Image.Image
@@ -57,7 +57,7 @@ class OpenedImage(NamedTuple):
 
 
 def to_rgb(source: Any) -> Image.Image:
-    """One picture as an upright RGB image of 8 bits. See `open_image`."""
+    """Opens one image as upright 8-bit RGB. See `open_image`."""
     return open_image(source).picture
 
 
@@ -69,30 +69,30 @@ def open_image(
     name: str | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> OpenedImage:
-    """Opens one picture, decodes it and turns it upright.
+    """Opens one image, decodes it and turns it upright.
 
-    Of an animation the first frame is taken. Transparent pixels are laid on `backdrop`. Gray and color of more
-    than 8 bits is read by the range that its file declares, or else by the smallest whole number of bits that
-    holds the largest value, hot pixels aside; alpha by its own range: `image_levels` has the rule. Of a PIL
-    image that is decoded already the range is known as long as its file is; one that was changed since, or made
-    from another, has 8 bits.
+    For an animation, the first frame is used. Transparent pixels are laid on `backdrop`. Gray and color with
+    more than 8 bits are scaled by the range that the file declares, or else by the smallest whole number of
+    bits that holds the largest value, hot pixels aside; alpha is scaled by its own range. `image_levels` has
+    the rule. For a PIL image that is already decoded, the range is known as long as its file is; an image that
+    was changed since, or made from another, has 8 bits.
 
     Arrays are uint8, bool, or floats from 0 to 1; their axes are [H, W], [H, W, C] or [C, H, W] with C = 1
-    (gray), 3 (RGB) or 4 (RGBA). Where both the first and the last axis could be channels, as in [3, H, 3], the
-    layout can't be told and the picture is refused.
+    (gray), 3 (RGB) or 4 (RGBA). If both the first and the last axis could be channels, as in [3, H, 3], the
+    layout is ambiguous and the image is refused.
 
     Args:
-      source: a path; the bytes of a file; an open file; a PIL image; or an array or tensor, recognized by
+      source: A path; the bytes of a file; an open file; a PIL image; or an array or tensor, recognized by
         protocol (`__array__`, `__array_interface__`, `__dlpack__`).
-      backdrop: color behind transparent pixels.
-      levels: the values that are black and white, for pictures of more than 8 bits; None: as above.
-      name: what to call the picture in messages.
-      max_pixels: most pixels of a file.
+      backdrop: Color behind transparent pixels.
+      levels: The values that are black and white, for images with more than 8 bits; None for the rule above.
+      name: Name of the image in messages.
+      max_pixels: Most pixels of a file.
 
     Raises:
-      ImageFileError: the file can't be decoded.
-      OSError: the file can't be read.
-      ValueError: an array isn't one picture.
+      ImageFileError: The file can't be decoded.
+      OSError: The file can't be read.
+      ValueError: An array isn't a single image.
     """
     content, called = read(source)
     name = name or called
@@ -122,10 +122,10 @@ def open_image(
 
 
 def read(source: Any) -> tuple[bytes | None, str]:
-    """The bytes of a picture that is given as a file, None for others; and what to call it in messages.
+    """Returns the bytes of an image that is given as a file, else None; and its name in messages.
 
     Raises:
-      OSError: the file can't be read.
+      OSError: The file can't be read.
     """
     if isinstance(source, str | Path):
         return Path(source).expanduser().read_bytes(), str(source)

@@ -1,1 +1,1 @@
-"""Scoring a model, on its own data and by public protocols."""
+"""Scoring a model, on its own data and with public protocols."""

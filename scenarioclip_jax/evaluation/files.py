@@ -19,12 +19,12 @@ NAMED = 5  # images that a message names
 
 
 class SuiteError(ReadableError, ValueError):
-    """A suite can't be scored: a file of it is missing or malformed. The message names file and record.
+    """A suite can't be scored: one of its files is missing or malformed. The message names file and record.
 
     Attributes:
-      reason: what is wrong.
-      remedy: what to do about it; may be empty.
-      listed: all images, or whatever else, that are concerned.
+      reason: What is wrong.
+      remedy: What to do about it; may be empty.
+      listed: All images, or other items, that are affected.
     """
 
     def __init__(self, reason: str, remedy: str = "", listed: Sequence[str] = ()):
@@ -40,8 +40,8 @@ class Wanted(NamedTuple):
     """A record whose images are to be found.
 
     Attributes:
-      names: of its images, with or without extension, below the image folders.
-      values: what the suite needs of the record besides.
+      names: Names of its images, with or without extension, below the image folders.
+      values: Other data that the suite needs from the record.
     """
 
     where: str
@@ -62,12 +62,12 @@ class Files:
     """Where a suite's files are.
 
     Attributes:
-      path: the annotation file, or the folder of several.
-      images: folders that image names are relative to; the first that has the image counts.
-      skip_missing: leave out records whose image isn't there or can't be read, and count them, instead of
+      path: The annotation file, or the folder with several.
+      images: Folders that image names are relative to; the first that has the image is used.
+      skip_missing: Whether to leave out and count records whose image is missing or unreadable, instead of
         stopping.
-      suite: its name in the config, for messages.
-      threads: that check images.
+      suite: The suite's name in the config, for messages.
+      threads: Number of threads that check images.
       digests: SHA-256 of each annotation file that was read, by path.
     """
 
@@ -81,11 +81,11 @@ class Files:
     def locate(self, wanted: Sequence[Wanted], skips: Skips) -> list[Located]:
         """Finds the images of records and checks that each can be decoded.
 
-        Images that can be but are damaged are scored, and told of by `skips`.
+        Images that are damaged but can be decoded are scored, and reported in `skips`.
 
         Raises:
-          SuiteError: an image isn't there or can't be read and may not be skipped, or lies outside the folders;
-            or no record is left.
+          SuiteError: An image is missing or unreadable and may not be skipped, or is outside the folders; or no
+            record is left.
         """
         finder = image_files.Finder(self.images, (name for each in wanted for name in each.names))
         found, absent = [], []
@@ -161,13 +161,13 @@ class Files:
 
 
 class Row(NamedTuple):
-    """A record with its place, for messages."""
+    """A record with its place in a file, for messages."""
 
     values: dict[str, Any]
     where: str
 
     def get(self, name: str, kind: type | tuple[type, ...] = str) -> Any:
-        """A field of the record; raises SuiteError if it is missing or of another type."""
+        """Returns a field of the record; raises SuiteError if it is missing or has the wrong type."""
         if name not in self.values:
             has = ", ".join(map(str, self.values)) or "none"
             raise SuiteError(f"{self.where}: no field {name!r}; it has {has:.300}")
@@ -179,7 +179,7 @@ class Row(NamedTuple):
         return value
 
     def caption(self, name: str) -> str:
-        """A text as training has it: lower case, one space between words."""
+        """Returns a text in the form used in training: lower case, one space between words."""
         return self.text(self.get(name), name)
 
     def text(self, value: Any, name: str) -> str:
@@ -205,7 +205,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _encodes(text: str) -> bool:
-    """False where it holds half of a surrogate pair, which no tokenizer takes."""
+    """Whether a text can be encoded; half of a surrogate pair can't, and no tokenizer accepts it."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -214,15 +214,15 @@ def _encodes(text: str) -> bool:
 
 
 def parts(files: Files, names: Mapping[str, str], skips: Skips) -> Iterator[tuple[str, list[Row]]]:
-    """The records of a suite of several files, part by part; a part whose file is missing is counted.
+    """Yields the records of a suite with several files, part by part; parts with a missing file are counted.
 
     Args:
-      names: file names by part.
+      names: File names by part.
 
     Raises:
-      SuiteError: none of the files is there, or one is malformed.
+      SuiteError: None of the files exists, or one is malformed.
     """
-    if files.path.is_file():  # one of them was named
+    if files.path.is_file():  # one of the files was named
         chosen = {part: files.path for part, name in names.items() if files.path.name == name}
         if not chosen:
             raise SuiteError(f"{files.path}: expected a file named {' or '.join(names.values())}")
@@ -238,20 +238,20 @@ def parts(files: Files, names: Mapping[str, str], skips: Skips) -> Iterator[tupl
 
 
 def read_json(path: Path, digests: dict[str, str] | None = None) -> Any:
-    """The content of a JSON file.
+    """Returns the content of a JSON file.
 
     Args:
-      digests: takes the file's SHA-256.
+      digests: Mapping that gets the file's SHA-256.
 
     Raises:
-      SuiteError: the file isn't there or is no JSON.
+      SuiteError: The file doesn't exist or isn't JSON.
     """
     text = _read(path, digests)
     return _parse(text, f"{path} is", whole=True)
 
 
 def json_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
-    """The records of a JSON list, or of a JSON object of records."""
+    """Returns the records of a JSON list, or of a JSON object of records."""
     content = read_json(path, digests)
     if isinstance(content, dict):
         return rows(list(content.values()), path, [f"[{key!r}]" for key in content])
@@ -259,10 +259,10 @@ def json_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
 
 
 def rows(content: Any, path: Path, places: Sequence[str] | None = None, prefix: str = "") -> list:
-    """A list of objects as rows.
+    """Turns a list of objects into rows.
 
     Raises:
-      SuiteError: it is no list, is empty, or holds something else than objects.
+      SuiteError: The content isn't a list, is empty, or contains anything but objects.
     """
     if not isinstance(content, list) or not content:
         raise SuiteError(f"{path}{prefix and f' {prefix}'}: expected a list of records, not empty")
@@ -276,9 +276,9 @@ def rows(content: Any, path: Path, places: Sequence[str] | None = None, prefix: 
 
 
 def jsonl_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
-    """The records of a file with a JSON object a line; empty lines are left out."""
+    """Returns the records of a file with one JSON object per line; empty lines are skipped."""
     found = []
-    # Only a line feed ends a line of JSON Lines: `splitlines` would cut at U+2028 and others inside of texts.
+    # Only a line feed ends a line of JSON Lines; `splitlines` would also split texts at U+2028 and others.
     for number, line in enumerate(_read(path, digests).split("\n"), 1):
         if not line.strip():
             continue
@@ -294,9 +294,9 @@ def jsonl_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
 
 
 def csv_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
-    """The records of a CSV file with a header; all values are strings."""
+    """Returns the records of a CSV file with a header; all values are strings."""
     found = []
-    # Opened like a file without newline translation: the reader itself knows which line ends are quoted.
+    # Opened without newline translation, because only the CSV reader knows which line ends are quoted.
     lines = csv.DictReader(io.StringIO(_read(path, digests), newline=""), strict=True)
     limit = csv.field_size_limit(LONGEST_FIELD)
     try:
@@ -306,7 +306,7 @@ def csv_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
                 raise SuiteError(f"{where}: its fields don't fit the header")
             found.append(Row(values, where))
     except csv.Error as error:
-        # The line where the record begins: a quote that is never closed runs to the end of the file.
+        # Names the line where the record begins, since an unclosed quote runs to the end of the file.
         raise SuiteError(f"{path} line {lines.line_num + 1}: not valid CSV: {error}") from None
     finally:
         csv.field_size_limit(limit)
@@ -326,12 +326,12 @@ def _parse(text: str, subject: str, whole: bool = False) -> Any:
     except (
         ValueError,
         RecursionError,
-    ) as error:  # a number of thousands of digits, thousands of brackets
+    ) as error:  # a number with thousands of digits, or thousands of brackets
         raise SuiteError(f"{subject} not valid JSON: {error}") from None
 
 
 def _read(path: Path, digests: dict[str, str] | None = None) -> str:
-    """A file's text: UTF-8, or UTF-16 and UTF-32 as their first bytes tell."""
+    """Reads a text file in UTF-8, or in UTF-16 or UTF-32 as its first bytes tell."""
     try:
         data = path.read_bytes()
     except OSError as error:

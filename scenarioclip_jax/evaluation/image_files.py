@@ -1,4 +1,4 @@
-"""Finds a suite's images below folders, and those among them that can't be decoded or are damaged."""
+"""Finds a suite's images below folders, and detects those that can't be decoded or are damaged."""
 
 import functools
 import os
@@ -13,7 +13,7 @@ from scenarioclip_jax.data import damage, images
 from scenarioclip_jax.progress_bar import progress_bar
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-# What is often saved in place of a file, by its first bytes.
+# What is often saved in place of an image, by its first bytes.
 FOREIGN = {
     b"version https://git-lfs": "a Git LFS pointer (run `git lfs pull`)",
     b"<!doctype html": "an HTML page",
@@ -25,7 +25,7 @@ FOREIGN = {
 
 
 def foreign(data: bytes) -> str:
-    """What a file is that isn't what its name says, by its first bytes; empty if they tell nothing."""
+    """What a file really is if its name is wrong, judged by its first bytes; empty if they don't tell."""
     start = data[:200].lstrip(b"\xef\xbb\xbf \t\r\n")
     for mark, kind in FOREIGN.items():
         if start.startswith(mark) or start[: len(mark)].lower() == mark:
@@ -34,20 +34,20 @@ def foreign(data: bytes) -> str:
 
 
 def leaves(name: str) -> bool:
-    """Whether a name points out of the folder that it is relative to."""
+    """Whether a name points outside the folder that it is relative to."""
     path = PurePosixPath(_slashes(name))
     return path.is_absolute() or ".." in path.parts
 
 
 class Finder:
-    """Finds images by the names that annotations give them, without regard to case.
+    """Finds images by their names in annotations, ignoring case.
 
-    A name counts as it is, with any of EXTENSIONS if it has none; else in a folder just below, if there is one
-    only that has it; else without its first folders. So it doesn't matter whether COCO or COCO/val2014 was
-    named. What is left of a name counts only where no other image of the set ends alike.
+    A name is tried as it is, with each of EXTENSIONS if it has none; then in direct subfolders, if exactly one
+    has it; then without its first folders. So either COCO or COCO/val2014 may be given. A shortened name counts
+    only if no other image of the set has the same ending.
 
     Args:
-      names: all that will be asked for.
+      names: All names that will be looked up.
     """
 
     def __init__(self, folders: Sequence[Path], names: Iterable[str] = ()):
@@ -59,7 +59,7 @@ class Finder:
         )
 
     def find(self, name: str) -> Path | None:
-        """The image's path; None if it isn't there."""
+        """Returns the image's path; None if it doesn't exist."""
         name = _slashes(name)
         for folder in self._folders:
             if _is_file(path := folder / name):
@@ -89,12 +89,12 @@ class Finder:
         return path.with_name(found) if found else None
 
     def _names(self, folder: Path) -> dict[str, str]:
-        """A folder's files by their names in lower case."""
+        """The files of a folder, by their names in lower case."""
         if folder not in self._listed:
             try:
                 with os.scandir(folder) as entries:
                     files = sorted(entry.name for entry in entries if entry.is_file())
-            except (OSError, ValueError):  # no such folder, or no possible name of one
+            except (OSError, ValueError):  # no such folder, or an impossible name
                 files = []
             self._listed[folder] = {name.lower(): name for name in files}
         return self._listed[folder]
@@ -113,7 +113,7 @@ class Finder:
 
 
 def _tails(pieces: Sequence[str]) -> list[str]:
-    """A name without its first folders: each way, in lower case."""
+    """All versions of a name without some of its first folders, in lower case."""
     return ["/".join(pieces[start:]).lower() for start in range(1, len(pieces))]
 
 
@@ -129,15 +129,15 @@ def _is_file(path: Path) -> bool:
 
 
 class RefusedError(OSError):
-    """The system refused to read a file for a reason outside of it: permission, too many files, no memory."""
+    """The system refused to read a file for an external reason: permission, too many files, no memory."""
 
 
 class Checked(NamedTuple):
-    """What is wrong with an image; empty where nothing is.
+    """What is wrong with an image; empty if nothing is.
 
     Attributes:
-      unreadable: why it can't be decoded.
-      damaged: what is wrong, or seems so, with one that can be.
+      unreadable: Why the image can't be decoded.
+      damaged: What is, or seems to be, wrong with an image that can be decoded.
     """
 
     unreadable: str = ""
@@ -145,10 +145,10 @@ class Checked(NamedTuple):
 
 
 def check(paths: Collection[Path], threads: int = 2) -> dict[Path, Checked]:
-    """Images with which something is wrong. What was decoded once isn't decoded again.
+    """Finds images with something wrong. Images that were checked before aren't decoded again.
 
     Raises:
-      RefusedError: nothing can be said of a file, since the system refused it.
+      RefusedError: A file can't be judged because the system refused to read it.
     """
     ordered = sorted(paths)
     with ThreadPoolExecutor(max(1, threads)) as pool:
@@ -169,11 +169,11 @@ def _check(path: Path) -> Checked:
 
 @functools.lru_cache(maxsize=1 << 20)
 def _check_file(path: Path, modified: int, size: int) -> Checked:
-    """A file that changes is another one."""
+    """Checks a file; its time and size are arguments so that a changed file is checked anew."""
     try:
         content = path.read_bytes()
         images.open_image(content, name=str(path))
-    except Exception as error:  # decoders raise what they like, and each file stands for itself
+    except Exception as error:  # decoders may raise anything, and one file mustn't stop the others
         if faults.passes(error):
             raise RefusedError(f"{path}: {str(error) or repr(error)}") from error
         return Checked(str(error).removeprefix(f"{path}: ") or repr(error))

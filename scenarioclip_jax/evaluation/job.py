@@ -38,30 +38,30 @@ __all__ = ["IN_DOMAIN", "ON_FILES", "Evaluation", "check", "chosen_suites", "eva
 
 
 class Evaluation(NamedTuple):
-    """What an evaluation found."""
+    """The results of an evaluation."""
 
-    summary: dict[str, Any]  # what `results.json` holds
-    results: dict[str, dict[str, Result]]  # suite -> model's name -> result; suites that have any
+    summary: dict[str, Any]  # content of `results.json`
+    results: dict[str, dict[str, Result]]  # by suite and model; suites with a result
 
     @property
     def failed(self) -> dict[str, str]:
-        """Why the suites that should have a result have none."""
+        """The reasons why suites that should have a result have none."""
         return {suite: each["reason"] for suite, each in self.summary["failed"].items()}
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> Evaluation:
     """Scores the checkpoint, and the baseline if there is one, and writes both files into `workdir`.
 
-    Each suite stands for itself: one that can't be scored is reported with the reason, and the others go on.
-    All suites' files are read and checked before anything is embedded. `results.json` is written again after
+    Suites are independent: one that can't be scored is reported with the reason, and the others continue. The
+    files of all suites are read and checked before anything is embedded. `results.json` is rewritten after
     every suite.
 
     Returns:
-      The same for plots of one's own; `failed` names the suites without a result.
+      The results, for your own plots; `failed` names the suites without a result.
 
     Raises:
-      ConfigError: the config makes no sense, or `workdir` holds a training run or another evaluation.
-      CheckpointError: a model can't be opened.
+      ConfigError: The config makes no sense, or `workdir` holds a training run or another evaluation.
+      CheckpointError: A model can't be opened.
     """
     suites = chosen_suites(config)
     settings = check(config, suites)
@@ -84,7 +84,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> Evaluation:
 
 
 def _open_cache(folder: str) -> Cache | NoCache:
-    """Where embeddings are kept; nowhere, where that can't be written: they can be computed again."""
+    """Opens the embedding cache; if it can't be written, there is none, since embeddings can be recomputed."""
     if not folder:
         return NoCache()
     try:
@@ -99,10 +99,10 @@ def _open_cache(folder: str) -> Cache | NoCache:
 
 
 class _Run:
-    """An evaluation on its way.
+    """A running evaluation.
 
     Attributes:
-      summary: what `results.json` holds so far.
+      summary: Content of `results.json` so far.
     """
 
     summary: dict[str, Any]
@@ -121,7 +121,7 @@ class _Run:
         self._before: dict[str, str | None] = {}
 
     def refuse_others(self) -> None:
-        """Raises ConfigError: the workdir holds a training run, or an evaluation of something else."""
+        """Raises ConfigError if the workdir holds a training run, or an evaluation of something else."""
         folder = self._workdir
         other = f"name another --workdir, such as {str(folder).rstrip('/')}-evaluation"
         for name in ("checkpoints", "report.json", "metrics.jsonl"):
@@ -151,10 +151,10 @@ class _Run:
         self._before = hashes
 
     def encoders(self, models: dict[str, inference.Model]) -> dict[str, ModelEncoder]:
-        """What embeds, by column.
+        """Makes the encoders, by column.
 
         Raises:
-          ConfigError: the workdir holds the same evaluation of other weights.
+          ConfigError: The workdir holds the same evaluation of other weights.
         """
         arguments = {"batch_size": self._config.batch_size, "threads": self._config.num_threads}
         found = {}
@@ -179,7 +179,7 @@ class _Run:
                     self._fail(suite, error)
 
     def score(self, column: str, encoder: ModelEncoder, directory: Path | None) -> None:
-        """Runs all suites that haven't failed on a model."""
+        """Runs all suites that haven't failed, on one model."""
         config = self._config
         data = None
         if directory:
@@ -230,7 +230,7 @@ class _Run:
             print(f"  also: {each}", file=sys.stderr)
 
     def finish(self) -> Evaluation:
-        """Writes both files a last time."""
+        """Writes both files for the last time."""
         summary = self.summary
         if not summary["suites"] and not summary["failed"]:
             reasons = "; ".join(each["reason"] for each in summary["left_out"].values())
@@ -263,7 +263,7 @@ def _say_data(chosen: Chosen) -> None:
 
 
 def _comparable(config: ConfigDict) -> dict[str, Any]:
-    """What two evaluations of the same have in common: the config without what only says how to compute it."""
+    """The part of the config that equal evaluations share; leaves out settings of how to compute."""
     values = json.loads(config.to_json_best_effort())
     for name in ("batch_size", "num_threads", "cache", "compilation_cache"):
         values.pop(name, None)
@@ -271,7 +271,7 @@ def _comparable(config: ConfigDict) -> dict[str, Any]:
 
 
 def open_models(config: ConfigDict) -> dict[str, inference.Model]:
-    """The models by the name of their column in the tables."""
+    """Opens the models, by the name of their column in the tables."""
     models = {}
     with naming("checkpoint"):
         for weights in dict.fromkeys(config.weights):

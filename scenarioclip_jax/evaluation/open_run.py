@@ -1,4 +1,4 @@
-"""A trained model with the data set that it was trained on, for notebooks and scripts."""
+"""Opens a trained model with the data set that it was trained on, for notebooks and scripts."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -26,13 +26,13 @@ def open_run(checkpoint: str | Path, *, weights: str = "student", scenes: int = 
     """Opens a training run.
 
     Args:
-      checkpoint: its workdir.
+      checkpoint: The run's workdir.
       weights: `student` or `ema`.
-      scenes: of each split, the first ones; 0: all.
+      scenes: Number of scenes to take from the start of each split; 0 for all.
 
     Raises:
-      CheckpointError: there is no such run. The message says which command makes one.
-      DataSetError: its data set is gone.
+      CheckpointError: There is no such run. The message says which command makes one.
+      DataSetError: The run's data set no longer exists.
     """
     directory = data_of(checkpoint)
     model = inference.load(checkpoint, weights=weights)
@@ -41,10 +41,10 @@ def open_run(checkpoint: str | Path, *, weights: str = "student", scenes: int = 
 
 
 def data_of(checkpoint: str | Path) -> Path:
-    """The data set that a run was trained on; the embedded scenes are built if they aren't there.
+    """Returns the data set that a run was trained on; builds the demo's scenes if they don't exist.
 
     Raises:
-      CheckpointError: there is no such run. The message says which command makes one.
+      CheckpointError: There is no such run. The message says which command makes one.
     """
     path = local_path(checkpoint) / "config.json"
     workdir = to_paste(f"--workdir={checkpoint}")

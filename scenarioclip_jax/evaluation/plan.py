@@ -1,4 +1,4 @@
-"""What an evaluation is to do: suites, settings and files, checked before anything slow starts."""
+"""Plans an evaluation: suites, settings and files, checked before anything slow starts."""
 
 import jax
 from ml_collections import ConfigDict
@@ -17,7 +17,7 @@ TEXT_LENGTHS = ("trained", "longest")
 
 
 def chosen_suites(config: ConfigDict) -> list[str]:
-    """`config.suites`, also where it was given as `a,b`; raises ConfigError for one that isn't known."""
+    """Returns `config.suites`, even if given as `a,b`; raises ConfigError for an unknown one."""
     names = listed(config.suites)
     known = [*IN_DOMAIN, *ON_FILES]
     unknown = [name for name in names if name not in known]
@@ -28,7 +28,7 @@ def chosen_suites(config: ConfigDict) -> list[str]:
 
 
 def suites_are_named(config: ConfigDict) -> bool:
-    """Whether `config.suites` was set: what the data can't support is then an error, not left out."""
+    """Whether `config.suites` was set; a suite that the data doesn't support is then an error."""
     return set(config.suites) != set(IN_DOMAIN)
 
 
@@ -36,7 +36,7 @@ def check(config: ConfigDict, suites: list[str]) -> Settings:
     """Refuses a config that can't be run, before anything slow starts.
 
     Raises:
-      ConfigError: names the key and what is allowed.
+      ConfigError: A value isn't allowed. The message names the key and what is allowed.
     """
     if jax.process_count() > 1:
         raise ConfigError(
@@ -83,7 +83,7 @@ def _settings(config: ConfigDict) -> Settings:
 
 
 def files_of(config: ConfigDict, suite: str) -> Files:
-    """Where a suite's files are; raises ConfigError if they aren't."""
+    """Finds a suite's files; raises ConfigError if they don't exist."""
     given = config[suite]
     path = local_path(given.path)
     kind = ON_FILES[suite].path

@@ -1,4 +1,4 @@
-"""Which data set the in-domain suites score: the run's own, unless the config names another."""
+"""Chooses the data set that the in-domain suites score: the run's own, unless the config names another."""
 
 import json
 from pathlib import Path
@@ -14,17 +14,17 @@ from scenarioclip_jax.data.stored.shards import DataSetError, dataset_dir, load_
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.renamed import with_new_names
 
-DEMO = {"num_scenes": 6000, "seed": 0}  # as in configs/pretrain.py, where no run says otherwise
+DEMO = {"num_scenes": 6000, "seed": 0}  # as in configs/pretrain.py, used if no run says otherwise
 
 
 class Chosen(NamedTuple):
     """A data set.
 
     Attributes:
-      directory: of its shards; None: the embedded scenes, which may have to be drawn first.
-      embedded: arguments of `data.build.default_embedded`, where `directory` is None.
-      why: where the choice comes from, for people.
-      notes: models that were trained on other data, and labels of an earlier version, a sentence each.
+      directory: Folder of its shards; None for the drawn scenes, which may have to be drawn first.
+      embedded: Arguments of `data.build.default_embedded`, if `directory` is None.
+      why: Explanation of where the choice comes from.
+      notes: Sentences about models that were trained on other data and about labels of an earlier version.
     """
 
     directory: Path | None
@@ -34,7 +34,7 @@ class Chosen(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the terminal and the report call it."""
+        """The name of the data set on the terminal and in the report."""
         if self.directory is not None:
             return str(self.directory)
         settings = ", ".join(f"{name} {value}" for name, value in self.embedded.items())
@@ -46,7 +46,7 @@ class Chosen(NamedTuple):
         return self.directory.resolve() == other.directory.resolve()
 
     def open(self) -> Path:
-        """The folder of the shards; draws the embedded scenes if they aren't there."""
+        """Returns the folder of the shards; draws the demo's scenes if they don't exist."""
         if self.directory is not None:
             return self.directory
         with naming("demo_data"):
@@ -54,14 +54,14 @@ class Chosen(NamedTuple):
 
 
 def recorded(checkpoint: str | Path) -> Chosen | None:
-    """The data set that a model was trained on, by its `config.json`; None where it has none, as plain CLIP.
+    """The data set that a model was trained on, from its `config.json`; None if it has none, as plain CLIP.
 
     Raises:
-      CheckpointError: there is a `config.json` that isn't a training run's.
+      CheckpointError: There is a `config.json` that isn't from a training run.
     """
     folder = local_path(checkpoint)
     path = folder / "config.json"
-    # A folder in Hugging Face's format has a config.json too, which says nothing of data.
+    # A folder in Hugging Face's format also has a config.json, which says nothing about data.
     if not path.is_file() or not (folder / "checkpoints").is_dir():
         return None
     return of_config(path)
@@ -71,8 +71,8 @@ def of_config(path: Path) -> Chosen:
     """The data set that a run's `config.json` names.
 
     Raises:
-      CheckpointError: it isn't the config of a training run.
-      OSError: it can't be read.
+      CheckpointError: The file isn't the config of a training run.
+      OSError: The file can't be read.
     """
     try:
         config = with_new_names(json.loads(path.read_text(encoding="utf-8")))
@@ -85,11 +85,11 @@ def of_config(path: Path) -> Chosen:
 
 
 def choose(config: ConfigDict) -> Chosen:
-    """The data set to score: `config.data.dir`, `config.demo_data`, or what the checkpoint was trained on.
+    """Chooses the data set to score: `config.data.dir`, `config.demo_data`, or the checkpoint's training data.
 
     Raises:
-      ConfigError: it isn't there. The message names the folder and the key.
-      CheckpointError: the run's config can't be understood.
+      ConfigError: It doesn't exist. The message names the folder and the key.
+      CheckpointError: The run's config can't be understood.
     """
     own = recorded(config.checkpoint) if config.checkpoint else None
     given = {name: value for name, value in config.demo_data.items() if value is not None}
@@ -109,7 +109,7 @@ def choose(config: ConfigDict) -> Chosen:
 
 
 def _old_labels(chosen: Chosen) -> list[str]:
-    """What to know of a data set whose labels were written by an earlier version."""
+    """Notes on a data set whose labels were written by an earlier version."""
     if chosen.directory is None or load_summary(chosen.directory).get("labels", 1) >= VERSION:
         return []
     return [

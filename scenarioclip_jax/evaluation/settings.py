@@ -1,4 +1,4 @@
-"""`Settings`: what all suites share."""
+"""`Settings`: the settings that all suites share."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from scenarioclip_jax.data.batch import LEVELS
 
 @dataclasses.dataclass(frozen=True)
 class ProbeSettings:
-    """The linear probe's sweep: every rate with every decay, the best epoch of the best pair is taken."""
+    """The linear probe's sweep: every rate with every decay; the best epoch of the best pair is used."""
 
     rates: tuple[float, ...] = (1e-3, 1e-2)
     decays: tuple[float, ...] = (0.0, 1e-2)
@@ -32,16 +32,16 @@ class Settings:
     """Settings of the suites.
 
     Attributes:
-      levels: which levels score a caption; of several, the largest cosine counts.
-      relation_levels: the same for focused regions and triplets (predicate classification).
-      prompt: class texts stand in its braces; "{}" is the published protocol.
-      seed: of the linear probe.
-      matching: when a predicted triplet of predcls is a true one: `pan_seg`, it is of the very objects; or
-        `bbox`, its labels are equal and each of its boxes overlaps the true one by half (IoU).
-      clean_names: class names of predcls lose PSG's endings -merged, -other and -stuff.
+      levels: Levels that score a caption; with several, the largest cosine counts.
+      relation_levels: Levels that score focused regions and triplets (predicate classification), likewise.
+      prompt: Template whose braces are replaced by the class text; "{}" is the published protocol.
+      seed: Seed of the linear probe.
+      matching: Rule by which a predicted triplet of predcls matches a true one: `pan_seg`, it has the very same
+        objects; or `bbox`, its labels are equal and each of its boxes overlaps the true one by half (IoU).
+      clean_names: Whether predcls drops PSG's suffixes -merged, -other and -stuff from class names.
 
     Raises:
-      ValueError: a value makes no sense; the message names it.
+      ValueError: A value makes no sense. The message names it.
     """
 
     levels: tuple[str, ...] = ("global",)
@@ -69,5 +69,5 @@ class Settings:
 
 
 def name_of(levels: tuple[str, ...]) -> str:
-    """How a report calls what scored: `global`, `max(global, relation)`."""
+    """The name of the scoring levels in a report: `global`, `max(global, relation)`."""
     return levels[0] if len(levels) == 1 else f"max({', '.join(levels)})"

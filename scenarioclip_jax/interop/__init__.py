@@ -1,1 +1,1 @@
-"""Weights and folders of Hugging Face and PyTorch, in and out."""
+"""Imports and exports weights and folders of Hugging Face and PyTorch."""

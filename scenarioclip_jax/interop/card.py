@@ -13,7 +13,7 @@ ARCHITECTURE = {
 
 
 def model_card(spec: ModelSpec, dtype: str, origin: str) -> str:
-    """README.md in Markdown, with the metadata that model hubs read. Its example runs in the folder."""
+    """Returns README.md in Markdown, with the metadata that model hubs read. Its example runs in the folder."""
     model, vision, text = spec.model, spec.model["vision"], spec.model["text"]
     fit = {
         "centre_crop": "the short side is resized to it (bicubic), then the center is cropped",

@@ -1,7 +1,7 @@
-"""One CLIP tower between Hugging Face's parameter names and ours, both ways, in NumPy.
+"""Converts one CLIP tower between Hugging Face's parameter names and ours, both ways, in NumPy.
 
-Names are relative to the tower: theirs as below `vision_model.` or `text_model.`, ours as below a modality
-with `{part}` standing for `stem` or `trunk`. Only layouts change, so a round trip is bit-identical.
+Names are relative to the tower: theirs are those below `vision_model.` or `text_model.`, ours those below a
+modality, with `{part}` for `stem` or `trunk`. Only layouts change, so a round trip is bit-identical.
 """
 
 import re
@@ -28,7 +28,7 @@ TEXT_NAMES = {
     "final_layer_norm.weight": "trunk/final_norm/scale",
     "final_layer_norm.bias": "trunk/final_norm/bias",
 }
-# Theirs -> ours, inside a block, where one array becomes one array.
+# Theirs -> ours, inside a block, for arrays that map one to one.
 BLOCK_NAMES = {
     "layer_norm1.weight": "norm1/scale",
     "layer_norm1.bias": "norm1/bias",
@@ -45,12 +45,12 @@ PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 
 
 def names_of(config: TowerConfig) -> dict[str, str]:
-    """The names outside the blocks of this kind of tower, theirs -> ours."""
+    """The names outside the blocks for this kind of tower, theirs -> ours."""
     return VISION_NAMES if isinstance(config, VisionConfig) else TEXT_NAMES
 
 
 def expected_shapes(config: TowerConfig) -> dict[str, tuple[int, ...]]:
-    """Every name of a tower of theirs with its shape."""
+    """The name and shape of every array in one of their towers."""
     width, mlp = config.width, config.mlp_dim
     norm = {"weight": (width,), "bias": (width,)}
     linear = {"weight": (width, width), "bias": (width,)}
@@ -85,9 +85,9 @@ def expected_shapes(config: TowerConfig) -> dict[str, tuple[int, ...]]:
 
 
 def to_ours(theirs: Arrays, config: TowerConfig) -> Arrays:
-    """A tower of theirs in our names and layouts, blocks stacked along depth.
+    """Converts one of their towers to our names and layouts, with blocks stacked along depth.
 
-    `theirs` must have the names and shapes of `expected_shapes`; the caller checks and reports.
+    `theirs` must have the names and shapes of `expected_shapes`; the caller checks and reports this.
     """
     ours = {}
     for name, path in names_of(config).items():
@@ -122,7 +122,7 @@ def _block_to_ours(theirs: Arrays, prefix: str, config: TowerConfig) -> Arrays:
     ours = {}
     for name, path in BLOCK_NAMES.items():
         value = theirs[prefix + name]
-        ours[path] = value.T if value.ndim == 2 else value  # torch keeps [out, in]
+        ours[path] = value.T if value.ndim == 2 else value  # torch stores [out, in]
     ours["out/kernel"] = ours["out/kernel"].reshape(heads, width // heads, width)
     weights = [theirs[f"{prefix}{name}.weight"].T for name in PROJECTIONS]
     biases = [theirs[f"{prefix}{name}.bias"] for name in PROJECTIONS]

@@ -1,8 +1,8 @@
-"""The folder that `to_pytorch` writes: its config.json, and reading it back.
+"""The folder that `to_pytorch` writes: its config.json, and how to read it back.
 
-config.json            what AutoModel reads; our `ModelSpec` is in its fields too
-model*.safetensors     the published parameter names; a shared stem is written for every branch
-tokenizer.json, …      what AutoProcessor reads
+config.json            read by AutoModel; its fields include our `ModelSpec`
+model*.safetensors     with the published parameter names; a shared stem is written for every branch
+tokenizer.json, …      read by AutoProcessor
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ MODELING, PROCESSING = "modeling_scenarioclip", "processing_scenarioclip"
 
 
 def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
-    """What config.json says of a model."""
+    """The content of config.json for a model."""
     vision, text = VisionConfig(**spec.model["vision"]), TextConfig(**spec.model["text"])
     return {
         "model_type": MODEL_TYPE,
@@ -44,7 +44,7 @@ def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
             "AutoModelForZeroShotImageClassification": f"{MODELING}.ScenarioCLIPModel",
         },
         "arch": spec.model["arch"],
-        "vision": vars(vision),  # with the defaults that the spec may leave out
+        "vision": vars(vision),  # including defaults that the spec may omit
         "text": vars(text),
         "embed_dim": spec.model.get("embed_dim", 512),
         "share_stem": spec.model.get("share_stem", False),
@@ -64,7 +64,7 @@ def is_exported(folder: Path) -> bool:
 
 
 def _check_fields(values: dict[str, Any], path: Path) -> None:
-    """Raises CheckpointError that names a field that no model has so."""
+    """Raises CheckpointError that names a field with an impossible value."""
 
     def require(holds: bool, name: str, wanted: str) -> None:
         if not holds:
@@ -95,10 +95,10 @@ def _check_fields(values: dict[str, Any], path: Path) -> None:
 
 
 def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
-    """A folder for PyTorch as a model of ours; arrays keep the dtype that they are stored in.
+    """Reads a folder for PyTorch as one of our models; arrays keep the dtype that they are stored in.
 
     Raises:
-      CheckpointError: a file is missing or damaged, or weights and config.json don't belong together.
+      CheckpointError: A file is missing or damaged, or weights and config.json don't belong together.
     """
     path = folder / "config.json"
     values = read_json(path)
@@ -127,7 +127,7 @@ def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
         params = reference.to_ours(
             weights, values["arch"], vision, text, share_stem=values["share_stem"]
         )
-    except ValueError as error:  # the stems were changed outside
+    except ValueError as error:  # the stems were changed elsewhere
         raise CheckpointError(
             f"{path}: share_stem is true, but its levels' stems were changed one by one in PyTorch, and differ "
             f"({str(error).split(';')[0]}). Set share_stem to false in this file to keep them, or freeze the "

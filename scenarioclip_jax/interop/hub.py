@@ -1,4 +1,4 @@
-"""Where a model is: a folder here, or a repository of the Hugging Face hub, fetched as far as needed."""
+"""Finds a model: a local folder, or a repository on the Hugging Face hub, downloaded as far as needed."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from scenarioclip_jax.interop import known_files
 from scenarioclip_jax.paths import PathError, local_path
 from scenarioclip_jax.shell import to_paste
 
-# Safetensors first; what other libraries or precisions keep beside them is left where it is.
+# Safetensors come first; files for other libraries or precisions aren't downloaded.
 SMALL = ("*.json", "*.txt")
 SAFETENSORS = ("model.safetensors", "model-?????-of-?????.safetensors")
 TORCH = ("pytorch_model.bin", "pytorch_model-?????-of-?????.bin")
@@ -20,15 +20,15 @@ HUB_ADDRESS = re.compile(
     rf"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hf-hub:|hf://(?:models/)?){REPOSITORY}"
     r"(?:(?:@|/(?:tree|blob|resolve)/)(?P<revision>[\w.-]+)(?:/.*)?)?/?"
 )
-# Folders that this project's own documentation writes to: a name below one isn't a repository.
+# Folders that this project's documentation writes to; a name below one isn't a repository.
 OUR_FOLDERS = ("runs", "checkpoints", "exports")
 
 
 def find_folder(source: str) -> Path:
-    """A folder as it is; a hub id (`ORG/NAME`, `ORG/NAME@REVISION`) or address as the folder it was fetched to.
+    """Returns a local folder as it is; downloads a hub id (`ORG/NAME`, `ORG/NAME@REVISION`) or address to one.
 
     Raises:
-      CheckpointError: there is none, or `source` is a file or an address elsewhere; says what to do.
+      CheckpointError: There is no such folder, or `source` is a file or another address. Says what to do.
     """
     if address := HUB_ADDRESS.fullmatch(source):
         return _download(address["id"], address["revision"], f"{source}: ")
@@ -56,7 +56,7 @@ def find_folder(source: str) -> Path:
 
 
 def local_folder(source: str | Path) -> Path:
-    """What `source` is as a local path, there or not. Raises CheckpointError for an address elsewhere."""
+    """Returns `source` as a local path, existing or not; raises CheckpointError for another address."""
     if HUB_ADDRESS.fullmatch(str(source)):
         return Path(source)
     try:
@@ -72,7 +72,7 @@ def _looks_like_a_path(source: str) -> bool:
 
 
 def _beside(folder: Path) -> str:
-    """What there is instead, for an error."""
+    """Says, for an error message, what exists instead."""
     if not folder.parent.is_dir():
         return ""
     try:
@@ -84,9 +84,9 @@ def _beside(folder: Path) -> str:
 
 
 def _download(repository: str, revision: str | None, failed: str) -> Path:
-    """Fetches a repository's small files, and its weights in one format."""
+    """Downloads a repository's small files, and its weights in one format."""
     found = _fetch(repository, revision, (*SMALL, *SAFETENSORS, *_in_towers(SAFETENSORS)), failed)
-    # A repository may hold no safetensors, or only those of other libraries.
+    # A repository may have no safetensors, or only those of other libraries.
     if not any(any(found.glob(p)) for p in (*SAFETENSORS, *_in_towers(SAFETENSORS))):
         found = _fetch(repository, revision, ("*.json", *TORCH, *_in_towers(TORCH)), failed)
     return found
@@ -107,7 +107,7 @@ def _fetch(repository: str, revision: str | None, patterns: tuple[str, ...], fai
             )
         )
     except Exception as error:  # network, permission, name: many classes
-        # Offline with a part of the repository in the cache: it may be all that is needed.
+        # Offline, a part of the repository may be in the cache, and may be all that is needed.
         partial = getattr(error, "snapshot_path", None)
         if partial and Path(partial).is_dir():
             return Path(partial)

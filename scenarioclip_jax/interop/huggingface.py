@@ -1,4 +1,4 @@
-"""A CLIP model in Hugging Face's format: its sizes, weights, tokenizer and image settings, without PyTorch."""
+"""Reads a CLIP model in Hugging Face's format without PyTorch: sizes, weights, tokenizer, image settings."""
 
 import dataclasses
 import functools
@@ -43,17 +43,17 @@ FIELDS = {
         "eos_id": "eos_token_id",
     },
 }
-# Until 2023 every CLIP config said 2, whatever the tokenizer; Transformers then pools at the highest id.
+# Until 2023 every CLIP config had 2, whatever the tokenizer; Transformers then pools at the highest id.
 LEGACY_EOS = 2
-# What wrappers put before the names: DistributedDataParallel, torch.compile, Lightning, people's modules.
+# Prefixes that wrappers add to names: DistributedDataParallel, torch.compile, Lightning, users' modules.
 WRAPPERS = re.compile(r"((module|_orig_mod|model|clip|clip_model|net)\.)+")
-# What training leaves in a file besides CLIP: no part of its embeddings.
+# Other parameters that training leaves in a file; CLIP's embeddings don't use them.
 EXTRA = re.compile(r"(classifier|fc|head|loss|criterion)\..*|logit_bias|.*position_ids")
 WANTED = (
     "give a folder that a Hugging Face CLIP model was saved to, or a hub id like "
     "openai/clip-vit-base-patch32"
 )
-# model_type -> what such a model is, for those that people try.
+# model_type -> a description of such models, for those that people try.
 OTHER_TYPES = {
     "clip_vision_model": "a vision tower alone; texts need theirs: give the whole CLIP model, or a folder with "
     "one tower each in vision and text",
@@ -69,17 +69,17 @@ OTHER_TYPES = {
 
 @dataclasses.dataclass(frozen=True)
 class ClipModel:
-    """A CLIP model that hasn't been read yet.
+    """A CLIP model whose weights haven't been read yet.
 
     Attributes:
-      name: what the user called it.
-      vision: fields of `VisionConfig` except `stem_blocks`.
-      text: fields of `TextConfig` except `stem_blocks`.
-      projection_dim: size of CLIP's own embedding space.
-      fit: how its pictures are made square, see `data.settings.FITS`.
-      weights: `vision.NAME` and `text.NAME` with the names of `clip_towers`, float32; and, of a whole
-        CLIP model, `visual_projection.weight`, `text_projection.weight`, `logit_scale`.
-      tokenizer: None where the folder holds none.
+      name: The user's name for it.
+      vision: Fields of `VisionConfig` except `stem_blocks`.
+      text: Fields of `TextConfig` except `stem_blocks`.
+      projection_dim: Size of CLIP's own embedding space.
+      fit: How its images are made square, see `data.settings.FITS`.
+      weights: `vision.NAME` and `text.NAME` with the names of `clip_towers`, float32; and, for a whole CLIP
+        model, `visual_projection.weight`, `text_projection.weight`, `logit_scale`.
+      tokenizer: Tokenizer of the model; None if the folder has none.
     """
 
     name: str
@@ -92,10 +92,10 @@ class ClipModel:
 
 
 def open_clip(source: str) -> ClipModel:
-    """Opens a folder (a CLIP model, or one tower each in `vision` and `text`), or a model of the hub.
+    """Opens a folder (a CLIP model, or one tower each in `vision` and `text`), or a model on the hub.
 
     Raises:
-      CheckpointError: there is nothing usable. The message names file and field, and what to do.
+      CheckpointError: There is nothing usable. The message names file and field, and what to do.
     """
     folder = find_folder(source)
     tokenizer = _tokenizer(folder)
@@ -126,10 +126,10 @@ def open_clip(source: str) -> ClipModel:
 
 
 def read_config(path: Path, tokenizer: Tokenizer | None) -> tuple[dict[str, dict], int]:
-    """Sizes of both towers and of the projection from the config.json of a CLIP model.
+    """Reads the sizes of both towers and of the projection from the config.json of a CLIP model.
 
     Raises:
-      CheckpointError: it is of another kind of model, or of a CLIP that our towers aren't.
+      CheckpointError: It belongs to another kind of model, or to a CLIP that our towers don't support.
     """
     values = read_json(path)
     if values.get("model_type") != "clip":
@@ -139,7 +139,7 @@ def read_config(path: Path, tokenizer: Tokenizer | None) -> tuple[dict[str, dict
             "of OpenAI, LAION, DataComp or MetaCLIP with ViT towers, and models fine-tuned from these"
             + (f". This is {other}" if other else "")
         )
-    from transformers import CLIPConfig  # imported late: it takes seconds
+    from transformers import CLIPConfig  # imported late because it takes seconds
 
     config = _build(CLIPConfig, values, path)
     towers = {"vision": config.vision_config, "text": config.text_config}
@@ -168,10 +168,10 @@ def _tower_configs(folder: Path, tokenizer: Tokenizer | None) -> tuple[dict[str,
 
 
 def _build(kind, values: dict, path: Path):
-    """A Transformers config: it knows the defaults of fields that the file leaves out."""
+    """Builds a Transformers config, which knows the defaults of fields that the file omits."""
     try:
         return kind.from_dict(values)
-    except Exception as error:  # its validation has classes of its own
+    except Exception as error:  # its validation has its own classes
         raise CheckpointError(f"{path}: {error}") from None
 
 
@@ -206,10 +206,10 @@ def _sizes(config, tower: str, path: Path) -> dict[str, Any]:
 
 
 def _settle_eos(text: dict[str, Any], tokenizer: Tokenizer | None, path: Path) -> None:
-    """Makes `eos_id` the id that texts really end with.
+    """Sets `eos_id` to the id that texts really end with.
 
-    Where the config says LEGACY_EOS, Transformers pools at the first highest id. That is the end of the
-    text if the end-of-text token has the vocabulary's last id, as in CLIP's own.
+    If the config has LEGACY_EOS, Transformers pools at the first highest id. That is the end of the text if the
+    end-of-text token has the vocabulary's last id, as in CLIP's own.
     """
     last = text["vocab_size"] - 1
     if tokenizer is None:
@@ -238,9 +238,11 @@ def _strip(name: str, tower: str) -> str:
 
 
 def _without_extra(weights: Weights, folder: Path) -> Weights:
-    """The weights without what training left beside them, which is named; a logit scale is a scalar."""
+    """Removes and names what training left beside the weights; makes the logit scale a scalar."""
     extra = [name for name in weights if EXTRA.fullmatch(name)]
-    if named := [name for name in extra if not name.endswith("position_ids")]:  # those say nothing
+    if named := [
+        name for name in extra if not name.endswith("position_ids")
+    ]:  # those are meaningless
         print(
             f"note: {folder}: left out {', '.join(sorted(named))}, no part of CLIP", file=sys.stderr
         )
@@ -301,7 +303,7 @@ def _check(weights: Weights, sizes: dict[str, dict], projection_dim: int, where:
 def tower_configs(
     vision: dict, text: dict, stem_blocks: tuple[int, int]
 ) -> tuple[VisionConfig, TextConfig]:
-    """`VisionConfig` and `TextConfig` with so many blocks in their stems."""
+    """Returns `VisionConfig` and `TextConfig` with the given numbers of blocks in their stems."""
     return (
         VisionConfig(**vision, stem_blocks=stem_blocks[0]),
         TextConfig(**text, stem_blocks=stem_blocks[1]),

@@ -1,4 +1,4 @@
-"""How a CLIP model in Hugging Face's format has its pictures prepared: preprocessor_config.json."""
+"""How a CLIP model in Hugging Face's format prepares its images: preprocessor_config.json."""
 
 import json
 from pathlib import Path
@@ -10,17 +10,17 @@ from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.interop.weights import read_json
 
-BICUBIC = 3  # as Pillow numbers it
-# What Transformers' CLIP processors do where a file is silent; other processors have other defaults.
+BICUBIC = 3  # Pillow's number for it
+# Steps that Transformers' CLIP processors do by default; other processors have other defaults.
 STEPS = ("do_resize", "do_rescale", "do_normalize")
 HARMLESS = ("do_center_crop", "do_convert_rgb", "do_reduce_labels")
 
 
 def read_fit(folder: Path, image_size: int) -> str:
-    """How pictures are made square, see `data.settings.FITS`; `centre_crop` where no file says.
+    """Reads how images are made square, see `data.settings.FITS`; `centre_crop` if no file says.
 
     Raises:
-      CheckpointError: pictures are prepared in a way that isn't CLIP's. The message names file and field.
+      CheckpointError: Images are not prepared in CLIP's way. The message names file and field.
     """
     found = _settings(folder)
     if found is None:
@@ -55,7 +55,7 @@ def read_fit(folder: Path, image_size: int) -> str:
 
 
 def _settings(folder: Path) -> tuple[Path, dict] | None:
-    """The file that holds the settings, and what it holds: the one that Transformers would take."""
+    """The file with the settings, chosen as in Transformers, and its content."""
     path = folder / "processor_config.json"
     if path.is_file():
         settings = read_json(path).get("image_processor")
@@ -78,7 +78,7 @@ def _fit(path: Path, settings: dict, image_size: int) -> str:
     if isinstance(size, dict):
         size = {key: value for key, value in size.items() if value is not None}
     if settings.get("use_square_size") and isinstance(size, dict) and "shortest_edge" in size:
-        size = dict.fromkeys(("height", "width"), size["shortest_edge"])  # an old way to say so
+        size = dict.fromkeys(("height", "width"), size["shortest_edge"])  # an old form of the same
     if isinstance(size, dict) and size.keys() == {"height", "width"}:
         if any(not _close(side, image_size) for side in size.values()):
             _refuse(path, "size", settings["size"], {"shortest_edge": image_size})
@@ -89,7 +89,9 @@ def _fit(path: Path, settings: dict, image_size: int) -> str:
         if size is not None and not (alone and _close(side, image_size)):
             _refuse(path, "size", settings["size"], {"shortest_edge": image_size})
         if isinstance(size, int) and _is_anothers(settings):
-            _refuse(path, "size", size, {"shortest_edge": image_size})  # it may mean either
+            _refuse(
+                path, "size", size, {"shortest_edge": image_size}
+            )  # ambiguous: it may mean either
         if not crops:
             _refuse(path, "do_center_crop", False, True)
         fit = "centre_crop"

@@ -1,4 +1,4 @@
-"""Parameters to start from: a CLIP model for every level, or a ScenarioCLIP model of the same kind."""
+"""Initial parameters: a CLIP model for every level, or a ScenarioCLIP model of the same kind."""
 
 import math
 import re
@@ -31,13 +31,13 @@ from scenarioclip_jax.shell import to_paste
 
 Arrays = dict[str, np.ndarray]
 HEADS = ("new", "clip")
-# What a teacher shares with its student as published: the stems without their trainable norm, which a
+# Parameters that a published teacher shares with its student: the stems without their trainable norm, which a
 # shared stem doesn't train.
 FROZEN = re.compile(r"(vision|text)/stem/(shared/.*|(?!\w+/pre_norm/).*)")
 
 
 def published_stem_blocks(depth: int, tower: str) -> int:
-    """Frozen blocks as published, 6 of 12 (vision) and 10 of 12 (text), in proportion for other depths."""
+    """Number of frozen blocks as published, 6 of 12 (vision) and 10 of 12 (text), scaled to other depths."""
     return round(depth * {"vision": 6, "text": 10}[tower] / 12)
 
 
@@ -54,13 +54,13 @@ def model_arguments(
     """Arguments of `ScenarioCLIP` for a model that starts from `clip`.
 
     Args:
-      stem_blocks: of the vision and the text tower; None: `published_stem_blocks`.
-      image_size: pixels, for another size than the CLIP model's own.
-      embed_dim: None: CLIP's own for a new head. With CLIP's head it follows from it.
-      head: see `from_clip`.
+      stem_blocks: Stem blocks of the vision and the text tower; None for `published_stem_blocks`.
+      image_size: Image size in pixels, if it differs from the CLIP model's own.
+      embed_dim: Size of the embedding space; None for CLIP's own with a new head. CLIP's head determines it.
+      head: Kind of the heads, see `from_clip`.
 
     Raises:
-      CheckpointError: the arguments contradict the model.
+      CheckpointError: The arguments contradict the model.
     """
     sizes = {"vision": dict(clip.vision), "text": dict(clip.text)}
     if embed_dim is not None and embed_dim < 1:
@@ -86,16 +86,16 @@ def model_arguments(
 def from_clip(
     clip: ClipModel, model: dict[str, Any], *, head: str = "new", seed: int = 0
 ) -> Arrays:
-    """Every level's towers from one CLIP model. Levels share their arrays, so this costs one copy.
+    """Initializes every level's towers from one CLIP model. Levels share arrays, so this costs one copy.
 
     Args:
-      model: arguments of `ScenarioCLIP`; sizes must be the CLIP model's, except the image size, to which
+      model: Arguments of `ScenarioCLIP`; sizes must be those of the CLIP model, except the image size, to which
         the position embedding is interpolated.
-      head: `new`, as published: CLIP's projection is thrown away, heads start at random, logit scales at
-        ln(1 / 0.07). `clip`: heads that give CLIP's own cosine similarities, and its logit scale. Our head
-        ends in a layer norm; of [Wx, -Wx] that is just a positive multiple, so a projection to twice
-        CLIP's dimensions loses nothing.
-      seed: of new heads.
+      head: `new`, as published: CLIP's projection is discarded, heads start at random, logit scales at
+        ln(1 / 0.07). `clip`: heads that give CLIP's own cosine similarities, and its logit scale. Our head ends
+        in a layer norm, which maps [Wx, -Wx] to a positive multiple of itself, so a projection to twice CLIP's
+        dimensions loses nothing.
+      seed: Seed of new heads.
     """
     vision, text = VisionConfig(**model["vision"]), TextConfig(**model["text"])
     branches = reference.branches(model["arch"])
@@ -128,7 +128,7 @@ def from_clip(
 
 
 def _with_scalars(params: Arrays, model: dict[str, Any]) -> Arrays:
-    """The parameters with the logit scales, and only if the model has them biases, that are missing."""
+    """Adds missing logit scales, and missing biases if the model has biases."""
     biased = model.get("logit_bias", False)
     initial = {"logit_scale": INITIAL_SIGMOID_SCALE if biased else INITIAL_LOGIT_SCALE}
     initial |= {"logit_bias": INITIAL_LOGIT_BIAS} if biased else {}
@@ -169,7 +169,7 @@ def _clip_head(clip: ClipModel, modality: str) -> Arrays:
 
 
 def check_against_model(params: Arrays, model: dict[str, Any]) -> None:
-    """Raises AssertionError if these aren't the parameters that the model has: a fault of ours."""
+    """Raises AssertionError if these aren't the model's parameters, which would be a bug of ours."""
     _, shapes = parameters.abstract(lambda: ScenarioCLIP(**model, rngs=nnx.Rngs(0)))
     assert {path: value.shape for path, value in params.items()} == {
         path: value.shape for path, value in shapes.items()
@@ -190,12 +190,12 @@ def check_source(source: str) -> None:
 
 
 class Initial(NamedTuple):
-    """What a run starts from.
+    """The initial parameters of a run.
 
     Attributes:
-      params: every parameter of the student.
-      ema: every parameter of the teacher; None where it starts as a copy.
-      ema_steps: updates that the teacher had; None where there is none, or it isn't known.
+      params: Every parameter of the student.
+      ema: Every parameter of the teacher; None if it starts as a copy.
+      ema_steps: Number of updates of the teacher; None if there is no teacher or it is unknown.
     """
 
     params: Arrays
@@ -212,20 +212,20 @@ def init_from(
     lengths: Mapping[str, int] | None = None,
     tokenizer: Tokenizer | None = None,
 ) -> Initial:
-    """Parameters that a training run starts from, on the host.
+    """Loads the parameters that a training run starts from, on the host.
 
     Args:
-      source: a CLIP model in Hugging Face's format (folder or hub id), which initializes every level and
-        leaves the heads new; or a ScenarioCLIP model (a run's workdir, the output of the converter, or a
-        folder for PyTorch), which initializes everything.
-      model: arguments of `ScenarioCLIP`, the model to be built.
-      seed: of new heads.
-      fit, lengths, tokenizer: how the run prepares its inputs (see `ModelSpec`), to be compared with how
-        those of the weights were prepared; None: not compared.
+      source: A CLIP model in Hugging Face's format (folder or hub id), which initializes every level and leaves
+        the heads new; or a ScenarioCLIP model (a run's workdir, the output of the converter, or a folder for
+        PyTorch), which initializes everything.
+      model: Arguments of `ScenarioCLIP` for the model to be built.
+      seed: Seed of new heads.
+      fit, lengths, tokenizer: How the run prepares its inputs (see `ModelSpec`), which is compared with how the
+        weights' inputs were prepared; None skips the comparison.
 
     Raises:
-      CheckpointError: nothing usable there, or of another architecture or size, or trained with inputs of
-        another kind; every difference is named.
+      CheckpointError: There is nothing usable, or it has another architecture or size or was trained with other
+        inputs. Every difference is named.
     """
     folder = local_folder(source)
     if exported.is_exported(folder):
@@ -284,10 +284,10 @@ def _compare_inputs(
     *,
     trained: bool,
 ) -> None:
-    """Raises CheckpointError if the weights know their inputs in another way than the run prepares them.
+    """Raises CheckpointError if the weights' inputs were prepared differently than the run's.
 
-    Weights that were never trained for three levels (`trained` False: plain CLIP, and what was converted from
-    it) may go into a run with any `patch_packing` and `fit`: it trains them for it.
+    Weights that were never trained for three levels (`trained` False: plain CLIP, or converted from it) may
+    start a run with any `patch_packing` and `fit`, since the run trains them for it.
     """
     different = []
     if ours and theirs:
@@ -329,7 +329,7 @@ def _compare_inputs(
 
 
 def _compare(source: str, model: dict[str, Any], found: dict[str, Any]) -> None:
-    """Raises CheckpointError that lists in what the weights' model differs from the one to be built."""
+    """Raises CheckpointError that lists how the weights' model differs from the one to be built."""
     different = []
 
     def compare(key: str, ours: Any, theirs: Any) -> None:
@@ -366,7 +366,7 @@ def _compare(source: str, model: dict[str, Any], found: dict[str, Any]) -> None:
 
 
 def _arrange(params: Arrays, old: dict[str, Any], new: dict[str, Any], source: str) -> Arrays:
-    """The same weights for a model with other stems (blocks in them, shared or not) or another loss."""
+    """Rearranges weights for a model with other stems (number of blocks, shared or not) or another loss."""
     params = _with_scalars(params, new)
     same = all(
         old[tower]["stem_blocks"] == new[tower]["stem_blocks"] for tower in ("vision", "text")
@@ -385,5 +385,5 @@ def _arrange(params: Arrays, old: dict[str, Any], new: dict[str, Any], source: s
 
 
 def teacher_of(params: Arrays) -> Arrays:
-    """The teacher's parameters at the start: a copy of what trains in the published set-up."""
+    """The teacher's initial parameters: a copy of those that train in the published set-up."""
     return {path: value for path, value in params.items() if not FROZEN.fullmatch(path)}

@@ -1,4 +1,4 @@
-"""What a file is that isn't what it should be: by its first bytes and the names in it, for errors."""
+"""Identifies unexpected files by their first bytes and the names in them, for error messages."""
 
 import json
 import zipfile
@@ -21,7 +21,7 @@ HUGGINGFACE = (
 
 
 def describe(path: Path) -> str | None:
-    """What kind of file this is and what to do with it; None where that isn't known."""
+    """Says what kind of file this is and what to do with it; None if unknown."""
     try:
         with path.open("rb") as file:
             start = file.read(512)
@@ -37,7 +37,7 @@ def describe(path: Path) -> str | None:
 
 
 def of_start(start: bytes) -> str | None:
-    """The same by a file's first bytes."""
+    """Like `describe`, by a file's first bytes."""
     if start.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer instead of the file itself; run `git lfs pull` in its repository"
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
@@ -46,7 +46,7 @@ def of_start(start: bytes) -> str | None:
 
 
 def of_names(names: Iterable[str]) -> str | None:
-    """The same by the names of a file's tensors."""
+    """Like `describe`, by the names of a file's tensors."""
     names = [name.removeprefix("module.").removeprefix("model.") for name in names]
     if any(
         name.startswith(("visual.conv1.", "visual.transformer.", "visual.trunk.")) for name in names

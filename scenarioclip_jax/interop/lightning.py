@@ -1,4 +1,4 @@
-"""Checkpoints of the published implementation (PyTorch Lightning), read without running anything of theirs."""
+"""Reads checkpoints of the published implementation (PyTorch Lightning) without running any of its code."""
 
 import math
 import re
@@ -26,7 +26,7 @@ B32 = {
         width=512, depth=12, heads=8, mlp_dim=2048, vocab_size=49408, max_length=77, eos_id=49407
     ),
 }
-# A parameter of theirs that no optimizer ever moves, and that nothing here corresponds to.
+# One of their parameters that no optimizer ever updates, and that has no counterpart here.
 DISTILLATION_SCALE = "student_teacher_loss_fn.distillation_loss_fn.logit_scale_s"
 INITIAL_DISTILLATION_SCALE = math.log(1 / 0.07)
 
@@ -35,12 +35,12 @@ class Reference(NamedTuple):
     """A model of the published implementation.
 
     Attributes:
-      model: arguments of `ScenarioCLIP`.
-      params: the student.
-      ema: the teacher's parameters that differ from the student's or are trained; None without a teacher.
-      step: optimizer steps done.
-      teacher: its `steps` (updates), `decay` and `warmup_steps`, as far as the file tells.
-      notes: what the user should know.
+      model: Arguments of `ScenarioCLIP`.
+      params: The student's parameters.
+      ema: The teacher's parameters that differ from the student's or are trained; None without a teacher.
+      step: Number of optimizer steps done.
+      teacher: The teacher's `steps` (updates), `decay` and `warmup_steps`, as far as the file has them.
+      notes: Facts that the user should know.
     """
 
     model: dict[str, Any]
@@ -62,14 +62,14 @@ def read_checkpoint(
     """Reads a Lightning checkpoint, or a file with a state_dict.
 
     Args:
-      arch: None: told from the names.
-      teacher_path: file with the teacher where it isn't in the checkpoint.
-      sizes: fields of the towers by "vision" and "text", without `stem_blocks`; None: those of B/32.
-      share_stem: keep one stem; only possible where the levels' stems are equal.
+      arch: Architecture; None to detect it from the names.
+      teacher_path: File with the teacher, if it isn't in the checkpoint.
+      sizes: Fields of the towers by "vision" and "text", without `stem_blocks`; None for those of B/32.
+      share_stem: Whether to keep one stem, which is only possible if the levels' stems are equal.
 
     Raises:
-      CheckpointError: the file is damaged, holds other objects, or parameters are missing, unexpected or of
-        another shape; all are listed.
+      CheckpointError: The file is damaged or holds other objects, or parameters are missing, unexpected or of
+        another shape. All are listed.
     """
     checkpoint = load_torch(path)
     student = _state(_section(checkpoint, "state_dict", path), where=str(path))
@@ -116,7 +116,7 @@ def read_checkpoint(
 
 
 def detect_arch(names: Mapping, distilled: bool, path: Path) -> str:
-    """The architecture that a state_dict's names belong to. Raises CheckpointError."""
+    """Detects the architecture from the names in a state_dict; raises CheckpointError if they fit none."""
     if any(name.startswith("visual_encoder.") for name in names):
         return "pyramid_clip"
     if any(name.startswith("global_visual_encoder.") for name in names):
@@ -130,7 +130,7 @@ def detect_arch(names: Mapping, distilled: bool, path: Path) -> str:
 
 
 def _section(values: Any, name: str, path: Path) -> Any:
-    """What a checkpoint holds under `name`; a bare state_dict is its own."""
+    """The content of a checkpoint under `name`; a bare state_dict is its own content."""
     if isinstance(values, Mapping) and name in values:
         return values[name]
     if isinstance(values, Mapping) and any("encoder." in str(key) for key in values):
@@ -143,7 +143,7 @@ def _section(values: Any, name: str, path: Path) -> Any:
 
 def _state(state: Any, *, where: str) -> Weights:
     def rename(name: str) -> str | None:
-        name = re.sub(r"(^|\.)(module|_orig_mod)\.", r"\1", name)  # of DDP and torch.compile
+        name = re.sub(r"(^|\.)(module|_orig_mod)\.", r"\1", name)  # from DDP and torch.compile
         name = reference.plain(name.removeprefix("model."))
         return None if name.endswith(".position_ids") else name  # a buffer of old Transformers
 
@@ -151,7 +151,7 @@ def _state(state: Any, *, where: str) -> Weights:
 
 
 def _teacher(path: Path, teacher_path: Path | None) -> tuple[Weights, dict, str] | None:
-    """The teacher's weights, what else is known of it, and where it was found."""
+    """The teacher's weights, what else is known about it, and where it was found."""
     if teacher_path is not None:
         values, where = load_torch(teacher_path), teacher_path
         if isinstance(values, Mapping):
@@ -214,7 +214,7 @@ def _to_ours(theirs, arch, vision, text, share_stem, where) -> Arrays:
 def _difference(
     params: Arrays, teacher: Iterable[tuple[str, np.ndarray]], where: str
 ) -> tuple[Arrays, list[str]]:
-    """The teacher without what it shares with the student, and a note if it shares less than it should."""
+    """The teacher's weights that it doesn't share with the student, and a note if it shares too few."""
     ema: Arrays = {}
     frozen, strayed = set(), set()
     for path, value in teacher:

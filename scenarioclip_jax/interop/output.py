@@ -1,4 +1,4 @@
-"""Output that appears only when it is complete, takes little memory and shows how far it is."""
+"""Output that appears only when complete, takes little memory and shows its progress."""
 
 import collections
 import contextlib
@@ -19,13 +19,13 @@ from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.progress_bar import progress_bar
 
 LOCK = ".lock"
-# The file system has no locks; names of their own keep two conversions apart there too.
+# The file system has no locks; distinct names keep two conversions apart there too.
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL)
 
 
 def check_absent(path: Path) -> None:
-    """Raises CheckpointError if something is at `path` already: nothing is ever overwritten."""
-    if path.resolve() == Path.cwd():  # it would have to be replaced under the user's feet
+    """Raises CheckpointError if `path` already exists, because nothing is ever overwritten."""
+    if path.resolve() == Path.cwd():  # the user's working directory would have to be replaced
         raise CheckpointError(f"{path}: the folder you are in; choose one below it as --output")
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise CheckpointError(f"{path}: exists already; remove it or choose another --output")
@@ -37,20 +37,20 @@ def check_absent(path: Path) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yields a folder to write to, which becomes `path` at the end and is removed if anything goes wrong.
 
-    Until then it lies in `.NAME.partial` beside `path`, which one conversion at a time holds. What a killed
-    process left there is removed by the next try. A link is followed: the folder it leads to is made.
+    Until then it is `.NAME.partial` beside `path`, which only one conversion at a time may hold. Leftovers of a
+    killed process are removed by the next attempt. A link is followed, and the folder it points to is made.
 
     Raises:
-      CheckpointError: something is at `path` already, or another conversion writes there.
+      CheckpointError: `path` already exists, or another conversion writes there.
     """
     try:
         path = path.resolve()
-    except (OSError, RuntimeError) as error:  # links that lead to each other
+    except (OSError, RuntimeError) as error:  # links that point to each other
         raise CheckpointError(f"{path}: {error}; choose another --output") from None
     check_absent(path)
     partial = path.with_name(f".{path.name}.partial")
     with _own(partial) as alone:
-        check_absent(path)  # the one before may have just finished
+        check_absent(path)  # the previous one may have just finished
         if alone:
             _remove_all_but_lock(partial)
         work = partial / uuid.uuid4().hex
@@ -68,7 +68,7 @@ def _publish(work: Path, path: Path) -> None:
     try:
         work.rename(path)
     except OSError as error:
-        if path.exists():  # made while this one was at work
+        if path.exists():  # made while this one was working
             raise CheckpointError(
                 f"{path}: exists by now; another process made it. Remove it or choose another --output"
             ) from error
@@ -77,9 +77,9 @@ def _publish(work: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def _own(partial: Path) -> Iterator[bool]:
-    """Makes a folder and holds it for this process, then removes it; False where there are no locks.
+    """Makes a folder and holds it for this process, then removes it; yields False if there are no locks.
 
-    The system lets go of it when the process ends, however it ends.
+    The system releases it when the process ends, however it ends.
     """
     while True:
         partial.mkdir(parents=True, exist_ok=True)
@@ -120,9 +120,9 @@ def _remove_all_but_lock(partial: Path) -> None:
 
 
 def on_device(*parts: dict[str, np.ndarray]) -> list[dict[str, jax.Array]]:
-    """Moves arrays into JAX's memory, which Orbax writes without a copy. Empties `parts` on the way.
+    """Moves arrays into JAX's memory, from which Orbax writes without a copy. Empties `parts` on the way.
 
-    An array that appears several times (levels that start alike) is moved once.
+    An array that appears several times (levels with the same start) is moved once.
     """
     moved: dict[int, jax.Array] = {}
     kept = []  # ids are only unique while their arrays live
@@ -145,7 +145,7 @@ def on_device(*parts: dict[str, np.ndarray]) -> list[dict[str, jax.Array]]:
 
 @contextlib.contextmanager
 def progress(folder: Path, size: int, text: str) -> Iterator[None]:
-    """A bar that shows how much of `size` bytes is below `folder`, for writers that tell nothing."""
+    """Shows a bar of how much of `size` bytes is below `folder`, for writers that report no progress."""
     done = threading.Event()
     with progress_bar(total=size, desc=text, unit="B", unit_scale=True, delay=1) as bar:
 
@@ -153,7 +153,7 @@ def progress(folder: Path, size: int, text: str) -> Iterator[None]:
             while not done.wait(0.5):
                 written = 0
                 for path in folder.rglob("*"):
-                    with contextlib.suppress(OSError):  # Orbax renames while it writes
+                    with contextlib.suppress(OSError):  # Orbax renames files while it writes
                         written += path.stat().st_size
                 # Files are compressed, so the bar may not reach its end.
                 bar.update(min(written, size) - bar.n)

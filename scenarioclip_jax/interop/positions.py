@@ -1,4 +1,4 @@
-"""Position embeddings for another image size."""
+"""Adapts position embeddings to another image size."""
 
 import numpy as np
 
@@ -6,8 +6,8 @@ import numpy as np
 def interpolate_positions(positions: np.ndarray, grid: int) -> np.ndarray:
     """Resizes a vision tower's position embedding: [1 + g * g, W] to [1 + grid * grid, W].
 
-    The class token's stays. Bicubic with a = -0.75 and no smoothing, which is what Transformers'
-    `interpolate_pos_encoding` does.
+    The class token's embedding stays the same. The interpolation is bicubic with a = -0.75 and without
+    smoothing, as in Transformers' `interpolate_pos_encoding`.
     """
     cls, patches = positions[:1], positions[1:]
     old, width = round(len(patches) ** 0.5), positions.shape[1]
@@ -20,7 +20,7 @@ def interpolate_positions(positions: np.ndarray, grid: int) -> np.ndarray:
 
 
 def _bicubic(old: int, new: int) -> np.ndarray:
-    """[new, old]: what each old sample counts for in each new one (Keys 1981, edges repeated)."""
+    """Weights [new, old] of each old sample in each new one (Keys 1981, edges repeated)."""
     a = -0.75
     center = (np.arange(new) + 0.5) * old / new - 0.5
     first = np.floor(center).astype(int) - 1

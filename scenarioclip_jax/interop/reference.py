@@ -1,8 +1,8 @@
-"""The published implementation's parameter names, and ours, both ways.
+"""Converts between the published implementation's parameter names and ours, both ways.
 
-Its modules are `visual_encoder`, `text_encoder`, `image_projection`, … for `pyramid_clip`, and the same
-names behind `global_`, `object_` and `relation_` for `scenario_clip_0` and `scenario_clip_1`. The folder
-for PyTorch uses these names too, with `global_` alone for `clip`.
+Its modules are `visual_encoder`, `text_encoder`, `image_projection`, … for `pyramid_clip`, and the same names
+with the prefixes `global_`, `object_` and `relation_` for `scenario_clip_0` and `scenario_clip_1`. The folder
+for PyTorch uses these names too, with only `global_` for `clip`.
 """
 
 import re
@@ -15,14 +15,14 @@ from scenarioclip_jax.models.scenario_clip import branch_of, levels_of
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
 Arrays = dict[str, np.ndarray]
-# Modality of ours -> (tower, infix, head) of theirs.
+# Our modality -> their (tower, infix, head).
 MODALITIES = {
     "vision": ("visual_encoder", "vision_model", "image"),
     "text": ("text_encoder", "text_model", "text"),
 }
-# Of each level's loss; the second is only ours, for the sigmoid loss.
+# Parameters of each level's loss; only our models have the second, for the sigmoid loss.
 SCALARS = ("logit_scale", "logit_bias")
-# Head of ours -> theirs.
+# Our head -> theirs.
 HEAD_NAMES = {
     "projection/kernel": "projection.weight",
     "projection/bias": "projection.bias",
@@ -38,7 +38,7 @@ def branches(arch: str) -> dict[str, str]:
 
 
 def plain(name: str) -> str:
-    """A name without `vision_model.` or `text_model.`, which only some versions of Transformers add."""
+    """Removes `vision_model.` or `text_model.` from a name, which only some versions of Transformers add."""
     return re.sub(r"(visual|text)_encoder\.(vision|text)_model\.", r"\1_encoder.", name)
 
 
@@ -50,7 +50,7 @@ def expected_shapes(
     *,
     logit_bias: bool = False,
 ) -> dict[str, tuple[int, ...]]:
-    """Every name of theirs, as `plain` has it, with its shape."""
+    """Each of their names, as `plain` returns it, with its shape."""
     shapes = {}
     for modality, (tower, _, head) in MODALITIES.items():
         config = vision if modality == "vision" else text
@@ -77,19 +77,19 @@ def to_ours(
     *,
     share_stem: bool = False,
 ) -> Arrays:
-    """Reference parameters in our names.
+    """Converts reference parameters to our names.
 
     Args:
-      theirs: PyTorch name -> array; tower names with or without `vision_model.` / `text_model.`. Logit
-        scales may be missing: a teacher has none.
+      theirs: Arrays by PyTorch name; tower names may have `vision_model.` / `text_model.` or not. Logit scales
+        may be missing, since a teacher has none.
 
     Raises:
-      ValueError: `share_stem`, and the levels' stems differ.
+      ValueError: `share_stem` is True but the levels' stems differ.
     """
     ours: Arrays = {}
     different = []
     for path, value in pairs(theirs, arch, vision, text, share_stem=share_stem):
-        # Only a shared stem comes several times.
+        # Only a shared stem appears several times.
         if path in ours and not np.array_equal(ours[path], value):
             different.append(path)
         ours.setdefault(path, value)
@@ -109,7 +109,7 @@ def pairs(
     *,
     share_stem: bool,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """What `to_ours` is made of, one tower after the other; a shared stem comes once for every branch."""
+    """Yields the result of `to_ours` tower by tower; a shared stem appears once per branch."""
     names = {plain(name): name for name in theirs}
     for modality, (tower, _, head) in MODALITIES.items():
         config = vision if modality == "vision" else text
@@ -139,7 +139,7 @@ def to_theirs(
 ) -> Arrays:
     """The inverse of `to_ours`. A shared stem is written out for every branch.
 
-    Arrays of the result are views of those of `ours`, so this costs no memory.
+    The resulting arrays are views of those in `ours`, so this costs no memory.
     """
     theirs = {}
     for modality, (tower, infix, head) in MODALITIES.items():

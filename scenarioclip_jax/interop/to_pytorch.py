@@ -1,4 +1,4 @@
-"""From a model of ours to folders that PyTorch users can read."""
+"""Exports one of our models to folders that PyTorch users can read."""
 
 import json
 import shutil
@@ -32,10 +32,10 @@ from scenarioclip_jax.progress_bar import progress_bar
 
 DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 LAYOUTS = ("transformers", "reference", "huggingface-towers")
-SHARD_BYTES = 2 << 30  # more than this is split, so that little has to be in memory twice
-END_OF_WORD = "</w>"  # of CLIP's vocabulary
+SHARD_BYTES = 2 << 30  # larger files are split, so that little is in memory twice
+END_OF_WORD = "</w>"  # in CLIP's vocabulary
 TEMPLATES = Path(__file__).parent / "pytorch"
-# What opens pictures: copied, so that the exported processor sees the same pixels.
+# The modules that open images; they are copied, so that the exported processor sees the same pixels.
 OPENERS = (images, image_arrays, image_colors, image_depth, image_files, image_levels)
 
 Arrays = Mapping[str, np.ndarray]
@@ -44,12 +44,12 @@ Arrays = Mapping[str, np.ndarray]
 def write_folder(
     out: Path, spec: ModelSpec, params: Arrays, tokenizer_file: Path, *, dtype: str, origin: str
 ) -> None:
-    """Writes what `AutoModel` and `AutoProcessor` read with `trust_remote_code=True`.
+    """Writes the files that `AutoModel` and `AutoProcessor` read with `trust_remote_code=True`.
 
     Args:
-      params: in our names; frozen parts included.
-      dtype: key of DTYPES, which the weights are stored in.
-      origin: where the weights come from, for the model card.
+      params: Parameters by our names, including frozen ones.
+      dtype: Key of DTYPES for the type in which weights are stored.
+      origin: Origin of the weights, for the model card.
     """
     vision, text = VisionConfig(**spec.model["vision"]), TextConfig(**spec.model["text"])
     theirs = reference.to_theirs(params, spec.model["arch"], vision, text)
@@ -74,10 +74,11 @@ def write_reference(
     """Writes `scenarioclip.ckpt`, which the published implementation reads, and how to read it back.
 
     Args:
-      progress: `epoch` and `global_step`.
-      teacher: its `steps`, `decay` and `warmup_steps`, as far as they are known.
+      progress: The values `epoch` and `global_step`.
+      teacher: The teacher's `steps`, `decay` and `warmup_steps`, as far as they are known.
 
-    Needs PyTorch. Raises CheckpointError without it, or where the architecture isn't a published one.
+    Raises:
+      CheckpointError: PyTorch isn't installed, or the architecture isn't a published one.
     """
     try:
         import torch
@@ -125,8 +126,8 @@ def write_towers(
 ) -> None:
     """Writes BRANCH/vision and BRANCH/text, plain CLIP towers, and BRANCH/heads.safetensors.
 
-    The heads' arrays are called `image_projection.weight`, …, `text_norm.bias`; logit scales (and biases)
-    are in `logits.json`.
+    The heads' arrays are named `image_projection.weight`, …, `text_norm.bias`; logit scales (and biases) are in
+    `logits.json`.
     """
     _refuse_packed(spec, "huggingface-towers")
     arch = spec.model["arch"]
@@ -171,7 +172,7 @@ def _refuse_packed(spec: ModelSpec, layout: str) -> None:
 
 
 def save_safetensors(folder: Path, arrays: Arrays, dtype: str, *, name: str = "model") -> None:
-    """Writes `NAME.safetensors`, or shards and their index where that would be large; shows progress."""
+    """Writes `NAME.safetensors`, or shards and their index if it would be large; shows progress."""
     target = np.dtype(DTYPES[dtype])
     shards: list[list[str]] = [[]]
     size = 0
@@ -190,7 +191,7 @@ def save_safetensors(folder: Path, arrays: Arrays, dtype: str, *, name: str = "m
             file = f"{name}.safetensors"
             if len(shards) > 1:
                 file = f"{name}-{index:05d}-of-{len(shards):05d}.safetensors"
-            # Scalars turn into arrays of one element in ascontiguousarray, hence the reshape.
+            # Reshape, because ascontiguousarray turns scalars into arrays of one element.
             shard = {
                 key: np.ascontiguousarray(_stored(key, arrays[key], target)).reshape(
                     arrays[key].shape
@@ -206,13 +207,13 @@ def save_safetensors(folder: Path, arrays: Arrays, dtype: str, *, name: str = "m
 
 
 def _stored(name: str, value: np.ndarray, dtype) -> np.ndarray:
-    """An array in the dtype that it is stored in. Raises CheckpointError if that loses values."""
+    """Converts an array to the dtype in which it is stored; raises CheckpointError if that loses values."""
     value = check_finite(np.asarray(value), name, "the checkpoint")
     return cast(value, dtype, f"--dtype {np.dtype(dtype).name}: {name}")
 
 
 def write_processor(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
-    """Writes what `AutoProcessor` reads: settings, tokenizer, and code."""
+    """Writes the files that `AutoProcessor` reads: settings, tokenizer and code."""
     write_tokenizer(out, spec, tokenizer_file)
     shutil.copyfile(TEMPLATES / f"{exported.PROCESSING}.py", out / f"{exported.PROCESSING}.py")
     for module in OPENERS:
@@ -234,7 +235,7 @@ def write_processor(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
 
 
 def write_tokenizer(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
-    """Writes the tokenizer so that Transformers adds begin and end itself."""
+    """Writes the tokenizer so that Transformers itself adds begin-of-text and end-of-text."""
     ours = Tokenizer.load(tokenizer_file)
     raw = tokenizers.Tokenizer.from_file(str(tokenizer_file))
     raw.no_truncation()
@@ -246,7 +247,7 @@ def write_tokenizer(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
         single=f"{bos} $A {eos}" if bos else f"$A {eos}",
         special_tokens=[(token, raw.token_to_id(token)) for token in (bos, eos) if token],
     )
-    if isinstance(raw.decoder, decoders.ByteLevel):  # else marks of words show in decoded texts
+    if isinstance(raw.decoder, decoders.ByteLevel):  # otherwise word marks show in decoded texts
         spaces = decoders.Replace(END_OF_WORD, " "), decoders.Strip(" ", 1, 1)
         raw.decoder = decoders.Sequence([decoders.ByteLevel(), *spaces])
     raw.save(str(out / "tokenizer.json"))
@@ -258,7 +259,7 @@ def write_tokenizer(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
         "model_input_names": ["input_ids", "attention_mask"],
         "model_max_length": spec.model["text"]["max_length"],
         "clean_up_tokenization_spaces": False,
-        # A text that contains "<|endoftext|>" is text like any other.
+        # A text that contains "<|endoftext|>" is ordinary text.
         "split_special_tokens": True,
     }
     _write_json(out / "tokenizer_config.json", settings | ({"bos_token": bos} if bos else {}))

@@ -1,4 +1,4 @@
-"""Named arrays in other people's files, read one at a time when asked for, and what is wrong with them."""
+"""Named arrays in files from elsewhere, read one at a time on request, and checks of their content."""
 
 import argparse
 import contextlib
@@ -18,7 +18,7 @@ from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.interop import known_files
 
 Shapes = dict[str, tuple[int, ...]]
-LISTED = 50  # names of a kind that an error lists
+LISTED = 50  # most names of a kind that an error lists
 
 # Safetensors and PyTorch file of a Hugging Face folder, each whole or as an index of shards.
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
@@ -26,10 +26,10 @@ TORCH_FILES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 class Weights(Mapping[str, np.ndarray]):
-    """Arrays by name; `weights[name]` reads one, so a big file never has to fit into memory as a whole.
+    """Arrays by name; `weights[name]` reads one, so a large file never has to fit into memory as a whole.
 
     Attributes:
-      shapes: every array's shape, known without reading it.
+      shapes: Shape of every array, known without reading it.
     """
 
     def __init__(self, shapes: Shapes, read: Callable[[str], np.ndarray]):
@@ -47,7 +47,7 @@ class Weights(Mapping[str, np.ndarray]):
         return len(self.shapes)
 
     def renamed(self, rename: Callable[[str], str | None]) -> "Weights":
-        """The same arrays under other names; those for which `rename` returns None are left out."""
+        """Returns the same arrays under other names, without those for which `rename` returns None."""
         names: dict[str, str] = {}
         for name in self:
             new = rename(name)
@@ -63,12 +63,12 @@ class Weights(Mapping[str, np.ndarray]):
         )
 
     def astype(self, dtype) -> "Weights":
-        """The same arrays, converted to `dtype` when they are read; see `cast`."""
+        """Returns the same arrays, converted to `dtype` when they are read; see `cast`."""
         return Weights(self.shapes, lambda name: cast(self._read(name), dtype, name))
 
 
 def check_finite(value: np.ndarray, name: str, where: str | Path) -> np.ndarray:
-    """The array itself. Raises CheckpointError that names it if it holds NaN or infinite values."""
+    """Returns the array itself; raises CheckpointError that names it if it has NaN or infinite values."""
     if _finite(value):
         return value
     raise CheckpointError(
@@ -78,7 +78,7 @@ def check_finite(value: np.ndarray, name: str, where: str | Path) -> np.ndarray:
 
 
 def cast(value: np.ndarray, dtype: Any, name: str) -> np.ndarray:
-    """A finite array in another dtype. Raises CheckpointError that names it if its values are too large."""
+    """Converts a finite array to another dtype; raises CheckpointError, naming it, if values are too large."""
     with np.errstate(over="ignore"):
         converted = value.astype(dtype, copy=False)
     if converted is value or _finite(converted):
@@ -92,16 +92,16 @@ def cast(value: np.ndarray, dtype: Any, name: str) -> np.ndarray:
 def _finite(value: np.ndarray) -> bool:
     if value.dtype.kind in "iub":
         return True
-    # A sum is NaN or infinite if a term is, and is far quicker; that it overflows is no proof.
+    # A sum is NaN or infinite if any term is, and is much faster, but its overflow alone proves nothing.
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(value.sum(dtype=np.float64))) or bool(np.isfinite(value).all())
 
 
-LARGEST = {"depth": 1000}  # others up to a billion: more is a damaged file, not a model
+LARGEST = {"depth": 1000}  # others up to a billion; anything larger is a damaged file
 
 
 def check_sizes(sizes: Mapping[str, Any], where: str) -> None:
-    """Raises CheckpointError for fields of a tower that can't be: they are only read from files."""
+    """Raises CheckpointError for impossible fields of a tower, since they come from files."""
     for name, value in sizes.items():
         if name == "activation":
             right, wanted = isinstance(value, str), "a name"
@@ -119,7 +119,7 @@ def check_sizes(sizes: Mapping[str, Any], where: str) -> None:
 
 
 def check_names(found: Shapes, expected: Shapes, *, where: str, remedy: str) -> None:
-    """Raises CheckpointError that lists missing, unexpected and mis-shaped arrays, if there are any."""
+    """Raises CheckpointError that lists arrays that are missing, unexpected or of a wrong shape, if any."""
     problems = {
         "missing": [f"{name} {expected[name]}" for name in expected if name not in found],
         "unexpected": [f"{name} {found[name]}" for name in found if name not in expected],
@@ -139,10 +139,10 @@ def check_names(found: Shapes, expected: Shapes, *, where: str, remedy: str) -> 
 
 
 def open_folder(folder: Path) -> Weights:
-    """The arrays of a Hugging Face folder: safetensors, else a PyTorch file; one file or shards.
+    """Opens the arrays of a Hugging Face folder: safetensors, else a PyTorch file; one file or shards.
 
     Raises:
-      CheckpointError: there are none, a file is damaged, or a shard is missing.
+      CheckpointError: There are no arrays, a file is damaged, or a shard is missing.
     """
     for name in (*SAFETENSORS, *TORCH_FILES):
         if (folder / name).is_file():
@@ -180,7 +180,7 @@ def open_folder(folder: Path) -> Weights:
 
 
 def open_safetensors(path: Path) -> Weights:
-    """The arrays of one safetensors file. Raises CheckpointError if it is damaged."""
+    """Opens the arrays of one safetensors file; raises CheckpointError if it is damaged."""
     try:
         file = safe_open(path, framework="np")
     except FileNotFoundError:
@@ -198,12 +198,12 @@ def open_safetensors(path: Path) -> Weights:
 
 
 def open_torch(path: Path) -> Weights:
-    """The tensors of a PyTorch file that holds a state_dict. Raises CheckpointError."""
+    """Opens the tensors of a PyTorch file with a state_dict; raises CheckpointError if that fails."""
     return from_tensors(load_torch(path), where=str(path))
 
 
 def from_tensors(state: Any, *, where: str) -> Weights:
-    """A state_dict of PyTorch tensors as NumPy arrays. Raises CheckpointError if it is none."""
+    """Converts a state_dict of PyTorch tensors to NumPy arrays; raises CheckpointError if it isn't one."""
     import torch
 
     if not isinstance(state, Mapping) or not state:
@@ -218,23 +218,23 @@ def from_tensors(state: Any, *, where: str) -> Weights:
 
     def read(name: str) -> np.ndarray:
         tensor = state[name].detach().contiguous()
-        if tensor.dtype == torch.bfloat16:  # NumPy has none of its own
+        if tensor.dtype == torch.bfloat16:  # NumPy has no bfloat16
             value = tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
         else:
             value = tensor.numpy()
-        # A copy: a view would keep the whole file mapped.
+        # Copied, because a view would keep the whole file mapped.
         return check_finite(value.copy(), name, where)
 
     return Weights({name: tuple(value.shape) for name, value in state.items()}, read)
 
 
 def load_torch(path: Path) -> Any:
-    """What a PyTorch file holds: tensors, mapped rather than read, and plain values.
+    """Loads a PyTorch file: tensors, mapped rather than read, and plain values.
 
     Nothing else is ever built from the file, so it can't run code.
 
     Raises:
-      CheckpointError: PyTorch isn't installed; the file is damaged, or holds objects of other classes.
+      CheckpointError: PyTorch isn't installed, or the file is damaged or holds objects of other classes.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
@@ -247,7 +247,7 @@ def load_torch(path: Path) -> Any:
             f"{path}: a PyTorch file, and PyTorch isn't installed; pip install torch, or give safetensors"
         ) from None
     try:
-        # Lightning keeps the command line's arguments in a Namespace, which has no behavior of its own.
+        # Lightning stores command-line arguments in a Namespace, which has no behavior of its own.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
@@ -269,7 +269,7 @@ def load_torch(path: Path) -> Any:
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object. Raises CheckpointError if there is none."""
+    """Reads a JSON object; raises CheckpointError if there is none."""
     with contextlib.suppress(UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         try:
             values = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows writes a BOM

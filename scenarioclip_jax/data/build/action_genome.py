@@ -1,7 +1,7 @@
-"""The TFDS builder: annotations in the published format to ArrayRecord shards, without TensorFlow.
+"""The TFDS builder: turns annotations in the published format into ArrayRecord shards, without TensorFlow.
 
-`build.py` runs it. Reading needs none of this: `open_split` and its companions live in `shards.py` and are
-only named here again. The data set is ScenarioCLIP's Action-Genome, not the video data set of that name.
+`dataset.py` runs it. Reading doesn't need it: `open_split` and its companions are in `shards.py` and are only
+re-exported here. The data set is ScenarioCLIP's Action-Genome, not the video data set of that name.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ __all__ = [
 
 
 class Statistics:
-    """What a build counts while scenes pass by."""
+    """The counts that a build collects as scenes pass by."""
 
     def __init__(self, classes: dict[str, list[str]]):
         self.scenes: Counter[str] = Counter()  # by split
@@ -108,15 +108,15 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
         """Makes a builder; `prepare` runs it.
 
         Args:
-          metadata_dir: the data root, with metadata*.json, classes.json and the images.
-          fractions: shares of train, validation and test.
-          strict: raise AnnotationError at the first problem.
-          max_pixels: most pixels of a photo.
-          progress: show a progress bar.
-          folders: where the images are; None: below the data root.
-          boxes: what is known of the convention of the boxes; None: nothing.
-          skip_broken: list metadata files that can't be parsed instead of stopping.
-          **kwargs: of tfds.core.GeneratorBasedBuilder.
+          metadata_dir: The data root, with metadata*.json, classes.json and the images.
+          fractions: Shares of train, validation and test.
+          strict: Whether to raise AnnotationError at the first problem.
+          max_pixels: Most pixels of a photo.
+          progress: Whether to show a progress bar.
+          folders: Folders with the images; None if they are below the data root.
+          boxes: What is known about the convention of the boxes; None for nothing.
+          skip_broken: Whether to list metadata files that can't be parsed instead of stopping.
+          **kwargs: Arguments of tfds.core.GeneratorBasedBuilder.
         """
         self.root = Path(metadata_dir)
         self.folders = folders or Folders(self.root)
@@ -125,7 +125,7 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
         self.problems = Problems(strict)
         self.max_pixels = max_pixels
         self.progress = progress
-        # Set while building: scenes that show the same photo, one entry a photo.
+        # Set while building: scenes that show the same photo, one entry per photo.
         self.shared: list[dict[str, str | list[str]]] = []
         super().__init__(**kwargs)
 
@@ -172,7 +172,7 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
         shared = shared_photos(
             records, self.folders, max_pixels=self.max_pixels, progress=self.progress
         )
-        # What several scenes show is assigned by its pixels, any other photo by its id.
+        # A photo that several scenes show is assigned by its pixels, any other photo by its id.
         key = {id: digest for digest, ids in shared.items() for id in ids}
         self.shared = [
             {"split": split_of(digest, self.fractions), "ids": ids}
@@ -188,7 +188,7 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
             say_end=True,
         )
         generators = {s: self._generate_examples(s, r) for s, r in by_split.items()}
-        # TFDS refuses a split that turns out empty, so the first scene of each is made here.
+        # TFDS refuses an empty split, so the first scene of each split is made here.
         firsts = {split: next(examples, None) for split, examples in generators.items()}
         if not any(firsts.values()):
             self.close_progress_bar()
@@ -218,7 +218,7 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
 
 @dataclasses.dataclass(eq=False, frozen=True)
 class _ShardConfig(shard_utils.ShardConfig):
-    """`num_shards` for each split; a split with fewer scenes has one shard a scene."""
+    """`num_shards` for each split; a split with fewer scenes has one shard per scene."""
 
     def get_number_shards(self, total_size: int, num_examples: int, *args, **kwargs) -> int:
         number = super().get_number_shards(total_size, num_examples, *args, **kwargs)
@@ -235,12 +235,12 @@ def prepare(builder: ActionGenome, num_shards: int | None) -> None:
     """Writes the shards of `builder` into its `data_dir`.
 
     Args:
-      builder: a builder with an empty `data_dir`.
-      num_shards: shards a split; None lets TFDS choose (one for each 64 MB to 1 GB).
+      builder: A builder with an empty `data_dir`.
+      num_shards: Shards per split; None lets TFDS choose (one for each 64 MB to 1 GB).
     """
     config = _DownloadConfig(num_shards=num_shards, try_download_gcs=False)
     tfds.display_progress_bar(False)
-    # TFDS prints where it writes: to a temporary folder, which would only confuse.
+    # TFDS prints where it writes, but that is a temporary folder, which would only confuse.
     with (
         spill_to_plain_files(),
         _write_errors(Path(builder._data_dir_root)),

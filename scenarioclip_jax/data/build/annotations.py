@@ -1,4 +1,4 @@
-"""Reads annotations in the published format, and checks their form.
+"""Reads annotations in the published format and checks their form.
 
     metadata*.json  {"data": [{id, image_path, action, dense_caption,
                                objects: [[name, [x0, y0, x1, y1]], ...],
@@ -7,9 +7,9 @@
                                             [subject_index, object_index] (optional)], ...]}, ...]}
     classes.json    {"actions": [...], "objects": [...], "relations": ["subject predicate object", ...]}
 
-`data.build.metadata_files` says which other forms of file are read. The two indices of a relation say which of
-several objects of a name take part, counted from 0 as they stand in `objects`. What can't be understood is left
-out and listed in `Problems`.
+`data.build.metadata_files` lists the other file formats that can be read. The two indices of a relation tell
+which of several objects with the same name take part, counted from 0 in the order of `objects`. Anything that
+can't be understood is left out and listed in `Problems`.
 """
 
 from collections import Counter
@@ -42,7 +42,9 @@ __all__ = [
     "read_records",
 ]
 
-Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels; before it's read: as written
+Box = tuple[
+    float, float, float, float
+]  # x0, y0, x1, y1 in pixels; before it is interpreted, as written
 _FIELDS = ("id", "image_path", "action", "dense_caption", "objects", "relations")
 
 
@@ -53,12 +55,12 @@ class RelationRecord(NamedTuple):
     focus_path: str  # "" if there is none
     triplet: Triplet
     negatives: Sequence[Triplet]
-    # Of subject and object among the record's objects; None: they are found by their names.
+    # Indices of subject and object among the record's objects; None: they are found by name.
     pair: tuple[int, int] | None = None
 
 
 class Record(NamedTuple):
-    """A scene as it is annotated: labels are normalized, boxes and paths are as they were written."""
+    """An annotated scene: labels are normalized, boxes and paths are as written."""
 
     id: str
     where: str  # file and index, for messages
@@ -70,15 +72,15 @@ class Record(NamedTuple):
 
 
 def read_records(root: Path, problems: Problems, *, skip_broken: bool = False) -> list[Record]:
-    """Reads all records of a data root; the first of several with one id is kept.
+    """Reads all records of a data root; of several with the same id, the first is kept.
 
     Args:
-      root: the data root.
-      problems: collects what is left out.
-      skip_broken: list files that can't be parsed, and read what is left of them, instead of stopping.
+      root: The data root.
+      problems: Collects what is left out.
+      skip_broken: Whether to list files that can't be parsed, and read their intact parts, instead of stopping.
 
     Raises:
-      AnnotationError: if there is no metadata file, one can't be parsed, or none has a usable record.
+      AnnotationError: There is no metadata file, one can't be parsed, or none has a usable record.
     """
     records: dict[str, Record] = {}
     reader = _Reader(problems)
@@ -124,11 +126,11 @@ def _check_form(records: Iterable[Record], problems: Problems) -> None:
 
 
 class _Reader:
-    """Reads entries; equal texts and triplets are kept once, as a data set has few."""
+    """Reads entries; equal texts and triplets are stored once, since a data set has few distinct ones."""
 
     def __init__(self, problems: Problems):
         self.problems = problems
-        self.merged: Counter[str] = Counter()  # labels by how they were written, if that is unusual
+        self.merged: Counter[str] = Counter()  # labels by their spelling, if that is unusual
         self._known: dict[Any, Any] = {}
 
     def list_merged(self, problems: Problems) -> None:
@@ -145,7 +147,7 @@ class _Reader:
         return self._known.setdefault(value, value)
 
     def record(self, entry: Any, where: str) -> Record | None:
-        """Returns the record, or None where the scene has to be left out."""
+        """Returns the record, or None if the scene has to be left out."""
         problems = self.problems
         if not isinstance(entry, dict):
             detail = f"a record should be an object, got {show(entry)}"
@@ -262,7 +264,7 @@ class _Reader:
         id: str,
         objects: Sequence[tuple[str, Box] | None],
     ) -> tuple[int, int] | None:
-        """Reads which objects take part: their places among those that were understood."""
+        """Reads which objects take part, as indices among those that were understood."""
         reason = ""
         if not (isinstance(item, list) and len(item) == 2 and all(type(i) is int for i in item)):
             reason = "should be [subject_index, object_index]"
@@ -297,12 +299,12 @@ def _are_texts(item: list[Any]) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    # The comparison is False for NaN and takes integers of any length.
+    # The comparison is False for NaN and accepts integers of any length.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
 def _broken(key: Any, value: Any) -> bool:
-    """Whether half of a surrogate pair is in a JSON value: it isn't text and can't be stored."""
+    """Whether a JSON value contains half of a surrogate pair, which isn't text and can't be stored."""
     waiting = [key, value]
     while waiting:
         item = waiting.pop()

@@ -1,4 +1,4 @@
-"""From an annotation record and its files to a `Scene`: boxes read and repaired, focused regions reduced."""
+"""Turns an annotation record and its files into a `Scene`: reads and repairs boxes, reduces focused regions."""
 
 from collections import Counter
 from pathlib import Path
@@ -19,7 +19,7 @@ from scenarioclip_jax.data.build.problems import DROPPED, FIXED, GUESSED, KEPT, 
 from scenarioclip_jax.data.stored.scene import Relation, Scene
 
 _ROUNDING = 1.0  # a box this many pixels outside the photo is rounded, not wrong
-# How a photo is stored that gives no reason to doubt it.
+# Properties of a stored photo that give no reason to doubt it.
 _USUAL = ("not_rgb", "range_found", "transparent", "exif_rotated", "path_spelling")
 _USUAL += ("png_texts_removed",)
 _NOT_SHOWN = {
@@ -40,15 +40,15 @@ def assemble(
 ) -> Scene | None:
     """Returns the scene of a record, or None if its photo can't be used.
 
-    A scene without objects or relations is kept, its action still trains the global level.
+    A scene without objects or relations is kept, since its action still trains the global level.
 
     Args:
-      record: an annotation.
-      root: the data root that its paths are relative to, or the folders to look in.
-      problems: collects what was wrong.
-      focus_kinds: counts how the focused regions are stored.
-      max_pixels: most pixels of the photo.
-      boxes: how the boxes of the data set are read (`box_votes.decide`).
+      record: An annotation.
+      root: The data root that its paths are relative to, or the folders to look in.
+      problems: Collects what was wrong.
+      focus_kinds: Counts how the focused regions are stored.
+      max_pixels: Most pixels of the photo.
+      boxes: How to read the boxes of the data set (`box_votes.decide`).
     """
     folders = root if isinstance(root, Folders) else Folders(root)
     try:
@@ -96,7 +96,7 @@ def _note_missing(record: Record, field: str, problems: Problems, effect: str = 
 def _objects(
     record: Record, photo: Photo, problems: Problems, decision: BoxDecision, folders: Folders
 ) -> list[Object]:
-    """Returns the objects in pixels of the upright photo, None where a box shows nothing of it."""
+    """Returns the objects in pixels of the upright photo; None for a box that shows nothing of it."""
     if not record.objects:
         return []
     written = np.array([box for _, box in record.objects], np.float64)
@@ -164,7 +164,7 @@ def _reading(
     decision: BoxDecision,
     folders: Folders,
 ) -> BoxReading:
-    """How this photo's boxes are read: as the data set's, unless it's EXIF-rotated and says otherwise."""
+    """How to read this photo's boxes: as in the data set, unless it is EXIF-rotated and indicates otherwise."""
     reading = decision.reading
     if photo.orientation == 1 or not decision.each:
         return reading
@@ -175,7 +175,7 @@ def _reading(
         np.concatenate([np.minimum(b[:, :2], b[:, 2:]), np.maximum(b[:, :2], b[:, 2:])], 1)
         for b in read
     ]
-    # A pixel too far is too far here: these are the boxes of one tool.
+    # Even one pixel too far counts here, because these are the boxes of one tool.
     beyond = [
         ((b < -_ROUNDING) | (b > np.concatenate([size, size], 1) + _ROUNDING)).any()
         for b in ordered
@@ -209,7 +209,7 @@ def _shown_where(
     photo: Photo,
     folders: Folders,
 ) -> np.ndarray:
-    """Focused-region images that speak for each of two readings."""
+    """Counts the focused-region images that support each of two readings."""
     found = np.zeros(len(readings))
     for relation in [each for each in record.relations if each.focus_path][:2]:
         pairs = box_sample.pairs_of(record, relation)
@@ -245,7 +245,7 @@ class _Relations:
     ):
         self._record, self._objects, self._photo = record, objects, photo
         self._folders, self._problems, self._kinds = folders, problems, focus_kinds
-        # Focused-region images that are named for different participants: they can show one pair only.
+        # Focused-region images that are named for different participants, although they can show only one pair.
         users: dict[str, set[tuple[str, str]]] = {}
         for relation in record.relations:
             subject, _, object_ = relation.triplet
@@ -253,7 +253,7 @@ class _Relations:
         self._shared = {path for path, pairs in users.items() if path and len(pairs) > 1}
 
     def relation(self, index: int) -> Relation | None:
-        """Returns a relation with its focused region, or None if nothing tells where that is."""
+        """Returns a relation with its focused region, or None if its place is unknown."""
         relation = self._record.relations[index]
         where = f"{self._record.where}.relations[{index}]"
         meant = candidates(relation, self._objects)
@@ -286,7 +286,7 @@ class _Relations:
     def _rebuilt(
         self, relation: RelationRecord, meant: Candidates, where: str, reason: str, detail: str
     ) -> FocusFit | None:
-        """The region from the participants' boxes; None: they aren't known, and the relation is left out."""
+        """Makes the region from the participants' boxes; None if they are unknown: the relation is left out."""
         unnamed = not relation.focus_path
         id = self._record.id
         if not meant.pairs:
@@ -324,13 +324,13 @@ class _Relations:
         )
 
     def _open_focus(self, path: str) -> tuple[Image.Image, bytes]:
-        """Returns a focused-region image, as turned as its photo, decoded and encoded."""
+        """Returns a focused-region image, rotated like its photo, decoded and encoded."""
         if not path:
             raise PhotoError("missing_image", "no focused-region image is named")
-        # As bright as the photo, where that has more than 8 bits.
+        # Scaled like the photo, if that has more than 8 bits.
         photo = self._photo
         focus = photo_files.open_photo(self._folders, path, backdrop="black", levels=photo.levels)
-        # A tool that ignores EXIF rotation cuts its focused regions from the stored picture.
+        # A tool that ignores EXIF rotation cuts its focused regions from the stored image.
         if photo.orientation != 1 and focus.orientation == 1:
             turned = photo_files.turn_like(focus.picture, photo.orientation)
             if focus_evidence.better_turned(photo.picture, focus.picture, turned):
@@ -338,14 +338,14 @@ class _Relations:
         return focus.picture, focus.encoded
 
     def _ungrounded(self, relation: RelationRecord, fit: FocusFit) -> tuple[Box, Box]:
-        """Boxes of a relation whose participants aren't both objects: the visible part stands in."""
+        """Boxes of a relation whose participants aren't both objects; the visible part replaces them."""
         known = dict(reversed([each for each in self._objects if each]))
         subject, _, object_ = relation.triplet
         return known.get(subject, fit.extent), known.get(object_, fit.extent)
 
 
 def _false_negatives(record: Record, index: int, problems: Problems) -> list[tuple[str, str, str]]:
-    """Returns the negatives of a relation that are no relation of the same photo."""
+    """Returns the negatives of a relation that aren't relations of the same photo."""
     true = {relation.triplet for relation in record.relations}
     negatives = []
     for negative in record.relations[index].negatives:

@@ -1,6 +1,6 @@
-"""Which of two readings has its boxes where things in the photos end, told by the photos themselves.
+"""Tells which of two readings puts boxes where things in the photos end, by looking at the photos.
 
-Boxes in shares of a photo fit it with x and y in each other's places, too: only the picture tells.
+Boxes in shares of a photo still fit it with x and y swapped, so only the image can tell.
 """
 
 from collections.abc import Callable

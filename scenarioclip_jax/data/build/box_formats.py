@@ -1,10 +1,10 @@
-"""The conventions in which tools write boxes, and how each is read: pixels of the upright photo come out."""
+"""The conventions in which tools write boxes, and how to read each as pixels of the upright photo."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-# What the four numbers are. The first is the published format.
+# The meaning of the four numbers. The first is the published format.
 FORMATS = {
     "xyxy": "[x0, y0, x1, y1]",
     "xywh": "[x, y, width, height]",
@@ -14,7 +14,7 @@ FORMATS = {
     "yyxx": "[y0, y1, x0, x1]",
     "yxhw": "[y, x, height, width]",
 }
-# What they are counted in: a photo's width or height is this many; pixels: as many as it has.
+# The unit: how many of them a photo's width or height is; for pixels, its own size.
 UNITS = {"pixels": None, "unit": 1.0, "percent": 100.0, "thousand": 1000.0}
 _UNIT_NAMES = {
     "pixels": "pixels",
@@ -23,8 +23,8 @@ _UNIT_NAMES = {
     "thousand": "thousandths of the photo (0 to 1000)",
 }
 ORIENTATIONS = ("upright", "stored")
-# The picture that boxes are in: the photo, or the photo padded to a square as models take it, around or at the
-# right and bottom.
+# The image that boxes refer to: the photo, or the photo padded to a square as models take it, on both sides or
+# at the right and bottom.
 CANVASES = ("photo", "padded", "padded_corner")
 _CANVAS_NAMES = {
     "photo": "photo",
@@ -36,14 +36,14 @@ _SWAPPED |= {other: format for format, other in _SWAPPED.items()}
 
 
 class BoxReading(NamedTuple):
-    """How the boxes of a data set are read; the default is the published format."""
+    """How to read the boxes of a data set; the default is the published format."""
 
     format: str = "xyxy"
     units: str = "pixels"
     orientation: str = (
         "upright"  # of EXIF-rotated photos: the pixels that a viewer shows, or the file's
     )
-    canvas: str = "photo"  # the picture that they are in
+    canvas: str = "photo"  # the image that they refer to
 
     def describe(self) -> str:
         text = f"{FORMATS[self.format]} in {_UNIT_NAMES[self.units]}"
@@ -53,7 +53,7 @@ class BoxReading(NamedTuple):
         return text + (" of the photo as stored" if self.orientation == "stored" else "")
 
     def swapped(self) -> "BoxReading | None":
-        """The same with x and y in each other's places, if there is such a format."""
+        """The same reading with x and y swapped, if there is such a format."""
         format = _SWAPPED.get(self.format)
         return self._replace(format=format) if format else None
 
@@ -81,13 +81,13 @@ def to_pixels(
 ) -> np.ndarray:
     """Reads boxes: float64 [N, 4], x0, y0, x1, y1 in pixels of the upright photo.
 
-    Corners keep the order in which they were written: x1 < x0 where a box is inverted.
+    Corners keep the order in which they were written, so x1 < x0 if a box is inverted.
 
     Args:
-      boxes: [N, 4] as written.
-      reading: what the numbers mean.
-      sizes: [N, 2], width and height of each box's upright photo.
-      orientations: int [N], the EXIF orientation it's stored with, 1 to 8.
+      boxes: Boxes [N, 4] as written.
+      reading: Meaning of the numbers.
+      sizes: Width and height of each box's upright photo, [N, 2].
+      orientations: EXIF orientation with which each photo is stored, int [N], 1 to 8.
     """
     found = corners(boxes, reading.format)
     sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
@@ -111,7 +111,7 @@ def _turned(boxes: np.ndarray, sizes: np.ndarray, orientations: np.ndarray) -> n
     x0, y0, x1, y1 = boxes.T
     width, height = sizes.T
     left, right, top, bottom = width - x1, width - x0, height - y1, height - y0
-    # By orientation. (A picture on its side is as wide as the upright one is high.)
+    # By orientation. (An image on its side is as wide as the upright one is high.)
     by_side_left, by_side_right = width - y1, width - y0
     by_side_top, by_side_bottom = height - x1, height - x0
     for orientation, columns in {

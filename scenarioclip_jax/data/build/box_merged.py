@@ -1,4 +1,4 @@
-"""Finds the part of a data set whose boxes are of another convention, as where two were merged."""
+"""Finds the part of a data set whose boxes have another convention, as after merging two data sets."""
 
 from collections.abc import Sequence
 
@@ -28,16 +28,16 @@ _ALL = 0.98  # share of the records' boxes that have to fit it
 def check_merged(
     sample: Sample, usual: BoxReading, problems: Problems, *, any_corners: bool
 ) -> bool:
-    """Raises AnnotationError, or lists it and returns True, where some records are of another convention.
+    """Raises AnnotationError, or lists a problem and returns True, if some records have another convention.
 
-    What tells are boxes that can't be meant as the rest of the data set is read, in records whose boxes all fit
-    another reading. Few of the others' boxes can't be meant, so that those are more than meet the eye.
+    The evidence is boxes that are impossible under the data set's reading, in records whose boxes all fit
+    another reading. Only a few boxes of such records are impossible, so more records than these are affected.
 
     Args:
-      sample: boxes of the data set.
-      usual: how they are read.
-      problems: collects what is likely, but not sure.
-      any_corners: corners come in any order in this data set, so an inverted box tells nothing.
+      sample: Boxes of the data set.
+      usual: How they are read.
+      problems: Collects what is likely but not certain.
+      any_corners: Whether corners come in any order in this data set, so that an inverted box proves nothing.
     """
     odd = _impossible(sample, usual, any_corners)
     if odd.sum() < _FEWEST:

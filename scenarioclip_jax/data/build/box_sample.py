@@ -1,4 +1,4 @@
-"""What tells the convention of a data set's boxes: the boxes of many photos, and focused-region images."""
+"""Evidence for the convention of a data set's boxes: the boxes of many photos, and focused-region images."""
 
 import os
 import warnings
@@ -19,7 +19,7 @@ _PHOTOS, _REGIONS = 20_000, 60  # that are looked at, evenly over the data set
 
 
 class Sample(NamedTuple):
-    """The boxes of P photos, N in all."""
+    """The N boxes of P photos."""
 
     records: list[Record]  # [P]
     boxes: np.ndarray  # float64 [N, 4], as written
@@ -30,7 +30,7 @@ class Sample(NamedTuple):
 
 
 def take_sample(records: Sequence[Record], find: Callable[[str], Path]) -> Sample:
-    """Looks at the photos of a data set, or of many of them evenly."""
+    """Looks at the photos of a data set, or at an evenly spread part of them if there are many."""
     with_boxes = [record for record in records if record.objects]
     step = max(1, -(-len(with_boxes) // _PHOTOS))
     some = with_boxes[::step]

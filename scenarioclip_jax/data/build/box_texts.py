@@ -1,4 +1,4 @@
-"""What the user is told of the convention of a data set's boxes."""
+"""Messages for the user about the convention of a data set's boxes."""
 
 from collections.abc import Sequence
 

@@ -1,9 +1,9 @@
 """Recognizes the convention of a data set's boxes, from all of them at once, before anything is written.
 
-One box rarely tells: [90, 40, 60, 70] may be inverted corners, or an x, a y, a width and a height. Hundreds do.
-Every reading (`box_formats`) is charged for the boxes that it makes impossible and for the focused-region
-images that contradict it, in nats: as if one box in fifty were wrong. The published format is believed unless
-another reading explains the data set far better.
+A single box rarely tells: [90, 40, 60, 70] may be inverted corners, or x, y, width and height. Hundreds do.
+Every reading (`box_formats`) is charged, in nats, for the boxes that it makes impossible and for the
+focused-region images that contradict it, as if one box in fifty were wrong. The published format is assumed
+unless another reading explains the data set far better.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,10 +59,10 @@ class BoxDecision(NamedTuple):
     """How the boxes of a data set are read, and how far the EXIF-rotated photos are known.
 
     Attributes:
-      reading: for all photos.
-      each: a rotated photo that says otherwise is read in its own way (the data set has both kinds, or too few
-        photos to tell).
-      doubtful: nothing in the data set tells whether boxes are in upright or in stored pixels.
+      reading: The reading for all photos.
+      each: Whether a rotated photo that indicates another reading is read in its own way (the data set has both
+        kinds, or too few photos to tell).
+      doubtful: Whether nothing in the data set tells if boxes are in upright or in stored pixels.
     """
 
     reading: BoxReading = BoxReading()
@@ -71,7 +71,7 @@ class BoxDecision(NamedTuple):
 
 
 class BoxFlags(NamedTuple):
-    """What the user says of the boxes; None: it's found out."""
+    """What the user says about the boxes; None if it must be found out."""
 
     format: str | None = None
     units: str | None = None
@@ -85,13 +85,13 @@ def decide(
     """Finds out how the boxes of a data set are meant.
 
     Args:
-      records: all of it.
-      find: returns the file of a path; raises ValueError or OSError where there is none.
-      flags: what is known.
-      problems: collects what can't be told.
+      records: All records of the data set.
+      find: Function that returns the file of a path, and raises ValueError or OSError if there is none.
+      flags: What is known.
+      problems: Collects what can't be determined.
 
     Raises:
-      AnnotationError: the boxes are clearly of another convention than `flags` and the published format say, or
+      AnnotationError: The boxes clearly have another convention than `flags` and the published format say, or
         fit no convention. The message names the flag that reads them.
     """
     if flags.format and flags.units and not flags.canvas:

@@ -1,4 +1,4 @@
-"""Reads `classes.json`, and compares it with the classes that occur."""
+"""Reads `classes.json` and compares it with the classes that occur."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -10,7 +10,7 @@ from scenarioclip_jax.data.build.problems import DROPPED, KEPT, NOTED, Problems
 from scenarioclip_jax.data.stored.labels import normalize_label
 
 CLASS_KINDS = ("actions", "objects", "relations")
-_LISTED, _COMPARED = 20, 3000  # classes of a kind that are listed one by one; that are compared
+_LISTED, _COMPARED = 20, 3000  # most classes of a kind that are listed; that are compared
 
 
 def read_classes(root: Path, problems: Problems) -> dict[str, list[str]]:
@@ -46,7 +46,7 @@ def read_classes(root: Path, problems: Problems) -> dict[str, list[str]]:
 
 
 def _texts(given: Any, kind: str) -> list[str] | None:
-    """The texts of a list, the keys of {text: number}, triplets as texts; None: it's something else."""
+    """The texts of a list, the keys of {text: number}, or triplets as texts; None for anything else."""
     if isinstance(given, dict):
         numbers = all(type(value) is int for value in given.values())
         texts = all(isinstance(value, str) for value in given.values())
@@ -78,9 +78,9 @@ def compare_classes(
     occurring: Mapping[str, Collection[str]],
     problems: Problems,
 ) -> None:
-    """Lists classes that occur but aren't listed, and those that are close to one that never occurs.
+    """Reports classes that occur but aren't listed, and those that resemble a listed one that never occurs.
 
-    Both are classes in the end; one that differs by a letter from a listed one is probably a slip.
+    Both are kept as classes; one that differs from a listed one by a letter is probably a typo.
     """
     for kind in CLASS_KINDS:
         if not listed[kind]:

@@ -49,32 +49,32 @@ def build(
 ) -> dict[str, Any]:
     """Builds the data set `output_dir`/action_genome/<version> and returns its summary.
 
-    It appears when it is complete: an interrupted build leaves nothing that could be taken for one.
+    It appears only when complete: an interrupted build leaves nothing that could be mistaken for a data set.
 
     Args:
-      metadata_dir: the data root: metadata*.json, classes.json and the images.
-      output_dir: where the data set goes; what `shards.open_split` takes as `data_dir`.
-      num_shards: shards a split; None: one for each 64 MB to 1 GB.
-      strict: raise at the first problem instead of repairing, guessing or leaving out.
-      fractions: shares of train, validation and test.
-      overwrite: replace a data set that is already there.
-      max_megapixels: photos of more pixels are left out, as they may be decompression bombs.
-      progress: show a progress bar.
-      source: stored in the summary, to recognize what a data set was made from.
-      image_dirs: folders of images besides the data root.
-      follow_links: symbolic links may lead out of these folders.
-      skip_broken: read what is left of metadata files that can't be parsed, instead of stopping.
-      boxes: what the four numbers of a box are, one of `box_formats.FORMATS`; None: found out, and an error
-        where it isn't the published [x0, y0, x1, y1].
-      box_units: what they are counted in, one of `box_formats.UNITS`; None: found out likewise.
-      box_orientation: whether boxes of EXIF-rotated photos are in pixels of the photo "upright" or as "stored";
-        None: found out likewise.
-      box_canvas: the picture that boxes are in, one of `box_formats.CANVASES`: the photo, or the photo padded
-        to a square; None: found out likewise, unless `boxes` and `box_units` are given: then it's the photo.
+      metadata_dir: The data root, with metadata*.json, classes.json and the images.
+      output_dir: Folder for the data set, which `shards.open_split` takes as `data_dir`.
+      num_shards: Shards per split; None for one for each 64 MB to 1 GB.
+      strict: Whether to raise at the first problem instead of repairing, guessing or leaving out.
+      fractions: Shares of train, validation and test.
+      overwrite: Whether to replace an existing data set.
+      max_megapixels: Photos with more pixels are left out, as they may be decompression bombs.
+      progress: Whether to show a progress bar.
+      source: Stored in the summary, to recognize what a data set was made from.
+      image_dirs: Folders of images besides the data root.
+      follow_links: Whether symbolic links may lead out of these folders.
+      skip_broken: Whether to read the intact parts of metadata files that can't be parsed, instead of stopping.
+      boxes: Meaning of the four numbers of a box, one of `box_formats.FORMATS`; None to find out, with an error
+        if it isn't the published [x0, y0, x1, y1].
+      box_units: Unit of the numbers, one of `box_formats.UNITS`; None to find out likewise.
+      box_orientation: Whether boxes of EXIF-rotated photos are in pixels of the photo "upright" or as "stored";
+        None to find out likewise.
+      box_canvas: The image that boxes refer to, one of `box_formats.CANVASES`: the photo, or the photo padded
+        to a square; None to find out likewise, or for the photo if `boxes` and `box_units` are given.
+
     Raises:
-      AnnotationError: if nothing can be built, the boxes are in another convention, or at the first problem
-        with `strict`.
-      FileExistsError: if there is a data set already, or another process builds it.
+      AnnotationError: Nothing can be built, the boxes have another convention, or `strict` met a problem.
+      FileExistsError: There is a data set already, or another process is building it.
     """
     fractions = check_fractions(fractions)
     if num_shards is not None and num_shards < 1:
@@ -91,7 +91,7 @@ def build(
             raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
     root, output = local_path(metadata_dir), local_path(output_dir)
     others = [local_path(folder) for folder in image_dirs]
-    metadata_files(root)  # fails at once if this is no data root
+    metadata_files(root)  # fails at once if this isn't a data root
     for folder in others:
         if not folder.is_dir():
             raise AnnotationError(f"--images {folder} isn't a folder")
@@ -125,22 +125,22 @@ def ensure_embedded(
     num_shards: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Returns `data_dir`, having built the embedded scenes there unless they are there already.
+    """Returns `data_dir`, after building the embedded scenes there unless they already exist.
 
-    A data set of other parameters, or of another version of the generator, is replaced; one that isn't
-    made of embedded scenes never is. If another process is building, waits for it.
+    A data set with other parameters, or from another version of the generator, is replaced; one that isn't made
+    of embedded scenes never is. If another process is building, this waits for it.
 
     Raises:
-      FileExistsError: if `data_dir` holds another kind of data set.
+      FileExistsError: `data_dir` holds another kind of data set.
     """
     output = local_path(data_dir)
     source = {"embedded": embedded.embedded_params(num_scenes, seed, size)}
-    if _source(output) == source:  # without the lock: it may lie on a read-only disk
+    if _source(output) == source:  # without the lock, since the disk may be read-only
         return output
     with _lock(output, wait=True):
         if _exists(output):
             found = _source(output)
-            if found == source:  # another process has built it meanwhile
+            if found == source:  # another process has built it in the meantime
                 return output
             if "embedded" not in found:
                 raise FileExistsError(
@@ -156,9 +156,9 @@ def ensure_embedded(
 
 
 def default_embedded(num_scenes: int, seed: int) -> Path:
-    """As `ensure_embedded`, below the working directory.
+    """Calls `ensure_embedded` with a folder below the working directory.
 
-    Each set of parameters has a folder of its own: runs that differ in them don't replace each other's data.
+    Each set of parameters has its own folder, so that runs that differ in them don't replace each other's data.
     """
     return ensure_embedded(EMBEDDED / f"{num_scenes}-{seed}", num_scenes, seed)
 
@@ -173,7 +173,7 @@ def _exists(output: Path) -> bool:
 
 @contextlib.contextmanager
 def _lock(output: Path, *, wait: bool) -> Iterator[None]:
-    """Holds the right to build in `output`; the system releases it whatever way the process ends."""
+    """Holds the right to build in `output`; the system releases it when the process ends, however it ends."""
     output.mkdir(parents=True, exist_ok=True)
     with open(output / ".build.lock", "w") as file:
         try:

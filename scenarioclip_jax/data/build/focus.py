@@ -5,16 +5,15 @@ published ones were cut isn't known, so the form is found by looking. In order o
 
     boxes   the union of the two participants' boxes: nothing is stored
     mask    any other region of the photo: the lengths of its runs (`data.stored.masks`)
-    image   no region of the photo gives that picture (a blurred or dimmed background, another crop):
-            the picture itself is stored
+    image   no region of the photo gives that image (a blurred or dimmed background, another crop):
+            the image itself is stored
 
-Pictures that show no region are told apart: `empty` (black, or one color), `photo` (the whole photo, with nothing
-set off) and `unlike` (another photo).
+Images that show no region are classified as `empty` (black, or of one color), `photo` (the whole photo, with
+nothing set off) or `unlike` (another photo).
 
-All errors are mean absolute differences of gray levels (0-255) over the pixels that the region or the
-boxes cover, so small regions are judged as strictly as large ones. JPEG noise and the ringing at a
-region's border cost the same whatever region is chosen; so boxes are compared with the best region
-there is, not with zero.
+All errors are mean absolute differences of gray levels (0-255) over the pixels that the region or the boxes
+cover, so small regions are judged as strictly as large ones. JPEG noise and the ringing at a region's border
+cost the same for any region, so boxes are compared with the best possible region, not with zero.
 """
 
 import io
@@ -28,19 +27,19 @@ from PIL import Image, ImageChops, ImageFilter
 from scenarioclip_jax.data.build import focus_copy, focus_evidence, focus_match, focus_styles
 from scenarioclip_jax.data.stored import masks
 
-# Boxes are taken if they lose no more than this share of the light that the best region explains: a
-# box that is a pixel off passes, a mask that leaves a corner of its box black doesn't.
+# Boxes are used if they lose at most this share of the light that the best region explains: a box that is off
+# by a pixel passes, a mask that leaves a corner of its box black doesn't.
 BOXES_TOLERANCE = 0.06
-# A region is taken if photo x region differs from the image by no more than this many gray levels.
+# A region is used if photo x region differs from the image by at most this many gray levels.
 MASK_TOLERANCE = 8.0
 _STRIP = 256  # rows that are compared at once; whole units of a JPEG
-# JPEG ringing around a region stays below this gray level, in a photo of usual brightness; in a dark one, below
-# a quarter of what is bright there, but for the noise.
+# JPEG ringing around a region stays below this gray level in a photo of usual brightness; in a dark one, below
+# a quarter of what is bright there, apart from noise.
 _BLACK, _NOISE = 24, 3
-_AMBIGUOUS = 12  # the photo itself is about black: the pixel says nothing about the region
+_AMBIGUOUS = 12  # the photo itself is nearly black, so the pixel says nothing about the region
 _FEWEST = 4  # pixels of a region
 _PLAIN = 8  # gray levels between the darkest and the brightest pixel of one color, saved as JPEG
-_SAME = 0.15  # difference from the photo, by how much the picture varies
+_SAME = 0.15  # difference from the photo, relative to the image's own variation
 
 Box = Sequence[float]
 
@@ -62,11 +61,10 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
     """Finds the smallest form of a focused-region image.
 
     Args:
-      photo: RGB.
-      focus: RGB, the focused-region image; of another size it is resized to the photo's if it has the
-        same shape.
-      pairs: candidates for the boxes of (subject, object), in photo pixels. There is more than one where
-        a name occurs twice in the photo.
+      photo: The RGB photo.
+      focus: The focused-region image, RGB; if only its size differs, it is resized to the photo's.
+      pairs: Candidates for the boxes of (subject, object), in photo pixels. There are several if a name occurs
+        twice in the photo.
     """
     width, height = photo.size
     whole = (0, 0, width, height)
@@ -142,7 +140,7 @@ def _is_plain(image: Image.Image, levels: int) -> bool:
 def _fit_part(
     photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box, Box]], brightness: float
 ) -> FocusFit:
-    """Finds what a picture of another shape, or one that doesn't show the photo in its place, was cut from."""
+    """Finds the part that an image was cut from if its shape differs or it doesn't match the photo in place."""
     pair, whole = 0 if pairs else -1, (0, 0, *photo.size)
     rect = focus_styles.cut_from(photo, focus, pairs, brightness)
     if rect is None:
@@ -191,7 +189,7 @@ def _only_noise(photo: Image.Image, focus: np.ndarray, lit: np.ndarray) -> bool:
 
 
 def _union(pairs: Sequence[tuple[Box, Box]], pair: int, shape: tuple[int, int]) -> np.ndarray:
-    """Where the boxes of a pair are, bool [H, W]; nowhere for -1."""
+    """The area of a pair's boxes, bool [H, W]; all False for -1."""
     boxes = np.zeros(shape, bool)
     for box in pairs[pair] if pair >= 0 else ():
         boxes[_slices(box)] = True
@@ -231,7 +229,7 @@ def _rows(image: Image.Image, rows: slice) -> Image.Image:
 
 
 def _difference(a: Image.Image, b: Image.Image) -> np.ndarray:
-    """Gray level of the difference of two RGB pictures, uint8 [H, W]."""
+    """Gray level of the difference of two RGB images, uint8 [H, W]."""
     found = np.empty((a.height, a.width), np.uint8)
     for rows in _strips(a.height):
         difference = ImageChops.difference(_rows(a, rows), _rows(b, rows))
@@ -250,9 +248,9 @@ def _best_pair(
 ) -> int:
     """Index of the pair whose union gathers the most gain; -1 without pairs.
 
-    Gain is what is lost if a pixel is left out, less what is lost if it belongs to the region. The boxes' edges
-    cut the photo into cells; a summed-area table of these makes each pair O(1): a crowd of thirty people has
-    870 pairs.
+    The gain of a pixel is the error if it is left out, minus the error if it belongs to the region. The boxes'
+    edges cut the photo into cells, and a summed-area table of these makes each pair O(1): a crowd of thirty
+    people has 870 pairs.
     """
     if len(pairs) < 2:
         return len(pairs) - 1

@@ -1,7 +1,7 @@
-"""Whether a picture that should show a focused region is a copy of the whole photo, whatever its tones.
+"""Detects an image that should show a focused region but is a copy of the whole photo, in whatever tones.
 
-In a focused region something sets the participants off: their surroundings are blurred, dimmed, without color,
-or gone. In a copy (brighter, grayer, compressed again, trimmed a little) both were treated in the same way.
+In a focused region, something sets the participants off: their surroundings are blurred, dimmed, colorless or
+gone. In a copy (brighter, grayer, compressed again, slightly trimmed) both were treated in the same way.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from scenarioclip_jax.data.build.focus_match import (
     window_sum,
 )
 
-_SIDE = 160  # of the pictures that are compared, in pixels, the longer one
+_SIDE = 160  # longer side of the images that are compared, in pixels
 _SAME = 0.5  # correlation of a window that shows the same
 _SHARE = 0.8  # of windows that show the same, in a copy
 _FEWEST = 40  # windows that tell something
@@ -28,9 +28,9 @@ _TONES = 10.0  # gray levels between a photo, in the tones of its copy, and the 
 _GAIN, _COLOR_GAIN = 1.12, 1.4  # ratio of what is inside to what is outside: more sets it off
 _COLOR = 15.0  # gray levels between a color and gray
 _CELLS = 12  # along each side, whose detail is compared
-_ALIGNED = 0.93  # mean correlation of pictures that needn't be aligned
+_ALIGNED = 0.93  # mean correlation of images that needn't be aligned
 _LEVELS = 24  # of a tone curve
-_COARSE = 64  # pixels: side of the pictures that are aligned first
+_COARSE = 64  # pixels: side of the images that are aligned first
 _SCALES = (0.8, 0.84, 0.88, 0.91, 0.94, 0.97, 1.0, 1.04, 1.08, 1.12)
 _OVERLAP = 0.6  # least share of the photo that a whole one shows
 
@@ -38,7 +38,7 @@ Rect = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 
 class Pair(NamedTuple):
-    """A photo and a picture of it at the same size, float [H, W, 3], and what is known of the participants."""
+    """A photo and an image of it at the same size, float [H, W, 3], and the participants' place if known."""
 
     a: np.ndarray
     b: np.ndarray
@@ -49,12 +49,12 @@ class Pair(NamedTuple):
 def is_copy(
     photo: Image.Image, focus: Image.Image, inside: np.ndarray | None, brightness: float = 1.0
 ) -> bool:
-    """Whether a picture is the whole photo, scaled, trimmed, shifted or in other tones, with nothing set off.
+    """Whether an image is the whole photo, scaled, trimmed, shifted or in other tones, with nothing set off.
 
     Args:
-      photo: RGB.
-      focus: RGB, of about the same shape.
-      inside: bool [H, W] of the photo, where the participants are; None or nowhere: it isn't known.
+      photo: The RGB photo.
+      focus: RGB image of about the same shape.
+      inside: Where the participants are in the photo, bool [H, W]; None or all False if unknown.
       brightness: 1, or less for a dark photo.
     """
     contrast = contrast_of(brightness)
@@ -103,7 +103,7 @@ def _pair(photo: Image.Image, focus: Image.Image, inside: np.ndarray | None) -> 
 
 
 def _same(pair: Pair, match: Match, brightness: float) -> bool:
-    """Whether two aligned pictures show the same everywhere, treated in the same way."""
+    """Whether two aligned images show the same thing everywhere, treated in the same way."""
     parts = [np.ones(match.score.shape, bool)]
     if pair.inside is not None:
         parts = [pair.inside, ~pair.inside]
@@ -127,7 +127,7 @@ def _same(pair: Pair, match: Match, brightness: float) -> bool:
 
 
 def _toned(a: np.ndarray, b: np.ndarray, parts: list[np.ndarray]) -> np.ndarray:
-    """A photo in the tones of another picture, by least squares; each part has the same weight."""
+    """A photo in the tones of another image, by least squares; all parts have the same weight."""
     weight = np.asarray(sum(part / max(part.sum(), 1) for part in parts))
     some = (slice(None, None, 2),) * 2  # enough to fit a curve to
     weight = weight[some].reshape(-1, 1) ** 0.5
@@ -232,10 +232,10 @@ def _detail(gray: np.ndarray) -> np.ndarray:
 
 
 def align(photo: Image.Image, focus: Image.Image, contrast: float) -> Rect | None:
-    """Finds which part of the photo, about all of it, a picture shows, scaled and shifted; None: it shows none.
+    """Finds the part of the photo (most of it) that an image shows, scaled and shifted; None if it shows none.
 
     Returns:
-      Its edges in shares of the photo's width and height; they may lie beyond 0 and 1.
+      Edges of the part as shares of the photo's width and height; they may be beyond 0 and 1.
     """
     size = reduced(photo.size, _COARSE)
     a = _flattened(pixels(photo, size) @ BRIGHTNESS, contrast)
@@ -280,7 +280,7 @@ def _best_place(a: np.ndarray, b: np.ndarray) -> tuple[float, tuple[int, int]]:
 
 
 def _refined(photo: Image.Image, focus: Image.Image, rect: Rect, contrast: float) -> Rect | None:
-    """Moves the edges until the pictures fit best, by the steps of Lucas and Kanade (1981)."""
+    """Moves the edges until the images fit best, with the steps of Lucas and Kanade (1981)."""
     size = reduced(photo.size, _SIDE)
     b = _flattened(pixels(focus, size) @ BRIGHTNESS, contrast)
     # Shares of the way from one edge to the other, for each pixel.
@@ -315,7 +315,7 @@ def _cut(
         return None
     small = reduced(photo.size, 2 * _SIDE)
     gray = photo.convert("L").resize(small, Image.Resampling.BOX)
-    # Pillow takes no box beyond the picture.
+    # Pillow doesn't accept a box beyond the image.
     margin = (small[0] // 2, small[1] // 2)
     canvas = Image.new("L", (small[0] + 2 * margin[0], small[1] + 2 * margin[1]))
     canvas.paste(gray, margin)
@@ -332,7 +332,7 @@ def _cut(
 def _overlapping(
     photo: Image.Image, focus: Image.Image, inside: np.ndarray | None, rect: Rect
 ) -> tuple[Image.Image, Image.Image, np.ndarray | None] | None:
-    """What both pictures show, cut from each; None if it isn't most of the photo."""
+    """The parts of both images that overlap; None if that isn't most of the photo."""
     x0, y0, x1, y1 = rect
     shared = (max(x0, 0.0), max(y0, 0.0), min(x1, 1.0), min(y1, 1.0))
     if (shared[2] - shared[0]) * (shared[3] - shared[1]) < _OVERLAP:

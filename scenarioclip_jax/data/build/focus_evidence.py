@@ -1,16 +1,16 @@
-"""Where a focused-region image differs from its photo, whatever way its surroundings were treated."""
+"""Finds where a focused-region image differs from its photo, however its surroundings were treated."""
 
 import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data import images
 
-SIDE = 160  # of the pictures that are compared, in pixels, the longer one
+SIDE = 160  # longer side of the images that are compared, in pixels
 _TELLING = 0.45  # a region that explains so much of the differences is the one that was cut
 
 
 def small(content: bytes, levels: tuple[float, float] | None = None) -> Image.Image:
-    """Opens a picture, RGB and upright, at about `SIDE` pixels; raises OSError where it can't be opened."""
+    """Opens an image, RGB and upright, at about `SIDE` pixels; raises OSError if it can't be opened."""
     picture = images.open_file(content, images.MAX_PIXELS)
     picture.draft("RGB", (SIDE, SIDE))  # (a JPEG is decoded smaller)
     found = images.open_image(picture, backdrop="black", levels=levels).picture
@@ -19,7 +19,7 @@ def small(content: bytes, levels: tuple[float, float] | None = None) -> Image.Im
 
 
 def differences(photo: Image.Image, focus: Image.Image) -> np.ndarray | None:
-    """Mean absolute difference of two RGB pictures, float [H, W] at about `SIDE` pixels; None: other shapes."""
+    """Mean absolute difference of two RGB images, float [H, W], about `SIDE` pixels; None if shapes differ."""
     if abs(focus.width / focus.height * photo.height / photo.width - 1) > 0.03:
         return None
     scale = min(1.0, SIDE / max(photo.size))
@@ -45,15 +45,15 @@ def better_turned(photo: Image.Image, focus: Image.Image, turned: Image.Image) -
 
 
 def agreement(changed: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> float:
-    """How well two boxes explain where pictures differ: 0, not at all, to 1.
+    """How well two boxes explain where images differ, from 0 (not at all) to 1.
 
-    Either what is outside was changed (made black, white, dim, blurred), or what is inside (tinted, dimmed):
+    Either the outside was changed (made black, white, dim, blurred) or the inside (tinted, dimmed), so this is
     the absolute correlation of the differences with the union of the boxes.
 
     Args:
-      changed: from `differences`.
-      boxes: [2, 4] in pixels of the photo, x0, y0, x1, y1.
-      size: width and height of the photo.
+      changed: Result of `differences`.
+      boxes: Two boxes [2, 4] in pixels of the photo: x0, y0, x1, y1.
+      size: Width and height of the photo.
     """
     height, width = changed.shape
     inside = np.zeros(changed.shape, bool)
@@ -69,6 +69,6 @@ def agreement(changed: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> 
 
 
 def telling(agreements: np.ndarray) -> np.ndarray | None:
-    """Which of several readings a focused region speaks for, bool; None: it says nothing."""
+    """Which of several readings a focused region supports, bool; None if it says nothing."""
     best = agreements.max(initial=0)
     return agreements >= best - 0.15 if best >= _TELLING else None

@@ -1,8 +1,8 @@
-"""Whether two pictures show the same thing at the same place, by their local structure.
+"""Decides whether two images show the same thing at the same place, by their local structure.
 
-Levels say little: white grounds agree with white grounds, and night with night. What is compared is the
-correlation of brightness within small windows that have contrast, so that plain pixels count neither for nor
-against, and a change of tone or light costs nothing.
+Levels say little: any white background matches another, and so does any night scene. Instead, brightness is
+correlated within small windows that have contrast, so that plain pixels count neither for nor against, and a
+change of tone or light costs nothing.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
-_SIDE = 160  # of the pictures that are compared, in pixels, the longer one
+_SIDE = 160  # longer side of the images that are compared, in pixels
 _REACH = 3  # pixels from a window's center to its edge
 _FILLED = 0.4  # share of a window that has to be visible
 _CONTRAST = 4.0  # gray levels, standard deviation: less may be a JPEG's noise
@@ -30,12 +30,12 @@ BRIGHTNESS = np.array([0.299, 0.587, 0.114])
 
 
 class Match(NamedTuple):
-    """The correlation of two pictures around every pixel.
+    """The correlation of two images around every pixel.
 
     Attributes:
-      score: float [H, W], -1 to 1.
-      content: bool [H, W]: whether a window has contrast in either picture, so that its score says something.
-      contrasts: float [2, H, W], standard deviations in gray levels, of both pictures.
+      score: Correlation, float [H, W], -1 to 1.
+      content: Whether a window has contrast in either image, so that its score is meaningful, bool [H, W].
+      contrasts: Standard deviations of both images, in gray levels, float [2, H, W].
     """
 
     score: np.ndarray
@@ -81,16 +81,16 @@ def shows(
     brightness: float = 1.0,
     scale: float = 1.0,
 ) -> bool:
-    """Whether the visible part of a picture shows what the photo shows there.
+    """Whether the visible part of an image shows what the photo shows there.
 
-    What can't be told (plain surfaces of about the same level) counts as shown.
+    Undecidable parts (plain surfaces of about the same level) count as shown.
 
     Args:
-      photo: RGB.
-      focus: RGB, stretched to the photo.
-      inside: bool [H, W] of the photo, where the participants are; None or nowhere: it isn't known.
+      photo: The RGB photo.
+      focus: RGB image, stretched to the photo's size.
+      inside: Where the participants are in the photo, bool [H, W]; None or all False if unknown.
       brightness: 1, or less for a dark photo.
-      scale: pixels that the picture had for each of the photo's: where it is smaller, it lacks detail.
+      scale: Pixels of the original image per pixel of the photo; a smaller image lacks detail.
     """
     known = min(scale, 1.0) * max(photo.size)
     size = reduced(photo.size, max(min(_SIDE, round(known)), 8))
@@ -125,7 +125,7 @@ def contrast_of(brightness: float) -> float:
 
 
 def _agrees(match: Match, color: Match, part: np.ndarray, fewest: float) -> bool | None:
-    """Whether the pictures agree in a part; None: nothing tells."""
+    """Whether the images agree in a part; None if it can't be decided."""
     structure, colored = match.content & part, color.content & part
     if colored.sum() >= fewest and color.score[colored].mean() < _OTHER_COLORS:
         return False
@@ -141,7 +141,7 @@ def _same_colors(color: Match, part: np.ndarray, fewest: float) -> bool:
 
 
 def _colors_match(a: np.ndarray, b: np.ndarray, valid: np.ndarray, brightness: float) -> Match:
-    """The cosine of the two pictures' colors around every pixel, without their brightness."""
+    """The cosine of the two images' colors around every pixel, without their brightness."""
     least = max(_DIM_COLOR, _COLOR * brightness)
     if min(np.ptp(each, axis=-1).mean() for each in (a, b)) < least / 6:  # one is gray
         return Match(
@@ -156,9 +156,9 @@ def _colors_match(a: np.ndarray, b: np.ndarray, valid: np.ndarray, brightness: f
 
 
 def _visible(b: np.ndarray, brightness: float, block: float) -> np.ndarray:
-    """Pixels, bool [H, W], that aren't of a picture's plain ground or at its edge; all if it has none.
+    """Pixels, bool [H, W], that aren't in or next to an image's plain background; all if it has none.
 
-    `block` is the side of a JPEG's block, in pixels: so far a bright ground disturbs what is dark.
+    `block` is the side of a JPEG block, in pixels, which is how far a bright background disturbs dark parts.
     """
     tolerance = max(2.0, 6 * brightness)
     gray = b @ BRIGHTNESS
@@ -181,7 +181,7 @@ def reduced(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def pixels(picture: Image.Image, size: tuple[int, int] | list[int]) -> np.ndarray:
-    """Float64 [H, W, 3], 0 to 255, of an RGB picture made smaller."""
+    """The pixels of an RGB image resized to `size`, float64 [H, W, 3], 0 to 255."""
     return np.asarray(picture.resize(size, Image.Resampling.BOX), np.float64)
 
 

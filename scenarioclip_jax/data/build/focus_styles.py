@@ -1,4 +1,4 @@
-"""How the surroundings of a focused region were treated, and whether a picture is a part cut from its photo."""
+"""Detects how the surroundings of a focused region were treated, and whether an image is cut from its photo."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from PIL import Image
 
 from scenarioclip_jax.data.build import focus_copy, focus_match
 
-_SIDE = 192  # of the pictures that are compared, in pixels, the longer one
+_SIDE = 192  # longer side of the images that are compared, in pixels
 _LIKE = 0.45  # share of pixels that agree with the photo
-# Least share of the photo that a picture of all of it shows, where boxes are known and where they aren't.
+# Least share of the photo that counts as the whole photo, if boxes are known and if they aren't.
 _WHOLE, _WHOLE_ALONE = 0.6, 0.8
 
 Rect = tuple[int, int, int, int]  # x0, y0, x1, y1
@@ -19,9 +19,9 @@ def style(photo: Image.Image, focus: Image.Image, inside: np.ndarray) -> str:
     """How the surroundings of a focused region were treated.
 
     Args:
-      photo: RGB.
-      focus: RGB, of the same size.
-      inside: bool [H, W], where the participants are; nowhere if it isn't known.
+      photo: The RGB photo.
+      focus: RGB image of the same size.
+      inside: Where the participants are, bool [H, W]; all False if unknown.
     """
     size = focus_match.reduced(photo.size, _SIDE)
     a, b = (focus_match.pixels(picture, size) for picture in (photo, focus))
@@ -45,16 +45,16 @@ def cut_from(
     pairs: Sequence[Sequence[Sequence[float]]],
     brightness: float,
 ) -> Rect | None:
-    """Finds the part of the photo that a picture shows, at the photo's scale or as the union of two boxes.
+    """Finds the part of the photo that an image shows, at the photo's scale or as the union of two boxes.
 
     Args:
-      photo: RGB.
-      focus: RGB.
-      pairs: pairs of boxes, in pixels of the photo.
+      photo: The RGB photo.
+      focus: The RGB image.
+      pairs: Pairs of boxes, in pixels of the photo.
       brightness: 1, or less for a dark photo.
 
     Returns:
-      Its place in pixels; None: the picture shows no part of the photo.
+      Its place in pixels; None if the image shows no part of the photo.
     """
     scale = min(1.0, 2 * _SIDE / max(photo.size))
     size = [max(4, round(n * scale)) for n in photo.size]
@@ -84,13 +84,13 @@ def is_trimmed(
 ) -> bool:
     """Whether a part cut from the photo is about all of it, rather than a crop to two participants.
 
-    It's the one that its edges are nearer to, by the intersection over union.
+    It is the one whose edges are nearer, by intersection over union.
 
     Args:
-      photo: RGB.
-      focus: RGB, what was cut.
-      rect: its place in the photo, in pixels.
-      pairs: pairs of boxes, in pixels of the photo.
+      photo: The RGB photo.
+      focus: The part that was cut out, RGB.
+      rect: Its place in the photo, in pixels.
+      pairs: Pairs of boxes, in pixels of the photo.
       brightness: 1, or less for a dark photo.
     """
     whole = _overlap(rect, (0, 0, *photo.size))
@@ -117,7 +117,7 @@ def _overlap(a: Rect, b: Rect) -> float:
 
 
 def _place(large: np.ndarray, part: np.ndarray) -> tuple[int, int]:
-    """Column and row of a picture, [H, W, 3], where a part fits best: with the least square error."""
+    """Column and row of an image, [H, W, 3], where a part fits best by least squares."""
     shape = large.shape[:2]
     weight = (part.max(-1) > 8).astype(np.float64)  # what was cut away is black
 

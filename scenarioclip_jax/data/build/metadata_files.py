@@ -1,7 +1,7 @@
-"""Finds the annotation files of a data root, and decodes them: JSON or JSON lines, plain or gzip, any UTF.
+"""Finds the annotation files of a data root and decodes them: JSON or JSON lines, plain or gzip, any UTF.
 
-A file that can't be parsed is an error, as half of a data set may be in it; what is left of it is read if the
-user says so. Of JSON lines, each stands for itself.
+A file that can't be parsed is an error, since half of a data set may be in it; its intact part is read only if
+the user asks for it. In JSON lines, each line is independent.
 """
 
 import gzip
@@ -31,12 +31,12 @@ class Repeated(dict):
 
 
 def metadata_files(root: Path) -> list[Path]:
-    """The annotation files of a data root, in the order of their names; copies, as `metadata (1).json`, last.
+    """The annotation files of a data root, in the order of their names, with copies (`metadata (1).json`) last.
 
-    They are called `metadata*.json`, `.jsonl`, or either with `.gz`; if there are none, `annotations*` is read.
+    They are named `metadata*.json`, `.jsonl`, or either with `.gz`; if there are none, `annotations*` is read.
 
     Raises:
-      AnnotationError: there are none.
+      AnnotationError: There are none.
     """
     try:
         names = sorted(path.name for path in root.iterdir() if path.is_file())
@@ -64,15 +64,15 @@ def metadata_files(root: Path) -> list[Path]:
 
 
 def entries(path: Path, problems: Problems, *, skip_broken: bool) -> Iterator[tuple[str, Any]]:
-    """Yields (where, entry) for all that a file holds as records.
+    """Yields (where, entry) for all records in a file.
 
     Args:
-      path: one of `metadata_files`.
-      problems: collects what is left out.
-      skip_broken: list a file that can't be parsed, and read what is left of it, instead of stopping.
+      path: One of `metadata_files`.
+      problems: Collects what is left out.
+      skip_broken: Whether to list a file that can't be parsed, and read its intact part, instead of stopping.
 
     Raises:
-      AnnotationError: the file can't be parsed, or holds something else.
+      AnnotationError: The file can't be parsed, or holds something else.
     """
     try:
         text = read_text(path)
@@ -98,7 +98,7 @@ def entries(path: Path, problems: Problems, *, skip_broken: bool) -> Iterator[tu
 
 
 def read_text(path: Path) -> str:
-    """Reads a text file in any UTF, unpacked if it's a gzip file; raises OSError or ValueError."""
+    """Reads a text file in any UTF, unpacked if it is gzipped; raises OSError or ValueError."""
     content = path.read_bytes()
     for mark, kind in _MARKS.items():
         if content.startswith(mark):
@@ -110,12 +110,12 @@ def read_text(path: Path) -> str:
 
 
 def parse(text: str) -> Any:
-    """Parses JSON; integers of any length, and objects with a key twice, are no errors."""
+    """Parses JSON; integers of any length and objects with a repeated key aren't errors."""
     return json.loads(text, object_pairs_hook=_object, parse_int=_integer)
 
 
 class _FormatError(ValueError):
-    """A file is well-formed, but something else than annotations."""
+    """A file is well-formed but doesn't contain annotations."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _lines(text: str, name: str, problems: Problems) -> Iterator[tuple[str, Any]
 
 
 def _what_is_left(text: str, name: str, problems: Problems) -> Iterator[tuple[str, Any]]:
-    """Yields the records of a broken file that are whole, and lists the others."""
+    """Yields the intact records of a broken file and lists the others."""
     decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
     number, found = 0, _RECORD.search(text)
     while found:
@@ -206,7 +206,7 @@ def _position(error: Exception) -> str:
 
 
 def _explain(path: Path, error: Exception) -> str:
-    """What is wrong with a file, and what to do."""
+    """Says what is wrong with a file, and what to do."""
     other = "; to build without what is broken in it: --skip-broken"
     if isinstance(error, _FormatError):
         return f"{path}: {error}{other}"

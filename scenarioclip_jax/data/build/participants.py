@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from scenarioclip_jax.data.build.annotations import Box, RelationRecord
 
-_SAME = 0.9  # intersection over union from which two boxes of a name are one thing, boxed twice
+_SAME = 0.9  # intersection over union above which two boxes of one name are one thing, boxed twice
 
 Object = tuple[str, Box] | None  # None: the object was left out
 
@@ -14,11 +14,11 @@ class Candidates(NamedTuple):
     """Pairs of boxes that (subject, object) of a relation can mean.
 
     Attributes:
-      pairs: at least one, unless a participant isn't among the objects.
-      named: the annotation says which, so there is one.
-      alone: subject and object have one name, and only one thing of that name is annotated.
-      subjects: number of different things that the subject can be.
-      objects: number of different things that the object can be.
+      pairs: The pairs; at least one, unless a participant isn't among the objects.
+      named: Whether the annotation names the pair, so that there is only one.
+      alone: Whether subject and object have the same name, and only one thing with that name is annotated.
+      subjects: Number of distinct things that the subject can be.
+      objects: Number of distinct things that the object can be.
     """
 
     pairs: list[tuple[Box, Box]]
@@ -34,7 +34,7 @@ class Candidates(NamedTuple):
 
 
 def candidates(relation: RelationRecord, objects: Sequence[Object]) -> Candidates:
-    """Returns all pairs that a relation can mean, without those that take one thing for both."""
+    """Returns all pairs that a relation can mean, without those that use one thing for both."""
     if relation.pair is not None:
         a, b = (objects[i] for i in relation.pair)
         if a and b:
@@ -77,7 +77,7 @@ def overlap(a: Box, b: Box) -> float:
 
 
 def nearest(pairs: Sequence[tuple[Box, Box]]) -> int:
-    """Index of the pair whose centers are closest: with no picture, things that relate are near."""
+    """Index of the pair whose centers are closest, since without an image related things are assumed near."""
 
     def distance(pair: tuple[Box, Box]) -> float:
         (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = pair

@@ -47,14 +47,15 @@ def open_photo(
     The file's own bytes are kept if training, which only decodes, sees the same pixels in them.
 
     Args:
-      root: the data root, or the folders to look in.
-      path: the photo, relative to it.
-      backdrop: color behind transparent pixels.
-      levels: the gray values that are black and white, where there are more than 8 bits.
-      max_pixels: most pixels.
+      root: The data root, or the folders to look in.
+      path: Path of the photo relative to the root.
+      backdrop: Color behind transparent pixels.
+      levels: The gray values that are black and white, if there are more than 8 bits.
+      max_pixels: Most pixels of the photo.
 
     Raises:
-      PhotoError: with reason path_outside_root, missing_image, unreadable_image or damaged_image.
+      PhotoError: The photo can't be used; the reason is path_outside_root, missing_image, unreadable_image or
+        damaged_image.
     """
     file = resolve_inside(root, path)
     try:
@@ -94,7 +95,7 @@ def open_photo(
 def _gray_tail(picture: Image.Image) -> int:
     """Rows of plain mid-gray at the bottom of a photo; 0 if they are few, or the top is as gray.
 
-    A decoder fills with it what a damaged JPEG lacks. Saved again, the file itself is a good one.
+    A decoder fills the missing part of a damaged JPEG with it. Once saved again, the file itself is intact.
     """
 
     def gray(rows: np.ndarray) -> np.ndarray:
@@ -108,14 +109,14 @@ def _gray_tail(picture: Image.Image) -> int:
 
 
 def _mend(content: bytes) -> bytes:
-    """A file without what keeps it from being opened, though its pixels are whole."""
+    """Removes from a file what keeps it from being opened although its pixels are intact."""
     return images.without_texts(jpeg_files.mend_end(content))
 
 
 def _reads_the_same(opened: images.OpenedImage) -> bool:
     """Whether training, which only decodes, sees the same pixels in the file's own bytes."""
     if opened.format not in _FORMATS or opened.stored.mode != "RGB":
-        return False  # (the shards' features are pictures of three channels)
+        return False  # (the shards' features are images with three channels)
     if opened.picture is opened.stored:
         return True
     return opened.picture.size == opened.stored.size and np.array_equal(
@@ -148,7 +149,7 @@ def _repairs(path: str, opened: images.OpenedImage, *, mended: bool) -> list[tup
 
 
 def encode(picture: Image.Image, format: str) -> bytes:
-    """Returns an RGB picture as "PNG" or, at high quality, as "JPEG"."""
+    """Encodes an RGB image as "PNG" or, at high quality, as "JPEG"."""
     stream = io.BytesIO()
     options = {"quality": _QUALITY, "subsampling": 0} if format == "JPEG" else {}
     picture.save(stream, format, **options)
@@ -156,5 +157,5 @@ def encode(picture: Image.Image, format: str) -> bytes:
 
 
 def turn_like(picture: Image.Image, orientation: int) -> Image.Image:
-    """Turns a picture that was stored like a photo with that EXIF orientation."""
+    """Turns an image that was stored like a photo with that EXIF orientation."""
     return picture.transpose(images.TURNS[orientation]) if orientation != 1 else picture

@@ -1,4 +1,4 @@
-"""Finds the pictures of a data root by the paths in its annotations, and never one outside of its folders."""
+"""Finds the images of a data root by the paths in its annotations, and never one outside its folders."""
 
 import errno
 import functools
@@ -12,7 +12,7 @@ from scenarioclip_jax.shell import to_paste
 
 
 class PhotoError(ValueError):
-    """A picture can't be used; `reason` is the short name for the list of problems."""
+    """An image can't be used; `reason` is the short name for the list of problems."""
 
     def __init__(self, reason: str, detail: str):
         super().__init__(detail)
@@ -20,16 +20,16 @@ class PhotoError(ValueError):
 
 
 class Folders:
-    """Where pictures are: the data root, then other folders.
+    """The folders of images: the data root, then other folders.
 
-    A path counts as it's written, in each folder; in the other folders also without its first part, so that
-    `images/a.jpg` is found in a folder that replaces `images`. If it isn't there, it's tried with slashes for
-    backslashes, `%20` unquoted, and whatever the case and Unicode form of its letters, where that is one file.
+    A path is tried as written in each folder; in the other folders also without its first part, so that
+    `images/a.jpg` is found in a folder that replaces `images`. If it isn't found, it is tried with slashes for
+    backslashes, with `%20` unquoted, and in any case and Unicode form, as long as only one file matches.
 
     Args:
-      root: the data root.
-      others: folders of pictures besides.
-      follow_links: links may lead out of these folders.
+      root: The data root.
+      others: Additional folders of images.
+      follow_links: Whether links may lead out of these folders.
     """
 
     def __init__(self, root: Path, others: Sequence[Path] = (), *, follow_links: bool = False):
@@ -39,10 +39,10 @@ class Folders:
         self._names = functools.lru_cache(4096)(_names)
 
     def find(self, path: str) -> Path:
-        """Returns the real path of a picture.
+        """Returns the real path of an image.
 
         Raises:
-          PhotoError: with reason path_outside_root or missing_image.
+          PhotoError: There is no such image; the reason is path_outside_root or missing_image.
         """
         try:
             if found := self._find(path) or self._alike(path):
@@ -57,7 +57,7 @@ class Folders:
         raise PhotoError("missing_image", f"there is no file {path!r} below {looked}{hint}")
 
     def _hint(self, path: str) -> str:
-        """Why a picture may be missing, and what to do."""
+        """Says why an image may be missing, and what to do."""
         if "://" in path:
             return "; an address isn't a file, download it"
         parts = Path(path).parts
@@ -66,7 +66,7 @@ class Folders:
         return ""
 
     def respelled(self, path: str) -> bool:
-        """Whether a picture is found by another spelling of its path only."""
+        """Whether an image is found only by another spelling of its path."""
         return self._find(path) is None
 
     def _find(self, path: str) -> Path | None:
@@ -125,7 +125,7 @@ class Folders:
         )
 
     def _alike(self, path: str) -> Path | None:
-        """The only file whose path is the same but for slashes, quoting, case or Unicode form."""
+        """The only file whose path is the same except for slashes, quoting, case or Unicode form."""
         spellings = [path.strip().replace("\\", "/")]
         if "%" in path:
             spellings.append(unquote(spellings[0]))
@@ -181,7 +181,7 @@ def _exists(path: Path) -> bool:
 
 
 def _is_file(path: Path) -> bool:
-    """As `Path.is_file`, but what the system refuses to say is an error."""
+    """Like `Path.is_file`, but raises an error if the system refuses to answer."""
     try:
         return path.is_file()
     except OSError as error:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from scenarioclip_jax.errors import ReadableError
 
 NOTED = "noted"  # nothing is wrong, lost or in doubt: `strict` doesn't mind
-FIXED = "fixed"  # the meaning was clear: mended, nothing is lost
-KEPT = "kept"  # doubtful, used as it is
+FIXED = "fixed"  # the meaning was clear: repaired, nothing is lost
+KEPT = "kept"  # doubtful, but used as it is
 GUESSED = "guessed"  # the meaning wasn't clear: what was taken may be wrong
 DROPPED = "dropped"  # left out: `what` says how much of the scene
 EFFECTS = (DROPPED, GUESSED, KEPT, FIXED, NOTED)
@@ -22,7 +22,7 @@ class AnnotationError(ReadableError, ValueError):
 class Problem(NamedTuple):
     """One line of `problems.jsonl`."""
 
-    id: str  # of the scene; "" where it isn't known
+    id: str  # id of the scene; "" if unknown
     reason: str  # a short name, such as "box_outside"
     effect: str  # one of EFFECTS
     what: str  # "file", "scene", "object", "relation", "negative" or "label"
@@ -31,7 +31,7 @@ class Problem(NamedTuple):
 
 
 class Problems:
-    """Collects problems; with `strict` the first that isn't just noted is raised as an AnnotationError."""
+    """Collects problems; with `strict`, the first that isn't merely noted is raised as an AnnotationError."""
 
     def __init__(self, strict: bool = False):
         self.strict = strict
@@ -63,7 +63,7 @@ class Problems:
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def examples(self, effect: str, limit: int = 3) -> str:
-        """The first problem of each reason with that effect, one a line, for a message."""
+        """The first problem of each reason with that effect, one per line, for a message."""
         first: dict[str, Problem] = {}
         for problem in self.found:
             if problem.effect == effect:
@@ -74,7 +74,7 @@ class Problems:
         return "\n".join(lines[:limit] + more)
 
     def write(self, path: Path) -> None:
-        """Writes one JSON object a line, one line a problem."""
+        """Writes one JSON object per line and problem."""
         with path.open("w", encoding="utf-8") as file:
             for problem in self.found:
                 # A lone surrogate, as broken JSON may hold, can't be written but as an escape.

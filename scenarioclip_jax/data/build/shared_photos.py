@@ -26,19 +26,19 @@ def shared_photos(
     max_pixels: int = images.MAX_PIXELS,
     progress: bool = False,
 ) -> dict[str, list[str]]:
-    """Finds records that show the same pixels: the same file, a copy, or the same picture in another format.
+    """Finds records that show the same pixels: the same file, a copy, or the same image in another format.
 
-    All photos are decoded, by a thread for each core. Pictures that were scaled, cut or compressed again are
-    different ones.
+    All photos are decoded, with one thread per core. Images that were scaled, cropped or compressed again count
+    as different.
 
     Args:
-      records: annotations with different ids.
-      root: the data root that their paths are relative to, or the folders to look in.
-      max_pixels: photos of more are left out.
-      progress: show a progress bar.
+      records: Annotations with different ids.
+      root: The data root that their paths are relative to, or the folders to look in.
+      max_pixels: Photos with more pixels are left out.
+      progress: Whether to show a progress bar.
 
     Returns:
-      By a digest of the pixels, the ids of the records that share them, in their order; at least two.
+      The ids of records that share pixels, in their order and at least two, by a digest of the pixels.
     """
     paths = list(dict.fromkeys(record.image_path for record in records))
     digests: dict[str, str | None] = {}
@@ -62,7 +62,7 @@ def shared_photos(
 
 
 def _digest(root: Path | Folders, max_pixels: int, path: str) -> str | None:
-    """A digest of a photo's upright pixels; None: it can't be opened."""
+    """A digest of a photo's upright pixels; None if it can't be opened."""
     try:
         content = resolve_inside(root, path).read_bytes()
         try:

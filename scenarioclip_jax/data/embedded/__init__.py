@@ -1,1 +1,1 @@
-"""The drawn scenes, the demo's data set."""
+"""The drawn scenes, which are the demo's data set."""

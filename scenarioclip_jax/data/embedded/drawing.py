@@ -1,4 +1,4 @@
-"""Drawing for the embedded scenes: anti-aliased shapes, and backgrounds that look like places."""
+"""Drawing for the embedded scenes: antialiased shapes, and backgrounds that look like places."""
 
 import functools
 import math
@@ -29,9 +29,9 @@ def shape_masks(shape: str, side: int, angle: int) -> tuple[Image.Image, Image.I
     """Returns the masks (mode "L") of a shape with and without its outline, cropped to the shape.
 
     Args:
-      shape: one of `SHAPES`.
-      side: side of the square that the unrotated shape fills, in pixels.
-      angle: rotation in degrees.
+      shape: One of `SHAPES`.
+      side: Side of the square that the unrotated shape fills, in pixels.
+      angle: Rotation, in degrees.
     """
     scale = _SUPERSAMPLING
     pad = side // 4  # room for the corners of a rotated shape
@@ -90,7 +90,7 @@ def _strokes(
     fill: Rgb,
     turn: tuple[float, float] = (0.0, math.pi),
 ) -> Image.Image:
-    """A transparent picture of `count` short lines with angles within `turn`, in radians."""
+    """A transparent image of `count` short lines with angles within `turn`, in radians."""
     layer = Image.new("RGBA", (2 * size, 2 * size), (*fill, 0))
     draw = ImageDraw.Draw(layer)
     starts = rng.uniform(0, 2 * size, (count, 2))
@@ -147,10 +147,10 @@ PLACES: dict[str, tuple[Rgb, Callable[[int, np.random.Generator], Image.Image]]]
 
 
 def draw_background(place: str, size: int, rng: np.random.Generator) -> Image.Image:
-    """Returns an RGB picture of a place.
+    """Returns an RGB image of a place.
 
-    Its light and tint vary so much that one place's pixels also occur in others: no single pixel tells
-    the place, its texture and its overall color do. Gray clutter lies about that nothing annotates.
+    Light and tint vary so much that each place's pixels also occur in others: a place is recognized by its
+    texture and overall color, not by any single pixel. There is gray clutter that isn't annotated.
     """
     ground, texture = PLACES[place]
     light = rng.uniform(0.7, 1.12)

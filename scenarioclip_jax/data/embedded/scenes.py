@@ -1,12 +1,12 @@
-"""Scenes with exact truth: what is in them, where, and how the things are related.
+"""Scenes with exact truth: which objects are in them, where, and how they are related.
 
-A scene is a place ("in the snow"), an arrangement ("circling") and three to six colored shapes. The action
-is "<arrangement> <place>". A pair of objects has at most one predicate, decided by geometry alone, in the
-order of `PREDICATES`; pairs near a border between two predicates have none. Everything is a pure function
-of (seed, index).
+A scene is a place ("in the snow"), an arrangement ("circling") and three to six colored shapes. The action is
+"<arrangement> <place>". A pair of objects has at most one predicate, decided by geometry alone, in the order of
+`PREDICATES`; pairs near a border between two predicates have none. Everything is a pure function of
+(seed, index).
 
-About a tenth of all (subject, predicate, object) compositions is held out: they are annotated only in
-photos of the test split, so recognizing them takes more than remembering triplets.
+About a tenth of all (subject, predicate, object) compositions are held out: they are annotated only in photos
+of the test split, so recognizing them takes more than remembering triplets.
 """
 
 import functools
@@ -21,7 +21,7 @@ from scenarioclip_jax.data.embedded import drawing
 from scenarioclip_jax.data.stored.scene import Triplet, relation_text
 from scenarioclip_jax.data.stored.splits import split_of
 
-# In order of priority: the first that holds names the pair.
+# In order of priority: the first predicate that is true names the pair.
 PREDICATES = (
     "inside",
     "covering",
@@ -66,7 +66,7 @@ class EmbeddedScene(NamedTuple):
     dense_caption: str
     objects: list[Placed]
     relations: list[tuple[int, str, int]]  # subject and object are indices into `objects`
-    negatives: list[list[Triplet]]  # for each relation, triplets that are false of the scene
+    negatives: list[list[Triplet]]  # for each relation, triplets that are false for the scene
 
     def triplet(self, relation: tuple[int, str, int]) -> Triplet:
         subject, predicate, object_ = relation
@@ -74,7 +74,7 @@ class EmbeddedScene(NamedTuple):
 
 
 def is_held_out(triplet: Triplet) -> bool:
-    """Whether this composition is annotated in the test split only (about one in ten is)."""
+    """Whether this composition is annotated only in the test split (about one in ten is)."""
     return hashlib.sha256(relation_text(triplet).encode()).digest()[0] < 26  # of 256
 
 
@@ -94,13 +94,13 @@ def footprint(placed: Placed, size: int) -> np.ndarray:
 def relation_between(
     back: Placed, front: Placed, shared: float, size: int
 ) -> tuple[str, bool] | None:
-    """Returns the predicate of a pair, and whether its subject is `front`; None where it is unclear.
+    """Returns the predicate of a pair, and whether its subject is `front`; None if it is unclear.
 
     Args:
-      back: the object behind.
-      front: the object in front.
-      shared: pixels that both cover, as a share of the smaller of the two.
-      size: side of the picture, in pixels.
+      back: The object behind.
+      front: The object in front.
+      shared: Pixels that both cover, as a share of the smaller object.
+      size: Side of the image, in pixels.
     """
     for container, content, content_is_front in ((back, front, True), (front, back, False)):
         if container.shape == "ring" and shared == 0:
@@ -133,9 +133,9 @@ def _gap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> int:
 
 
 def could_be_said(predicate: str, subject: Placed, object_: Placed, in_front: bool) -> bool:
-    """Whether a lenient reader might call the triplet true, whatever the priorities.
+    """Whether a lenient reader might call the triplet true, ignoring priorities.
 
-    Negatives are taken only from what not even this reader would accept.
+    Negatives are taken only from triplets that even this reader would reject.
     """
     (sx, sy), (ox, oy) = subject.center, object_.center
     boxes_meet = _gap(subject.box, object_.box) == 0
@@ -151,12 +151,12 @@ def could_be_said(predicate: str, subject: Placed, object_: Placed, in_front: bo
 
 
 def make_scene(seed: int, index: int, size: int) -> EmbeddedScene:
-    """Returns the truth of scene `index`; its `id` names it, and with it its split."""
+    """Returns the truth of scene `index`; its `id` identifies it and decides its split."""
     rng = np.random.default_rng([seed, index])
     scene_id = f"scene_{index:06d}"
     in_test = split_of(scene_id) == "test"
     arrangement, place = ACTIONS[int(rng.integers(len(ACTIONS)))].split(" ", 1)
-    while True:  # most tries succeed at once
+    while True:  # usually the first try succeeds
         objects = _place_objects(arrangement, size, rng)
         prints = [footprint(placed, size) for placed in objects]
         if not _all_visible(prints):
@@ -176,7 +176,7 @@ def make_scene(seed: int, index: int, size: int) -> EmbeddedScene:
 
 
 def draw_scene(scene: EmbeddedScene, seed: int, size: int) -> Image.Image:
-    """Returns the picture of a scene, RGB, `size` x `size` pixels."""
+    """Returns the image of a scene, RGB, `size` x `size` pixels."""
     rng = np.random.default_rng([seed, int(scene.id.rsplit("_", 1)[1]), 1])
     place = scene.action.split(" ", 1)[1]
     picture = drawing.draw_background(place, size, rng)
@@ -199,7 +199,7 @@ def _triplet(objects: list[Placed], relation: tuple[int, str, int]) -> Triplet:
 
 
 def _centers(arrangement: str, rng: np.random.Generator) -> np.ndarray:
-    """Where the objects of an arrangement lie: [objects, 2], x and y as shares of the picture."""
+    """The positions of an arrangement's objects: [objects, 2], x and y as shares of the image."""
     low, high = (5, 7) if arrangement == "circling" else (3, 6)
     count = int(rng.integers(low, high))
     along = np.linspace(-0.5, 0.5, count) * rng.uniform(0.68, 0.8)
@@ -227,12 +227,10 @@ def _place_objects(arrangement: str, size: int, rng: np.random.Generator) -> lis
     big = rng.random(len(centers)) < 0.35
     objects = []
     for name, center, is_big in zip(names, centers, big, strict=False):
-        # A ring is always big: a small one's color would be lost between its outlines.
+        # A ring is always big, because a small one's color would be lost between its outlines.
         low, high = (0.28, 0.36) if is_big or name.endswith("ring") else (0.16, 0.20)
         objects.append(_place(name, center, rng.uniform(low, high), size, rng))
-    if (
-        len(objects) < 6 and rng.random() < 0.45
-    ):  # something small in the hole of a ring, which is big then
+    if len(objects) < 6 and rng.random() < 0.45:  # something small in the hole of a big ring
         host = int(rng.integers(len(objects)))
         ring = objects[host].name.split()[0] + " ring"
         if ring not in names[: len(objects)] or ring == objects[host].name:

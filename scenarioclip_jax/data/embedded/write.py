@@ -1,9 +1,9 @@
-"""Writes the embedded scenes as a user's own data would look: the published on-disk format.
+"""Writes the embedded scenes in the published on-disk format, as a user's own data would look.
 
     DIR/metadata.json    {"data": [{id, image_path, action, dense_caption, objects, relations}, ...]}
     DIR/classes.json     {"actions": [...], "objects": [...], "relations": [...]}
-    DIR/images/          one JPEG a scene
-    DIR/focus/           one JPEG a relation: black but for the boxes of its two participants
+    DIR/images/          one JPEG per scene
+    DIR/focus/           one JPEG per relation, black except for the boxes of its two participants
 
 Sizes and seeds are those of `embedded_params`.
 """
@@ -16,14 +16,14 @@ from PIL import Image
 from scenarioclip_jax.data.embedded.scenes import EmbeddedScene, draw_scene, make_scene
 from scenarioclip_jax.data.stored.scene import relation_text
 
-# Raise it whenever the pictures or their truth change: data sets built from older ones are rebuilt.
+# Increase it whenever the images or their truth change: data sets built from older ones are then rebuilt.
 VERSION = 1
 SIZE = 96
 _JPEG_QUALITY = 90
 
 
 def embedded_params(num_scenes: int, seed: int, size: int = SIZE) -> dict[str, int]:
-    """What determines the embedded scenes; equal parameters give identical files."""
+    """The parameters that determine the embedded scenes; equal parameters give identical files."""
     return {"version": VERSION, "num_scenes": num_scenes, "seed": seed, "size": size}
 
 
@@ -31,13 +31,14 @@ def write_embedded(directory: str | Path, num_scenes: int, seed: int, size: int 
     """Writes `num_scenes` scenes and their annotations into `directory`.
 
     Args:
-      directory: a folder that is empty or doesn't exist yet.
-      num_scenes: at least 1.
-      seed: equal seeds give equal scenes; a larger `num_scenes` only adds scenes.
-      size: side of the pictures, in pixels, at least 64.
+      directory: A folder that is empty or doesn't exist yet.
+      num_scenes: Number of scenes, at least 1.
+      seed: Seed; equal seeds give equal scenes, and a larger `num_scenes` only adds scenes.
+      size: Side of the images, in pixels, at least 64.
+
     Raises:
-      FileExistsError: if the folder holds something.
-      ValueError: for an impossible `num_scenes` or `size`.
+      FileExistsError: The folder isn't empty.
+      ValueError: `num_scenes` or `size` is impossible.
     """
     if num_scenes < 1 or size < 64:
         raise ValueError(f"need num_scenes >= 1 and size >= 64, got {num_scenes} and {size}")
@@ -82,7 +83,7 @@ def scene_record(scene: EmbeddedScene) -> dict:
 
 
 def focused_region(picture: Image.Image, boxes: list[tuple[int, int, int, int]]) -> Image.Image:
-    """Returns the picture, black outside the union of `boxes` (x0, y0, x1, y1, in pixels)."""
+    """Returns the image, black outside the union of `boxes` (x0, y0, x1, y1, in pixels)."""
     focus = Image.new("RGB", picture.size)
     for box in boxes:
         focus.paste(picture.crop(box), box[:2])

@@ -1,1 +1,1 @@
-"""What is on disk, known to the builder and to the reader alike."""
+"""The format on disk, shared by the builder and the reader."""

@@ -1,8 +1,8 @@
-"""Masks in a form that a view is sampled from without making the mask itself: run lengths.
+"""Masks as run lengths, from which a view can be sampled without building the whole mask.
 
-A mask's bytes are uint32, little-endian, compressed by zlib: its width, its height, and the lengths of its runs
-in reading order, alternately of 0 and of 1, the first of 0 (it may be empty). COCO keeps its masks in the same
-way, column by column.
+A mask is stored as uint32, little-endian, compressed by zlib: its width, its height, and the lengths of its
+runs in reading order, alternately of 0 and 1, starting with 0 (that run may be empty). COCO stores its masks in
+the same way, column by column.
 """
 
 import zlib
@@ -15,7 +15,7 @@ _NUMBER = np.dtype("<u4")
 
 
 def encode(mask: np.ndarray) -> bytes:
-    """The bytes of a mask, bool [height, width]."""
+    """Encodes a mask, bool [height, width]."""
     flat = np.concatenate([[False], mask.ravel(), [not mask.flat[-1]]])
     starts = np.flatnonzero(flat[1:] != flat[:-1])
     numbers = np.concatenate([mask.shape[::-1], np.diff(starts, prepend=0)])
@@ -23,7 +23,7 @@ def encode(mask: np.ndarray) -> bytes:
 
 
 def decode(mask: bytes) -> np.ndarray:
-    """The whole mask, bool [height, width]; raises as `sample`."""
+    """Decodes a whole mask to bool [height, width]; raises the same errors as `sample`."""
     width, height = _open(mask)[0]
     return sample(mask, (width, height), np.arange(height), np.arange(width))
 
@@ -34,20 +34,22 @@ def sample(
     rows: Sequence[int] | np.ndarray,
     columns: Sequence[int] | np.ndarray,
 ) -> np.ndarray:
-    """The pixels of a mask where some of its rows and columns cross, bool [rows, columns].
+    """Samples a mask at the intersections of some rows and columns, bool [rows, columns].
 
     Args:
-      mask: see `encode`.
-      size: its width and height.
-      rows, columns: never falling; one may come several times.
+      mask: An encoded mask.
+      size: Width and height of the mask.
+      rows, columns: Indices in ascending order; indices may be repeated.
 
     Raises:
-      ValueError: the mask is damaged, or of another size.
+      ValueError: The mask is damaged or has another size.
     """
     runs = _runs(mask, size)
     rows = np.asarray(rows)
-    first = np.append(0, np.flatnonzero(rows[1:] != rows[:-1]) + 1)  # of equal rows
-    # Where runs start: in the mask, then among the chosen pixels, which is as many as come before.
+    first = np.append(
+        0, np.flatnonzero(rows[1:] != rows[:-1]) + 1
+    )  # first of each run of equal rows
+    # Where runs start: in the mask, then among the chosen pixels, as the number of those that come before.
     y, x = np.divmod(np.cumsum(runs[:-1], dtype=np.int64), size[0])
     row, column = np.searchsorted(rows[first], y), np.searchsorted(columns, x)
     chosen = np.append(rows[first], -1)[row] == y
@@ -61,7 +63,7 @@ def sample(
 
 
 def _open(mask: bytes) -> tuple[tuple[int, int], Any]:
-    """Width and height, and the zlib stream behind them."""
+    """Reads width and height; also returns the zlib stream after them."""
     try:
         stream = zlib.decompressobj()
         size = np.frombuffer(stream.decompress(mask, 2 * _NUMBER.itemsize), _NUMBER)
@@ -73,14 +75,14 @@ def _open(mask: bytes) -> tuple[tuple[int, int], Any]:
 
 
 def _runs(mask: bytes, size: tuple[int, int]) -> np.ndarray:
-    """The lengths of the runs of a mask of that size."""
+    """The run lengths of a mask of that size."""
     found, stream = _open(mask)
     other = f"mask of {found} pixels for a photo of {size}"
     pixels = found[0] * found[1]
     if pixels > size[0] * size[1]:
-        raise ValueError(other)  # before anything so large is unpacked
+        raise ValueError(other)  # before anything that large is unpacked
     try:
-        # No more than a run for each pixel and an empty one before them: what has more is a bomb.
+        # A mask has at most one run per pixel and an empty one at the start; anything larger is a bomb.
         runs = stream.decompress(stream.unconsumed_tail, (pixels + 2) * _NUMBER.itemsize)
         runs = np.frombuffer(runs, _NUMBER)
     except (zlib.error, ValueError) as error:

@@ -1,4 +1,4 @@
-"""`Scene`: one photo with its three levels of annotation, as it is read back from the shards."""
+"""`Scene`: one photo with its three levels of annotation, as read from the shards."""
 
 from typing import NamedTuple
 
@@ -10,16 +10,16 @@ Triplet = tuple[str, str, str]  # subject, predicate, object
 class Relation(NamedTuple):
     """A relation and its focused region.
 
-    The region is stored in the smallest form that reproduces the published focused-region image:
-    no bytes at all (the union of `boxes`), a mask of the photo's size (`data.stored.masks`), or the image
-    itself where no mask of the photo gives it.
+    The region is stored in the smallest form that reproduces the published focused-region image: no bytes at
+    all (the union of `boxes`), a mask of the photo's size (`data.stored.masks`), or the image itself if no mask
+    of the photo reproduces it.
     """
 
     triplet: Triplet
     boxes: np.ndarray  # float32 [2, 4]: subject and object, x0, y0, x1, y1 in photo pixels
     mask: bytes  # `masks.encode`; empty: the union of the boxes
     image: bytes  # JPEG or PNG; empty: the photo under the mask
-    negatives: list[Triplet]  # triplets that are false of the photo
+    negatives: list[Triplet]  # triplets that are false for the photo
 
 
 class Scene(NamedTuple):

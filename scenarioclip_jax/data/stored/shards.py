@@ -1,4 +1,4 @@
-"""Reads a built data set: `Scene`s by index, the class texts, and the summary of the build.
+"""Reads a built data set: `Scene`s by index, the class texts, and the build's summary.
 
     DIR/action_genome/2.0.0/    what `python -m scenarioclip_jax.data.build --output DIR` wrote
         action_genome-train.array_record-00000-of-00001, ...
@@ -6,9 +6,9 @@
         classes.json                          {"actions": {text: {split: count}}, "objects", "relations"}
         summary.json, problems.jsonl          what is in it, and what was wrong with its annotations
         tokenizer.json                        a small tokenizer, trained on the class texts
-        sizes-….npz                           what scenes need of a batch's room, once `data.balance` asked
+        sizes-….npz                           the room that scenes need in a batch, once `data.balance` is used
 
-TFDS and Grain aren't imported here: they would cost every worker process half a second and 1.5 s.
+TFDS and Grain aren't imported here, since they would cost every worker process 0.5 s and 1.5 s.
 """
 
 import bisect
@@ -33,12 +33,12 @@ from scenarioclip_jax.shell import to_paste
 NAME = "action_genome"
 VERSION = "2.0.0"
 TOKENIZER = "tokenizer.json"
-# Grain and TFDS open their readers like this too: no read-ahead, records are read in random order.
+# Like Grain and TFDS, readers don't read ahead, because records are read in random order.
 _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
 
 class DataSetError(ReadableError, ValueError):
-    """A built data set is missing, of another version, or damaged."""
+    """A built data set is missing, has another version, or is damaged."""
 
 
 class _Shard(NamedTuple):
@@ -51,7 +51,7 @@ def dataset_dir(data_dir: str | Path) -> Path:
     """Returns the folder of the shards below `data_dir`.
 
     Raises:
-      DataSetError: if nothing, or only another version, was built there.
+      DataSetError: Nothing, or only another version, was built there.
     """
     path = Path(data_dir) / NAME / VERSION
     if (path / "dataset_info.json").is_file():
@@ -74,8 +74,8 @@ def _build_command(data_dir: str | Path, *flags: str) -> str:
 def load_summary(data_dir: str | Path) -> dict[str, Any]:
     """Returns what the build wrote into `summary.json`.
 
-    Among others `splits` (scenes by split), `focus` (relations by how the focused region is stored) and
-    `has_focus_images`: whether any `Relation.image` isn't empty.
+    This includes `splits` (scenes by split), `focus` (relations by how the focused region is stored) and
+    `has_focus_images` (whether any `Relation.image` isn't empty).
     """
     return _read_json(dataset_dir(data_dir) / "summary.json")
 
@@ -88,7 +88,7 @@ def load_class_counts(data_dir: str | Path) -> dict[str, dict[str, dict[str, int
 def load_classes(data_dir: str | Path) -> dict[str, list[str]]:
     """Returns the sorted class texts by "actions", "objects" and "relations".
 
-    They are the classes that were listed and those that occur, in any split.
+    These are the classes that were listed and those that occur in any split.
     """
     return sort_classes(load_class_counts(data_dir))
 
@@ -102,7 +102,7 @@ def open_split(data_dir: str | Path, split: str) -> "SceneSource":
     """Opens a split ("train", "validation" or "test") of a built data set.
 
     Raises:
-      DataSetError: if there is no such data set, or nothing in this split.
+      DataSetError: There is no such data set, or nothing in this split.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
@@ -131,7 +131,7 @@ class SceneSource:
     def __init__(self, shards: list[_Shard]):
         self._shards = shards
         self._starts = [shard.start for shard in shards]
-        # Of a data set of many shards only so many files stay open, whose readers come last in use.
+        # With many shards, only a limited number of files stays open: those of the most recently used readers.
         self._readers: OrderedDict[int, ArrayRecordReader] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -163,12 +163,12 @@ class SceneSource:
             while len(self._readers) > _most_open():
                 self._readers.popitem(
                     last=False
-                )  # closed when the last thread that reads from it is done
+                )  # closed when the last thread that reads it is done
             return reader
 
     @property
     def identity(self) -> list[tuple[str, int]]:
-        """Names and bytes of the files: what a rebuild changes."""
+        """Names and sizes in bytes of the files, which a rebuild changes."""
         return [(Path(shard.path).name, os.path.getsize(shard.path)) for shard in self._shards]
 
     def __repr__(self) -> str:
@@ -182,13 +182,13 @@ class SceneSource:
 
 
 def _most_open() -> int:
-    """Shards that a process keeps open: a quarter of the files that it may have, and a thousand at most."""
+    """Number of shards that a process keeps open: a quarter of its limit on files, and at most a thousand."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, min(1000, allowed // 4))
 
 
 def encode_scene(scene: Scene) -> dict[str, Any]:
-    """Returns a scene as the nested features that TFDS writes (see `action_genome.py`)."""
+    """Returns a scene as the nested features that TFDS writes, see `action_genome.py`."""
     relations = scene.relations
     triplets = [relation.triplet for relation in relations]
     negatives = [(i, n) for i, relation in enumerate(relations) for n in relation.negatives]
@@ -208,7 +208,7 @@ def encode_scene(scene: Scene) -> dict[str, Any]:
             "mask": [relation.mask for relation in relations],
             "image": [relation.image for relation in relations],
         },
-        # Lists in lists would need TensorFlow, so each negative names its relation.
+        # Nested lists would need TensorFlow, so each negative names its relation instead.
         "negatives": {"relation": [i for i, _ in negatives], **_columns([n for _, n in negatives])},
     }
 

@@ -1,7 +1,7 @@
-"""Which split a photo belongs to: a pure function of its id, or of its pixels where several records share them.
+"""Assigns photos to splits: a pure function of a photo's id, or of its pixels if several records share them.
 
-No random state takes part, so the split of a photo never changes when others are added or removed, or when
-a job is run again: what a probe tests on is never what it was trained on.
+No random state is involved, so a photo's split never changes when others are added or removed, or when a job
+is run again. So a probe is never tested on what it was trained on.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ SALT = "action_genome"
 
 
 def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
-    """Returns `fractions` of train, validation and test as a tuple; raises ValueError if they are none."""
+    """Returns the fractions of train, validation and test as a tuple; raises ValueError if they are invalid."""
     fractions = tuple(float(fraction) for fraction in fractions)
     if len(fractions) != len(SPLITS) or not all(fraction >= 0 for fraction in fractions):
         raise ValueError(f"fractions must be three numbers >= 0, for {SPLITS}; got {fractions}")
@@ -28,10 +28,10 @@ def split_of(image_id: str, fractions: Sequence[float] = FRACTIONS, salt: str = 
     """Returns "train", "validation" or "test".
 
     Args:
-      image_id: the id of the photo in the annotations; for photos that several records share, a digest of the
+      image_id: The id of the photo in the annotations; for photos that several records share, a digest of the
         pixels (`data.build.shared_photos`).
-      fractions: shares of train, validation and test; they sum to 1.
-      salt: another salt gives another, independent split.
+      fractions: Shares of train, validation and test; they sum to 1.
+      salt: Salt of the hash; another salt gives another, independent split.
     """
     train, validation, test = check_fractions(fractions)
     digest = hashlib.sha256(f"{salt}:{image_id}".encode()).digest()

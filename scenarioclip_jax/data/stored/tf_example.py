@@ -1,7 +1,7 @@
 """Reads `tf.train.Example`, the record format of TFDS, without importing TFDS or TensorFlow.
 
-The message has had this form for ten years; describing it here to protobuf, in a pool of its own, takes a
-millisecond where importing TFDS takes half a second.
+The message has had this form for ten years. Describing it here to protobuf, in its own pool, takes a
+millisecond, while importing TFDS takes half a second.
 """
 
 import functools
@@ -48,15 +48,15 @@ def _example_class() -> type:
 
 
 def parse(serialized: bytes) -> Mapping[str, Sequence]:
-    """Returns the values of an Example by feature name; a feature without any is an empty list.
+    """Returns the values of an Example by feature name; a feature without values is an empty list.
 
     Raises:
-      google.protobuf.message.DecodeError: if `serialized` is no Example.
+      google.protobuf.message.DecodeError: `serialized` isn't an Example.
     """
     example = _example_class().FromString(serialized)
     values: dict[str, Sequence] = defaultdict(list)
     for name, feature in example.features.feature.items():
         kind = feature.WhichOneof("kind")
         if kind:
-            values[name] = getattr(feature, kind).value[:]  # a list is faster to go through
+            values[name] = getattr(feature, kind).value[:]  # a list is faster to iterate over
     return values

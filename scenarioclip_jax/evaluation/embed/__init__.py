@@ -1,1 +1,1 @@
-"""Images and texts in, embeddings out, each computed once."""
+"""Images and texts in, embeddings out; each is computed once."""

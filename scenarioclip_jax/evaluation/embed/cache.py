@@ -1,8 +1,8 @@
-"""Embeddings on disk: computed once, found again by what they were computed from.
+"""Embeddings on disk: computed once, then found by what they were computed from.
 
-A file's name is the digest of everything that decides its content: the model's weights and settings, the code
-and libraries that prepare and embed, and the inputs themselves. So nothing ever has to be declared stale: what
-changed has another name.
+A file's name is the digest of everything that determines its content: the model's weights and settings, the
+code and libraries that prepare and embed, and the inputs themselves. So nothing ever has to be invalidated:
+after a change, the name is different.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 from scenarioclip_jax.files import write_whole
 
 PACKAGE = Path(__file__).parents[2]
-# What turns files into the towers' inputs, and those into embeddings.
+# The code that turns files into the towers' inputs, and those into embeddings.
 CODE = ("data", "models", "inference.py", "evaluation/embed")
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow", "tokenizers")
 
@@ -24,7 +24,7 @@ LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow", "tokenizers")
 def digest(*parts: Any) -> str:
     """SHA-256 of strings, bytes, arrays and other values (by their `repr`), in hexadecimal digits.
 
-    Every part's length is told too: ("ab", "c") and ("a", "bc") differ.
+    Lengths of the parts are included, so ("ab", "c") and ("a", "bc") differ.
     """
     total = hashlib.sha256()
     for part in parts:
@@ -44,7 +44,7 @@ def params_digest(params: Mapping[str, np.ndarray]) -> str:
 
 
 def code_digest() -> str:
-    """Digest of the code and libraries that take part in computing an embedding."""
+    """Digest of the code and libraries that are involved in computing an embedding."""
     files = []
     for name in CODE:
         path = PACKAGE / name
@@ -54,11 +54,11 @@ def code_digest() -> str:
 
 
 class Cache:
-    """Arrays below a folder, by key. Files appear when they are complete.
+    """Arrays below a folder, by key. Files appear only when complete.
 
     Attributes:
-      found: how many arrays were read.
-      computed: how many were computed.
+      found: Number of arrays that were read.
+      computed: Number of arrays that were computed.
     """
 
     def __init__(self, folder: Path):
@@ -66,13 +66,13 @@ class Cache:
         self.found = self.computed = 0
 
     def get(self, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """The array of a key; computed and kept if it isn't there or can't be read."""
+        """Returns the array of a key; computes and stores it if it is missing or unreadable."""
         path = self._folder / f"{key}.npy"
         try:
             array = np.load(path, allow_pickle=False)
         except FileNotFoundError:
             array = None
-        except (OSError, ValueError, EOFError):  # cut short
+        except (OSError, ValueError, EOFError):  # truncated
             array = None
         if array is not None:
             self.found += 1
@@ -84,7 +84,7 @@ class Cache:
 
 
 class NoCache:
-    """Keeps nothing."""
+    """A cache that keeps nothing."""
 
     found = computed = 0
 

@@ -19,14 +19,14 @@ from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.models.scenario_clip import Inputs
 from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, put_batch, replicated
 
-TEXT_BATCH = 256  # texts embedded at once, at least
+TEXT_BATCH = 256  # least number of texts to embed at once
 
 
 class Gallery(NamedTuple):
-    """The pictures of one level of a split: N rows, in the split's order."""
+    """The images of one level of a split: N rows, in the split's order."""
 
     embeddings: np.ndarray  # float32 [N, D], not normalized
-    texts: list[str]  # N: each picture's own text
+    texts: list[str]  # N: each image's own text
     photo_ids: list[str]  # N
 
 
@@ -37,12 +37,12 @@ class Stopped(Exception):
 class Embedder:
     """Runs a model over evaluation batches and texts.
 
-    Compiled once a shape; student, teacher and later checkpoints of the same model share the programs.
+    Programs are compiled once per shape; student, teacher and later checkpoints of the same model share them.
 
     Args:
-      graph: of the model, from `models.params.split`.
-      lengths: tokens by level.
-      should_stop: asked between batches; True raises Stopped.
+      graph: Structure of the model, from `models.params.split`.
+      lengths: Tokens of a text, by level.
+      should_stop: Function that is called between batches; returning True raises Stopped.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class Embedder:
         self._should_stop = should_stop
         self._text_batch = batch_ways(mesh) * math.ceil(TEXT_BATCH / batch_ways(mesh))
 
-        # The towers' constraints need to know the mesh: on FSDP axes the compiler would else rather gather
-        # activations than parameters.
+        # The towers' constraints need the mesh; without them, on FSDP axes the compiler would gather
+        # activations rather than parameters.
         def encode_images(params: Params, batch: Batch) -> dict[str, jax.Array]:
             by_level = views(batch, view_settings, train=False)
             flat = {level: x.reshape(-1, *x.shape[2:]) for level, x in by_level.items()}
@@ -71,7 +71,7 @@ class Embedder:
             with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
                 return parameters.merge(graph, params).encode_text(ids, level)
 
-        # Replicated results: every process scores the whole split, none has to ask another.
+        # Results are replicated, so that every process can score the whole split without asking the others.
         self._encode_images = jax.jit(encode_images, out_shardings=replicated(mesh))
         self._encode_text = jax.jit(encode_text, static_argnums=2, out_shardings=replicated(mesh))
 
@@ -81,7 +81,7 @@ class Embedder:
         """Embeds every scene, object and relation once, by level.
 
         Args:
-          batches: whole batches, the same in every process; or `SharedBatches`.
+          batches: Whole batches, the same in every process; or `SharedBatches`.
         """
         share = batches.share if isinstance(batches, SharedBatches) else None
         found = {level: ([], [], []) for level in LEVELS}
@@ -134,7 +134,7 @@ class Embedder:
         return np.concatenate(parts)
 
     def _put(self, batch: Batch) -> Batch:
-        # Every process reads the whole batch, so each can hand its own devices their part.
+        # Every process has the whole batch, so each can give its own devices their part.
         sharding = batch_sharding(self._mesh)
         return jax.tree.map(
             lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), batch

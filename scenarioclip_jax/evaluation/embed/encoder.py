@@ -1,4 +1,4 @@
-"""What suites embed with: pictures from files and texts, each once, cached, on all devices."""
+"""Embeds images from files and texts for the suites: each once, cached, on all devices."""
 
 import collections
 import copy
@@ -27,19 +27,18 @@ from scenarioclip_jax.parallel.mesh import make_mesh
 from scenarioclip_jax.progress_bar import progress_bar
 
 LARGEST_CROP = 1 << 28  # pixels
-BLOCK = 4096  # inputs in a file of the cache
+BLOCK = 4096  # inputs per cache file
 
-# Embeds texts at a level, as `Encoder.texts` does.
+# A function that embeds texts at a level, as `Encoder.texts` does.
 TextsOf = Callable[[Sequence[str], str], Float[np.ndarray, "N D"]]
 
 
 class Picture(NamedTuple):
-    """A picture in a file, or a part of it. Boxes are (x0, y0, x1, y1) in pixels of the upright photo.
+    """An image in a file, or a part of it. Boxes are (x0, y0, x1, y1) in pixels of the upright photo.
 
     Attributes:
-      crop: the part that is used, cut out before anything else, black where it reaches beyond the photo; None:
-        all of it.
-      keep: boxes outside of which the picture is black, a focused region; (): nothing is made black.
+      crop: The part to use, which is cut out first and is black beyond the photo; None for the whole image.
+      keep: Boxes of a focused region, outside of which the image is black; () leaves nothing black.
     """
 
     path: Path
@@ -49,9 +48,9 @@ class Picture(NamedTuple):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Embeddings are float32 [N, D], in the order of the inputs, not normalized.
+    """Embeds images and texts as float32 [N, D], in the order of the inputs, not normalized.
 
-    Equal inputs have the same embedding to the last bit, so that a tie is a tie.
+    Equal inputs have the same embedding to the last bit, so that ties are exact.
     """
 
     def images(self, pictures: Sequence[Picture], level: str) -> Float[np.ndarray, "N D"]: ...
@@ -60,7 +59,7 @@ class Encoder(Protocol):
 
 
 def by_levels(encode, inputs: Sequence, levels: Sequence[str]) -> Float[np.ndarray, "V N D"]:
-    """`encode(inputs, level)` for some levels, stacked; `ranks.cosines` takes the best of them."""
+    """Stacks `encode(inputs, level)` for some levels; `ranks.cosines` uses the best of them."""
     return np.stack([encode(inputs, level) for level in levels])
 
 
@@ -68,14 +67,14 @@ class ModelEncoder:
     """Embeds with a model.
 
     Args:
-      cache: where embeddings are kept.
-      threads: that open and resize pictures.
-      quiet: no progress bar.
+      cache: Cache that keeps embeddings.
+      threads: Number of threads that open and resize images.
+      quiet: Whether to show no progress bar.
 
     Attributes:
-      digest: of the weights, the model's settings and its tokenizer: the checkpoint's hash.
-      longest_texts: texts are read up to the tower's last position, not up to where training cut them.
-      cut: by token length, whether each text that was embedded had to be cut.
+      digest: Digest of the weights, the model's settings and its tokenizer: the checkpoint's hash.
+      longest_texts: Whether texts are read up to the tower's last position rather than training's length.
+      cut: For each token length, whether each embedded text had to be cut.
     """
 
     def __init__(
@@ -97,11 +96,11 @@ class ModelEncoder:
         self._file_digest = functools.lru_cache(maxsize=1 << 20)(_file_digest)
 
     def key(self, *parts) -> str:
-        """The cache's key of something that this model computes from `parts`."""
+        """The cache key of something that this model computes from `parts`."""
         return digest(self._base, *parts)
 
     def images(self, pictures: Sequence[Picture], level: str) -> Float[np.ndarray, "N D"]:
-        """See `Encoder`. Raises SuiteError: a file can't be decoded, or a crop lies outside of it."""
+        """See `Encoder`. Raises SuiteError if a file can't be decoded or a crop is outside it."""
 
         def parts(block: Sequence[Picture]) -> Iterable:
             return ((self._file_digest(p.path), p.crop, p.keep) for p in block)
@@ -125,22 +124,22 @@ class ModelEncoder:
         return self._blocks("text", texts, level, iter, encode)
 
     def text_length(self, level: str) -> int:
-        """Tokens that a text is cut to, bos and eos included."""
+        """The number of tokens that a text is cut to, including bos and eos."""
         if self.longest_texts:
             return self.model.spec.model["text"]["max_length"]
         return self.model.spec.lengths[level]
 
     def counting(self, longest_texts: bool = False) -> "ModelEncoder":
-        """The same encoder that counts texts anew, and may read them as long as the tower can."""
+        """Returns this encoder with a new count of texts, which may be as long as the tower can read."""
         other = copy.copy(self)
         other.cut, other.longest_texts = {}, longest_texts
         return other
 
     def _blocks(self, kind: str, inputs: Sequence, level: str, parts, encode) -> np.ndarray:
-        """Embeds every different input once, a block at a time."""
+        """Embeds every distinct input once, block by block."""
         if not len(inputs):
             raise ValueError("nothing to embed")
-        # Levels that share their towers and the number of tokens share the embeddings too.
+        # Levels that share towers and text length also share embeddings.
         length = self.text_length(level) if kind == "text" else 0
         alike = self.model.alike(level)
         unique = list(dict.fromkeys(inputs))
@@ -164,7 +163,7 @@ class ModelEncoder:
         return np.concatenate(found)
 
     def _views(self, pictures: Sequence[Picture]) -> Iterator[list[np.ndarray]]:
-        """Batches of views, read ahead by threads."""
+        """Yields batches of views, read ahead by threads."""
         view = functools.partial(view_of, size=self.model.image_size, fit=self.model.spec.fit)
         ahead: collections.deque = collections.deque()
         with ThreadPoolExecutor(self._threads) as pool:
@@ -178,10 +177,10 @@ class ModelEncoder:
 
 
 def view_of(picture: Picture, size: int, fit: str) -> np.ndarray:
-    """A picture as the towers see it, before normalization: uint8 [size, size, 3].
+    """Returns an image as the towers see it, before normalization: uint8 [size, size, 3].
 
     Raises:
-      SuiteError: the file can't be decoded, or the crop lies outside of it.
+      SuiteError: The file can't be decoded, or the crop is outside it.
     """
     try:
         image = to_rgb(picture.path)
@@ -199,7 +198,7 @@ def view_of(picture: Picture, size: int, fit: str) -> np.ndarray:
     view = photo_view(*image.size, size, fit)
     canvas = view_canvas(image, view)
     if picture.keep:
-        # Cut in the view, as in training, so that edges are as sharp.
+        # Masked in the view, as in training, so that edges are equally sharp.
         region = union_region(map_boxes(np.array(picture.keep), view), size)
         canvas = np.where(region[:, :, None], canvas, np.uint8(0))
     return canvas

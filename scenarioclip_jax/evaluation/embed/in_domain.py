@@ -28,21 +28,21 @@ from scenarioclip_jax.evaluation.score.result import Skips
 from scenarioclip_jax.parallel.mesh import batch_ways
 from scenarioclip_jax.progress_bar import progress_bar
 
-SCENES = 32  # read at once, at least
+SCENES = 32  # least number of scenes to read at once
 
 
 class Split(NamedTuple):
-    """A split's pictures by level, and the triplets behind its relations, in the gallery's order."""
+    """A split's images by level, and the triplets behind its relations, in the gallery's order."""
 
-    galleries: dict[str, Gallery]  # levels without any picture are left out
+    galleries: dict[str, Gallery]  # levels without any image are left out
     triplets: list[Triplet]
     negatives: list[list[Triplet]]
-    corrupt: list[int]  # records that can't be read; they are left out
+    corrupt: list[int]  # unreadable records, which are left out
 
 
 @runtime_checkable
 class InDomain(Protocol):
-    """What suites need of the data set; `DataSet` is the real one."""
+    """What suites need from the data set; `DataSet` is the real implementation."""
 
     def split(self, name: str) -> Split: ...
 
@@ -54,7 +54,7 @@ class InDomain(Protocol):
 
 
 def open_split(data: InDomain, name: str, skips: Skips) -> Split:
-    """A split; its records that can't be read are counted."""
+    """Opens a split and counts its unreadable records."""
     split = data.split(name)
     for index in split.corrupt:
         skips.add("record can't be read", f"{name} record {index}")
@@ -62,10 +62,10 @@ def open_split(data: InDomain, name: str, skips: Skips) -> Split:
 
 
 def by_level(split: Split, name: str, skips: Skips) -> Iterator[tuple[str, Gallery]]:
-    """A split's galleries; levels without any picture are counted.
+    """Yields a split's galleries by level; levels without any image are counted.
 
     Raises:
-      SuiteError: no level has any.
+      SuiteError: No level has any image.
     """
     if not split.galleries:
         raise UnsupportedError(f"the {name} split holds no picture that can be read")
@@ -80,12 +80,12 @@ class DataSet:
     """A data set that `scenarioclip_jax.data.build` wrote, seen by a model.
 
     Args:
-      encoder: embeds and caches.
-      directory: of the data set.
-      scenes: of each split, the first ones; 0: all.
+      encoder: Encoder that embeds and caches.
+      directory: Folder of the data set.
+      scenes: Number of scenes to take from the start of each split; 0 for all.
 
     Raises:
-      DataSetError: there is no such data set.
+      DataSetError: There is no such data set.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class DataSet:
             image_size=encoder.model.image_size,
             fit=spec.fit,
             num_threads=threads,
-            max_corrupt_share=1.0,  # what can't be read is counted and shown
+            max_corrupt_share=1.0,  # unreadable records are counted and shown
             focus_images=self._summary["has_focus_images"],
             levels={level: {"text_length": spec.lengths[level]} for level in LEVELS},
         )
@@ -109,7 +109,7 @@ class DataSet:
         self.split = functools.lru_cache(maxsize=1)(self._split)
 
     def classes(self, level: str) -> list[str]:
-        """The class texts of a level; raises UnsupportedError if there is but one."""
+        """The class texts of a level; raises UnsupportedError if there is only one."""
         texts = self._classes[CLASS_LISTS[level]]
         if len(texts) == 1:
             raise UnsupportedError(
@@ -119,7 +119,7 @@ class DataSet:
         return texts
 
     def photo_ids(self, name: str) -> set[str]:
-        """Ids of all photos of a split that can be read; none if there is no such split."""
+        """Ids of all readable photos in a split; empty if there is no such split."""
         return {scene.id for scene in self._readable(name)}
 
     def predicates(self) -> dict[str, str]:
@@ -131,7 +131,7 @@ class DataSet:
         return known
 
     def _readable(self, name: str) -> Iterator[Scene]:
-        """All scenes of a split, whatever `scenes` says, but for damaged records."""
+        """Yields all scenes of a split, whatever `scenes` is, except damaged records."""
         if not self._summary["splits"][name]:
             return
         source = shards.open_split(self._directory, name)
@@ -140,11 +140,11 @@ class DataSet:
                 yield source[index]
 
     def views(self, wanted: dict[str, set[int]]) -> dict[str, dict[int, np.ndarray]]:
-        """Pictures of the test split by level and row, uint8 [P, P, 3]."""
+        """Views of the test split by level and row, uint8 [P, P, 3]."""
         return pictures.collect_views(self._batches("test"), self._view_settings, wanted)
 
     def object_boxes(self, name: str) -> Float[np.ndarray, "N 4"]:
-        """Where each object of a split lies in its photo's view: x0, y0, x1, y1 in pixels, by gallery row."""
+        """The box of each object of a split in its photo's view: x0, y0, x1, y1 in pixels, by gallery row."""
         model, boxes = self._encoder.model, [np.zeros((0, 4), np.float32)]
         for scene in self._scenes_of(name, self.split(name).corrupt):
             view = photo_view(scene.width, scene.height, model.image_size, model.spec.fit)
@@ -180,7 +180,7 @@ class DataSet:
             for part in (*LEVELS, "corrupt")
         }
         corrupt = set(arrays["corrupt"].tolist())
-        # Without the photos, which are large.
+        # Drops the photos, which are large.
         scenes = [scene._replace(photo=b"") for scene in self._scenes_of(name, corrupt)]
         relations = [relation for scene in scenes for relation in scene.relations]
         texts = {
@@ -201,7 +201,7 @@ class DataSet:
         )
 
     def _embed(self, name: str) -> dict[str, np.ndarray]:
-        """All pictures of each level in the split's order, float32 [N, D]; `corrupt`, records left out."""
+        """Embeds all images by level in the split's order, float32 [N, D]; `corrupt` holds skipped records."""
         model, batches = self._encoder.model, self._batches(name)
         embedder = Embedder(
             model.graph, model.mesh, model.tokenizer, self._view_settings, model.spec.lengths

@@ -1,4 +1,4 @@
-"""Several processes embed one split: each reads a part of its scenes, and all get every embedding."""
+"""Shares the embedding of a split among processes: each reads a part of the scenes, all get every embedding."""
 
 import dataclasses
 import json
@@ -24,17 +24,17 @@ class Share(NamedTuple):
 
     part: int
     parts: int
-    groups: int  # of a global batch
-    owners: tuple[int, ...]  # by part, a process that has it
+    groups: int  # groups in a global batch
+    owners: tuple[int, ...]  # for each part, a process that has it
 
     @property
     def local(self) -> slice:
-        """Its groups of a global batch."""
+        """This process's groups in a global batch."""
         each = self.groups // self.parts
         return slice(self.part * each, (self.part + 1) * each)
 
     def of(self, count: int) -> range:
-        """Its part of so many scenes: contiguous, so that the parts one after the other are in order."""
+        """This process's part of `count` scenes: a contiguous range, so concatenated parts are in order."""
         edges = np.linspace(0, count, self.parts + 1).round().astype(int)
         return range(edges[self.part], edges[self.part + 1])
 
@@ -42,8 +42,8 @@ class Share(NamedTuple):
 def share_of(mesh: Mesh, groups: int) -> Share:
     """How the processes of a mesh share batches of `groups` groups.
 
-    Processes that hold the same groups have the same part. Where what they hold isn't one block after the
-    other, everybody has all of it.
+    Processes that hold the same groups have the same part. If the groups of the processes aren't contiguous
+    blocks, every process gets everything.
     """
     held: dict[int, set[int]] = {}
     for device, (where,) in batch_sharding(mesh).devices_indices_map((groups,)).items():
@@ -59,11 +59,11 @@ def share_of(mesh: Mesh, groups: int) -> Share:
 
 
 class SharedBatches:
-    """`EvaluationBatches` of this process's part of the scenes, as many of them in every process.
+    """`EvaluationBatches` of this process's part of the scenes, equally many in every process.
 
     Attributes:
-      share: which part.
-      give_up: as in `TrainIterator`.
+      share: This process's part.
+      give_up: Called while waiting for a record; returning True ends the wait with StalledInputError.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class SharedBatches:
 
 
 def exchange_rows(share: Share, rows: np.ndarray) -> np.ndarray:
-    """The rows of all parts, [N, D] with any N, one part after the other."""
+    """Returns the concatenated rows of all parts; each part is [N, D] with any N."""
     counts = gather(len(rows), "the rows are counted")
     padded = np.zeros((max(counts), rows.shape[1]), rows.dtype)
     padded[: len(rows)] = rows
@@ -116,8 +116,8 @@ def exchange_rows(share: Share, rows: np.ndarray) -> np.ndarray:
 
 
 def exchange_texts(share: Share, texts: Sequence[str]) -> list[str]:
-    """The texts of all parts, one part after the other."""
-    # JSON escapes all but ASCII, so a newline only stands between the parts.
+    """Returns the concatenated texts of all parts."""
+    # JSON escapes newlines and everything outside ASCII, so newlines occur only between the parts.
     content = np.frombuffer(json.dumps(list(texts)).encode() + b"\n", np.uint8)
     joined = exchange_rows(share, content[:, None]).tobytes()
     return [text for part in joined.split(b"\n")[:-1] for text in json.loads(part)]

@@ -1,1 +1,1 @@
-"""What a score comes from."""
+"""Explains where a score comes from."""

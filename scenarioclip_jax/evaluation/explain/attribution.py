@@ -1,4 +1,4 @@
-"""Where in a picture the model finds what it finds: relevance of pixels for a text, and attention roll-out."""
+"""Where in an image the model finds its evidence: relevance of pixels for a text, and attention rollout."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -18,16 +18,16 @@ from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.layers import Block, Stack
 from scenarioclip_jax.models.scenario_clip import sees_visible_only
 
-STEPS = 32  # of the integral
+STEPS = 32  # steps of the integral
 
 
 def contrast(texts: Float[np.ndarray, "M D"], row: int) -> Float[np.ndarray, " D"]:
-    """What sets a text apart from others: its L2-normalized embedding minus the mean of the others'.
+    """What sets a text apart from others: its L2-normalized embedding minus the mean of the others.
 
-    The gradient of a bare cosine mostly shows what makes a picture like any text at all.
+    The gradient of a plain cosine mostly shows what makes an image similar to any text at all.
 
     Raises:
-      ValueError: there is but one text.
+      ValueError: There is only one text.
     """
     if len(texts) < 2:
         raise ValueError("a contrast needs at least two texts")
@@ -42,15 +42,15 @@ def text_relevance(
     level: str,
     steps: int = STEPS,
 ) -> Float[np.ndarray, "P P"]:
-    """How much each pixel adds to how far the picture points in a direction of the embedding space.
+    """How much each pixel adds to the image's score along a direction of the embedding space.
 
-    Integrated gradients from a black picture, which is how the towers are shown what isn't there. The sum over
-    pixels is the score of the picture minus that of a black one, up to the error of the integral; the score is
-    the picture's L2-normalized embedding times the direction.
+    These are integrated gradients from a black image, since the towers see black where nothing is shown. The
+    score is the image's L2-normalized embedding times the direction; the sum over pixels is the score of the
+    image minus that of a black one, up to the error of the integral.
 
     Args:
-      view: as the towers see it, `DataSet.views`.
-      direction: a text's L2-normalized embedding (the score is a cosine), or `contrast`.
+      view: View as the towers see it, from `DataSet.views`.
+      direction: L2-normalized embedding of a text (the score is a cosine), or the result of `contrast`.
     """
 
     pictures = np.stack([view, np.zeros_like(view)]).astype(np.float32) / 255
@@ -75,7 +75,8 @@ def integrated_gradients(
 ) -> Array:
     """Shares of the entries of `x` in `function(x) - function(baseline)` (Sundararajan et al. 2017).
 
-    The gradient's mean on the straight way between them, by the midpoint rule, times what is between them.
+    A share is the gradient's mean along the straight line between the two, by the midpoint rule, times their
+    difference.
     """
 
     def add(total, share):
@@ -87,12 +88,12 @@ def integrated_gradients(
 
 
 def smooth(relevance: Float[np.ndarray, "P P"], share: float = 1 / 24) -> Float[np.ndarray, "P P"]:
-    """Blurs a map, whose single pixels are noise, by a Gaussian of a share of its side; keeps its sum."""
+    """Blurs a map, whose single pixels are noise, with a sigma of `share` of its side; keeps its sum."""
     return scipy.ndimage.gaussian_filter(relevance, share * len(relevance), mode="reflect")
 
 
 def by_patch(relevance: Float[np.ndarray, "P P"], grid: int) -> Float[np.ndarray, "grid grid"]:
-    """Sums over the patches that the tower cuts a picture into."""
+    """Sums over the patches that the tower cuts an image into."""
     side = len(relevance) // grid
     return relevance.reshape(grid, side, grid, side).sum(axis=(1, 3))
 
@@ -100,10 +101,10 @@ def by_patch(relevance: Float[np.ndarray, "P P"], grid: int) -> Float[np.ndarray
 def share_inside(
     relevance: Float[np.ndarray, "P P"], box: Float[np.ndarray, "4"]
 ) -> tuple[float, float]:
-    """The share of all positive relevance that lies in a box, and the box's share of the picture.
+    """The share of all positive relevance that lies in a box, and the box's share of the image.
 
     Args:
-      box: x0, y0, x1, y1 in pixels; cut to whole ones.
+      box: x0, y0, x1, y1 in pixels; truncated to whole ones.
     """
     x0, y0, x1, y1 = np.rint(box).astype(int)
     positive = np.maximum(relevance, 0)
@@ -114,10 +115,10 @@ def share_inside(
 def attention_rollout(
     model: Model, view: UInt8[np.ndarray, "P P 3"], level: str
 ) -> Float[np.ndarray, "grid grid"]:
-    """Which patches the class token, which is all that the head reads, attends to through all blocks.
+    """Which patches the class token attends to through all blocks; the head reads only this token.
 
-    Shares that sum to 1 (Abnar & Zuidema 2020: mean over heads, half of each block's input passes by on the
-    residual stream). It knows of no text.
+    These are shares that sum to 1 (Abnar & Zuidema 2020: mean over heads; half of each block's input bypasses
+    it on the residual stream). They don't depend on any text.
     """
 
     pixels = normalize_pixels(jnp.asarray(view[None], jnp.float32) / 255, jnp.float32)
@@ -130,7 +131,7 @@ def attention_rollout(
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _attention_matrices(graph, level: str, branch: str, params, pixels) -> list[Array]:
-    """Each block's attention, mean over heads, [T, T], in the order of the blocks."""
+    """The attention of each block, averaged over heads, [T, T], in the order of the blocks."""
     whole = parameters.merge(graph, params)
     tower = whole.vision
     stem = tower.stem["shared" if "shared" in tower.stem else branch]
@@ -155,7 +156,7 @@ def rollout(matrices: Sequence[Float[np.ndarray, "T T"]]) -> Float[np.ndarray, "
 def attention(
     block: Block, x: Float[Array, "N T W"], mask: Bool[Array, "N 1 T T"] | None = None
 ) -> Float[Array, "N heads T T"]:
-    """A block's attention: row t holds what token t takes from each token; rows sum to 1.
+    """A block's attention: row t holds the weights of token t on all tokens; rows sum to 1.
 
     Args:
       mask: True where a token (third axis) sees another (fourth axis).

@@ -13,7 +13,7 @@ from scenarioclip_jax.evaluation.score.result import Confusion
 MOST = 30  # bars in a chart: the most frequent classes
 BLUE, ORANGE, GREEN = "#4c5c96", "#c8853d", "#8fc3a5"
 MODELS = (BLUE, ORANGE, GRAY)  # colors of models side by side
-# Endings of the metrics that stand for a suite in the overview and on the terminal.
+# Suffixes of the metrics that represent a suite in the overview and on the terminal.
 HEADLINES = {
     "zero_shot": ("/top1",),
     "retrieval": ("/R@5",),
@@ -32,7 +32,7 @@ HEADLINES = {
 
 
 def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(suite, metric) of the main figures, the shares among them, in the report's order."""
+    """The main figures that are shares, as (suite, metric), in the report's order."""
     chosen = []
     for suite, entry in summary["suites"].items():
         metrics = next(iter(entry["columns"].values()))["metrics"]
@@ -42,7 +42,7 @@ def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def headline_metrics(suite: str, names: Sequence[str]) -> list[str]:
-    """Those of a suite's metrics that stand for it; the first where it isn't known."""
+    """The metrics that represent a suite; the first one if the suite isn't known."""
     endings = HEADLINES.get(suite)
     if not endings:
         return list(names[:1])
@@ -56,7 +56,7 @@ def overview(summary: Mapping[str, Any]) -> Figure:
     """The main figures of all suites: a dot and its 95% interval for each model, chance as a gray line.
 
     Args:
-      summary: what `results.json` holds.
+      summary: Content of `results.json`.
     """
     chosen, columns = headlines(summary), list(summary["models"])
     gap = 0.0
@@ -98,16 +98,16 @@ def overview(summary: Mapping[str, Any]) -> Figure:
 
 
 class Guess(NamedTuple):
-    """What a model takes a picture for."""
+    """What a model sees in an image."""
 
     picture: np.ndarray  # uint8 [P, P, 3]
     title: str
-    shares: Mapping[str, float]  # of the likeliest texts, likeliest first
+    shares: Mapping[str, float]  # shares of the likeliest texts, likeliest first
     own: str  # the right text
 
 
 def guesses(shown: Sequence[Guess], *, columns: int = 2) -> Figure:
-    """Pictures, each beside its likeliest texts; the right one is green. Bars are relative to the likeliest."""
+    """Images, each beside its likeliest texts; the right one is green. Bars are relative to the likeliest."""
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(4.9 * columns, 1.45 * rows))
     grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[1, 2.3] * columns)
@@ -130,7 +130,7 @@ def guesses(shown: Sequence[Guess], *, columns: int = 2) -> Figure:
 
 
 def cosines(panels: Mapping[str, Sequence[np.ndarray]], *, names: Sequence[str]) -> Figure:
-    """Matrices [N, M] of cosines as shades: a row for each name, a column for each panel."""
+    """Matrices [N, M] of cosines as shades, with a row per name and a column per panel."""
     figure = Figure(figsize=(2.3 * len(panels) + 0.8, 1.85 * len(names) + 0.5))
     grid = figure.subplots(len(names), len(panels), squeeze=False)
     for column, (title, matrices) in enumerate(panels.items()):
@@ -153,12 +153,12 @@ def cosines(panels: Mapping[str, Sequence[np.ndarray]], *, names: Sequence[str])
 def embedding_maps(
     panels: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence[str]]], *, most: int = 8
 ) -> Figure:
-    """Points in the plane, colored by group, one panel each.
+    """Points in the plane, colored by group, one plot per panel.
 
     Args:
-      panels: title -> (pictures [N, 2], texts [M, 2], groups of the pictures, then of the texts). Pictures are
-        dots; a group's texts are one cross, in their middle.
-      most: the most frequent groups that get a color; the others stay out.
+      panels: By title (images [N, 2], texts [M, 2], groups of the images, groups of the texts). Images are
+        dots; a group's texts are one cross at their mean.
+      most: Number of groups to show, the most frequent ones; the others are left out.
     """
     figure = Figure(figsize=(4.3 * len(panels), 4.6))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -200,7 +200,7 @@ def embedding_maps(
 
 
 def bars(columns: Mapping[str, Mapping[str, tuple[float, int]]]) -> Figure:
-    """Accuracy by class: one bar a model. columns: model -> {class: (accuracy, samples)}."""
+    """Accuracy by class, with one bar per model. `columns` maps a model to {class: (accuracy, samples)}."""
     first = next(iter(columns.values()))
     names = list(first)[:MOST]
     figure = Figure(figsize=(6.8, 0.6 + 0.19 * len(names) * max(1, 0.7 * len(columns))))

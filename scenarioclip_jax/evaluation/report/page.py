@@ -1,4 +1,4 @@
-"""HTML pages for people, from templates: whatever a label holds, the page stays valid."""
+"""HTML pages from templates, which stay valid whatever a label contains."""
 
 import re
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-# HTML allows no control characters but tab, line feed, form feed and carriage return. Half of a surrogate pair
-# can't be written at all.
+# HTML allows no control characters except tab, line feed, form feed and carriage return. Half of a surrogate
+# pair can't be written at all.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def render(template: Path, **values: Any) -> str:
-    """The page of a template with its values, each escaped."""
+    """Renders a template with escaped values."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, finalize=_printable
     )
@@ -21,7 +21,7 @@ def render(template: Path, **values: Any) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """Characters that a page can't hold are replaced by the sign for that, U+FFFD."""
+    """Replaces characters that a page can't hold by U+FFFD, the replacement character."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return _FORBIDDEN.sub("\ufffd", value)
     return value

@@ -1,4 +1,4 @@
-"""Pictures for people: views as they enter the towers, retrievals, curves. Drawn with matplotlib."""
+"""Figures for people: views as they enter the towers, retrievals, curves. Drawn with matplotlib."""
 
 import base64
 import io
@@ -20,11 +20,11 @@ from scenarioclip_jax.evaluation.report.figure_text import drawable
 matplotlib.use("agg")
 COLORS = {"global": "#4c5c96", "object": "#c8553d", "relation": "#3a7d5d"}
 GRAY = "#666666"
-# Not the levels' colors, and told apart without red and green; each goes with a mark.
+# These aren't the levels' colors, and can be told apart without red and green; each comes with a mark.
 RIGHT, WRONG = "#00798c", "#a4286a"
 RIGHT_MARK, WRONG_MARK = "\u2713", "\u2717"
 OTHERS = ("#333333", "#4c5c96", "#c8553d", "#3a7d5d", "#c8953d", "#8a5a96")
-EMA, CHANCE = " (EMA)", " (chance)"  # endings of lines' names
+EMA, CHANCE = " (EMA)", " (chance)"  # suffixes of line names
 
 
 def to_uint8(pictures: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ def to_uint8(pictures: np.ndarray) -> np.ndarray:
 
 
 def to_html(figure: Figure, dpi: int = 110) -> str:
-    """A figure as a `data:` URL, so that a report is one file."""
+    """Encodes a figure as a `data:` URL, so that a report is one file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -45,10 +45,10 @@ def collect_views(
     settings: ViewSettings,
     wanted: Mapping[str, set[int]],
 ) -> dict[str, dict[int, np.ndarray]]:
-    """The evaluation views of some rows of a gallery, by level: uint8 [P, P, 3].
+    """Collects the evaluation views of some rows of a gallery, by level: uint8 [P, P, 3].
 
     Args:
-      wanted: rows by level, counted as `evaluation.embed.Embedder.images` counts them.
+      wanted: Rows by level, numbered as in `evaluation.embed.Embedder.images`.
     """
     make = jax.jit(lambda batch: views(batch, settings, train=False))
     found = {level: {} for level in LEVELS}
@@ -66,27 +66,27 @@ def collect_views(
 
 
 class Shown(NamedTuple):
-    """A picture of a grid."""
+    """An image in a grid."""
 
     picture: np.ndarray  # [P, P, 3]
     caption: str
-    color: str | None = None  # of its frame and caption; None: no frame
+    color: str | None = None  # color of its frame and caption; None: no frame
     box: np.ndarray | None = None  # drawn into it: x0, y0, x1, y1 in pixels
 
 
 def hit_or_miss(picture: np.ndarray, label: str, wanted: str) -> Shown:
-    """A picture that was found for a text: framed and marked where it has that label."""
+    """An image that was retrieved for a text, framed and marked by whether it has that label."""
     if label == wanted:
         return Shown(picture, f"{RIGHT_MARK} {label}", RIGHT)
     return Shown(picture, label)
 
 
 def picture_grid(rows: Sequence[tuple[str, Sequence[tuple]]], *, side: float = 1.25) -> Figure:
-    """Rows of pictures with captions.
+    """Draws rows of images with captions.
 
     Args:
-      rows: (title of the row, what is shown in it: the fields of `Shown`), ….
-      side: of one picture, inches.
+      rows: For each row its title and its images, as the fields of `Shown`.
+      side: Side of one image, in inches.
     """
     columns = max(len(shown) for _, shown in rows)
     figure = Figure(figsize=(1.9 + side * columns, (side + 0.42) * len(rows)))
@@ -120,12 +120,12 @@ def _draw(axis, shown: Shown) -> None:
 
 
 def overlay(view: np.ndarray, relevance: np.ndarray, scale: float | None = None) -> np.ndarray:
-    """A gray picture under a map of relevance: red speaks for something, blue against it. uint8 [P, P, 3].
+    """Lays a relevance map over a gray image: red is evidence for something, blue against it. uint8 [P, P, 3].
 
     Args:
       view: uint8 [P, P, 3].
-      relevance: [P, P], or coarser by a whole factor.
-      scale: the relevance that has the full color; None: the largest size in this map.
+      relevance: Relevance map [P, P], or coarser by a whole factor.
+      scale: Relevance that gets the full color; None for the largest absolute value in this map.
     """
     factor = len(view) // len(relevance)
     relevance = np.kron(relevance, np.ones((factor, factor)))
@@ -137,14 +137,14 @@ def overlay(view: np.ndarray, relevance: np.ndarray, scale: float | None = None)
 
 
 def spotlight(view: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """A picture that is bright where the shares are large and dark elsewhere. uint8 [P, P, 3].
+    """Makes an image bright where the shares are large and dark elsewhere. uint8 [P, P, 3].
 
     Args:
-      shares: [P, P], or coarser by a whole factor; not negative.
+      shares: Shares [P, P], or coarser by a whole factor; not negative.
     """
     factor = len(view) // len(shares)
     light = np.kron(shares / max(float(shares.max()), 1e-12), np.ones((factor, factor)))
-    # Where a view is black a spot would not be seen.
+    # The view is lifted because a spotlight on black would be invisible.
     lifted = 70 + 0.72 * np.asarray(view, float)
     return np.clip(lifted * (0.1 + 0.9 * light[..., None]), 0, 255).astype(np.uint8)
 
@@ -156,9 +156,9 @@ def curves(
     colors: Mapping[str, str],
     percent: bool = False,
 ) -> Figure:
-    """Lines over optimizer steps. A name that ends in EMA is dashed, one that ends in CHANCE is dotted.
+    """Draws lines over optimizer steps. Names that end in EMA are dashed, those that end in CHANCE are dotted.
 
-    Both have the color of the name before the ending, and only that one stands in the legend. Names without a
+    Both have the color of the name without the suffix, and only that name is in the legend. Names without a
     color of their own get the next of OTHERS.
     """
     figure = Figure(figsize=(5.4, 2.9))

@@ -1,4 +1,4 @@
-"""`results.json`: what was scored, how, and what came out."""
+"""`results.json`: what was scored, how, and the results."""
 
 import platform
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow", "tokenizers", "transfor
 def describe(
     config: ConfigDict, models: Mapping[str, inference.Model], data: Chosen | None
 ) -> dict:
-    """What has to be known to believe a number, without the numbers."""
+    """Describes everything needed to trust the numbers, without the numbers."""
     return {
         "models": {
             column: {
@@ -65,8 +65,8 @@ def record(
     """Adds a model's result to the summary.
 
     Args:
-      texts: how many texts were cut, `cut_texts`.
-      digests: SHA-256 of the annotation files by path.
+      texts: Number of texts that were cut, see `cut_texts`.
+      digests: SHA-256 of the annotation files, by path.
     """
     entry = summary["suites"].setdefault(suite, {"protocol": result.protocol, "columns": {}})
     entry["files"] = [{"path": path, "sha256": value} for path, value in digests.items()]
@@ -94,7 +94,7 @@ def record(
 
 
 def cut_texts(cut: Mapping[int, Mapping[str, bool]]) -> dict[str, Any]:
-    """How many different texts a suite embedded and how many were cut, with up to five of those."""
+    """How many distinct texts a suite embedded and how many were cut, with up to five of these."""
     cut_ones = [text for texts in cut.values() for text, was_cut in texts.items() if was_cut]
     return {
         "tokens": sorted(cut),
@@ -105,7 +105,7 @@ def cut_texts(cut: Mapping[int, Mapping[str, bool]]) -> dict[str, Any]:
 
 
 def failure(error: Exception, suite: str) -> dict[str, Any]:
-    """Why a suite has no result, and what to do about it."""
+    """Describes why a suite has no result, and what to do about it."""
     if isinstance(error, UnsupportedError):
         remedy = (
             error.remedy
@@ -124,7 +124,7 @@ def failure(error: Exception, suite: str) -> dict[str, Any]:
 
 
 def line(suite: str, column: str, result: Result, texts: Mapping[str, Any], seconds: float) -> str:
-    """What the terminal shows of a result: the main figures, then what qualifies them."""
+    """The terminal's line for a result: the main figures, then what qualifies them."""
     values = result.values()
     names = headline_metrics(suite, list(values)) or list(values)[:4]
     shown = "  ".join(

@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained file with all tables, charts and pictures of an evaluation."""
+"""`report.html`: one self-contained file with all tables, charts and images of an evaluation."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ from scenarioclip_jax.evaluation.report.page import render
 from scenarioclip_jax.evaluation.score.result import Result
 from scenarioclip_jax.files import write_text
 
-SIDE = 160  # pixels of a picture from a file
+SIDE = 160  # pixels of an image from a file
 
 
 def write_report(
@@ -26,9 +26,9 @@ def write_report(
     """Writes the report.
 
     Args:
-      summary: what `results.json` holds.
-      found: suite -> column -> result; pictures are those of the first column.
-      data: where in-domain pictures come from.
+      summary: Content of `results.json`.
+      found: Results by suite and column; images are those of the first column.
+      data: Source of in-domain images.
     """
     views = _in_domain_views(found, data)
     page = render(
@@ -44,14 +44,14 @@ def write_report(
 
 
 def table(summary: dict[str, Any], suite: str) -> Markup:
-    """All metrics of a suite as an HTML table: a column for each model, chance, number of samples.
+    """All metrics of a suite as an HTML table: a column per model, chance, and the number of samples.
 
     Args:
-      summary: what `results.json` holds.
+      summary: Content of `results.json`.
     """
     columns, entry = list(summary["models"]), summary["suites"][suite]
     groups: dict[str, list[dict]] = {}
-    # The plain figures first: there are three more of each of zero-shot recognition.
+    # Plain figures come first, because zero-shot recognition has three more of each.
     names = entry["columns"][columns[0]]["metrics"]
     for name in sorted(names, key=lambda name: ("any_label_" in name, "macro_" in name)):
         group, _, metric = name.rpartition("/") if "/" not in name else name.partition("/")
@@ -95,7 +95,7 @@ def _section(
 
 
 def _once(by_column: dict[str, dict]) -> dict[str, dict]:
-    """By column, or once under "" where it is the same for several."""
+    """Values by column, or one value under "" if it is the same for several columns."""
     values = list(by_column.values())
     same = len(values) > 1 and all(value == values[0] for value in values)
     return {"": values[0]} if same else by_column
@@ -123,7 +123,7 @@ def _row(name: str, entry: dict, columns: list[str]) -> dict[str, Any]:
 
 
 def _examples(result: Result, views: dict) -> dict[str, list[dict]]:
-    """By title the pictures with their captions."""
+    """Images with their captions, by title."""
     return {
         title: [
             {
@@ -148,7 +148,7 @@ def _pixels(picture: Any, views: dict) -> np.ndarray:
     if isinstance(picture, Picture):
         try:
             return view_of(picture, SIDE, "contain")
-        except SuiteError:  # gone since it was scored: the report is written anyway
+        except SuiteError:  # deleted since it was scored: the report is written anyway
             return np.full((SIDE, SIDE, 3), 128, np.uint8)
     level, row = picture
     return views[level][row]

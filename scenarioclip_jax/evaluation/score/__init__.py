@@ -1,1 +1,1 @@
-"""Embeddings in, figures with intervals out."""
+"""Embeddings in, scores with intervals out."""

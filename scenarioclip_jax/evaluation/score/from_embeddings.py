@@ -1,7 +1,7 @@
-"""The suites that are cheap enough to run during training: they score what recognition has embedded already.
+"""The suites that are cheap enough to run during training: they score what recognition already embedded.
 
-Protocols are those of `evaluation.suites`; only texts that are no class texts, such as false triplets, have to
-be embedded beside.
+Protocols are those of `evaluation.suites`; only texts that aren't class texts, such as false triplets, have to
+be embedded in addition.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,11 +21,11 @@ RECOGNITION = ("top1", "top5", "any_label_top1")
 
 class Score(NamedTuple):
     value: float
-    chance: float | None  # None: not known
+    chance: float | None  # None: unknown
 
 
 class Relations(NamedTuple):
-    """Of one photo, in the order of its annotation."""
+    """The relations of one photo, in the order of its annotation."""
 
     triplets: list[Triplet]
     negatives: list[list[Triplet]]
@@ -38,16 +38,16 @@ def scores(
     texts_of: TextsOf,
     suites: Collection[str],
 ) -> dict[str, Score]:
-    """Scores embedded pictures by some of SUITES.
+    """Scores embedded images with some of SUITES.
 
     Args:
-      found: embeddings of the pictures and of the class texts.
+      found: Embeddings of the images and of the class texts.
       classes: `actions`, `objects` and `relations` of the data set.
-      relations: of each photo by its id.
-      texts_of: embeds texts at a level.
+      relations: Relations of each photo, by its id.
+      texts_of: Function that embeds texts at a level.
 
     Returns:
-      By `LEVEL/METRIC`. There are no R@k but R1, no blanks but _: TensorBoard has no such tags.
+      Scores by `LEVEL/METRIC`. R@1 becomes R1 and blanks become _, since TensorBoard's tags allow neither.
     """
     result, texts_of = {}, _class_texts_first(found, classes, texts_of)
     if "zero_shot" in suites:
@@ -57,13 +57,13 @@ def scores(
                 for name in RECOGNITION
             }
     if "retrieval" in suites:
-        for level in found.scores:  # those with pictures
+        for level in found.scores:  # those with images
             metrics = retrieval.measure(texts_of, found.galleries[level], level).metrics
             recalls = {name: metric for name, metric in metrics.items() if "/R@" in name}
             result |= _named(f"{level}/", recalls)
     if "hard_negatives" in suites and "relation" in found.scores:
         gallery = found.galleries["relation"]
-        # The gallery holds all relations of a photo in their order, one photo after the other.
+        # The gallery holds the relations of each photo in order, photo by photo.
         of_photos = [relations[photo] for photo in dict.fromkeys(gallery.photo_ids)]
         triplets = [triplet for photo in of_photos for triplet in photo.triplets]
         negatives = [many for photo in of_photos for many in photo.negatives]
@@ -82,7 +82,7 @@ def _named(prefix: str, metrics: Mapping[str, Metric]) -> dict[str, Score]:
 def _class_texts_first(
     found: Recognition, classes: Mapping[str, Sequence[str]], texts_of: TextsOf
 ) -> TextsOf:
-    """Looks class texts up and embeds every other text once."""
+    """Looks up class texts and embeds every other text once."""
 
     def look_up(texts: Sequence[str], level: str) -> np.ndarray:
         known = dict(zip(classes[CLASS_LISTS[level]], found.class_embeddings[level], strict=True))

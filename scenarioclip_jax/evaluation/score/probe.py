@@ -1,6 +1,6 @@
 """A linear classifier on fixed features: multinomial logistic regression by AdamW.
 
-What is chosen (rate, decay, epoch) is chosen by accuracy on validation; `fit` never sees anything else.
+Rate, decay and epoch are chosen by accuracy on validation; `fit` never sees other data.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import optax
 
 from scenarioclip_jax.evaluation.settings import ProbeSettings
 
-ENTRIES = 1 << 22  # scores of rows and classes that exist at once: 16 MiB
+ENTRIES = 1 << 22  # scores of rows and classes held at once: 16 MiB
 
 
 class Labeled(NamedTuple):
@@ -29,7 +29,7 @@ class Probe(NamedTuple):
     choices: dict[str, Any]  # rate, decay, epoch, and their accuracy on validation
 
     def ranks(self, data: Labeled) -> np.ndarray:
-        """How many classes stand before each label, int [N]; a tie does. Unknown classes stand last."""
+        """The number of classes that rank before each label, int [N], with ties. Unknown classes rank last."""
         found = []
         rows = max(1, ENTRIES // max(1, len(self.bias)))
         for start in range(0, len(data.labels), rows):
@@ -45,12 +45,12 @@ class Probe(NamedTuple):
 def fit(
     train: Labeled, validation: Labeled, classes: int, settings: ProbeSettings, seed: int
 ) -> Probe:
-    """Trains with every rate and decay and returns the best epoch of the best of them on validation.
+    """Trains with every rate and decay; returns the best epoch of the best pair on validation.
 
-    Of equal accuracies the first is taken: smaller rate, smaller decay, earlier epoch.
+    If accuracies are equal, the first one wins: smaller rate, smaller decay, earlier epoch.
 
     Raises:
-      ValueError: a split is empty.
+      ValueError: A split is empty.
     """
     if not len(train.labels) or not len(validation.labels):
         raise ValueError("the probe needs pictures in the training and in the validation split")
@@ -86,7 +86,7 @@ def _optimizer(rate, decay) -> optax.GradientTransformation:
 
 @jax.jit
 def _epoch(params, state, features, labels, order, rate, decay):
-    """One pass over `order`, int [steps, batch]."""
+    """Makes one pass over `order`, int [steps, batch]."""
     optimizer = _optimizer(rate, decay)
 
     def loss(params, rows):
@@ -103,6 +103,6 @@ def _epoch(params, state, features, labels, order, rate, decay):
 
 
 def encode_labels(texts: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """Indices of texts among the classes, int [N]; -1 where a text is none of them."""
+    """Indices of texts among the classes, int [N]; -1 for a text that isn't among them."""
     index = {text: i for i, text in enumerate(classes)}
     return np.array([index.get(text, -1) for text in texts], int)

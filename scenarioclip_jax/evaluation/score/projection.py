@@ -1,4 +1,4 @@
-"""Embeddings in the plane."""
+"""Projects embeddings to the plane."""
 
 from typing import NamedTuple
 
@@ -8,16 +8,16 @@ from jaxtyping import Float
 
 class Projection(NamedTuple):
     points: Float[np.ndarray, "N K"]
-    shares: Float[np.ndarray, " K"]  # of the variance that each axis holds
+    shares: Float[np.ndarray, " K"]  # share of the variance along each axis
 
 
 def principal_components(x: Float[np.ndarray, "N D"], count: int = 2) -> Projection:
     """Projects onto the directions of largest variance.
 
-    The entry of largest size of each direction is positive, so that equal inputs give equal pictures.
+    The entry of largest magnitude in each direction is positive, so that equal inputs give equal figures.
 
     Raises:
-      ValueError: fewer than two points, or fewer dimensions than `count`.
+      ValueError: There are fewer than two points, or fewer dimensions than `count`.
     """
     x = np.asarray(x, np.float64)
     if len(x) < 2 or min(x.shape) < count:

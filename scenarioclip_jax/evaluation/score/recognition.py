@@ -15,7 +15,7 @@ CLASS_LISTS = {"global": "actions", "object": "objects", "relation": "relations"
 
 
 class Recognition(NamedTuple):
-    """What recognizing a split gave, by level; levels without any picture are left out."""
+    """Results of recognition on a split, by level; levels without any image are left out."""
 
     scores: dict[str, dict[str, float]]
     galleries: dict[str, Gallery]
@@ -31,7 +31,7 @@ def recognize(
     """Scores `params` on evaluation batches.
 
     Args:
-      classes: `actions`, `objects` and `relations` of the data set.
+      classes: Texts of `actions`, `objects` and `relations` in the data set.
     """
     galleries = embedder.images(params, batches)
     scores, class_embeddings = {}, {}

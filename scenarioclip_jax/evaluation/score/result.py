@@ -1,10 +1,10 @@
-"""What a suite returns: metrics with the samples behind them, so that an interval can be given to each.
+"""The result of a suite: metrics with the samples behind them, so that each can have an interval.
 
     result = aro.evaluate(encoder, files, settings)
     result.values()                      # {"relation/macro_accuracy": 0.59, ...}
     result.metrics[name].interval(seed)  # 95%, by bootstrap
 
-All suites return one, whatever they score.
+All suites return a `Result`, whatever they score.
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-DRAWS = 1000  # of the bootstrap
-NAMED = 5  # skipped records that are named for each reason
+DRAWS = 1000  # bootstrap resamples
+NAMED = 5  # skipped records to name per reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,15 +23,15 @@ class Metric:
     """A statistic of samples.
 
     Attributes:
-      samples: float [N]: what each sample scored, 1 or 0 for right and wrong, or a rank.
-      groups: int [N] or None. With groups the metric is a macro average: the mean over groups of each
-        group's mean.
-      clusters: int [N] or None. Samples that are not independent, such as crops of one photo, share a
-        cluster, and are drawn together by the bootstrap. None: each sample is its own.
-      statistic: "mean" or "median"; groups go with "mean" only.
-      chance: what guessing would give, if that is known.
-      all_groups: how many groups the macro average is over, those without a sample counting as 0; None: only
-        those with samples.
+      samples: Score of each sample, float [N]: 1 or 0 for right and wrong, or a rank.
+      groups: Group of each sample, int [N], or None. With groups the metric is a macro average: the mean over
+        groups of each group's mean.
+      clusters: Cluster of each sample, int [N], or None if samples are independent. Samples that aren't, such
+        as crops of one photo, share a cluster and are resampled together by the bootstrap.
+      statistic: "mean" or "median"; groups require "mean".
+      chance: Expected value of guessing, if known.
+      all_groups: Number of groups in the macro average, where those without a sample count as 0; None for only
+        the groups with samples.
     """
 
     samples: np.ndarray
@@ -59,7 +59,7 @@ class Metric:
         cluster = self._index(np.arange(len(values)) if self.clusters is None else self.clusters)
         size = int(cluster.max()) + 1
         if self.statistic == "mean":
-            # Samples of one cluster and group always come together: their sum and number will do.
+            # Samples of one cluster and group always come together, so their sum and number are enough.
             cell, where = np.unique(cluster * (group.max() + 1) + group, return_inverse=True)
             cluster, group = cell // (group.max() + 1), cell % (group.max() + 1)
             values, numbers = np.bincount(where, values), np.bincount(where)
@@ -77,7 +77,7 @@ class Metric:
         return float(low), float(high)
 
     def _index(self, names: np.ndarray | None) -> np.ndarray:
-        """Names as int [N] from 0; one for all where there are none."""
+        """Numbers the names from 0, int [N]; all samples get one number if there are no names."""
         if names is None:
             return np.zeros(len(self.samples), int)
         return np.unique(np.asarray(names), return_inverse=True)[1]
@@ -90,10 +90,10 @@ class Metric:
 
 
 class Skips:
-    """Records that were left out, counted by reason, the first ones named; and images that are damaged.
+    """Records that were left out, counted by reason with the first ones named; and damaged images.
 
     Attributes:
-      damaged: by path, what is wrong with an image that was scored all the same.
+      damaged: What is wrong with images that were scored anyway, by path.
     """
 
     def __init__(self):
@@ -111,25 +111,25 @@ class Skips:
         return sum(self._counts.values())
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """{reason: {"count": how many, "such_as": the first ones}}."""
+        """Returns {reason: {"count": how many, "such_as": the first ones}}."""
         return {
             reason: {"count": count, "such_as": self._named[reason]}
             for reason, count in self._counts.items()
         }
 
     def damaged_summary(self) -> dict[str, Any]:
-        """{"count": how many images, "such_as": the first ones}."""
+        """Returns {"count": how many images, "such_as": the first ones}."""
         named = [f"{path}: {what}" for path, what in sorted(self.damaged.items())]
         return {"count": len(named), "such_as": named[:NAMED]}
 
 
 class Example(NamedTuple):
-    """A picture for the report.
+    """An image for the report.
 
     Attributes:
-      picture: an `encoder.Picture`, or (level, row) of the test split's gallery.
-      caption: what stands above it.
-      right: whether the model was right about it.
+      picture: An `encoder.Picture`, or (level, row) in the test split's gallery.
+      caption: Text above the image.
+      right: Whether the model was right about it.
     """
 
     picture: Any
@@ -139,7 +139,7 @@ class Example(NamedTuple):
 
 class Confusion(NamedTuple):
     names: list[str]  # C classes
-    counts: np.ndarray  # int [C, C]: rows are what is true, columns what was predicted
+    counts: np.ndarray  # int [C, C]: rows are true classes, columns predicted ones
 
 
 @dataclasses.dataclass
@@ -147,17 +147,17 @@ class Result:
     """Scores of one suite.
 
     Attributes:
-      metrics: by name; names are paths, the first part is the level or the subset.
-      counts: how many of what was scored.
-      level: what scored, such as "global" or "max(global, relation)".
-      protocol: how it was scored, one or two sentences for the report.
-      skips: what was left out and why.
-      choices: what was chosen on other data than the score is of, such as a threshold.
-      bars: title -> {class: (accuracy, samples)}, for a bar chart each.
-      confusions: title -> Confusion.
-      examples: title -> pictures.
-      notes: what has to be known to compare the scores, such as that the set is partial.
-      ties: part -> how many comparisons were between equal scores, which count as wrong.
+      metrics: Metrics by name; names are paths whose first part is the level or the subset.
+      counts: Numbers of scored items, by kind.
+      level: Levels that scored, such as "global" or "max(global, relation)".
+      protocol: One or two sentences for the report on how the suite was scored.
+      skips: Records that were left out, and why.
+      choices: Values that were chosen on data other than the scored data, such as a threshold.
+      bars: Bar charts by title, each {class: (accuracy, samples)}.
+      confusions: Confusions by title.
+      examples: Images by title.
+      notes: Facts needed to compare the scores, such as that the set is incomplete.
+      ties: Number of comparisons between equal scores, which count as wrong, by part.
     """
 
     metrics: dict[str, Metric]
@@ -173,12 +173,12 @@ class Result:
     ties: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def values(self) -> dict[str, float]:
-        """The flat {metric: value}."""
+        """Returns the flat {metric: value}."""
         return {name: metric.value for name, metric in self.metrics.items()}
 
 
 def partial_note(part: str, count: int, published: int | None) -> list[str]:
-    """A note where fewer records were scored than the published set has; nothing otherwise."""
+    """A note if fewer records were scored than the published set has; empty otherwise."""
     if published is None or count >= published:
         return []
     return [
@@ -188,13 +188,13 @@ def partial_note(part: str, count: int, published: int | None) -> list[str]:
 
 
 def cluster_by(keys: Sequence[Any]) -> np.ndarray:
-    """Equal keys as equal numbers, int [N]: samples of one picture, for `Metric.clusters`."""
+    """Maps equal keys to equal numbers, int [N], for `Metric.clusters`, such as samples of one image."""
     index: dict[Any, int] = {}
     return np.array([index.setdefault(key, len(index)) for key in keys], int)
 
 
 def by_class(names: Sequence[str], hits: np.ndarray) -> dict[str, tuple[float, int]]:
-    """{class: (mean of its hits, number of samples)}, the most frequent class first."""
+    """Returns {class: (mean of its hits, number of samples)}, the most frequent class first."""
     unique, index = np.unique(np.asarray(names, object).astype(str), return_inverse=True)
     counts = np.bincount(index)
     means = np.bincount(index, np.asarray(hits, float)) / counts
@@ -203,7 +203,7 @@ def by_class(names: Sequence[str], hits: np.ndarray) -> dict[str, tuple[float, i
 
 
 def confusion(true: Sequence[str], predicted: Sequence[str], most: int = 20) -> Confusion:
-    """Counts of (true, predicted) among the `most` frequent true classes; the rest is one "(other)"."""
+    """Counts (true, predicted) among the `most` frequent true classes; all others become one "(other)"."""
     frequent = [name for name, _ in Counter(true).most_common(most)]
     names = [*frequent, "(other)"]
     index = {name: i for i, name in enumerate(frequent)}

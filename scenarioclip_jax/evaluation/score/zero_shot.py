@@ -1,9 +1,9 @@
-"""Zero-shot recognition: which class text lies nearest to a picture's embedding.
+"""Zero-shot recognition: finds the class text that is nearest to an image's embedding.
 
-Class texts stand bare, without a template. Two counting rules, both reported:
+Class texts are used bare, without a template. There are two counting rules, and both are reported:
 
 strict     a hit is the crop's own label among the k nearest classes
-any_label  a hit is any label of the crop's photo among them, as the reference counts
+any_label  a hit is any label of the crop's photo among them, as in the reference
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 TOP = (1, 5, 10)
-CHUNK = 1024  # crops scored at once, at most
-ENTRIES = 1 << 22  # scores of crops and classes that exist at once: 16 MiB, whatever their number
+CHUNK = 1024  # most crops to score at once
+ENTRIES = 1 << 22  # scores of crops and classes held at once: 16 MiB
 
 
 def normalize(x: np.ndarray) -> np.ndarray:
@@ -25,38 +25,38 @@ def normalize(x: np.ndarray) -> np.ndarray:
 def label_ranks(
     images: np.ndarray, classes: np.ndarray, labels: Sequence[Sequence[int]]
 ) -> list[np.ndarray]:
-    """How many classes lie nearer to a crop than each of its labels; ties count against the label.
+    """Counts the classes that are nearer to a crop than each of its labels; ties count against the label.
 
     Args:
-      images: [N, D] embeddings of crops, not normalized.
-      classes: [C, D] embeddings of the class texts, not normalized.
-      labels: for each crop the indices of the classes whose rank is asked for.
+      images: Embeddings [N, D] of crops, not normalized.
+      classes: Embeddings [C, D] of the class texts, not normalized.
+      labels: For each crop, the indices of the classes whose ranks are wanted.
     """
     return _ranks_and_ties(images, classes, labels)[0]
 
 
 def _ranks_and_ties(images, classes, labels) -> tuple[list[np.ndarray], np.ndarray]:
-    """As `label_ranks`, and for each crop whether another class ties with its first label, bool [N]."""
+    """Like `label_ranks`; also tells for each crop whether a class ties with its first label, bool [N]."""
     images, classes = normalize(images), normalize(classes)
     ranks, tied = [], []
     chunk = max(1, min(CHUNK, ENTRIES // max(1, len(classes))))
     for start in range(0, len(images), chunk):
         scores = images[start : start + chunk] @ classes.T
         for row, wanted in zip(scores, labels[start : start + chunk], strict=True):
-            # What isn't below the label stands before it, the label itself apart: ties do, and so does
-            # everything where an embedding is no number.
+            # Every other class whose score isn't below the label's ranks before it. This includes ties, and all
+            # classes if an embedding is NaN.
             ranks.append(np.array([np.sum(~(row < row[label])) - 1 for label in wanted]))
             tied.append(len(wanted) > 0 and np.sum(row == row[wanted[0]]) > 1)
     return ranks, np.array(tied, bool)
 
 
 class Ranks(NamedTuple):
-    """How many classes stand before what is right, for N pictures; 0 is a hit at rank 1."""
+    """The number of classes that rank before the right one, for N images; 0 is a hit at rank 1."""
 
-    strict: np.ndarray  # int [N]: before the picture's own label
-    any_label: np.ndarray  # int [N]: before the nearest of its photo's labels
+    strict: np.ndarray  # int [N]: classes before the image's own label
+    any_label: np.ndarray  # int [N]: classes before the nearest of its photo's labels
     own: np.ndarray  # int [N]: index of its own label among the classes
-    tied: np.ndarray  # bool [N]: another class is exactly as near as its own label
+    tied: np.ndarray  # bool [N]: whether another class is exactly as near as its own label
 
 
 def recognition_ranks(
@@ -66,7 +66,7 @@ def recognition_ranks(
     labels: Sequence[str],
     photo_ids: Sequence[str],
 ) -> Ranks:
-    """Ranks under both counting rules; arguments and errors as for `zero_shot`."""
+    """Ranks under both counting rules; has the arguments and errors of `zero_shot`."""
     if not len(images) or not len(class_texts):
         raise ValueError(
             f"{len(images)} pictures and {len(class_texts)} classes: nothing to recognize"
@@ -103,18 +103,18 @@ def zero_shot(
     """Top-k accuracies of one level.
 
     Args:
-      images: [N, D] embeddings of the level's pictures.
-      class_texts, classes: the classes, [C] and [C, D].
-      labels: each picture's own label; must be among `class_texts`.
-      photo_ids: which photo each picture is from; decides the labels that `any_label` accepts.
+      images: Embeddings [N, D] of the level's images.
+      class_texts, classes: Texts [C] and embeddings [C, D] of the classes.
+      labels: Each image's own label; must be among `class_texts`.
+      photo_ids: Photo of each image, which decides the labels that `any_label` accepts.
 
     Returns:
       `top{k}` (strict) and `any_label_top{k}`, micro averages; `macro_top1`, the mean over classes of the
-      strict top-1; `chance_top{k}`, what guessing gives under the strict rule; `count`, `classes`. k is
+      strict top-1; `chance_top{k}`, the score of guessing under the strict rule; `count`, `classes`. k is
       capped at the number of classes.
 
     Raises:
-      ValueError: there is no picture or no class, or a label is not among the classes.
+      ValueError: There is no image or no class, or a label isn't among the classes.
     """
     ranks = recognition_ranks(images, class_texts, classes, labels, photo_ids)
     total = len(set(class_texts))

@@ -17,8 +17,7 @@ candidates rank before it; a tie ranks before it.
     zR@K    R@K over label triplets that no training image has
 
 `Settings.matching` has two rules: `pan_seg` requires the very objects of the true triplet; `bbox`, which
-OpenPSG's configs for this task use, accepts objects with equal labels whose boxes overlap the true ones by
-half.
+OpenPSG's configs for this task use, accepts equal labels whose boxes overlap the true ones by half.
 """
 
 import dataclasses

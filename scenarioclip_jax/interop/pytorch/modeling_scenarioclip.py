@@ -36,7 +36,7 @@ def refuse(unknown, known, where):
 
 
 def is_recorded():
-    """Whether the model is being traced, exported or compiled, so that values can't be looked at."""
+    """Whether the model is being traced, exported or compiled, so that values can't be inspected."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
@@ -45,12 +45,12 @@ class ScenarioCLIPConfig(PretrainedConfig):
 
     Args:
       arch: clip, pyramid_clip, scenario_clip_0 or scenario_clip_1.
-      vision: width, depth, heads, mlp_dim, activation, eps, image_size, patch_size.
-      text: width, depth, heads, mlp_dim, activation, eps, vocab_size, max_length, eos_id.
-      embed_dim: size of the embedding space.
-      patch_packing: pictures of objects and relations are seen without their black patches.
-      logit_bias: whether it was trained with the sigmoid loss, which adds a bias to the logits.
-      levels: the levels that it was trained for.
+      vision: Values of width, depth, heads, mlp_dim, activation, eps, image_size, patch_size.
+      text: Values of width, depth, heads, mlp_dim, activation, eps, vocab_size, max_length, eos_id.
+      embed_dim: Size of the embedding space.
+      patch_packing: Whether images of objects and relations are seen without their black patches.
+      logit_bias: Whether the model was trained with the sigmoid loss, which adds a bias to the logits.
+      levels: Levels that the model was trained for.
     """
 
     model_type = "scenarioclip"
@@ -141,7 +141,7 @@ class Encoder(nn.Module):
         self.gradient_checkpointing = False  # Transformers sets it, and the function
 
     def forward(self, x, causal=False, mask=None):
-        """`mask`, bool [N, 1, 1, T]: the tokens that are seen; None: all of them."""
+        """Runs the stack. `mask`, bool [N, 1, 1, T], marks the tokens that are seen; None for all of them."""
         for layer in self.layers:
             if self.gradient_checkpointing and self.training:
                 x = self._gradient_checkpointing_func(layer.__call__, x, causal, mask)
@@ -212,7 +212,7 @@ class TextTransformer(nn.Module):
     def forward(self, ids):
         x = self.encoder(self.embeddings(ids), causal=True)
         first_eos = (ids == self.eos_id).int().argmax(dim=1)
-        # Not len(x): traced, that would be a constant, and other batches would get the first texts' features.
+        # Not len(x): tracing makes that a constant, and other batches would get the first texts' features.
         rows = torch.arange(x.shape[0], device=x.device)
         return self.final_layer_norm(x[rows, first_eos])
 
@@ -246,8 +246,8 @@ class Contrast(nn.Module):
 class ScenarioCLIPOutput(ModelOutput):
     """Embeddings [N, embed_dim], not normalized, and logits.
 
-    A logit is min(exp(logit_scale), 100) times the cosine, plus the logit bias where there is one. `loss` is
-    there with `return_loss=True`.
+    A logit is min(exp(logit_scale), 100) times the cosine, plus the logit bias if there is one. `loss` is set
+    with `return_loss=True`.
     """
 
     loss: torch.FloatTensor | None = None
@@ -258,7 +258,7 @@ class ScenarioCLIPOutput(ModelOutput):
 
 
 class ScenarioCLIPModel(PreTrainedModel):
-    """One pair of towers a level, or one for all levels (`pyramid_clip`), or for all texts (`clip`)."""
+    """One pair of towers per level, or one for all levels (`pyramid_clip`), or for all texts (`clip`)."""
 
     config_class = ScenarioCLIPConfig
     base_model_prefix = ""
@@ -298,7 +298,7 @@ class ScenarioCLIPModel(PreTrainedModel):
             raise ValueError(f"level is {level!r}; it must be one of {', '.join(LEVELS)}")
 
     def encode_image(self, pixel_values, level="global"):
-        """Embeds pictures [N, 3, P, P], prepared by the processor, at a level: [N, embed_dim]."""
+        """Embeds images [N, 3, P, P], prepared by the processor, at a level: [N, embed_dim]."""
         self._check(level)
         side = self.config.vision["image_size"]
         if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != (3, side, side):
@@ -329,11 +329,11 @@ class ScenarioCLIPModel(PreTrainedModel):
         return self._head("text", level, tower(input_ids))
 
     def get_image_features(self, pixel_values, level="global"):
-        """`encode_image` by the name that other models of Transformers use."""
+        """`encode_image` under the name that other Transformers models use."""
         return self.encode_image(pixel_values, level)
 
     def get_text_features(self, input_ids, attention_mask=None, level="global"):
-        """`encode_text` by the name that other models of Transformers use; see `forward` for the mask."""
+        """`encode_text` under the name that other Transformers models use; see `forward` for the mask."""
         self._check_mask(attention_mask)
         return self.encode_text(input_ids, level)
 
@@ -347,7 +347,7 @@ class ScenarioCLIPModel(PreTrainedModel):
         tower.text_model.embeddings.token_embedding = value
 
     def _check_mask(self, mask):
-        """What follows the end of a text is never seen; a mask that hides anything else can't be honored."""
+        """Checks the mask: tokens after the end of a text are never seen, but no others can be hidden."""
         if mask is None or is_recorded() or mask.device.type == "meta":
             return
         if (mask.bool()[:, 1:] & ~mask.bool()[:, :-1]).any() or not mask.bool()[:, :1].all():
@@ -374,12 +374,12 @@ class ScenarioCLIPModel(PreTrainedModel):
         return_dict=None,
         **unknown,
     ):
-        """Embeds pictures, texts or both, and compares them.
+        """Embeds images, texts or both, and compares them.
 
         Args:
-          attention_mask: as tokenizers give it; what follows the end of a text is never seen anyway.
-          return_loss: the contrastive loss of a batch whose pictures and texts belong together in order:
-            CLIP's softmax both ways; with a logit bias, the sigmoid loss.
+          attention_mask: Mask as returned by tokenizers; tokens after the end of a text are never seen anyway.
+          return_loss: Whether to return the contrastive loss of a batch whose images and texts are pairs in
+            order: CLIP's softmax loss both ways or, with a logit bias, the sigmoid loss.
         """
         known = (
             "pixel_values",

@@ -34,10 +34,10 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
     """Resizes a photo (bicubic) to a square view and normalizes it.
 
     Args:
-      image_size: P, side of the view in pixels.
+      image_size: Side P of the view, in pixels.
       fit: `centre_crop` (the short side becomes P), `contain` (the long side does; black bars) or `squash`
         (both sides do).
-      image_mean, image_std: by channel, of values in 0-1.
+      image_mean, image_std: Mean and standard deviation per channel, for values in 0-1.
     """
 
     model_input_names = ("pixel_values",)
@@ -57,7 +57,7 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
         self.image_mean, self.image_std = list(image_mean), list(image_std)
 
     def view(self, image):
-        """The photo's view: uint8 [P, P, 3]. `image` is what `images.open_image` takes."""
+        """Returns the photo's view, uint8 [P, P, 3]. `image` is anything that `images.open_image` accepts."""
         image = to_rgb(image)
         size, sides = self.image_size, image.size
         if self.fit == "squash":
@@ -67,8 +67,8 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
             resized = {long: size, short: max(1, round(size * short / long))}
         else:
             resized = {long: int(size * long / short), short: size}
-        # Only what the view shows is resampled. Along each axis: view pixels that show the photo, and the
-        # photo's part that they show.
+        # Only what the view shows is resampled. Along each axis, these are the view pixels that show the photo
+        # and the part of the photo that they show.
         shown, part = [], []
         for side in sides:
             scale, offset = resized[side] / side, -round((resized[side] - size) / 2)
@@ -86,10 +86,10 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
         return np.asarray(canvas)
 
     def preprocess(self, images, return_tensors=None, **unknown):
-        """One picture or several: paths, PIL images, arrays or tensors of any framework.
+        """Prepares one or several images: paths, PIL images, arrays or tensors of any framework.
 
         Arrays are uint8 (or floats from 0 to 1) with the axes [H, W, C], [C, H, W] or [H, W]; several in one
-        array have an axis N before.
+        array have an axis N in front.
         """
         refuse(unknown, ("images", "return_tensors"), "the image processor")
         pictures = separate(images)
@@ -106,10 +106,10 @@ class ScenarioCLIPProcessor(ProcessorMixin):
     """Photos to `pixel_values` [N, 3, P, P], texts to `input_ids` [N, L].
 
     Args:
-      lengths: L by level, tokens with begin and end; longer texts are cut.
+      lengths: Length L of texts by level, in tokens including begin and end; longer texts are cut.
     """
 
-    # Transformers 4 reads these; 5 finds out for itself, and warns of one of them.
+    # Transformers 4 reads these; version 5 finds them itself and warns about one of them.
     attributes = ("image_processor", "tokenizer")
     tokenizer_class = "AutoTokenizer"
     if transformers.__version__.startswith("4."):
@@ -130,13 +130,13 @@ class ScenarioCLIPProcessor(ProcessorMixin):
         max_length=None,
         **unknown,
     ):
-        """Prepares pictures, texts or both.
+        """Prepares images, texts or both.
 
         Args:
-          level: whose length texts are cut and padded to.
-          padding: "max_length", or True ("longest"): to the longest text.
-          truncation: True: texts are always cut.
-          max_length: another L, at most what the text tower reads.
+          level: Level to whose length texts are cut and padded.
+          padding: "max_length", or True ("longest") to pad to the longest text.
+          truncation: Must be True, because texts are always cut.
+          max_length: Another L, at most the length that the text tower reads.
         """
         known = ("images", "text", "level", "return_tensors", "padding", "truncation", "max_length")
         refuse(unknown, known, "the processor")
