@@ -66,7 +66,11 @@ def in_rows(groups: Sequence[Sequence[int]], size: int) -> tuple[np.ndarray, np.
       groups: lengths of the sequences.
       size: T, tokens in a row.
     """
-    rows = [int(place(g, len(g), size).max(initial=-1)) // size + 1 for g in groups]
+    rows = []
+    for group in groups:
+        starts = place(group, len(group), size)
+        assert starts is not None  # each could have a row of its own
+        rows.append(int(starts.max(initial=-1)) // size + 1)
     return np.array(rows, float) * size, np.array([sum(g) for g in groups], float)
 
 
