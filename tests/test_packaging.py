@@ -75,7 +75,11 @@ def test_ci_runs_what_the_repository_runs():
     steps = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"]]
     assert ".ci/run" in steps
     script = (ROOT / ".ci" / "run").read_text()
-    assert script.index("\npytest\n") < script.index("python docs/check.py")
+    assert (
+        script.index("\npytest\n")
+        < script.index("\npyright\n")
+        < script.index("python docs/check.py")
+    )
 
 
 def test_the_oldest_python_is_the_same_everywhere(metadata):

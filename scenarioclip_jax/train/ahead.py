@@ -84,6 +84,7 @@ class Together:
     def __next__(self) -> Batch:
         self._fill()
         if not self._read:
+            assert self._error is not None  # or something would have been read
             raise self._error  # posted, but the others don't answer
         self._step += 1
         return self._read.popleft()

@@ -69,7 +69,11 @@ def in_rows(groups: Sequence[Sequence[int]], size: int) -> tuple[np.ndarray, np.
       groups: Lengths of each group's sequences, in tokens.
       size: Row length T, in tokens.
     """
-    rows = [int(place(g, len(g), size).max(initial=-1)) // size + 1 for g in groups]
+    rows = []
+    for group in groups:
+        starts = place(group, len(group), size)
+        assert starts is not None  # each could have a row of its own
+        rows.append(int(starts.max(initial=-1)) // size + 1)
     return np.array(rows, float) * size, np.array([sum(g) for g in groups], float)
 
 

@@ -253,7 +253,7 @@ def plain(config: Config) -> dict:
             return [value(v) for v in x]
         return x
 
-    return value(config.to_dict())
+    return {key: value(each) for key, each in config.to_dict().items()}
 
 
 def _get(config: Config, key: str):

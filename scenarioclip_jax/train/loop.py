@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -36,6 +35,7 @@ from scenarioclip_jax.train.progress import Progress, duration, when_computed
 from scenarioclip_jax.train.report import write_report
 from scenarioclip_jax.train.resume import World, save, start_or_resume
 from scenarioclip_jax.train.setup import Run, check_parameters, describe_workdir, set_up
+from scenarioclip_jax.train.state import TrainState
 from scenarioclip_jax.train.stop import StopRequest
 from scenarioclip_jax.train.validation import Stopped, Validator
 from scenarioclip_jax.train.watch import Watch
@@ -279,7 +279,9 @@ def make_progress(run: Run, step: int, stop: StopRequest) -> Progress:
     )
 
 
-def compile_step(run: Run, progress: Progress) -> Any:
+def compile_step(
+    run: Run, progress: Progress
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Compiles the train step before its first use; a run compiles it only here."""
     progress.say("compiling the train step")
     started = time.perf_counter()

@@ -129,6 +129,7 @@ class TensorBoard:
                 self._flushed = time.monotonic()
 
     def _add(self, step: int, **what) -> None:
+        assert self._file is not None  # whoever adds has looked
         self._file.write_event(self._events.Event(wall_time=time.time(), step=step, **what))
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
+from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.losses.contrastive import sigmoid_loss, softmax_loss
 from scenarioclip_jax.losses.distillation import Members, distillation_loss
 from scenarioclip_jax.models.scenario_clip import Embeddings
@@ -17,7 +18,7 @@ def objective(
     teacher: Embeddings | None,
     logit_scale: Mapping[str, jax.Array],
     slots: Mapping[str, Members],
-    text_id: Mapping[str, jax.Array] | None,
+    text_id: Mapping[str, Array] | None,
     *,
     distill_weight: float,
     distill: Mapping,
@@ -38,18 +39,21 @@ def objective(
     """
     metrics = {}
     for level, image in student.image.items():
-        contrastive, learned = softmax_loss, (logit_scale[level],)
-        if logit_bias:
-            contrastive, learned = sigmoid_loss, (logit_scale[level], logit_bias[level])
-        metrics[f"loss/{level}"] = contrastive(
+        pairs = (
             image.reshape(-1, image.shape[-1]),
             student.text[level].reshape(-1, image.shape[-1]),
-            *learned,
+        )
+        which = (
             slots[level].mask.reshape(-1),
             None if text_id is None else text_id[level].reshape(-1),
-            sharding=sharding,
         )
-    metrics["loss/contrastive"] = sum(metrics.values())
+        if logit_bias:
+            learned = (logit_scale[level], logit_bias[level])
+            loss = sigmoid_loss(*pairs, *learned, *which, sharding=sharding)
+        else:
+            loss = softmax_loss(*pairs, logit_scale[level], *which, sharding=sharding)
+        metrics[f"loss/{level}"] = loss
+    metrics["loss/contrastive"] = jnp.asarray(sum(metrics.values()))
     total = metrics["loss/contrastive"]
     if teacher is not None:
         finer = {level: where for level, where in slots.items() if level != "global"}
@@ -57,4 +61,4 @@ def objective(
             student.image, student.text, teacher.image, teacher.text, finer, **distill
         )
         total = total + distill_weight * metrics["loss/distillation"]
-    return total, metrics | {"loss/total": jnp.asarray(total)}
+    return total, metrics | {"loss/total": total}

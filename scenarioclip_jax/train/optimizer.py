@@ -1,5 +1,8 @@
 """AdamW with (regex, value) lists, linear warm-up then cosine, and the schedule of the EMA teacher."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -32,18 +35,20 @@ def warmup_cosine(
 
 
 def _scale_updates(factors: dict[str, float]) -> optax.GradientTransformation:
-    return optax.stateless(
-        lambda updates, _: {path: u * factors[path] for path, u in updates.items()}
-    )
+    def scaled(updates: Any, _: Any) -> Params:
+        return {path: u * factors[path] for path, u in updates.items()}
+
+    return optax.stateless(scaled)
 
 
 def _decay_weights(rates: dict[str, float]) -> optax.GradientTransformation:
-    return optax.stateless(
-        lambda updates, params: {
+    def decayed(updates: Any, params: Any) -> Params:
+        return {
             path: u + rates[path] * params[path] if rates[path] else u
             for path, u in updates.items()
         }
-    )
+
+    return optax.stateless(decayed)
 
 
 def _adam(mu_dtype: str, **arguments) -> optax.GradientTransformation:
@@ -54,10 +59,11 @@ def _adam(mu_dtype: str, **arguments) -> optax.GradientTransformation:
     """
     adam = optax.scale_by_adam(**arguments)
 
-    def kept_as(state: optax.ScaleByAdamState, dtype: str) -> optax.ScaleByAdamState:
+    # Trees are Any: Optax's own types allow every tree, not just a state of Adam and mappings from paths.
+    def kept_as(state: Any, dtype: str) -> optax.ScaleByAdamState:
         return state._replace(mu={path: x.astype(dtype) for path, x in state.mu.items()})
 
-    def init(params: Params) -> optax.ScaleByAdamState:
+    def init(params: Any) -> optax.ScaleByAdamState:
         return kept_as(adam.init(params), mu_dtype)
 
     def update(updates, state, params=None):
@@ -68,7 +74,7 @@ def _adam(mu_dtype: str, **arguments) -> optax.GradientTransformation:
 
 
 def make_optimizer(
-    paths: list[str],
+    paths: Sequence[str],
     *,
     schedule: optax.Schedule,
     weight_decay: rules.Rules[float],

@@ -11,6 +11,7 @@ import numpy as np
 from scenarioclip_jax.command import Config
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.pipeline import evaluation_batches
+from scenarioclip_jax.data.stored.shards import SceneSource
 from scenarioclip_jax.evaluation.report import pictures
 from scenarioclip_jax.evaluation.report.page import render
 from scenarioclip_jax.evaluation.score.recognition import CLASS_LISTS, Recognition
@@ -64,7 +65,7 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
         curves=[pictures.to_html(figure) for figure in _curves(rows)],
         training=_training_note(rows),
         retrievals=_retrievals(run, data, found["student"]) if found else {},
-        gallery=_gallery_scenes(config, data) if data.test is not None else 0,
+        gallery=_gallery_scenes(config, data.test) if data.test is not None else 0,
         first_batch=_embed(first_batch) if first_batch.is_file() else None,
     )
     write_text(workdir / "report.html", page)
@@ -85,9 +86,9 @@ def _changed(changes: Sequence[dict]) -> str:
     return f" Changed on the way: {'; '.join(told)}." if told else ""
 
 
-def _gallery_scenes(config: Config, data: RunData) -> int:
+def _gallery_scenes(config: Config, test: SceneSource) -> int:
     """How many test scenes the shown retrievals search: those that were recognized, up to `GALLERY_SCENES`."""
-    return min(GALLERY_SCENES, config.report.scenes or GALLERY_SCENES, len(data.test))
+    return min(GALLERY_SCENES, config.report.scenes or GALLERY_SCENES, len(test))
 
 
 def _table_rows(found: dict[str, Recognition], level: str) -> list[dict]:
@@ -171,7 +172,8 @@ def _training_note(rows: list[dict]) -> str:
 
 def _retrievals(run: Run, data: RunData, found: Recognition) -> dict[str, str]:
     """One figure per level: some of the gallery's texts, drawn at random, and their nearest images."""
-    config, scenes = run.config, range(_gallery_scenes(run.config, data))
+    assert data.test is not None  # its scenes were recognized
+    config, scenes = run.config, range(_gallery_scenes(run.config, data.test))
     batches = list(evaluation_batches(data.test, data.tokenizer, data.settings, scenes))
     shown, wanted = {}, {level: set() for level in LEVELS}
     for level, gallery in found.galleries.items():

@@ -49,7 +49,7 @@ class Run(NamedTuple):
     settings: DataSettings
     batch_like: Batch  # the global batch, of jax.ShapeDtypeStruct with shardings
     steps: int  # of the whole run
-    graph: nnx.GraphDef
+    graph: nnx.GraphDef[ScenarioCLIP]
     spec: ModelSpec
     view_settings: ViewSettings
     init: Callable[[], TrainState]
@@ -202,7 +202,7 @@ def _step_settings(config: Config, trainable: Sequence[str], mesh: Mesh) -> Step
     )
 
 
-def _load_initial(config: Config, arguments: dict, tokenizer: Tokenizer):
+def _load_initial(config: Config, arguments: dict, tokenizer: Tokenizer | None):
     """Reads the initial weights, as `interop.initial.Initial`."""
     from scenarioclip_jax.interop.initial import init_from
 

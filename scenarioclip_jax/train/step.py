@@ -3,13 +3,16 @@
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import NamedSharding
+from jax.typing import ArrayLike
 
+from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.device.views import ViewSettings, views
 from scenarioclip_jax.losses.contrastive import MAX_SCALE
@@ -17,7 +20,7 @@ from scenarioclip_jax.losses.distillation import TEACHER_LEVELS, Members
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.models.rows import flatten, take_patches
-from scenarioclip_jax.models.scenario_clip import Embeddings, Features, Inputs
+from scenarioclip_jax.models.scenario_clip import Embeddings, Features, Inputs, ScenarioCLIP
 from scenarioclip_jax.train.accumulate import embed_batch
 from scenarioclip_jax.train.objective import objective
 from scenarioclip_jax.train.optimizer import ema_decay, ema_update
@@ -59,18 +62,19 @@ def level_inputs(batch: Batch, settings: ViewSettings, levels, *, patch_size: in
     Args:
       patch_size: Patch size of the vision tower, in pixels.
     """
-    images, inputs = views(batch, settings, train=True), Inputs({}, {}, {}, {})
+    shown = views(batch, settings, train=True)
+    images, ids, image_rows, text_rows = {}, {}, {}, {}
     for level in levels:
-        slots, image = batch.levels[level], images[level]
-        inputs.ids[level] = slots.tokens.reshape(-1, slots.tokens.shape[-1])
+        slots, image = batch.levels[level], shown[level]
+        ids[level] = slots.tokens.reshape(-1, slots.tokens.shape[-1])
         if slots.text_rows is not None:
-            inputs.text_rows[level] = flatten(slots.text_rows)
+            text_rows[level] = flatten(slots.text_rows)
         if slots.patch_rows is None:
-            inputs.images[level] = image.reshape(-1, *image.shape[2:])
+            images[level] = image.reshape(-1, *image.shape[2:])
         else:
-            inputs.images[level] = take_patches(image, slots.patch_rows, patch_size)
-            inputs.image_rows[level] = flatten(slots.patch_rows)
-    return inputs
+            images[level] = take_patches(image, slots.patch_rows, patch_size)
+            image_rows[level] = flatten(slots.patch_rows)
+    return Inputs(images, ids, image_rows, text_rows)
 
 
 def packing_metrics(batch: Batch, levels) -> dict[str, jax.Array]:
@@ -98,7 +102,7 @@ def _by_level(params: Params, kind: str) -> Params:
 
 
 def embed(
-    graph: nnx.GraphDef,
+    graph: nnx.GraphDef[ScenarioCLIP],
     view_settings: ViewSettings,
     settings: StepSettings,
     state: TrainState,
@@ -147,19 +151,19 @@ def shown_scale(path: str, value: jax.Array) -> jax.Array:
     return jnp.minimum(jnp.exp(value), MAX_SCALE) if path.startswith("logit_scale") else value
 
 
-def keep_if_nonfinite(old: TrainState, new: TrainState, value: jax.Array) -> TrainState:
+def keep_if_nonfinite(old: TrainState, new: TrainState, value: Array) -> TrainState:
     """Returns `new` if `value` is finite; else `old` with `step` and `skipped` one higher."""
     kept = old._replace(step=old.step + 1, skipped=old.skipped + 1)
     return jax.tree.map(partial(jnp.where, jnp.isfinite(value)), new, kept)
 
 
 def make_train_step(
-    graph: nnx.GraphDef,
+    graph: nnx.GraphDef[ScenarioCLIP],
     optimizer: optax.GradientTransformation,
     learning_rate: optax.Schedule,
     view_settings: ViewSettings,
     settings: StepSettings,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, ArrayLike]]]:
     """Returns a pure step function that closes over everything static; its state may be donated when jitted."""
 
     def loss_and_gradient(state: TrainState, batch: Batch) -> tuple[dict[str, jax.Array], Params]:
@@ -196,7 +200,8 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch):
         metrics, gradient = loss_and_gradient(state, batch)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.trainable)
-        trainable = optax.apply_updates(state.trainable, updates)
+        # Optax's own types allow every tree; this one is like its first argument.
+        trainable = cast(Params, optax.apply_updates(state.trainable, updates))
         taken = state.step - state.skipped
         decay = ema_decay(state.ema_steps, **settings.ema)
         metrics |= packing_metrics(batch, settings.levels)

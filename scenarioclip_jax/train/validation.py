@@ -110,12 +110,13 @@ class Validator:
     @functools.cached_property
     def _relations(self) -> dict[str, Relations]:
         """The relations of the photos used for validation; read once, without the photos' pixels."""
-        found = {}
-        for index in self._indices(self._data.validation, self._scenes):
+        source, found = self._data.validation, {}
+        assert source is not None  # `validate` has looked
+        for index in self._indices(source, self._scenes):
             with contextlib.suppress(
                 DataSetError
-            ):  # recognition leaves such a record out and counts it
-                scene = self._data.validation[index]
+            ):  # recognition leaves such a record out, and counts it
+                scene = source[index]
                 found[scene.id] = Relations(
                     [relation.triplet for relation in scene.relations],
                     [relation.negatives for relation in scene.relations],
