@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 from scenarioclip_jax.data.build import focus_copy, focus_evidence, focus_match, focus_styles
 from scenarioclip_jax.data.stored import masks
@@ -134,7 +134,7 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
 
 def _is_plain(image: Image.Image, levels: int) -> bool:
     """Whether each channel of an RGB image stays within so many gray levels."""
-    return all(high - low <= levels for low, high in image.getextrema())
+    return all(high - low <= levels for low, high in ImageStat.Stat(image).extrema)
 
 
 def _fit_part(
