@@ -12,4 +12,4 @@ from scenarioclip_jax.train.report import _gallery_scenes
 )
 def test_the_gallery_is_what_was_recognized(asked, there, shown):
     config = SimpleNamespace(report=SimpleNamespace(scenes=asked))
-    assert _gallery_scenes(config, SimpleNamespace(test=range(there))) == shown
+    assert _gallery_scenes(config, range(there)) == shown
