@@ -199,9 +199,14 @@ def test_every_file_in_the_text_exists(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_python_in_the_text_is_python(document):
+    wrong = []
     for language, code in FENCE.findall(document.read_text()):
         if language == "python":
-            ast.parse(code)
+            try:
+                ast.parse(code)
+            except SyntaxError as error:
+                wrong.append(f"{error}: {code[:80]}")
+    assert not wrong
 
 
 def pages(entry) -> list[str]:

@@ -41,7 +41,10 @@ def test_saved_settings_are_understood():
 def test_every_new_name_is_a_key():
     config = tiny.config("")
     for name in RENAMED.values():
-        functools.reduce(lambda node, key: node[key], name.split("."), config)
+        node = config
+        for key in name.split("."):
+            assert key in node, f"{name} is no key of configs/pretrain.py"
+            node = node[key]
 
 
 @pytest.mark.parametrize("old", RENAMED)

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -121,6 +122,14 @@ def test_another_tokenizer_is_refused(clip, converted, model, other_tokenizer, t
         key = f"set --config.data.tokenizer={source / 'tokenizer.json'}"
         with pytest.raises(CheckpointError, match=rf"isn't that of the weights .*{key}"):
             initial.init_from(str(source), model, tokenizer=other_tokenizer)
+
+
+def test_weights_without_a_tokenizer_are_told(converted, model, tmp_path, capsys):
+    source = tmp_path / "source"
+    shutil.copytree(converted, source)
+    (source / "tokenizer.json").unlink()
+    initial.init_from(str(source), model, tokenizer=helpers.tokenizer())
+    assert "has no tokenizer.json" in capsys.readouterr().out
 
 
 def test_how_inputs_were_prepared_is_compared(clip, converted, model, tmp_path, capsys):

@@ -12,7 +12,7 @@ from ml_collections import config_flags
 from scenarioclip_jax.command import ConfigError, explain_flags
 from scenarioclip_jax.rules import match
 from scenarioclip_jax.train import loop
-from scenarioclip_jax.train.config import check, chooses_blindly, plain
+from scenarioclip_jax.train.config import check, chooses_blindly, plain, resolve
 from tests.train import tiny
 
 
@@ -178,3 +178,20 @@ def test_keep_best_without_a_choice_is_noticed(validation, checkpoint, steps, bl
 
 def test_a_config_becomes_plain_json_values(tmp_path):
     assert plain(tiny.config(tmp_path))["views"]["crop_area"] == [0.8, 1.0]
+
+
+def test_the_data_sets_folder_is_kept_by_its_whole_path(tmp_path, monkeypatch):
+    """An evaluation may be started in another folder, where a relative path names other data."""
+    monkeypatch.chdir(tmp_path)
+    assert resolve(tiny.config("shards")).data.dir == str(tmp_path / "shards")
+    assert resolve(tiny.config("")).data.dir == ""
+
+
+def test_a_resolved_config_does_not_change():
+    config = tiny.config("", model__text__eos_id=-1)
+    resolved = resolve(config, eos_id=7)
+    assert (resolved.model.text.eos_id, config.model.text.eos_id) == (7, -1)
+    with pytest.raises(AttributeError, match="immutable"):
+        resolved.steps = 3
+    with pytest.raises(ConfigError, match=r"eos_id=7: the tokenizer ends texts with 8"):
+        resolve(tiny.config("", model__text__eos_id=7), eos_id=8)

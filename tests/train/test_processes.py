@@ -152,6 +152,27 @@ def test_a_process_that_cannot_read_on_ends_all_with_their_state_saved(
     assert_same_run(tmp_path, one_process)
 
 
+FAILING = """
+import sys
+from scenarioclip_jax.train.validation import Validator
+def validate(self, *args): raise RuntimeError("a score that can't be computed")
+if "--process_id=1" in sys.argv: Validator.validate = validate
+from scenarioclip_jax.main import run
+run()
+"""
+
+
+@pytest.mark.slow
+def test_validation_that_fails_in_one_process_loses_no_step(one_process, small_data, tmp_path):
+    """The others wait for it inside of validation, so the state is saved before."""
+    rare = {"checkpoint.every": 100}
+    job = Job(tmp_path, small_data, processes=2, devices=2, program=("-c", FAILING), **rare)
+    assert [process.wait(300) != 0 for process in job.processes] == [True, True]
+    assert steps(tmp_path)[-1] == 3
+    Job(tmp_path, small_data, devices=4, **rare).finish()
+    assert_same_run(tmp_path, one_process)
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
