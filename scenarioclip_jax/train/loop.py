@@ -182,8 +182,8 @@ def validate_and_save(run: Run, world: World, watch: Watch) -> bool:
     """
     step, last = world.step, world.step == run.steps
     try:
-        due = last or step % run.config.validation.every == 0
-        if step and due and not world.validated:
+        wanted = last or step % run.config.validation.every == 0
+        if step and wanted and not world.validated:
             if jax.process_count() > 1:
                 # If one process fails in there, the others wait for it and can't save any more.
                 save(run, world)
