@@ -5,7 +5,7 @@
 Presets; each command can be pasted as it is, with your own folders:
 
 `demo` (the default): small towers from scratch on drawn scenes. Needs no data. It takes 9 minutes on 2 CPU
-cores; held-out strict top-1 of actions, objects and relations is 34%, 57% and 2.7% (12, 21 and 163 times
+cores; held-out strict top-1 of actions, objects and relations is 32%, 57% and 3.1% (11, 21 and 191 times
 chance).
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py
