@@ -7,19 +7,17 @@ own groups, so the global batches are the same on any number of processes, worke
 import contextlib
 import dataclasses
 import hashlib
-import itertools
 import json
-import logging
 import multiprocessing
 import re
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
 import grain
 import numpy as np
@@ -27,127 +25,22 @@ from absl import flags
 
 from scenarioclip_jax import faults
 from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.corrupt import Corrupt, CorruptDataError, CorruptLog, Refused, name_some
 from scenarioclip_jax.data.order import Balanced, Order, Sequential, shuffled_index
-from scenarioclip_jax.data.packing.choose import Item, evaluation_groups, pack_training_group
-from scenarioclip_jax.data.packing.fill import BatchBuilder, Labels
+from scenarioclip_jax.data.packing.choose import Item, pack_training_group
+from scenarioclip_jax.data.packing.fill import BatchBuilder
 from scenarioclip_jax.data.packing.measure import ALONE, Crew
 from scenarioclip_jax.data.packing.sizes import load_or_measure
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.source import ShuffledTexts, Source
 from scenarioclip_jax.data.stall import StalledInputError, init_worker, within
-from scenarioclip_jax.data.stored.scene import Scene
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.faults import InputUnavailableError
 
 PAUSES = (0.2, 1.0, 3.0)  # seconds between attempts to read what the system refuses
 REPLACEMENTS = 8  # records tried in place of a corrupt one before giving up
 SHARED_BYTES = 1 << 16  # arrays of at least this size come from a worker through shared memory
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Random access to scenes. It is pickled to reach reading workers."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Scene: ...
-
-
-class ShuffledTexts:
-    """Scenes with the texts of another, randomly drawn scene: a control in which nothing can be learned.
-
-    If that scene has fewer objects or relations, its texts are repeated; if it has none, neither has this one.
-    """
-
-    def __init__(self, source: Source, seed: int):
-        self._source, self._seed = source, seed
-        self.identity = getattr(source, "identity", "")
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> Scene:
-        draw = np.random.default_rng([self._seed, index])
-        scene, donor = self._source[index], self._source[int(draw.integers(len(self)))]
-        names, relations = donor.object_names, donor.relations
-        objects = len(scene.object_names) if names else 0
-        return scene._replace(
-            action=donor.action,
-            object_names=[names[i % len(names)] for i in range(objects)],
-            object_boxes=scene.object_boxes[:objects],
-            relations=[
-                relation._replace(triplet=relations[i % len(relations)].triplet, negatives=[])
-                for i, relation in enumerate(scene.relations)
-                if relations
-            ],
-        )
-
-
-class CorruptDataError(ReadableError, RuntimeError):
-    """More records could not be read than `max_corrupt_share` allows."""
-
-
-class Corrupt(NamedTuple):
-    """A record that is damaged, and why."""
-
-    index: int
-    reason: str
-
-
-class Refused(NamedTuple):
-    """A record that the system refuses to read at the moment, and why."""
-
-    index: int
-    reason: str
-
-    def error(self) -> InputUnavailableError:
-        return InputUnavailableError(
-            f"record {self.index} can't be read now and isn't counted as corrupt: {self.reason}"
-        )
-
-
-class CorruptLog:
-    """Collects the distinct corrupt records of a run; raises if they are too large a share of the data set."""
-
-    def __init__(self, records: int, max_share: float):
-        self._records, self._max_share = records, max_share
-        self.reasons: dict[int, str] = {}  # by index in the source
-
-    def add(self, corrupt: Sequence[Corrupt]) -> None:
-        """Adds records that this process found, with their reasons.
-
-        Raises:
-          CorruptDataError: Too large a share of all records is corrupt.
-        """
-        for each in corrupt:
-            if each.index not in self.reasons:
-                self.reasons[each.index] = each.reason
-                logging.warning("record %d is corrupt and skipped: %s", each.index, each.reason)
-        self._check()
-
-    def know(self, indices: Iterable[int]) -> None:
-        """Adds records that another process found, or that this run found before it was stopped.
-
-        Raises:
-          CorruptDataError: Too large a share of all records is corrupt.
-        """
-        for index in indices:
-            self.reasons.setdefault(index, "found before, or by another process")
-        self._check()
-
-    def _check(self) -> None:
-        if len(self.reasons) > self._max_share * self._records:
-            raise CorruptDataError(
-                f"{len(self.reasons)} of {self._records} records are corrupt, more than "
-                f"data.max_corrupt_share={self._max_share}: {_name_some(self.reasons)}; build the data "
-                "set again, or allow a larger share"
-            )
-
-
-def _name_some(reasons: dict[int, str], most: int = 5) -> str:
-    named = "; ".join(f"record {i}: {why}" for i, why in itertools.islice(reasons.items(), most))
-    return named + (f"; and {len(reasons) - most} more" if len(reasons) > most else "")
 
 
 class TrainingBatches:
@@ -193,7 +86,7 @@ class TrainingBatches:
             index = int(seeds[1 + attempt % REPLACEMENTS]) % len(self._source)
         raise CorruptDataError(
             f"position {position}: {1 + REPLACEMENTS} records in a row are corrupt: "
-            f"{_name_some({each.index: each.reason for each in corrupt})}"
+            f"{name_some({each.index: each.reason for each in corrupt})}"
         )
 
 
@@ -432,77 +325,3 @@ def train_iterator(
     identity = getattr(source, "identity", "")
     told = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16] if identity else ""
     return TrainIterator(batches, settings, len(source), digest, told)
-
-
-class EvaluationBatches:
-    """Yields every scene, object and relation of a source exactly once, in order and in fixed shapes.
-
-    Canvases are the evaluation views. Iterating again starts from the beginning.
-
-    Attributes:
-      settings: The settings, adapted to evaluation.
-      corrupt: Corrupt records that the latest iteration met; they are left out.
-      give_up: Called while waiting for a record; returning True ends the wait with StalledInputError.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        tokenizer: Tokenizer,
-        settings: DataSettings,
-        indices: Sequence[int] | None = None,
-    ):
-        self._source, self._tokenizer = source, tokenizer
-        # Evaluation embeds whole views, and embeds texts separately from images.
-        self.settings = dataclasses.replace(settings, text_row_tokens=0, patch_size=0)
-        self._indices = range(len(source)) if indices is None else indices
-        self.give_up: Callable[[], bool] = lambda: False
-        self.corrupt = CorruptLog(len(self._source), settings.max_corrupt_share)
-
-    def __iter__(self) -> Iterator[tuple[Batch, dict[str, Labels]]]:
-        settings = self.settings
-        self.corrupt = CorruptLog(len(self._source), settings.max_corrupt_share)
-        groups = evaluation_groups(self._items(), settings)
-        while batch := list(itertools.islice(groups, settings.packing_groups)):
-            builder = BatchBuilder(settings.packing_groups, settings.image_size, settings)
-            for row, parts in enumerate(batch):
-                builder.add(row, parts)
-            yield builder.finish(self._tokenizer)
-
-    def _items(self) -> Iterator[Item]:
-        threads = self.settings.num_threads
-        dataset = grain.MapDataset.range(len(self._indices)).map(self._load)
-        # Few scenes are read ahead: they are large, and the accelerator is the bottleneck here.
-        iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(threads, 4 * threads)))
-        try:
-            for number in range(len(self._indices)):
-                what = f"record {self._indices[number]} to evaluate on"
-                item = within(
-                    self.settings.stall_seconds, iterator.__next__, what, give_up=self.give_up
-                )
-                if isinstance(item, Refused):
-                    raise item.error()
-                if isinstance(item, Corrupt):
-                    self.corrupt.add([item])
-                else:
-                    yield item
-        except StalledInputError:
-            iterator = None  # closing it would wait for the stuck thread
-            raise
-        finally:
-            if iterator is not None:
-                iterator.close()
-
-    def _load(self, number: int) -> Item | Corrupt | Refused:
-        index = self._indices[number]
-        return load_item(self._source, index, index, self.settings, canvas_size=None)
-
-
-def evaluation_batches(
-    source: Source,
-    tokenizer: Tokenizer,
-    settings: DataSettings,
-    indices: Sequence[int] | None = None,
-) -> EvaluationBatches:
-    """Returns evaluation batches with their labels; `indices` restricts them to some of the scenes."""
-    return EvaluationBatches(source, tokenizer, settings, indices)

@@ -23,8 +23,8 @@ from scenarioclip_jax.data.packing.choose import FINER
 from scenarioclip_jax.data.packing.needs import Needs, measure
 from scenarioclip_jax.data.packing.rows import place
 from scenarioclip_jax.data.packing.sizes import collect, load_or_measure
-from scenarioclip_jax.data.pipeline import Source
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
+from scenarioclip_jax.data.source import Source
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.errors import ReadableError

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from scenarioclip_jax.checkpoint import steps
 from scenarioclip_jax.command import Config, ConfigError, naming
 from scenarioclip_jax.data.build.dataset import default_embedded
-from scenarioclip_jax.data.pipeline import CorruptDataError, TrainIterator
+from scenarioclip_jax.data.corrupt import CorruptDataError
+from scenarioclip_jax.data.pipeline import TrainIterator
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.tokens import Tokenizer

@@ -10,7 +10,7 @@ import numpy as np
 
 from scenarioclip_jax.command import Config
 from scenarioclip_jax.data.batch import LEVELS
-from scenarioclip_jax.data.pipeline import evaluation_batches
+from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
 from scenarioclip_jax.data.stored.shards import SceneSource
 from scenarioclip_jax.evaluation.report import pictures
 from scenarioclip_jax.evaluation.report.page import render
@@ -174,7 +174,7 @@ def _retrievals(run: Run, data: RunData, found: Recognition) -> dict[str, str]:
     """One figure per level: some of the gallery's texts, drawn at random, and their nearest images."""
     assert data.test is not None  # its scenes were recognized
     config, scenes = run.config, range(_gallery_scenes(run.config, data.test))
-    batches = list(evaluation_batches(data.test, data.tokenizer, data.settings, scenes))
+    batches = list(EvaluationBatches(data.test, data.tokenizer, data.settings, scenes))
     shown, wanted = {}, {level: set() for level in LEVELS}
     for level, gallery in found.galleries.items():
         if level not in found.scores or not config.report.queries:

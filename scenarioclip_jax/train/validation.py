@@ -5,7 +5,7 @@ import functools
 import time
 
 from scenarioclip_jax.command import listed
-from scenarioclip_jax.data.pipeline import EvaluationBatches, evaluation_batches
+from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
 from scenarioclip_jax.data.stall import StalledInputError
 from scenarioclip_jax.data.stored.shards import DataSetError, SceneSource
 from scenarioclip_jax.evaluation.embed.embedder import Embedder, Stopped
@@ -58,7 +58,7 @@ class Validator:
         settings = self._data.settings
         share = share_of(self._mesh, settings.packing_groups)
         if share.parts == 1:
-            return evaluation_batches(source, self._data.tokenizer, settings, indices)
+            return EvaluationBatches(source, self._data.tokenizer, settings, indices)
         return SharedBatches(share, source, self._data.tokenizer, settings, indices)
 
     def validate(

@@ -12,14 +12,12 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.data import pipeline
+from scenarioclip_jax.data.corrupt import CorruptDataError
+from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
 from scenarioclip_jax.data.order import shuffled_index
 from scenarioclip_jax.data.packing.fill import text_id
-from scenarioclip_jax.data.pipeline import (
-    CorruptDataError,
-    ShuffledTexts,
-    evaluation_batches,
-    train_iterator,
-)
+from scenarioclip_jax.data.pipeline import train_iterator
+from scenarioclip_jax.data.source import ShuffledTexts
 from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.faults import InputUnavailableError
 from tests.data.fake_scenes import SETTINGS, fake_scene, ragged_scenes, resized
@@ -210,7 +208,7 @@ def test_too_many_corrupt_records_stop_the_run(tokenizer):
 def test_evaluation_covers_everything_once(tokenizer, change):
     settings = resized(SETTINGS, **change)
     scenes, objects, relations, shapes = [], [], [], set()
-    for batch, labels in evaluation_batches(SCENES, tokenizer, settings):
+    for batch, labels in EvaluationBatches(SCENES, tokenizer, settings):
         shapes.add(tuple(x.shape for x in jax.tree.leaves(batch)))
         scenes += list(labels["global"].scene_id[batch.scenes.mask])
         objects += list(labels["object"].text[batch.levels["object"].mask])
@@ -229,13 +227,13 @@ def test_evaluation_covers_everything_once(tokenizer, change):
 
 def test_evaluation_of_some_and_of_corrupt_records(tokenizer):
     settings = dataclasses.replace(FULL, max_corrupt_share=0.5)
-    batches = evaluation_batches(Damaged(SCENES), tokenizer, settings, indices=[4, 5, 6])
+    batches = EvaluationBatches(Damaged(SCENES), tokenizer, settings, indices=[4, 5, 6])
     seen = [i for batch, labels in batches for i in labels["global"].scene_id[batch.scenes.mask]]
     assert seen == ["scene4", "scene6"]
     assert list(batches.corrupt.reasons) == [5]
     strict = dataclasses.replace(FULL, max_corrupt_share=0)
     with pytest.raises(CorruptDataError, match="record 5"):
-        list(evaluation_batches(Damaged(SCENES), tokenizer, strict))
+        list(EvaluationBatches(Damaged(SCENES), tokenizer, strict))
 
 
 def test_shuffled_texts_say_nothing_about_the_picture(tokenizer):

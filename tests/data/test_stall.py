@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from scenarioclip_jax.data.batch import LEVELS
-from scenarioclip_jax.data.pipeline import evaluation_batches, train_iterator
+from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
+from scenarioclip_jax.data.pipeline import train_iterator
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stall import StalledInputError, reading_hangs, within
 from scenarioclip_jax.data.tokens import train_tokenizer
@@ -94,7 +95,7 @@ def test_the_command_ends_though_a_thread_hangs(tmp_path):
 def test_a_hanging_read_while_evaluating(tmp_path):
     tokenizer = train_tokenizer(["thing on other action"], tmp_path, vocab_size=300)
     settings = dataclasses.replace(SETTINGS, stall_seconds=1)
-    batches = evaluation_batches(Hangs(fake_scene(i) for i in range(4)), tokenizer, settings)
+    batches = EvaluationBatches(Hangs(fake_scene(i) for i in range(4)), tokenizer, settings)
     with pytest.raises(StalledInputError, match="record 3 to evaluate on did not come"):
         list(batches)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.checkpoint import load_student_and_ema, steps
-from scenarioclip_jax.data.pipeline import CorruptDataError
+from scenarioclip_jax.data.corrupt import CorruptDataError
 from scenarioclip_jax.train.loop import train
 from scenarioclip_jax.train.metrics import read_rows
 from tests.train import tiny

@@ -133,7 +133,7 @@ def views(
     if not train and batch.canvas.shape[2] != size:
         raise ValueError(
             f"evaluation needs canvases that are the views themselves: canvas {batch.canvas.shape[2]}, "
-            f"view {size} pixels; make the batch with data.pipeline.evaluation_batches"
+            f"view {size} pixels; make the batch with data.evaluation_batches"
         )
     draws = _per_scene(draw, batch.seed, batch.photo_size, settings) if train else None
     canvas = batch.canvas.astype(jnp.float32) / 255

@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.device.views import ViewSettings
+from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
 from scenarioclip_jax.data.photo import map_boxes, photo_view
-from scenarioclip_jax.data.pipeline import evaluation_batches
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.scene import Scene, Triplet, relation_text
@@ -158,7 +158,7 @@ class DataSet:
     def _batches(self, name: str):
         source = shards.open_split(self._directory, name)
         tokenizer = self._encoder.model.tokenizer
-        return evaluation_batches(source, tokenizer, self._settings, self._indices(name))
+        return EvaluationBatches(source, tokenizer, self._settings, self._indices(name))
 
     def _scenes_of(self, name: str, corrupt: Collection[int] = ()) -> Iterator[Scene]:
         source = shards.open_split(self._directory, name)

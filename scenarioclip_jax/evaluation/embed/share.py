@@ -11,9 +11,10 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
 from scenarioclip_jax.data.packing.fill import BatchBuilder, Labels
-from scenarioclip_jax.data.pipeline import EvaluationBatches, Source, evaluation_batches
 from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.source import Source
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.parallel.distributed import gather
 from scenarioclip_jax.parallel.mesh import batch_sharding
@@ -81,7 +82,7 @@ class SharedBatches:
             batch_size=settings.batch_size // share.parts,
         )
         own = [indices[i] for i in share.of(len(indices))]
-        self._batches: EvaluationBatches = evaluation_batches(source, tokenizer, local, own)
+        self._batches: EvaluationBatches = EvaluationBatches(source, tokenizer, local, own)
         self._tokenizer, self._settings = tokenizer, self._batches.settings
 
     @property

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from scenarioclip_jax.data.device.views import ViewSettings, views
-from scenarioclip_jax.data.pipeline import evaluation_batches
+from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stored.shards import load_classes, open_split
 from scenarioclip_jax.data.tokens import train_tokenizer
@@ -54,7 +54,7 @@ def embedder(world, **arguments):
 
 def test_every_picture_once_and_in_order(world):
     source, tokenizer, graph, params, _ = world
-    batches = evaluation_batches(source, tokenizer, SETTINGS)
+    batches = EvaluationBatches(source, tokenizer, SETTINGS)
     galleries = embedder(world).images(params, batches)
     scenes = [source[i] for i in range(len(source))]
     assert galleries["global"].texts == [scene.action for scene in scenes]
@@ -84,7 +84,7 @@ def test_texts_of_any_number(world):
 def test_recognition_scores_every_level(world):
     source, tokenizer, _, params, classes = world
     found = recognize(
-        embedder(world), params, evaluation_batches(source, tokenizer, SETTINGS), classes
+        embedder(world), params, EvaluationBatches(source, tokenizer, SETTINGS), classes
     )
     assert set(found.scores) == set(LEVELS)
     assert found.scores["object"]["classes"] == len(classes["objects"])
@@ -95,5 +95,5 @@ def test_a_stop_request_is_seen_between_batches(world):
     source, tokenizer, _, params, _ = world
     with pytest.raises(Stopped):
         embedder(world, should_stop=lambda: True).images(
-            params, evaluation_batches(source, tokenizer, SETTINGS)
+            params, EvaluationBatches(source, tokenizer, SETTINGS)
         )

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from scenarioclip_jax.data.pipeline import evaluation_batches
+from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
 from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.evaluation.embed import share as module
 from scenarioclip_jax.evaluation.embed.share import Share, SharedBatches, exchange_texts, share_of
@@ -35,7 +35,7 @@ def told(batches):
 @pytest.mark.parametrize("parts", [2, 4])
 def test_the_parts_one_after_the_other_are_the_split(tokenizer, monkeypatch, parts):
     monkeypatch.setattr(module, "gather", lambda value, where: [value])
-    whole = told(evaluation_batches(SCENES, tokenizer, SETTINGS, range(21)))
+    whole = told(EvaluationBatches(SCENES, tokenizer, SETTINGS, range(21)))
     shares = [Share(i, parts, SETTINGS.packing_groups, tuple(range(parts))) for i in range(parts)]
     found = [told(SharedBatches(s, SCENES, tokenizer, SETTINGS, range(21))) for s in shares]
     for level, expected in enumerate(whole):

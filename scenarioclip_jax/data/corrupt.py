@@ -1,0 +1,76 @@
+"""Records that can't be read: corrupt ones are counted and replaced, refused ones are not."""
+
+import itertools
+import logging
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from scenarioclip_jax.errors import ReadableError
+from scenarioclip_jax.faults import InputUnavailableError
+
+
+class CorruptDataError(ReadableError, RuntimeError):
+    """More records could not be read than `max_corrupt_share` allows."""
+
+
+class Corrupt(NamedTuple):
+    """A record that is damaged, and why."""
+
+    index: int
+    reason: str
+
+
+class Refused(NamedTuple):
+    """A record that the system refuses to read at the moment, and why."""
+
+    index: int
+    reason: str
+
+    def error(self) -> InputUnavailableError:
+        return InputUnavailableError(
+            f"record {self.index} can't be read now and isn't counted as corrupt: {self.reason}"
+        )
+
+
+class CorruptLog:
+    """Collects the distinct corrupt records of a run; raises if they are too large a share of the data set."""
+
+    def __init__(self, records: int, max_share: float):
+        self._records, self._max_share = records, max_share
+        self.reasons: dict[int, str] = {}  # by index in the source
+
+    def add(self, corrupt: Sequence[Corrupt]) -> None:
+        """Adds records that this process found, with their reasons.
+
+        Raises:
+          CorruptDataError: Too large a share of all records is corrupt.
+        """
+        for each in corrupt:
+            if each.index not in self.reasons:
+                self.reasons[each.index] = each.reason
+                logging.warning("record %d is corrupt and skipped: %s", each.index, each.reason)
+        self._check()
+
+    def know(self, indices: Iterable[int]) -> None:
+        """Adds records that another process found, or that this run found before it was stopped.
+
+        Raises:
+          CorruptDataError: Too large a share of all records is corrupt.
+        """
+        for index in indices:
+            self.reasons.setdefault(index, "found before, or by another process")
+        self._check()
+
+    def _check(self) -> None:
+        if len(self.reasons) > self._max_share * self._records:
+            raise CorruptDataError(
+                f"{len(self.reasons)} of {self._records} records are corrupt, more than "
+                f"data.max_corrupt_share={self._max_share}: {name_some(self.reasons)}; build the data "
+                "set again, or allow a larger share"
+            )
+
+
+def name_some(reasons: dict[int, str], most: int = 5) -> str:
+    """The first records and their reasons, for a message."""
+    named = "; ".join(f"record {i}: {why}" for i, why in itertools.islice(reasons.items(), most))
+    return named + (f"; and {len(reasons) - most} more" if len(reasons) > most else "")
