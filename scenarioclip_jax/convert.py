@@ -11,13 +11,13 @@ CKPT is a folder as described in `scenarioclip_jax.checkpoint`: pass it as `conf
 import argparse
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.stop_signals import Stopped, stop_signals
 
 MODEL_HELP = "folder of a Hugging Face CLIP model, or its hub id"
 DEFAULT_TOKENIZER = "openai/clip-vit-base-patch32"
@@ -265,24 +265,23 @@ def _say(text: str) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     # Conversion is bound by memory and disk, so don't occupy an accelerator or its memory.
     os.environ["JAX_PLATFORMS"] = "cpu"
-    # A terminated conversion cleans up like an interrupted one.
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:  # the parent ignores it
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     jobs = {
         "from-huggingface": from_huggingface,
         "from-reference": from_reference,
         "to-pytorch": to_pytorch,
     }
     try:
-        from scenarioclip_jax.interop.output import new_folder
+        with stop_signals() as stopping:
+            from scenarioclip_jax.interop.output import new_folder
 
-        args = parse(argv)
-        with new_folder(args.output) as partial:  # before anything slow
-            jobs[args.command](args, partial)
+            args = parse(argv)
+            with new_folder(args.output) as partial:  # before anything slow
+                jobs[args.command](args, partial)
+                stopping.finish()
         _say(f"wrote {args.output}")
-    except KeyboardInterrupt:  # first: it may come before the names below are defined
+    except Stopped as stop:  # first: it may come before the names below are defined
         _say("interrupted; nothing was written")
-        sys.exit(128 + signal.SIGINT)
+        sys.exit(stop.exit_code)
     except (ReadableError, OSError) as error:  # OSError: disk full, no permission
         sys.exit(f"error: {error}")
 

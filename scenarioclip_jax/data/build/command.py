@@ -7,10 +7,8 @@
 """
 
 import argparse
-import contextlib
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from scenarioclip_jax.data.build.summary import format_summary
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.splits import FRACTIONS
 from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.stop_signals import Stopped, stop_signals
 
 
 def _fractions(text: str) -> list[float]:
@@ -104,16 +103,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     _check_flags(parser, args)
     try:
-        with _stopped_by_sigterm():
+        with stop_signals():
             output = local_path(args.output)
             summary = _run(args, output)
     except (ValueError, OSError) as error:  # AnnotationError and PathError are ValueErrors
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, _Terminated) as stop:
-        number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
+    except Stopped as stop:
         print(f"\nstopped; nothing was built in {args.output}", file=sys.stderr)
-        return 128 + number
+        return stop.exit_code
     print(format_summary(summary, shards.dataset_dir(output)))
     return 0
 
@@ -149,25 +147,3 @@ def _run(args: argparse.Namespace, output: Path) -> dict[str, Any]:
         box_orientation=args.box_orientation,
         box_canvas=args.box_canvas,
     )
-
-
-class _Terminated(BaseException):
-    """SIGTERM came."""
-
-
-@contextlib.contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """Turns SIGTERM into an exception, so that what is unfinished is removed; only the main thread can."""
-
-    def stop(*_):
-        raise _Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
