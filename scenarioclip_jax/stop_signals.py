@@ -43,8 +43,8 @@ class Stopping:
 def stop_signals() -> Iterator[Stopping]:
     """Raises Stopped in the main thread when SIGINT or SIGTERM comes.
 
-    A signal that the parent had ignored stays ignored. Outside the main thread no handler can be set, and signals
-    keep doing what they did.
+    A signal that the parent had ignored stays ignored. Outside the main thread no handler can be set, so
+    signals keep doing what they did.
     """
     stopping = Stopping()
     before = {}
