@@ -49,7 +49,11 @@ def _jpeg(drawn: scenes.DrawnScene) -> bytes:
 
 def our_batch(drawn: Sequence[scenes.DrawnScene], settings: DataSettings) -> Batch:
     """The first global batch."""
-    source = [as_scene(scene) for scene in drawn]
+    return batch_of([as_scene(scene) for scene in drawn], settings)
+
+
+def batch_of(source: Sequence[Scene], settings: DataSettings) -> Batch:
+    """The first global batch of scenes as shards would hold them."""
     batch, corrupt = TrainingBatches(
         source, scenes.word_tokenizer(), settings, range(settings.packing_groups)
     )(0)

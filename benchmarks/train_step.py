@@ -38,10 +38,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import scenes
-from benchmarks.in_memory import as_scene, our_batch, peer_batch
+from benchmarks.in_memory import as_scene, batch_of, our_batch, peer_batch
 from configs.pretrain import get_config
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
+from scenarioclip_jax.data.stored.scene import Scene
 from scenarioclip_jax.train.budgets import look_at
 from scenarioclip_jax.train.config import data_settings
 
@@ -72,9 +73,9 @@ class Side(NamedTuple):
     flops: int  # model FLOPs of a step; 0 where they aren't counted
 
 
-def configure(changes: dict[str, Any], drawn: list[scenes.DrawnScene]):
+def configure(changes: dict[str, Any], drawn: list[scenes.DrawnScene], *, preset: str = "vitb32"):
     """The config of a variant, with just room for what the scenes have."""
-    config = get_config("vitb32")
+    config = get_config(preset)
     count = len(drawn)
     fixed = {
         "init_from": "",
@@ -89,20 +90,21 @@ def configure(changes: dict[str, Any], drawn: list[scenes.DrawnScene]):
         "data.levels.relation.text_length": 12,
     }
     assign(config, fixed | changes)
-    needed = _needed(drawn, data_settings(config))
+    source = [as_scene(scene) for scene in drawn]  # drawing the photos takes longest
+    needed = _needed(source, data_settings(config))
     fill = FILL
     while True:
         assign(config, {f"data.{k}": need / fill / count for k, need in needed.items()})
-        batch = our_batch(drawn, data_settings(config))
+        batch = batch_of(source, data_settings(config))
         slots = batch.levels.values()
         if batch.scenes.mask.all() and all(s.mask.sum() == s.count.sum() for s in slots):
             return config
         fill -= 0.01  # so few rows can't always be filled like that
 
 
-def _needed(drawn: list[scenes.DrawnScene], settings: DataSettings) -> dict[str, float]:
+def _needed(source: list[Scene], settings: DataSettings) -> dict[str, float]:
     """Slots, tokens and patches of the scenes, by the budgets' keys in `DataSettings`."""
-    needs = look_at([as_scene(scene) for scene in drawn], settings, len(drawn))
+    needs = look_at(source, settings, len(source))
     tokenizer, found = scenes.word_tokenizer(), {}
     for level in LEVELS:
         key = f"levels.{CONFIG_KEYS[level]}"

@@ -31,7 +31,11 @@ are in the order in which people usually change them. `WORKDIR/config.json` hold
 import ml_collections
 from ml_collections import config_dict
 
-PRESETS = ("demo", "vitb32", "vitb16", "vitl14")
+PRESETS = (
+    "demo",
+    *("vitb32", "vitb16", "vitl14"),
+    *("vitb32_fast", "vitb16_fast", "vitl14_fast"),
+)
 
 
 def get_config(preset: str = "demo") -> ml_collections.ConfigDict:
@@ -41,7 +45,10 @@ def get_config(preset: str = "demo") -> ml_collections.ConfigDict:
         )
     config = base()
     config.preset = preset  # names the default workdir
-    {"demo": demo, "vitb32": vitb32, "vitb16": vitb16, "vitl14": vitl14}[preset](config)
+    towers, _, variant = preset.partition("_")
+    {"demo": demo, "vitb32": vitb32, "vitb16": vitb16, "vitl14": vitl14}[towers](config)
+    if variant == "fast":
+        fast(config)
     return config
 
 
@@ -110,11 +117,15 @@ def base() -> ml_collections.ConfigDict:
         dtype="float32",  # of activations, or bfloat16; parameters are float32
         remat="none",  # what is recomputed in the backward pass instead of kept: none, dots, full
         unroll=1,  # blocks per iteration of the loop over blocks; more: faster, slower to compile
+        attention="auto",  # the kernel: what suits the device, or plain, cudnn; models.attention
     )
 
     config.loss = dict(
         kind="softmax",  # or sigmoid: losses.contrastive
         multi_positive=False,  # True: equal texts in a batch are positives, not negatives
+        # Type of the factors in the products of all images with all texts; sums are float32. auto: model.dtype
+        # on accelerators, float32 on CPU; or float32, bfloat16.
+        products="auto",
         accumulate=1,  # parts in which a batch goes through the towers: less memory, same gradient
         distill_weight=1.0,  # weight of the distillation loss; only scenario_clip_1 distills
         distill=dict(  # losses.distillation.kl
@@ -242,6 +253,27 @@ def vitl14(config):
     config.model.embed_dim = 768
     config.model.remat = "dots"
     config.init_from = config.data.tokenizer = "openai/clip-vit-large-patch14"
+
+
+# Visible patches of a scene's objects and relations, by the side of a patch, with a sixth to spare, where boxes
+# are as in COCO (benchmarks/scenes.py). `python -m scenarioclip_jax.train.budgets` finds those of your data.
+VISIBLE_PATCHES = {32: (40.0, 47.0), 16: (104.0, 122.0), 14: (128.0, 151.0)}
+
+
+def fast(config):
+    """What accelerators are good at: bfloat16, each frozen block once, and no work on black patches or padding.
+
+    Differences from the published set-up: bfloat16 factors, whose sums and whose parameters are float32; one
+    frozen stem for all levels, with the norm in front of it; objects and relations see their visible patches
+    only; batches are dealt so that each needs about the same room.
+    """
+    config.model.update(share_stem=True, patch_packing=True, dtype="bfloat16", remat="dots")
+    config.trainable = ((r"(vision|text)/stem/.*", False), (r".*", True))
+    config.data.update(batch_size=1024, balance=True, text_row_tokens=36, num_workers=8)
+    patches = VISIBLE_PATCHES[config.model.vision.patch_size]
+    config.data.levels.scene.tokens_per_scene = 8.0
+    config.data.levels.object.update(tokens_per_scene=8.0, patches_per_scene=patches[0])
+    config.data.levels.relation.update(tokens_per_scene=26.0, patches_per_scene=patches[1])
 
 
 def demo(config):

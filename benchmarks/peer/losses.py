@@ -20,7 +20,7 @@ class Contrastive(nn.Module):
     def forward(self, image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         scale = self.logit_scale.exp().clamp(max=100)
         logits = scale * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
-        target = torch.arange(len(logits))
+        target = torch.arange(len(logits), device=logits.device)
         return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 

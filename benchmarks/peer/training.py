@@ -34,6 +34,8 @@ class Trainer:
       peak: the highest learning rate.
       decay: the teacher's, by step.
       teacher: default: a copy of the student.
+      dtype: of the products in the towers, by autocast; None: float32.
+      compiled: whether the towers go through `torch.compile`.
     """
 
     def __init__(
@@ -45,10 +47,16 @@ class Trainer:
         warmup_fraction: float = 0.1,
         decay: Callable[[int], float] = published_decay,
         teacher: PeerModel | None = None,
+        dtype: torch.dtype | None = None,
+        compiled: bool = False,
     ):
-        self.model, self.decay, self.steps_done = model, decay, 0
-        self.contrastive = nn.ModuleDict({level: Contrastive() for level in LEVELS})
+        self.model, self.decay, self.steps_done, self.dtype = model, decay, 0, dtype
+        device = next(model.parameters()).device
+        self.contrastive = nn.ModuleDict({level: Contrastive() for level in LEVELS}).to(device)
         self.teacher = (teacher or copy.deepcopy(model)).requires_grad_(False)
+        self._student_run, self._teacher_run = self.model, self.teacher
+        if compiled:
+            self._student_run, self._teacher_run = map(torch.compile, (self.model, self.teacher))
         named = [
             (name, value)
             for module in (model, self.contrastive)
@@ -82,13 +90,19 @@ class Trainer:
 
     def losses(self, batch: PeerBatch) -> dict[str, torch.Tensor]:
         """Every loss of a batch; `total` is what is differentiated."""
-        student = self.model(batch.images, batch.ids)
-        with torch.no_grad():
-            # Only what the distillation reads.
-            teacher = self.teacher(
-                {"global": batch.images["global"]},
-                {level: batch.ids[level] for level in batch.owners},
-            )
+        device = batch.images["global"].device.type
+        with torch.autocast(device, self.dtype, enabled=self.dtype is not None):
+            student = self._student_run(batch.images, batch.ids)
+            with torch.no_grad():
+                # Only what the distillation reads.
+                teacher = self._teacher_run(
+                    {"global": batch.images["global"]},
+                    {level: batch.ids[level] for level in batch.owners},
+                )
+        student, teacher = (
+            tuple({level: x.float() for level, x in kind.items()} for kind in both)
+            for both in (student, teacher)
+        )
         losses = {
             f"{v}_contrastive": self.contrastive[v](student[0][v], student[1][v]) for v in LEVELS
         }
@@ -99,6 +113,10 @@ class Trainer:
 
     def step(self, batch: PeerBatch) -> dict[str, float]:
         """One optimizer step; returns losses, learning rate and gradient norm."""
+        return {name: float(value) for name, value in self.advance(batch).items()}
+
+    def advance(self, batch: PeerBatch) -> dict[str, torch.Tensor | float]:
+        """As `step`, without waiting for the device: the figures stay where they are."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.losses(batch)
         losses["total"].backward()
@@ -108,7 +126,7 @@ class Trainer:
         self.schedule.step()
         self._average()
         self.steps_done += 1
-        return {k: v.item() for k, v in losses.items()} | {"lr": rate, "grad_norm": norm.item()}
+        return {k: v.detach() for k, v in losses.items()} | {"lr": rate, "grad_norm": norm}
 
     @torch.no_grad()
     def _average(self) -> None:

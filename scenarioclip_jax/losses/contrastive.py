@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, DTypeLike, Float, Int
 
 from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.losses.pairwise import CHUNK, Block, PairLoss, pairwise_sum
@@ -34,6 +34,7 @@ def softmax_loss(
     *,
     sharding: NamedSharding | None = None,
     chunk: int = CHUNK,
+    dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, ""]:
     """Symmetric cross-entropy over all pairs of a level in the global batch (Radford et al. 2021).
 
@@ -47,12 +48,13 @@ def softmax_loss(
       sharding: Sharding of the rows over a mesh; None if one device holds them all.
       chunk: Number of texts that a device compares its images with at once; this takes memory for an array
         `[N / devices, chunk]`.
+      dtype: Type of the factors in products of embeddings; sums and everything else are float32.
 
     Returns:
       The mean of the image-to-text and text-to-image losses over the rows that `mask` keeps; 0 if none.
     """
     zero = jnp.float32(0.0)
-    return _mean(SOFTMAX, image, text, logit_scale, zero, mask, text_id, sharding, chunk)
+    return _mean(SOFTMAX, image, text, logit_scale, zero, mask, text_id, sharding, chunk, dtype)
 
 
 def sigmoid_loss(
@@ -65,6 +67,7 @@ def sigmoid_loss(
     *,
     sharding: NamedSharding | None = None,
     chunk: int = CHUNK,
+    dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, ""]:
     """Binary classification of every pair (SigLIP; Zhai et al. 2023, eq. 1 and algorithm 1).
 
@@ -74,15 +77,17 @@ def sigmoid_loss(
     Returns:
       The sum over all pairs of valid rows, divided by the number of valid rows; 0 if there are none.
     """
-    return _mean(SIGMOID, image, text, logit_scale, logit_bias, mask, text_id, sharding, chunk)
+    return _mean(
+        SIGMOID, image, text, logit_scale, logit_bias, mask, text_id, sharding, chunk, dtype
+    )
 
 
-def _mean(loss: PairLoss, image, text, logit_scale, bias, mask, text_id, sharding, chunk):
+def _mean(loss: PairLoss, image, text, logit_scale, bias, mask, text_id, sharding, chunk, dtype):
     image = normalize(image.astype(jnp.float32))
     text = normalize(text.astype(jnp.float32))
     scale = jnp.minimum(jnp.exp(logit_scale), MAX_SCALE)
     label = jnp.where(mask, jnp.arange(len(mask)) if text_id is None else text_id, -1)
-    total: Array = pairwise_sum(loss, sharding, chunk, image, text, label, scale, bias)
+    total: Array = pairwise_sum(loss, sharding, chunk, dtype, image, text, label, scale, bias)
     return total / jnp.maximum(mask.sum(), 1)
 
 
@@ -103,14 +108,14 @@ def _softmax_start(n: int):
     return SoftmaxRows(zeros + LOWEST, zeros, zeros), zeros + LOWEST
 
 
-def _softmax_add(rows: SoftmaxRows, columns: Float[Array, " c"], block: Block):
+def _softmax_add(rows: SoftmaxRows, block: Block):
     logits = jnp.where(block.valid, block.logits, LOWEST)
     rows = SoftmaxRows(
         jnp.logaddexp(rows.log_sum, jax.nn.logsumexp(logits, axis=1)),
         rows.positive + jnp.where(block.positive, logits, 0.0).sum(axis=1),
         rows.count + block.positive.sum(axis=1),
     )
-    return rows, jnp.logaddexp(columns, jax.nn.logsumexp(logits, axis=0))
+    return rows, jax.nn.logsumexp(logits, axis=0)
 
 
 def _softmax_value(rows: SoftmaxRows, columns: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -124,16 +129,16 @@ def _softmax_gradient(rows: SoftmaxRows, columns: Float[Array, " c"], block: Blo
     return jnp.where(block.valid, (by_row + by_column) / 2 - target, 0.0)
 
 
-SOFTMAX = PairLoss(_softmax_start, _softmax_add, _softmax_value, _softmax_gradient)
+SOFTMAX = PairLoss(_softmax_start, _softmax_add, jnp.logaddexp, _softmax_value, _softmax_gradient)
 
 
 # Sigmoid. With z_ij = 1 for positives and -1 for other pairs, sum = sum_ij log(1 + exp(-z_ij s_ij)).
 # Rows collect their sum; columns collect nothing.
 
 
-def _sigmoid_add(rows: Float[Array, " n"], columns: tuple[()], block: Block):
+def _sigmoid_add(rows: Float[Array, " n"], block: Block):
     wrong = jnp.where(block.positive, -block.logits, block.logits)
-    return rows + jnp.where(block.valid, jax.nn.softplus(wrong), 0.0).sum(axis=1), columns
+    return rows + jnp.where(block.valid, jax.nn.softplus(wrong), 0.0).sum(axis=1), ()
 
 
 def _sigmoid_gradient(rows, columns, block: Block):
@@ -141,5 +146,9 @@ def _sigmoid_gradient(rows, columns, block: Block):
 
 
 SIGMOID = PairLoss(
-    lambda n: (jnp.zeros(n), ()), _sigmoid_add, lambda rows, columns: rows, _sigmoid_gradient
+    lambda n: (jnp.zeros(n), ()),
+    _sigmoid_add,
+    lambda some, others: (),
+    lambda rows, columns: rows,
+    _sigmoid_gradient,
 )

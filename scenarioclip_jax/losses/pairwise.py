@@ -3,9 +3,10 @@
 The logits of N images and N texts are `[N, N]`. Here no such array exists, forward or backward:
 
 - Each device keeps its own n rows (images) and sees the columns (texts) in chunks of at most c.
-- If the batch is sharded, the devices' columns travel around a ring, with one `ppermute` per turn. They carry
-  what is collected for them: statistics in the forward pass, their gradient in the backward pass. After a full
-  round everything is back home, so no device gathers anything of size N either.
+- If the batch is sharded, the devices' columns travel around a ring, with one `ppermute` per turn. What is
+  collected for them follows one turn behind: statistics in the forward pass, their gradient in the backward
+  pass. So both travel while a device computes, and a chip that can do both at once does. After a full round
+  everything is back home, and no device gathers anything of size N.
 - A custom VJP recomputes the logits instead of keeping them.
 
 So a device needs memory for `[n, c]`, whatever the number of devices.
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, DTypeLike, Float, Int
 
 from scenarioclip_jax.arrays import Array
 
@@ -42,22 +43,38 @@ class Columns(NamedTuple):
 
     text: Float[Array, "n D"]
     label: Int[Array, " n"]
-    state: Any  # what is collected for each column
+    known: Any  # about each column; () in the forward pass
 
 
 class PairLoss(NamedTuple):
     """A loss that is a sum over rows, columns and pairs. `rows` and `columns` are pytrees of [n, ...]."""
 
     start: Callable[[int], tuple[Any, Any]]  # n -> rows and columns that have seen no pair yet
-    add: Callable[[Any, Any, Block], tuple[Any, Any]]  # rows and columns after one more block
+    add: Callable[
+        [Any, Block], tuple[Any, Any]
+    ]  # rows after one more block, columns after this one
+    merge: Callable[[Any, Any], Any]  # columns that have seen some pairs and others
     value: Callable[[Any, Any], Float[Array, " n"]]  # each row's share of the sum
     gradient: Callable[
         [Any, Any, Block], Float[Array, "n c"]
     ]  # d sum / d logits, 0 where not valid
 
 
-def pairs(image, text, image_label, text_label, bias) -> Block:
-    logits = jnp.einsum("nd,cd->nc", image, text, precision=jax.lax.Precision.HIGHEST) + bias
+def product(formula: str, a: Array, b: Array, dtype: DTypeLike) -> Array:
+    """A product of factors in `dtype`, summed in float32."""
+    exact = jnp.dtype(dtype) == jnp.float32
+    return jnp.einsum(
+        formula,
+        a.astype(dtype),
+        b.astype(dtype),
+        # Without it, TPUs and GPUs would round float32 factors, and not say so.
+        precision=jax.lax.Precision.HIGHEST if exact else None,
+        preferred_element_type=jnp.float32,
+    )
+
+
+def pairs(image, text, image_label, text_label, bias, dtype) -> Block:
+    logits = product("nd,cd->nc", image, text, dtype) + bias
     used = image_label >= 0
     return Block(
         logits,
@@ -66,15 +83,28 @@ def pairs(image, text, image_label, text_label, bias) -> Block:
     )
 
 
-def visit(step: Callable, rows: Any, columns: Columns, axes: tuple[str, ...], chunk: int):
-    """Shows all devices' columns to this device's rows, and brings the columns home.
+def visit(
+    step: Callable,
+    rows: Any,
+    columns: Columns,
+    nothing: Any,
+    merge: Callable[[Any, Any], Any],
+    axes: tuple[str, ...],
+    chunk: int,
+):
+    """Shows all devices' columns to this device's rows, and brings home what was collected for the columns.
 
     Args:
-      step: Function (rows, chunk of columns) -> (new rows, new `state` of that chunk).
+      step: Function (rows, chunk of columns) -> (new rows, what is collected for that chunk).
       rows: Pytree of this device's rows.
       columns: This device's columns, [n, ...].
+      nothing: What is collected for columns that nobody has seen, [n, ...].
+      merge: Function of two that were collected for the same columns.
       axes: Mesh axes that the batch is split over; () outside a `shard_map`.
       chunk: Most columns to show at once.
+
+    Returns:
+      The rows, and what was collected for this device's columns, [n, ...].
     """
     count = len(columns.label)
     chunks = -(-count // chunk)
@@ -85,22 +115,23 @@ def visit(step: Callable, rows: Any, columns: Columns, axes: tuple[str, ...], ch
         filler = jnp.full((chunks * size - count, *x.shape[1:]), -1, x.dtype)
         return jnp.concatenate([x, filler]).reshape(chunks, size, *x.shape[1:])
 
-    def one_device(rows, columns):
-        rows, state = jax.lax.scan(step, rows, columns)
-        return rows, columns._replace(state=state)
-
-    def turn(carry, _):
-        rows, columns = one_device(*carry)
-        return (rows, jax.lax.ppermute(columns, axes, ring)), None
-
-    columns = jax.tree.map(cut, columns)
-    if axes:
+    columns, nothing = jax.tree.map(cut, (columns, nothing))
+    if not axes:
+        rows, collected = jax.lax.scan(step, rows, columns)
+    else:
         devices = jax.lax.axis_size(axes)
         ring = [(i, (i + 1) % devices) for i in range(devices)]
-        (rows, columns), _ = jax.lax.scan(turn, (rows, columns), length=devices)
-    else:
-        rows, columns = one_device(rows, columns)
-    return rows, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], columns.state)
+
+        def turn(carry, _):
+            rows, columns, collected = carry
+            # Neither depends on what is computed here, so both travel meanwhile.
+            following, arrived = jax.lax.ppermute((columns, collected), axes, ring)
+            rows, fresh = jax.lax.scan(step, rows, columns)
+            return (rows, following, merge(arrived, fresh)), None
+
+        (rows, _, collected), _ = jax.lax.scan(turn, (rows, columns, nothing), length=devices)
+        collected = jax.lax.ppermute(collected, axes, ring)  # the last step of the way home
+    return rows, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], collected)
 
 
 def on_each_device(function: Callable, sharding: NamedSharding | None, args: tuple, scalars: tuple):
@@ -122,11 +153,12 @@ def _axes(sharding: NamedSharding) -> tuple[str, ...]:
     return first if isinstance(first, tuple) else (first,)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
 def pairwise_sum(
     loss: PairLoss,
     sharding: NamedSharding | None,
     chunk: int,
+    dtype: DTypeLike,
     image: Float[Array, "N D"],
     text: Float[Array, "N D"],
     label: Int[Array, " N"],
@@ -138,42 +170,47 @@ def pairwise_sum(
     Args:
       sharding: Sharding of the rows over a mesh; None if one device holds them all.
       chunk: Most columns that a device compares its rows with at once.
+      dtype: Type of the factors in products, whose sums are float32. Texts travel in it too.
       label: Labels; equal labels make a positive pair, and a negative label marks an empty slot.
     """
-    return _forward(loss, sharding, chunk, image, text, label, scale, bias)[0]
+    return _forward(loss, sharding, chunk, dtype, image, text, label, scale, bias)[0]
 
 
-def _forward(loss, sharding, chunk, image, text, label, scale, bias):
+def _forward(loss, sharding, chunk, dtype, image, text, label, scale, bias):
     def local(image, text, label, scale, bias, axes):
-        def step(rows, columns):
-            block = pairs(image * scale, columns.text, label, columns.label, bias)
-            return loss.add(rows, columns.state, block)
+        image = (image * scale).astype(dtype)
 
-        rows, columns = loss.start(len(label))
-        rows, columns = visit(step, rows, Columns(text, label, columns), axes, chunk)
+        def step(rows, columns):
+            return loss.add(rows, pairs(image, columns.text, label, columns.label, bias, dtype))
+
+        rows, nothing = loss.start(len(label))
+        traveling = Columns(text.astype(dtype), label, ())
+        rows, columns = visit(step, rows, traveling, nothing, loss.merge, axes, chunk)
         return jnp.where(label >= 0, loss.value(rows, columns), 0.0), rows, columns
 
     values, rows, columns = on_each_device(local, sharding, (image, text, label), (scale, bias))
     return values.sum(), (image, text, label, scale, bias, rows, columns)
 
 
-def _backward(loss, sharding, chunk, residuals, cotangent):
+def _backward(loss, sharding, chunk, dtype, residuals, cotangent):
     *inputs, scale, bias, rows, columns = residuals
 
     def local(image, text, label, rows, columns, scale, bias, axes):
-        def step(gradients, columns):
-            state, d_text = columns.state
-            block = pairs(image * scale, columns.text, label, columns.label, bias)
-            d_logits = loss.gradient(rows, state, block)
-            dot = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-            d_image, d_bias = gradients
-            d_image += dot("nc,cd->nd", d_logits, columns.text)
-            d_text += dot("nc,nd->cd", d_logits, image)
-            return (d_image, d_bias + d_logits.sum(axis=1)), (state, d_text)
+        scaled = (image * scale).astype(dtype)
 
-        traveling = Columns(text, label, (columns, jnp.zeros_like(text)))
+        def step(gradients, columns):
+            block = pairs(scaled, columns.text, label, columns.label, bias, dtype)
+            d_logits = loss.gradient(rows, columns.known, block)
+            d_image, d_bias = gradients
+            d_image += product("nc,cd->nd", d_logits, columns.text, dtype)
+            d_text = product("nc,nd->cd", d_logits, image, dtype)
+            return (d_image, d_bias + d_logits.sum(axis=1)), d_text
+
+        traveling = Columns(text.astype(dtype), label, columns)
         start = jnp.zeros_like(image), jnp.zeros(len(label))
-        (d_image, d_bias), (_, d_text) = visit(step, start, traveling, axes, chunk)
+        (d_image, d_bias), d_text = visit(
+            step, start, traveling, jnp.zeros_like(text), jnp.add, axes, chunk
+        )
         # Derivative with respect to the scale: that with respect to the logits times the cosines, summed.
         return d_image, d_text, jnp.sum(image * d_image, axis=1), d_bias
 

@@ -6,9 +6,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 
 from scenarioclip_jax.arrays import Array
+from scenarioclip_jax.models.attention import attend
 from scenarioclip_jax.parallel.mesh import keep_batch_split
 
 ACTIVATIONS: dict[str, Callable] = {
@@ -42,6 +43,7 @@ class Block(nnx.Module):
         eps: float,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
+        attention: str = "plain",
     ):
         normal = nnx.initializers.normal
         writes = width**-0.5 * (2 * depth) ** -0.5
@@ -68,20 +70,20 @@ class Block(nnx.Module):
             width, mlp_dim, kernel_init=normal((2 * width) ** -0.5), dtype=dtype, rngs=rngs
         )
         self.fc2 = nnx.Linear(mlp_dim, width, kernel_init=normal(writes), dtype=dtype, rngs=rngs)
-        self.activation = activation
+        self.activation, self.attention = activation, attention
 
     def __call__(
         self,
         x: Float[Array, "N T W"],
+        sequence: Int[Array, "N T"] | None = None,
         *,
         causal: bool = False,
-        mask: Bool[Array, "N 1 T T"] | None = None,
     ) -> Float[Array, "N T W"]:
+        """Runs the block; a token sees those of its row with the same number in `sequence`, or all if None."""
         qkv = self.qkv(self.norm1(x))  # [N, T, 3, heads, head_dim]
         query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        x = x + self.out(
-            jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=causal)
-        )
+        attended = attend(query, key, value, sequence, causal=causal, kind=self.attention)
+        x = x + self.out(attended)
         return x + self.fc2(ACTIVATIONS[self.activation](self.fc1(self.norm2(x))))
 
 
@@ -113,17 +115,18 @@ class Stack(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "N T W"],
+        sequence: Int[Array, "N T"] | None = None,
         *,
         causal: bool = False,
-        mask: Bool[Array, "N 1 T T"] | None = None,
     ) -> Float[Array, "N T W"]:
+        """Runs the blocks; see `Block` for `sequence`."""
         if not self.length:
             return x
         graph, params = nnx.split(self.blocks)
 
         def run(x, layer):
             x = keep_batch_split(x)
-            return nnx.merge(graph, layer)(x, causal=causal, mask=mask)
+            return nnx.merge(graph, layer)(x, sequence, causal=causal)
 
         if self.remat != "none":
             run = jax.checkpoint(run, policy=REMAT_POLICIES[self.remat], prevent_cse=False)

@@ -28,13 +28,6 @@ class Stream(NamedTuple):
     x: Float[Array, "N T W"]
     sequence: Int[Array, "N T"] | None
 
-    @property
-    def mask(self) -> Bool[Array, "N 1 T T"] | None:
-        """True where a token (third axis) sees another (fourth axis)."""
-        if self.sequence is None:
-            return None
-        return (self.sequence[:, :, None] == self.sequence[:, None, :])[:, None]
-
 
 def flatten(rows: Rows) -> Rows:
     """`position` and `sequence` as the towers see them, groups flattened: [G * N, T]. `read` stays [G, V]."""

@@ -113,6 +113,7 @@ class ScenarioCLIP(nnx.Module):
       logit_bias: Whether each level has a bias besides its logit scale, as the sigmoid loss needs.
       dtype: Type of the activations; parameters are float32.
       remat, unroll: Arguments of `layers.Stack`.
+      attention: The kernel, one of `attention.KINDS` but `auto`; see `attention.kind_on`.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class ScenarioCLIP(nnx.Module):
         dtype: str = "float32",
         remat: str = "none",
         unroll: int = 1,
+        attention: str = "plain",
         rngs: nnx.Rngs,
     ):
         if arch not in ARCHITECTURES:
@@ -146,6 +148,7 @@ class ScenarioCLIP(nnx.Module):
             dtype=jnp.dtype(dtype),
             remat=remat,
             unroll=unroll,
+            attention=attention,
             rngs=rngs,
         )
         self.vision = Tower(VisionStem, VisionTrunk, vision, branches, **kwargs)

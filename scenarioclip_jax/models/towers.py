@@ -131,7 +131,7 @@ class VisionStem(nnx.Module):
         return Stream(self.pre_norm(x + self.position[...].astype(self.dtype)[position]), sequence)
 
     def blocks(self, stream: Stream) -> Stream:
-        return stream._replace(x=self.stack(stream.x, mask=stream.mask))
+        return stream._replace(x=self.stack(stream.x, stream.sequence))
 
 
 class VisionTrunk(nnx.Module):
@@ -142,7 +142,7 @@ class VisionTrunk(nnx.Module):
         self.post_norm = nnx.LayerNorm(config.width, epsilon=config.eps, dtype=dtype, rngs=rngs)
 
     def __call__(self, stream: Stream, rows: Rows | None = None) -> Float[Array, "V W"]:
-        x = self.stack(stream.x, mask=stream.mask)
+        x = self.stack(stream.x, stream.sequence)
         return self.post_norm(x[:, 0] if rows is None else read_out(x, rows))
 
 
@@ -164,7 +164,7 @@ class TextStem(nnx.Module):
         return Stream(x.astype(self.dtype), None if rows is None else rows.sequence)
 
     def blocks(self, stream: Stream) -> Stream:
-        return stream._replace(x=self.stack(stream.x, mask=stream.mask, causal=True))
+        return stream._replace(x=self.stack(stream.x, stream.sequence, causal=True))
 
 
 class TextTrunk(nnx.Module):
@@ -181,7 +181,7 @@ class TextTrunk(nnx.Module):
     def __call__(
         self, stream: Stream, ids: Int[Array, "N L"], rows: Rows | None = None
     ) -> Float[Array, "V W"]:
-        x = self.stack(stream.x, mask=stream.mask, causal=True)
+        x = self.stack(stream.x, stream.sequence, causal=True)
         if rows is not None:
             return self.final_norm(read_out(x, rows))
         first_eos = jnp.argmax(ids == self.eos_id, axis=1)  # 0 if there is none: an empty slot

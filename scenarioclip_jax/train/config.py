@@ -13,9 +13,14 @@ from scenarioclip_jax.paths import PathError, local_path
 
 
 def model_arguments(config: Config) -> dict[str, Any]:
-    """Arguments of `ScenarioCLIP` without `rngs`, as plain values."""
+    """Arguments of `ScenarioCLIP` without `rngs` and `attention`, as plain values.
+
+    They belong to the model. Which kernel computes its attention depends on the machine.
+    """
     bias = {"logit_bias": True} if config.loss.kind == "sigmoid" else {}
-    return {"arch": config.arch, **config.model.to_dict(), **bias}
+    model = config.model.to_dict()
+    del model["attention"]
+    return {"arch": config.arch, **model, **bias}
 
 
 def data_settings(config: Config, **changes) -> DataSettings:
@@ -97,6 +102,7 @@ def _check_names(config: Config) -> None:
     from scenarioclip_jax.evaluation.score.from_embeddings import SUITES
     from scenarioclip_jax.losses.contrastive import KINDS
     from scenarioclip_jax.losses.distillation import SCALINGS
+    from scenarioclip_jax.models.attention import KINDS as ATTENTION
     from scenarioclip_jax.models.layers import ACTIVATIONS, REMAT_POLICIES
     from scenarioclip_jax.models.scenario_clip import ARCHITECTURES
     from scenarioclip_jax.train.optimizer import MU_DTYPES
@@ -104,8 +110,10 @@ def _check_names(config: Config) -> None:
     allowed = {
         "arch": ARCHITECTURES,
         "model.remat": REMAT_POLICIES,
+        "model.attention": ATTENTION,
         "model.dtype": ("float32", "bfloat16"),
         "loss.kind": KINDS,
+        "loss.products": ("auto", "float32", "bfloat16"),
         "optimizer.mu_dtype": MU_DTYPES,
         "ema.keep": ("all", "teacher"),
         "loss.distill.scaling": SCALINGS,

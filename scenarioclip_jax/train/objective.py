@@ -6,6 +6,7 @@ from types import MappingProxyType
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
+from jaxtyping import DTypeLike
 
 from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.losses.contrastive import sigmoid_loss, softmax_loss
@@ -24,6 +25,7 @@ def objective(
     distill: Mapping,
     logit_bias: Mapping[str, jax.Array] = MappingProxyType({}),
     sharding: NamedSharding | None = None,
+    dtype: DTypeLike = jnp.float32,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Computes the total loss and its parts.
 
@@ -36,6 +38,7 @@ def objective(
       distill: Arguments of `losses.distillation.kl`.
       logit_bias: Bias of each level for the sigmoid loss; empty for the softmax loss.
       sharding: Sharding of the groups over a mesh; None if one device holds them all.
+      dtype: Type of the factors in the contrastive losses' products.
     """
     metrics = {}
     for level, image in student.image.items():
@@ -47,11 +50,11 @@ def objective(
             slots[level].mask.reshape(-1),
             None if text_id is None else text_id[level].reshape(-1),
         )
+        how = {"sharding": sharding, "dtype": dtype}
         if logit_bias:
-            learned = (logit_scale[level], logit_bias[level])
-            loss = sigmoid_loss(*pairs, *learned, *which, sharding=sharding)
+            loss = sigmoid_loss(*pairs, logit_scale[level], logit_bias[level], *which, **how)
         else:
-            loss = softmax_loss(*pairs, logit_scale[level], *which, sharding=sharding)
+            loss = softmax_loss(*pairs, logit_scale[level], *which, **how)
         metrics[f"loss/{level}"] = loss
     metrics["loss/contrastive"] = jnp.asarray(sum(metrics.values()))
     total = metrics["loss/contrastive"]

@@ -25,16 +25,24 @@ from scenarioclip_jax.train.state import TrainState
 # Keys, or sections, that a run may change when it resumes: where it runs, what it logs, and how it splits up
 # a computation whose result stays the same.
 FREE = ("log_every", "checkpoint", "validation", "report", "mesh", "compilation_cache", "init_from")
-FREE += ("resume", "model/remat", "model/unroll", "loss/accumulate")
+FREE += (
+    "resume",
+    "model/remat",
+    "model/unroll",
+    "model/attention",
+    "loss/accumulate",
+    "loss/products",
+)
 FREE += ("data/dir", "data/tokenizer", "data/num_workers", "data/num_threads", "data/prefetch")
 FREE += ("data/stall_seconds", "data/max_corrupt_share")
 # Keys that change what is computed next but not the state, so that a run may change them on purpose.
 ALLOWABLE = ("steps", "epochs", "data/packing_groups", "optimizer/skip_nonfinite")
 ALLOWABLE += ("optimizer/learning_rate", "optimizer/warmup_fraction", "optimizer/warmup_start")
 ALLOWABLE += ("optimizer/clip_norm", "optimizer/b1", "optimizer/b2", "optimizer/eps")
-ALLOWABLE += ("optimizer/weight_decay", "optimizer/learning_rate_scale")
+ALLOWABLE += ("optimizer/weight_decay", "optimizer/learning_rate_scale", "loss/products")
 # Keys that were added later, with the values that describe runs from before.
 CAME_LATER = {"ema/keep": "all", "optimizer/mu_dtype": "float32", "data/balance": False}
+CAME_LATER |= {"loss/products": "auto"}
 
 
 @dataclasses.dataclass

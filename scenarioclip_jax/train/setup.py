@@ -25,6 +25,7 @@ from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.losses.distillation import distills_with
 from scenarioclip_jax.models import params as parameters
+from scenarioclip_jax.models.attention import kind_on
 from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of
 from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
 from scenarioclip_jax.parallel.sharding import parameter_specs, state_shardings
@@ -83,9 +84,12 @@ def set_up(
         (`config.init_from`).
     """
     arguments = model_arguments(config)
+    attention = kind_on(mesh.devices.flat[0].platform, config.model.attention)
 
     def make_model(key=None) -> ScenarioCLIP:
-        return ScenarioCLIP(**arguments, rngs=nnx.Rngs(config.seed if key is None else key))
+        return ScenarioCLIP(
+            **arguments, attention=attention, rngs=nnx.Rngs(config.seed if key is None else key)
+        )
 
     with naming("model"):
         graph, shapes = parameters.abstract(make_model)
@@ -199,7 +203,15 @@ def _step_settings(config: Config, trainable: Sequence[str], mesh: Mesh) -> Step
         patch_size=config.model.vision.patch_size,
         frozen_stem=not any("/stem/" in path for path in trainable),
         sharding=batch_sharding(mesh),
+        loss_dtype=_loss_dtype(config, mesh),
     )
+
+
+def _loss_dtype(config: Config, mesh: Mesh) -> str:
+    """The type that `config.loss.products` asks for; `auto`: on accelerators that of the towers."""
+    if config.loss.products != "auto":
+        return config.loss.products
+    return "float32" if mesh.devices.flat[0].platform == "cpu" else config.model.dtype
 
 
 def _load_initial(config: Config, arguments: dict, tokenizer: Tokenizer | None):

@@ -42,6 +42,7 @@ class StepSettings:
       accumulate: Number of parts in which the batch goes through the towers, see `train.accumulate`.
       skip_nonfinite: Whether a step whose loss or gradient is NaN or infinite is only counted, not applied.
       sharding: Sharding of the batch.
+      loss_dtype: Type of the factors in the contrastive losses' products.
     """
 
     levels: tuple[str, ...]
@@ -54,6 +55,7 @@ class StepSettings:
     accumulate: int
     skip_nonfinite: bool
     sharding: NamedSharding
+    loss_dtype: str
 
 
 def level_inputs(batch: Batch, settings: ViewSettings, levels, *, patch_size: int) -> Inputs:
@@ -188,6 +190,7 @@ def make_train_step(
                 distill=settings.distill,
                 logit_bias=_by_level(learned, "logit_bias"),
                 sharding=settings.sharding,
+                dtype=settings.loss_dtype,
             )
 
         learned = {k: v for k, v in state.student().items() if k.startswith("logit_")}

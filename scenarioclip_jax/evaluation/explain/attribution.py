@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
 from flax import nnx
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.device.views import normalize as normalize_pixels
@@ -137,11 +137,11 @@ def _attention_matrices(graph, level: str, branch: str, params, pixels) -> list[
     stem = tower.stem["shared" if "shared" in tower.stem else branch]
     seen = sees_visible_only(whole.arch, whole.patch_packing, level)
     stream = stem.embed(pixels, visible_only=seen)
-    x, mask = stream.x, stream.mask
+    x, sequence = stream
     found = []
     for block in [*_blocks(stem.stack), *_blocks(tower.trunk[branch].stack)]:
-        found.append(attention(block, x, mask)[0].mean(axis=0))
-        x = block(x, mask=mask)
+        found.append(attention(block, x, sequence)[0].mean(axis=0))
+        x = block(x, sequence)
     return found
 
 
@@ -154,19 +154,20 @@ def rollout(matrices: Sequence[Float[np.ndarray, "T T"]]) -> Float[np.ndarray, "
 
 
 def attention(
-    block: Block, x: Float[Array, "N T W"], mask: Bool[Array, "N 1 T T"] | None = None
+    block: Block, x: Float[Array, "N T W"], sequence: Int[Array, "N T"] | None = None
 ) -> Float[Array, "N heads T T"]:
     """A block's attention: row t holds the weights of token t on all tokens; rows sum to 1.
 
     Args:
-      mask: True where a token (third axis) sees another (fourth axis).
+      sequence: A token sees the tokens of its row with the same number; None: it sees all.
     """
     qkv = block.qkv(block.norm1(x))
     query, key = qkv[:, :, 0], qkv[:, :, 1]  # [N, T, heads, head_dim]
     scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) / query.shape[-1] ** 0.5
     scores = scores.astype(jnp.float32)
-    if mask is not None:
-        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    if sequence is not None:
+        sees = sequence[:, None, :, None] == sequence[:, None, None, :]
+        scores = jnp.where(sees, scores, jnp.finfo(jnp.float32).min)
     return jax.nn.softmax(scores, axis=-1)
 
 
