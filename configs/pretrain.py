@@ -24,6 +24,11 @@ v5e:16x16 by `python -m scenarioclip_jax.aot` (docs/guides/train.md has smaller 
         --config.data.batch_size=16384 --config.data.packing_groups=256 --config.model.dtype=bfloat16 \
         --config.model.remat=dots --config.model.share_stem=True --workdir=SHARED_FOLDER
 
+`vitb32_fast`, `vitb16_fast`, `vitl14_fast`: the same towers, computed as GPUs and TPUs like it, in batches of
+1,024. On one NVIDIA H200, steps of ViT-B/16 make 1,650 to 1,720 scenes a second.
+
+    python -m scenarioclip_jax.main --config=configs/pretrain.py:vitb16_fast --config.data.dir=SHARDS
+
 The values below are arguments of the constructors named in the comments, whose docstrings say more. Sections
 are in the order in which people usually change them. `WORKDIR/config.json` holds the values of a run.
 """

@@ -45,12 +45,12 @@ def test_nothing_moves_but_what_should(mesh):
         if kind == "all-gather":  # FSDP: a parameter, when its layer runs
             assert fsdp > 1
             assert size // 4 in by_layer, shape
-        if (
-            kind == "collective-permute"
-        ):  # the ring of the losses, one turn for each part of the batch
-            assert times == data * fsdp, shape
-    # Three levels: text, labels and one statistic forward; and the text's gradient backward.
-    assert sum(kind == "collective-permute" for kind, *_ in found) == 3 * (3 + 4)
+        if kind == "collective-permute":
+            # The ring of the losses: one turn for each part of the batch, and the last step home.
+            assert times in (data * fsdp, 1), shape
+    # Three levels. Forward: text, labels and one statistic; backward also the text's gradient. What is
+    # collected follows one turn behind, so it takes one step more.
+    assert sum(kind == "collective-permute" for kind, *_ in found) == 3 * (3 + 1 + 4 + 1)
 
 
 def test_accumulation_moves_no_activation_either():

@@ -1,10 +1,13 @@
 """A bad config is refused before anything slow starts, by a message that names the key."""
 
 import functools
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from absl import flags
 from ml_collections import config_flags
@@ -13,6 +16,7 @@ from scenarioclip_jax.command import ConfigError, explain_flags
 from scenarioclip_jax.rules import match
 from scenarioclip_jax.train import loop
 from scenarioclip_jax.train.config import check, chooses_blindly, plain, resolve
+from scenarioclip_jax.train.setup import _loss_dtype
 from tests.train import tiny
 
 
@@ -111,12 +115,40 @@ def test_groups_must_be_shared_out_over_the_mesh(tmp_path):
 
 
 def test_the_published_presets_ask_for_data():
-    import runpy
-
-    for preset in ("vitb32", "vitb16", "vitl14"):
+    for preset in ("vitb32", "vitb16", "vitl14", "vitb32_fast"):
         config = runpy.run_path(str(tiny.CONFIG))["get_config"](preset)
         with pytest.raises(ConfigError, match=r"config\.data\.dir is empty"):
             check(config, batch_ways=1)
+
+
+@pytest.mark.parametrize("towers", ["vitb32", "vitb16", "vitl14"])
+def test_fast_presets_change_how_a_model_is_computed_and_not_which(towers):
+    get_config = runpy.run_path(str(tiny.CONFIG))["get_config"]
+    published, fast = get_config(towers), get_config(f"{towers}_fast")
+    how = ("share_stem", "patch_packing", "dtype", "remat")
+    for key, value in published.model.items():
+        assert (fast.model[key] == value) == (key not in how or value == "dots"), key
+    for section in ("optimizer", "loss", "ema", "views"):
+        assert fast[section] == published[section]
+    assert fast.model.dtype == "bfloat16"
+    fast.data.dir = published.data.dir = "somewhere"
+    check(fast, batch_ways=8, reads_data=False)
+
+
+def test_loss_products_follow_the_towers_on_accelerators_only():
+    def platform(name):
+        device = SimpleNamespace(platform=name)
+        return SimpleNamespace(devices=np.array([device]))
+
+    config = tiny.config("unused", model__dtype="bfloat16")
+    assert _loss_dtype(config, platform("cpu")) == "float32"
+    assert (
+        _loss_dtype(config, platform("gpu")) == _loss_dtype(config, platform("tpu")) == "bfloat16"
+    )
+    config.model.dtype = "float32"  # the published numerics stay as they are
+    assert _loss_dtype(config, platform("tpu")) == "float32"
+    config.loss.products = "bfloat16"
+    assert _loss_dtype(config, platform("cpu")) == "bfloat16"
 
 
 def test_unknown_keys_are_named_with_what_there_is():

@@ -1,5 +1,7 @@
 """Settings that trade memory and speed for nothing else: fifty steps come to the same losses."""
 
+from types import MappingProxyType
+
 import jax
 import numpy as np
 import pytest
@@ -11,10 +13,14 @@ STEPS, BATCHES = 50, 4
 ARCH, MESH = "scenario_clip_1", "1x1x1"
 
 
-def train(**changes):
-    """The state after fifty steps on the same few batches, and every step's losses."""
-    program = programs.program(ARCH, MESH, **changes)
-    state, losses = programs.place(programs.start(ARCH), program), []
+def train(layout=MappingProxyType({}), **changes):
+    """The state after fifty steps on the same few batches, and every step's losses.
+
+    Args:
+      layout: Settings that decide which parameters there are.
+    """
+    program = programs.program(ARCH, MESH, **layout, **changes)
+    state, losses = programs.place(programs.start(ARCH, **layout), program), []
     for step in range(STEPS):
         batch = programs.batch(program.settings, step % BATCHES)
         groups = program.settings.packing_groups
@@ -52,4 +58,21 @@ def test_bfloat16_compute_follows_float32(plain):
     assert dtypes == {np.dtype("float32")}  # masters, their EMA and their moments
     total, expected = (np.array([row["loss/total"] for row in rows]) for rows in (losses, plain))
     assert not np.array_equal(total, expected)
+    np.testing.assert_allclose(total, expected, rtol=0.02)
+
+
+@pytest.mark.slow
+def test_the_fast_layout_in_bfloat16_follows_itself_in_float32():
+    """What the presets `…_fast` compute in, on their layout: one frozen stem, packed patches and texts."""
+    layout = {
+        "model__share_stem": True,
+        "model__patch_packing": True,
+        "trainable": ((r"(vision|text)/stem/.*", False), (r".*", True)),
+        "data__text_row_tokens": 24,
+    }
+    _, exact = train(layout)
+    _, rounded = train(layout, model__dtype="bfloat16", loss__products="bfloat16")
+    total, expected = (np.array([row["loss/total"] for row in rows]) for rows in (rounded, exact))
+    assert not np.array_equal(total, expected)
+    assert expected[-1] < expected[0]  # there is something to agree on
     np.testing.assert_allclose(total, expected, rtol=0.02)
