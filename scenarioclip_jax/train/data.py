@@ -88,11 +88,11 @@ def _tokenizer(config: Config, directory: Path, workdir: Path | None) -> Tokeniz
     source = shards.dataset_dir(directory) / shards.TOKENIZER
     if config.data.tokenizer:
         source = local_path(config.data.tokenizer)
-    resumes = workdir is not None and bool(steps(workdir))
+    resumed = workdir if workdir is not None and steps(workdir) else None
     with naming("data.tokenizer"):
-        tokenizer = Tokenizer.load(workdir / "tokenizer.json" if resumes else source)
-    if resumes and config.data.tokenizer:
-        _check_same(tokenizer, config.data.tokenizer, workdir)
+        tokenizer = Tokenizer.load(resumed / "tokenizer.json" if resumed else source)
+    if resumed and config.data.tokenizer:
+        _check_same(tokenizer, config.data.tokenizer, resumed)
     known = config.model.text.vocab_size
     if tokenizer.vocab_size > known:
         raise ConfigError(

@@ -57,10 +57,10 @@ def find_resized(sample: Sample) -> Resized | None:
             ("longer", sizes / longer),
             ("shorter", sizes / shorter),
         ):
-            piles = [_pile(ends[:, axis] / unit[:, axis], sample.photo) for axis in (0, 1)]
-            if None in piles:
+            right, bottom = (_pile(ends[:, i] / unit[:, i], sample.photo) for i in (0, 1))
+            if right is None or bottom is None:
                 continue
-            (x, at_right), (y, at_bottom) = piles
+            (x, at_right), (y, at_bottom) = right, bottom
             least = min(at_right, at_bottom)
             if abs(x / y - 1) < _CLOSE or (kind == "fixed" and least >= _MANY * len(ends)):
                 found.append((least, kind, format, x, y))

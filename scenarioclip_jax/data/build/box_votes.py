@@ -164,8 +164,8 @@ def _compare_swapped(
     best = min(costs, key=costs.__getitem__)
     other = best.swapped()
     if other is not None and other in costs and costs[other] - costs[best] < _FITS_SWAPPED:
-        boxes = [pixels_of(sample, reading) for reading in (best, other)]
-        evidence = edge_evidence(sample, *boxes, find)
+        first, second = (pixels_of(sample, reading) for reading in (best, other))
+        evidence = edge_evidence(sample, first, second, find)
         costs[best] += max(-evidence, 0)
         costs[other] += max(evidence, 0)
 
@@ -338,8 +338,10 @@ def _shown_by_edges(
     turned = int((sample.orientations[sample.first] != 1).sum())
     if not turned:
         return 0, 0
-    either = [pixels_of(sample, reading._replace(orientation=each)) for each in ORIENTATIONS]
-    evidence = edge_evidence(sample, *either, find)
+    upright, stored = (
+        pixels_of(sample, reading._replace(orientation=each)) for each in ORIENTATIONS
+    )
+    evidence = edge_evidence(sample, upright, stored, find)
     if abs(evidence) < _SHOWN:
         return 0, 0
     return (turned, 0) if evidence > 0 else (0, turned)

@@ -6,6 +6,7 @@ import html.entities
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Set
+from typing import Any
 
 VERSION = (
     2  # data sets whose summary has a lower version keep invisible characters and HTML entities
@@ -40,13 +41,13 @@ def _once(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text.replace("i\u0307", "i")).split())
 
 
-def _character(entity: re.Match) -> str:
+def _character(entity: re.Match[str]) -> str:
     """The characters of an entity, itself if there is none of that name.
 
     `html.unescape` also reads old names without a semicolon, even within words: "city&center" as "city¢er".
     """
-    name = entity[0][1:]
-    return html.unescape(entity[0]) if name[0] == "#" else html.entities.html5.get(name, entity[0])
+    text = entity.group()
+    return html.unescape(text) if text[1] == "#" else html.entities.html5.get(text[1:], text)
 
 
 def visible(text: str) -> str:
@@ -70,14 +71,14 @@ def looks_the_same(text: str) -> bool:
     return normalize_label(text) == " ".join(unicodedata.normalize("NFC", text.lower()).split())
 
 
-def labels_of(texts: object) -> list[str]:
+def labels_of(texts: str | Iterable[str]) -> list[str]:
     """Returns one text, or several, in the normal form.
 
     Raises:
       ValueError: `texts` isn't a string or an iterable of strings, or one holds half of a surrogate pair.
     """
-    several = isinstance(texts, Iterable) and not isinstance(texts, str | bytes | Mapping | Set)
-    found = list(texts) if several else [texts]
+    one = isinstance(texts, str | bytes | Mapping | Set) or not isinstance(texts, Iterable)
+    found: list[Any] = [texts] if one else list(texts)
     for text in found:
         if not isinstance(text, str):
             raise ValueError(
