@@ -50,7 +50,8 @@ def check_centered(sample: Sample) -> None:
             continue
         if np.quantile(start, 0.98) > _REACHED:
             raise AnnotationError(
-                f"the boxes look like {what}: {negative.sum()} of {len(sample.boxes)} start left of 0 or above it. "
+                f"the boxes look like {what}: {negative.sum()} of {len(sample.boxes)} start left of 0 or "
+                f"above it. "
                 f"{example(sample, int(np.flatnonzero(negative)[0]))}. Boxes count from the upper left corner: "
                 f"{remedy}. If they are as they should be, add {flags_for(BoxReading())}"
             )
