@@ -58,7 +58,10 @@ RIGHT: dict[str, dict[str, Any]] = {
     "small photos": {"sizes": ((96, 64), (64, 96), (120, 72))},
     "sticking out": {"change": _sticking_out},
     "dragged": {"change": _dragged},
+    "dragged, one box": {"change": _dragged, "objects": 1},
     "some wrong": {"change": _some_wrong},
+    "rotated photos": {"orientation": [1, 2, 3, 6]},
+    "rotated photos, things to see": {"orientation": [1, 2, 3, 6], "drawn": True},
     "focused regions": {"focus": True},
     "away from the edges": {"edge": 0.0, "largest": 0.4},
 }
@@ -90,7 +93,13 @@ OTHERS["yxyx in thousand, focused regions"] = (
     1.0,
     {"boxes": "yxyx", "box-units": "thousand"},
 )
-for _format, _share in (("yxyx", 0.15), ("yxyx", 0.3), ("yxyx", 0.45), ("xywh", 0.2)):
+for _format, _share in (
+    ("yxyx", 0.15),
+    ("yxyx", 0.3),
+    ("yxyx", 0.45),
+    ("xywh", 0.2),
+    ("xywh", 0.5),
+):
     OTHERS[f"{_share:.0%} {_format}"] = ({"format": _format}, _share, {"boxes": _format})
 OTHERS["20% in unit"] = ({"units": "unit"}, 0.2, {"box-units": "unit"})
 OTHERS["20% in thousand"] = ({"units": "thousand"}, 0.2, {"box-units": "thousand"})

@@ -26,6 +26,7 @@ from scenarioclip_jax.data.damage import open_checked
 from scenarioclip_jax.data.image_arrays import separate, to_array
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.data.photo import photo_view, view_canvas
+from scenarioclip_jax.data.stored.labels import labels_of
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import (
@@ -228,15 +229,18 @@ class Model:
     def encode_text(
         self, texts: str | Sequence[str], level: str = "global"
     ) -> Float[np.ndarray, "N D"]:
-        """Embeds texts, truncated to the level's token length; equal texts are computed once."""
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        """Embeds texts, truncated to the level's token length; equal texts are computed once.
+
+        Texts are brought into the form that labels have in training, see `data.stored.labels`.
+
+        Raises:
+          ValueError: There is no text, one isn't a string or was decoded wrongly, or the level is unknown.
+        """
         self._check_level(level)
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError("texts must be strings (encode_ids takes token ids)")
-        if broken := [text for text in texts if any("\ud800" <= sign <= "\udfff" for sign in text)]:
-            raise ValueError(
-                f"{broken[0]!r} holds half of a surrogate pair, no character: it was decoded wrongly"
-            )
+        try:
+            texts = labels_of(texts)
+        except ValueError as error:
+            raise ValueError(f"texts: {error} (encode_ids takes token ids)") from None
         different = {text: index for index, text in enumerate(dict.fromkeys(texts))}
         ids, _ = self.tokenizer.encode(list(different), self.spec.lengths[level])
         if len(different) == len(texts):

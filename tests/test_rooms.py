@@ -30,9 +30,9 @@ TABLE = {
         *("parallel", "costs", "checkpoint", "interop"),
         *("evaluation/embed", "evaluation/score", "evaluation/report"),  # scores during training
     },
-    "interop": {"data", "models", "checkpoint"},
+    "interop": {"data", "data/stored", "models", "checkpoint"},
     "checkpoint": {"models", "parallel", "orbax_setup"},
-    "inference": {"data", "models", "parallel", "checkpoint", "interop"},
+    "inference": {"data", "data/stored", "models", "parallel", "checkpoint", "interop"},
     "evaluation/embed": {
         *("data", "data/device", "data/packing", "data/stored", "models", "parallel", "inference"),
         *("evaluation", "evaluation/score", "evaluation/report"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .image_depth import deep_values
+from .image_depth import deep_values, ppm_largest
 from .image_files import ImageFileError
 from .image_levels import (
     BITS,
@@ -23,7 +23,7 @@ from .image_levels import (
 )
 
 _NO_DATA, _PHOTOMETRIC = 42113, 262  # TIFF's tags
-_WHITE_IS_ZERO = 0
+_WHITE_IS_ZERO, _SIGNED = 0, 2
 _UPPER_HALF = 128  # an upper byte of an image that fills its 16 bits
 _LOST = 16  # upper bytes below this hold less than 4 bits by themselves
 
@@ -47,7 +47,7 @@ def convert(
     Raises:
       ImageFileError: 16-bit colors were decoded elsewhere, and what they need was lost.
     """
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16") or _is_signed_byte(picture):
         return _convert_gray(picture, content, backdrop, levels)
     if depth == 16 and picture.mode in ("RGB", "RGBA"):
         return _convert_colors(picture, content, backdrop, levels)
@@ -59,9 +59,10 @@ def _convert_gray(
 ) -> tuple[Image.Image, Levels]:
     tags = getattr(picture, "tag_v2", None) or {}
     values = _known(np.asarray(picture), tags)
-    # PGM, not PFM, which Pillow calls PPM as well: read by its own largest value already.
+    # PGM, not PFM, which Pillow calls PPM as well: read by its own largest value already. One of 65,535 says no
+    # more than that there are 16 bits, as in a TIFF: programs write it for 12-bit values as well.
     if levels is None and picture.format == "PPM" and picture.mode != "F":
-        levels = FULL
+        levels = None if content and ppm_largest(content) == FULL[1] else FULL
     levels = levels or find_levels(values, tags, content, floats=picture.mode == "F")
     gray = to_eight_bits(values, levels)
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts only 8-bit values
@@ -73,8 +74,16 @@ def _convert_gray(
     return rgb, levels
 
 
+def _is_signed_byte(picture: Image.Image) -> bool:
+    """Whether an image is a TIFF of signed 8-bit values, which Pillow gives out as unsigned ones."""
+    tags = getattr(picture, "tag_v2", None) or {}
+    return picture.mode == "L" and first(tags, SAMPLE_FORMAT) == _SIGNED
+
+
 def _known(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
-    """Gray values as their TIFF defines them: 32-bit ones unsigned, and NaN where there is no value."""
+    """Gray values as their TIFF defines them: signed or not, and NaN where there is no value."""
+    if values.dtype == np.uint8:  # see `_is_signed_byte`
+        values = values.view(np.int8)
     if (
         values.dtype == np.int32
         and first(tags, BITS) == 32

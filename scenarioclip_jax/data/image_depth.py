@@ -13,6 +13,8 @@ from PIL import Image
 from .image_files import file_content, open_encoded
 from .image_levels import BITS, find_levels, first
 
+# White space and comments between the numbers in a PPM's header, which is within the first bytes.
+_BETWEEN, _HEADER = rb"(?:\s|#[^\r\n]*[\r\n])+", 4096
 _GRAY_ALPHA, _RGBA = 4, 6  # color types as numbered in PNG
 _PNG_HEADER = slice(
     12, 29
@@ -22,8 +24,11 @@ _PNG_HEADER = slice(
 def stored_depth(picture: Image.Image) -> int:
     """Bits of a stored value, 2, 4, 8 or 16; Pillow converts all to 8.
 
-    For an image that is already decoded, 16 is found only if a TIFF's tags or its original PNG still say so.
+    For an image that is already decoded, 16 is found only if a TIFF's tags or its original PNG or PPM still say
+    so. PPM with another largest value than 65,535 counts as 8, since Pillow reads it by that value.
     """
+    if picture.format == "PPM" and picture.mode in ("I", "RGB"):
+        return 16 if ppm_largest(file_content(picture, _HEADER) or b"") == 65535 else 8
     tiles = getattr(picture, "tile", None)
     if tiles:
         found = re.search(r";(2|4|16)", str(tiles[0][3]))
@@ -38,6 +43,12 @@ def stored_depth(picture: Image.Image) -> int:
     return 8
 
 
+def ppm_largest(content: bytes) -> int | None:
+    """The largest value that a PGM or PPM declares; None for any other file."""
+    found = re.match(rb"P[2356]" + 3 * (_BETWEEN + rb"(\d+)"), content[:_HEADER])
+    return int(found[3]) if found else None
+
+
 def deep_values(content: bytes, upper: np.ndarray) -> np.ndarray | None:
     """Reads all 16 bits of an image, uint16 [H, W, C]; None if they can't be read or belong to another image.
 
@@ -48,6 +59,10 @@ def deep_values(content: bytes, upper: np.ndarray) -> np.ndarray | None:
     try:
         picture = open_encoded(content)
         premultiplied = "RGBa" in str(picture.tile)
+        if picture.format == "PPM":
+            values = _ppm_colors(content)
+            # Pillow rounds to 8 bits here instead of cutting.
+            return values if np.abs(values / 257 - upper).max() <= 1 else None
         if "LA;16" in str(picture.tile):
             values = _gray_alpha(content)
         else:
@@ -88,6 +103,17 @@ def _one_byte(content: bytes, lower: bool) -> np.ndarray:
         raise ValueError("no layout that gives the lower bytes")
     picture.tile = tiles
     return np.asarray(picture)
+
+
+def _ppm_colors(content: bytes) -> np.ndarray:
+    """Reads the colors of a PPM, uint16 [H, W, 3], as the gray values of a PGM that is three times as wide."""
+    found = re.match(rb"P([36])(" + _BETWEEN + rb")(\d+)", content)
+    if not found:
+        raise ValueError("no PPM")
+    kind, width = {b"3": b"P2", b"6": b"P5"}[found[1]], 3 * int(found[3])
+    renamed = kind + found[2] + str(width).encode() + content[found.end() :]
+    values = np.asarray(open_encoded(renamed))
+    return values.astype(np.uint16).reshape(len(values), -1, 3)
 
 
 def _gray_alpha(content: bytes) -> np.ndarray:

@@ -5,10 +5,11 @@ import importlib
 import io
 import re
 import threading
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 MAX_PIXELS = 178_956_970  # per file; Pillow's own limit
 # A file that unfolds to more pixels than this, with less than one byte per hundred pixels, is a bomb. A JPEG of
@@ -147,6 +148,15 @@ def file_content(picture: Image.Image, most: int = -1) -> bytes | None:
 
 # What a file is that can't be opened, by magic bytes, and what to do.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _CHANNELS, _SAMPLE_FORMAT = (
+    256,
+    257,
+    258,
+    259,
+    277,
+    339,
+)  # TIFF's tags
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 _MAGIC: Sequence[tuple[bytes, str]] = (
     (
@@ -174,6 +184,8 @@ def _kind(content: bytes) -> str:
     for magic, what in _MAGIC:
         if content.startswith(magic):
             return what
+    if content[:4] in _TIFF:
+        return _tiff(content)
     if plugin := _plugin(content):
         return (
             f"{plugin[0]}, which needs a plug-in: pip install {plugin[2]} (or convert it to JPEG)"
@@ -197,6 +209,32 @@ def _kind(content: bytes) -> str:
     except UnicodeDecodeError:
         pass
     return f"not a picture that Pillow {Image.__version__} can identify (it begins with {content[:8].hex(' ')})"
+
+
+def _tiff(content: bytes) -> str:
+    """Says what kind of TIFF a file is that Pillow can't read."""
+    file = io.BytesIO(content)
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(16 if b"+" in content[:4] else 8))
+        file.seek(tags.next)
+        with warnings.catch_warnings():  # of a directory that is cut short
+            warnings.simplefilter("ignore")
+            tags.load(file)
+        if _WIDTH not in tags or _HEIGHT not in tags:
+            raise ValueError
+        bits = tags.get(_BITS, (1,))
+        form = tags.get(_SAMPLE_FORMAT, (1,))[0]
+        channels = int(tags.get(_CHANNELS, 1))
+        compression = int(tags.get(_COMPRESSION, 1))
+    except Exception:  # the directory is damaged, too
+        return "a TIFF whose header is damaged; copy or download it again"
+    numbers = {1: "unsigned", 2: "signed", 3: "floating-point"}.get(form, "complex")
+    plural = "s" if channels > 1 else ""
+    sizes = "/".join(str(each) for each in dict.fromkeys(bits))
+    return (
+        f"a TIFF of {channels} channel{plural} of {numbers} {sizes}-bit values (compression {compression}), "
+        "which Pillow can't read; save it as PNG or TIFF with 8 bits per channel, gray or RGB"
+    )
 
 
 def _plugin(content: bytes) -> tuple[str, str, str] | None:

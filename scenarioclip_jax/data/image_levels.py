@@ -8,8 +8,9 @@ One rule finds it for both gray and color, and for alpha from its own values:
    holds the largest value. Floats up to 1 (or a little more: resampling overshoots) range from 0 to 1, and
    floats up to 32 from 0 to the largest.
 3. If there are values well below zero, black is the smallest and white the largest value.
-4. Hot and dead pixels don't count as largest or smallest: at most one in 100,000, and at least one, that are
-   more than four times as far from zero as all others. They become white or black.
+4. Hot and dead pixels don't count as largest or smallest: those that are more than four times as far from zero
+   as all others, if they are at most one in 100,000 (and at least one); or at most one in 1,000 that lie apart
+   from each other, as a sensor's do and the parts of a bright thing don't. They become white or black.
 
 This brightens an image that is meant to be dark, with nothing above half of its range, unless its file declares
 the range; otherwise a file with 12 bits in 16 could not be shown.
@@ -25,11 +26,9 @@ import numpy as np
 Levels = tuple[float, float]  # the values that are black and white
 
 FULL: Levels = (0.0, 65535.0)
-_HOT_SHARE, _FAR, _FEWEST = (
-    100_000,
-    4,
-    1000,
-)  # pixels per hot one; times farther; smaller images have none
+_HOT, _HOT_APART = 100_000, 1_000  # pixels per hot one, wherever they lie or if they lie apart
+_FAR, _FEWEST = 4, 1000  # times farther; smaller images have none
+_APART = 0.75  # the share of hot pixels without another one beside them
 BITS, SAMPLE_FORMAT = 258, 339  # TIFF's tags
 _RANGES = ((340, 341), (280, 281))  # SMinSampleValue and SMaxSampleValue, and similar tags
 
@@ -45,16 +44,15 @@ def find_levels(
     """Finds the range of some values by the rule above; NaN and infinity don't count.
 
     Args:
-      values: Integers or floats of any shape, one per pixel; for colors, the largest channel.
+      values: Integers or floats [H, W]; for colors, the largest channel.
       tags: Tags of the TIFF that they come from.
       content: The PNG that they come from.
       floats: Whether they were stored as floats.
       alpha: Whether they are the alpha channel.
     """
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    if not finite.size:
+    if values.dtype.kind == "f" and not np.isfinite(values).any():
         return 0.0, 1.0
-    low, high = extremes(finite)
+    low, high = extremes(values)
     declared = None if alpha and not content else _declared(tags or {}, content, high, alpha)
     if declared:
         return declared
@@ -68,18 +66,38 @@ def find_levels(
 
 
 def extremes(values: np.ndarray) -> Levels:
-    """The smallest and the largest value without hot and dead pixels."""
-    low, high = float(values.min()), float(values.max())
-    hot = max(1, values.size // _HOT_SHARE) if values.size >= _FEWEST else 0
-    while hot and (far := max(high, -low)) > 0:
-        near = values <= far / _FAR
-        if low < 0:
-            near &= values >= -far / _FAR
-        others = values[near]
-        if not values.size - others.size <= hot or not others.any():
+    """The smallest and the largest finite value of an image [H, W], without hot and dead pixels."""
+    counted = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+    chosen = values[counted]
+    low, high = float(chosen.min()), float(chosen.max())
+    if chosen.size < _FEWEST:
+        return low, high
+    hot = np.zeros(values.shape, bool)
+    while (far := max(high, -low)) > 0:
+        hot |= counted & ((values > far / _FAR) | (values < -far / _FAR))
+        others = values[counted & ~hot]
+        if not _are_hot(hot, chosen.size) or not others.any():
             break
         low, high = float(others.min()), float(others.max())
     return low, high
+
+
+def _are_hot(far: np.ndarray, pixels: int) -> bool:
+    """Whether the pixels of a mask [H, W], which are much brighter than the others, are a sensor's hot ones."""
+    count = int(far.sum())
+    if count <= max(1, pixels // _HOT):
+        return True
+    if far.ndim != 2 or count > pixels // _HOT_APART:
+        return False
+    rows, columns = np.nonzero(far)
+    around = np.pad(far, 1)
+    beside = sum(
+        around[rows + down, columns + right].astype(int)
+        for down in range(3)
+        for right in range(3)
+        if (down, right) != (1, 1)
+    )
+    return bool(np.mean(beside == 0) >= _APART)
 
 
 def to_eight_bits(values: np.ndarray, levels: Levels) -> np.ndarray:

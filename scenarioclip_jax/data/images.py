@@ -46,7 +46,7 @@ class OpenedImage(NamedTuple):
       stored: The image before it was turned and converted.
       format: Format of the file, such as "JPEG"; None if the image didn't come from a file.
       orientation: The EXIF orientation it was stored with, 1 to 8; 1 is upright.
-      levels: The values taken as black and white; None if there were at most 8 bits.
+      levels: The values taken as black and white; None if there were at most 8 bits without a sign.
     """
 
     picture: Image.Image

@@ -6,8 +6,6 @@ own groups, so the global batches are the same on any number of processes, worke
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import multiprocessing
 import re
 import shutil
@@ -33,7 +31,7 @@ from scenarioclip_jax.data.packing.measure import ALONE, Crew
 from scenarioclip_jax.data.packing.sizes import load_or_measure
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.settings import DataSettings
-from scenarioclip_jax.data.source import ShuffledTexts, Source
+from scenarioclip_jax.data.source import ShuffledTexts, Source, identity_digest
 from scenarioclip_jax.data.stall import StalledInputError, init_worker, within
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.faults import InputUnavailableError
@@ -322,6 +320,4 @@ def train_iterator(
         sizes = load_or_measure(source, tokenizer, settings, folder, crew)
         order, digest = Balanced(sizes, settings, len(groups)), sizes.digest()
     batches = TrainingBatches(source, tokenizer, settings, groups, order)
-    identity = getattr(source, "identity", "")
-    told = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16] if identity else ""
-    return TrainIterator(batches, settings, len(source), digest, told)
+    return TrainIterator(batches, settings, len(source), digest, identity_digest(source))

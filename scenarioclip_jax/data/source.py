@@ -1,5 +1,7 @@
 """Where scenes come from: random access to the records of a split."""
 
+import hashlib
+import json
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -14,6 +16,15 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Scene: ...
+
+
+def identity_digest(source: Source) -> str:
+    """Digest of what tells a source from others, such as its files; empty if nothing does.
+
+    A run's checkpoints keep it as `source` in their record `data`.
+    """
+    identity = getattr(source, "identity", "")
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16] if identity else ""
 
 
 class ShuffledTexts:

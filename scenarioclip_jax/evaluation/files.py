@@ -42,19 +42,22 @@ class Wanted(NamedTuple):
     Attributes:
       names: Names of its images, with or without extension, below the image folders.
       values: Other data that the suite needs from the record.
+      crop: The part of its images that is used: (x0, y0, x1, y1) in pixels of the upright photo; None for all.
     """
 
     where: str
     names: tuple[str, ...]
     values: Any = None
+    crop: tuple[float, float, float, float] | None = None
 
 
 class Located(NamedTuple):
-    """A record with its images, all of which can be read."""
+    """A record with its images, all of which can be read and hold its crop."""
 
     where: str
     paths: tuple[Path, ...]
     values: Any
+    crop: tuple[float, float, float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Files:
     def locate(self, wanted: Sequence[Wanted], skips: Skips) -> list[Located]:
         """Finds the images of records and checks that each can be decoded.
 
-        Images that are damaged but can be decoded are scored, and reported in `skips`.
+        Images that are damaged but can be decoded are scored, and reported in `skips`. So are records whose
+        crop lies outside of their image; these are left out.
 
         Raises:
           SuiteError: An image is missing or unreadable and may not be skipped, or is outside the folders; or no
@@ -100,13 +104,15 @@ class Files:
             if gone:
                 absent.append((each.where, gone))
             else:
-                found.append(Located(each.where, paths, each.values))
+                found.append(Located(each.where, paths, each.values, each.crop))
         checked = self._check({path for each in found for path in each.paths})
         reasons = {path: each.unreadable for path, each in checked.items() if each.unreadable}
         damaged = [each for each in found if any(path in reasons for path in each.paths)]
         kept = [each for each in found if not any(path in reasons for path in each.paths)]
         if not self.skip_missing:
             self._refuse(absent, reasons, damaged)
+        whole = len(kept)
+        kept = [each for each in kept if _holds_crop(each, skips)]
         scored = {path for each in kept for path in each.paths}
         skips.damaged |= {str(path): checked[path].damaged for path in checked.keys() & scored}
         for where, names in absent:
@@ -117,7 +123,8 @@ class Files:
         if wanted and not kept:
             raise SuiteError(
                 f"{wanted[0].where}: no record is left: of {len(wanted)}, {len(absent)} lack an image in "
-                f"{self._folders()}, and {len(damaged)} have one that can't be read",
+                f"{self._folders()}, {len(damaged)} have one that can't be read, and {whole - len(kept)} a "
+                "box outside of it",
                 f"name the folder of the images with --config.{self.suite}.images=DIR",
                 listed=[name for _, names in absent for name in names],
             )
@@ -160,6 +167,22 @@ class Files:
             )
 
 
+def _holds_crop(record: Located, skips: Skips) -> bool:
+    """Whether the record's crop shares pixels with its images; if not, that is noted."""
+    if record.crop is None:
+        return True
+    for path in record.paths:
+        size = image_files.size_of(path)
+        if image_files.pixels_of(record.crop, size) is None:
+            box = ", ".join(f"{edge:g}" for edge in record.crop)
+            skips.add(
+                "its box lies outside of its picture",
+                f"{record.where}: ({box}) in {path}, {size[0]} x {size[1]} pixels",
+            )
+            return False
+    return True
+
+
 class Row(NamedTuple):
     """A record with its place in a file, for messages."""
 
@@ -181,6 +204,10 @@ class Row(NamedTuple):
     def caption(self, name: str) -> str:
         """Returns a text in the form used in training: lower case, one space between words."""
         return self.text(self.get(name), name)
+
+    def category(self, name: str) -> str:
+        """Returns the name of a category, such as a relation, however it is written: `Next_To` is `next to`."""
+        return self.text(self.get(name).replace("_", " "), name)
 
     def text(self, value: Any, name: str) -> str:
         if not isinstance(value, str) or not _encodes(value) or not normalize_label(value):

@@ -13,6 +13,7 @@ from scenarioclip_jax.data import damage, images
 from scenarioclip_jax.progress_bar import progress_bar
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+LARGEST_CROP = 1 << 28  # pixels
 # What is often saved in place of an image, by its first bytes.
 FOREIGN = {
     b"version https://git-lfs": "a Git LFS pointer (run `git lfs pull`)",
@@ -138,10 +139,12 @@ class Checked(NamedTuple):
     Attributes:
       unreadable: Why the image can't be decoded.
       damaged: What is, or seems to be, wrong with an image that can be decoded.
+      size: Width and height of the upright image, in pixels; (0, 0) if it can't be decoded.
     """
 
     unreadable: str = ""
     damaged: str = ""
+    size: tuple[int, int] = (0, 0)
 
 
 def check(paths: Collection[Path], threads: int = 2) -> dict[Path, Checked]:
@@ -154,7 +157,23 @@ def check(paths: Collection[Path], threads: int = 2) -> dict[Path, Checked]:
     with ThreadPoolExecutor(max(1, threads)) as pool:
         found = progress_bar(pool.map(_check, ordered), "images checked", total=len(ordered))
         checked = dict(zip(ordered, found, strict=True))
-    return {path: each for path, each in checked.items() if any(each)}
+    return {path: each for path, each in checked.items() if each.unreadable or each.damaged}
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of an upright image, in pixels; known without decoding if it was checked."""
+    return _check(path).size
+
+
+def pixels_of(
+    crop: tuple[float, float, float, float], size: tuple[int, int]
+) -> tuple[int, int, int, int] | None:
+    """Rounds a crop to whole pixels; None if it lies outside of an image of that size, or is absurdly large."""
+    x0, y0, x1, y1 = (round(edge) for edge in crop)
+    width, height = min(x1, size[0]) - max(x0, 0), min(y1, size[1]) - max(y0, 0)
+    if width <= 0 or height <= 0 or (x1 - x0) * (y1 - y0) > LARGEST_CROP:
+        return None
+    return x0, y0, x1, y1
 
 
 def _check(path: Path) -> Checked:
@@ -172,9 +191,9 @@ def _check_file(path: Path, modified: int, size: int) -> Checked:
     """Checks a file; its time and size are arguments so that a changed file is checked anew."""
     try:
         content = path.read_bytes()
-        images.open_image(content, name=str(path))
+        size = images.open_image(content, name=str(path)).picture.size
     except Exception as error:  # decoders may raise anything, and one file mustn't stop the others
         if faults.passes(error):
             raise RefusedError(f"{path}: {str(error) or repr(error)}") from error
         return Checked(str(error).removeprefix(f"{path}: ") or repr(error))
-    return Checked(damaged=damage.describe(damage.examine(content)))
+    return Checked(damaged=damage.describe(damage.examine(content)), size=size)

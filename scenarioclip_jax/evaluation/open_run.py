@@ -9,7 +9,12 @@ from scenarioclip_jax.data.build.dataset import default_embedded
 from scenarioclip_jax.evaluation.embed.cache import Cache
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.embed.in_domain import DataSet
-from scenarioclip_jax.evaluation.run_data import of_config
+from scenarioclip_jax.evaluation.run_data import (
+    difference,
+    identity_now,
+    identity_of_run,
+    of_config,
+)
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.shell import to_paste
 
@@ -56,4 +61,10 @@ def data_of(checkpoint: str | Path) -> Path:
             f"    python -m scenarioclip_jax.main --config=configs/pretrain.py {workdir}\n\n"
             "or name another: SCENARIOCLIP_CHECKPOINT=WORKDIR in the environment."
         ) from None
-    return chosen.directory or default_embedded(**chosen.embedded)
+    if chosen.directory is None:
+        return default_embedded(**chosen.embedded)
+    trained = chosen._replace(identity=identity_of_run(path.parent))
+    now = chosen._replace(identity=identity_now(chosen.directory))
+    if not now.same(trained):
+        print(f"note: {difference(str(checkpoint), trained, now)}", flush=True)
+    return chosen.directory

@@ -6,11 +6,17 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.checkpoint import CheckpointError, load_record, steps
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.build.dataset import default_embedded
+from scenarioclip_jax.data.source import identity_digest
 from scenarioclip_jax.data.stored.labels import VERSION
-from scenarioclip_jax.data.stored.shards import DataSetError, dataset_dir, load_summary
+from scenarioclip_jax.data.stored.shards import (
+    DataSetError,
+    dataset_dir,
+    load_summary,
+    open_split,
+)
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.renamed import with_new_names
 
@@ -25,12 +31,15 @@ class Chosen(NamedTuple):
       embedded: Arguments of `data.build.default_embedded`, if `directory` is None.
       why: Explanation of where the choice comes from.
       notes: Sentences about models that were trained on other data and about labels of an earlier version.
+      identity: Digest of its training split, see `data.source.identity_digest`: of the shards that lie in
+        `directory` now, or of those that a run was trained on. Empty if it isn't known.
     """
 
     directory: Path | None
     embedded: dict[str, int]
     why: str = ""
     notes: tuple[str, ...] = ()
+    identity: str = ""
 
     @property
     def name(self) -> str:
@@ -41,8 +50,16 @@ class Chosen(NamedTuple):
         return f"the embedded scenes ({settings})"
 
     def same(self, other: "Chosen") -> bool:
+        """Whether both are one data set. A folder may be built again, moved or copied, so identities decide."""
+        if self.directory is None and other.directory is None:
+            return self.embedded == other.embedded
+        if self.identity and other.identity:
+            return self.identity == other.identity
+        return self.same_place(other)
+
+    def same_place(self, other: "Chosen") -> bool:
         if self.directory is None or other.directory is None:
-            return self.directory is other.directory and self.embedded == other.embedded
+            return False
         return self.directory.resolve() == other.directory.resolve()
 
     def open(self) -> Path:
@@ -64,7 +81,25 @@ def recorded(checkpoint: str | Path) -> Chosen | None:
     # A folder in Hugging Face's format also has a config.json, which says nothing about data.
     if not path.is_file() or not (folder / "checkpoints").is_dir():
         return None
-    return of_config(path)
+    return of_config(path)._replace(identity=identity_of_run(folder))
+
+
+def identity_of_run(folder: Path) -> str:
+    """The digest of the training split that a run's checkpoints keep; empty if none does."""
+    for step in reversed(steps(folder)):
+        if found := load_record(folder, step, "data").get("source"):
+            return found
+    return ""
+
+
+def identity_now(directory: Path | None) -> str:
+    """The digest of the training split in a folder; empty if it isn't there to be compared."""
+    if directory is None:
+        return ""
+    try:
+        return identity_digest(open_split(directory, "train"))
+    except DataSetError:
+        return ""
 
 
 def of_config(path: Path) -> Chosen:
@@ -101,11 +136,23 @@ def choose(config: ConfigDict) -> Chosen:
         base = own.embedded if own and own.directory is None else DEMO
         chosen = Chosen(None, DEMO | base | given, "config.demo_data")
     elif own:
-        chosen = own._replace(why=f"what {config.checkpoint} was trained on")
-        _check_own(chosen, config.checkpoint)
+        _check_own(own, config.checkpoint)
+        chosen = own._replace(why=_why_own(own, config.checkpoint))
     else:
         chosen = Chosen(None, dict(DEMO), f"{config.checkpoint} names no data of its own")
+    chosen = chosen._replace(identity=identity_now(chosen.directory))
     return chosen._replace(notes=(*_differences(chosen, config, own), *_old_labels(chosen)))
+
+
+def _why_own(own: Chosen, checkpoint: str) -> str:
+    if own.directory is None:
+        return f"what {checkpoint} was trained on"
+    now = identity_now(own.directory)
+    if not (now and own.identity):
+        return f"the folder that {checkpoint} names; nothing tells whether it was built again since"
+    if now != own.identity:
+        return f"the folder that {checkpoint} names, built again since"
+    return f"what {checkpoint} was trained on"
 
 
 def _old_labels(chosen: Chosen) -> list[str]:
@@ -136,7 +183,18 @@ def _differences(chosen: Chosen, config: ConfigDict, own: Chosen | None) -> list
     if config.baseline:
         models[config.baseline] = recorded(config.baseline)
     return [
-        f"{path} was trained on other data, {data.name}: its scores here are of data that it doesn't know"
+        difference(path, data, chosen)
         for path, data in models.items()
         if data is not None and not chosen.same(data)
     ]
+
+
+def difference(path: str, trained: Chosen, scored: Chosen) -> str:
+    """A sentence about a model that is scored on another data set than the one that it was trained on."""
+    if scored.same_place(trained):
+        return (
+            f"{path} was trained on another data set that lay in {trained.directory}, which was built again "
+            "since: what is in its test split now may be what the model was trained on. Score the data set of "
+            "that time (config.data.dir), or train on this one"
+        )
+    return f"{path} was trained on other data, {trained.name}: its scores here are of data that it doesn't know"

@@ -3,6 +3,7 @@
 import dataclasses
 
 from scenarioclip_jax.data.batch import LEVELS
+from scenarioclip_jax.data.stored.labels import normalize_label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,9 @@ class Settings:
             raise ValueError(f"prompt={self.prompt!r}: must hold {{}} once, where the text goes")
 
     def prompted(self, texts) -> list[str]:
-        return [self.prompt.replace("{}", text) for text in texts]
+        """The prompt with each text in it; the prompt in the form that texts have in training."""
+        prompt = normalize_label(self.prompt)
+        return [prompt.replace("{}", text) for text in texts]
 
 
 def name_of(levels: tuple[str, ...]) -> str:

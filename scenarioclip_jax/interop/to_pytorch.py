@@ -21,6 +21,7 @@ from scenarioclip_jax.data import (
     images,
 )
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
+from scenarioclip_jax.data.stored import labels
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop import exported, reference
 from scenarioclip_jax.interop.card import model_card
@@ -35,8 +36,9 @@ LAYOUTS = ("transformers", "reference", "huggingface-towers")
 SHARD_BYTES = 2 << 30  # larger files are split, so that little is in memory twice
 END_OF_WORD = "</w>"  # in CLIP's vocabulary
 TEMPLATES = Path(__file__).parent / "pytorch"
-# The modules that open images; they are copied, so that the exported processor sees the same pixels.
-OPENERS = (images, image_arrays, image_colors, image_depth, image_files, image_levels)
+# The modules that open images and normalize texts; they are copied, so that the exported processor makes the
+# same pixels and tokens.
+SHARED = (images, image_arrays, image_colors, image_depth, image_files, image_levels, labels)
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -216,7 +218,7 @@ def write_processor(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
     """Writes the files that `AutoProcessor` reads: settings, tokenizer and code."""
     write_tokenizer(out, spec, tokenizer_file)
     shutil.copyfile(TEMPLATES / f"{exported.PROCESSING}.py", out / f"{exported.PROCESSING}.py")
-    for module in OPENERS:
+    for module in SHARED:
         shutil.copyfile(module.__file__, out / Path(module.__file__).name)
     auto_map = {
         "AutoImageProcessor": f"{exported.PROCESSING}.ScenarioCLIPImageProcessor",

@@ -1,5 +1,6 @@
 """The data of a run: its splits, class texts and tokenizer, from shards or from the demo's drawn scenes."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,10 +88,11 @@ def _tokenizer(config: Config, directory: Path, workdir: Path | None) -> Tokeniz
     source = shards.dataset_dir(directory) / shards.TOKENIZER
     if config.data.tokenizer:
         source = local_path(config.data.tokenizer)
-    if workdir is not None and steps(workdir):
-        source = workdir / "tokenizer.json"
+    resumed = workdir if workdir is not None and steps(workdir) else None
     with naming("data.tokenizer"):
-        tokenizer = Tokenizer.load(source)
+        tokenizer = Tokenizer.load(resumed / "tokenizer.json" if resumed else source)
+    if resumed and config.data.tokenizer:
+        _check_same(tokenizer, config.data.tokenizer, resumed)
     known = config.model.text.vocab_size
     if tokenizer.vocab_size > known:
         raise ConfigError(
@@ -99,3 +101,31 @@ def _tokenizer(config: Config, directory: Path, workdir: Path | None) -> Tokeniz
             "config.data.tokenizer"
         )
     return tokenizer
+
+
+def _check_same(tokenizer: Tokenizer, given: str, workdir: Path) -> None:
+    """Checks that the tokenizer given on the command line is the one that the run has used so far.
+
+    A hub repository that the run was started with isn't loaded again, so that a run resumes without a network.
+
+    Raises:
+      ConfigError: It is another one, or can't be loaded.
+    """
+    if not local_path(given).exists() and given == _started_with(workdir):
+        return
+    with naming("data.tokenizer"):
+        different = tokenizer.difference(Tokenizer.load(local_path(given)))
+    if different is not None:
+        raise ConfigError(
+            f"config.data.tokenizer={given}: it turns {different!r} into other tokens than "
+            f"{workdir / 'tokenizer.json'}, with which this run was trained so far. Leave it out to go on with "
+            "that one, or name another --workdir to start anew"
+        )
+
+
+def _started_with(workdir: Path) -> str:
+    try:
+        config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+        return config["data"]["tokenizer"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

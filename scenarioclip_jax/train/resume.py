@@ -286,6 +286,7 @@ def changed_on_purpose(saved: dict, current: dict, step: int) -> list[dict]:
             f"config.resume.allow names {', '.join(_dotted(k) for k in wrong)}: on purpose, a run "
             f"may change {', '.join(_dotted(k) for k in ALLOWABLE)}; what computes the same may change anyway"
         )
+    _check_start(saved, current, step)
     old, new = CAME_LATER | _flat(with_new_names(saved)), _flat(current)
     # `steps` replaces `epochs`, so changing one changes both.
     allowed |= {"steps", "epochs"} if allowed & {"steps", "epochs"} else set()
@@ -309,6 +310,17 @@ def changed_on_purpose(saved: dict, current: dict, step: int) -> list[dict]:
         {"step": step, "key": f"config.{_dotted(k)}", "was": old.get(k), "now": new.get(k)}
         for k in differing
     ]
+
+
+def _check_start(saved: dict, current: dict, step: int) -> None:
+    """Checks that `init_from` names no other weights, since a run that resumes reads none."""
+    was, now = saved.get("init_from"), current["init_from"]
+    if now and now != was and not (was and Path(was).resolve() == Path(now).resolve()):
+        raise ConfigError(
+            f"config.init_from={now}: weights are read only when a run starts, and the run of this checkpoint "
+            f"(step {step}) started from {was or 'random ones'}. Leave it out to go on, or name another "
+            "--workdir to start anew"
+        )
 
 
 def _flat(config: dict) -> dict:

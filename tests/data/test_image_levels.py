@@ -91,6 +91,23 @@ def test_hot_and_dead_pixels_leave_the_rest_as_it_is(hot):
         assert np.abs(shown(source) - gray(GRAY_FULL))[part].max() <= 2, name
 
 
+def test_hot_pixels_are_several_if_they_lie_apart():
+    """A sensor has more of them than one in 100,000; what is bright in a picture covers pixels side by side."""
+    values = np.tile(np.linspace(0, 4095, 400), (300, 1)).astype(np.uint16)
+    apart, together = values.copy(), values.copy()
+    apart[7::60, 3::20] = 65535
+    together[100:110, 100:110] = 65535
+    assert (apart == 65535).sum() == (together == 65535).sum() == 100
+    assert image_levels.find_levels(apart) == (0, 4095)
+    assert image_levels.find_levels(together) == (0, 65535)
+    many = values.copy()
+    many[::2, ::8] = 65535  # apart, but no sensor is like this
+    assert image_levels.find_levels(many) == (0, 65535)
+    holes = np.where(apart == 65535, 1e4, apart / 4095)
+    holes[:, :9] = np.nan  # places without a value keep their place
+    assert image_levels.find_levels(holes, floats=True) == (0, 1)
+
+
 def test_one_bright_star_is_no_reason_to_make_a_black_sky_white():
     sky = np.zeros((100, 100), np.uint16)
     sky[50, 50] = 65535

@@ -377,6 +377,22 @@ def test_one_or_several():
             image_arrays.separate(wrong)
 
 
+def odd_tiff(channels: int, bits: int, sample_format: int) -> bytes:
+    """The head of a TIFF with kinds of channels that Pillow doesn't know."""
+    values = {256: 8, 257: 8, 259: 1, 262: 1 if channels < 3 else 2, 273: 8, 277: channels}
+    lists = {258: [bits] * channels, 339: [sample_format] * channels}
+    tags = sorted([*values, *lists])
+    after, entries, beyond = 8 + 2 + 12 * len(tags) + 4, b"", b""
+    for tag in tags:
+        numbers = lists.get(tag, [values.get(tag)])
+        packed = struct.pack(f"<{len(numbers)}H", *numbers)
+        if len(packed) > 4:
+            packed, beyond = struct.pack("<I", after + len(beyond)), beyond + packed
+        entries += struct.pack("<HHI", tag, 3, len(numbers)) + packed.ljust(4, b"\0")
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    return head + entries + bytes(4) + beyond + bytes(500)
+
+
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 12345\n"
 UNREADABLE = {
     "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC .*pip install pillow-heif"),
@@ -398,6 +414,14 @@ UNREADABLE = {
     "noise": (bytes(range(128, 200)), "begins with 80 81 82"),
     "cut PNG": (encoded(PHOTO)[:-400], "cut short or damaged"),
     "cut JPEG": (encoded(PHOTO, "JPEG")[:-200], "cut short or damaged"),
+    "gray and alpha of 16 bits": (
+        odd_tiff(2, 16, 1),
+        "a TIFF of 2 channels of unsigned 16-bit values .*Pillow can't read; save it as PNG or TIFF",
+    ),
+    "float colors": (odd_tiff(3, 32, 3), "a TIFF of 3 channels of floating-point 32-bit values"),
+    "doubles": (odd_tiff(1, 64, 3), "a TIFF of 1 channel of floating-point 64-bit values"),
+    "signed colors": (odd_tiff(3, 8, 2), "a TIFF of 3 channels of signed 8-bit values"),
+    "TIFF header": (odd_tiff(3, 8, 2)[:20], "a TIFF whose header is damaged"),
     "JPEG header only": (encoded(PHOTO, "JPEG")[:100], "cut short"),
 }
 
@@ -615,7 +639,15 @@ def gray_tiff(values, sample_format):
     """Bytes of a gray TIFF whose samples are unsigned (1), signed (2) or floats (3)."""
     height, width = values.shape
     data, bits = values.tobytes(), 8 * values.itemsize
-    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 0), (277, 1)]
+    tags = [
+        (256, width),
+        (257, height),
+        (258, bits),
+        (259, 1),
+        (262, 1),
+        (273, 0),
+        (277, 1),
+    ]
     tags += [(278, height), (279, len(data)), (339, sample_format)]
     start = 8 + 2 + 12 * len(tags) + 4
     entries = b"".join(
@@ -646,10 +678,50 @@ def test_gray_values_as_the_file_means_them(content):
     assert np.abs(found - RAMP)[1:].max() <= 2
 
 
+def test_signed_bytes_are_darkest_where_they_are_least(tmp_path):
+    """Pillow gives out -1 as 255."""
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (48, 1))
+    content = gray_tiff((ramp.astype(int) - 128).astype(np.int8), 2)
+    opened = images.open_image(content)
+    np.testing.assert_array_equal(np.asarray(opened.picture)[..., 0], ramp)
+    assert opened.levels == (-128, 127)
+    (tmp_path / "a.tiff").write_bytes(content)
+    loaded = Image.open(tmp_path / "a.tiff")
+    loaded.load()
+    np.testing.assert_array_equal(np.asarray(to_rgb(loaded))[..., 0], ramp)
+
+
 def test_a_dark_pgm_stays_dark():
     """Its largest value is declared."""
     content = b"P5 64 48 1023\n" + (RAMP.astype(np.uint16) // 40).astype(">u2").tobytes()
     assert np.asarray(to_rgb(content)).max() <= 2
+
+
+def pnm(kind: str, values: np.ndarray, largest: int) -> bytes:
+    """A PGM or PPM, binary (P5, P6) or in words (P2, P3)."""
+    head = f"{kind}\n# by hand\n{values.shape[1]} {values.shape[0]}\n{largest}\n".encode()
+    binary = kind in ("P5", "P6")
+    return head + (
+        values.astype(">u2").tobytes() if binary else " ".join(map(str, values.flat)).encode()
+    )
+
+
+@pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6"])
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_twelve_bits_in_a_pgm_of_sixteen_are_those_of_a_tiff(kind, bits, tmp_path):
+    """Programs declare 65,535 for whatever has 16 bits; any other largest value is meant."""
+    values = RGB if kind in ("P3", "P6") else GRAY
+    deep = np.rint(values / 255 * (2**bits - 1)).astype(int)
+    content = pnm(kind, deep, 65535)
+    wanted = values if values.ndim == 3 else gray_rgb(values)
+    opened = images.open_image(content)
+    assert np.abs(np.asarray(opened.picture, int) - wanted).max() <= 1
+    (tmp_path / "a.pnm").write_bytes(content)
+    loaded = Image.open(tmp_path / "a.pnm")
+    loaded.load()
+    np.testing.assert_array_equal(np.asarray(to_rgb(loaded)), np.asarray(opened.picture))
+    dark = np.asarray(to_rgb(pnm(kind, deep // 8, 2**bits - 2)), int)
+    assert np.abs(dark - wanted / 8).max() <= 1.5
 
 
 def test_open_files_and_sets():

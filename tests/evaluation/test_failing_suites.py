@@ -62,7 +62,8 @@ def sugarcrepe(root, images):
 def test_what_the_data_lacks_is_left_out_of_the_default_suites(place, tmp_path, capsys):
     done = evaluate(config(place), tmp_path / "out")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"data: {place / 'data'} (what {place / 'run'} was trained on)"
+    why = f"the folder that {place / 'run'} names; nothing tells whether it was built again since"
+    assert lines[0] == f"data: {place / 'data'} ({why})"
     assert not done.failed
     assert set(done.results) == {"zero_shot", "retrieval"}
     summary = json.loads((tmp_path / "out" / "results.json").read_text())

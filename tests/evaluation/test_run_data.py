@@ -2,25 +2,39 @@
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 
+import orbax.checkpoint as ocp
 import pytest
 
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.command import ConfigError
+from scenarioclip_jax.data.build.dataset import ensure_embedded
+from scenarioclip_jax.data.source import identity_digest
+from scenarioclip_jax.data.stored.shards import open_split
 from scenarioclip_jax.evaluation import run_data
+from scenarioclip_jax.evaluation.open_run import data_of
 from scenarioclip_jax.evaluation.run_data import choose, recorded
 
 CONFIG = Path(__file__).parents[2] / "configs" / "evaluate.py"
 
 
-def run(folder: Path, directory="", **embedded) -> str:
-    """A training run's workdir, as far as its data goes."""
+def run(folder: Path, directory="", *, identity="", **embedded) -> str:
+    """A training run's workdir, as far as its data goes; `identity` is what its checkpoint says of them."""
     (folder / "checkpoints").mkdir(parents=True)
     embedded = {"num_scenes": 6000, "seed": 0} | embedded
     values = {"data": {"dir": str(directory)}, "embedded": embedded}
     (folder / "config.json").write_text(json.dumps(values))
+    if identity:
+        path = (folder / "checkpoints" / "00000003" / "data").resolve()
+        path.mkdir(parents=True)
+        ocp.JsonCheckpointHandler().save(path, {"source": identity})
     return str(folder)
+
+
+def of(directory) -> str:
+    return identity_digest(open_split(directory, "train"))
 
 
 def chosen(checkpoint, **changes):
@@ -91,3 +105,36 @@ def test_a_damaged_config_is_named(tmp_path):
         path.write_text(text)
         with pytest.raises(CheckpointError, match=r"config\.json is no config of a training run"):
             recorded(tmp_path / "run")
+
+
+def test_a_data_set_that_was_built_again_in_its_place_is_told(small_data, tmp_path, capsys):
+    """The path is the run's, the scenes aren't: what was trained on may be in today's test split."""
+    place = tmp_path / "shards"
+    shutil.copytree(small_data, place)
+    mine = run(tmp_path / "mine", place, identity=of(place))
+    found = chosen(mine)
+    assert (found.why, found.notes) == (f"what {mine} was trained on", ())
+    shutil.rmtree(place)
+    ensure_embedded(place, 40, seed=5, size=64)
+    found = chosen(mine)
+    assert found.open() == place
+    assert found.why == f"the folder that {mine} names, built again since"
+    assert f"{mine} was trained on another data set that lay in {place}" in found.notes[0]
+    # Named on the command line, or for the baseline's sake, it is the same finding.
+    assert found.notes == chosen(mine, data__dir=str(place)).notes
+    other = run(tmp_path / "other", place, identity=of(place))
+    assert [mine in note for note in chosen(other, baseline=mine).notes] == [True]
+    # Notebooks open a run's data by themselves.
+    data_of(mine)
+    assert "was built again since" in capsys.readouterr().out
+
+
+def test_a_data_set_that_was_moved_is_the_same(small_data, tmp_path):
+    shutil.copytree(small_data, tmp_path / "moved")
+    mine = run(tmp_path / "mine", tmp_path / "before", identity=of(small_data))
+    assert not chosen(mine, data__dir=str(tmp_path / "moved")).notes
+
+
+def test_a_run_that_kept_no_identity_is_not_vouched_for(small_data, tmp_path):
+    mine = run(tmp_path / "mine", small_data)
+    assert "nothing tells whether it was built again" in chosen(mine).why

@@ -16,6 +16,14 @@ VISION = dict(width=32, depth=3, heads=4, mlp_dim=64, image_size=32, patch_size=
 TEXT = dict(width=24, depth=3, heads=4, mlp_dim=48, vocab_size=320, max_length=20)
 PROJECTION = 16
 TEXTS = ["a red circle left of a blue square", "two people talk", "A person rides a horse!", "ok"]
+# What looks like the label of the same words, but has other characters.
+UNTIDY = [
+    "Two  People\u200b talk",
+    "two people&nbsp;talk",
+    "\uff54wo people talk",
+    "city&center",
+    "\ufb01sh",
+]
 THEIRS = dict(
     width="hidden_size",
     depth="num_hidden_layers",

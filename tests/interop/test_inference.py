@@ -14,6 +14,7 @@ import scenarioclip_jax
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data.damage import DamagedImageWarning
+from scenarioclip_jax.data.stored.labels import normalize_label
 from scenarioclip_jax.interop import initial
 from scenarioclip_jax.interop.huggingface import open_clip
 from tests.interop import helpers
@@ -148,6 +149,13 @@ def test_texts_and_ids(model):
     assert model.logit_scale("object") == pytest.approx(1 / 0.07, rel=1e-5)
 
 
+@pytest.mark.parametrize("text", helpers.UNTIDY)
+def test_texts_have_the_form_that_labels_have_in_training(model, text):
+    """So the same words have the same tokens, whether they were built into shards or typed."""
+    ids, _ = model.tokenizer.encode([normalize_label(text)], 12)
+    np.testing.assert_array_equal(model.encode_text(text), model.encode_ids(ids))
+
+
 def test_batches_are_padded_and_nothing_is_compiled_twice(folder):
     model = scenarioclip_jax.load(folder, batch_size=8)
     pictures = helpers.pictures(4) * 5
@@ -221,8 +229,14 @@ def test_bad_inputs(model, tmp_path):
         model.encode_ids(np.full((1, 21), model.tokenizer.eos_id))
     with pytest.raises(ValueError, match="ids must be from 0 to 319"):
         model.encode_ids(np.full((1, 4), 320))
-    with pytest.raises(ValueError, match="encode_ids takes token ids"):
-        model.encode_text([1, 2])
+    for texts, got in (
+        ([1, 2], r"1 \(int\)"),
+        (5, r"5 \(int\)"),
+        ({"a": 1}, r"dict"),
+        (b"a", "bytes"),
+    ):
+        with pytest.raises(ValueError, match=rf"texts: .*got .*{got}.*encode_ids takes token ids"):
+            model.encode_text(texts)
     with pytest.raises(ValueError, match="half of a surrogate pair"):
         model.encode_text(["ok", "a \ud83d"])
 

@@ -105,6 +105,37 @@ def test_wrong_keywords_are_refused(model, processor, inputs):
         processor(text="ok", truncation=False)
 
 
+def test_inputs_that_were_not_prepared_are_refused(model, processor, inputs):
+    """Each would give embeddings of something else, or an error from deep inside."""
+    pixels, ids = inputs
+    for wrong, what in (
+        (torch.zeros(pixels.shape, dtype=torch.uint8), r"torch\.uint8"),
+        (torch.zeros(pixels.shape, dtype=torch.int64), r"torch\.int64"),
+        (pixels.numpy(), "a ndarray"),
+    ):
+        for call in (model.encode_image, model.get_image_features, model):
+            with pytest.raises(
+                TypeError, match=rf"pixel_values is {what}; normalized floats.*processor\(images="
+            ):
+                call(wrong)
+    for wrong, what in ((ids.float(), r"torch\.float32"), (ids.tolist(), "a list")):
+        with pytest.raises(TypeError, match=rf"input_ids is {what}; token ids.*processor\(text="):
+            model.encode_text(wrong)
+    for wrong in (-1, 320):
+        with pytest.raises(ValueError, match="input_ids must be from 0 to 319"):
+            model.encode_text(torch.cat([ids, torch.full_like(ids[:1], wrong)]))
+    for text, what in ((5, r"5 \(int\)"), ([["a"]], "list"), ({"a": 1}, "dict"), (None, "nothing")):
+        with pytest.raises(
+            ValueError, match=rf"text: expected a string.*{what}|nothing to prepare"
+        ):
+            processor(text=text)
+    with pytest.raises(ValueError, match="half of a surrogate pair"):
+        processor(text="a \ud83d")
+    with pytest.raises(ValueError, match="max_length is '5'; it must be a whole number from 3"):
+        processor(text="ok", max_length="5")
+    assert model.encode_image(pixels.double()).dtype == torch.float32
+
+
 def test_usual_processor_keywords_are_honored(processor):
     texts = helpers.TEXTS
     whole = processor(text=texts, level="relation")["input_ids"]

@@ -15,6 +15,7 @@ from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.settings import FITS
+from scenarioclip_jax.data.stored.labels import normalize_label
 from scenarioclip_jax.interop import exported, initial, to_pytorch
 from scenarioclip_jax.interop.huggingface import open_clip
 from tests.interop import helpers
@@ -202,7 +203,7 @@ def test_both_processors_agree(trained, tmp_path, fit):
     source, _, _ = trained("scenario_clip_0", fit=fit)
     out = to_folder(source, tmp_path / "out")
     theirs = AutoProcessor.from_pretrained(out, trust_remote_code=True)
-    for module in to_pytorch.OPENERS:  # the very same code
+    for module in to_pytorch.SHARED:  # the very same code
         file = Path(module.__file__)
         assert (out / file.name).read_bytes() == file.read_bytes()
     ours = load(source)
@@ -229,9 +230,16 @@ def test_both_processors_agree(trained, tmp_path, fit):
         assert theirs(images=one)["pixel_values"].shape == (1, 3, 32, 32)
     with pytest.raises(ValueError, match="the list is empty"):
         theirs(images=[])
-    texts = [*helpers.TEXTS, "", "é 日", "a<|endoftext|> ok", "one two three four five six " * 5]
+    texts = [
+        *helpers.TEXTS,
+        *helpers.UNTIDY,
+        "",
+        "é 日",
+        "a<|endoftext|> ok",
+        "one two three four five six " * 5,
+    ]
     for level in LEVELS:
-        wanted, _ = ours.tokenizer.encode(texts, LENGTHS[level])
+        wanted, _ = ours.tokenizer.encode(list(map(normalize_label, texts)), LENGTHS[level])
         np.testing.assert_array_equal(theirs(text=texts, level=level)["input_ids"], wanted)
     # A folder that was saved again by Transformers still works alike.
     theirs.save_pretrained(tmp_path / "again")

@@ -168,3 +168,20 @@ def test_only_what_leaves_the_state_as_it_is_may_be_allowed():
     ) as error:
         resume.changed_on_purpose(saved, plain(config), 3)
     assert "resume.allow" not in str(error.value)  # it would lead nowhere
+
+
+def test_weights_to_start_from_are_not_ignored_when_a_run_resumes(tmp_path, monkeypatch):
+    config = tiny.config("unused")
+    saved = plain(config)
+    config.init_from = "openai/clip-vit-base-patch32"
+    with pytest.raises(
+        ConfigError, match=r"config\.init_from=openai/.*only when a run starts.*random ones.*Leave"
+    ):
+        resume.changed_on_purpose(saved, plain(config), 3)
+    # The same command again, or the same path written in another way, or nothing.
+    assert resume.changed_on_purpose(plain(config), plain(config), 3) == []
+    saved["init_from"], config.init_from = "weights", str(tmp_path / "weights")
+    monkeypatch.chdir(tmp_path)
+    assert resume.changed_on_purpose(saved, plain(config), 3) == []
+    config.init_from = ""
+    assert resume.changed_on_purpose(saved, plain(config), 3) == []

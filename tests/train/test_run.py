@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tokenizers
 
 from scenarioclip_jax import lock
 from scenarioclip_jax.checkpoint import (
@@ -26,11 +27,14 @@ from scenarioclip_jax.checkpoint import (
 )
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data.pipeline import TrainIterator
+from scenarioclip_jax.data.source import identity_digest
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.tokens import Tokenizer, train_tokenizer
 from scenarioclip_jax.evaluation.embed.embedder import Embedder
+from scenarioclip_jax.evaluation.run_data import recorded
 from scenarioclip_jax.faults import InputUnavailableError
 from scenarioclip_jax.train import loop
+from scenarioclip_jax.train.data import open_data
 from scenarioclip_jax.train.loop import train
 from scenarioclip_jax.train.metrics import (
     MetricWriter,
@@ -86,7 +90,7 @@ def test_nothing_of_a_run_is_compiled_twice(undisturbed):
     assert len(COMPILED) < MOST_PROGRAMS
 
 
-def test_what_a_run_leaves_behind(undisturbed):
+def test_what_a_run_leaves_behind(undisturbed, small_data):
     names = {path.name for path in undisturbed.iterdir()}
     assert names >= {
         "checkpoints",
@@ -109,6 +113,8 @@ def test_what_a_run_leaves_behind(undisturbed):
             assert 0 < row[f"validation/chance/{name}"] <= 1
     board = b"".join(path.read_bytes() for path in (undisturbed / "tensorboard").iterdir())
     assert b"validation/student/object/text_to_image/R5" in board
+    # An evaluation sees by it whether the data set was built again.
+    assert recorded(undisturbed).identity == identity_digest(shards.open_split(small_data, "train"))
     page = (undisturbed / "report.html").read_text()
     assert page.count('alt="training curves') == 5
     report = json.loads((undisturbed / "report.json").read_text())
@@ -504,6 +510,39 @@ def test_weights_with_another_tokenizer_are_refused(undisturbed, small_data, tmp
         ConfigError, match=r"config\.init_from: .*--config\.data\.tokenizer=.*undis"
     ):
         train(config, tmp_path / "run")
+
+
+def test_another_tokenizer_is_refused_when_a_run_resumes(
+    undisturbed, small_data, tmp_path, monkeypatch
+):
+    own = Tokenizer.load(undisturbed / "tokenizer.json")
+    train_tokenizer(
+        ["green squirrels jump"] * 3, tmp_path / "other.json", vocab_size=own.vocab_size
+    )
+    shutil.copytree(undisturbed, tmp_path / "run")
+    config = tiny.config(small_data)
+
+    def given(tokenizer):
+        config.data.tokenizer = tokenizer
+        return open_data(config, tmp_path / "run").tokenizer.to_json()
+
+    with pytest.raises(
+        ConfigError,
+        match=r"config\.data\.tokenizer=\S*other\.json: it turns '.*' into other tokens .*Leave",
+    ):
+        given(str(tmp_path / "other.json"))
+    with pytest.raises(
+        ConfigError, match=r"config\.data\.tokenizer: .*none\.json: no such tokenizer"
+    ):
+        given(str(tmp_path / "none.json"))
+    shutil.copy(undisturbed / "tokenizer.json", tmp_path / "copy.json")
+    assert given(str(tmp_path / "copy.json")) == given("") == own.to_json()
+    # A hub repository that the run was started with isn't asked for again.
+    kept = json.loads((undisturbed / "config.json").read_text())
+    kept["data"]["tokenizer"] = "someone/words"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(kept))
+    monkeypatch.setattr(tokenizers.Tokenizer, "from_pretrained", None)
+    assert given("someone/words") == own.to_json()
 
 
 def test_weights_of_another_size_are_refused(undisturbed, small_data, tmp_path):

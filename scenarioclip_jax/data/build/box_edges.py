@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from scenarioclip_jax.data.build import focus_evidence
-from scenarioclip_jax.data.build.box_formats import BoxReading
-from scenarioclip_jax.data.build.box_sample import Sample, pixels_of
+from scenarioclip_jax.data.build.box_sample import Sample
 
 _PHOTOS = 60  # that are looked at, evenly over the data set
 _NEAR = 2  # pixels that a border may be off
@@ -19,15 +18,23 @@ _FEWEST = 8  # boxes
 
 
 def edge_evidence(
-    sample: Sample, first: BoxReading, second: BoxReading, find: Callable[[str], Path]
+    sample: Sample,
+    first: np.ndarray,
+    second: np.ndarray,
+    find: Callable[[str], Path],
 ) -> float:
-    """Nats for the first of two readings, against the second: minus 20 to 20.
+    """Nats for the first of two readings of all boxes, against the second: minus 20 to 20.
 
     It's half of the squared t statistic of what the borders of the boxes gain in contrast.
+
+    Args:
+      sample: The N boxes.
+      first, second: The boxes as each reading has them, in pixels of the upright photos, [N, 4].
+      find: Function that returns the file of a path.
     """
-    boxes = [pixels_of(sample, reading) for reading in (first, second)]
+    boxes = first, second
     gains = []
-    photos = np.unique(sample.photo)
+    photos = np.unique(sample.photo[(first != second).any(1)])
     for photo in photos[:: max(1, -(-len(photos) // _PHOTOS))]:
         start = sample.first[photo]
         own = slice(start, start + len(sample.records[photo].objects))

@@ -12,7 +12,13 @@ from scenarioclip_jax.data.build.box_formats import (
     misfits,
 )
 from scenarioclip_jax.data.build.box_sample import Sample, by_photo, pixels_of
-from scenarioclip_jax.data.build.box_texts import fits_nowhere, flags_for, numbers
+from scenarioclip_jax.data.build.box_scales import (
+    ANY_CORNERS,
+    ANY_CORNERS_PRIOR,
+    MISFIT,
+    MOST,
+)
+from scenarioclip_jax.data.build.box_texts import example, fits_nowhere, flags_for
 from scenarioclip_jax.data.build.problems import GUESSED, AnnotationError, Problems
 
 _FAR, _FAR_PIXELS = 0.08, 8  # of the photo's side: sloppy boxes aren't wrong by more
@@ -22,6 +28,7 @@ _MOST_RECORDS = 0.8  # share of the records: more are no part of a data set, but
 _FEWEST, _FEW_RECORDS = 2, 2  # boxes and records of another convention, to be named
 _SURE, _SURE_RECORDS = 5, 3  # to stop the build
 _EXPLAINED = 0.9  # share of what can't be meant that another convention has to explain
+_MERGED_PRIOR, _MERGED_SURE = 3.0, 4.0  # nats
 _ALL = 0.98  # share of the records' boxes that have to fit it
 
 
@@ -57,29 +64,82 @@ def check_merged(
     share = explained.sum() / odd.sum()
     if share < _EXPLAINED:
         return False
-    first = int(np.flatnonzero(explained)[0])
-    record = sample.records[sample.photo[first]]
-    name, box = record.objects[first - sample.first[sample.photo[first]]]
-    width, height = sample.sizes[first]
-    named = ", ".join(sample.records[photo].where for photo in photos[:5])
     equal = [
         other for same, _, other in found if other != reading and same.sum() == explained.sum()
     ]
+    _report(sample, explained, reading, usual, problems, equal, sure=not any_corners)
+    return True
+
+
+def check_merged_in_order(sample: Sample, usual: BoxReading, problems: Problems) -> None:
+    """Raises AnnotationError, or lists a problem, if inverted boxes are those of some records, and fit there.
+
+    Inverted boxes are taken for ones that were dragged by mouse. But dragging inverts any box, along any axis;
+    if instead each record fits one of two conventions, two data sets were merged.
+
+    Args:
+      sample: Boxes of a data set whose corners seem to come in any order.
+      usual: How they are read.
+      problems: Collects what is likely but not certain.
+    """
+    count = np.minimum(by_photo(sample, np.ones(len(sample.boxes))), MOST)
+    ordered = np.minimum(by_photo(sample, misfits_in_order(sample, usual, True)), MOST)
+    dragged = (ANY_CORNERS * count + MISFIT * ordered).sum() + ANY_CORNERS_PRIOR
+
+    def charged(reading: BoxReading) -> np.ndarray:
+        return MISFIT * np.minimum(by_photo(sample, fits_nowhere(sample, reading)), MOST)
+
+    own = charged(usual)
+    found = []
+    for reading in _candidates(usual):
+        others = charged(reading)
+        if UNITS[reading.units]:
+            others[~_reaches(sample, reading)] = np.inf
+        odd = others + MISFIT <= own
+        cost = (np.minimum(own, others) + np.log(2)).sum() + _MERGED_PRIOR
+        if odd.sum() >= _FEW_RECORDS and odd.mean() <= _MOST_RECORDS:
+            found.append((cost, reading, odd))
+    if not found:
+        return
+    cost, reading, odd = min(found, key=lambda each: each[0])
+    if dragged - cost < _MERGED_SURE:
+        return
+    explained = odd[sample.photo] & fits_nowhere(sample, usual)
+    equal = [other for same, other, _ in found if other != reading and same < cost + 1]
+    _report(sample, explained, reading, usual, problems, equal, sure=True)
+
+
+def _report(
+    sample: Sample,
+    explained: np.ndarray,
+    reading: BoxReading,
+    usual: BoxReading,
+    problems: Problems,
+    equal: Sequence[BoxReading],
+    *,
+    sure: bool,
+) -> None:
+    """Raises AnnotationError, or lists a problem if it's about few boxes or if `sure` is False.
+
+    Args:
+      explained: Boxes that only the other reading explains, bool [N].
+      equal: Readings that explain them as well.
+    """
+    photos = np.unique(sample.photo[explained])
+    named = ", ".join(sample.records[photo].where for photo in photos[:5])
     alike = "".join(f" or {other.describe()}" for other in equal[:2])
     text = (
         f"{explained.sum()} boxes of {len(photos)} records look like {reading.describe()}{alike}, the others "
-        f"like {usual.describe()}. Were two data sets merged? The first of those records: {named}. For example "
-        f"{record.where} (id {record.id}), {name!r}: {numbers(box)} in {record.image_path!r} of {width} x "
-        f"{height} pixels. More boxes may be so that fit both ways"
+        f"like {usual.describe()}. Were two data sets merged? The first of those records: {named}. "
+        f"{example(sample, int(np.argmax(explained)))}. More boxes may be so that fit both ways"
     )
     remedy = f"build the two apart, one with {flags_for(reading, usual)}, or correct them"
-    if explained.sum() >= _SURE and len(photos) >= _SURE_RECORDS and not any_corners:
+    if sure and explained.sum() >= _SURE and len(photos) >= _SURE_RECORDS:
         raise AnnotationError(
             f"{text}: {remedy}. If all are as they should be, add {flags_for(usual)}"
         )
     detail = f"{text}. All were read as the latter; if so, {remedy}"
     problems.add("boxes_ambiguous", GUESSED, "file", "all metadata", detail)
-    return True
 
 
 def _candidates(usual: BoxReading) -> Sequence[BoxReading]:
@@ -125,12 +185,12 @@ def _all_fit(sample: Sample, reading: BoxReading, fits: np.ndarray) -> np.ndarra
     share = by_photo(sample, fits) / np.maximum(by_photo(sample, np.ones(len(fits))), 1)
     fine = share >= _ALL
     if UNITS[reading.units]:
-        return fine[sample.photo] & _reaches(sample, reading)
+        fine &= _reaches(sample, reading)
     return fine[sample.photo]
 
 
 def _reaches(sample: Sample, reading: BoxReading) -> np.ndarray:
-    """Whether the numbers of a box's photo are as large as these units make them, bool [N]."""
+    """Whether the numbers of a photo's boxes are as large as these units make them, bool [P]."""
     largest = np.zeros(len(sample.records))
     np.maximum.at(largest, sample.photo, np.abs(sample.boxes).max(1))
     scale = UNITS[reading.units]
@@ -138,4 +198,4 @@ def _reaches(sample: Sample, reading: BoxReading) -> np.ndarray:
     if scale > 1:
         fine &= largest > _BEYOND * sample.sizes[sample.first].max(1)
         fine &= largest[fine].max(initial=0) > _REACHED * scale
-    return fine[sample.photo]
+    return fine

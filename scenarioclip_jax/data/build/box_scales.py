@@ -5,6 +5,9 @@ import numpy as np
 from scenarioclip_jax.data.build.box_formats import UNITS, BoxReading
 from scenarioclip_jax.data.build.box_sample import Sample, by_photo, pixels_of
 
+MISFIT = 3.9  # nats for a box that can't be meant: -log(1/50)
+ANY_CORNERS = np.log(4)  # a box whose corners may come in any order is one of four times as many
+ANY_CORNERS_PRIOR = 4.6  # how much less usual that is, in nats
 MOST = 3  # boxes of a photo that count: they have one author, so they are wrong together
 _SCALE_COST = 2.6  # nats a box, at most, of units that reach further than the photo's pixels
 _UNUSED_COST = 1e4  # half of the photo is never reached in these units

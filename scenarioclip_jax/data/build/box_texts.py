@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from scenarioclip_jax.data.build.box_formats import ORIENTATIONS, BoxReading, misfits
+from scenarioclip_jax.data.build.box_resized import find_resized
 from scenarioclip_jax.data.build.box_sample import Sample, pixels_of
 from scenarioclip_jax.data.build.problems import GUESSED, NOTED, AnnotationError, Problems
 
 _WIDE, _WIDE_SHARE = 0.1, 0.1  # boxes that stick out by a tenth; a tenth of all boxes
+_MOST_WRONG = 0.5  # share of the boxes that can't be meant
 
 
 def fits_nowhere(sample: Sample, reading: BoxReading) -> np.ndarray:
@@ -50,6 +52,17 @@ def compared(
     return text
 
 
+def example(sample: Sample, index: int) -> str:
+    """Names a box with its record, its photo and the photo's size."""
+    record = sample.records[sample.photo[index]]
+    name, box = record.objects[index - sample.first[sample.photo[index]]]
+    width, height = sample.sizes[index]
+    return (
+        f"For example {record.where} (id {record.id}), {name!r}: {numbers(box)} in {record.image_path!r} of "
+        f"{width} x {height} pixels"
+    )
+
+
 def numbers(box: Sequence[float]) -> str:
     return "[" + ", ".join(f"{value:g}" for value in box) + "]"
 
@@ -72,10 +85,12 @@ def others(equal: Sequence[BoxReading], usual: BoxReading) -> str:
     return f" (or, which fits about as well: {'; '.join(flags_for(each, usual) for each in equal[:3])})"
 
 
-def check_fit(sample: Sample, usual: BoxReading, *, settled: bool) -> None:
-    """Raises AnnotationError if many boxes lie far outside of their photos, unless flags settle it."""
-    if settled:
-        return
+def check_fit(sample: Sample, usual: BoxReading, misfits: np.ndarray | None = None) -> None:
+    """Raises AnnotationError if many boxes lie far outside of their photos, or most can't be meant.
+
+    Args:
+      misfits: Whether each box can't be meant, bool [N]; None if that was looked at.
+    """
     far = np.ones(len(sample.boxes), bool)
     for orientation in ORIENTATIONS:
         x0, y0, x1, y1 = pixels_of(sample, usual._replace(orientation=orientation)).T
@@ -86,27 +101,41 @@ def check_fit(sample: Sample, usual: BoxReading, *, settled: bool) -> None:
             | (np.maximum(x0, x1) > (1 + _WIDE) * width)
             | (np.maximum(y0, y1) > (1 + _WIDE) * height)
         )
-    photos = np.unique(sample.photo[far])
-    if far.mean() < _WIDE_SHARE or far.sum() < 5 or len(photos) < 3:
-        return
-    index = int(np.flatnonzero(far)[0])
-    record = sample.records[sample.photo[index]]
-    name, box = record.objects[index - sample.first[sample.photo[index]]]
-    width, height = sample.sizes[index]
-    raise AnnotationError(
-        f"{far.sum()} of {len(far)} boxes ({far.mean():.0%}) lie far outside of their photos, and no other "
-        f"convention fits better. Were they drawn on photos of another size, or with a border? For example "
-        f"{record.where} (id {record.id}), {name!r}: {numbers(box)} in {record.image_path!r} of {width} x "
-        f"{height} pixels. Give the photos that they were drawn on, or scale them; to clip them, add "
-        f"{flags_for(usual)}"
-    )
+    for wrong, least, what in (
+        (far, _WIDE_SHARE, "lie far outside of their photos"),
+        (misfits, _MOST_WRONG, "are inverted, of a pixel or less, or outside of their photos"),
+    ):
+        if wrong is None or wrong.mean() < least or wrong.sum() < 5:
+            continue
+        if len(np.unique(sample.photo[wrong])) < 3:
+            continue
+        resized = find_resized(sample)
+        guess = (
+            f"They look like {resized.what}"
+            if resized
+            else "Were they drawn on photos of another size, or with a border?"
+        )
+        remedy = f"{resized.remedy}, or give" if resized else "Give"
+        raise AnnotationError(
+            f"{wrong.sum()} of {len(wrong)} boxes ({wrong.mean():.0%}) {what}, and no other convention fits "
+            f"better. {guess}{': ' if resized else ' '}{remedy} the photos that they were drawn on"
+            f"{'' if resized else ', or scale them'}. {example(sample, int(np.argmax(wrong)))}. To clip them, "
+            f"add {flags_for(usual)}"
+        )
 
 
 def note_reach(sample: Sample, usual: BoxReading, problems: Problems) -> None:
     """Lists boxes that never reach the right or lower part of their photos, or count pixels from 1."""
     boxes = pixels_of(sample, usual)
     reach = (boxes[:, 2:] / sample.sizes).max(0)
-    if len(boxes) >= 20 and len(sample.records) >= 8 and reach.max() < 0.6:
+    resized = find_resized(sample) if usual.units == "pixels" else None
+    if resized and not resized.close:
+        detail = (
+            f"the boxes look like {resized.what}: at least {resized.ends} end right at the edges of such "
+            f"photos. {example(sample, 0)}. Read as {usual.describe()}; if so, {resized.remedy}"
+        )
+        problems.add("boxes_ambiguous", GUESSED, "file", "all metadata", detail)
+    elif len(boxes) >= 20 and len(sample.records) >= 8 and reach.max() < 0.6:
         detail = (
             f"none of {len(boxes)} boxes reaches further than {reach[0]:.0%} of its photo's width and "
             f"{reach[1]:.0%} of its height. Were they drawn on smaller photos? Then scale them"

@@ -22,7 +22,13 @@ from scenarioclip_jax.data.build.box_formats import (
     BoxReading,
     misfits,
 )
-from scenarioclip_jax.data.build.box_merged import check_merged
+from scenarioclip_jax.data.build.box_merged import (
+    check_merged,
+    check_merged_in_order,
+    misfits_in_order,
+)
+from scenarioclip_jax.data.build.box_origin import check_centered, check_flipped
+from scenarioclip_jax.data.build.box_resized import find_resized
 from scenarioclip_jax.data.build.box_sample import (
     Sample,
     by_photo,
@@ -30,11 +36,18 @@ from scenarioclip_jax.data.build.box_sample import (
     pixels_of,
     take_sample,
 )
-from scenarioclip_jax.data.build.box_scales import MOST, canvas_cost, scale_cost
+from scenarioclip_jax.data.build.box_scales import (
+    ANY_CORNERS,
+    ANY_CORNERS_PRIOR,
+    MISFIT,
+    MOST,
+    canvas_cost,
+    scale_cost,
+)
 from scenarioclip_jax.data.build.box_texts import (
     check_fit,
     compared,
-    fits_nowhere,
+    example,
     flags_for,
     note_reach,
     numbers,
@@ -42,16 +55,17 @@ from scenarioclip_jax.data.build.box_texts import (
 )
 from scenarioclip_jax.data.build.problems import GUESSED, AnnotationError, Problems
 
-_MISFIT = 3.9  # nats: -log(1/50)
-_ANY_CORNERS = np.log(4)  # a box whose corners may come in any order is one of four times as many
 _SURE = 4.0  # nats by which another reading has to be better
 _UNTOLD = 8.0  # nats: less doesn't tell whether x or y comes first
+_LEFT = 0.02  # share of the boxes that a reading may leave unexplained
+_REACHES = 0.9  # of percent or thousandths: where boxes don't, other units are as likely
+_SHOWN = 8.0  # nats that the photos have to give for or against boxes as stored
 _FITS_SWAPPED = 15.0  # nats: boxes that fit no worse with x and y in each other's places
 # How much less usual than the published format each convention is, in nats.
 _FORMAT_PRIORS = dict(zip(FORMATS, (0, 3, 4, 4, 5, 5, 6), strict=True))
 _UNIT_PRIORS = {"pixels": 0, "unit": 2, "percent": 4, "thousand": 3}
 _CANVAS_PRIORS = {"photo": 0, "padded": 5, "padded_corner": 6}
-_ANY_CORNERS_PRIOR, _STORED_PRIOR = 4.6, 1.0
+_STORED_PRIOR = 1.0
 _PADDED_FORMATS = ("xyxy", "xywh", "cxcywh", "yxyx")  # of which padded photos are known
 
 
@@ -105,6 +119,8 @@ def decide(
             *(given or first for given, first in zip(flags, BoxReading(), strict=True))
         )
         return BoxDecision(reading, doubtful=flags.orientation is None)
+    if not (flags.format and flags.units):
+        check_centered(sample)
     readings = _readings(sample, flags)
     losses = _losses(sample, readings, find)  # [P, R]
     dragged = _charge_any_corners(sample, readings, losses, free=flags.format is None)
@@ -118,9 +134,9 @@ def decide(
         costs[readings[at]] = usual + min(upright.sum(), stored.sum() + _STORED_PRIOR, some)
     if flags.format is None:
         _compare_swapped(sample, costs, find)
-    reading = _decide_format(sample, costs, flags, dragged, problems)
+    reading = _decide_format(sample, costs, flags, dragged, problems, find)
     at = readings.index(reading)
-    return _decide_orientation(sample, reading, losses[:, at], losses[:, at + 1], flags)
+    return _decide_orientation(sample, reading, losses[:, at], losses[:, at + 1], flags, find)
 
 
 def _readings(sample: Sample, flags: BoxFlags) -> list[BoxReading]:
@@ -148,7 +164,8 @@ def _compare_swapped(
     best = min(costs, key=costs.__getitem__)
     other = best.swapped()
     if other is not None and other in costs and costs[other] - costs[best] < _FITS_SWAPPED:
-        evidence = edge_evidence(sample, best, other, find)
+        first, second = (pixels_of(sample, reading) for reading in (best, other))
+        evidence = edge_evidence(sample, first, second, find)
         costs[best] += max(-evidence, 0)
         costs[other] += max(evidence, 0)
 
@@ -164,9 +181,9 @@ def _losses(
             losses[:, column] = losses[:, column - 1]
             continue
         bad = misfits(pixels_of(sample, reading), sample.sizes)
-        losses[:, column] = _MISFIT * np.minimum(by_photo(sample, bad), MOST)
+        losses[:, column] = MISFIT * np.minimum(by_photo(sample, bad), MOST)
     for photo, wrong in contradictions(sample, readings, find):
-        losses[photo] += _MISFIT * wrong
+        losses[photo] += MISFIT * wrong
     return losses
 
 
@@ -187,12 +204,12 @@ def _charge_any_corners(
             [np.minimum(pixels[:, :2], pixels[:, 2:]), np.maximum(pixels[:, :2], pixels[:, 2:])], 1
         )
         counts = by_photo(sample, np.ones(len(pixels)))
-        was = _MISFIT * np.minimum(by_photo(sample, misfits(pixels, sample.sizes)), MOST)
-        bad = _MISFIT * np.minimum(by_photo(sample, misfits(ordered, sample.sizes)), MOST)
-        dragged = bad + _ANY_CORNERS * np.minimum(counts, MOST)
-        if dragged.sum() + _ANY_CORNERS_PRIOR < was.sum():
+        was = MISFIT * np.minimum(by_photo(sample, misfits(pixels, sample.sizes)), MOST)
+        bad = MISFIT * np.minimum(by_photo(sample, misfits(ordered, sample.sizes)), MOST)
+        dragged = bad + ANY_CORNERS * np.minimum(counts, MOST)
+        if dragged.sum() + ANY_CORNERS_PRIOR < was.sum():
             losses[:, column] += dragged - was
-            losses[0, column] += _ANY_CORNERS_PRIOR
+            losses[0, column] += ANY_CORNERS_PRIOR
             changed.add(reading)
     return changed
 
@@ -203,6 +220,7 @@ def _decide_format(
     flags: BoxFlags,
     dragged: set[BoxReading],
     problems: Problems,
+    find: Callable[[str], Path],
 ) -> BoxReading:
     usual = BoxReading(
         flags.format or "xyxy", flags.units or "pixels", canvas=flags.canvas or "photo"
@@ -213,11 +231,25 @@ def _decide_format(
     settled = bool(flags.format and flags.units)
     if margin <= 0:
         if not settled:
+            if usual in dragged:
+                check_flipped(sample, usual, find)
+                check_merged_in_order(sample, usual, problems)
             check_merged(sample, usual, problems, any_corners=usual in dragged)
-        check_fit(sample, usual, settled=settled)
+            check_fit(sample, usual, misfits_in_order(sample, usual, usual in dragged))
         note_reach(sample, usual, problems)
         return usual
-    bad, good = (fits_nowhere(sample, reading) for reading in (usual, best))
+    if best in dragged and not settled:
+        check_flipped(sample, best, find)
+    bad, good = (misfits_in_order(sample, each, each in dragged) for each in (usual, best))
+    # Thousandths fit boxes of any photos that aren't larger; another format may fit a few more of them.
+    doubtful = best.units in ("thousand", "percent") or good.mean() > _LEFT
+    if doubtful and (resized := find_resized(sample)) and not resized.close:
+        raise AnnotationError(
+            f"the boxes look like {resized.what} (at least {resized.ends} end right at their edges), not "
+            f"{usual.describe()}. {example(sample, int(np.argmax(bad)))}. If so, {resized.remedy}; if they are "
+            f"{best.describe()}, add {flags_for(best, usual)}; if they are as they should be, add "
+            f"{flags_for(usual)}"
+        )
     untold = best.swapped()
     if untold is not None and (
         untold not in costs or costs[untold] >= costs[best] + _UNTOLD or untold == usual
@@ -230,7 +262,7 @@ def _decide_format(
     if mixed and not settled:
         if check_merged(sample, usual, problems, any_corners=usual in dragged):
             return usual
-        check_fit(sample, usual, settled=settled)
+        check_fit(sample, usual)
     also = others(equal, usual)
     if untold:
         axis = "x" if best.format.startswith("y") else "y"
@@ -238,6 +270,9 @@ def _decide_format(
             f" (or, if {axis} comes first, which nothing here tells: {flags_for(untold, usual)}; draw some on "
             f"their photos to see){also}"
         )
+    scale = UNITS[best.units]
+    if scale and scale > 1 and sample.boxes.max() < _REACHES * scale:
+        also += f" (or, as none exceeds {sample.boxes.max():g}, they are pixels of larger photos: scale them)"
     if margin > _SURE and not mixed:
         raise AnnotationError(
             f"the boxes look like {best.describe()}, not {usual.describe()}: {text}. If so, add "
@@ -256,7 +291,12 @@ def _decide_format(
 
 
 def _decide_orientation(
-    sample: Sample, reading: BoxReading, upright: np.ndarray, stored: np.ndarray, flags: BoxFlags
+    sample: Sample,
+    reading: BoxReading,
+    upright: np.ndarray,
+    stored: np.ndarray,
+    flags: BoxFlags,
+    find: Callable[[str], Path],
 ) -> BoxDecision:
     """Decides how the boxes of EXIF-rotated photos are meant, from what each photo is charged, [P] in nats."""
     if flags.orientation:
@@ -264,8 +304,13 @@ def _decide_orientation(
         return BoxDecision(reading, each=False, doubtful=False)
     for_upright, for_stored = (stored - upright > 3).sum(), (upright - stored > 3).sum()
     margin = (upright - stored).sum() - _STORED_PRIOR
+    if not for_upright and not for_stored:
+        for_upright, for_stored = _shown_by_edges(sample, reading, find)
+        margin += np.inf if for_stored else 0
     if for_stored and 10 * for_upright <= for_stored and margin > _SURE:
         photo = int(np.argmax(upright - stored > 3))
+        if sample.orientations[sample.first[photo]] == 1:  # only the photos themselves say so
+            photo = int(np.argmax(sample.orientations[sample.first] != 1))
         record, first = sample.records[photo], sample.first[photo]
         width, height = sample.sizes[first]
         turned = sample.orientations[sample.first] != 1
@@ -281,3 +326,22 @@ def _decide_orientation(
         reading = reading._replace(orientation="stored")
     known = for_upright > 0 and not for_stored
     return BoxDecision(reading, each=not known, doubtful=not known)
+
+
+def _shown_by_edges(
+    sample: Sample, reading: BoxReading, find: Callable[[str], Path]
+) -> tuple[int, int]:
+    """How many rotated photos show boxes in upright and in stored pixels, by what lies at the boxes' borders.
+
+    Where a photo is upside down, mirrored or square, boxes fit both ways. All such photos answer together.
+    """
+    turned = int((sample.orientations[sample.first] != 1).sum())
+    if not turned:
+        return 0, 0
+    upright, stored = (
+        pixels_of(sample, reading._replace(orientation=each)) for each in ORIENTATIONS
+    )
+    evidence = edge_evidence(sample, upright, stored, find)
+    if abs(evidence) < _SHOWN:
+        return 0, 0
+    return (turned, 0) if evidence > 0 else (0, turned)

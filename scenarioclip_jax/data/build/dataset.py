@@ -214,6 +214,8 @@ def _build_locked(
         action_genome.prepare(builder, num_shards)
         finished = Path(folder) / shards.NAME / shards.VERSION
         summary = _summary(builder, fractions, source)
+        # By these a run knows the data set that it was trained on, even if another is built in its place.
+        summary["digests"] = {split: shards.digest_of(finished, split) for split in SPLITS}
         _write_json(finished / "classes.json", builder.statistics.class_counts())
         _write_json(finished / "summary.json", summary)
         builder.problems.write(finished / "problems.jsonl")

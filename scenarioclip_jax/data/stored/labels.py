@@ -2,8 +2,11 @@
 
 import functools
 import html
+import html.entities
 import re
 import unicodedata
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
 
 VERSION = (
     2  # data sets whose summary has a lower version keep invisible characters and HTML entities
@@ -15,15 +18,15 @@ _INVISIBLE += "".join(map(chr, (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10)))
 _INVISIBLE += "".join(map(chr, range(0xE0100, 0xE01F0)))
 _BLANK = {ord(each): None for each in _INVISIBLE}
 _MOST = 64  # rounds; each shortens the text or changes letters permanently
-_ENTITY = re.compile(r"&(#[0-9]|#[xX][0-9a-fA-F]|[A-Za-z])")
+_ENTITY = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);")
 
 
 @functools.lru_cache(1 << 16)
 def normalize_label(text: str) -> str:
     """Returns the normal form of a label, for both classes and annotations.
 
-    Lower case, Unicode NFKC, HTML entities unescaped, no invisible, control or format characters, and runs of
-    white space as one space. Applying it again changes nothing.
+    Lower case, Unicode NFKC, HTML entities that end with a semicolon unescaped, no invisible, control or format
+    characters, and runs of white space as one space. Applying it again changes nothing.
     """
     for _ in range(_MOST):
         before, text = text, _once(text)
@@ -33,11 +36,18 @@ def normalize_label(text: str) -> str:
 
 
 def _once(text: str) -> str:
-    if _ENTITY.search(text):
-        text = html.unescape(text)
-    text = unicodedata.normalize("NFKC", visible(text)).lower()
+    text = unicodedata.normalize("NFKC", visible(_ENTITY.sub(_character, text))).lower()
     # The Turkish dotted capital I becomes an i with a second dot in lower case.
     return " ".join(unicodedata.normalize("NFKC", text.replace("i\u0307", "i")).split())
+
+
+def _character(entity: re.Match[str]) -> str:
+    """The characters of an entity, itself if there is none of that name.
+
+    `html.unescape` also reads old names without a semicolon, even within words: "city&center" as "city¢er".
+    """
+    text = entity.group()
+    return html.unescape(text) if text[1] == "#" else html.entities.html5.get(text[1:], text)
 
 
 def visible(text: str) -> str:
@@ -59,3 +69,23 @@ def normalize_caption(text: str) -> str:
 def looks_the_same(text: str) -> bool:
     """Whether a label differs from its normal form only in case, spaces and the encoding of accents."""
     return normalize_label(text) == " ".join(unicodedata.normalize("NFC", text.lower()).split())
+
+
+def labels_of(texts: str | Iterable[str]) -> list[str]:
+    """Returns one text, or several, in the normal form.
+
+    Raises:
+      ValueError: `texts` isn't a string or an iterable of strings, or one holds half of a surrogate pair.
+    """
+    one = isinstance(texts, str | bytes | Mapping | Set) or not isinstance(texts, Iterable)
+    found: list[Any] = [texts] if one else list(texts)
+    for text in found:
+        if not isinstance(text, str):
+            raise ValueError(
+                f"expected a string or a list of strings, got {text!r:.80} ({type(text).__name__})"
+            )
+        if any("\ud800" <= sign <= "\udfff" for sign in text):
+            raise ValueError(
+                f"{text!r:.80} holds half of a surrogate pair, no character: it was decoded wrongly"
+            )
+    return list(map(normalize_label, found))

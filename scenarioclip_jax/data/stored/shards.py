@@ -4,7 +4,7 @@
         action_genome-train.array_record-00000-of-00001, ...
         dataset_info.json, features.json      TFDS: tfds.builder_from_directory reads the same files
         classes.json                          {"actions": {text: {split: count}}, "objects", "relations"}
-        summary.json, problems.jsonl          what is in it, and what was wrong with its annotations
+        summary.json, problems.jsonl          what is in it, with digests of the splits, and what was wrong
         tokenizer.json                        a small tokenizer, trained on the class texts
         sizes-….npz                           the room that scenes need in a batch, once `data.balance` is used
 
@@ -12,11 +12,13 @@ TFDS and Grain aren't imported here, since they would cost every worker process 
 """
 
 import bisect
+import hashlib
 import json
 import os
 import resource
 import threading
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,6 +109,7 @@ def open_split(data_dir: str | Path, split: str) -> "SceneSource":
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
     folder = dataset_dir(data_dir)
+    digest = load_summary(data_dir).get("digests", {}).get(split, "")
     entries = {entry["name"]: entry for entry in _read_json(folder / "dataset_info.json")["splits"]}
     if split not in entries:
         raise DataSetError(
@@ -122,14 +125,32 @@ def open_split(data_dir: str | Path, split: str) -> "SceneSource":
             raise DataSetError(f"{path} is missing; the data set is incomplete, build it again")
         shards.append(_Shard(str(path), start, count))
         start += count
-    return SceneSource(shards)
+    return SceneSource(shards, digest)
+
+
+def digest_of(folder: Path, split: str) -> str:
+    """Digest of the content of a split's shards, the same wherever they lie; empty if it has none."""
+    paths = sorted(folder.glob(f"{NAME}-{split}.array_record-*"))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        digests = list(pool.map(_digest_of_file, paths))
+    return hashlib.sha256(b"".join(digests)).hexdigest() if digests else ""
+
+
+def _digest_of_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 class SceneSource:
-    """The scenes of a split, by index. Files are opened on first use, so it pickles to a few bytes."""
+    """The scenes of a split, by index. Files are opened on first use, so it pickles to a few bytes.
 
-    def __init__(self, shards: list[_Shard]):
-        self._shards = shards
+    Args:
+      shards: The files.
+      digest: Digest of their content from the data set's summary; empty if an earlier version built them.
+    """
+
+    def __init__(self, shards: list[_Shard], digest: str = ""):
+        self._shards, self._digest = shards, digest
         self._starts = [shard.start for shard in shards]
         # With many shards, only a limited number of files stays open: those of the most recently used readers.
         self._readers: OrderedDict[int, ArrayRecordReader] = OrderedDict()
@@ -167,18 +188,23 @@ class SceneSource:
             return reader
 
     @property
-    def identity(self) -> list[tuple[str, int]]:
-        """Names and sizes in bytes of the files, which a rebuild changes."""
+    def identity(self) -> str | list[tuple[str, int]]:
+        """The digest of the content; without one, names and sizes in bytes of the files.
+
+        Sizes are those of whole blocks of 64 KiB, so a rebuild with other labels may leave them as they are.
+        """
+        if self._digest:
+            return self._digest
         return [(Path(shard.path).name, os.path.getsize(shard.path)) for shard in self._shards]
 
     def __repr__(self) -> str:
         return f"SceneSource({len(self)} scenes in {len(self._shards)} shards)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_shards": self._shards}
+        return {"_shards": self._shards, "_digest": self._digest}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["_shards"])
+        self.__init__(state["_shards"], state["_digest"])
 
 
 def _most_open() -> int:

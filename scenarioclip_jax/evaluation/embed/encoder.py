@@ -23,10 +23,10 @@ from scenarioclip_jax.evaluation.embed.cache import (
     params_digest,
 )
 from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.image_files import pixels_of
 from scenarioclip_jax.parallel.mesh import make_mesh
 from scenarioclip_jax.progress_bar import progress_bar
 
-LARGEST_CROP = 1 << 28  # pixels
 BLOCK = 4096  # inputs per cache file
 
 # A function that embeds texts at a level, as `Encoder.texts` does.
@@ -188,13 +188,12 @@ def view_of(picture: Picture, size: int, fit: str) -> np.ndarray:
         detail = str(error).removeprefix(f"{picture.path}: ")
         raise SuiteError(f"{picture.path}: the image can't be read: {detail}") from error
     if picture.crop:
-        x0, y0, x1, y1 = (round(x) for x in picture.crop)
-        inside_x, inside_y = min(x1, image.width) - max(x0, 0), min(y1, image.height) - max(y0, 0)
-        if inside_x <= 0 or inside_y <= 0 or (x1 - x0) * (y1 - y0) > LARGEST_CROP:
+        pixels = pixels_of(picture.crop, image.size)
+        if pixels is None:
             raise SuiteError(
                 f"{picture.path}: the box {picture.crop} lies outside of its {image.size} pixels"
             )
-        image = image.crop((x0, y0, x1, y1))  # pads with black, as ARO's own loader does
+        image = image.crop(pixels)  # pads with black, as ARO's own loader does
     view = photo_view(*image.size, size, fit)
     canvas = view_canvas(image, view)
     if picture.keep:

@@ -83,14 +83,14 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
 
 
 def read(files: Files, result: Result) -> dict[str, list[Located]]:
-    """Reads and checks the records of each part; their values are the image, both captions and the group."""
+    """Reads and checks the records of each part; their values are both captions and the group."""
     found = {}
     for part, rows in parts(files, PARTS, result.skips):
         wanted = []
         for row in rows:
             captions = row.caption("true_caption"), row.caption("false_caption")
-            values = _box(row), *captions, _group(row, part)
-            wanted.append(Wanted(row.where, (row.get("image_path"),), values))
+            values = *captions, _group(row, part)
+            wanted.append(Wanted(row.where, (row.get("image_path"),), values, _box(row)))
         found[part] = files.locate(wanted, result.skips)
         result.notes += partial_note(part, len(found[part]), PUBLISHED[part])
     result.notes += [
@@ -100,10 +100,10 @@ def read(files: Files, result: Result) -> dict[str, list[Located]]:
 
 
 def _evaluate_part(encoder, settings: Settings, part: str, records, result: Result) -> None:
-    boxes, true, false, groups = (
+    true, false, groups = (
         list(column) for column in zip(*(r.values for r in records), strict=True)
     )
-    pictures = [Picture(r.paths[0], crop=box) for r, box in zip(records, boxes, strict=True)]
+    pictures = [Picture(record.paths[0], crop=record.crop) for record in records]
     images = by_levels(encoder.images, pictures, settings.levels)
     texts = by_levels(encoder.texts, true + false, settings.levels)
     positive = cosines(images, texts[:, : len(true)])
@@ -135,11 +135,11 @@ def _box(row: Row) -> tuple[float, float, float, float]:
 
 def _group(row: Row, part: str) -> str:
     if part == "relation":
-        return row.get("relation_name")
+        return row.category("relation_name")
     attributes = row.get("attributes", list)
     if len(attributes) != 2 or not all(isinstance(one, str) for one in attributes):
         raise SuiteError(f"{row.where}: 'attributes' is {attributes!r:.80}, expected two texts")
-    return "_".join(attributes)
+    return "_".join(row.text(one.replace("_", " "), "attributes") for one in attributes)
 
 
 _FILES = "visual_genome_relation.json and visual_genome_attribution.json, or one of them"

@@ -5,9 +5,9 @@
                 {"images": [{"id", "file_name"}, …], "annotations": [{"image_id", "caption"}, …]}
                                                              COCO's captions_val2017.json: all of its images
 
-Each image of the test split has its first five captions. Image to text: any of the five among the k nearest is
-a hit, and so is another image's caption with the same words. Text to image: each caption has one right image. A
-tie is wrong.
+Each image of the test split has its first five captions, from all rows that name the image. Image to text: any
+of the five among the k nearest is a hit, and so is another image's caption with the same words. Text to image:
+each caption has one right image. A tie is wrong.
 """
 
 from collections.abc import Sequence
@@ -131,21 +131,41 @@ def read(files: Files, result: Result) -> list[Located]:
         raise SuiteError(f"{files.path}: expected an object with 'images'; {WANTED}")
     if not wanted:
         raise SuiteError(f"{files.path}: no picture of the test split is in it; {WANTED}")
-    left_out = sum(max(0, len(each.values) - CAPTIONS) for each in wanted)
+    located = files.locate(wanted, result.skips)
+    records = _by_picture(located)
+    left_out = sum(max(0, len(each.values) - CAPTIONS) for each in records)
     result.counts["captions beyond a picture's first 5, left out"] = left_out
-    wanted = [each._replace(values=each.values[:CAPTIONS]) for each in wanted]
-    records = files.locate(wanted, result.skips)
-    if len(records) < len(wanted):
+    if repeated := len(located) - len(records):
+        result.counts["rows of a picture that another row has too"] = repeated
+    found = {each.where for each in located}
+    gone = {each.names for each in wanted if each.where not in found}
+    if gone:
         result.notes.append(
-            f"{len(records):,} of its {len(wanted):,} pictures, a partial set: recalls among fewer are higher"
+            f"{len(records):,} of its {len(records) + len(gone):,} pictures, a partial set: recalls "
+            "among fewer are higher"
         )
-    elif len(wanted) not in PUBLISHED.values():
+    elif len(records) not in PUBLISHED.values():
         sizes = " and ".join(f"{count:,} ({name})" for name, count in PUBLISHED.items())
         result.notes.append(
-            f"{len(wanted):,} pictures; Karpathy's test splits have {sizes}: recalls can't be compared with "
+            f"{len(records):,} pictures; Karpathy's test splits have {sizes}: recalls can't be compared with "
             "theirs"
         )
-    return records
+    return [each._replace(values=each.values[:CAPTIONS]) for each in records]
+
+
+def _by_picture(rows_of: list[Located]) -> list[Located]:
+    """Joins the rows of one image, with the captions of all; a caption that an earlier row has counts once.
+
+    Each would otherwise be a wrong answer to the others' captions, exactly as close as the right one.
+    """
+    found: dict[tuple, Located] = {}
+    for each in rows_of:
+        before = found.get(each.paths)
+        if before is not None:
+            new = [text for text in dict.fromkeys(each.values) if text not in before.values]
+            each = before._replace(values=[*before.values, *new])
+        found[each.paths] = each
+    return list(found.values())
 
 
 def _of_karpathy(images: list[Row]) -> list[Wanted]:

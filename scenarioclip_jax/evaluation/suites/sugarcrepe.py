@@ -166,6 +166,14 @@ def _subsets(files: Files, result: Result, published: dict[str, int]) -> dict[st
     known = [path for path in paths if _short(path.stem) in published]
     if known and (strays := [path.name for path in paths if path not in known]):
         result.notes.append(f"left out, as none of the published files: {', '.join(strays)}")
+    by_subset: dict[str, Path] = {}
+    for path in known or paths:
+        other = by_subset.setdefault(_short(path.stem), path)
+        if other != path:
+            raise SuiteError(
+                f"{files.path}: {other.name} and {path.name} are the same subset, which would count twice",
+                "leave one of them there (SugarCrepe and SugarCrepe++ belong in folders of their own)",
+            )
     return {path.stem: path for path in known or paths}
 
 

@@ -81,7 +81,8 @@ def read(files: Files, result: Result) -> dict[str, list[Located]]:
             label, caption = row.get("label", int), row.caption("caption")
             if label not in (0, 1):
                 raise SuiteError(f"{row.where}: 'label' is {label}, expected 0 or 1")
-            values = caption, bool(label), str(row.values.get("relation", ""))
+            relation = row.category("relation") if row.values.get("relation") else ""
+            values = caption, bool(label), relation
             wanted.append(Wanted(row.where, (row.get("image"),), values))
         before = len(wanted)
         found[split] = files.locate(wanted, result.skips)

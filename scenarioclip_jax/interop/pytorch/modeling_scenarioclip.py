@@ -257,6 +257,21 @@ class ScenarioCLIPOutput(ModelOutput):
     logits_per_text: torch.FloatTensor | None = None
 
 
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+INTEGERS = (torch.int64, torch.int32)
+
+
+def check_tensor(value, name, types, argument):
+    """Raises TypeError for what isn't a tensor of one of the types, such as pixels that weren't normalized."""
+    found = value.dtype if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+    if found not in types:
+        what = "normalized floats" if types is FLOATS else "token ids, int64 or int32,"
+        raise TypeError(
+            f"{name} is {found}; {what} in a tensor are expected: let the processor prepare them "
+            f"(processor({argument}=...)[{name!r}])"
+        )
+
+
 class ScenarioCLIPModel(PreTrainedModel):
     """One pair of towers per level, or one for all levels (`pyramid_clip`), or for all texts (`clip`)."""
 
@@ -300,6 +315,7 @@ class ScenarioCLIPModel(PreTrainedModel):
     def encode_image(self, pixel_values, level="global"):
         """Embeds images [N, 3, P, P], prepared by the processor, at a level: [N, embed_dim]."""
         self._check(level)
+        check_tensor(pixel_values, "pixel_values", FLOATS, "images")
         side = self.config.vision["image_size"]
         if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != (3, side, side):
             raise ValueError(
@@ -312,6 +328,7 @@ class ScenarioCLIPModel(PreTrainedModel):
     def encode_text(self, input_ids, level="global"):
         """Embeds token ids [N, L], each row with an end-of-text id, at a level: [N, embed_dim]."""
         self._check(level)
+        check_tensor(input_ids, "input_ids", INTEGERS, "text")
         length = self.config.text["max_length"]
         if input_ids.ndim != 2 or input_ids.shape[1] > length:
             raise ValueError(
@@ -319,6 +336,9 @@ class ScenarioCLIPModel(PreTrainedModel):
                 "processor cut the texts (or truncation=True)"
             )
         if not is_recorded() and input_ids.device.type != "meta":
+            vocabulary = self.config.text["vocab_size"]
+            if not ((input_ids >= 0) & (input_ids < vocabulary)).all():
+                raise ValueError(f"input_ids must be from 0 to {vocabulary - 1}")
             ended = (input_ids == self.config.text["eos_id"]).any(1)
             if not ended.all():
                 rows = (~ended).nonzero().flatten()[:10].tolist()

@@ -15,6 +15,7 @@ from .image_depth import stored_depth as _stored_depth  # noqa: F401
 from .image_files import ImageFileError
 from .image_levels import find_levels as _find_levels  # noqa: F401
 from .images import to_rgb
+from .labels import labels_of
 
 __all__ = ["ImageFileError", "ScenarioCLIPImageProcessor", "ScenarioCLIPProcessor"]
 
@@ -130,7 +131,7 @@ class ScenarioCLIPProcessor(ProcessorMixin):
         max_length=None,
         **unknown,
     ):
-        """Prepares images, texts or both.
+        """Prepares images, texts or both. Texts are brought into the form that labels have in training.
 
         Args:
           level: Level to whose length texts are cut and padded.
@@ -153,16 +154,20 @@ class ScenarioCLIPProcessor(ProcessorMixin):
         return BatchFeature(data, tensor_type=return_tensors)
 
     def _ids(self, text, padding, truncation, length):
-        texts = [text] if isinstance(text, str) else list(text)
-        if not texts or not all(isinstance(each, str) for each in texts):
-            raise ValueError("text must be a string or a list of strings that isn't empty")
+        try:
+            texts = labels_of(text)
+        except ValueError as error:
+            raise ValueError(f"text: {error}") from None
+        if not texts:
+            raise ValueError("text: the list is empty; give a string or a list of strings")
         if padding not in ("max_length", "longest", True):
             raise ValueError(f"padding is {padding!r}; it must be 'max_length' or True ('longest')")
         if truncation not in (True, "longest_first"):
             raise ValueError(f"truncation is {truncation!r}; texts are always cut: leave it out")
-        if not 3 <= length <= self.tokenizer.model_max_length:
+        most = self.tokenizer.model_max_length
+        if not isinstance(length, int) or not 3 <= length <= most:
             raise ValueError(
-                f"max_length is {length}; it must be from 3 to {self.tokenizer.model_max_length}"
+                f"max_length is {length!r}; it must be a whole number from 3 to {most}"
             )
         encoded = self.tokenizer(texts, padding=padding, truncation=True, max_length=length)
         return np.asarray(encoded["input_ids"], np.int64)

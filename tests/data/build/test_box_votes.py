@@ -14,7 +14,7 @@ from scenarioclip_jax.data.build.box_formats import FORMATS, UNITS, BoxReading, 
 from scenarioclip_jax.data.build.box_votes import BoxFlags, decide
 from scenarioclip_jax.data.build.dataset import build
 from scenarioclip_jax.data.build.photo_folders import Folders
-from scenarioclip_jax.data.build.problems import AnnotationError, Problems
+from scenarioclip_jax.data.build.problems import GUESSED, AnnotationError, Problems
 from scenarioclip_jax.data.stored import shards
 from tests.data.box_data import as_written, stored, write
 
@@ -370,3 +370,181 @@ def test_boxes_of_smaller_photos_and_pixels_counted_from_one_are_listed(tmp_path
     assert decided(tmp_path / "half")[1] == ["boxes_ambiguous"]
     write(tmp_path / "one", 0, 20, change=lambda rng, box, size: [value + 1 for value in box])
     assert decided(tmp_path / "one")[1] == ["boxes_from_one"]
+
+
+def up(*axes):
+    """Boxes whose axis counts from the other edge, corners in their places."""
+
+    def change(rng, box, size):
+        return [size[i % 2] - value if i % 2 in axes else value for i, value in enumerate(box)]
+
+    return change
+
+
+def lower_left_first(rng, box, size):
+    return [box[0], box[3], box[2], box[1]]
+
+
+@pytest.mark.parametrize("units", ["pixels", "unit"])
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        ((1,), r"y0 > y1 in \d+ of \d+ .* y counts from the lower edge .*subtract each y"),
+        (
+            (0,),
+            r"x0 > x1 in .* x counts from the right edge .*subtract each x from the photo's width",
+        ),
+        ((0, 1), r"x0 > x1 and y0 > y1 in .* right edge and y counts from the lower edge"),
+    ],
+)
+@pytest.mark.parametrize("drawn", [False, True])
+def test_an_axis_that_counts_from_the_other_edge_is_no_dragging(units, axes, said, drawn, tmp_path):
+    write(tmp_path, 0, 12, change=up(*axes), units=units, drawn=drawn, **LARGER)
+    told = "as the borders in the photos say" if drawn else "draw some on their photos"
+    with pytest.raises(AnnotationError, match=said) as error:
+        decided(tmp_path)
+    assert told in str(error.value)
+    assert f"add --boxes=xyxy --box-units={units}" in str(error.value)
+    # Whoever has looked isn't asked again.
+    assert decided(tmp_path, BoxFlags("xyxy", units))[0].reading == BoxReading("xyxy", units)
+
+
+def test_corners_in_another_order_are_right_where_the_photos_say_so(tmp_path):
+    write(tmp_path / "drawn", 0, 12, change=lower_left_first, drawn=True, **LARGER)
+    assert decided(tmp_path / "drawn")[1] == []
+    write(tmp_path / "dragged in unit", 0, 12, change=dragged, units="unit", **LARGER)
+    with pytest.raises(AnnotationError, match="If so, add --box-units=unit"):
+        decided(tmp_path / "dragged in unit")
+
+
+def centered(half):
+    def change(rng, box, size):
+        halves = [half or n / 2 for n in (*size, *size)]
+        return [(2 * v / n - 1) * h for v, n, h in zip(box, [*size, *size], halves, strict=True)]
+
+    return change
+
+
+def with_sides(change):
+    """The same as x, y, width and height."""
+
+    def changed(rng, box, size):
+        x0, y0, x1, y1 = change(rng, box, size)
+        return [x0, y0, x1 - x0, y1 - y0]
+
+    return changed
+
+
+@pytest.mark.parametrize("sides", [False, True])
+@pytest.mark.parametrize(
+    ("half", "said"),
+    [
+        (1, r"a grid from -1 to 1.*\(coordinate \+ 1\) / 2 .*--box-units=unit"),
+        (0.5, r"shares from -0.5 to 0.5.*add 0.5 .*--box-units=unit"),
+        (None, r"pixels from the photo's middle.*half of the photo's width"),
+    ],
+)
+def test_boxes_that_count_from_the_middle_are_called_so(half, said, sides, tmp_path):
+    change = with_sides(centered(half)) if sides else centered(half)
+    # (Written as if in pixels: `write` rounds these to a tenth.)
+    write(tmp_path, 0, 12, change=change, **LARGER)
+    with pytest.raises(AnnotationError, match=said):
+        decided(tmp_path)
+
+
+def test_boxes_that_fit_nothing_stop_the_build(tmp_path):
+    """Placeholders: not one of them can be meant, and none lies far outside."""
+    write(tmp_path, 0, 12, change=lambda rng, box, size: [0, 0, 0, 0], **LARGER)
+    with pytest.raises(AnnotationError, match=r"a pixel or less.*no other convention fits better"):
+        decided(tmp_path)
+
+
+def resized(x, y=None, side=None):
+    def change(rng, box, size):
+        if side:
+            return [value * x / side(size) for value in box]
+        return [
+            v * (s / n if y else x) for v, n, s in zip(box, [*size, *size], (x, y) * 2, strict=True)
+        ]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "stops"),
+    [
+        (resized(2), "of photos 2 times as large .*divide them by 2", True),
+        (resized(640, 640), r"resized to 640 x 640 .*multiply x by the photo's width / 640", True),
+        (resized(512, side=max), "resized to a longer side of 512 .*longer side / 512", True),
+        (resized(800, side=min), "resized to a shorter side of 800.*shorter side / 800", True),
+        (resized(0.7), "of photos 0.7 times as large", False),
+        (resized(224, 224), "resized to 224 x 224", False),
+    ],
+)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_boxes_of_resized_photos_are_called_so(seed, change, what, stops, tmp_path):
+    """They also fit in thousandths, or the photos themselves; but their ends pile up at another edge."""
+    sizes = ((320, 240), (240, 320), (400, 300), (300, 300), (260, 390))
+    write(tmp_path, seed, 60, change=change, sizes=sizes, edge=0.4)
+    problems = Problems()
+    arguments = read_records(tmp_path, problems), Folders(tmp_path).find, BoxFlags(), problems
+    if stops:
+        with pytest.raises(AnnotationError, match=what):
+            decide(*arguments)
+    else:
+        decide(*arguments)
+        (problem,) = problems.found
+        assert re.search(what, problem.detail)
+        assert problem.effect == GUESSED
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_boxes_of_photos_resized_to_a_square_are_not_called_another_format(seed, tmp_path):
+    """With y first, a few more of them would fit."""
+    sizes = ((320, 240), (240, 320), (180, 320))
+    write(tmp_path, seed, 60, change=resized(280, 280), sizes=sizes, edge=0.4)
+    with pytest.raises(AnnotationError, match="resized to 280 x 280"):
+        decided(tmp_path)
+
+
+def test_thousandths_that_reach_no_further_may_be_pixels_of_larger_photos(tmp_path):
+    write(tmp_path / "few", 0, 6, change=resized(640, 640), **LARGER)
+    with pytest.raises(
+        AnnotationError, match=r"none exceeds \d+, they are pixels of larger photos"
+    ):
+        decided(tmp_path / "few")
+    write(tmp_path / "true", 0, 25, units="thousand", **LARGER)
+    with pytest.raises(AnnotationError) as error:
+        decided(tmp_path / "true")
+    assert "larger photos" not in str(error.value)
+
+
+@pytest.mark.parametrize("format", ["xywh", "cxcywh", "yxyx"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_half_of_the_records_in_another_format_are_no_dragging(seed, format, tmp_path):
+    truth = write(tmp_path, seed, 30, **LARGER)
+    file = tmp_path / "metadata.json"
+    data = json.loads(file.read_text())
+    for record, boxes in list(zip(data["data"], truth, strict=True))[15:]:
+        for each, box in zip(record["objects"], boxes, strict=True):
+            each[1] = as_written(box, None, format)
+    file.write_text(json.dumps(data))
+    with pytest.raises(AnnotationError, match="Were two data sets merged") as error:
+        decided(tmp_path)
+    assert {"boxes": format} in flags_in(str(error.value))
+    named = [int(index) for index in re.findall(r"data\[(\d+)\]", str(error.value))]
+    assert named
+    assert min(named) >= 15
+
+
+@pytest.mark.parametrize("orientation", [[2], [3], [1, 2, 3, 4], [6]])
+def test_the_photos_tell_whether_boxes_are_in_stored_pixels(orientation, tmp_path):
+    """Upside down, mirrored or square: the boxes fit both ways."""
+    sizes = {"size": (200, 200)} if 6 in orientation else LARGER
+    options = {"orientation": orientation, "drawn": True, **sizes}
+    write(tmp_path / "stored", 0, 16, as_stored=True, **options)
+    with pytest.raises(AnnotationError, match="--box-orientation=stored"):
+        decided(tmp_path / "stored")
+    write(tmp_path / "upright", 0, 16, **options)
+    decision, problems = decided(tmp_path / "upright")
+    assert (decision.each, decision.doubtful, problems) == (False, False, [])

@@ -1,5 +1,6 @@
 """Reading many shards."""
 
+import json
 import os
 import pickle
 import shutil
@@ -7,7 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from scenarioclip_jax.data.build.dataset import build
+from scenarioclip_jax.data.source import identity_digest
 from scenarioclip_jax.data.stored import shards
+from tests.data.box_data import write
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +64,37 @@ def test_too_many_open_files_gives_no_advice_to_build_again(many, monkeypatch):
     monkeypatch.setattr(shards, "ArrayRecordReader", refuse)
     with pytest.raises(shards.DataSetError, match=r"Too many open files$"):
         source[0]
+
+
+def test_a_data_set_is_known_by_its_content(tmp_path):
+    """Files have whole blocks, so other labels and boxes leave their names and sizes as they are."""
+    write(tmp_path / "root", 0, 8, objects=2)
+    file = tmp_path / "root" / "metadata.json"
+    data = json.loads(file.read_text())
+
+    def built(name):
+        file.write_text(json.dumps(data))
+        build(tmp_path / "root", tmp_path / name, fractions=(1, 0, 0), progress=False)
+        source = shards.open_split(tmp_path / name, "train")
+        assert pickle.loads(pickle.dumps(source)).identity == source.identity
+        return identity_digest(source)
+
+    first = built("first")
+    assert built("again") == first
+    shutil.copytree(tmp_path / "first", tmp_path / "copied")
+    assert identity_digest(shards.open_split(tmp_path / "copied", "train")) == first
+    data["data"][3]["objects"][0][0] = "thong 0"
+    label = built("one label")
+    data["data"][3]["objects"][0][1] = [1, 2, 30, 40]
+    assert len({first, label, built("one box")}) == 3
+
+
+def test_a_data_set_of_an_earlier_version_is_known_by_its_files(tmp_path, small_data):
+    """Runs that began on it go on."""
+    shutil.copytree(small_data, tmp_path / "earlier")
+    path = shards.dataset_dir(tmp_path / "earlier") / "summary.json"
+    summary = json.loads(path.read_text())
+    del summary["digests"]
+    path.write_text(json.dumps(summary))
+    found = shards.open_split(tmp_path / "earlier", "train").identity
+    assert [name.partition("-0")[0] for name, _ in found] == ["action_genome-train.array_record"]

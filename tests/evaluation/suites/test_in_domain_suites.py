@@ -83,6 +83,7 @@ def test_the_reference_figures():
 
 
 def test_zero_shot_prompts_and_predicates():
+    assert Settings(prompt="A Photo  of {}").prompted(["dog"]) == ["a photo of dog"]
     triplets = [("man", "on", "horse"), ("man", "under", "tree")]
     texts = {"man on horse": [1, 0], "man under tree": [0, 1]}
     rows = [([1, 0], "man on horse", "p"), ([1, 0.1], "man under tree", "p")]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.evaluation.embed.encoder import Picture, view_of
+from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.suites import aro, captions, predcls, sugarcrepe, svo, whatsup
 from scenarioclip_jax.evaluation.suites.aro_symmetric import SYMMETRIC
@@ -277,3 +278,84 @@ def test_other_forms_of_the_caption_files_are_read(tmp_path, form):
     assert any("2 pictures; Karpathy's test splits have 5,000" in note for note in result.notes)
     if form == "coco":
         assert any("not Karpathy's test split" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("form", ["karpathy", "lavis", "coco"])
+def test_a_picture_in_several_rows_is_one_picture_with_all_their_captions(tmp_path, form):
+    """Apart, each row's picture would be exactly as close to the others' captions: a wrong answer."""
+    write_images(tmp_path, "1.png", "2.png")
+    rows = [("1.png", ["a", "b"]), ("2.png", ["d"]), ("1.PNG", ["c", "b"])]
+    if form == "lavis":
+        content = [{"image": name, "caption": texts} for name, texts in rows]
+    elif form == "karpathy":
+        content = {
+            "images": [
+                {"filename": name, "split": "test", "sentences": [{"raw": text} for text in texts]}
+                for name, texts in rows
+            ]
+        }
+    else:
+        content = {
+            "images": [{"id": i, "file_name": name} for i, (name, _) in enumerate(rows)],
+            "annotations": [
+                {"image_id": i, "caption": text}
+                for i, (_, texts) in enumerate(rows)
+                for text in texts
+            ],
+        }
+    path = write_json(tmp_path / "x.json", content)
+    known = {"a": at(5), "b": at(10), "c": at(15), "d": at(85)}
+    encoder = FakeEncoder({"1": at(0), "2": at(90)}, known)
+    result = captions.evaluate(encoder, files(path), Settings())
+    assert result.values()["text_to_image/R@1"] == result.values()["image_to_text/R@1"] == 1.0
+    assert len(result.metrics["text_to_image/R@1"].samples) == 4  # b counts once
+    assert result.counts["pictures"] == 2
+    assert result.counts["rows of a picture that another row has too"] == 1
+
+
+def test_sugarcrepe_counts_no_subset_twice(tmp_path):
+    write_images(tmp_path, "1.png")
+    record = {"filename": "1.png", "caption": "a", "caption2": "c", "negative_caption": "b"}
+    for name in ("swap_obj", "swap_object", "swap_att"):
+        write_json(tmp_path / f"{name}.json", [record])
+    encoder = FakeEncoder({"1": at(0)}, {"a": at(0), "b": at(90), "c": at(5)})
+    for suite in (sugarcrepe.evaluate, sugarcrepe.evaluate_pp):
+        with pytest.raises(
+            SuiteError, match=r"swap_obj\.json and swap_object\.json are the same subset.*leave one"
+        ):
+            suite(encoder, files(tmp_path), Settings())
+
+
+def test_aro_relations_have_one_name_however_they_are_written(tmp_path):
+    """Else a symmetric one would be averaged over, and one relation count as several."""
+    write_images(tmp_path, "good.jpg", "bad.jpg")
+    names = [("good", "on"), ("good", " ON "), ("bad", "on"), ("bad", "Next_To"), ("good", "Under")]
+    records = [aro_record(f"{image}.jpg", relation) for image, relation in names]
+    write_json(tmp_path / "visual_genome_relation.json", records)
+    pairs = [["Red", "big"], ["red", "BIG"]]
+    write_json(
+        tmp_path / "visual_genome_attribution.json",
+        [aro_record("good.jpg", attributes=pair) for pair in pairs],
+    )
+    encoder = FakeEncoder(angles(good=10, bad=80), ARO_TEXTS)
+    result = aro.evaluate(encoder, files(tmp_path), Settings())
+    assert result.counts["relation records of symmetric relations"] == 1
+    assert result.values()["relation/macro_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    assert result.counts["attribution groups"] == 1
+
+
+def test_aro_leaves_out_a_box_outside_of_its_picture_and_says_so(tmp_path):
+    write_images(tmp_path, "good.jpg")  # 40 x 30
+    off = aro_record("good.jpg", bbox_x=40)
+    records = [aro_record("good.jpg"), off, aro_record("good.jpg", bbox_x=35, bbox_y=-5)]
+    path = write_json(tmp_path / "visual_genome_relation.json", records)
+    encoder = FakeEncoder(angles(good=10), ARO_TEXTS)
+    result = aro.evaluate(encoder, files(tmp_path), Settings())
+    assert result.counts["relation records"] == 2
+    skipped = result.skips.summary()["its box lies outside of its picture"]
+    assert skipped["count"] == 1
+    assert "[1]: (40, 2, 50, 22)" in skipped["such_as"][0]
+    assert "40 x 30 pixels" in skipped["such_as"][0]
+    write_json(path, [off])
+    with pytest.raises(SuiteError, match=r"no record is left: .* and 1 a box outside"):
+        aro.evaluate(encoder, files(tmp_path), Settings())
