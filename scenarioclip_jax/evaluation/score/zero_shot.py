@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scenarioclip_jax.evaluation.score.result import Metric
+
 TOP = (1, 5, 10)
 CHUNK = 1024  # most crops to score at once
 ENTRIES = 1 << 22  # scores of crops and classes held at once: 16 MiB
@@ -93,6 +95,25 @@ def recognition_ranks(
     )
 
 
+def measure(ranks: Ranks, classes: int, photo_ids: Sequence[str]) -> dict[str, Metric]:
+    """Micro and macro top-k under both counting rules; intervals resample whole photos.
+
+    Returns:
+      `top{k}` (strict), `any_label_top{k}`, and with `macro_` in front their means over classes. k is capped at
+      the number of classes. Chance is guessing under the strict rule.
+    """
+    metrics = {}
+    clusters = np.unique(np.array(photo_ids), return_inverse=True)[1]
+    for rule, found in (("", ranks.strict), ("any_label_", ranks.any_label)):
+        for k in TOP:
+            k_capped = min(k, classes)
+            hits = (found < k_capped).astype(float)
+            chance = None if rule else k_capped / classes
+            metrics[f"{rule}top{k}"] = Metric(hits, clusters=clusters, chance=chance)
+            metrics[f"macro_{rule}top{k}"] = Metric(hits, ranks.own, clusters, chance=chance)
+    return metrics
+
+
 def zero_shot(
     images: np.ndarray,
     class_texts: Sequence[str],
@@ -100,7 +121,7 @@ def zero_shot(
     labels: Sequence[str],
     photo_ids: Sequence[str],
 ) -> dict[str, float]:
-    """Top-k accuracies of one level.
+    """The values of `measure` for one level, without intervals.
 
     Args:
       images: Embeddings [N, D] of the level's images.
@@ -109,23 +130,14 @@ def zero_shot(
       photo_ids: Photo of each image, which decides the labels that `any_label` accepts.
 
     Returns:
-      `top{k}` (strict) and `any_label_top{k}`, micro averages; `macro_top1`, the mean over classes of the
-      strict top-1; `chance_top{k}`, the score of guessing under the strict rule; `count`, `classes`. k is
-      capped at the number of classes.
+      The metrics of `measure`, `chance_top{k}`, `count` and `classes`.
 
     Raises:
       ValueError: There is no image or no class, or a label isn't among the classes.
     """
     ranks = recognition_ranks(images, class_texts, classes, labels, photo_ids)
     total = len(set(class_texts))
+    metrics = measure(ranks, total, photo_ids)
     result = {"count": float(len(images)), "classes": float(total)}
-    for k in TOP:
-        capped = min(k, total)
-        result[f"top{k}"] = float(np.mean(ranks.strict < capped))
-        result[f"any_label_top{k}"] = float(np.mean(ranks.any_label < capped))
-        result[f"chance_top{k}"] = capped / total
-    own = ranks.own
-    result["macro_top1"] = float(
-        np.mean([np.mean(ranks.strict[own == c] < 1) for c in np.unique(own)])
-    )
-    return result
+    result |= {name: metric.value for name, metric in metrics.items()}
+    return result | {f"chance_top{k}": min(k, total) / total for k in TOP}

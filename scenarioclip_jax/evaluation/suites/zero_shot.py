@@ -9,12 +9,11 @@ from scenarioclip_jax.evaluation.score.ranks import nearest
 from scenarioclip_jax.evaluation.score.result import (
     Confusion,
     Example,
-    Metric,
     Result,
     by_class,
     confusion,
 )
-from scenarioclip_jax.evaluation.score.zero_shot import TOP, Ranks, recognition_ranks
+from scenarioclip_jax.evaluation.score.zero_shot import measure, recognition_ranks
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
@@ -24,20 +23,6 @@ PROTOCOL = (
     "the number of classes. Chance is guessing under the strict rule."
 )
 SHOWN = 6  # hits and misses of each level in the report
-
-
-def score(ranks: Ranks, classes: int, photo_ids: list[str]) -> dict[str, Metric]:
-    """Micro and macro top-k under both counting rules; intervals resample whole photos."""
-    metrics = {}
-    clusters = np.unique(np.array(photo_ids), return_inverse=True)[1]
-    for rule, found in (("", ranks.strict), ("any_label_", ranks.any_label)):
-        for k in TOP:
-            k_capped = min(k, classes)
-            hits = (found < k_capped).astype(float)
-            chance = None if rule else k_capped / classes
-            metrics[f"{rule}top{k}"] = Metric(hits, clusters=clusters, chance=chance)
-            metrics[f"macro_{rule}top{k}"] = Metric(hits, ranks.own, clusters, chance=chance)
-    return metrics
 
 
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
@@ -57,7 +42,7 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
         ranks = recognition_ranks(
             gallery.embeddings, texts, classes, gallery.texts, gallery.photo_ids
         )
-        metrics = score(ranks, len(texts), gallery.photo_ids)
+        metrics = measure(ranks, len(texts), gallery.photo_ids)
         result.ties[level] = int(ranks.tied.sum())
         result.metrics |= {f"{level}/{name}": metric for name, metric in metrics.items()}
         result.counts |= {f"{level} pictures": len(gallery.texts), f"{level} classes": len(texts)}
