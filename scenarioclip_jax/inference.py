@@ -29,6 +29,7 @@ from scenarioclip_jax.data.photo import photo_view, view_canvas
 from scenarioclip_jax.data.stored.labels import labels_of
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.models import params as parameters
+from scenarioclip_jax.models.runner import Runner
 from scenarioclip_jax.models.scenario_clip import (
     LEVELS,
     ScenarioCLIP,
@@ -36,7 +37,7 @@ from scenarioclip_jax.models.scenario_clip import (
     levels_of,
     sees_visible_only,
 )
-from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, replicated
+from scenarioclip_jax.parallel.mesh import replicated
 from scenarioclip_jax.shell import to_paste
 
 Picture = Any  # what `data.images.open_image` takes: a path, PIL image, array or tensor
@@ -143,31 +144,20 @@ class Model:
             {path: np.asarray(value, np.float32) for path, value in params.items()},
             replicated(mesh) if mesh else None,
         )
-        self._batch_sharding = batch_sharding(mesh) if mesh else None
         self.image_size: int = spec.model["vision"]["image_size"]
         self.embed_dim: int = spec.model.get("embed_dim", 512)
         self._eos_id: int = spec.model["text"]["eos_id"]
         self._max_length: int = spec.model["text"]["max_length"]
+        self._batch_size = batch_size
         # A single image shouldn't cost a full batch, but each batch size costs a compilation.
-        ways = batch_ways(mesh) if mesh else 1
-        sizes = (1, min(8, batch_size), batch_size)
-        self._sizes = sorted({-(-size // ways) * ways for size in sizes})
-
-        def image(params, pixels, level):
-            return parameters.merge(graph, params).encode_image(pixels, level)
-
-        def text(params, ids, level):
-            return parameters.merge(graph, params).encode_text(ids, level)
-
-        self._image = jax.jit(image, static_argnums=2)
-        self._text = jax.jit(text, static_argnums=2)
+        self._runner = Runner(graph, mesh, (1, min(8, batch_size), batch_size))
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process needs to rebuild the model; compiled programs aren't included."""
         if self.mesh is not None:
             raise TypeError("a model that is laid over a mesh can't be pickled; load it there")
         params = {path: np.asarray(value) for path, value in self.params.items()}
-        arguments = {"dtype": self._dtype, "batch_size": self._sizes[-1]}
+        arguments = {"dtype": self._dtype, "batch_size": self._batch_size}
         return {"spec": self.spec, "params": params, "tokenizer": self.tokenizer, **arguments}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -196,7 +186,7 @@ class Model:
         """
         pictures = separate(images)
         return self._run(
-            self._image, len(pictures), level, lambda part: self._pixels(pictures[part])
+            self._runner.images, len(pictures), level, lambda part: self._pixels(pictures[part])
         )
 
     def encode_pixels(
@@ -224,7 +214,7 @@ class Model:
             )
         if (layout or fitting[0]) == "NCHW":
             pixels = pixels.transpose(0, 2, 3, 1)
-        return self._run(self._image, len(pixels), level, lambda part: pixels[part])
+        return self._run(self._runner.images, len(pixels), level, lambda part: pixels[part])
 
     def encode_text(
         self, texts: str | Sequence[str], level: str = "global"
@@ -270,7 +260,7 @@ class Model:
         length = length if ids.shape[1] <= length else self._max_length
         padded = np.full((len(ids), length), self._eos_id, np.int32)
         padded[:, : ids.shape[1]] = ids
-        return self._run(self._text, len(ids), level, lambda part: padded[part])
+        return self._run(self._runner.texts, len(ids), level, lambda part: padded[part])
 
     def similarity(
         self, images: Float[np.ndarray, "N D"], texts: Float[np.ndarray, "M D"]
@@ -316,24 +306,11 @@ class Model:
     def _run(
         self, encode: Callable, count: int, level: str, take: Callable[[slice], np.ndarray]
     ) -> np.ndarray:
-        """Runs `encode` over `count` inputs in padded batches; `take` gives the inputs of a slice."""
+        """Runs one of the runner's towers over `count` inputs; `take` gives the inputs of a slice."""
         self._check_level(level)
         if not count:
             raise ValueError("nothing to encode: the list is empty")
-        level = self.alike(level)  # such levels share a program
-        results = []
-        start = 0
-        while start < count:
-            left = count - start
-            size = next((s for s in self._sizes if s >= left), self._sizes[-1])
-            part = take(slice(start, start + size))
-            padding = [(0, size - len(part))] + [(0, 0)] * (part.ndim - 1)
-            # Padding with the last row rather than zeros keeps an end-of-text id in every row.
-            part = jax.device_put(np.pad(part, padding, mode="edge"), self._batch_sharding)
-            result = encode(self.params, part, level)
-            results.append(np.asarray(result, np.float32)[: count - start])
-            start += size
-        return np.concatenate(results)
+        return encode(self.params, count, self.alike(level), take)  # such levels share a program
 
     def _pixels(self, pictures: Sequence[Picture]) -> Float[np.ndarray, "N P P 3"]:
         views = np.stack([self._view(picture) for picture in pictures])

@@ -1,7 +1,6 @@
 """Embeddings of a whole split and of class texts, computed on the mesh in fixed shapes."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,12 +13,12 @@ from scenarioclip_jax.data.device.views import ViewSettings, views
 from scenarioclip_jax.data.packing.fill import Labels
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.evaluation.embed.share import SharedBatches, exchange_rows, exchange_texts
-from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.params import Params
-from scenarioclip_jax.models.scenario_clip import Inputs
-from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, put_batch, replicated
+from scenarioclip_jax.models.runner import Runner
+from scenarioclip_jax.models.scenario_clip import Inputs, ScenarioCLIP
+from scenarioclip_jax.parallel.mesh import put_batch
 
-TEXT_BATCH = 256  # least number of texts to embed at once
+TEXT_BATCH = 256  # texts to embed at once
 
 
 class Gallery(NamedTuple):
@@ -56,24 +55,14 @@ class Embedder:
     ):
         self._mesh, self._tokenizer, self._lengths = mesh, tokenizer, lengths
         self._should_stop = should_stop
-        self._text_batch = batch_ways(mesh) * math.ceil(TEXT_BATCH / batch_ways(mesh))
+        self._runner = Runner(graph, mesh, [TEXT_BATCH])
 
-        # The towers' constraints need the mesh; without them, on FSDP axes the compiler would gather
-        # activations rather than parameters.
-        def encode_images(params: Params, batch: Batch) -> dict[str, jax.Array]:
+        def encode_batch(model: ScenarioCLIP, batch: Batch) -> Mapping[str, jax.Array]:
             by_level = views(batch, view_settings, train=False)
             flat = {level: x.reshape(-1, *x.shape[2:]) for level, x in by_level.items()}
-            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-                model = parameters.merge(graph, params)
-                return model(Inputs(flat, {}), groups=len(batch.seed)).image
+            return model(Inputs(flat, {}), groups=len(batch.seed)).image
 
-        def encode_text(params: Params, ids: jax.Array, level: str) -> jax.Array:
-            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-                return parameters.merge(graph, params).encode_text(ids, level)
-
-        # Results are replicated, so that every process can score the whole split without asking the others.
-        self._encode_images = jax.jit(encode_images, out_shardings=replicated(mesh))
-        self._encode_text = jax.jit(encode_text, static_argnums=2, out_shardings=replicated(mesh))
+        self._encode_batch = self._runner.compiled(encode_batch)
 
     def images(
         self, params: Params, batches: Iterable[tuple[Batch, dict[str, Labels]]]
@@ -89,9 +78,11 @@ class Embedder:
             if self._should_stop():
                 raise Stopped
             on_devices = (
-                self._put(batch) if share is None else put_batch(self._mesh, batch, share.groups)
+                self._runner.put(batch)
+                if share is None
+                else put_batch(self._mesh, batch, share.groups)
             )
-            encoded = jax.device_get(self._encode_images(params, on_devices))
+            encoded = jax.device_get(self._encode_batch(params, on_devices))
             if share is not None:
                 encoded = {
                     level: x.reshape(share.groups, -1, x.shape[-1])[share.local].reshape(
@@ -121,21 +112,10 @@ class Embedder:
 
     def texts(self, params: Params, texts: Sequence[str], level: str) -> np.ndarray:
         """Embeds texts at a level: float32 [len(texts), D], not normalized."""
-        parts = []
-        size = self._text_batch
-        for start in range(0, len(texts), size):
+
+        def take(part: slice) -> np.ndarray:
             if self._should_stop():
                 raise Stopped
-            chunk = list(texts[start : start + size])
-            padded = chunk + [""] * (size - len(chunk))
-            ids, _ = self._tokenizer.encode(padded, self._lengths[level])
-            encoded = jax.device_get(self._encode_text(params, ids, level))
-            parts.append(np.asarray(encoded, np.float32)[: len(chunk)])
-        return np.concatenate(parts)
+            return self._tokenizer.encode(list(texts[part]), self._lengths[level])[0]
 
-    def _put(self, batch: Batch) -> Batch:
-        # Every process has the whole batch, so each can give its own devices their part.
-        sharding = batch_sharding(self._mesh)
-        return jax.tree.map(
-            lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), batch
-        )
+        return self._runner.texts(params, len(texts), level, take)
