@@ -1,10 +1,13 @@
 """The train step: exact gradient accumulation, and parameters of the loss."""
 
+import math
+
 import jax
 import numpy as np
 import pytest
 
 from scenarioclip_jax.command import ConfigError
+from scenarioclip_jax.costs.collectives import collectives
 from scenarioclip_jax.train.accumulate import embed_batch
 from scenarioclip_jax.train.config import check
 from tests.parallel import programs
@@ -39,7 +42,20 @@ def test_an_accumulated_gradient_is_that_of_the_whole_batch():
         )
 
 
-@pytest.mark.parametrize("share_stem", [False, True])
+def test_accumulation_moves_no_activation():
+    """Its second pass is traced by itself, and needs to be told the mesh like the first."""
+    program = programs.program("scenario_clip_1", "2x2x2", loss__accumulate=2)
+    (_, _, tensor), parameters = programs.MESHES["2x2x2"], program.run.state_like.student().values()
+    by_layer = {math.prod(p.shape[1:]) // tensor for p in parameters} | {p.size for p in parameters}
+    for kind, shape, size, *_ in collectives(program.step.as_text()):
+        assert kind in ("all-gather", "all-reduce", "collective-permute"), (kind, shape)
+        if kind == "all-gather":
+            assert size // 4 in by_layer, shape
+
+
+@pytest.mark.parametrize(
+    "share_stem", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["own stems", "one stem"]
+)
 def test_an_average_of_what_the_teacher_runs_is_enough_for_the_teacher(share_stem):
     """Of three pairs of towers it runs one for pictures and two for texts."""
     changes = {"other_teacher": True, "model__share_stem": share_stem}
@@ -56,8 +72,8 @@ def test_an_average_of_what_the_teacher_runs_is_enough_for_the_teacher(share_ste
 
 
 def test_a_step_that_is_no_number_changes_nothing_but_is_counted():
-    program = programs.program("scenario_clip_1", "1x1x1", optimizer__skip_nonfinite=3)
-    start = programs.start("scenario_clip_1")
+    program = programs.program("clip", "1x1x1", optimizer__skip_nonfinite=3)
+    start = programs.start("clip")
     (path, *_) = (k for k in start.trainable if k.endswith("fc1/kernel"))
     broken = start.trainable | {path: np.full_like(start.trainable[path], np.nan)}
     state, (metrics,) = programs.run_steps(program, start._replace(trainable=broken), 1)
@@ -126,7 +142,9 @@ def test_only_the_sigmoid_loss_has_a_bias_and_learns_it():
     assert rows[0]["logit_scale/global"] == pytest.approx(10, rel=1e-6)
     assert state.trainable["logit_bias/global"] != -10
     assert rows[-1]["loss/total"] < rows[0]["loss/total"]
-    assert not any("logit_bias" in path for path in programs.start("clip").trainable)
+    assert not any(
+        "logit_bias" in path for path in programs.run("clip", "1x1x1").state_like.trainable
+    )
 
 
 @pytest.mark.parametrize(
