@@ -61,9 +61,9 @@ def on_one_device(arch, packed=False):
 
 @pytest.fixture(scope="module")
 def case(request):
-    """An architecture and a mesh, whose program serves all tests that run with them.
+    """An architecture and a mesh. All tests with them come in a row, and share their program.
 
-    It is freed then: more programs than a process can hold come along here.
+    More programs than a process can hold come along here.
     """
     yield request.param
     forget_compiled_programs()

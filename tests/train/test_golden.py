@@ -183,16 +183,15 @@ def test_gradient_of_the_distillation_temperature():
     """It exists in the reference, where no optimizer ever applies it."""
     trainable, frozen, teacher = start("scenario_clip_1")
     log_scale = jnp.log(1 / 0.07)
-    grad = jax.grad(
-        lambda s: loss(
-            "scenario_clip_1",
-            trainable,
-            frozen,
-            teacher,
-            student_temperature=1 / jnp.exp(s),
-            embedded=embeddings("scenario_clip_1"),
-        )[0]
-    )(log_scale)
+    embedded = embeddings("scenario_clip_1")
+
+    @jax.jit
+    @jax.grad
+    def gradient(log_scale):
+        temperature = 1 / jnp.exp(log_scale)
+        return loss("scenario_clip_1", trainable, frozen, teacher, temperature, embedded)[0]
+
+    grad = gradient(log_scale)
     figure = results("scenario_clip_1")["grad/distill.logit_scale_s"]
     np.testing.assert_allclose(grad, figure, rtol=1e-4)
 
