@@ -109,10 +109,10 @@ def test_a_hanging_read_is_shown_and_ended(workers, tmp_path, capfd):
     scenes = Hangs(fake_scene(i) for i in range(4))
     scenes.at = shuffled_index(settings.seed, settings.batch_size, len(scenes))  # second batch
     iterator = train_iterator(scenes, tokenizer, settings)
-    next(iterator)  # a worker takes several seconds to start
-    iterator._settings = dataclasses.replace(settings, stall_seconds=1)
     other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     other.start()
+    next(iterator)  # a worker takes several seconds to start
+    iterator._settings = dataclasses.replace(settings, stall_seconds=1)
     with pytest.raises(
         StalledInputError, match=r"the batch of step 2 did not come.*stall_seconds=1;"
     ):

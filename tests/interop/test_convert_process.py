@@ -94,9 +94,9 @@ def test_peak_memory(tmp_path):
 
 # Conversions that have written everything but not yet published it, and wait there for a signal. `lost`: the
 # exception that the signal raises is discarded, as Python discards what is raised while it destroys an object.
-# The last one ends the process, the others tell how they would have.
+# The last one ends the process, the others tell how they would have, and what is left beside their output.
 HELD = """
-import contextlib, sys, time
+import contextlib, pathlib, sys, time
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.convert import main
 save = checkpoint.save_model
@@ -111,7 +111,8 @@ for how in before:
     try:
         main(sys.argv[2:])
     except SystemExit as end:
-        print(end.code, flush=True)
+        output = pathlib.Path(sys.argv[-1].partition("=")[2])
+        print(end.code, *output.parent.iterdir(), flush=True)
 how = last
 main(sys.argv[2:])
 """
@@ -150,13 +151,15 @@ def test_interrupted_conversion_leaves_no_output(tmp_path, held):
     for number, how in cases:
         assert process.stdout.readline() == "written\n", (number, how, process.stderr.read())
         process.send_signal(number)
-        assert process.stderr.readline() == "interrupted; nothing was written\n", (number, how)
-        if (number, how) == cases[-1]:
-            assert process.wait(300) == CODES[number]
-            assert process.stderr.read() == ""
-        else:
+        said = []
+        while not said or said[-1].startswith("reading"):  # what the conversion says of its work
+            said.append(process.stderr.readline())
+        assert said[-1] == "interrupted; nothing was written\n", (number, how, said)
+        if (number, how) != cases[-1]:
             assert process.stdout.readline() == f"{CODES[number]}\n", (number, how)
-        assert list((tmp_path / "work").iterdir()) == []
+    assert process.wait(300) == CODES[number]
+    assert process.stderr.read() == ""
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_killed_conversion_leaves_nothing_that_looks_like_output(tmp_path, held):

@@ -16,14 +16,13 @@ from tests.parallel.collectives import ARCH, MESHES, minor_version, read, step_c
 
 STEPS = 10
 SHARDED = [name for name in programs.MESHES if name != "1x1x1"]
-# Compiling takes all the time. What isn't slow is the mesh that has all axes, with the architecture that has
-# every part of the others (ARCH) and with the smallest.
+# Compiling takes all the time. What isn't slow is the mesh that has all axes: ten steps of the smallest
+# architecture, and what moves for the one that has every part of the others (ARCH).
 AXES = "2x2x2"
 GOLDEN = [(ARCH, mesh) for mesh in sorted(MESHES, key=lambda mesh: mesh != AXES)]
 OTHERS = [("clip", AXES), *((ARCH, mesh) for mesh in SHARDED if mesh not in MESHES)]
 OTHERS += [(arch, mesh) for arch in ("pyramid_clip", "scenario_clip_0") for mesh in SHARDED]
 OTHERS += [("clip", mesh) for mesh in SHARDED if mesh != AXES]
-QUICK = [(ARCH, AXES), ("clip", AXES)]
 PACKED = {"model__patch_packing": True, "model__share_stem": True, "data__text_row_tokens": 32}
 PACKED |= {"ema__keep": "teacher"}
 
@@ -69,14 +68,14 @@ def case(request):
     forget_compiled_programs()
 
 
-def named(cases):
-    """The cases for `parametrize`, with names that can be read."""
-    marks = {case: [] if case in QUICK else [pytest.mark.slow] for case in cases}
+def named(cases, quick):
+    """The cases for `parametrize`, with names that can be read; all but one are slow."""
+    marks = {case: [] if case == quick else [pytest.mark.slow] for case in cases}
     values = [pytest.param(case, marks=marks[case], id="-".join(case)) for case in cases]
     return {"argnames": "case", "argvalues": values, "indirect": True}
 
 
-@pytest.mark.parametrize(**named([*GOLDEN, *OTHERS]))
+@pytest.mark.parametrize(**named([*GOLDEN, *OTHERS], quick=("clip", AXES)))
 def test_ten_steps_as_on_one_device(case):
     arch, mesh = case
     state = assert_ten_steps(programs.program(*case), programs.start(arch), on_one_device(arch))
@@ -93,7 +92,7 @@ def test_ten_steps_as_on_one_device(case):
     }
 
 
-@pytest.mark.parametrize(**named(GOLDEN))
+@pytest.mark.parametrize(**named(GOLDEN, quick=(ARCH, AXES)))
 def test_collectives(case):
     """How instructions are combined is up to the compiler, so other versions of JAX aren't compared."""
     golden, (_, mesh) = read("collectives"), case
@@ -102,7 +101,7 @@ def test_collectives(case):
     assert step_collectives(mesh) == golden[minor_version()][mesh]
 
 
-@pytest.mark.parametrize(**named(GOLDEN))
+@pytest.mark.parametrize(**named(GOLDEN, quick=(ARCH, AXES)))
 def test_nothing_moves_but_what_should(case):
     """Whatever the version: no activation of the towers goes from one part of the batch to another."""
     program, (data, fsdp, tensor) = programs.program(*case), programs.MESHES[case[1]]

@@ -45,8 +45,7 @@ def assert_bit_identical(workdir, expected):
 def test_killed_at_random_moments(small_data, tmp_path):
     """Some kills come while it starts, some while it trains, validates or saves.
 
-    A life is mostly the start of a process, which is why a few have to do; but it saves so often that most
-    kills come during a save.
+    A life is mostly the start of a process, which is why a few have to do; but it saves at every fourth step.
     """
     settings = {"report.queries": 0, "arch": "clip"}
     settings |= {"steps": 240, "checkpoint.every": 4, "validation.every": 12}
