@@ -16,14 +16,15 @@ READ = ("report", "validation", "checkpoint", "resume", "log_every", "init_from"
 
 
 class Shared:
-    """Programs by what they depend on."""
+    """Programs by what they depend on.
+
+    Attributes:
+      reuses: Whether runs use what is known. If not, they make all of it themselves, and it is known then.
+    """
 
     def __init__(self):
         self._runs, self._embedders, self._steps = {}, {}, {}
-
-    def forget(self) -> None:
-        for programs in (self._runs, self._embedders, self._steps):
-            programs.clear()
+        self.reuses = True
 
     def share(self, patch) -> None:
         """Has all runs from here on share their programs, as long as `patch` (pytest's MonkeyPatch) holds."""
@@ -32,7 +33,7 @@ class Shared:
         def set_up(config, mesh, **of_data):
             values = {key: value for key, value in plain(config).items() if key not in READ}
             key = (json.dumps(values), mesh, of_data["scenes"], of_data["focus_images"])
-            known = self._runs.get(key)
+            known = self._runs.get(key) if self.reuses else None
             if known is None or config.init_from:  # initial weights are read by `init`
                 run = real_set_up(config, mesh, **of_data)
                 if known is not None:
@@ -43,16 +44,17 @@ class Shared:
             return known._replace(config=config)
 
         def compile_step(run, progress):
-            if run.train_step not in self._steps:
+            if run.train_step not in self._steps or not self.reuses:
                 self._steps[run.train_step] = real_compile(run, progress)
             return self._steps[run.train_step]
 
         class Embedder(validation.Embedder):
             def __init__(embedder, graph, mesh, tokenizer, view_settings, lengths, stop):
                 super().__init__(graph, mesh, tokenizer, view_settings, lengths, stop)
-                programs = (embedder._encode_images, embedder._encode_text)
-                programs = self._embedders.setdefault((graph, mesh, view_settings), programs)
-                embedder._encode_images, embedder._encode_text = programs
+                key = (graph, mesh, view_settings)
+                if key not in self._embedders or not self.reuses:
+                    self._embedders[key] = embedder._encode_images, embedder._encode_text
+                embedder._encode_images, embedder._encode_text = self._embedders[key]
 
         patch.setattr(loop, "set_up", set_up)
         patch.setattr(loop, "compile_step", compile_step)
