@@ -35,6 +35,10 @@ install_import_hook("scenarioclip_jax", "tests.harness.typechecker.check")
 
 pytest_plugins = ["tests.harness.plugin"]
 
+# Tracing makes hundreds of thousands of objects, and Python would look through all of them, and those of every
+# module, again and again: a train step takes 3.5 s to trace with its own settings and 2.5 s with these.
+gc.set_threshold(100_000, 50, 1000)
+
 # Properties: a few examples, the same ones in every run; HYPOTHESIS_PROFILE=long tries many others.
 hypothesis.settings.register_profile(
     "short", derandomize=True, max_examples=25, deadline=None, database=None
@@ -54,18 +58,26 @@ def pytest_collection_modifyitems(items):
     items.sort(key=place)  # stable: otherwise in the usual order
 
 
+# JAX keeps every compiled program, and on CPU each takes hundreds of memory mappings, a train step thousands. A
+# process may have 65,530 of them on Linux (vm.max_map_count); the whole suite needs more, and the compiler then
+# crashes. Files share programs until so many are in use; a single file adds less than the rest.
+MAPPINGS = 10_000
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forget_compiled_programs():
-    """Frees what a test file compiled.
-
-    JAX keeps every compiled program, and on CPU each takes hundreds of memory mappings. A process may have
-    65,530 of them on Linux (vm.max_map_count); the whole suite needs more, and the compiler then crashes.
-    """
     yield
     forget_compiled_programs()
 
 
 def forget_compiled_programs():
+    """Frees what was compiled, if that is much."""
+    try:
+        with open("/proc/self/maps", "rb") as mappings:
+            if sum(1 for _ in mappings) < MAPPINGS:
+                return
+    except OSError:
+        pass  # another system than Linux
     import jax
 
     if programs := sys.modules.get("tests.parallel.programs"):

@@ -174,7 +174,7 @@ def test_wrong_bytes_are_found_where_a_format_allows(name):
 def test_a_png_whose_end_is_zeros():
     """Pillow stops reading when it has all rows it wants, and compares no sums."""
     good, silent = encoded(Image.new("RGB", (WIDE, HIGH), "red")), 0
-    for count in range(13, len(good) - 60):
+    for count in range(13, len(good) - 60, 5):
         content = good[: len(good) - count] + bytes(count)
         try:
             images.to_rgb(content)

@@ -92,57 +92,85 @@ def test_peak_memory(tmp_path):
     assert peak_in < 2.5 * size_of(medium / "back")
 
 
-# A conversion that has written everything but not yet published it, and waits there for a signal. `lost`: the
+# Conversions that have written everything but not yet published it, and wait there for a signal. `lost`: the
 # exception that the signal raises is discarded, as Python discards what is raised while it destroys an object.
+# The last one ends the process, the others tell how they would have, and what is left beside their output.
 HELD = """
-import contextlib, sys, time
+import contextlib, pathlib, sys, time
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.convert import main
 save = checkpoint.save_model
 def held(*args, **kwargs):
     save(*args, **kwargs)
-    with contextlib.suppress(BaseException) if sys.argv[1] == "lost" else contextlib.nullcontext():
+    with contextlib.suppress(BaseException) if how == "lost" else contextlib.nullcontext():
         print("written", flush=True)
         time.sleep(300)
 checkpoint.save_model = held
+*before, last = sys.argv[1].split(",")
+for how in before:
+    try:
+        main(sys.argv[2:])
+    except SystemExit as end:
+        output = pathlib.Path(sys.argv[-1].partition("=")[2])
+        print(end.code, *output.parent.iterdir(), flush=True)
+how = last
 main(sys.argv[2:])
 """
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
 
 
-@pytest.mark.parametrize(
-    ("number", "how"),
-    [
+@pytest.fixture
+def held(tmp_path):
+    """Starts conversions to `work/out`; and their arguments."""
+    clip = helpers.write_clip(tmp_path / "clip")
+    (tmp_path / "work").mkdir()
+    arguments = ["from-huggingface", f"--model={clip}", f"--output={tmp_path / 'work' / 'out'}"]
+    started = []
+
+    def start(*hows):
+        words = [sys.executable, "-c", HELD, ",".join(hows), *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(with_default_signals(words), **pipes))
+        return started[-1]
+
+    yield start, arguments
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_interrupted_conversion_leaves_no_output(tmp_path, held):
+    start, _ = held
+    cases = [
         (signal.SIGINT, "raised"),
-        (signal.SIGTERM, "raised"),
         (signal.SIGINT, "lost"),
         (signal.SIGTERM, "lost"),
-        (signal.SIGKILL, "raised"),
-    ],
-)
-def test_interrupted_conversion_leaves_no_output(tmp_path, number, how):
-    clip = helpers.write_clip(tmp_path / "clip")
-    work = tmp_path / "work"
-    work.mkdir()
-    arguments = ["from-huggingface", f"--model={clip}", f"--output={work / 'out'}"]
-    process = subprocess.Popen(
-        with_default_signals([sys.executable, "-c", HELD, how, *arguments]),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+        (signal.SIGTERM, "raised"),
+    ]
+    process = start(*(how for _, how in cases))
+    for number, how in cases:
+        assert process.stdout.readline() == "written\n", (number, how, process.stderr.read())
+        process.send_signal(number)
+        said = []
+        while not said or said[-1].startswith("reading"):  # what the conversion says of its work
+            said.append(process.stderr.readline())
+        assert said[-1] == "interrupted; nothing was written\n", (number, how, said)
+        if (number, how) != cases[-1]:
+            assert process.stdout.readline() == f"{CODES[number]}\n", (number, how)
+    assert process.wait(300) == CODES[number]
+    assert process.stderr.read() == ""
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_killed_conversion_leaves_nothing_that_looks_like_output(tmp_path, held):
+    (start, arguments), work = held, tmp_path / "work"
+    process = start("raised")
     assert process.stdout.readline() == "written\n", process.stderr.read()
-    process.send_signal(number)
-    said = process.communicate(timeout=300)[1]
-    codes = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
-    assert process.returncode == codes[number], said
-    assert "Traceback" not in said
-    if number != signal.SIGKILL:
-        assert said.splitlines()[-1] == "interrupted; nothing was written"
-        assert list(work.iterdir()) == []
-    else:  # nothing could clean up, but nothing looks like output
-        assert [entry.name for entry in work.iterdir()] == [".out.partial"]
-        assert run(*arguments).returncode == 0  # and the next try isn't disturbed
-        assert [entry.name for entry in work.iterdir()] == ["out"]
+    process.kill()
+    assert process.wait(300) == CODES[signal.SIGKILL]
+    assert [entry.name for entry in work.iterdir()] == [".out.partial"]
+    assert run(*arguments).returncode == 0  # and the next try isn't disturbed
+    assert [entry.name for entry in work.iterdir()] == ["out"]
 
 
 def test_errors_are_one_message_without_a_traceback(tmp_path):
@@ -157,24 +185,46 @@ def test_errors_are_one_message_without_a_traceback(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+# Conversions one after the other; prints how each ended.
+IN_TURN = """
+import json, sys
+from scenarioclip_jax.convert import main
+for arguments in json.loads(sys.argv[1]):
+    try:
+        main(arguments)
+        print("done")
+    except SystemExit as end:
+        print(end.code)
+"""
+
+
 def test_pytorch_is_not_needed(tmp_path):
     clip = helpers.write_clip(tmp_path / "clip")
+    pickled = helpers.write_clip(tmp_path / "pickled")
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     blocked = tmp_path / "blocked"
     blocked.mkdir()
     (blocked / "sitecustomize.py").write_text("import sys; sys.modules['torch'] = None")
-    env = os.environ | {"PYTHONPATH": str(blocked)}
-    done = run("from-huggingface", "--model", clip, "--output", tmp_path / "a", env=env)
-    assert done.returncode == 0, done.stderr
-    done = run("to-pytorch", "--checkpoint", tmp_path / "a", "--output", tmp_path / "b", env=env)
-    assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "b" / "config.json").read_text())["arch"] == "scenario_clip_1"
-    done = run(
-        *("to-pytorch", "--checkpoint", tmp_path / "a", "--output", tmp_path / "c"),
-        *("--layout", "reference"),
-        env=env,
+    conversions = [
+        ["from-huggingface", f"--model={clip}", f"--output={tmp_path / 'a'}"],
+        ["to-pytorch", f"--checkpoint={tmp_path / 'a'}", f"--output={tmp_path / 'b'}"],
+        [
+            *("to-pytorch", f"--checkpoint={tmp_path / 'a'}", f"--output={tmp_path / 'c'}"),
+            "--layout=reference",
+        ],
+        ["from-huggingface", f"--model={pickled}", f"--output={tmp_path / 'd'}"],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN, json.dumps(conversions)],
+        env=os.environ | {"PYTHONPATH": str(blocked)},
+        capture_output=True,
+        text=True,
     )
-    assert "error: --layout reference needs PyTorch: pip install torch" in done.stderr
+    assert done.returncode == 0, done.stderr
+    ends = [line for line in done.stdout.splitlines() if line.startswith(("done", "error"))]
+    assert ends[:2] == ["done", "done"], done.stdout
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["arch"] == "scenario_clip_1"
+    assert "error: --layout reference needs PyTorch: pip install torch" in ends[2]
     assert not (tmp_path / "c").exists()
-    (clip / "model.safetensors").rename(clip / "pytorch_model.bin")
-    done = run("from-huggingface", "--model", clip, "--output", tmp_path / "d", env=env)
-    assert "PyTorch isn't installed; pip install torch, or give safetensors" in done.stderr
+    assert "PyTorch isn't installed; pip install torch, or give safetensors" in ends[3]
+    assert not (tmp_path / "d").exists()

@@ -166,8 +166,8 @@ def test_batches_are_padded_and_nothing_is_compiled_twice(folder):
         model.encode_image(pictures[:count], "object")
         model.encode_text(["ok"] * count, "object")
         model.encode_ids(np.full((count, 3), model.tokenizer.eos_id), "object")
-    assert model._image._cache_size() == 2  # batches of 1 and 8
-    assert model._text._cache_size() == 2
+    assert model._runner._image._cache_size() == 2  # batches of 1 and 8
+    assert model._runner._text._cache_size() == 2
 
 
 def test_teacher_and_bfloat16(folder, model):

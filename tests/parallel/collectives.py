@@ -3,7 +3,7 @@
     python -m tests.parallel.collectives
 
 writes them anew, collectives for the minor version of JAX that runs it. Do that when the difference that
-`test_golden.py` shows is wanted, and look at the diff.
+the tests show is wanted, and look at the diff.
 """
 
 import json

@@ -11,8 +11,8 @@ from scenarioclip_jax.data.batch import Rows, Slots
 from scenarioclip_jax.data.packing.fill import empty_batch
 from scenarioclip_jax.data.packing.rows import write
 from scenarioclip_jax.parallel.mesh import make_mesh, put_batch
-from scenarioclip_jax.train.config import data_settings, resolve
-from scenarioclip_jax.train.setup import Run, batch_like, set_up
+from scenarioclip_jax.train.config import resolve
+from scenarioclip_jax.train.setup import Run, set_up
 from tests.train import tiny
 
 # data x fsdp x tensor, on as many of the eight devices
@@ -38,20 +38,24 @@ def mesh_of(name: str) -> jax.sharding.Mesh:
 
 
 @functools.cache
-def _program(arch: str, mesh: str, changes: str) -> Program:
+def _run(arch: str, mesh: str, changes: str) -> Run:
     config = tiny.config("unused", steps=10, arch=arch, **json.loads(changes))
     config.model.text.eos_id = EOS
     config.loss.distill.scaling = "plain"  # as published, it is too small to show in any comparison
-    settings = data_settings(config, focus_images=False)
-    mesh = mesh_of(mesh)
-    run = set_up(resolve(config), mesh, scenes=160)
-    lowered = run.train_step.lower(run.state_like, batch_like(settings, mesh))
-    return Program(run, mesh, settings, lowered.compile(compiler_options=QUICK))
+    return set_up(resolve(config), mesh_of(mesh), scenes=160)
+
+
+@functools.cache
+def _program(arch: str, mesh: str, changes: str) -> Program:
+    run = _run(arch, mesh, changes)
+    lowered = run.train_step.lower(run.state_like, run.batch_like)
+    return Program(run, run.mesh, run.settings, lowered.compile(compiler_options=QUICK))
 
 
 def forget() -> None:
     """Frees the compiled programs, of which a process can't keep many (tests/conftest.py)."""
     _program.cache_clear()
+    _run.cache_clear()
 
 
 def program(arch: str, mesh: str, **changes) -> Program:
@@ -59,9 +63,14 @@ def program(arch: str, mesh: str, **changes) -> Program:
     return _program(arch, mesh, json.dumps(changes, sort_keys=True))
 
 
+def run(arch: str, mesh: str, **changes) -> Run:
+    """The same without compiling anything."""
+    return _run(arch, mesh, json.dumps(changes, sort_keys=True))
+
+
 @functools.cache
 def _start(arch: str, changes: str):
-    init = _program(arch, "1x1x1", changes).run.init
+    init = _run(arch, "1x1x1", changes).init
     return jax.device_get(init.lower().compile(compiler_options=QUICK)())
 
 

@@ -1,25 +1,28 @@
-"""A run is the same run on any mesh."""
+"""A run is the same run on any mesh, and nothing moves between devices but what should."""
 
 import functools
+import math
 from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
+from scenarioclip_jax.costs.collectives import collectives
 from scenarioclip_jax.parallel import mesh as meshes
 from tests.conftest import forget_compiled_programs
 from tests.parallel import programs
+from tests.parallel.collectives import ARCH, MESHES, minor_version, read, step_collectives
 
 STEPS = 10
 SHARDED = [name for name in programs.MESHES if name != "1x1x1"]
-# Compiling takes all the time. The architecture that has every part of the others sees all meshes where only
-# quick tests run, the others the mesh that has all axes. It comes last: another test file compiles its programs
-# too, and what either has compiled is kept for the other.
-QUICK = [(arch, "2x2x2") for arch in ("clip", "pyramid_clip", "scenario_clip_0")]
-SLOW = [(arch, mesh) for arch, _ in QUICK for mesh in SHARDED if (arch, mesh) not in QUICK]
-CASES = [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
-CASES += [("scenario_clip_1", mesh) for mesh in SHARDED]
+# Compiling takes all the time. What isn't slow is the mesh that has all axes: ten steps of the smallest
+# architecture, and what moves for the one that has every part of the others (ARCH).
+AXES = "2x2x2"
+GOLDEN = [(ARCH, mesh) for mesh in sorted(MESHES, key=lambda mesh: mesh != AXES)]
+OTHERS = [("clip", AXES), *((ARCH, mesh) for mesh in SHARDED if mesh not in MESHES)]
+OTHERS += [(arch, mesh) for arch in ("pyramid_clip", "scenario_clip_0") for mesh in SHARDED]
+OTHERS += [("clip", mesh) for mesh in SHARDED if mesh != AXES]
 PACKED = {"model__patch_packing": True, "model__share_stem": True, "data__text_row_tokens": 32}
 PACKED |= {"ema__keep": "teacher"}
 
@@ -55,18 +58,27 @@ def on_one_device(arch, packed=False):
     return rows
 
 
-@pytest.fixture(autouse=True)
-def _forget_each_mesh():
-    """More programs than a process can hold come along here."""
-    yield
+@pytest.fixture(scope="module")
+def case(request):
+    """An architecture and a mesh. All tests with them come in a row, and share their program.
+
+    More programs than a process can hold come along here.
+    """
+    yield request.param
     forget_compiled_programs()
 
 
-@pytest.mark.parametrize(("arch", "mesh"), CASES)
-def test_ten_steps_as_on_one_device(arch, mesh):
-    state = assert_ten_steps(
-        programs.program(arch, mesh), programs.start(arch), on_one_device(arch)
-    )
+def named(cases, quick):
+    """The cases for `parametrize`, with names that can be read; all but one are slow."""
+    marks = {case: [] if case == quick else [pytest.mark.slow] for case in cases}
+    values = [pytest.param(case, marks=marks[case], id="-".join(case)) for case in cases]
+    return {"argnames": "case", "argvalues": values, "indirect": True}
+
+
+@pytest.mark.parametrize(**named([*GOLDEN, *OTHERS], quick=("clip", AXES)))
+def test_ten_steps_as_on_one_device(case):
+    arch, mesh = case
+    state = assert_ten_steps(programs.program(*case), programs.start(arch), on_one_device(arch))
 
     # The mesh does split what it should: parameters, their moments and their EMA copies alike.
     _, fsdp, tensor = programs.MESHES[mesh]
@@ -80,6 +92,36 @@ def test_ten_steps_as_on_one_device(arch, mesh):
     }
 
 
+@pytest.mark.parametrize(**named(GOLDEN, quick=(ARCH, AXES)))
+def test_collectives(case):
+    """How instructions are combined is up to the compiler, so other versions of JAX aren't compared."""
+    golden, (_, mesh) = read("collectives"), case
+    if minor_version() not in golden:
+        pytest.skip(f"the golden file has no figures of JAX {minor_version()}")
+    assert step_collectives(mesh) == golden[minor_version()][mesh]
+
+
+@pytest.mark.parametrize(**named(GOLDEN, quick=(ARCH, AXES)))
+def test_nothing_moves_but_what_should(case):
+    """Whatever the version: no activation of the towers goes from one part of the batch to another."""
+    program, (data, fsdp, tensor) = programs.program(*case), programs.MESHES[case[1]]
+    found = collectives(program.step.as_text())
+    parameters = program.run.state_like.student().values()
+    by_layer = {math.prod(p.shape[1:]) // tensor for p in parameters} | {p.size for p in parameters}
+    for kind, shape, size, times, _ in found:
+        assert kind in ("all-gather", "all-reduce", "collective-permute"), (kind, shape)
+        if kind == "all-gather":  # FSDP: a parameter, when its layer runs
+            assert fsdp > 1
+            assert size // 4 in by_layer, shape
+        if kind == "collective-permute":
+            # The ring of the losses: one turn for each part of the batch, and the last step home.
+            assert times in (data * fsdp, 1), shape
+    # Three levels. Forward: text, labels and one statistic; backward also the text's gradient. What is
+    # collected follows one turn behind, so it takes one step more.
+    assert sum(kind == "collective-permute" for kind, *_ in found) == 3 * (3 + 1 + 4 + 1)
+
+
+@pytest.mark.slow  # tests/train/test_run.py has a whole packed run on eight devices
 def test_ten_packed_steps_as_on_one_device():
     """Packed patches and texts, levels joined in one stem: groups stay where they are."""
     program = programs.program("scenario_clip_1", "2x2x2", **PACKED)

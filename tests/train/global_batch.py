@@ -1,6 +1,6 @@
-"""A process of a job that writes the global batches of two steps to a file, for `test_processes`.
+"""A process of a job that writes global batches to a file, for `test_processes`: two steps from each first one.
 
-python -m tests.train.global_batch DATA FILE FIRST_STEP [flags as of main]
+python -m tests.train.global_batch DATA FILE FIRST_STEP,FIRST_STEP [flags as of main]
 """
 
 import argparse
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("file", type=Path)
-    parser.add_argument("first", type=int)
+    parser.add_argument("first")
     for flag in distributed.FLAGS:
         parser.add_argument(flag)
     args = parser.parse_args()
@@ -32,16 +32,17 @@ def main() -> None:
     config, mesh = tiny.config(args.data, data__packing_groups=8, **packed), make_mesh(data=4)
     data = open_data(config, args.file.parent)
     settings, groups = data.settings, local_groups(mesh, config.data.packing_groups)
-    batches = train_iterator(data.train, data.tokenizer, settings, groups)
-    batches.step = args.first
     arrays = {}
-    for step in range(2):
-        batch = put_batch(mesh, next(batches), settings.packing_groups)
-        named = {name: value for name, value in batch._asdict().items() if value is not None}
-        for path, value in jax.tree_util.tree_leaves_with_path(named):
-            name = f"{step}/{jax.tree_util.keystr(path, simple=True, separator='/')}"
-            arrays[name] = multihost_utils.process_allgather(value, tiled=True)
-    batches.close()
+    for first in map(int, args.first.split(",")):
+        batches = train_iterator(data.train, data.tokenizer, settings, groups)
+        batches.step = first
+        for step in range(first, first + 2):
+            batch = put_batch(mesh, next(batches), settings.packing_groups)
+            named = {name: value for name, value in batch._asdict().items() if value is not None}
+            for path, value in jax.tree_util.tree_leaves_with_path(named):
+                name = f"{step}/{jax.tree_util.keystr(path, simple=True, separator='/')}"
+                arrays[name] = multihost_utils.process_allgather(value, tiled=True)
+        batches.close()
     if jax.process_index() == 0:
         np.savez(args.file, **arrays)
     distributed.wait_for_all("the batches are written")

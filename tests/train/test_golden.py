@@ -1,6 +1,7 @@
 """Our mathematics against the published implementation's figures, for each of its architectures."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,12 +46,19 @@ def slots():
     return {k: Members(v[None], np.ones((1, len(v)), bool)) for k, v in where.items()}
 
 
-def loss(arch, trainable, frozen, teacher, student_temperature=0.07):
+@functools.cache
+def embeddings(arch, inputs=golden.inputs):
+    """Those of the golden parameters."""
+    return embed(arch, golden.params(arch), inputs)
+
+
+def loss(arch, trainable, frozen, teacher, student_temperature=0.07, embedded=None):
+    """The loss of parameters, or of what they embed to."""
     params = frozen | trainable
     distill = dict(scaling="published", temperature=0.07, student_temperature=student_temperature)
     logit_scale = {level: params[f"logit_scale/{level}"] for level in LEVELS}
     return objective(
-        grouped(embed(arch, params)),
+        grouped(embed(arch, params) if embedded is None else embedded),
         teacher,
         logit_scale,
         slots(),
@@ -88,7 +96,7 @@ def to_theirs(arch, params):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("inputs", [golden.inputs, golden.packed_inputs])
 def test_embeddings(arch, inputs):
-    ours = embed(arch, golden.params(arch), inputs)
+    ours = embeddings(arch, inputs)
     theirs = results(arch)
     for level in LEVELS:
         for kind in ("image", "text"):
@@ -116,37 +124,17 @@ def test_the_same_parameters_train_and_decay(arch):
     assert sorted(to_theirs(arch, decayed)) == sorted(golden.META[arch]["decay"])
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_gradients(arch):
-    if arch == "scenario_clip_0":
-        pytest.skip("the golden files hold no gradients of scenario_clip_0; its trajectory does")
-    trainable, frozen, teacher = start(arch)
-    grad = jax.jit(jax.grad(lambda t: loss(arch, t, frozen, teacher)[0]))(trainable)
-    ours = to_theirs(arch, grad)
-    compared = 0
-    for name, value in ours.items():
-        if "k_proj.bias" not in name:  # zero in exact arithmetic
-            figure = results(arch)[f"grad/{name}"]
-            scale = np.abs(figure).max()
-            np.testing.assert_allclose(value, figure, atol=1e-4 * scale, err_msg=name)
-            compared += 1
-    skipped = sum("k_proj.bias" in name for name in ours)
-    assert compared == len(golden.META[arch]["trainable"]) - skipped
+class Step(NamedTuple):
+    """A step of training: what it began with and what it left."""
+
+    gradient: dict
+    metrics: dict
+    learning_rate: jax.Array
+    trainable: dict  # afterwards
 
 
-def test_gradient_of_the_distillation_temperature():
-    """It exists in the reference, where no optimizer ever applies it."""
-    trainable, frozen, teacher = start("scenario_clip_1")
-    log_scale = jnp.log(1 / 0.07)
-    grad = jax.grad(
-        lambda s: loss("scenario_clip_1", trainable, frozen, teacher, 1 / jnp.exp(s))[0]
-    )(log_scale)
-    figure = results("scenario_clip_1")["grad/distill.logit_scale_s"]
-    np.testing.assert_allclose(grad, figure, rtol=1e-4)
-
-
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_six_steps_of_training(arch):
+@functools.cache
+def six_steps(arch) -> list[Step]:
     trainable, frozen, teacher = start(arch)
     schedule = warmup_cosine(learning_rate=1e-3, steps=10, warmup_fraction=0.2, warmup_start=1e-3)
     optimizer = make_optimizer(
@@ -166,12 +154,54 @@ def test_six_steps_of_training(arch):
             lambda t: loss(arch, t, frozen, teacher), has_aux=True
         )(trainable)
         updates, state = optimizer.update(grad, state, trainable)
-        return optax.apply_updates(trainable, updates), state, metrics, optax.global_norm(grad)
+        return grad, metrics, optax.apply_updates(trainable, updates), state
 
-    state = optimizer.init(trainable)
+    state, taken = optimizer.init(trainable), []
+    for index in range(len(golden.META[arch]["trajectory"])):
+        grad, metrics, trainable, state = step(trainable, state)
+        taken.append(Step(grad, metrics, schedule(index), trainable))
+    return taken
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_gradients(arch):
+    if arch == "scenario_clip_0":
+        pytest.skip("the golden files hold no gradients of scenario_clip_0; its trajectory does")
+    ours = to_theirs(arch, six_steps(arch)[0].gradient)
+    compared = 0
+    for name, value in ours.items():
+        if "k_proj.bias" not in name:  # zero in exact arithmetic
+            figure = results(arch)[f"grad/{name}"]
+            scale = np.abs(figure).max()
+            np.testing.assert_allclose(value, figure, atol=1e-4 * scale, err_msg=name)
+            compared += 1
+    skipped = sum("k_proj.bias" in name for name in ours)
+    assert compared == len(golden.META[arch]["trainable"]) - skipped
+
+
+def test_gradient_of_the_distillation_temperature():
+    """It exists in the reference, where no optimizer ever applies it."""
+    trainable, frozen, teacher = start("scenario_clip_1")
+    log_scale = jnp.log(1 / 0.07)
+    embedded = embeddings("scenario_clip_1")
+
+    @jax.jit
+    @jax.grad
+    def gradient(log_scale):
+        temperature = 1 / jnp.exp(log_scale)
+        return loss("scenario_clip_1", trainable, frozen, teacher, temperature, embedded)[0]
+
+    grad = gradient(log_scale)
+    figure = results("scenario_clip_1")["grad/distill.logit_scale_s"]
+    np.testing.assert_allclose(grad, figure, rtol=1e-4)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_six_steps_of_training(arch):
+    taken = six_steps(arch)
     for index, figures in enumerate(golden.META[arch]["trajectory"]):
-        trainable, state, metrics, norm = step(trainable, state)
-        ours = {"lr": schedule(index), "grad_norm": norm}
+        step, metrics = taken[index], taken[index].metrics
+        ours = {"lr": step.learning_rate, "grad_norm": optax.global_norm(step.gradient)}
         ours |= {f"{level}_contrastive": metrics[f"loss/{level}"] for level in LEVELS}
         ours["contrastive"] = metrics["loss/contrastive"]
         if arch == "scenario_clip_1":
@@ -182,7 +212,7 @@ def test_six_steps_of_training(arch):
 
     if arch == "scenario_clip_0":  # its final weights are not in the golden files
         return
-    after = to_theirs(arch, trainable)
+    after = to_theirs(arch, taken[-1].trainable)
     for name, value in after.items():
         if "k_proj.bias" not in name:
             figure = results(arch)[f"after_6_steps/{name}"]
