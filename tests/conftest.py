@@ -64,6 +64,17 @@ def pytest_collection_modifyitems(items):
 MAPPINGS = 10_000
 
 
+@pytest.fixture(autouse=True)
+def _forget_threads_left_behind():
+    """A program with a thread that still waits for input ends by `os._exit`, which would end the worker.
+
+    Tests of input that stalls leave such threads; a later test that calls `main` in this process isn't theirs.
+    """
+    yield
+    if stall := sys.modules.get("scenarioclip_jax.data.stall"):
+        stall._left_behind.clear()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forget_compiled_programs():
     yield

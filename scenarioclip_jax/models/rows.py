@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.batch import Rows
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
+from scenarioclip_jax.patches import cut_patches
 
 BLACK = tuple(-mean / std for mean, std in zip(CLIP_MEAN, CLIP_STD, strict=True))
 # Half a gray level in a normalized image, in the channel where it is smallest.
@@ -49,24 +50,14 @@ def shows_something(patches: Float[Array, "N T pixels"]) -> Bool[Array, "N T"]:
     return (jnp.abs(colors - jnp.asarray(BLACK)) > DIM).any((-2, -1))
 
 
-def cut_patches(pictures: Float[Array, "N P P 3"], size: int) -> Float[Array, "N patches pixels"]:
-    """Cuts images into patches of `size` x `size` pixels, in reading order."""
-    n, side = pictures.shape[:2]
-    grid = side // size
-    return pictures.reshape(n, grid, size, grid, size, 3).swapaxes(2, 3).reshape(n, grid**2, -1)
-
-
 def take_patches(
     pictures: Float[Array, "G V P P 3"], rows: Rows, size: int
 ) -> Float[Array, "GN T pixels"]:
     """Takes the patches that packed rows hold. Values at class tokens and empty tokens are meaningless."""
-    groups, slots = pictures.shape[:2]
-    patches = cut_patches(pictures.reshape(-1, *pictures.shape[2:]), size)
-    patches = patches.reshape(groups, slots * patches.shape[1], -1)  # [G, V * patches, pixels]
-    per_view = patches.shape[1] // slots
-    index = jnp.maximum(rows.sequence, 0) * per_view + jnp.maximum(rows.position - 1, 0)
-    taken = jax.vmap(lambda all_patches, i: all_patches[i])(patches, index)
-    return taken.reshape(-1, *taken.shape[2:])
+    slot, patch = jnp.maximum(rows.sequence, 0), jnp.maximum(rows.position - 1, 0)
+    patches = cut_patches(pictures, size)
+    taken = jax.vmap(lambda of_group, *at: of_group[at])(patches, slot, patch)
+    return taken.reshape(-1, slot.shape[-1], taken[0, 0, 0].size)
 
 
 def join(streams: Sequence[Stream], groups: int) -> Stream:

@@ -15,8 +15,9 @@ from jaxtyping import Float, Int
 from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.batch import Rows
 from scenarioclip_jax.models.layers import Stack
-from scenarioclip_jax.models.rows import Stream, cut_patches, read_out, shows_something
+from scenarioclip_jax.models.rows import Stream, read_out, shows_something
 from scenarioclip_jax.parallel.mesh import gather
+from scenarioclip_jax.patches import cut_patches
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,10 @@ class VisionStem(nnx.Module):
           rows: Layout of packed patches; None for whole images.
           visible_only: Whether black patches are hidden from all tokens.
         """
-        patches = cut_patches(images, self.patch_size) if rows is None else images
+        patches = images
+        if rows is None:
+            cut = cut_patches(images, self.patch_size)
+            patches = cut.reshape(*cut.shape[:2], -1)
         # A convolution whose stride is its size is one matrix product over flattened patches.
         kernel = self.patch[...].reshape(-1, self.patch.shape[-1]).astype(self.dtype)
         x, cls = patches.astype(self.dtype) @ kernel, self.cls[...].astype(self.dtype)

@@ -25,14 +25,7 @@ from scenarioclip_jax.train.state import TrainState
 # Keys, or sections, that a run may change when it resumes: where it runs, what it logs, and how it splits up
 # a computation whose result stays the same.
 FREE = ("log_every", "checkpoint", "validation", "report", "mesh", "compilation_cache", "init_from")
-FREE += (
-    "resume",
-    "model/remat",
-    "model/unroll",
-    "model/attention",
-    "loss/accumulate",
-    "loss/products",
-)
+FREE += ("resume", "model/remat", "model/unroll", "model/attention", "loss/accumulate")
 FREE += ("data/dir", "data/tokenizer", "data/num_workers", "data/num_threads", "data/prefetch")
 FREE += ("data/stall_seconds", "data/max_corrupt_share")
 # Keys that change what is computed next but not the state, so that a run may change them on purpose.

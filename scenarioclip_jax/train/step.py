@@ -14,7 +14,8 @@ from jax.typing import ArrayLike
 
 from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.device.views import ViewSettings, views
+from scenarioclip_jax.data.device.packed_views import packed_patches
+from scenarioclip_jax.data.device.views import ViewSettings, draw_scenes, scene_views, views
 from scenarioclip_jax.losses.contrastive import MAX_SCALE
 from scenarioclip_jax.losses.distillation import TEACHER_LEVELS, Members
 from scenarioclip_jax.models import params as parameters
@@ -64,7 +65,9 @@ def level_inputs(batch: Batch, settings: ViewSettings, levels, *, patch_size: in
     Args:
       patch_size: Patch size of the vision tower, in pixels.
     """
+    # What isn't used of these is never computed: a jitted step drops it.
     shown = views(batch, settings, train=True)
+    center, draws = scene_views(batch, settings), draw_scenes(batch, settings)
     images, ids, image_rows, text_rows = {}, {}, {}, {}
     for level in levels:
         slots, image = batch.levels[level], shown[level]
@@ -74,7 +77,11 @@ def level_inputs(batch: Batch, settings: ViewSettings, levels, *, patch_size: in
         if slots.patch_rows is None:
             images[level] = image.reshape(-1, *image.shape[2:])
         else:
-            images[level] = take_patches(image, slots.patch_rows, patch_size)
+            if level == "global":  # all of its patches show something
+                images[level] = take_patches(image, slots.patch_rows, patch_size)
+            else:
+                patches = packed_patches(batch, level, center, draws, settings, patch_size)
+                images[level] = patches.reshape(-1, *patches.shape[2:])
             image_rows[level] = flatten(slots.patch_rows)
     return Inputs(images, ids, image_rows, text_rows)
 

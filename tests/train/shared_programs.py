@@ -53,8 +53,8 @@ class Shared:
                 super().__init__(graph, mesh, tokenizer, view_settings, lengths, stop)
                 key = (graph, mesh, view_settings)
                 if key not in self._embedders or not self.reuses:
-                    self._embedders[key] = embedder._encode_images, embedder._encode_text
-                embedder._encode_images, embedder._encode_text = self._embedders[key]
+                    self._embedders[key] = embedder._runner, embedder._encode_batch
+                embedder._runner, embedder._encode_batch = self._embedders[key]
 
         patch.setattr(loop, "set_up", set_up)
         patch.setattr(loop, "compile_step", compile_step)

@@ -15,7 +15,9 @@ GRAY = (0.299, 0.587, 0.114)
 
 
 def color_jitter(
-    pictures: Float[Array, "*V H W 3"], factors: Float[Array, "*V 4"]
+    pictures: Float[Array, "*V H W 3"],
+    factors: Float[Array, "*V 4"],
+    mean: Float[Array, "*V"] | None = None,
 ) -> Float[Array, "*V H W 3"]:
     """Jitters brightness, contrast, saturation, then hue.
 
@@ -23,16 +25,26 @@ def color_jitter(
       pictures: RGB images in 0-1.
       factors: Factors for brightness, contrast and saturation, where 1 changes nothing; then the shift of the
         hue, in turns of the color circle.
+      mean: The gray that contrast moves away from, where pictures are parts of larger ones: the whole ones'
+        `contrast_mean`. None: the pictures' own.
     """
+    if mean is None:
+        mean = contrast_mean(pictures, factors)
     brightness, contrast, saturation, hue = jnp.moveaxis(factors[..., None, None], -3, 0)
-    channels = [pictures[..., i] for i in range(3)]
-
-    channels = [jnp.clip(c * brightness, 0, 1) for c in channels]
-    mean = _gray(channels).mean((-2, -1), keepdims=True)
+    mean = mean[..., None, None]
+    channels = [jnp.clip(pictures[..., i] * brightness, 0, 1) for i in range(3)]
     channels = [jnp.clip(mean + contrast * (c - mean), 0, 1) for c in channels]
     gray = _gray(channels)
     channels = [jnp.clip(gray + saturation * (c - gray), 0, 1) for c in channels]
     return jnp.stack(_shift_hue(channels, hue), axis=-1)
+
+
+def contrast_mean(
+    pictures: Float[Array, "*V H W 3"], factors: Float[Array, "*V 4"]
+) -> Float[Array, "*V"]:
+    """The mean gray of pictures once their brightness is jittered."""
+    brightness = factors[..., 0, None, None]
+    return _gray([jnp.clip(pictures[..., i] * brightness, 0, 1) for i in range(3)]).mean((-2, -1))
 
 
 def _gray(channels: Sequence[Array]) -> jax.Array:

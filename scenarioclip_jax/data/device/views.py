@@ -127,23 +127,38 @@ def views(
       settings: Settings of the views.
       train: Whether to make random views from training canvases, or else plain views from evaluation canvases.
     """
-    region = batch.levels["relation"].region
-    assert region is not None  # the level always has it
-    size = region.shape[2]
+    size = view_size(batch)
     if not train and batch.canvas.shape[2] != size:
         raise ValueError(
             f"evaluation needs canvases that are the views themselves: canvas {batch.canvas.shape[2]}, "
             f"view {size} pixels; make the batch with data.evaluation_batches"
         )
-    draws = _per_scene(draw, batch.seed, batch.photo_size, settings) if train else None
+    draws = draw_scenes(batch, settings) if train else None
     canvas = batch.canvas.astype(jnp.float32) / 255
-    extent = batch.extent
-    center = center_views(canvas, extent, batch.photo_size, size, settings.fit) if train else canvas
+    center = scene_views(batch, settings) if train else canvas
     return {
-        "global": global_views(canvas, extent, draws, size, settings),
+        "global": global_views(canvas, batch.extent, draws, size, settings),
         "object": object_views(batch, center, draws, settings),
         "relation": relation_views(batch, center, draws, settings),
     }
+
+
+def view_size(batch: Batch) -> int:
+    """The side of the views, in pixels."""
+    region = batch.levels["relation"].region
+    assert region is not None  # the level always has it
+    return region.shape[2]
+
+
+def draw_scenes(batch: Batch, settings: ViewSettings) -> Draws:
+    """The scenes' random numbers: [G, S]."""
+    return _per_scene(draw, batch.seed, batch.photo_size, settings)
+
+
+def scene_views(batch: Batch, settings: ViewSettings) -> Float[Array, "G S P P 3"]:
+    """The scenes' center views, in 0-1, of which objects and relations show parts."""
+    canvas, size = batch.canvas.astype(jnp.float32) / 255, view_size(batch)
+    return center_views(canvas, batch.extent, batch.photo_size, size, settings.fit)
 
 
 def global_views(
@@ -171,8 +186,7 @@ def object_views(
     visible = box_coverage(objects.box, center.shape[2])[..., None]
     pictures = take_scenes(center, objects.scene) * visible
     if draws is not None:
-        of_objects = jax.tree.map(lambda x: take_scenes(x, objects.scene), draws)
-        factors = _factors(of_objects, jnp.asarray(settings.jitter["object"]))
+        factors = factors_of(draws, objects.scene, settings.jitter["object"])
         pictures = color_jitter(pictures, factors) * (visible > 0)
     return normalize(pictures, settings.dtype)
 
@@ -187,20 +201,27 @@ def relation_views(
     pictures = take_scenes(center, relations.scene)
     if relations.focus is not None:
         assert relations.has_focus is not None  # they come together
-        focus = relations.focus.astype(jnp.float32) / 255
-        if draws is not None:
-            extent, photo_size = (
-                take_scenes(x, relations.scene) for x in (batch.extent, batch.photo_size)
-            )
-            focus = center_views(focus, extent, photo_size, size, settings.fit)
+        focus = focus_views(batch, size, settings, train=draws is not None)
         has_focus = relations.has_focus[..., None, None, None]
         pictures = jnp.where(has_focus, focus, pictures)
     pictures = pictures * visible
     if draws is not None:
-        of_relations = jax.tree.map(lambda x: take_scenes(x, relations.scene), draws)
-        factors = _factors(of_relations, jnp.asarray(settings.jitter["relation"]))
+        factors = factors_of(draws, relations.scene, settings.jitter["relation"])
         pictures = color_jitter(pictures, factors) * visible
     return normalize(pictures, settings.dtype)
+
+
+def focus_views(
+    batch: Batch, size: int, settings: ViewSettings, *, train: bool
+) -> Float[Array, "G R P P 3"]:
+    """The focused regions that are images of their own, in 0-1; black for relations without one."""
+    relations = batch.levels["relation"]
+    assert relations.focus is not None  # only for data sets that have them
+    focus = relations.focus.astype(jnp.float32) / 255
+    if not train:
+        return focus
+    extent, photo_size = (take_scenes(x, relations.scene) for x in (batch.extent, batch.photo_size))
+    return center_views(focus, extent, photo_size, size, settings.fit)
 
 
 def normalize(pictures: Float[Array, "*V P P 3"], dtype: DTypeLike) -> Float[Array, "*V P P 3"]:
@@ -340,6 +361,12 @@ def _factors(draws: Draws, strength: Float[Array, "4"]) -> Float[Array, "*V 4"]:
     """Factors for brightness, contrast and saturation, and the hue's shift; neutral if not jittered."""
     neutral = jnp.array([1.0, 1.0, 1.0, 0.0])
     return neutral + draws.jittered[..., None] * draws.jitter * strength
+
+
+def factors_of(draws: Draws, scene: Int[Array, "G V"], strength: Jitter) -> Float[Array, "G V 4"]:
+    """The factors of slots, from their scenes' draws."""
+    of_slots = jax.tree.map(lambda x: take_scenes(x, scene), draws)
+    return _factors(of_slots, jnp.asarray(strength))
 
 
 def _per_scene(function, seed, photo_size, settings):
