@@ -48,6 +48,7 @@ class Runner:
             with jax.sharding.use_abstract_mesh(self._mesh.abstract_mesh):
                 return function(model, *inputs)
 
+        run.__name__ = function.__name__  # profiles and logs of the compiler show it
         out = replicated(self._mesh) if self._mesh else None
         return jax.jit(run, out_shardings=out, **arguments)
 

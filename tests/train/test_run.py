@@ -103,7 +103,7 @@ def undisturbed(shared, small_data, tmp_path_factory):
 def test_nothing_of_a_run_is_compiled_twice(undisturbed):
     """A shape or a dtype that changes between steps would show here long before it shows in a timing."""
     assert COMPILED.count("jit(train_step)") == 1
-    assert COMPILED.count("jit(encode_images)") == 1
+    assert COMPILED.count("jit(encode_batch)") == 1
     # Texts are of another length at each level.
     assert COMPILED.count("jit(encode_text)") <= len(LEVELS)
     assert len(COMPILED) < MOST_PROGRAMS
