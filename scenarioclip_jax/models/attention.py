@@ -40,7 +40,7 @@ def attend(
     *,
     causal: bool,
     kind: str,
-) -> Float[Array, "N T heads width"]:
+) -> Float[jax.Array, "N T heads width"]:
     """Scaled dot-product attention (Vaswani et al. 2017).
 
     Args:

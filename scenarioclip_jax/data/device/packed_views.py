@@ -81,7 +81,7 @@ def _relations(batch: Batch, center: Float[Array, "G S P P 3"], settings: ViewSe
     relations = batch.levels["relation"]
     assert relations.region is not None  # the level always has it
     images, image = center, relations.scene
-    if relations.focus is not None:  # behind the scenes' views come the relations' own
+    if relations.has_focus is not None:  # behind the scenes' views come the relations' own
         focus = focus_views(batch, center.shape[2], settings, train=True)
         own = center.shape[1] + jnp.arange(image.shape[1])
         images = jnp.concatenate([center, focus], axis=1)
