@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from scenarioclip_jax import inference
 from scenarioclip_jax.checkpoint import CheckpointError
-from scenarioclip_jax.command import ConfigError, naming
+from scenarioclip_jax.command import ConfigError, listed, naming
 from scenarioclip_jax.data.stored.shards import DataSetError
 from scenarioclip_jax.evaluation.embed.cache import Cache, NoCache
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
@@ -274,7 +274,7 @@ def open_models(config: ConfigDict) -> dict[str, inference.Model]:
     """Opens the models, by the name of their column in the tables."""
     models = {}
     with naming("checkpoint"):
-        for weights in dict.fromkeys(config.weights):
+        for weights in listed(config.weights):
             models[weights] = inference.load(config.checkpoint, weights=weights)
     if config.baseline:
         with naming("baseline"):

@@ -47,8 +47,8 @@ def check(config: ConfigDict, suites: list[str]) -> Settings:
             "config.checkpoint is empty: name a training run's workdir, a converted checkpoint, or a "
             "CLIP folder"
         )
-    unknown = [name for name in config.weights if name not in WEIGHTS]
-    if unknown or not config.weights:
+    weights = listed(config.weights)
+    if not weights or not set(weights) <= set(WEIGHTS):
         raise ConfigError(f"config.weights={config.weights!r}: must be among {', '.join(WEIGHTS)}")
     for key in ("batch_size", "num_threads", "bootstrap"):
         if config[key] < 1:
@@ -69,7 +69,8 @@ def check(config: ConfigDict, suites: list[str]) -> Settings:
 
 
 def _settings(config: ConfigDict) -> Settings:
-    shared = {name: config[name] for name in ("levels", "relation_levels", "prompt", "seed")}
+    shared = {name: config[name] for name in ("prompt", "seed")}
+    shared |= {name: tuple(listed(config[name])) for name in ("levels", "relation_levels")}
     predcls_only = {name: config.predcls[name] for name in ("matching", "clean_names")}
     try:
         probe = ProbeSettings(**config.probe.to_dict())

@@ -11,7 +11,14 @@ import pytest
 
 from scenarioclip_jax import main as main_module
 from scenarioclip_jax.command import ConfigError
-from scenarioclip_jax.evaluation.job import IN_DOMAIN, ON_FILES, check, chosen_suites, evaluate
+from scenarioclip_jax.evaluation.job import (
+    IN_DOMAIN,
+    ON_FILES,
+    check,
+    chosen_suites,
+    evaluate,
+    open_models,
+)
 from tests.evaluation.fakes import write_images, write_json
 from tests.evaluation.tiny_model import write_model
 
@@ -95,6 +102,21 @@ def test_a_second_run_computes_nothing(ran):
     one, two = (json.loads((root / n / "results.json").read_text()) for n in ("run", "again"))
     assert two["cache"]["computed"] == 0
     assert one["suites"] == two["suites"]
+
+
+def test_names_are_listed_in_one_way(small_data, tmp_path):
+    """On the command line one entry may hold several, wherever a config takes names."""
+    checkpoint = write_model(tmp_path / "model", small_data)
+    values = config(
+        checkpoint=str(checkpoint),
+        suites=("zero_shot,retrieval",),
+        weights=("student,ema",),
+        levels=("global, relation",),
+        data__dir=str(small_data),
+    )
+    settings = check(values, chosen_suites(values))
+    assert settings.levels == ("global", "relation")
+    assert list(open_models(values)) == ["student", "ema"]
 
 
 @pytest.mark.parametrize(
