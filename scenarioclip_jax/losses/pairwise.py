@@ -3,9 +3,9 @@
 The logits of N images and N texts are `[N, N]`. Here no such array exists, forward or backward:
 
 - Each device keeps its own n rows (images) and sees the columns (texts) in chunks of at most c.
-- If the batch is sharded, the devices' columns travel around a ring, with one `ppermute` per turn. What is
-  collected for them follows one turn behind: statistics in the forward pass, their gradient in the backward
-  pass. So both travel while a device computes, and a chip that can do both at once does. After a full round
+- If the batch is sharded, the devices' columns travel around a ring, with one `ppermute` per turn. They carry
+  what is collected for them: statistics in the forward pass, their gradient in the backward pass. On
+  accelerators that follows one turn behind, so that all travels while a chip computes. After a full round
   everything is back home, and no device gathers anything of size N.
 - A custom VJP recomputes the logits instead of keeping them.
 
@@ -91,6 +91,8 @@ def visit(
     merge: Callable[[Any, Any], Any],
     axes: tuple[str, ...],
     chunk: int,
+    *,
+    meanwhile: bool,
 ):
     """Shows all devices' columns to this device's rows, and brings home what was collected for the columns.
 
@@ -102,6 +104,7 @@ def visit(
       merge: Function of two that were collected for the same columns.
       axes: Mesh axes that the batch is split over; () outside a `shard_map`.
       chunk: Most columns to show at once.
+      meanwhile: Whether columns travel while a device computes, or afterwards.
 
     Returns:
       The rows, and what was collected for this device's columns, [n, ...].
@@ -122,16 +125,31 @@ def visit(
         devices = jax.lax.axis_size(axes)
         ring = [(i, (i + 1) % devices) for i in range(devices)]
 
+        travel = partial(jax.lax.ppermute, axis_name=axes, perm=ring)
+
         def turn(carry, _):
             rows, columns, collected = carry
-            # Neither depends on what is computed here, so both travel meanwhile.
-            following, arrived = jax.lax.ppermute((columns, collected), axes, ring)
+            if meanwhile:  # neither depends on what is computed here
+                following, arrived = travel((columns, collected))
+                rows, fresh = jax.lax.scan(step, rows, columns)
+                return (rows, following, merge(arrived, fresh)), None
             rows, fresh = jax.lax.scan(step, rows, columns)
-            return (rows, following, merge(arrived, fresh)), None
+            following, arrived = travel((columns, merge(collected, fresh)))
+            return (rows, following, arrived), None
 
         (rows, _, collected), _ = jax.lax.scan(turn, (rows, columns, nothing), length=devices)
-        collected = jax.lax.ppermute(collected, axes, ring)  # the last step of the way home
+        if meanwhile:  # the last step of the way home
+            collected = travel(collected)
     return rows, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], collected)
+
+
+def travels_meanwhile(sharding: NamedSharding | None) -> bool:
+    """Whether columns travel while a device computes: on all but simulated devices.
+
+    On CPU nothing is gained, and XLA of JAX 0.10 then computes something else (losses of NaN) where a program
+    for several devices of one process was read from the compilation cache.
+    """
+    return sharding is not None and sharding.mesh.devices.flat[0].platform != "cpu"
 
 
 def on_each_device(function: Callable, sharding: NamedSharding | None, args: tuple, scalars: tuple):
@@ -177,6 +195,8 @@ def pairwise_sum(
 
 
 def _forward(loss, sharding, chunk, dtype, image, text, label, scale, bias):
+    meanwhile = travels_meanwhile(sharding)
+
     def local(image, text, label, scale, bias, axes):
         image = (image * scale).astype(dtype)
 
@@ -185,7 +205,9 @@ def _forward(loss, sharding, chunk, dtype, image, text, label, scale, bias):
 
         rows, nothing = loss.start(len(label))
         traveling = Columns(text.astype(dtype), label, ())
-        rows, columns = visit(step, rows, traveling, nothing, loss.merge, axes, chunk)
+        rows, columns = visit(
+            step, rows, traveling, nothing, loss.merge, axes, chunk, meanwhile=meanwhile
+        )
         return jnp.where(label >= 0, loss.value(rows, columns), 0.0), rows, columns
 
     values, rows, columns = on_each_device(local, sharding, (image, text, label), (scale, bias))
@@ -194,6 +216,7 @@ def _forward(loss, sharding, chunk, dtype, image, text, label, scale, bias):
 
 def _backward(loss, sharding, chunk, dtype, residuals, cotangent):
     *inputs, scale, bias, rows, columns = residuals
+    meanwhile = travels_meanwhile(sharding)
 
     def local(image, text, label, rows, columns, scale, bias, axes):
         scaled = (image * scale).astype(dtype)
@@ -209,7 +232,14 @@ def _backward(loss, sharding, chunk, dtype, residuals, cotangent):
         traveling = Columns(text.astype(dtype), label, columns)
         start = jnp.zeros_like(image), jnp.zeros(len(label))
         (d_image, d_bias), d_text = visit(
-            step, start, traveling, jnp.zeros_like(text), jnp.add, axes, chunk
+            step,
+            start,
+            traveling,
+            jnp.zeros_like(text),
+            jnp.add,
+            axes,
+            chunk,
+            meanwhile=meanwhile,
         )
         # Derivative with respect to the scale: that with respect to the logits times the cosines, summed.
         return d_image, d_text, jnp.sum(image * d_image, axis=1), d_bias

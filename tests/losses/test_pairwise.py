@@ -1,6 +1,9 @@
 """The chunked, ring-passed losses are the dense ones, and hold no array over all pairs."""
 
+import os
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -84,6 +87,27 @@ def test_bfloat16_factors_change_the_gradient_by_a_percent(mesh, kind):
     for ours, expected in zip(rounded[1], exact[1], strict=True):
         error = np.linalg.norm(ours - expected) / np.linalg.norm(expected)
         assert 0 < error < 0.01
+
+
+# As on accelerators: columns travel while a device computes. In a process of its own without a compilation
+# cache, since XLA computes something else where such a program for simulated devices comes from there.
+MEANWHILE = """
+from scenarioclip_jax.losses import pairwise
+pairwise.travels_meanwhile = lambda sharding: True
+from tests.losses import test_pairwise as t
+for mesh in (2, "tensor", 8):
+    for kind in t.contrastive.KINDS:
+        for ids in t.IDS:
+            t.test_the_dense_loss_and_gradient_on_every_mesh(mesh, kind, ids)
+print("equal")
+"""
+
+
+def test_columns_may_travel_while_a_device_computes():
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    command = [sys.executable, "-c", MEANWHILE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["equal"], done.stderr
 
 
 def largest_array(compiled):

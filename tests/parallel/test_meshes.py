@@ -114,11 +114,10 @@ def test_nothing_moves_but_what_should(case):
             assert fsdp > 1
             assert size // 4 in by_layer, shape
         if kind == "collective-permute":
-            # The ring of the losses: one turn for each part of the batch, and the last step home.
-            assert times in (data * fsdp, 1), shape
-    # Three levels. Forward: text, labels and one statistic; backward also the text's gradient. What is
-    # collected follows one turn behind, so it takes one step more.
-    assert sum(kind == "collective-permute" for kind, *_ in found) == 3 * (3 + 1 + 4 + 1)
+            # The ring of the losses, one turn for each part of the batch.
+            assert times == data * fsdp, shape
+    # Three levels. Forward: text, labels and one statistic; backward also the text's gradient.
+    assert sum(kind == "collective-permute" for kind, *_ in found) == 3 * (3 + 4)
 
 
 @pytest.mark.slow  # tests/train/test_run.py has a whole packed run on eight devices
