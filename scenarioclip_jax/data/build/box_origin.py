@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scenarioclip_jax.data.build.box_edges import edge_evidence
+from scenarioclip_jax.data.build.box_edges import contrasts, edge_evidence, nats
 from scenarioclip_jax.data.build.box_formats import BoxReading
 from scenarioclip_jax.data.build.box_sample import Sample, pixels_of
 from scenarioclip_jax.data.build.box_texts import example, flags_for
@@ -87,14 +87,8 @@ def check_flipped(sample: Sample, reading: BoxReading, find: Callable[[str], Pat
     )
     if evidence < -_TOLD:
         return
-    axes = [name for name, here in zip("xy", flipped, strict=True) if here]
-    edges = {"x": "right edge", "y": "lower edge"}
+    axes, flip, remedy = _described(flipped)
     count = int(inverted[:, flipped].all(1).sum())
-    flip = " and ".join(f"{axis} counts from the {edges[axis]}" for axis in axes)
-    remedy = " and ".join(
-        f"subtract each {axis} from the photo's {'width' if axis == 'x' else 'height'}"
-        for axis in axes
-    )
     order = " and ".join(f"{axis}0 > {axis}1" for axis in axes)
     told = (
         "as the borders in the photos say"
@@ -106,3 +100,61 @@ def check_flipped(sample: Sample, reading: BoxReading, find: Callable[[str], Pat
         f"{example(sample, int(np.flatnonzero(inverted[:, flipped].all(1))[0]))}. If so, {remedy}; if only the "
         f"corners come in this order, add {flags_for(reading)}"
     )
+
+
+def check_mirrored(sample: Sample, reading: BoxReading, find: Callable[[str], Path]) -> None:
+    """Raises AnnotationError if things in the photos end where boxes would if an axis pointed the other way.
+
+    Such boxes fit their photos, and their corners are in order where a tool has sorted them or writes a width
+    and a height. Only the photos can tell.
+
+    Args:
+      reading: How the boxes are read.
+      find: Function that returns the file of a path.
+    """
+    boxes = pixels_of(sample, reading)
+    low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
+    # A photo that is stored mirrored shows where its boxes are by itself, see `box_votes`.
+    turned = sample.orientations[:, None] != 1
+    ways = np.array([[False, True], [True, False], [True, True]])
+    mirrored = [
+        np.concatenate(
+            [
+                np.where(way & ~turned, sample.sizes - high, low),
+                np.where(way & ~turned, sample.sizes - low, high),
+            ],
+            1,
+        )
+        for way in ways
+    ]
+    found = contrasts(sample, [np.concatenate([low, high], 1), *mirrored], find)
+    told = []
+    for number, way in enumerate(ways, 1):
+        # Along an axis that is right, borders partly meet what they belong to anyway.
+        own, other = found[way][:, [0, number]].swapaxes(0, 1).reshape(2, -1)
+        known = np.isfinite(own) & np.isfinite(other)
+        own, other = own[known], other[known]
+        told.append(0.0 if nats(own) > _TOLD else min(nats(other), nats(other - own)))
+    best = int(np.argmax(told))
+    if told[best] < _TOLD:
+        return
+    axes, flip, remedy = _described(ways[best])
+    sides = " and ".join({"x": "width", "y": "height"}[axis] for axis in axes)
+    raise AnnotationError(
+        f"things in the photos end where the boxes would if {flip}, and not where the boxes end as "
+        f"{reading.describe()}. {example(sample, int(np.argmax(~turned[:, 0])))}. If so, {remedy} (of corners, "
+        f"the smaller one comes first then; of a corner with a width and height, subtract the box's {sides} "
+        f"too). If they are as they should be, add {flags_for(reading)}"
+    )
+
+
+def _described(flipped: np.ndarray) -> tuple[list[str], str, str]:
+    """Names of the axes that count from the other edge, bool [2]; what is wrong; and what to do about it."""
+    axes = [name for name, here in zip("xy", flipped, strict=True) if here]
+    edges = {"x": "right edge", "y": "lower edge"}
+    flip = " and ".join(f"{axis} counts from the {edges[axis]}" for axis in axes)
+    remedy = " and ".join(
+        f"subtract each {axis} from the photo's {'width' if axis == 'x' else 'height'}"
+        for axis in axes
+    )
+    return axes, flip, remedy

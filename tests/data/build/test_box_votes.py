@@ -6,8 +6,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build.annotations import read_records
 from scenarioclip_jax.data.build.assemble import assemble
 from scenarioclip_jax.data.build.box_formats import FORMATS, UNITS, BoxReading, to_pixels
@@ -548,3 +549,67 @@ def test_the_photos_tell_whether_boxes_are_in_stored_pixels(orientation, tmp_pat
     write(tmp_path / "upright", 0, 16, **options)
     decision, problems = decided(tmp_path / "upright")
     assert (decision.each, decision.doubtful, problems) == (False, False, [])
+
+
+def counted_from(axes):
+    """Boxes that count from the other edge along some axes, with their corners in order."""
+
+    def change(rng, box, size):
+        box = list(box)
+        for axis in axes:
+            box[axis], box[axis + 2] = size[axis] - box[axis + 2], size[axis] - box[axis]
+        return box
+
+    return change
+
+
+@pytest.mark.parametrize("format", ["xyxy", "xywh"])
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        ((1,), "y counts from the lower edge"),
+        ((0,), "x counts from the right edge"),
+        ((0, 1), "x counts from the right edge and y counts from the lower edge"),
+    ],
+)
+def test_boxes_in_order_that_count_from_the_other_edge_stop_the_build(axes, said, format, tmp_path):
+    """As in PDF: they fit their photos, so that only the photos show it."""
+    write(tmp_path, 0, 24, change=counted_from(axes), format=format, drawn=True, **LARGER)
+    flags = BoxFlags(format if format != "xyxy" else None)
+    with pytest.raises(AnnotationError, match=f"if {said}, and not where the boxes end") as error:
+        decided(tmp_path, flags)
+    assert f"add --boxes={format} --box-units=pixels" in str(error.value)
+    decision, _ = decided(tmp_path, BoxFlags(format, "pixels"))
+    assert decision.reading == BoxReading(format)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 4])
+def test_faint_things_beside_what_is_restless_are_where_their_boxes_are(orientation, tmp_path):
+    """Birds in the sky: the grass below has more contrast anywhere than they have around them."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    records = []
+    for index in range(24):
+        width, height = 240, 240
+        pixels = np.full((height, width, 3), (150, 190, 235), np.float64)
+        grass = rng.normal(0, 55, (height * 9 // 20 // 4, width // 4)).repeat(4, 0).repeat(4, 1)
+        pixels[height - len(grass) :] = (70, 110, 50) + grass[..., None]
+        picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        objects = []
+        for number in range(3):
+            w, h = (int(rng.integers(24, 50)) for _ in range(2))
+            x, y = int(rng.integers(2, width - w)), int(rng.integers(2, height // 2 - h))
+            darker = int(rng.integers(25, 70))
+            bird = tuple(level - darker for level in (150, 190, 235))
+            ImageDraw.Draw(picture).ellipse((x, y, x + w - 1, y + h - 1), fill=bird)
+            objects.append([f"bird {number}", [x, y, x + w, y + h]])
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        turned = picture.transpose(images.TURNS[orientation]) if orientation != 1 else picture
+        turned.save(tmp_path / f"images/{index}.jpg", exif=exif, quality=95)
+        photo = {"id": str(index), "image_path": f"images/{index}.jpg", "action": "flying"}
+        records.append(photo | {"objects": objects, "relations": []})
+    (tmp_path / "metadata.json").write_text(json.dumps({"data": records}))
+    decision, problems = decided(tmp_path)
+    assert problems == []
+    assert decision.reading == BoxReading()
