@@ -613,3 +613,46 @@ def test_faint_things_beside_what_is_restless_are_where_their_boxes_are(orientat
     decision, problems = decided(tmp_path)
     assert problems == []
     assert decision.reading == BoxReading()
+
+
+def in_some(change):
+    """Changes the boxes of some records: of those whose photo has an odd width, see `sizes` below."""
+    return lambda rng, box, size: change(rng, box, size) if size[0] % 2 else box
+
+
+MERGED = {"sizes": ((320, 240), (241, 320), (320, 213), (213, 320)), "edge": 0.1}
+
+
+@pytest.mark.parametrize("axes", [(1,), (0,), (0, 1)])
+def test_an_axis_from_the_other_edge_in_some_records_is_no_dragging(axes, tmp_path):
+    """People drag a box from any corner, whatever record it is in."""
+    write(tmp_path / "seen", 0, 24, change=in_some(up(*axes)), drawn=True, **MERGED)
+    with pytest.raises(
+        AnnotationError, match=r"boxes of \d+ of 24 records.*as the borders in"
+    ) as error:
+        decided(tmp_path / "seen")
+    assert "Were two data sets merged?" in str(error.value)
+    write(tmp_path / "not seen", 0, 24, change=in_some(up(*axes)), **MERGED)
+    with pytest.raises(AnnotationError, match="or only the corners come in this order"):
+        decided(tmp_path / "not seen")
+
+
+def test_a_habit_of_dragging_is_right_where_the_photos_say_so(tmp_path):
+    """One of two people begins at the lower left."""
+    write(tmp_path / "seen", 0, 24, change=in_some(lower_left_first), drawn=True, **MERGED)
+    assert decided(tmp_path / "seen")[1] == []
+    for seed in SEEDS:
+        write(tmp_path / str(seed), seed, 24, change=dragged, **MERGED)
+        assert decided(tmp_path / str(seed))[1] == []
+
+
+@pytest.mark.parametrize("sides", [False, True])
+@pytest.mark.parametrize(("half", "said"), [(1, "a grid from -1 to 1"), (0.5, "shares from -0.5")])
+def test_records_that_count_from_the_middle_among_others_are_called_so(half, said, sides, tmp_path):
+    change = with_sides(centered(half)) if sides else centered(half)
+    write(tmp_path, 0, 24, change=in_some(change), **MERGED)
+    with pytest.raises(
+        AnnotationError, match=rf"boxes of \d+ of 24 records look like {said}"
+    ) as error:
+        decided(tmp_path)
+    assert "Were two data sets merged?" in str(error.value)
