@@ -14,6 +14,7 @@ from scenarioclip_jax.data.build.box_sample import Sample
 _PHOTOS = 60  # that are looked at, evenly over the data set
 _NEAR = 2  # pixels that a border may be off
 _OUTSIDE = 2 * _NEAR + 1  # pixels from a border to where it can't be
+_PLACES = 20  # along each side of a photo, that are told apart
 _MOST = 20.0  # nats
 _FEWEST = 8  # boxes
 
@@ -54,12 +55,12 @@ def contrasts(
       find: Function that returns the file of a path.
 
     Returns:
-      For the borders at the left and right and those at the top and bottom, by reading, of the M boxes of some
-      photos in which readings differ; NaN where no such border lies within the photo.
+      For the borders at the left and right and those at the top and bottom, by reading, at the M places of
+      boxes in some photos in which readings differ; NaN where no such border lies within the photo.
     """
     different = np.any([(boxes != readings[0]).any(1) for boxes in readings[1:]], axis=0)
     photos = np.unique(sample.photo[different])
-    found = []
+    found, places = [], []
     for photo in photos[:: max(1, -(-len(photos) // _PHOTOS))]:
         start = sample.first[photo]
         own = slice(start, start + len(sample.records[photo].objects))
@@ -70,9 +71,27 @@ def contrasts(
         ranked = _ranked(np.asarray(picture.convert("L"), np.float64))
         scale = np.tile(picture.size / sample.sizes[start], 2)
         found.append([[_border(ranked, box * scale) for box in boxes[own]] for boxes in readings])
+        places.append(readings[0][own] / np.tile(sample.sizes[start], 2))
     if not found:
         return np.zeros((2, len(readings), 0))
-    return np.moveaxis(np.concatenate([np.array(of_photo) for of_photo in found], 1), 2, 0)
+    each = np.moveaxis(np.concatenate([np.array(of_photo) for of_photo in found], 1), 2, 0)
+    return _by_place(each, np.concatenate(places))
+
+
+def _by_place(each: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Means of values [2, R, N] over boxes [N, 4], in shares of their photos, that lie at the same place.
+
+    What surrounds a place is the same in all photos of a fixed camera, so they are one witness.
+    """
+    _, place = np.unique(np.round(boxes * _PLACES), axis=0, return_inverse=True)
+    place = place.ravel()
+    sums = np.zeros((*each.shape[:2], place.max() + 1))
+    counts = np.zeros_like(sums)
+    known = np.isfinite(each)
+    for index in np.ndindex(each.shape[:2]):
+        sums[index] = np.bincount(place, np.where(known, each, 0)[index], sums.shape[2])
+        counts[index] = np.bincount(place, known[index], sums.shape[2])
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def nats(gains: np.ndarray) -> float:

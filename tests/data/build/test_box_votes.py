@@ -656,3 +656,23 @@ def test_records_that_count_from_the_middle_among_others_are_called_so(half, sai
     ) as error:
         decided(tmp_path)
     assert "Were two data sets merged?" in str(error.value)
+
+
+def test_one_place_in_the_photos_of_a_fixed_camera_is_one_witness(tmp_path):
+    """A loose box around a door, always the same, and below a bench that ends where the box would, mirrored."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    records = []
+    for index in range(30):
+        pixels = np.full((240, 320, 3), 120.0)
+        pixels[60:100, 60:100] = 100  # the door
+        pixels[130:220, 30:140] = 40  # the bench
+        pixels += rng.normal(0, 4, pixels.shape)
+        picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        picture.save(tmp_path / f"images/{index}.jpg", quality=95)
+        photo = {"id": str(index), "image_path": f"images/{index}.jpg", "action": "entering"}
+        box = [30 + int(rng.integers(-1, 2)), 20, 140, 110]
+        objects = [["door", box], ["room", [0, 0, 320, 240]]]
+        records.append(photo | {"objects": objects, "relations": []})
+    (tmp_path / "metadata.json").write_text(json.dumps({"data": records}))
+    assert decided(tmp_path)[1] == []
