@@ -12,6 +12,8 @@ from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build.annotations import read_records
 from scenarioclip_jax.data.build.assemble import assemble
 from scenarioclip_jax.data.build.box_formats import FORMATS, UNITS, BoxReading, to_pixels
+from scenarioclip_jax.data.build.box_resized import find_resized
+from scenarioclip_jax.data.build.box_sample import Sample
 from scenarioclip_jax.data.build.box_votes import BoxFlags, decide
 from scenarioclip_jax.data.build.dataset import build
 from scenarioclip_jax.data.build.photo_folders import Folders
@@ -676,3 +678,14 @@ def test_one_place_in_the_photos_of_a_fixed_camera_is_one_witness(tmp_path):
         records.append(photo | {"objects": objects, "relations": []})
     (tmp_path / "metadata.json").write_text(json.dumps({"data": records}))
     assert decided(tmp_path)[1] == []
+
+
+def test_a_few_boxes_at_the_edges_of_their_own_photos_say_nothing_of_another_size():
+    """Three end at the right of photos 320 wide, three at the bottom of ones 300 high; none are 320 x 300."""
+    ends = [((320, 90), (320, 240))] * 3 + [((90, 300), (300, 300))] * 3
+    ends += [((234, 90), (240, 320))] * 3 + [((90, 234), (320, 240))] * 3
+    ends += [((90 + i, 100 + i), (240, 320)) for i in range(28)]
+    boxes = np.array([[2 * i, 1.7 * i, *end] for i, (end, _) in enumerate(ends)])
+    sizes = np.array([size for _, size in ends], float)
+    index, upright = np.arange(len(boxes)), np.ones(len(boxes), int)
+    assert find_resized(Sample([None] * len(boxes), boxes, index, index, sizes, upright)) is None
