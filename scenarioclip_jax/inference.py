@@ -43,6 +43,7 @@ from scenarioclip_jax.shell import to_paste
 Picture = Any  # what `data.images.open_image` takes: a path, PIL image, array or tensor
 LAYOUTS = ("NCHW", "NHWC")
 DTYPES = ("float32", "bfloat16")
+LARGEST_PIXEL = 10  # normalized ones are from about -2 to 3, others up to 255
 
 
 def load(
@@ -211,6 +212,11 @@ class Model:
         if not np.issubdtype(pixels.dtype, np.floating):
             raise ValueError(
                 f"pixels are {pixels.dtype}; normalized floats are expected (encode_image takes uint8)"
+            )
+        if not (np.abs(pixels) <= LARGEST_PIXEL).all():
+            raise ValueError(
+                f"pixels go beyond {LARGEST_PIXEL} or are NaN, so they aren't normalized (encode_image takes "
+                "uint8, or floats from 0 to 1)"
             )
         if (layout or fitting[0]) == "NCHW":
             pixels = pixels.transpose(0, 2, 3, 1)

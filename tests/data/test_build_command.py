@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -129,3 +130,46 @@ def test_a_flag_that_would_be_ignored_is_refused(flags, message, tmp_path, capsy
         command.main([*flags, f"--output={tmp_path}"])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("when", ["between", "after"])
+def test_a_signal_while_a_data_set_is_replaced_loses_neither(when, tmp_path, monkeypatch, capsys):
+    """The handler is called where the signal would come: between the two renames, or right after them."""
+    output = tmp_path / "out"
+    assert run(write_root(tmp_path / "old", record("a")), output) == 0
+    rename, target = Path.rename, shards.dataset_dir(output)
+
+    def stop():
+        signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
+
+    def renamed(path, to):
+        if when == "between" and Path(to) == target and "replaced" not in str(path):
+            stop()
+        rename(path, to)
+        if when == "after" and Path(to) == target:
+            stop()
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    new = write_root(tmp_path / "new", record("a"), record("b"))
+    code = run(new, output, "--overwrite")
+    said = capsys.readouterr()
+    assert code == 0, "the step that makes a result visible is not interrupted"
+    assert "nothing was built" not in said.err
+    assert len(shards.open_split(output, "train")) == 2
+
+
+def test_a_data_set_stays_where_its_successor_cannot_take_its_place(tmp_path, monkeypatch, capsys):
+    output = tmp_path / "out"
+    assert run(write_root(tmp_path / "old", record("a")), output) == 0
+    rename, target = Path.rename, shards.dataset_dir(output)
+
+    def full(path, to):
+        if Path(to) == target and Path(path).name != "replaced":
+            raise OSError(28, "No space left on device")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", full)
+    new = write_root(tmp_path / "new", record("a"), record("b"))
+    assert run(new, output, "--overwrite") == 1
+    assert "No space left" in capsys.readouterr().err
+    assert len(shards.open_split(output, "train")) == 1

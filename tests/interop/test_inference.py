@@ -128,6 +128,9 @@ def test_prepared_inputs_in_both_layouts(model):
         model.encode_pixels(nchw[:, :, :16])
     with pytest.raises(ValueError, match="encode_image takes uint8"):
         model.encode_pixels(np.zeros((1, 32, 32, 3), np.uint8))
+    for wrong in (nhwc * 60 + 128, np.where(nhwc > 1, np.nan, nhwc)):
+        with pytest.raises(ValueError, match=r"aren't normalized.*encode_image takes uint8"):
+            model.encode_pixels(wrong)
 
 
 def test_texts_and_ids(model):

@@ -118,6 +118,9 @@ def test_inputs_that_were_not_prepared_are_refused(model, processor, inputs):
                 TypeError, match=rf"pixel_values is {what}; normalized floats.*processor\(images="
             ):
                 call(wrong)
+    for wrong in (pixels * 60 + 128, torch.where(pixels > 1, torch.nan, pixels)):
+        with pytest.raises(ValueError, match=r"pixel_values .*normalized.*processor\(images="):
+            model.encode_image(wrong)
     for wrong, what in ((ids.float(), r"torch\.float32"), (ids.tolist(), "a list")):
         with pytest.raises(TypeError, match=rf"input_ids is {what}; token ids.*processor\(text="):
             model.encode_text(wrong)

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data import images
-from scenarioclip_jax.data.build import box_sample, focus_evidence, photo_files
+from scenarioclip_jax.data.build import box_sample, focus_evidence, focus_parts, photo_files
 from scenarioclip_jax.data.build.annotations import Box, Record, RelationRecord
 from scenarioclip_jax.data.build.box_formats import ORIENTATIONS, BoxReading, misfits, to_pixels
 from scenarioclip_jax.data.build.box_votes import BoxDecision
@@ -275,6 +275,8 @@ class _Relations:
                 return None
         elif fit.kind == "image" and meant.ambiguous and fit.style in ("crop", "other"):
             self._say_guess(relation, meant, where, "the focused-region image doesn't tell which")
+        elif fit.pair >= 0:
+            self._check_shown(relation, fit, focus, meant.pairs[fit.pair], where)
         self._kinds[fit.kind] += 1
         if fit.kind == "image":
             self._problems.focus_styles[fit.style] += 1
@@ -307,6 +309,22 @@ class _Relations:
         if unnamed:
             self._problems.unnamed_focus += 1
         return FocusFit("boxes", nearest(meant.pairs), b"", (0, 0, 0, 0), 0.0)
+
+    def _check_shown(
+        self,
+        relation: RelationRecord,
+        fit: FocusFit,
+        focus: Image.Image,
+        pair: tuple[Box, Box],
+        where: str,
+    ) -> None:
+        names = [relation.triplet[0], relation.triplet[2]]
+        if doubt := focus_parts.doubt(fit, self._photo.picture, focus, names, pair):
+            detail = (
+                f"{relation.focus_path!r} {doubt}; is it another relation's, or are the boxes other things'? "
+                'Kept; to have it made from the boxes, leave its path empty ("")'
+            )
+            self._problems.add("focus_elsewhere", KEPT, "relation", where, detail, self._record.id)
 
     def _say_guess(
         self, relation: RelationRecord, meant: Candidates, where: str, detail: str

@@ -51,13 +51,16 @@ def find_resized(sample: Sample) -> Resized | None:
     for format in _FORMATS:
         both = corners(sample.boxes, format).reshape(-1, 2, 2)
         ends = both.max(1)
+        own = np.abs(ends / sizes - 1) <= 1 - _NEAR  # their own photo's edge explains these
         for kind, unit in (
             ("times", sizes),
             ("fixed", np.ones_like(sizes)),
             ("longer", sizes / longer),
             ("shorter", sizes / shorter),
         ):
-            right, bottom = (_pile(ends[:, i] / unit[:, i], sample.photo) for i in (0, 1))
+            right, bottom = (
+                _pile(ends[:, i] / unit[:, i], sample.photo, own[:, i]) for i in (0, 1)
+            )
             if right is None or bottom is None:
                 continue
             (x, at_right), (y, at_bottom) = right, bottom
@@ -95,10 +98,10 @@ def _end_at_own_edges(sample: Sample) -> bool:
     return bool(((at >= max(_FEWEST, _SOME * len(ends))) & (at > 2 * beside)).any())
 
 
-def _pile(ends: np.ndarray, photo: np.ndarray) -> tuple[float, int] | None:
-    """Where ends pile up, [N], and how many; None if they don't."""
+def _pile(ends: np.ndarray, photo: np.ndarray, own: np.ndarray) -> tuple[float, int] | None:
+    """Where ends pile up, [N], and how many; None if they don't, or only at their own photos' edges, [N]."""
     reach = float(np.sort(ends)[::-1][int(_WRONG * len(ends))])
-    near = (ends >= _NEAR * reach) & (ends <= reach / _NEAR)
+    near = (ends >= _NEAR * reach) & (ends <= reach / _NEAR) & ~own
     below = (ends >= _BELOW * reach) & (ends < _NEAR * reach)
     if reach <= 0 or len(np.unique(photo[near])) < _FEWEST:
         return None

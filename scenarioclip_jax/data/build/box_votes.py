@@ -27,7 +27,7 @@ from scenarioclip_jax.data.build.box_merged import (
     check_merged_in_order,
     misfits_in_order,
 )
-from scenarioclip_jax.data.build.box_origin import check_centered, check_flipped
+from scenarioclip_jax.data.build.box_origin import check_centered, check_flipped, check_mirrored
 from scenarioclip_jax.data.build.box_resized import find_resized
 from scenarioclip_jax.data.build.box_sample import (
     Sample,
@@ -135,6 +135,8 @@ def decide(
     if flags.format is None:
         _compare_swapped(sample, costs, find)
     reading = _decide_format(sample, costs, flags, dragged, problems, find)
+    if not (flags.format and flags.units):
+        check_mirrored(sample, reading, find)
     at = readings.index(reading)
     return _decide_orientation(sample, reading, losses[:, at], losses[:, at + 1], flags, find)
 

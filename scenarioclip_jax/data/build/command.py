@@ -8,7 +8,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     _check_flags(parser, args)
     try:
-        with stop_signals():
+        with stop_signals() as stopping:
             output = local_path(args.output)
-            summary = _run(args, output)
+            summary = _run(args, output, stopping.finish)
     except (ValueError, OSError) as error:  # AnnotationError and PathError are ValueErrors
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -127,9 +127,17 @@ def _check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
             parser.error(f"--{name.replace('_', '-')} means nothing together with {kind}")
 
 
-def _run(args: argparse.Namespace, output: Path) -> dict[str, Any]:
+def _run(
+    args: argparse.Namespace, output: Path, before_visible: Callable[[], None]
+) -> dict[str, Any]:
     if args.embedded is not None:
-        ensure_embedded(output, args.embedded, args.seed, num_shards=args.num_shards)
+        ensure_embedded(
+            output,
+            args.embedded,
+            args.seed,
+            num_shards=args.num_shards,
+            before_visible=before_visible,
+        )
         return shards.load_summary(output)
     return build(
         args.metadata,
@@ -146,4 +154,5 @@ def _run(args: argparse.Namespace, output: Path) -> dict[str, Any]:
         box_units=args.box_units,
         box_orientation=args.box_orientation,
         box_canvas=args.box_canvas,
+        before_visible=before_visible,
     )

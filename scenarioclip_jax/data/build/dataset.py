@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def build(
     box_units: str | None = None,
     box_orientation: str | None = None,
     box_canvas: str | None = None,
+    before_visible: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Builds the data set `output_dir`/action_genome/<version> and returns its summary.
 
@@ -71,6 +72,7 @@ def build(
         None to find out likewise.
       box_canvas: The image that boxes refer to, one of `box_formats.CANVASES`: the photo, or the photo padded
         to a square; None to find out likewise, or for the photo if `boxes` and `box_units` are given.
+      before_visible: Called once all is written, right before the data set appears, see `Stopping.finish`.
 
     Raises:
       AnnotationError: Nothing can be built, the boxes have another convention, or `strict` met a problem.
@@ -109,6 +111,7 @@ def build(
             fractions,
             progress,
             source,
+            before_visible,
             max_pixels=int(max_megapixels * 1e6),
             folders=Folders(root, others, follow_links=follow_links),
             boxes=BoxFlags(boxes, box_units, box_orientation, box_canvas),
@@ -124,6 +127,7 @@ def ensure_embedded(
     size: int = embedded.SIZE,
     num_shards: int | None = None,
     progress: bool = True,
+    before_visible: Callable[[], None] = lambda: None,
 ) -> Path:
     """Returns `data_dir`, after building the embedded scenes there unless they already exist.
 
@@ -151,7 +155,16 @@ def ensure_embedded(
             annotations = Path(folder) / "embedded"
             print(f"drawing {num_scenes} scenes into {output} (once)", file=sys.stderr, flush=True)
             embedded.write_embedded(annotations, num_scenes, seed, size)
-            _build_locked(annotations, output, num_shards, True, FRACTIONS, progress, source)
+            _build_locked(
+                annotations,
+                output,
+                num_shards,
+                True,
+                FRACTIONS,
+                progress,
+                source,
+                before_visible,
+            )
     return output
 
 
@@ -196,6 +209,7 @@ def _build_locked(
     fractions: Sequence[float],
     progress: bool,
     source: dict[str, Any] | None,
+    before_visible: Callable[[], None],
     **options: Any,
 ) -> dict[str, Any]:
     """Builds with the lock held; `options` are `ActionGenome`'s."""
@@ -229,10 +243,25 @@ def _build_locked(
         )
         target = output / shards.NAME / shards.VERSION
         target.parent.mkdir(exist_ok=True)
-        if target.exists():  # moved aside first: a data set is there as a whole or not at all
-            target.rename(Path(folder) / "replaced")
-        finished.rename(target)
+        before_visible()
+        _put(finished, target, Path(folder) / "replaced")
     return summary
+
+
+def _put(finished: Path, target: Path, replaced: Path) -> None:
+    """Moves a finished data set to its place; what is there already goes to `replaced` first, or stays.
+
+    So a data set is there as a whole or not at all. `replaced` is removed with the folder of the build, so the
+    old data set has to be back before that if the new one doesn't take its place.
+    """
+    try:
+        if target.exists():
+            target.rename(replaced)
+        finished.rename(target)
+    except BaseException:  # KeyboardInterrupt, too
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
+        raise
 
 
 def _summary(

@@ -18,7 +18,7 @@ _INVISIBLE += "".join(map(chr, (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10)))
 _INVISIBLE += "".join(map(chr, range(0xE0100, 0xE01F0)))
 _BLANK = {ord(each): None for each in _INVISIBLE}
 _MOST = 64  # rounds; each shortens the text or changes letters permanently
-_ENTITY = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);")
+_ENTITY = re.compile(r"&(?:#[0-9]{1,9}|#[xX][0-9a-fA-F]{1,9}|[A-Za-z][A-Za-z0-9]*);")
 
 
 @functools.lru_cache(1 << 16)

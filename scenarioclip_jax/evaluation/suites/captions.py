@@ -121,7 +121,7 @@ def read(files: Files, result: Result) -> list[Located]:
     if isinstance(content, list):
         wanted = _of_list(rows(content, files.path))
     elif isinstance(content, dict) and "annotations" in content and "images" in content:
-        wanted = _of_coco(content, files)
+        wanted = _of_coco(content, files, result)
         result.notes.append(
             "these are COCO's own captions: all pictures of the file are scored, not Karpathy's test split"
         )
@@ -196,16 +196,36 @@ def _of_list(images: list[Row]) -> list[Wanted]:
     return wanted
 
 
-def _of_coco(content: dict, files: Files) -> list[Wanted]:
-    """Reads COCO's captions_….json; images without a caption are left out."""
-    captions: dict = {}
+def _of_coco(content: dict, files: Files, result: Result) -> list[Wanted]:
+    """Reads COCO's captions_….json; images and captions without each other are left out and counted."""
+    captions: dict[str, list[Row]] = {}
     for row in rows(content["annotations"], files.path, prefix="annotations"):
-        captions.setdefault(row.get("image_id", (int, str)), []).append(row.caption("caption"))
-    return [
-        Wanted(row.where, (row.get("file_name"),), captions[row.get("id", (int, str))])
-        for row in rows(content["images"], files.path, prefix="images")
-        if row.get("id", (int, str)) in captions
-    ]
+        captions.setdefault(_id(row, "image_id"), []).append(row)
+    wanted: list[Wanted] = []
+    named: dict[str, Row] = {}
+    for row in rows(content["images"], files.path, prefix="images"):
+        id, name = _id(row, "id"), row.get("file_name")
+        before = named.setdefault(id, row)
+        if before.get("file_name") != name:
+            raise SuiteError(
+                f"{row.where}: id {id} is {name!r}, but {before.get('file_name')!r} in {before.where}",
+                "give each picture an id of its own",
+            )
+        if id in captions:
+            texts = [each.caption("caption") for each in captions[id]]
+            wanted.append(Wanted(row.where, (name,), texts))
+        else:
+            result.skips.add("picture has no caption", f"{row.where}: {name}")
+    for id, of_id in captions.items():
+        for row in of_id if id not in named else ():
+            where = f"{row.where}: image_id {id}"
+            result.skips.add("caption's picture isn't among the images", where)
+    return wanted
+
+
+def _id(row: Row, name: str) -> str:
+    """The id of an image, which some programs write as a number and some as a text."""
+    return str(row.get(name, (int, str)))
 
 
 def _shared(captions: list[str], image_of: list[int]) -> int:

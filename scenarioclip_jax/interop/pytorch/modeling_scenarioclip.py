@@ -257,6 +257,7 @@ class ScenarioCLIPOutput(ModelOutput):
     logits_per_text: torch.FloatTensor | None = None
 
 
+LARGEST_PIXEL = 10  # normalized ones are from about -2 to 3, others up to 255
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 INTEGERS = (torch.int64, torch.int32)
 
@@ -321,6 +322,12 @@ class ScenarioCLIPModel(PreTrainedModel):
             raise ValueError(
                 f"pixel_values are {tuple(pixel_values.shape)}; expected [N, 3, {side}, {side}]"
             )
+        if not is_recorded() and pixel_values.device.type != "meta":
+            if not (pixel_values.abs() <= LARGEST_PIXEL).all():
+                raise ValueError(
+                    f"pixel_values go beyond {LARGEST_PIXEL} or are NaN, so they weren't normalized: let the "
+                    "processor prepare them (processor(images=...)['pixel_values'])"
+                )
         tower = getattr(self, f"{self.prefixes[level]}visual_encoder")
         masked = self.config.patch_packing and self.config.arch != "clip" and level != "global"
         return self._head("image", level, tower(pixel_values.to(self.dtype), masked))

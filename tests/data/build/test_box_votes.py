@@ -6,11 +6,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build.annotations import read_records
 from scenarioclip_jax.data.build.assemble import assemble
 from scenarioclip_jax.data.build.box_formats import FORMATS, UNITS, BoxReading, to_pixels
+from scenarioclip_jax.data.build.box_resized import find_resized
+from scenarioclip_jax.data.build.box_sample import Sample
 from scenarioclip_jax.data.build.box_votes import BoxFlags, decide
 from scenarioclip_jax.data.build.dataset import build
 from scenarioclip_jax.data.build.photo_folders import Folders
@@ -548,3 +551,141 @@ def test_the_photos_tell_whether_boxes_are_in_stored_pixels(orientation, tmp_pat
     write(tmp_path / "upright", 0, 16, **options)
     decision, problems = decided(tmp_path / "upright")
     assert (decision.each, decision.doubtful, problems) == (False, False, [])
+
+
+def counted_from(axes):
+    """Boxes that count from the other edge along some axes, with their corners in order."""
+
+    def change(rng, box, size):
+        box = list(box)
+        for axis in axes:
+            box[axis], box[axis + 2] = size[axis] - box[axis + 2], size[axis] - box[axis]
+        return box
+
+    return change
+
+
+@pytest.mark.parametrize("format", ["xyxy", "xywh"])
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        ((1,), "y counts from the lower edge"),
+        ((0,), "x counts from the right edge"),
+        ((0, 1), "x counts from the right edge and y counts from the lower edge"),
+    ],
+)
+def test_boxes_in_order_that_count_from_the_other_edge_stop_the_build(axes, said, format, tmp_path):
+    """As in PDF: they fit their photos, so that only the photos show it."""
+    write(tmp_path, 0, 24, change=counted_from(axes), format=format, drawn=True, **LARGER)
+    flags = BoxFlags(format if format != "xyxy" else None)
+    with pytest.raises(AnnotationError, match=f"if {said}, and not where the boxes end") as error:
+        decided(tmp_path, flags)
+    assert f"add --boxes={format} --box-units=pixels" in str(error.value)
+    decision, _ = decided(tmp_path, BoxFlags(format, "pixels"))
+    assert decision.reading == BoxReading(format)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 4])
+def test_faint_things_beside_what_is_restless_are_where_their_boxes_are(orientation, tmp_path):
+    """Birds in the sky: the grass below has more contrast anywhere than they have around them."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    records = []
+    for index in range(24):
+        width, height = 240, 240
+        pixels = np.full((height, width, 3), (150, 190, 235), np.float64)
+        grass = rng.normal(0, 55, (height * 9 // 20 // 4, width // 4)).repeat(4, 0).repeat(4, 1)
+        pixels[height - len(grass) :] = (70, 110, 50) + grass[..., None]
+        picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        objects = []
+        for number in range(3):
+            w, h = (int(rng.integers(24, 50)) for _ in range(2))
+            x, y = int(rng.integers(2, width - w)), int(rng.integers(2, height // 2 - h))
+            darker = int(rng.integers(25, 70))
+            bird = tuple(level - darker for level in (150, 190, 235))
+            ImageDraw.Draw(picture).ellipse((x, y, x + w - 1, y + h - 1), fill=bird)
+            objects.append([f"bird {number}", [x, y, x + w, y + h]])
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        turned = picture.transpose(images.TURNS[orientation]) if orientation != 1 else picture
+        turned.save(tmp_path / f"images/{index}.jpg", exif=exif, quality=95)
+        photo = {"id": str(index), "image_path": f"images/{index}.jpg", "action": "flying"}
+        records.append(photo | {"objects": objects, "relations": []})
+    (tmp_path / "metadata.json").write_text(json.dumps({"data": records}))
+    decision, problems = decided(tmp_path)
+    assert problems == []
+    assert decision.reading == BoxReading()
+
+
+def in_some(change):
+    """Changes the boxes of some records: of those whose photo has an odd width, see `sizes` below."""
+    return lambda rng, box, size: change(rng, box, size) if size[0] % 2 else box
+
+
+MERGED = {"sizes": ((320, 240), (241, 320), (320, 213), (213, 320)), "edge": 0.1}
+
+
+@pytest.mark.parametrize("axes", [(1,), (0,), (0, 1)])
+def test_an_axis_from_the_other_edge_in_some_records_is_no_dragging(axes, tmp_path):
+    """People drag a box from any corner, whatever record it is in."""
+    write(tmp_path / "seen", 0, 24, change=in_some(up(*axes)), drawn=True, **MERGED)
+    with pytest.raises(
+        AnnotationError, match=r"boxes of \d+ of 24 records.*as the borders in"
+    ) as error:
+        decided(tmp_path / "seen")
+    assert "Were two data sets merged?" in str(error.value)
+    write(tmp_path / "not seen", 0, 24, change=in_some(up(*axes)), **MERGED)
+    with pytest.raises(AnnotationError, match="or only the corners come in this order"):
+        decided(tmp_path / "not seen")
+
+
+def test_a_habit_of_dragging_is_right_where_the_photos_say_so(tmp_path):
+    """One of two people begins at the lower left."""
+    write(tmp_path / "seen", 0, 24, change=in_some(lower_left_first), drawn=True, **MERGED)
+    assert decided(tmp_path / "seen")[1] == []
+    for seed in SEEDS:
+        write(tmp_path / str(seed), seed, 24, change=dragged, **MERGED)
+        assert decided(tmp_path / str(seed))[1] == []
+
+
+@pytest.mark.parametrize("sides", [False, True])
+@pytest.mark.parametrize(("half", "said"), [(1, "a grid from -1 to 1"), (0.5, "shares from -0.5")])
+def test_records_that_count_from_the_middle_among_others_are_called_so(half, said, sides, tmp_path):
+    change = with_sides(centered(half)) if sides else centered(half)
+    write(tmp_path, 0, 24, change=in_some(change), **MERGED)
+    with pytest.raises(
+        AnnotationError, match=rf"boxes of \d+ of 24 records look like {said}"
+    ) as error:
+        decided(tmp_path)
+    assert "Were two data sets merged?" in str(error.value)
+
+
+def test_one_place_in_the_photos_of_a_fixed_camera_is_one_witness(tmp_path):
+    """A loose box around a door, always the same, and below a bench that ends where the box would, mirrored."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    records = []
+    for index in range(30):
+        pixels = np.full((240, 320, 3), 120.0)
+        pixels[60:100, 60:100] = 100  # the door
+        pixels[130:220, 30:140] = 40  # the bench
+        pixels += rng.normal(0, 4, pixels.shape)
+        picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        picture.save(tmp_path / f"images/{index}.jpg", quality=95)
+        photo = {"id": str(index), "image_path": f"images/{index}.jpg", "action": "entering"}
+        box = [30 + int(rng.integers(-1, 2)), 20, 140, 110]
+        objects = [["door", box], ["room", [0, 0, 320, 240]]]
+        records.append(photo | {"objects": objects, "relations": []})
+    (tmp_path / "metadata.json").write_text(json.dumps({"data": records}))
+    assert decided(tmp_path)[1] == []
+
+
+def test_a_few_boxes_at_the_edges_of_their_own_photos_say_nothing_of_another_size():
+    """Three end at the right of photos 320 wide, three at the bottom of ones 300 high; none are 320 x 300."""
+    ends = [((320, 90), (320, 240))] * 3 + [((90, 300), (300, 300))] * 3
+    ends += [((234, 90), (240, 320))] * 3 + [((90, 234), (320, 240))] * 3
+    ends += [((90 + i, 100 + i), (240, 320)) for i in range(28)]
+    boxes = np.array([[2 * i, 1.7 * i, *end] for i, (end, _) in enumerate(ends)])
+    sizes = np.array([size for _, size in ends], float)
+    index, upright = np.arange(len(boxes)), np.ones(len(boxes), int)
+    assert find_resized(Sample([None] * len(boxes), boxes, index, index, sizes, upright)) is None

@@ -1,8 +1,14 @@
 """Which of several objects of a name a relation means, and what is said where it's a guess."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
+from scenarioclip_jax.data.build.annotations import read_records
+from scenarioclip_jax.data.build.assemble import assemble
+from scenarioclip_jax.data.build.problems import Problems
 from tests.data.build.test_annotations import load
 from tests.data.builder_inputs import focus_of, photo, record, write_root
 
@@ -115,3 +121,43 @@ def test_one_picture_for_different_participants_fits_one_of_them(tmp_path):
     np.testing.assert_array_equal(second.boxes, [NEAR, FAR])
     assert (second.mask, second.image) == (b"", b"")
     assert problems == [("focus_shared", "fixed", "relation")]
+
+
+@pytest.mark.parametrize(
+    ("background", "shown", "said"),
+    [
+        ("black", (NEAR,), "nothing of 'leash' at [85, 30, 110, 60]"),
+        ("white", (NEAR,), "nothing of 'leash' at [85, 30, 110, 60]"),
+        ("black", (LEASH, FAR), "nothing of 'man' at [60, 5, 80, 60]"),
+        ("white", (LEASH, FAR), "nothing of 'man' at [60, 5, 80, 60]"),
+        ("black", (FAR,), "nothing of 'man' at [60, 5, 80, 60] and 'leash'"),
+    ],
+)
+def test_the_region_of_another_relation_is_doubtful(background, shown, said, tmp_path):
+    """It fits the photo, so nothing else would say so."""
+    focus = photo().point(lambda value: 255 if background == "white" else 0)
+    for box in shown:
+        focus.paste(photo().crop(box), box[:2])
+    objects = [["man", NEAR], ["leash", LEASH], ["hat", FAR]]
+    write_root(tmp_path, record("a", objects=objects, relations=[["focus/a_0.jpg", HOLDS]]))
+    focus.save(tmp_path / "focus/a_0.jpg", quality=90)
+    problems = Problems()
+    records = read_records(tmp_path, problems)
+    scene = assemble(records[0], tmp_path, problems, Counter())
+    assert len(scene.relations) == 1
+    assert [(p.reason, p.effect) for p in problems.found] == [("focus_elsewhere", "kept")]
+    assert said in problems.found[0].detail
+
+
+@pytest.mark.parametrize("form", ["ellipses", "hull", "leash alone in a corner of its box"])
+def test_regions_of_any_form_that_show_both_participants_are_not_doubtful(form, tmp_path):
+    mask = Image.new("1", photo().size)
+    draw = ImageDraw.Draw(mask)
+    if form == "hull":
+        draw.rectangle((60, 5, 109, 59), fill=1)
+    else:
+        draw.ellipse((60, 5, 79, 59), fill=1)
+        draw.ellipse((85, 30, 109, 59) if form == "ellipses" else (86, 31, 92, 38), fill=1)
+    focus = Image.composite(photo(), photo().point(lambda value: 0), mask)
+    found = relation_of(tmp_path, MEN[1:], "focus/a_0.jpg", HOLDS, focus=focus)
+    assert found == ([NEAR, LEASH], [])

@@ -313,6 +313,45 @@ def test_a_picture_in_several_rows_is_one_picture_with_all_their_captions(tmp_pa
     assert result.counts["rows of a picture that another row has too"] == 1
 
 
+def coco_captions(tmp_path, images, captions_of):
+    write_images(tmp_path, "1.png", "2.png")
+    content = {
+        "images": [{"id": id, "file_name": name} for id, name in images],
+        "annotations": [{"image_id": id, "caption": text} for id, text in captions_of],
+    }
+    return files(write_json(tmp_path / "x.json", content))
+
+
+def test_coco_captions_and_pictures_without_each_other_are_counted(tmp_path):
+    given = coco_captions(
+        tmp_path,
+        [(1, "1.png"), (2, "2.png"), (3, "3.png")],
+        [(1, "a"), (2, "d"), (7, "lost"), (7, "lost, too")],
+    )
+    encoder = FakeEncoder({"1": at(0), "2": at(90)}, {"a": at(5), "d": at(85)})
+    result = captions.evaluate(encoder, given, Settings())
+    skipped = result.skips.summary()
+    assert skipped["picture has no caption"] == {
+        "count": 1,
+        "such_as": [f"{given.path} images[2]: 3.png"],
+    }
+    assert skipped["caption's picture isn't among the images"]["count"] == 2
+    assert "image_id 7" in skipped["caption's picture isn't among the images"]["such_as"][0]
+
+
+def test_coco_ids_are_the_same_as_numbers_and_as_texts_and_name_one_picture(tmp_path):
+    given = coco_captions(tmp_path, [(1, "1.png"), (2, "2.png")], [("1", "a"), (2, "d")])
+    encoder = FakeEncoder({"1": at(0), "2": at(90)}, {"a": at(5), "d": at(85)})
+    result = captions.evaluate(encoder, given, Settings())
+    assert result.counts["pictures"] == 2
+    assert not len(result.skips)
+    given = coco_captions(tmp_path, [(1, "1.png"), (1, "2.png")], [(1, "a")])
+    with pytest.raises(
+        SuiteError, match=r"images\[1\]: id 1 is '2\.png', but '1\.png' in .*images\[0\]"
+    ):
+        captions.read(given, result)
+
+
 def test_sugarcrepe_counts_no_subset_twice(tmp_path):
     write_images(tmp_path, "1.png")
     record = {"filename": "1.png", "caption": "a", "caption2": "c", "negative_caption": "b"}
