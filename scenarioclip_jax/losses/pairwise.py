@@ -149,7 +149,9 @@ def travels_meanwhile(sharding: NamedSharding | None) -> bool:
     On CPU nothing is gained, and XLA of JAX 0.10 then computes something else (losses of NaN) where a program
     for several devices of one process was read from the compilation cache.
     """
-    return sharding is not None and sharding.mesh.devices.flat[0].platform != "cpu"
+    if sharding is None:
+        return False
+    return next(iter(sharding.device_set)).platform != "cpu"
 
 
 def on_each_device(function: Callable, sharding: NamedSharding | None, args: tuple, scalars: tuple):

@@ -85,12 +85,13 @@ def _by_place(each: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """
     _, place = np.unique(np.round(boxes * _PLACES), axis=0, return_inverse=True)
     place = place.ravel()
-    sums = np.zeros((*each.shape[:2], place.max() + 1))
+    places = int(place.max()) + 1
+    sums = np.zeros((*each.shape[:2], places))
     counts = np.zeros_like(sums)
     known = np.isfinite(each)
     for index in np.ndindex(each.shape[:2]):
-        sums[index] = np.bincount(place, np.where(known, each, 0)[index], sums.shape[2])
-        counts[index] = np.bincount(place, known[index], sums.shape[2])
+        sums[index] = np.bincount(place, np.where(known, each, 0)[index], places)
+        counts[index] = np.bincount(place, known[index], places)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 

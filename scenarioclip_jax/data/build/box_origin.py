@@ -97,14 +97,16 @@ def check_flipped(sample: Sample, reading: BoxReading, find: Callable[[str], Pat
     if (clear.sum(0) < _FEWEST).any() or len(sample.records) < _FEW_PHOTOS:
         return
     inverted = boxes[:, 2:] < boxes[:, :2]
-    by_axis = [_flipped_along(sample, inverted[:, axis], clear[:, axis]) for axis in (0, 1)]
-    if by_axis[0] is None or by_axis[1] is None:
+    along_x, along_y = (
+        _flipped_along(sample, inverted[:, axis], clear[:, axis]) for axis in (0, 1)
+    )
+    if along_x is None or along_y is None:
         return
-    flipped = np.stack(by_axis, 1)
-    chosen = flipped.any(1)
+    flipped = np.stack([along_x, along_y], 1)
+    chosen = np.asarray(flipped.any(1))
     if not chosen.any():
         return
-    axes = flipped.any(0)
+    axes = np.asarray(flipped.any(0))
     mirrored = (
         np.where(flipped, sample.sizes - high, low),
         np.where(flipped, sample.sizes - low, high),
