@@ -1,4 +1,4 @@
-"""Small data sets whose boxes are written in any convention, for the tests of `box_votes`."""
+"""Small data sets whose boxes are written in any convention, for the tests of what recognizes them."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,15 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data import images
+from scenarioclip_jax.data.build.annotations import read_records
+from scenarioclip_jax.data.build.box_votes import BoxFlags, decide
+from scenarioclip_jax.data.build.photo_folders import Folders
+from scenarioclip_jax.data.build.problems import Problems
 from tests.data.builder_inputs import focus_of, photo
 
+# Sides of photos; in the second all four differ.
+LARGER = {"sizes": ((320, 240), (240, 320), (320, 213))}
+MERGED = {"sizes": ((320, 240), (241, 320), (320, 213), (213, 320)), "edge": 0.1}
 BACK = {5: 5, 6: 8, 7: 7, 8: 6}  # the orientation that turns an upright picture as it is stored
 
 
@@ -121,3 +128,17 @@ def write(
         truth.append(found)
     (root / "metadata.json").write_text(json.dumps({"data": records}))
     return truth
+
+
+def decided(root, flags=BoxFlags()):  # noqa: B008
+    """Returns the decision and the reasons of the problems that came of it."""
+    problems = Problems()
+    records = read_records(root, problems)
+    decision = decide(records, Folders(root).find, flags, problems)
+    return decision, [p.reason for p in problems.found]
+
+
+def dragged(rng, box, size):
+    """From any corner to the opposite one."""
+    x, y = rng.permutation([box[0], box[2]]), rng.permutation([box[1], box[3]])
+    return [int(x[0]), int(y[0]), int(x[1]), int(y[1])]

@@ -12,34 +12,17 @@ from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build.annotations import read_records
 from scenarioclip_jax.data.build.assemble import assemble
 from scenarioclip_jax.data.build.box_formats import FORMATS, UNITS, BoxReading, to_pixels
-from scenarioclip_jax.data.build.box_resized import find_resized
-from scenarioclip_jax.data.build.box_sample import Sample
-from scenarioclip_jax.data.build.box_votes import BoxFlags, decide
+from scenarioclip_jax.data.build.box_votes import BoxFlags
 from scenarioclip_jax.data.build.dataset import build
-from scenarioclip_jax.data.build.photo_folders import Folders
-from scenarioclip_jax.data.build.problems import GUESSED, AnnotationError, Problems
+from scenarioclip_jax.data.build.problems import AnnotationError, Problems
 from scenarioclip_jax.data.stored import shards
-from tests.data.box_data import as_written, stored, write
+from tests.data.box_data import LARGER, as_written, decided, dragged, stored, write
 
 SEEDS = range(4)
 
 
-def decided(root, flags=BoxFlags()):  # noqa: B008
-    """Returns the decision and the reasons of the problems that came of it."""
-    problems = Problems()
-    records = read_records(root, problems)
-    decision = decide(records, Folders(root).find, flags, problems)
-    return decision, [p.reason for p in problems.found]
-
-
 def reach(rng, box, size):
     return [value + int(rng.integers(-5, 6)) for value in box]
-
-
-def dragged(rng, box, size):
-    """From any corner to the opposite one."""
-    x, y = rng.permutation([box[0], box[2]]), rng.permutation([box[1], box[3]])
-    return [int(x[0]), int(y[0]), int(x[1]), int(y[1])]
 
 
 RIGHT = {
@@ -183,9 +166,6 @@ def flags_in(text: str) -> list[dict[str, str]]:
     """The sets of flags that a message names, in order."""
     runs = re.findall(r"(?:--(?:boxes|box-units|box-canvas)=\w+ ?)+", text)
     return [dict(re.findall(r"--([\w-]+)=(\w+)", run)) for run in runs]
-
-
-LARGER = {"sizes": ((320, 240), (240, 320), (320, 213))}
 
 
 @pytest.mark.parametrize("share", [0.2, 0.35, 0.6])
@@ -375,151 +355,11 @@ def test_boxes_of_smaller_photos_and_pixels_counted_from_one_are_listed(tmp_path
     assert decided(tmp_path / "one")[1] == ["boxes_from_one"]
 
 
-def up(*axes):
-    """Boxes whose axis counts from the other edge, corners in their places."""
-
-    def change(rng, box, size):
-        return [size[i % 2] - value if i % 2 in axes else value for i, value in enumerate(box)]
-
-    return change
-
-
-def lower_left_first(rng, box, size):
-    return [box[0], box[3], box[2], box[1]]
-
-
-@pytest.mark.parametrize("units", ["pixels", "unit"])
-@pytest.mark.parametrize(
-    ("axes", "said"),
-    [
-        ((1,), r"y0 > y1 in \d+ of \d+ .* y counts from the lower edge .*subtract each y"),
-        (
-            (0,),
-            r"x0 > x1 in .* x counts from the right edge .*subtract each x from the photo's width",
-        ),
-        ((0, 1), r"x0 > x1 and y0 > y1 in .* right edge and y counts from the lower edge"),
-    ],
-)
-@pytest.mark.parametrize("drawn", [False, True])
-def test_an_axis_that_counts_from_the_other_edge_is_no_dragging(units, axes, said, drawn, tmp_path):
-    write(tmp_path, 0, 12, change=up(*axes), units=units, drawn=drawn, **LARGER)
-    told = "as the borders in the photos say" if drawn else "draw some on their photos"
-    with pytest.raises(AnnotationError, match=said) as error:
-        decided(tmp_path)
-    assert told in str(error.value)
-    assert f"add --boxes=xyxy --box-units={units}" in str(error.value)
-    # Whoever has looked isn't asked again.
-    assert decided(tmp_path, BoxFlags("xyxy", units))[0].reading == BoxReading("xyxy", units)
-
-
-def test_corners_in_another_order_are_right_where_the_photos_say_so(tmp_path):
-    write(tmp_path / "drawn", 0, 12, change=lower_left_first, drawn=True, **LARGER)
-    assert decided(tmp_path / "drawn")[1] == []
-    write(tmp_path / "dragged in unit", 0, 12, change=dragged, units="unit", **LARGER)
-    with pytest.raises(AnnotationError, match="If so, add --box-units=unit"):
-        decided(tmp_path / "dragged in unit")
-
-
-def centered(half):
-    def change(rng, box, size):
-        halves = [half or n / 2 for n in (*size, *size)]
-        return [(2 * v / n - 1) * h for v, n, h in zip(box, [*size, *size], halves, strict=True)]
-
-    return change
-
-
-def with_sides(change):
-    """The same as x, y, width and height."""
-
-    def changed(rng, box, size):
-        x0, y0, x1, y1 = change(rng, box, size)
-        return [x0, y0, x1 - x0, y1 - y0]
-
-    return changed
-
-
-@pytest.mark.parametrize("sides", [False, True])
-@pytest.mark.parametrize(
-    ("half", "said"),
-    [
-        (1, r"a grid from -1 to 1.*\(coordinate \+ 1\) / 2 .*--box-units=unit"),
-        (0.5, r"shares from -0.5 to 0.5.*add 0.5 .*--box-units=unit"),
-        (None, r"pixels from the photo's middle.*half of the photo's width"),
-    ],
-)
-def test_boxes_that_count_from_the_middle_are_called_so(half, said, sides, tmp_path):
-    change = with_sides(centered(half)) if sides else centered(half)
-    # (Written as if in pixels: `write` rounds these to a tenth.)
-    write(tmp_path, 0, 12, change=change, **LARGER)
-    with pytest.raises(AnnotationError, match=said):
-        decided(tmp_path)
-
-
 def test_boxes_that_fit_nothing_stop_the_build(tmp_path):
     """Placeholders: not one of them can be meant, and none lies far outside."""
     write(tmp_path, 0, 12, change=lambda rng, box, size: [0, 0, 0, 0], **LARGER)
     with pytest.raises(AnnotationError, match=r"a pixel or less.*no other convention fits better"):
         decided(tmp_path)
-
-
-def resized(x, y=None, side=None):
-    def change(rng, box, size):
-        if side:
-            return [value * x / side(size) for value in box]
-        return [
-            v * (s / n if y else x) for v, n, s in zip(box, [*size, *size], (x, y) * 2, strict=True)
-        ]
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "what", "stops"),
-    [
-        (resized(2), "of photos 2 times as large .*divide them by 2", True),
-        (resized(640, 640), r"resized to 640 x 640 .*multiply x by the photo's width / 640", True),
-        (resized(512, side=max), "resized to a longer side of 512 .*longer side / 512", True),
-        (resized(800, side=min), "resized to a shorter side of 800.*shorter side / 800", True),
-        (resized(0.7), "of photos 0.7 times as large", False),
-        (resized(224, 224), "resized to 224 x 224", False),
-    ],
-)
-@pytest.mark.parametrize("seed", SEEDS)
-def test_boxes_of_resized_photos_are_called_so(seed, change, what, stops, tmp_path):
-    """They also fit in thousandths, or the photos themselves; but their ends pile up at another edge."""
-    sizes = ((320, 240), (240, 320), (400, 300), (300, 300), (260, 390))
-    write(tmp_path, seed, 60, change=change, sizes=sizes, edge=0.4)
-    problems = Problems()
-    arguments = read_records(tmp_path, problems), Folders(tmp_path).find, BoxFlags(), problems
-    if stops:
-        with pytest.raises(AnnotationError, match=what):
-            decide(*arguments)
-    else:
-        decide(*arguments)
-        (problem,) = problems.found
-        assert re.search(what, problem.detail)
-        assert problem.effect == GUESSED
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_boxes_of_photos_resized_to_a_square_are_not_called_another_format(seed, tmp_path):
-    """With y first, a few more of them would fit."""
-    sizes = ((320, 240), (240, 320), (180, 320))
-    write(tmp_path, seed, 60, change=resized(280, 280), sizes=sizes, edge=0.4)
-    with pytest.raises(AnnotationError, match="resized to 280 x 280"):
-        decided(tmp_path)
-
-
-def test_thousandths_that_reach_no_further_may_be_pixels_of_larger_photos(tmp_path):
-    write(tmp_path / "few", 0, 6, change=resized(640, 640), **LARGER)
-    with pytest.raises(
-        AnnotationError, match=r"none exceeds \d+, they are pixels of larger photos"
-    ):
-        decided(tmp_path / "few")
-    write(tmp_path / "true", 0, 25, units="thousand", **LARGER)
-    with pytest.raises(AnnotationError) as error:
-        decided(tmp_path / "true")
-    assert "larger photos" not in str(error.value)
 
 
 @pytest.mark.parametrize("format", ["xywh", "cxcywh", "yxyx"])
@@ -551,38 +391,6 @@ def test_the_photos_tell_whether_boxes_are_in_stored_pixels(orientation, tmp_pat
     write(tmp_path / "upright", 0, 16, **options)
     decision, problems = decided(tmp_path / "upright")
     assert (decision.each, decision.doubtful, problems) == (False, False, [])
-
-
-def counted_from(axes):
-    """Boxes that count from the other edge along some axes, with their corners in order."""
-
-    def change(rng, box, size):
-        box = list(box)
-        for axis in axes:
-            box[axis], box[axis + 2] = size[axis] - box[axis + 2], size[axis] - box[axis]
-        return box
-
-    return change
-
-
-@pytest.mark.parametrize("format", ["xyxy", "xywh"])
-@pytest.mark.parametrize(
-    ("axes", "said"),
-    [
-        ((1,), "y counts from the lower edge"),
-        ((0,), "x counts from the right edge"),
-        ((0, 1), "x counts from the right edge and y counts from the lower edge"),
-    ],
-)
-def test_boxes_in_order_that_count_from_the_other_edge_stop_the_build(axes, said, format, tmp_path):
-    """As in PDF: they fit their photos, so that only the photos show it."""
-    write(tmp_path, 0, 24, change=counted_from(axes), format=format, drawn=True, **LARGER)
-    flags = BoxFlags(format if format != "xyxy" else None)
-    with pytest.raises(AnnotationError, match=f"if {said}, and not where the boxes end") as error:
-        decided(tmp_path, flags)
-    assert f"add --boxes={format} --box-units=pixels" in str(error.value)
-    decision, _ = decided(tmp_path, BoxFlags(format, "pixels"))
-    assert decision.reading == BoxReading(format)
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 4])
@@ -617,49 +425,6 @@ def test_faint_things_beside_what_is_restless_are_where_their_boxes_are(orientat
     assert decision.reading == BoxReading()
 
 
-def in_some(change):
-    """Changes the boxes of some records: of those whose photo has an odd width, see `sizes` below."""
-    return lambda rng, box, size: change(rng, box, size) if size[0] % 2 else box
-
-
-MERGED = {"sizes": ((320, 240), (241, 320), (320, 213), (213, 320)), "edge": 0.1}
-
-
-@pytest.mark.parametrize("axes", [(1,), (0,), (0, 1)])
-def test_an_axis_from_the_other_edge_in_some_records_is_no_dragging(axes, tmp_path):
-    """People drag a box from any corner, whatever record it is in."""
-    write(tmp_path / "seen", 0, 24, change=in_some(up(*axes)), drawn=True, **MERGED)
-    with pytest.raises(
-        AnnotationError, match=r"boxes of \d+ of 24 records.*as the borders in"
-    ) as error:
-        decided(tmp_path / "seen")
-    assert "Were two data sets merged?" in str(error.value)
-    write(tmp_path / "not seen", 0, 24, change=in_some(up(*axes)), **MERGED)
-    with pytest.raises(AnnotationError, match="or only the corners come in this order"):
-        decided(tmp_path / "not seen")
-
-
-def test_a_habit_of_dragging_is_right_where_the_photos_say_so(tmp_path):
-    """One of two people begins at the lower left."""
-    write(tmp_path / "seen", 0, 24, change=in_some(lower_left_first), drawn=True, **MERGED)
-    assert decided(tmp_path / "seen")[1] == []
-    for seed in SEEDS:
-        write(tmp_path / str(seed), seed, 24, change=dragged, **MERGED)
-        assert decided(tmp_path / str(seed))[1] == []
-
-
-@pytest.mark.parametrize("sides", [False, True])
-@pytest.mark.parametrize(("half", "said"), [(1, "a grid from -1 to 1"), (0.5, "shares from -0.5")])
-def test_records_that_count_from_the_middle_among_others_are_called_so(half, said, sides, tmp_path):
-    change = with_sides(centered(half)) if sides else centered(half)
-    write(tmp_path, 0, 24, change=in_some(change), **MERGED)
-    with pytest.raises(
-        AnnotationError, match=rf"boxes of \d+ of 24 records look like {said}"
-    ) as error:
-        decided(tmp_path)
-    assert "Were two data sets merged?" in str(error.value)
-
-
 def test_one_place_in_the_photos_of_a_fixed_camera_is_one_witness(tmp_path):
     """A loose box around a door, always the same, and below a bench that ends where the box would, mirrored."""
     rng = np.random.default_rng(0)
@@ -678,14 +443,3 @@ def test_one_place_in_the_photos_of_a_fixed_camera_is_one_witness(tmp_path):
         records.append(photo | {"objects": objects, "relations": []})
     (tmp_path / "metadata.json").write_text(json.dumps({"data": records}))
     assert decided(tmp_path)[1] == []
-
-
-def test_a_few_boxes_at_the_edges_of_their_own_photos_say_nothing_of_another_size():
-    """Three end at the right of photos 320 wide, three at the bottom of ones 300 high; none are 320 x 300."""
-    ends = [((320, 90), (320, 240))] * 3 + [((90, 300), (300, 300))] * 3
-    ends += [((234, 90), (240, 320))] * 3 + [((90, 234), (320, 240))] * 3
-    ends += [((90 + i, 100 + i), (240, 320)) for i in range(28)]
-    boxes = np.array([[2 * i, 1.7 * i, *end] for i, (end, _) in enumerate(ends)])
-    sizes = np.array([size for _, size in ends], float)
-    index, upright = np.arange(len(boxes)), np.ones(len(boxes), int)
-    assert find_resized(Sample([None] * len(boxes), boxes, index, index, sizes, upright)) is None
