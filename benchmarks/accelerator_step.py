@@ -21,9 +21,7 @@ import ast
 import json
 import math
 import os
-import select
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -32,6 +30,7 @@ from typing import NamedTuple
 
 from benchmarks import scenes
 from benchmarks.in_memory import our_batch, peer_batch
+from benchmarks.remote import Remote
 from benchmarks.train_step import STEPS, VARIANTS, configure
 from scenarioclip_jax.train.config import data_settings
 
@@ -167,53 +166,17 @@ def serve(name: str, preset: str, count: int, seed: int, steps: int) -> None:
         print(json.dumps(answer), file=answers)
 
 
-class Remote:
-    """A side in a process of its own."""
-
-    def __init__(self, name: str, arguments: argparse.Namespace):
-        command = [sys.executable, "-m", "benchmarks.accelerator_step", "--serve", name]
-        given = ("preset", "scenes", "seed", "steps")
-        self._process = subprocess.Popen(
-            [*command, *(f"--{key}={getattr(arguments, key)}" for key in given)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            # Several processes share the device's memory.
-            env=os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
-        )
-        self.facts: dict = {}
-
-    def ready(self, until: float) -> bool:
-        """Waits for its facts, up to a time of `time.monotonic`."""
-        if select.select([self._process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
-            self.facts = self._read()
-        return bool(self.facts)
-
-    def _read(self) -> dict:
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
-        return json.loads(line)
-
-    def turn(self) -> dict:
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:  # it never got ready
-            self._process.kill()
-
-
 def compare(arguments: argparse.Namespace) -> dict:
     """All sides in turn, round by round."""
     variants = list(filter(None, arguments.variants.split(",")))
     peers = list(filter(None, arguments.peers.split(",")))
     sides, failed = {}, {}
-    remotes = {name: Remote(name, arguments) for name in (*peers, *variants)}
+    flags = [f"--{key}={getattr(arguments, key)}" for key in ("preset", "scenes", "seed", "steps")]
+    # Several processes share the device's memory.
+    sharing = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    remotes = {
+        name: Remote("accelerator_step", name, flags, sharing) for name in (*peers, *variants)
+    }
     until = time.monotonic() + arguments.ready
     for name, remote in remotes.items():  # one that fails leaves the others' figures
         try:
@@ -224,12 +187,11 @@ def compare(arguments: argparse.Namespace) -> dict:
                 remote.close()  # what still compiles would disturb the others
         except RuntimeError as error:
             failed[name] = str(error)
-    turns: dict[str, list[dict]] = {name: [] for name in sides}
     for number in range(arguments.rounds):
         order = list(sides) if number % 2 else list(sides)[::-1]
         for name in order:
-            turns[name].append(sides[name].turn())
-            assert math.isfinite(turns[name][-1]["loss"])
+            assert math.isfinite(sides[name].ask()["loss"])
+    turns = {name: remote.answers for name, remote in sides.items()}
     results: dict = {"device": None, "scenes": arguments.scenes, "preset": arguments.preset}
     results |= {"steps_a_turn": arguments.steps, "failed": failed, "sides": {}}
     for name, remote in sides.items():

@@ -28,7 +28,6 @@ import os
 import platform
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +38,7 @@ import numpy as np
 
 from benchmarks import scenes
 from benchmarks.in_memory import as_scene, batch_of, our_batch, peer_batch
+from benchmarks.remote import Remote
 from configs.pretrain import get_config
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
@@ -232,38 +232,6 @@ def serve(name: str, count: int, seed: int, threads: int) -> None:
         print(json.dumps(answer), file=answers)
 
 
-class Remote:
-    """A side in a process of its own."""
-
-    def __init__(self, name: str, count: int, seed: int, threads: int, environment: dict[str, str]):
-        command = [sys.executable, "-m", "benchmarks.train_step", "--serve", name]
-        self._process = subprocess.Popen(
-            [*command, f"--scenes={count}", f"--seed={seed}", f"--threads={threads}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | environment,
-        )
-        self.facts = self._read()
-        self.answers: list[dict] = []
-
-    def _read(self) -> dict:
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
-        return json.loads(line)
-
-    def step(self) -> dict:
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        self.answers.append(self._read())
-        return self.answers[-1]
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-
-
 def compare(
     names: list[str],
     count: int,
@@ -273,7 +241,14 @@ def compare(
     environment: dict[str, str],
 ) -> dict:
     """Each variant in turn with the peer, which goes on living."""
-    peer = Remote("peer", count, seed, threads, environment)
+
+    def side(name: str) -> Remote:
+        flags = [f"--scenes={count}", f"--seed={seed}", f"--threads={threads}"]
+        remote = Remote("train_step", name, flags, environment)
+        remote.ready()
+        return remote
+
+    peer = side("peer")
     fields = "ratio cpu_ratio matmul_share cpu_matmul_share state_bytes peak_rss seconds_a_step"
     fields += " scenes_a_second matmul_gflops model_tflops_a_step rounds"
     results: dict = {field: {} for field in fields.split()}
@@ -288,12 +263,12 @@ def compare(
         results["rounds"][name] = [(a["seconds"], a["cpu"]) for a in answers]
 
     for name in names:
-        ours = Remote(name, count, seed, threads, environment)
+        ours = side(name)
         pairs = []
         for number in range(rounds):
             # Who is first changes, in case a pause before a step matters.
             first, second = (peer, ours) if number % 2 else (ours, peer)
-            answers = {id(side): side.step() for side in (first, second)}
+            answers = {id(remote): remote.ask() for remote in (first, second)}
             pairs.append((answers[id(ours)], answers[id(peer)]))
             assert all(math.isfinite(answer["loss"]) for answer in pairs[-1])
         ours.close()
