@@ -65,7 +65,7 @@ def level_inputs(batch: Batch, settings: ViewSettings, levels, *, patch_size: in
     Args:
       patch_size: Patch size of the vision tower, in pixels.
     """
-    # What isn't used of these is never computed: a jitted step drops it.
+    # A jitted step computes only what is used of these, so not the whole views of packed objects and relations.
     shown = views(batch, settings, train=True)
     center, draws = scene_views(batch, settings), draw_scenes(batch, settings)
     images, ids, image_rows, text_rows = {}, {}, {}, {}
@@ -76,13 +76,13 @@ def level_inputs(batch: Batch, settings: ViewSettings, levels, *, patch_size: in
             text_rows[level] = flatten(slots.text_rows)
         if slots.patch_rows is None:
             images[level] = image.reshape(-1, *image.shape[2:])
+            continue
+        image_rows[level] = flatten(slots.patch_rows)
+        if level == "global":  # all of its patches show something
+            images[level] = take_patches(image, slots.patch_rows, patch_size)
         else:
-            if level == "global":  # all of its patches show something
-                images[level] = take_patches(image, slots.patch_rows, patch_size)
-            else:
-                patches = packed_patches(batch, level, center, draws, settings, patch_size)
-                images[level] = patches.reshape(-1, *patches.shape[2:])
-            image_rows[level] = flatten(slots.patch_rows)
+            patches = packed_patches(batch, level, center, draws, settings, patch_size)
+            images[level] = patches.reshape(-1, *patches.shape[2:])
     return Inputs(images, ids, image_rows, text_rows)
 
 

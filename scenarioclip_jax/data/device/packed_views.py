@@ -1,7 +1,8 @@
 """Training views of objects and relations as packed rows hold them: only their visible patches are made.
 
 The patches are those of `views.object_views` and `views.relation_views`. A whole view has 49 to 256 patches, of
-which a few show something. Of the others only the mean is needed, which contrast is changed around.
+which a few show something. Of a view as a whole only the mean is needed that contrast is changed around. It is
+written as a sum over the view, which a compiler can add up without holding views; that for TPUs does.
 """
 
 from typing import NamedTuple
