@@ -11,10 +11,8 @@ from scenarioclip_jax.data.build.box_sample import Sample, by_photo, pixels_of
 from scenarioclip_jax.data.build.box_texts import example, flags_for
 from scenarioclip_jax.data.build.problems import AnnotationError
 
-_NEGATIVE, _NEGATIVE_SHARE = (
-    -0.1,
-    0.25,
-)  # of half a photo; of the boxes: sloppy ones don't start there
+# Of half a photo, and of the boxes: sloppy ones don't start there.
+_NEGATIVE, _NEGATIVE_SHARE = -0.1, 0.25
 _REACHED, _BEYOND = 0.6, 1.03  # of half a photo
 _FEWEST, _FEW_PHOTOS = 6, 2  # boxes and photos that make a convention
 _ALWAYS = 0.95  # share of the boxes; mouse dragging would give half

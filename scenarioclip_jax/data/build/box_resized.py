@@ -11,10 +11,8 @@ _WRONG = 0.02  # share of boxes that may reach further, by mistake
 _NEAR, _BELOW = 0.99, 0.97  # of the reach: ends at the edge, and just before it
 _FEWEST = 3  # photos with a box that ends at the edge, along each axis
 _PILED = 3  # times as many boxes end there as just before it
-_SOME, _MANY = (
-    0.03,
-    0.06,
-)  # share of the boxes that end there; for an edge that isn't as far down as right
+# Share of the boxes that end there; the second for an edge that isn't as far down as right.
+_SOME, _MANY = 0.03, 0.06
 _CLOSE, _ABOUT = 0.02, 0.05  # sizes that are equal, or nearly so
 _FORMATS = ("xyxy", "xywh")
 

@@ -8,9 +8,8 @@ from PIL import Image
 from scenarioclip_jax.data.build.focus import Box, FocusFit
 from scenarioclip_jax.data.stored import masks
 
-_LEAST = (
-    0.02  # share of a participant's box that a region shows: even of a leash or a pole it is more
-)
+# Share of a participant's box that a region shows: even of a leash or a pole it is more.
+_LEAST = 0.02
 _NARROW = 6  # pixels: a box of a smaller side may lie beside what it is of
 _BESIDE = 0.5  # share of a region that lies outside of the rectangle around both participants
 _SAME = 32  # gray levels: JPEG and resizing change the photo by less
