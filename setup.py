@@ -36,6 +36,7 @@ EXTRAS = {
         "beartype>=0.23",  # checks shapes, by jaxtyping's import hook
         "hypothesis>=6.170",
         "ipykernel>=6",
+        "jsonschema>=4.23",  # the schema of annotations
         "nbclient>=0.10",
         "nbformat>=5",
         "pytest>=9",
@@ -86,7 +87,7 @@ setuptools.setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
         "Typing :: Typed",
     ],
-    package_data={"scenarioclip_jax": ["py.typed", "**/*.html"]},
+    package_data={"scenarioclip_jax": ["py.typed", "**/*.html", "**/*.schema.json"]},
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["scenarioclip_jax", "scenarioclip_jax.*"]),
     install_requires=REQUIREMENTS,

@@ -84,7 +84,7 @@ def fake_scene(
         width=width,
         height=height,
         action=f"action {number}",
-        dense_caption="",
+        captions=[],
         object_names=[f"thing {number} {i}" for i in range(objects)],
         object_boxes=boxes.astype(np.float32),
         relations=[

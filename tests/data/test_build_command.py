@@ -164,7 +164,7 @@ def test_a_data_set_stays_where_its_successor_cannot_take_its_place(tmp_path, mo
     rename, target = Path.rename, shards.dataset_dir(output)
 
     def full(path, to):
-        if Path(to) == target and Path(path).name != "replaced":
+        if Path(to) == target and Path(path).parent.name != "replaced":
             raise OSError(28, "No space left on device")
         return rename(path, to)
 

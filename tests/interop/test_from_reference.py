@@ -14,6 +14,7 @@ from scenarioclip_jax import checkpoint, convert
 from scenarioclip_jax.interop import initial, lightning
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP
+from scenarioclip_jax.shell import to_paste
 from tests import golden
 from tests.interop import helpers
 from tests.train.test_golden import embed, results
@@ -160,7 +161,7 @@ def test_forgotten_teacher_and_trained_scale_are_mentioned(tmp_path, clip_config
     run(tmp_path / "last.ckpt", tmp_path / "out", clip_config)
     said = capsys.readouterr().err
     assert "holds no teacher" in said
-    assert f"add --ema {tmp_path / 'epoch_ema_teacher.pt'}" in said
+    assert f"add {to_paste('--ema', tmp_path / 'epoch_ema_teacher.pt')}" in said
     assert "a distillation temperature of 0.1353" in said
 
 

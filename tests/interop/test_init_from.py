@@ -13,6 +13,7 @@ from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.interop import initial
 from scenarioclip_jax.interop.huggingface import open_clip
 from scenarioclip_jax.models.scenario_clip import INITIAL_LOGIT_BIAS, LEVELS
+from scenarioclip_jax.shell import to_paste
 from tests.interop import helpers
 
 
@@ -119,8 +120,8 @@ def test_another_tokenizer_is_refused(clip, converted, model, other_tokenizer, t
     convert.main(["to-pytorch", f"--checkpoint={converted}", f"--output={tmp_path / 'out'}"])
     for source in (clip, converted, tmp_path / "out"):
         initial.init_from(str(source), model, tokenizer=own)
-        key = f"set --config.data.tokenizer={source / 'tokenizer.json'}"
-        with pytest.raises(CheckpointError, match=rf"isn't that of the weights .*{key}"):
+        key = re.escape(to_paste(f"--config.data.tokenizer={source / 'tokenizer.json'}"))
+        with pytest.raises(CheckpointError, match=rf"isn't that of the weights .*set {key}"):
             initial.init_from(str(source), model, tokenizer=other_tokenizer)
 
 

@@ -21,6 +21,7 @@ from tensorflow_datasets.core.utils import shard_utils
 from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build.annotations import Record, read_records
 from scenarioclip_jax.data.build.assemble import assemble
+from scenarioclip_jax.data.build.assign_splits import assign_splits
 from scenarioclip_jax.data.build.box_votes import BoxFlags, decide
 from scenarioclip_jax.data.build.class_lists import CLASS_KINDS, compare_classes, read_classes
 from scenarioclip_jax.data.build.photo_folders import Folders
@@ -37,7 +38,7 @@ from scenarioclip_jax.data.stored.shards import (
     load_summary,
     open_split,
 )
-from scenarioclip_jax.data.stored.splits import FRACTIONS, SPLITS, split_of
+from scenarioclip_jax.data.stored.splits import FRACTIONS, SPLITS
 from scenarioclip_jax.progress_bar import progress_bar
 
 __all__ = [
@@ -60,6 +61,9 @@ class Statistics:
         self.objects: Counter[int] = Counter()  # scenes by number of objects
         self.relations: Counter[int] = Counter()
         self.negatives = 0
+        self.captions = 0
+        self.texts: Counter[str] = Counter()  # scenes by what the whole scene has
+        self.masks = 0  # of objects
         self.focus: Counter[str] = Counter()  # relations by how their focused region is stored
         self.labels: dict[str, dict[str, Counter[str]]] = {
             kind: defaultdict(Counter, {text: Counter() for text in classes[kind]})
@@ -71,7 +75,13 @@ class Statistics:
         self.objects[len(scene.object_names)] += 1
         self.relations[len(scene.relations)] += 1
         self.negatives += sum(len(relation.negatives) for relation in scene.relations)
-        self.labels["actions"][scene.action][split] += 1
+        if scene.action:
+            self.labels["actions"][scene.action][split] += 1
+        self.texts["action"] += bool(scene.action)
+        self.texts["captions"] += bool(scene.captions)
+        self.texts["neither"] += not (scene.action or scene.captions)
+        self.captions += len(scene.captions)
+        self.masks += sum(map(bool, scene.object_masks))
         for name in scene.object_names:
             self.labels["objects"][name][split] += 1
         for relation in scene.relations:
@@ -134,6 +144,7 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
         # Masks and focused-region images may be empty, which an Image feature doesn't allow.
         encoded = tfds.features.Tensor(shape=(), dtype=np.object_)
         box = tfds.features.Tensor(shape=(4,), dtype=np.float32)
+        index = tfds.features.Scalar(np.int32)
         triplet = {"subject": text, "predicate": text, "object": text}
         features = {
             "id": text,
@@ -141,8 +152,17 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
             "width": tfds.features.Scalar(np.int32),
             "height": tfds.features.Scalar(np.int32),
             "action": text,
-            "dense_caption": text,
-            "objects": tfds.features.Sequence({"name": text, "box": box}),
+            "captions": tfds.features.Sequence(text),
+            "source": text,
+            "objects": tfds.features.Sequence(
+                {
+                    "name": text,
+                    "box": box,
+                    "mask": encoded,
+                    "score": tfds.features.Scalar(np.float32),
+                }
+            ),
+            "attributes": tfds.features.Sequence({"object": index, "text": text}),
             "relations": tfds.features.Sequence(
                 {
                     **triplet,
@@ -150,11 +170,12 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
                     "object_box": box,
                     "mask": encoded,
                     "image": encoded,
+                    "subject_index": index,
+                    "object_index": index,
                 }
             ),
-            "negatives": tfds.features.Sequence(
-                {"relation": tfds.features.Scalar(np.int32), **triplet}
-            ),
+            "negatives": tfds.features.Sequence({"relation": index, **triplet}),
+            "paraphrases": tfds.features.Sequence({"relation": index, "text": text}),
         }
         return tfds.core.DatasetInfo(
             builder=self,
@@ -172,14 +193,10 @@ class ActionGenome(tfds.core.GeneratorBasedBuilder):
         shared = shared_photos(
             records, self.folders, max_pixels=self.max_pixels, progress=self.progress
         )
-        # A photo that several scenes show is assigned by its pixels, any other photo by its id.
-        key = {id: digest for digest, ids in shared.items() for id in ids}
-        self.shared = [
-            {"split": split_of(digest, self.fractions), "ids": ids}
-            for digest, ids in shared.items()
-        ]
+        assigned = assign_splits(records, shared, self.fractions, self.problems)
+        self.shared = [{"split": assigned[ids[0]], "ids": ids} for ids in shared.values()]
         for record in records:
-            by_split[split_of(key.get(record.id, record.id), self.fractions)].append(record)
+            by_split[assigned[record.id]].append(record)
         self._bar = progress_bar(
             total=len(records),
             desc="Building",

@@ -12,8 +12,9 @@ from PIL import Image
 
 from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build import focus_evidence
-from scenarioclip_jax.data.build.annotations import Record, RelationRecord
 from scenarioclip_jax.data.build.box_formats import BoxReading, to_pixels
+from scenarioclip_jax.data.build.photo_sizes import annotated_size
+from scenarioclip_jax.data.build.records import Record, RelationRecord
 
 _PHOTOS, _REGIONS = 20_000, 60  # that are looked at, evenly over the data set
 
@@ -25,7 +26,7 @@ class Sample(NamedTuple):
     boxes: np.ndarray  # float64 [N, 4], as written
     photo: np.ndarray  # int [N]: the record that each belongs to
     first: np.ndarray  # int [P]: index of each record's first box
-    sizes: np.ndarray  # [N, 2] of the upright photo
+    sizes: np.ndarray  # [N, 2] of the upright photo, or those that the record gives
     orientations: np.ndarray  # int [N]
 
 
@@ -39,7 +40,7 @@ def take_sample(records: Sequence[Record], find: Callable[[str], Path]) -> Sampl
         headers = list(pool.map(lambda record: _header(record, find), some))
     known = [(record, header) for record, header in zip(some, headers, strict=True) if header]
     counts = [len(record.objects) for record, _ in known]
-    boxes = np.array([box for record, _ in known for _, box in record.objects], np.float64)
+    boxes = np.array([each.box for record, _ in known for each in record.objects], np.float64)
     heads = np.array([header for _, header in known], np.int64).reshape(-1, 3)
     photo = np.repeat(np.arange(len(known)), counts)
     first = np.cumsum([0, *counts])[:-1]
@@ -54,7 +55,10 @@ def take_sample(records: Sequence[Record], find: Callable[[str], Path]) -> Sampl
 
 
 def _header(record: Record, find: Callable[[str], Path]) -> tuple[int, int, int] | None:
-    """Width and height of the upright photo, and its EXIF orientation; None: it can't be opened."""
+    """Width and height that a record's boxes refer to, and its photo's EXIF orientation.
+
+    None: the photo can't be opened, or isn't the annotated one.
+    """
     try:
         with Image.open(find(record.image_path)) as picture:
             orientation = picture.getexif().get(0x0112, 1)
@@ -62,7 +66,9 @@ def _header(record: Record, find: Callable[[str], Path]) -> tuple[int, int, int]
             width, height = picture.size
     except Exception:  # whatever Pillow raises; the build itself says what is wrong
         return None
-    return (height, width, orientation) if orientation >= 5 else (width, height, orientation)
+    upright = (height, width) if orientation >= 5 else (width, height)
+    annotated = annotated_size(record.size, upright, orientation)
+    return (*annotated.size, orientation) if annotated else None
 
 
 def pixels_of(sample: Sample, reading: BoxReading) -> np.ndarray:
@@ -128,8 +134,8 @@ def pairs_of(record: Record, relation: RelationRecord) -> list[tuple[int, int]]:
     if relation.pair is not None:
         return [relation.pair]
     subject, _, object_ = relation.triplet
-    first = [i for i, (name, _) in enumerate(record.objects) if name == subject]
-    second = [i for i, (name, _) in enumerate(record.objects) if name == object_]
+    first = [i for i, each in enumerate(record.objects) if each.name == subject]
+    second = [i for i, each in enumerate(record.objects) if each.name == object_]
     return [(i, j) for i in first for j in second if i != j][:16]
 
 

@@ -38,7 +38,7 @@ def compared(
     index = int(shown[0]) if len(shown) else 0
     record = sample.records[sample.photo[index]]
     number = index - sample.first[sample.photo[index]]
-    name, box = record.objects[number]
+    name, box = record.objects[number][:2]
     width, height = sample.sizes[index]
     read = [pixels_of(sample, reading)[index] for reading in (usual, best)]
     text = (
@@ -55,7 +55,7 @@ def compared(
 def example(sample: Sample, index: int) -> str:
     """Names a box with its record, its photo and the photo's size."""
     record = sample.records[sample.photo[index]]
-    name, box = record.objects[index - sample.first[sample.photo[index]]]
+    name, box = record.objects[index - sample.first[sample.photo[index]]][:2]
     width, height = sample.sizes[index]
     return (
         f"For example {record.where} (id {record.id}), {name!r}: {numbers(box)} in {record.image_path!r} of "

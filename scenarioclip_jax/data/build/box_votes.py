@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scenarioclip_jax.data.build.annotations import Record
 from scenarioclip_jax.data.build.box_edges import edge_evidence
 from scenarioclip_jax.data.build.box_formats import (
     CANVASES,
@@ -54,6 +53,7 @@ from scenarioclip_jax.data.build.box_texts import (
     others,
 )
 from scenarioclip_jax.data.build.problems import GUESSED, AnnotationError, Problems
+from scenarioclip_jax.data.build.records import Record
 
 _SURE = 4.0  # nats by which another reading has to be better
 _UNTOLD = 8.0  # nats: less doesn't tell whether x or y comes first
@@ -320,8 +320,8 @@ def _decide_orientation(
             f"the boxes of EXIF-rotated photos look like pixels of the photo as stored, not as a viewer shows "
             f"it: {for_stored} of {turned.sum()} such photos say so, {for_upright} say otherwise. For example "
             f"{record.where} (id {record.id}): {record.image_path!r}, {width} x {height} pixels when upright "
-            f"(EXIF orientation {sample.orientations[first]}), has {record.objects[0][0]!r} at "
-            f"{numbers(record.objects[0][1])}. If so, add --box-orientation=stored; if not, add "
+            f"(EXIF orientation {sample.orientations[first]}), has {record.objects[0].name!r} at "
+            f"{numbers(record.objects[0].box)}. If so, add --box-orientation=stored; if not, add "
             "--box-orientation=upright"
         )
     if for_stored and 10 * for_upright < for_stored:

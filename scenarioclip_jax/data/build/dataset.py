@@ -181,7 +181,7 @@ def _source(output: Path) -> dict[str, Any]:
 
 
 def _exists(output: Path) -> bool:
-    return (output / shards.NAME / shards.VERSION / "dataset_info.json").is_file()
+    return shards.find_dataset(output) is not None
 
 
 @contextlib.contextmanager
@@ -195,8 +195,11 @@ def _lock(output: Path, *, wait: bool) -> Iterator[None]:
             raise FileExistsError(f"another process is building in {output}; wait for it") from None
         target = output / shards.NAME / shards.VERSION
         for stale in output.glob(f"{_UNFINISHED}*"):
-            if (stale / "replaced").is_dir() and not target.exists():
-                (stale / "replaced").rename(target)  # a build that ended between its two renames
+            for replaced in (stale / "replaced").glob("*"):
+                if shards.find_dataset(output) is None:
+                    replaced.rename(
+                        target.parent / replaced.name
+                    )  # it ended between its two renames
             shutil.rmtree(stale, ignore_errors=True)
         yield
 
@@ -244,23 +247,24 @@ def _build_locked(
         target = output / shards.NAME / shards.VERSION
         target.parent.mkdir(exist_ok=True)
         before_visible()
-        _put(finished, target, Path(folder) / "replaced")
+        _put(finished, target, shards.find_dataset(output), Path(folder) / "replaced")
     return summary
 
 
-def _put(finished: Path, target: Path, replaced: Path) -> None:
-    """Moves a finished data set to its place; what is there already goes to `replaced` first, or stays.
+def _put(finished: Path, target: Path, old: Path | None, replaced: Path) -> None:
+    """Moves a finished data set to its place; one that is there already goes to `replaced` first, or stays.
 
     So a data set is there as a whole or not at all. `replaced` is removed with the folder of the build, so the
     old data set has to be back before that if the new one doesn't take its place.
     """
+    replaced.mkdir()
     try:
-        if target.exists():
-            target.rename(replaced)
+        if old:
+            old.rename(replaced / old.name)
         finished.rename(target)
     except BaseException:  # KeyboardInterrupt, too
-        if replaced.exists() and not target.exists():
-            replaced.rename(target)
+        if old and not old.exists() and (replaced / old.name).exists():
+            (replaced / old.name).rename(old)
         raise
 
 
@@ -284,7 +288,10 @@ def _summary(
         "classes": {kind: len(counts) for kind, counts in statistics.labels.items()},
         "objects_per_scene": dict(sorted(statistics.objects.items())),
         "relations_per_scene": dict(sorted(statistics.relations.items())),
+        "texts": {kind: statistics.texts[kind] for kind in ("action", "captions", "neither")},
+        "captions": statistics.captions,
         "negatives": statistics.negatives,
+        "object_masks": statistics.masks,
         "focus": focus,
         "focus_styles": dict(sorted(problems.focus_styles.items())),
         "focus_unnamed": problems.unnamed_focus,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from scenarioclip_jax.data.build.annotations import Box, RelationRecord
+from scenarioclip_jax.data.build.records import Box, RelationRecord
 
 _SAME = 0.9  # intersection over union above which two boxes of one name are one thing, boxed twice
 
@@ -15,6 +15,7 @@ class Candidates(NamedTuple):
 
     Attributes:
       pairs: The pairs; at least one, unless a participant isn't among the objects.
+      indices: Which of the objects they are.
       named: Whether the annotation names the pair, so that there is only one.
       alone: Whether subject and object have the same name, and only one thing with that name is annotated.
       subjects: Number of distinct things that the subject can be.
@@ -22,6 +23,7 @@ class Candidates(NamedTuple):
     """
 
     pairs: list[tuple[Box, Box]]
+    indices: list[tuple[int, int]]
     named: bool
     alone: bool
     subjects: int
@@ -38,23 +40,23 @@ def candidates(relation: RelationRecord, objects: Sequence[Object]) -> Candidate
     if relation.pair is not None:
         a, b = (objects[i] for i in relation.pair)
         if a and b:
-            return Candidates([(a[1], b[1])], True, False, 1, 1)
+            return Candidates([(a[1], b[1])], [relation.pair], True, False, 1, 1)
     subject, _, object_ = relation.triplet
-    first = [each[1] for each in objects if each and each[0] == subject]
-    second = [each[1] for each in objects if each and each[0] == object_]
-    things = (count(first), count(second))
+    boxes = {i: each[1] for i, each in enumerate(objects) if each}
+    first = [i for i, each in enumerate(objects) if each and each[0] == subject]
+    second = [i for i, each in enumerate(objects) if each and each[0] == object_]
+    things = tuple(count([boxes[i] for i in some]) for some in (first, second))
+    alone = False
     if subject != object_:
-        return Candidates([(a, b) for a in first for b in second], False, False, *things)
-    # "person next to person" means two people; boxes that are about equal are one.
-    pairs = [
-        (a, b)
-        for i, a in enumerate(first)
-        for j, b in enumerate(first)
-        if i != j and overlap(a, b) < _SAME
-    ]
-    if not pairs and first:
-        return Candidates([(first[0], first[0])], False, True, *things)
-    return Candidates(pairs, False, False, *things)
+        indices = [(i, j) for i in first for j in second]
+    else:
+        # "person next to person" means two people; boxes that are about equal are one.
+        indices = [
+            (i, j) for i in first for j in first if i != j and overlap(boxes[i], boxes[j]) < _SAME
+        ]
+        alone = bool(first) and not indices
+        indices = indices or [(i, i) for i in first[:1]]
+    return Candidates([(boxes[i], boxes[j]) for i, j in indices], indices, False, alone, *things)
 
 
 def count(boxes: Sequence[Box]) -> int:

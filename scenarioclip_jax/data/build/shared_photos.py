@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from scenarioclip_jax.data import images, jpeg_files
-from scenarioclip_jax.data.build.annotations import Record
 from scenarioclip_jax.data.build.photo_files import resolve_inside
 from scenarioclip_jax.data.build.photo_folders import Folders, PhotoError
+from scenarioclip_jax.data.build.records import Record
 from scenarioclip_jax.progress_bar import progress_bar
 
 _AT_ONCE = 1024  # photos handed to the threads

@@ -1,6 +1,6 @@
 """Reads a built data set: `Scene`s by index, the class texts, and the build's summary.
 
-    DIR/action_genome/2.0.0/    what `python -m scenarioclip_jax.data.build --output DIR` wrote
+    DIR/action_genome/2.1.0/    what `python -m scenarioclip_jax.data.build --output DIR` wrote
         action_genome-train.array_record-00000-of-00001, ...
         dataset_info.json, features.json      TFDS: tfds.builder_from_directory reads the same files
         classes.json                          {"actions": {text: {split: count}}, "objects", "relations"}
@@ -18,6 +18,7 @@ import os
 import resource
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,10 +34,17 @@ from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.shell import to_paste
 
 NAME = "action_genome"
-VERSION = "2.0.0"
+VERSION = "2.1.0"
+READABLE = (
+    VERSION,
+    "2.0.0",
+)  # without captions, masks, scores, attributes and indices of participants
 TOKENIZER = "tokenizer.json"
 # Like Grain and TFDS, readers don't read ahead, because records are read in random order.
 _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
+
+
+_NONE = -1  # index of a participant that isn't among the objects
 
 
 class DataSetError(ReadableError, ValueError):
@@ -55,17 +63,25 @@ def dataset_dir(data_dir: str | Path) -> Path:
     Raises:
       DataSetError: Nothing, or only another version, was built there.
     """
-    path = Path(data_dir) / NAME / VERSION
-    if (path / "dataset_info.json").is_file():
+    if path := find_dataset(data_dir):
         return path
-    others = sorted(p.parent.name for p in path.parent.glob("*/dataset_info.json"))
+    path = Path(data_dir) / NAME
+    others = sorted(p.parent.name for p in path.glob("*/dataset_info.json"))
     command = _build_command(data_dir)
     if others:
         raise DataSetError(
-            f"{path.parent} holds version {', '.join(others)}, this code reads {VERSION}. "
+            f"{path} holds version {', '.join(others)}, this code reads {', '.join(READABLE)}. "
             f"Build it again: {command}"
         )
-    raise DataSetError(f"no data set in {data_dir} ({path} isn't there). Build it: {command}")
+    raise DataSetError(
+        f"no data set in {data_dir} ({path / VERSION} isn't there). Build it: {command}"
+    )
+
+
+def find_dataset(data_dir: str | Path) -> Path | None:
+    """Returns the folder of the newest readable shards below `data_dir`; None if there are none."""
+    paths = (Path(data_dir) / NAME / version for version in READABLE)
+    return next((path for path in paths if (path / "dataset_info.json").is_file()), None)
 
 
 def _build_command(data_dir: str | Path, *flags: str) -> str:
@@ -225,15 +241,25 @@ def encode_scene(scene: Scene) -> dict[str, Any]:
         "width": scene.width,
         "height": scene.height,
         "action": scene.action,
-        "dense_caption": scene.dense_caption,
-        "objects": {"name": scene.object_names, "box": scene.object_boxes},
+        "captions": list(scene.captions),
+        "source": scene.source,
+        "objects": {
+            "name": scene.object_names,
+            "box": scene.object_boxes,
+            "mask": _each(scene.object_masks, b"", scene),
+            "score": np.array(_each(scene.object_scores, np.nan, scene), np.float32),
+        },
+        "attributes": _pairs("object", scene.object_attributes),
         "relations": {
             **_columns(triplets),
             "subject_box": boxes[:, 0],
             "object_box": boxes[:, 1],
             "mask": [relation.mask for relation in relations],
             "image": [relation.image for relation in relations],
+            "subject_index": [_NONE if r.pair is None else r.pair[0] for r in relations],
+            "object_index": [_NONE if r.pair is None else r.pair[1] for r in relations],
         },
+        "paraphrases": _pairs("relation", [relation.paraphrases for relation in relations]),
         # Nested lists would need TensorFlow, so each negative names its relation instead.
         "negatives": {"relation": [i for i, _ in negatives], **_columns([n for _, n in negatives])},
     }
@@ -265,27 +291,58 @@ def decode_scene(serialized: bytes) -> Scene:
     negatives: list[list[Triplet]] = [[] for _ in relation_boxes]
     for relation, negative in zip(values["negatives/relation"], triplets("negatives"), strict=True):
         negatives[relation].append(negative)
+    pairs = [
+        None if subject == _NONE else (subject, object_)
+        for subject, object_ in zip(
+            values["relations/subject_index"], values["relations/object_index"], strict=True
+        )
+    ] or [None] * len(relation_boxes)  # version 2.0.0 has none
+
+    def grouped(name: str, owner: str, count: int) -> Sequence[Sequence[str]]:
+        found: list[list[str]] = [[] for _ in range(count)]
+        for index, text in zip(values[f"{name}/{owner}"], texts(f"{name}/text"), strict=True):
+            found[index].append(text)
+        return found if any(found) else ()
+
     columns = (
         triplets("relations"),
         relation_boxes,
         values["relations/mask"],
         values["relations/image"],
         negatives,
+        pairs,
+        grouped("paraphrases", "relation", len(relation_boxes)) or [()] * len(relation_boxes),
     )
+    scores = values["objects/score"]
     scene = Scene(
         id=texts("id")[0],
         photo=values["photo"][0],
         width=values["width"][0],
         height=values["height"][0],
         action=texts("action")[0],
-        dense_caption=texts("dense_caption")[0],
+        captions=texts("captions") or list(filter(None, texts("dense_caption"))),
         object_names=texts("objects/name"),
         object_boxes=boxes("objects/box"),
         relations=[Relation(*parts) for parts in zip(*columns, strict=True)],
+        object_masks=values["objects/mask"] if any(values["objects/mask"]) else (),
+        object_scores=() if np.isnan(scores).all() else scores,
+        object_attributes=grouped("attributes", "object", len(texts("objects/name"))),
+        source="".join(texts("source")),
     )
     if len(scene.object_names) != len(scene.object_boxes):
         raise ValueError(f"{len(scene.object_names)} names, {len(scene.object_boxes)} boxes")
     return scene
+
+
+def _each(values: Sequence[Any], default: Any, scene: Scene) -> list[Any]:
+    """One value per object of a scene."""
+    return list(values) if len(values) else [default] * len(scene.object_names)
+
+
+def _pairs(owner: str, texts: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
+    """Lists of texts, flat, each text with the index of its owner."""
+    flat = [(index, text) for index, some in enumerate(texts) for text in some]
+    return {owner: [index for index, _ in flat], "text": [text for _, text in flat]}
 
 
 def _read_json(path: Path) -> Any:

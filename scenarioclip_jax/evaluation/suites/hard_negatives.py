@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scenarioclip_jax.data.stored.scene import Triplet, relation_text
+from scenarioclip_jax.data.stored.scene import Triplet, negative_kind, relation_text
 from scenarioclip_jax.evaluation.embed.embedder import Gallery
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, TextsOf
 from scenarioclip_jax.evaluation.embed.in_domain import InDomain, open_split
@@ -15,7 +15,13 @@ from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
-KINDS = ("swapped ends", "other predicate", "other object", "other subject", "other")
+KINDS = {  # the names in reports
+    "swapped": "swapped ends",
+    "predicate": "other predicate",
+    "object": "other object",
+    "subject": "other subject",
+    "other": "other",
+}
 OTHERS = (
     "choose the other suites with --config.suites=…, or annotate some and build the data set again"
 )
@@ -23,21 +29,6 @@ PROTOCOL = (
     "At the relation level, on the test split. all: the relation's own triplet scores strictly higher than "
     "each of its negatives; by kind: than each of its negatives of that kind, over relations that have one."
 )
-
-
-def kind_of(own: Triplet, negative: Triplet) -> str:
-    """How a negative differs, one of KINDS; a change of several parts that isn't a swap is `other`."""
-    subject, predicate, object_ = own
-    if negative == (object_, predicate, subject):
-        return KINDS[0]
-    same = [a == b for a, b in zip(own, negative, strict=True)]
-    if same == [True, False, True]:
-        return KINDS[1]
-    if same == [True, True, False]:
-        return KINDS[2]
-    if same == [False, True, True]:
-        return KINDS[3]
-    return KINDS[4]
 
 
 def score(
@@ -53,7 +44,7 @@ def score(
     hits = np.array([bool((one > many).all()) for one, many in zip(own, negatives, strict=True)])
     chance = float(np.mean([1 / (1 + len(many)) for many in negatives]))
     metrics = {"all": Metric(hits.astype(float), clusters=clusters, chance=chance)}
-    for kind in KINDS:
+    for kind in KINDS.values():
         found, where, chances = [], [], []
         for i, (one, many, names) in enumerate(zip(own, negatives, kinds, strict=True)):
             chosen = many[np.array(names) == kind]
@@ -116,7 +107,7 @@ def measure(
     cosines = np.einsum("nd,nd->n", normalize(gallery.embeddings[rows])[of], texts)
     others = np.split(cosines[len(rows) :], np.cumsum(counts)[:-1])
     kinds = [
-        [kind_of(triplets[row], each) for each in many]
+        [KINDS[negative_kind(triplets[row], each)] for each in many]
         for row, many in zip(rows, usable, strict=True)
     ]
     photos = np.unique(np.array([gallery.photo_ids[row] for row in rows]), return_inverse=True)[1]

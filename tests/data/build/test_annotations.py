@@ -32,7 +32,7 @@ def test_a_good_record_is_read_as_it_is(tmp_path):
     assert scene.photo == (tmp_path / "images/a.jpg").read_bytes()
     assert (scene.width, scene.height) == (WIDTH, HEIGHT)
     assert scene.action == "playing in the yard"
-    assert scene.dense_caption == "A cat plays with a dog."
+    assert scene.captions == ["A cat plays with a dog."]
     assert scene.object_names == ["cat", "dog"]
     np.testing.assert_array_equal(scene.object_boxes, [CAT, DOG])
     (relation,) = scene.relations
@@ -82,7 +82,17 @@ BAD_RECORDS = {
         False,
     ),
     "no id": (record("bad", id=None), ("malformed_field", "dropped", "scene"), False),
-    "no action": (record("bad", action=" "), ("malformed_field", "dropped", "scene"), False),
+    "action is no text": (record("bad", action=5), ("malformed_field", "fixed", "scene"), True),
+    "unknown split": (
+        record("bad", split="train2017"),
+        ("malformed_field", "dropped", "scene"),
+        False,
+    ),
+    "nothing to learn": (
+        {"id": "bad", "image_path": "images/bad.jpg", "action": " "},
+        ("nothing_to_learn", "dropped", "scene"),
+        False,
+    ),
     "no path": (record("bad", image_path=None), ("malformed_field", "dropped", "scene"), False),
     "missing image": (
         record("bad", image_path="images/none.jpg"),

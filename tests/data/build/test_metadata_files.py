@@ -132,7 +132,7 @@ def test_merged_spellings_are_listed(tmp_path):
     (tmp_path / "metadata.json").write_text(json.dumps({"data": records}))
     problems = Problems(strict=True)
     (found,) = read_records(tmp_path, problems)
-    assert [name for name, _ in found.objects] == ["dog", "dog"]
+    assert [name for name, *_ in found.objects] == ["dog", "dog"]
     assert found.relations[0].triplet == ("dog", "near", "dog")
     assert [p.detail for p in problems.found] == [
         "'dog&nbsp;' (1 x) is read as 'dog'",
@@ -186,6 +186,7 @@ JSON = st.recursive(
 )
 PLACES = [
     *(("id",), ("image_path",), ("action",), ("dense_caption",), ("objects",), ("relations",)),
+    *(("captions",), ("width",), ("split",), ("group",), ("source",)),
     *(("objects", 0), ("objects", 0, 0), ("objects", 0, 1), ("objects", 0, 1, 2)),
     *(("relations", 0), ("relations", 0, 0), ("relations", 0, 1), ("relations", 0, 1, 1)),
     *(("relations", 0, 2), ("relations", 0, 2, 0), ("relations", 0, 3), ("relations", 0, 4)),

@@ -94,7 +94,7 @@ def golden_scene():
         width=320,
         height=240,
         action="",
-        dense_caption="",
+        captions=[],
         object_names=["0", "1", "2"],
         object_boxes=golden["boxes"].astype(np.float32),
         relations=[],

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from scenarioclip_jax.data.stored.scene import negative_kind
 from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
 from scenarioclip_jax.evaluation.score.probe import Labeled, fit
 from scenarioclip_jax.evaluation.score.zero_shot import zero_shot as training_zero_shot
@@ -106,7 +107,7 @@ def test_hard_negatives_by_kind():
         ("dog", "feeds", "horse"): "other",
     }
     for negative, kind in kinds.items():
-        assert hard_negatives.kind_of(own, negative) == kind
+        assert hard_negatives.KINDS[negative_kind(own, negative)] == kind
     # The picture is at (1, 0): the first relation beats its swap and loses to another predicate; the second
     # ties with its one negative; the third beats both objects, but one of its negatives is itself.
     texts = {"man rides horse": [1, 0.2], "horse rides man": [0, 1], "man feeds horse": [1, 0.1]}

@@ -1,0 +1,369 @@
+"""The grown format: every optional field is read and kept, and agrees with the JSON schema that ships."""
+
+import copy
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from scenarioclip_jax.data.build import annotations
+from scenarioclip_jax.data.build.assemble import assemble
+from scenarioclip_jax.data.build.assign_splits import assign_splits
+from scenarioclip_jax.data.build.coco_masks import decode
+from scenarioclip_jax.data.build.dataset import build
+from scenarioclip_jax.data.build.photo_sizes import annotated_size
+from scenarioclip_jax.data.build.problems import Problems
+from scenarioclip_jax.data.build.records import MaskRecord, Record
+from scenarioclip_jax.data.stored import masks, shards
+from scenarioclip_jax.data.stored.splits import FRACTIONS, SPLITS, split_of
+from tests.data.build.test_annotations import load
+from tests.data.builder_inputs import CAT, DOG, HEIGHT, WIDTH, photo, record, write_root
+
+SCHEMA = json.loads(Path(annotations.__file__).with_name("record.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+
+def runs(mask: np.ndarray) -> dict:
+    """A mask as COCO writes it without compression."""
+    flat = np.concatenate([[0], mask.T.ravel().astype(int), [2]])
+    edges = np.flatnonzero(np.diff(flat))
+    return {"size": list(mask.shape), "counts": np.diff(edges, prepend=0).tolist()}
+
+
+def ellipse(box, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    y, x = np.mgrid[:height, :width] + 0.5
+    x0, y0, x1, y1 = box
+    across, down = (2 * x - x0 - x1) / (x1 - x0), (2 * y - y0 - y1) / (y1 - y0)
+    return across**2 + down**2 <= 1
+
+
+def grown(id: str = "a", /, **changes) -> dict:
+    """A record with everything that the format has."""
+    return {
+        "id": id,
+        "image_path": f"images/{id}.jpg",
+        "width": WIDTH,
+        "height": HEIGHT,
+        "captions": ["A cat and a dog.", "Two pets"],
+        "objects": [
+            {"name": "cat", "box": CAT, "score": 0.5, "attributes": ["Black", "small"]},
+            {"name": "dog", "box": DOG, "mask": runs(ellipse(DOG))},
+        ],
+        "relations": [
+            {
+                "subject": 0,
+                "predicate": "chased by",
+                "object": 1,
+                "negatives": [["dog", "chased by", "cat", "swapped"], ["cat", "eats", "dog"]],
+                "paraphrases": ["dog chases cat", ["cat", "flees from", "dog"]],
+            }
+        ],
+        "split": "val",
+        "group": "video 1",
+        "source": "drawn",
+        **changes,
+    }
+
+
+def test_everything_is_read_and_kept(tmp_path):
+    scenes, problems = load(write_root(tmp_path, grown()))
+    assert problems == []
+    scene = scenes["a"]
+    assert (scene.action, scene.captions) == ("", ["A cat and a dog.", "Two pets"])
+    assert scene.object_names == ["cat", "dog"]
+    assert scene.object_scores[0] == 0.5
+    assert np.isnan(scene.object_scores[1])
+    assert scene.object_attributes == [("black", "small"), ()]
+    assert scene.object_masks[0] == b""
+    np.testing.assert_array_equal(masks.decode(scene.object_masks[1]), ellipse(DOG))
+    assert scene.source == "drawn"
+    (relation,) = scene.relations
+    assert relation.triplet == ("cat", "chased by", "dog")
+    assert relation.pair == (0, 1)
+    assert relation.negatives == [("dog", "chased by", "cat"), ("cat", "eats", "dog")]
+    assert relation.paraphrases == ("dog chases cat", "cat flees from dog")
+    assert relation.mask == b""  # only one of the participants has a mask
+
+
+def test_a_data_set_keeps_everything(tmp_path):
+    records = [grown("a"), grown("b", split="test", group=None), record("c", split="train")]
+    root = write_root(tmp_path / "in", *records)
+    for darker, id in enumerate("cba"):  # three photos, so that each may have its own split
+        changed = Image.eval(photo(), lambda value, darker=darker: value - darker)
+        changed.save(root / "images" / f"{id}.jpg", quality=95, subsampling=0)
+    summary = build(root, tmp_path / "out", progress=False)
+    assert summary["splits"] == {"train": 1, "validation": 1, "test": 1}
+    assert summary["texts"] == {"action": 1, "captions": 3, "neither": 0}
+    assert (summary["captions"], summary["object_masks"]) == (5, 2)
+    for split, given_record in zip(("validation", "test", "train"), records, strict=True):
+        (stored,) = shards.open_split(tmp_path / "out", split)
+        problems = Problems()
+        (read,) = [
+            each
+            for each in annotations.read_records(tmp_path / "in", problems)
+            if each.id == given_record["id"]
+        ]
+        scene = assemble(read, tmp_path / "in", problems, Counter())
+        assert stored.id == scene.id
+        assert stored.source == scene.source
+        assert (stored.action, list(stored.captions)) == (scene.action, list(scene.captions))
+        assert list(map(list, stored.object_attributes)) == list(map(list, scene.object_attributes))
+        np.testing.assert_array_equal(stored.object_scores, scene.object_scores)
+        assert list(stored.object_masks) == list(scene.object_masks)
+        for a, b in zip(stored.relations, scene.relations, strict=True):
+            assert (a.pair, list(a.paraphrases)) == (b.pair, list(b.paraphrases))
+            assert (a.triplet, a.negatives) == (b.triplet, b.negatives)
+
+
+def test_a_data_set_of_version_2_0_0_is_still_read():
+    """`golden/data-2.0.0` was written by the builder of that version."""
+    (scene,) = shards.open_split(Path(__file__).parents[2] / "golden" / "data-2.0.0", "train")
+    assert (scene.id, scene.action) == ("a", "playing in the yard")
+    assert scene.captions == ["A cat plays with a dog."]
+    (relation,) = scene.relations
+    assert relation.triplet == ("cat", "playing with", "dog")
+    assert relation.negatives == [("dog", "eating", "cat")]
+    assert relation.pair is None
+    assert not relation.paraphrases
+    assert not scene.object_masks
+    assert not len(scene.object_scores)
+    assert not scene.object_attributes
+
+
+# --- the schema ---
+
+
+def test_examples_fit_the_schema():
+    guide = (Path(__file__).parents[3] / "docs/guides/format.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
+    assert len(examples) == 2
+    for example in [*map(json.loads, examples), record(), grown()]:
+        VALIDATOR.validate(example)
+    fields = SCHEMA["properties"].keys() - {"dense_caption", "captions"}
+    assert all(f"`{field}`" in guide for field in fields)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 200)
+    | st.floats(allow_nan=False)
+    | st.sampled_from(["", " ", "dog", "cat", "val", "test", "swapped", "a b"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["name", "box", "mask", "size", "counts", "subject", "triplet"]), inner
+        )
+    ),
+    max_leaves=5,
+)
+
+
+def places(value, path=()):
+    yield path
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(inner, (*path, key))
+
+
+@given(st.sampled_from([record("b"), grown("b")]), st.data())
+def test_what_the_schema_allows_is_read_and_everything_else_is_listed(example, data):
+    changed = copy.deepcopy(example)
+    place = data.draw(st.sampled_from([path for path in places(example) if path]))
+    target = changed
+    for key in place[:-1]:
+        target = target[key]
+    target[place[-1]] = data.draw(VALUES)
+    problems = Problems()
+    found = annotations._Reader(problems).record(changed, "here")
+    listed = {p.reason for p in problems.found} - {"label_spelling"}
+    if VALIDATOR.is_valid(changed):
+        # What a schema can't say: indices and names that don't belong together, or nothing to learn.
+        listed -= {"malformed_indices", "nothing_to_learn", "negative_kind"}
+        if place[0] == "relations" or place[0] == "objects":
+            listed -= {"malformed_relation", "missing_participant"}
+        if "mask" in place:
+            listed -= {"malformed_mask"}  # counts are checked when the mask is decoded
+        assert not listed
+    assert found or any(p.what == "scene" for p in problems.found)
+
+
+# --- masks ---
+
+
+@pytest.mark.parametrize(
+    ("counts", "rows"),
+    [
+        ([1, 2, 1, 1, 1], ["011", "100"]),  # by columns
+        ([0, 4], ["11", "11"]),
+        ([4], ["00", "00"]),
+        # As pycocotools 2.0.11 encodes it.
+        (
+            "2120O21100001N90G0000",
+            [
+                *("0011100000", "0111110001", "1111110011"),
+                *("0111100110", "0000000100", "1000000000"),
+            ],
+        ),
+    ],
+)
+def test_run_lengths_of_coco(counts, rows):
+    counts = counts if isinstance(counts, str) else tuple(counts)
+    expected = np.array([[cell == "1" for cell in row] for row in rows])
+    np.testing.assert_array_equal(decode(MaskRecord(len(rows[0]), len(rows), counts)), expected)
+
+
+def test_long_run_lengths_of_coco():
+    counts = "c<R1600000000000000000000000000000000000000_Oa0000000000000000000000000000U6"
+    expected = np.zeros((40, 50), bool)
+    expected[3:37, 10:45] = True
+    expected[20:, 30:] = False
+    np.testing.assert_array_equal(decode(MaskRecord(50, 40, counts)), expected)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.text("0123456789:;<=>?@ABMNOabo", max_size=30))
+def test_damaged_run_lengths_are_refused_or_fill_the_mask(width, height, text):
+    try:
+        shape = decode(MaskRecord(width, height, text)).shape
+    except ValueError:
+        return
+    assert shape == (height, width)
+
+
+def test_a_relation_without_image_shows_the_masks_of_its_participants(tmp_path):
+    entry = grown()
+    entry["objects"][0]["mask"] = runs(ellipse(CAT))
+    scenes, problems = load(write_root(tmp_path, entry))
+    assert problems == []
+    (relation,) = scenes["a"].relations
+    np.testing.assert_array_equal(masks.decode(relation.mask), ellipse(CAT) | ellipse(DOG))
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        (runs(np.zeros((HEIGHT, WIDTH), bool)), "empty"),
+        (runs(ellipse(CAT)), "isn't the box"),
+        (runs(ellipse(DOG).T), "shape"),
+        ({"size": [HEIGHT, WIDTH], "counts": [3]}, "sum to 3"),
+        ({"size": [HEIGHT, WIDTH], "counts": "~"}, "no run length"),
+    ],
+)
+def test_masks_that_cannot_be_right_are_left_out_and_listed(tmp_path, mask, said):
+    entry = grown()
+    entry["objects"][1]["mask"] = mask
+    root = write_root(tmp_path, entry)
+    scenes, problems = load(root)
+    assert problems == [("mask_unusable", "dropped", "mask")]
+    assert not scenes["a"].object_masks
+    assert len(scenes["a"].relations) == 1
+    listed = Problems()
+    (read,) = annotations.read_records(root, listed)
+    assemble(read, root, listed, Counter())
+    assert said in listed.found[0].detail
+    assert "objects[1].mask" in listed.found[0].where
+
+
+# --- sizes ---
+
+
+def test_boxes_and_masks_of_another_size_are_scaled(tmp_path):
+    entry = grown(width=WIDTH * 2, height=HEIGHT * 2)
+    for each, box in zip(entry["objects"], (CAT, DOG), strict=True):
+        each["box"] = [2 * value for value in box]
+    entry["objects"][1]["mask"] = runs(np.kron(ellipse(DOG), np.ones((2, 2))).astype(bool))
+    scenes, problems = load(write_root(tmp_path, entry))
+    assert problems == [("boxes_scaled", "noted", "scene")]
+    np.testing.assert_array_equal(scenes["a"].object_boxes, [CAT, DOG])
+    np.testing.assert_array_equal(masks.decode(scenes["a"].object_masks[1]), ellipse(DOG))
+
+
+def test_another_shape_is_another_photo(tmp_path):
+    root = write_root(tmp_path, grown("a", width=HEIGHT, height=WIDTH), grown("b"))
+    scenes, problems = load(root)
+    assert problems == [("other_shape", "dropped", "scene")]
+    assert list(scenes) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("given_size", "orientation", "expected"),
+    [
+        (None, 6, ((480, 640), None)),
+        ((480, 640), 1, ((480, 640), None)),
+        ((240, 320), 1, ((240, 320), None)),
+        ((359, 480), 1, ((359, 480), None)),  # 360 rounded by a careless tool
+        ((320, 240), 1, None),
+        ((480, 600), 1, None),
+        ((480, 640), 6, ((480, 640), False)),
+        ((640, 480), 6, ((480, 640), True)),  # in pixels of the photo as stored
+        ((1280, 960), 8, ((960, 1280), True)),
+    ],
+)
+def test_sizes_of_turned_and_scaled_photos(given_size, orientation, expected):
+    found = annotated_size(given_size, (480, 640), orientation)
+    assert (found and tuple(found)) == expected
+
+
+def test_the_size_says_that_boxes_are_in_stored_pixels(tmp_path):
+    turned = photo().transpose(Image.Transpose.ROTATE_90)  # upright: HEIGHT x WIDTH
+    entry = grown()
+    root = write_root(tmp_path, entry)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo().save(root / "images/a.jpg", quality=95, subsampling=0, exif=exif)
+    scenes, problems = load(root)
+    assert ("boxes_turned", "fixed", "scene") not in problems
+    scene = scenes["a"]
+    assert (scene.width, scene.height) == turned.size
+    x0, y0, x1, y1 = DOG
+    np.testing.assert_array_equal(scene.object_boxes[1], [HEIGHT - y1, x0, HEIGHT - y0, x1])
+    np.testing.assert_array_equal(
+        masks.decode(scene.object_masks[1]), np.rot90(ellipse(DOG), axes=(1, 0))
+    )
+
+
+# --- splits ---
+
+
+def some(id: str, **fields) -> Record:
+    empty = {"image_path": "", "action": "", "captions": (), "objects": (), "relations": ()}
+    return Record(id=id, where=f"at {id}", **(empty | fields))
+
+
+@given(st.data())
+def test_groups_and_photos_are_never_in_two_splits(data):
+    ids = [str(number) for number in range(12)]
+    records = [
+        some(
+            id,
+            split=data.draw(st.sampled_from(["", "", *SPLITS])),
+            group=data.draw(st.sampled_from(["", "", "x", "y"])),
+        )
+        for id in ids
+    ]
+    chosen = data.draw(st.permutations(ids))
+    shared = {"p": chosen[:2], "q": chosen[2:5]}
+    problems = Problems()
+    found = assign_splits(records, shared, FRACTIONS, problems)
+    assert found.keys() == set(ids)
+    for together in shared.values():
+        assert len({found[id] for id in together}) == 1
+    for group in "xy":
+        assert len({found[r.id] for r in records if r.group == group}) <= 1
+    moved = {p.id for p in problems.found}
+    for each in records:
+        if each.split:
+            assert (found[each.id] != each.split) == (each.id in moved)
+            assert SPLITS.index(found[each.id]) >= SPLITS.index(each.split)
+    assert found == assign_splits(records[::-1], shared, FRACTIONS, Problems())
+
+
+def test_alone_the_id_decides_as_before():
+    assert assign_splits([some("17")], {}, FRACTIONS, Problems()) == {"17": split_of("17")}
