@@ -105,6 +105,10 @@ def base() -> ml_collections.ConfigDict:
         canvas_size=320,
         fit="centre_crop",  # how a photo becomes a square view; or contain, squash
         min_visible_pixels=16.0,  # objects and relations with fewer pixels in the view are left out
+        # What the level `global` reads: action, caption (one of the scene's), or mixed. A scene that lacks the
+        # one reads the other.
+        global_text="action",
+        caption_share=0.5,  # share of captions with mixed
         shuffle_texts=False,  # True: a control run in which nothing can be learned
         num_workers=2,  # reading processes; 0: threads of the training process
         num_threads=2,  # reading threads in each of them

@@ -68,7 +68,8 @@ class EvaluationBatches:
                 if isinstance(item, Corrupt):
                     self.corrupt.add([item])
                 else:
-                    yield item
+                    # A caption is no class: scenes without an action have none to be recognized by.
+                    yield item._replace(text=item.scene.action)
         except StalledInputError:
             iterator = None  # closing it would wait for the stuck thread
             raise

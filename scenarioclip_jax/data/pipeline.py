@@ -24,6 +24,7 @@ from absl import flags
 from scenarioclip_jax import faults
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.corrupt import Corrupt, CorruptDataError, CorruptLog, Refused, name_some
+from scenarioclip_jax.data.global_text import draw_global_text
 from scenarioclip_jax.data.order import Balanced, Order, Sequential, shuffled_index
 from scenarioclip_jax.data.packing.choose import Item, pack_training_group
 from scenarioclip_jax.data.packing.fill import BatchBuilder
@@ -111,7 +112,7 @@ def load_item(
                 return Refused(index, f"{why} ({faults.remedy(error)})")
             time.sleep(pause)
         else:
-            return Item(scene, fitted, seed)
+            return Item(scene, fitted, seed, draw_global_text(scene, settings, seed))
     raise AssertionError
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from scenarioclip_jax.data.batch import LEVELS
 
 FITS = ("centre_crop", "contain", "squash")
+GLOBAL_TEXTS = ("action", "caption", "mixed")
 # The name of each level in a config. `global` is a Python keyword, which can't be part of a flag's name.
 CONFIG_KEYS = {"global": "scene", "object": "object", "relation": "relation"}
 
@@ -72,6 +73,8 @@ class DataSettings:
     min_visible_pixels: float = 16.0  # view pixels; training leaves out what shows fewer
     focus_images: bool = False  # the data set has focused regions stored as images
     balance: bool = False  # deal scenes so that all groups need about the same room
+    global_text: str = "action"  # what the level `global` reads; see `data.global_text`
+    caption_share: float = 0.5  # of the scenes that have both, with "mixed"
     shuffle_texts: bool = False  # control run: every text comes from an unrelated scene
     seed: int = 0  # for the order of scenes and each scene's own seed; 0 <= seed < 2**32
     num_workers: int = 0  # reading processes; 0: threads of this process
@@ -92,6 +95,9 @@ class DataSettings:
         size = self.image_size
         _require(size >= 8 and size % 8 == 0, "image_size", size, "a positive multiple of 8")
         _require(self.fit in FITS, "fit", self.fit, f"one of {', '.join(FITS)}")
+        text, share = self.global_text, self.caption_share
+        _require(text in GLOBAL_TEXTS, "global_text", text, f"one of {', '.join(GLOBAL_TEXTS)}")
+        _require(0 <= share <= 1, "caption_share", share, "between 0 and 1")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2**32 - 1")
         share = self.max_corrupt_share
         _require(0 <= share <= 1, "max_corrupt_share", share, "between 0 and 1")

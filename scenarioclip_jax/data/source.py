@@ -47,6 +47,7 @@ class ShuffledTexts:
         objects = len(scene.object_names) if names else 0
         return scene._replace(
             action=donor.action,
+            captions=donor.captions,
             object_names=[names[i % len(names)] for i in range(objects)],
             object_boxes=scene.object_boxes[:objects],
             relations=[

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from scenarioclip_jax.arrays import Array
 
@@ -63,8 +63,8 @@ def kl(
     return divergence
 
 
-def of_scene(per_scene: Float[Array, "G S D"], slots: Members) -> Float[Array, "G N D"]:
-    """The row of each slot's own scene. This gathers within a group, so groups never communicate."""
+def of_scene(per_scene: Shaped[Array, "G S *D"], slots: Members) -> Shaped[Array, "G N *D"]:
+    """The value of each slot's own scene. This gathers within a group, so groups never communicate."""
     return jax.vmap(lambda rows, index: rows[index])(per_scene, slots.scene)
 
 
@@ -89,13 +89,25 @@ def distillation_loss(
     slots: Mapping[str, Members],
     **kl_arguments,
 ) -> Float[Array, ""]:
-    """The sum of the four terms. `slots` has `object` and `relation`; embeddings also have `global` (N = S)."""
+    """The sum of the four terms.
+
+    Args:
+      student_image, student_text, teacher_image, teacher_text: Embeddings by level; of `global`, N = S.
+      slots: The slots of each level. A scene whose slot of the level `global` is masked has no text, and takes
+        part in the visual terms only.
+      **kl_arguments: Arguments of `kl`.
+    """
     scenes = student_image["global"].shape[1]
     total = jnp.float32(0.0)
+    told = slots["global"].mask
     for level, where in slots.items():
+        if level == "global":
+            continue
         target = of_scene(teacher_image["global"], where)
         visual = kl(student_image[level], target, **kl_arguments)
         summary = of_scene(student_text["global"], where)
         textual = kl(summary, teacher_text[level], **kl_arguments)
-        total += mean_over_scenes(visual + textual, where, scenes)
+        of_told = where._replace(mask=where.mask & of_scene(told, where))
+        total += mean_over_scenes(visual, where, scenes)
+        total += mean_over_scenes(textual, of_told, scenes)
     return total

@@ -59,9 +59,8 @@ def objective(
     metrics["loss/contrastive"] = jnp.asarray(sum(metrics.values()))
     total = metrics["loss/contrastive"]
     if teacher is not None:
-        finer = {level: where for level, where in slots.items() if level != "global"}
         metrics["loss/distillation"] = distillation_loss(
-            student.image, student.text, teacher.image, teacher.text, finer, **distill
+            student.image, student.text, teacher.image, teacher.text, slots, **distill
         )
         total = total + distill_weight * metrics["loss/distillation"]
     return total, metrics | {"loss/total": total}

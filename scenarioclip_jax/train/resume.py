@@ -30,12 +30,13 @@ FREE += ("data/dir", "data/tokenizer", "data/num_workers", "data/num_threads", "
 FREE += ("data/stall_seconds", "data/max_corrupt_share")
 # Keys that change what is computed next but not the state, so that a run may change them on purpose.
 ALLOWABLE = ("steps", "epochs", "data/packing_groups", "optimizer/skip_nonfinite")
+ALLOWABLE += ("data/global_text", "data/caption_share")
 ALLOWABLE += ("optimizer/learning_rate", "optimizer/warmup_fraction", "optimizer/warmup_start")
 ALLOWABLE += ("optimizer/clip_norm", "optimizer/b1", "optimizer/b2", "optimizer/eps")
 ALLOWABLE += ("optimizer/weight_decay", "optimizer/learning_rate_scale", "loss/products")
 # Keys that were added later, with the values that describe runs from before.
 CAME_LATER = {"ema/keep": "all", "optimizer/mu_dtype": "float32", "data/balance": False}
-CAME_LATER |= {"loss/products": "auto"}
+CAME_LATER |= {"loss/products": "auto", "data/global_text": "action", "data/caption_share": 0.5}
 
 
 @dataclasses.dataclass

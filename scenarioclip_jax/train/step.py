@@ -100,9 +100,10 @@ def packing_metrics(batch: Batch, levels) -> dict[str, jax.Array]:
             if rows is not None:
                 filled = (rows.sequence >= 0).mean(dtype=jnp.float32)
                 metrics[f"packing/{level}_{name}_fill"] = filled
-    if batch.scenes.text_rows is not None:  # a scene is left out if there is no room for its action
-        left_out = 1 - batch.scenes.mask.mean(dtype=jnp.float32)
-        metrics["packing/global_left_out"] = left_out
+    if batch.scenes.text_rows is not None:  # a scene is left out if there is no room for its text
+        wanted = batch.scenes.count.sum()
+        left_out = (wanted - batch.scenes.mask.sum()) / jnp.maximum(wanted, 1)
+        metrics["packing/global_left_out"] = left_out.astype(jnp.float32)
     return metrics
 
 

@@ -11,7 +11,7 @@ from scenarioclip_jax.data.stored.shards import DataSetError, SceneSource
 from scenarioclip_jax.evaluation.embed.embedder import Embedder, Stopped
 from scenarioclip_jax.evaluation.embed.share import SharedBatches, share_of
 from scenarioclip_jax.evaluation.score import from_embeddings
-from scenarioclip_jax.evaluation.score.from_embeddings import Relations
+from scenarioclip_jax.evaluation.score.from_embeddings import PhotoTexts
 from scenarioclip_jax.evaluation.score.recognition import Recognition, recognize
 from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.train.data import RunData
@@ -73,7 +73,8 @@ class Validator:
         The names are `validation/student/LEVEL/METRIC`, likewise for `ema`, and for `chance` where it is known.
 
         Returns:
-          `score`, the student's mean strict top-1 over the levels; None if there is no validation split.
+          `score`, the student's mean strict top-1 over the levels, or its recalls by caption where there are no
+          classes; None if there is no validation split.
         """
         if self._data.validation is None:
             return None
@@ -82,16 +83,22 @@ class Validator:
         for name, params in state.weights().items():
             found = self.recognize(params, "validation", self._scenes)
             texts_of = functools.partial(self.embedder.texts, params)
-            relations = self._relations if "hard_negatives" in self._suites else {}
+            photos = self._photos if {"hard_negatives", "retrieval"} & set(self._suites) else {}
             scores = from_embeddings.scores(
-                found, self._data.classes, relations, texts_of, self._suites
+                found, self._data.classes, photos, texts_of, self._suites
             )
             for metric, (value, chance) in scores.items():
                 row[f"validation/{name}/{metric}"] = value
                 if chance is not None:
                     row[f"validation/chance/{metric}"] = chance
             top1[name] = {level: values["top1"] for level, values in found.scores.items()}
-        score = sum(top1["student"].values()) / len(top1["student"])
+            if not top1[name]:  # captions are all there is
+                top1[name] = {
+                    metric: value
+                    for metric, (value, _) in scores.items()
+                    if metric.startswith("caption/") and metric.endswith("/R1")
+                }
+        score = sum(top1["student"].values()) / max(len(top1["student"]), 1)
         writer.write(step, row | {"validation/score": score})
         lines = [
             f"{name} " + " ".join(f"{level} {value:.1%}" for level, value in values.items())
@@ -108,8 +115,8 @@ class Validator:
         return range(min(scenes, len(source)) if scenes else len(source))
 
     @functools.cached_property
-    def _relations(self) -> dict[str, Relations]:
-        """The relations of the photos used for validation; read once, without the photos' pixels."""
+    def _photos(self) -> dict[str, PhotoTexts]:
+        """The texts of the photos used for validation; read once, without the photos' pixels."""
         source, found = self._data.validation, {}
         assert source is not None  # `validate` has looked
         for index in self._indices(source, self._scenes):
@@ -117,8 +124,9 @@ class Validator:
                 DataSetError
             ):  # recognition leaves such a record out, and counts it
                 scene = source[index]
-                found[scene.id] = Relations(
+                found[scene.id] = PhotoTexts(
                     [relation.triplet for relation in scene.relations],
                     [relation.negatives for relation in scene.relations],
+                    scene.captions,
                 )
         return found

@@ -52,7 +52,7 @@ class FakeData:
             )
             for level, rows in self._splits[name].items()
         }
-        return Split(galleries, self._triplets, self._negatives, [])
+        return Split(galleries, self._triplets, self._negatives, [], np.zeros((0, 2)), [])
 
     def photo_ids(self, name):
         return {row[2] for rows in self._splits.get(name, {}).values() for row in rows}

@@ -55,6 +55,29 @@ def test_mean_over_each_scenes_slots_then_over_scenes_that_have_any():
     assert float(mean_over_scenes(jnp.ones((1, 4)), empty, 3)) == 0
 
 
+def test_a_scene_without_text_takes_part_in_the_visual_terms_only():
+    sizes = {"global": 2, "object": 3}
+    image, text, teacher_image, teacher_text = (embeddings(1, sizes) for _ in range(4))
+    owner = Members(jnp.array([[0, 1, 1]]), jnp.ones((1, 3), bool))
+    alone = Members(jnp.array([[0, 1, 1]]), jnp.array([[True, False, False]]))
+
+    def loss(text, told, object_slots, image=image):
+        whole = Members(jnp.array([[0, 1]]), jnp.array([told]))
+        slots = {"global": whole, "object": object_slots}
+        how = {"scaling": "plain", "temperature": 0.7}
+        return float(distillation_loss(image, text, teacher_image, teacher_text, slots, **how))
+
+    other = text | {"global": text["global"].at[0, 1].set(7.0)}
+    assert loss(other, [True, False], owner) == loss(text, [True, False], owner)
+    assert loss(other, [True, True], owner) != loss(text, [True, True], owner)
+    moved = image | {"object": image["object"].at[0, 1].set(7.0)}
+    assert loss(text, [True, False], owner, moved) != loss(text, [True, False], owner)
+    # The textual term is the mean over the scenes that have a text: here that of scene 0.
+    visual = loss(text, [False, False], owner)
+    of_first = loss(text, [True, False], alone) - loss(text, [False, False], alone)
+    assert loss(text, [True, False], owner) == pytest.approx(visual + of_first, rel=1e-5)
+
+
 def test_the_four_terms():
     sizes = {"global": 2, "object": 3, "relation": 2}
     student_image, student_text, teacher_image, teacher_text = (
@@ -62,6 +85,7 @@ def test_the_four_terms():
     )
     owners = {"object": [0, 1, 1], "relation": [0, 1]}
     slots = {v: Members(jnp.array([o]), jnp.ones((1, len(o)), bool)) for v, o in owners.items()}
+    slots["global"] = Members(jnp.array([[0, 1]]), jnp.ones((1, 2), bool))
     ours = distillation_loss(
         student_image,
         student_text,

@@ -41,7 +41,7 @@ def make_batch(settings, tokenizer):
         # Two scenes of each four are told the same: their texts are computed once.
         scenes = [fake_scene(10 * group + i // 2, objects=i, relations=i % 3) for i in range(4)]
         items = [
-            Item(scene, fit_scene(scene, 32, "centre_crop", 40), 7 + i)
+            Item(scene, fit_scene(scene, 32, "centre_crop", 40), 7 + i, scene.action)
             for i, scene in enumerate(scenes)
         ]
         builder.add(group, *pack_training_group(items, settings, tokenizer))

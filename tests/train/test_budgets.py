@@ -67,7 +67,8 @@ def test_what_is_suggested_leaves_out_no_more_than_was_asked(share, tmp_path):
     )
     scenes = [fake_scene(i, objects=i % 5, relations=i % 3) for i in range(24)]
     items = [
-        Item(scene, fit_scene(scene, 32, "centre_crop", 40), i) for i, scene in enumerate(scenes)
+        Item(scene, fit_scene(scene, 32, "centre_crop", 40), i, scene.action)
+        for i, scene in enumerate(scenes)
     ]
     needs = [needs_of(item.scene, item.fitted, settings) for item in items]
     found = suggest(needs, tokenizer, settings, left_out=share)

@@ -53,6 +53,9 @@ __all__ = [
 ]
 
 
+MANY_CAPTIONS = 10_000  # that the tokenizer is trained on
+
+
 class Statistics:
     """The counts that a build collects as scenes pass by."""
 
@@ -62,6 +65,7 @@ class Statistics:
         self.relations: Counter[int] = Counter()
         self.negatives = 0
         self.captions = 0
+        self.some_captions: list[str] = []  # for the tokenizer
         self.texts: Counter[str] = Counter()  # scenes by what the whole scene has
         self.masks = 0  # of objects
         self.focus: Counter[str] = Counter()  # relations by how their focused region is stored
@@ -81,6 +85,9 @@ class Statistics:
         self.texts["captions"] += bool(scene.captions)
         self.texts["neither"] += not (scene.action or scene.captions)
         self.captions += len(scene.captions)
+        # Where every scene has an action, captions are read only on demand.
+        if split == "train" and not scene.action and len(self.some_captions) < MANY_CAPTIONS:
+            self.some_captions += scene.captions
         self.masks += sum(map(bool, scene.object_masks))
         for name in scene.object_names:
             self.labels["objects"][name][split] += 1

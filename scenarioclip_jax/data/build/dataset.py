@@ -240,7 +240,10 @@ def _build_locked(
             _write_json(finished / "shared_photos.json", builder.shared)
         classes = shards.sort_classes(builder.statistics.class_counts())
         train_tokenizer(
-            (text for kind in sorted(classes) for text in classes[kind]),
+            [
+                *(text for kind in sorted(classes) for text in classes[kind]),
+                *builder.statistics.some_captions,
+            ],
             finished / shards.TOKENIZER,
             vocab_size=VOCABULARY,
         )

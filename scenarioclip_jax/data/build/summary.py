@@ -22,6 +22,7 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
     lines = [
         f"Built {folder}",
         line("scenes", summary["splits"]),
+        *([line("scenes with", summary["texts"])] if _has_captions(summary) else []),
         line("classes", summary["classes"]),
         spread("objects a scene", summary["objects_per_scene"]),
         spread("relations a scene", summary["relations_per_scene"]),
@@ -44,6 +45,11 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
     if unnamed := summary.get("focus_unnamed"):
         lines.append(f"  {'without image':<20}{unnamed} relations, shown by the two boxes")
     return "\n".join(lines + _problem_lines(summary["problems"], folder))
+
+
+def _has_captions(summary: dict) -> bool:
+    texts = summary.get("texts", {})  # (data sets that were built before don't have these)
+    return bool(texts.get("captions") or texts.get("neither"))
 
 
 def _problem_lines(counts: dict[str, int], folder: Path) -> list[str]:

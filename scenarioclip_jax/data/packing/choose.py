@@ -23,6 +23,7 @@ class Item(NamedTuple):
     scene: Scene
     fitted: FittedScene
     seed: int  # uint32
+    text: str  # of the whole scene; "" if there is none
 
 
 class Part(NamedTuple):
@@ -33,6 +34,7 @@ class Part(NamedTuple):
     chosen: Mapping[str, Sequence[int] | np.ndarray]
     # False where the slot only continues a scene that was counted before, or the scene found no room.
     counted: bool
+    told: bool = True  # whether the slot's scene has a text to train on
 
 
 class Count(NamedTuple):
@@ -59,7 +61,8 @@ def pack_training_group(
     Objects and relations that are hardly visible in the view are left out. If more remain than there is room
     for (slots, rows for their texts, rows for their patches), each draws a number from its scene's seed and
     the smallest numbers stay. So the choice depends neither on the order of the annotation nor on anything
-    outside the group. If there is no room for a scene's action, the whole scene is left out.
+    outside the group. If there is no room for a scene's text, the whole scene is left out; a scene that has
+    none is kept for its objects and relations.
 
     Returns:
       The parts in the order of `items`, and the counts of objects and relations by level.
@@ -67,7 +70,7 @@ def pack_training_group(
     draws = [np.random.default_rng(item.seed) for item in items]
     candidates, counts = {}, {}
     for level in (*FINER, "global"):  # in this order of draws
-        areas = [visible_area(item.fitted, level) for item in items]
+        areas = [_area(item, level) for item in items]
         visible = [area >= max(settings.min_visible_pixels, 1e-6) for area in areas]
         priority = [draw.random(len(area)) for draw, area in zip(draws, areas, strict=True)]
         candidates[level] = _candidates(level, items, visible, priority, settings)
@@ -82,18 +85,28 @@ def pack_training_group(
         owner, index = (x[: room.most(of_level)] for x in of_level[:2])
         chosen[level] = [np.sort(index[owner == i]) for i in range(len(items))]
         if level == "global":
-            taken = np.unique(owner)
+            taken = np.union1d(owner, [i for i, item in enumerate(items) if not item.text])
     parts = [
-        Part(item, {level: chosen[level][i] for level in FINER}, counted=bool(i in taken))
+        Part(
+            item,
+            {level: chosen[level][i] for level in FINER},
+            counted=bool(i in taken),
+            told=bool(item.text),
+        )
         for i, item in enumerate(items)
     ]
     return parts, counts
 
 
-def visible_area(shapes: Shapes | FittedScene, level: str) -> np.ndarray:
-    """Visible area of each object or relation in the view, float32 [n], in pixels; infinite for the scene."""
+def _area(item: Item, level: str) -> np.ndarray:
+    """Like `visible_area`; a scene is shown whole, but not chosen if it has no text."""
     if level == "global":
-        return np.full(1, np.inf, np.float32)
+        return np.full(1, np.inf if item.text else 0.0, np.float32)
+    return visible_area(item.fitted, level)
+
+
+def visible_area(shapes: Shapes | FittedScene, level: str) -> np.ndarray:
+    """Visible area of each object or relation in the view, float32 [n], in pixels."""
     return shapes.object_area if level == "object" else shapes.region_area
 
 
@@ -103,7 +116,7 @@ def _candidates(level: str, items, visible, priority, settings: DataSettings) ->
     drawn = np.concatenate([p[v] for p, v in zip(priority, visible, strict=True)])
     order = np.argsort(drawn, kind="stable")
     owner, index = owner[order], index[order]
-    texts = [text_of(items[i].scene, level, j) for i, j in zip(owner, index, strict=True)]
+    texts = [text_of(items[i], level, j) for i, j in zip(owner, index, strict=True)]
     patches = []
     if settings.patch_size and level in FINER:
         shown = [shown_patches(item.fitted, level, settings) for item in items]
@@ -147,10 +160,13 @@ class _Room:
         return bisect.bisect_left(range(count), True, key=lambda n: not fits(n + 1))
 
 
-def text_of(scene: Scene, level: str, index: int) -> str:
+def text_of(item: Item, level: str, index: int) -> str:
     """The text of a scene (`global`), or of one of its objects or relations."""
-    if level == "global":
-        return scene.action
+    return item.text if level == "global" else name_of(item.scene, level, index)
+
+
+def name_of(scene: Scene, level: str, index: int) -> str:
+    """The text of one of a scene's objects or relations."""
     if level == "object":
         return scene.object_names[index]
     return relation_text(scene.relations[index].triplet)

@@ -66,7 +66,8 @@ class BatchBuilder:
             slots.mask[group, : filled[level]] = True
             count = counts[level] if counts else Count(filled[level])
             slots.count[group], slots.hidden[group] = count
-        batch.scenes.count[group] = sum(part.counted for part in parts)
+        told = counts["global"].packable if counts else sum(part.counted for part in parts)
+        batch.scenes.count[group] = told
         if settings.patch_size:
             whole = whole_view(settings.image_size, settings.patch_size)
             views["global"] = [whole] * settings.scenes
@@ -81,7 +82,7 @@ class BatchBuilder:
         batch.extent[where] = item.fitted.extent
         batch.photo_size[where] = item.fitted.photo_size
         batch.seed[where] = item.seed
-        batch.scenes.mask[where] = part.counted
+        batch.scenes.mask[where] = part.counted and part.told
         self._label("global", where, item, 0)
 
     def _add_slot(
@@ -111,7 +112,7 @@ class BatchBuilder:
     def _label(self, level: str, where: tuple[int, int], item: Item, index: int) -> None:
         labels = self._labels[level]
         labels.scene_id[where] = item.scene.id
-        labels.text[where] = text_of(item.scene, level, index)
+        labels.text[where] = text_of(item, level, index)
 
     def finish(self, tokenizer: Tokenizer) -> tuple[Batch, dict[str, Labels]]:
         """Tokenizes all texts; returns the batch and its strings by level."""

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
-from scenarioclip_jax.data.packing.choose import FINER, shown_patches, text_of, visible_area
+from scenarioclip_jax.data.global_text import longest_global_text
+from scenarioclip_jax.data.packing.choose import FINER, name_of, shown_patches, visible_area
 from scenarioclip_jax.data.photo import FittedScene, Shapes, fit_shapes
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stored.scene import Scene
@@ -17,7 +18,9 @@ THREADS = 8  # reading threads
 class Needs(NamedTuple):
     """What one scene needs at a level."""
 
-    texts: list[str]  # texts of what is visible; for the scene itself, its action
+    texts: list[
+        str
+    ]  # texts of what is visible; for the scene itself, the longest that may be drawn
     patches: list[int]  # tokens of each view, with class token; empty if views aren't packed
 
 
@@ -25,11 +28,12 @@ def needs_of(
     scene: Scene, shapes: Shapes | FittedScene, settings: DataSettings
 ) -> dict[str, Needs]:
     """What a scene needs, by level."""
-    found = {"global": Needs([scene.action], [])}
+    text = longest_global_text(scene, settings)
+    found = {"global": Needs([text] if text else [], [])}
     for level in FINER:
         area = visible_area(shapes, level)
         visible = np.flatnonzero(area >= max(settings.min_visible_pixels, 1e-6)).tolist()
-        texts = [text_of(scene, level, i) for i in visible]
+        texts = [name_of(scene, level, i) for i in visible]
         patches = shown_patches(shapes, level, settings) if settings.patch_size else []
         found[level] = Needs(texts, [len(patches[i]) for i in visible] if patches else [])
     return found

@@ -22,11 +22,19 @@ TEXT_BATCH = 256  # texts to embed at once
 
 
 class Gallery(NamedTuple):
-    """The images of one level of a split: N rows, in the split's order."""
+    """The N images of one level of a split, in the split's order."""
 
     embeddings: np.ndarray  # float32 [N, D], not normalized
-    texts: list[str]  # N: each image's own text
+    texts: list[str]  # N: each image's own text; "" for a scene without an action
     photo_ids: list[str]  # N
+
+    def told(self) -> "Gallery":
+        """Only the images that have a text: scenes without an action have none."""
+        rows = [row for row, text in enumerate(self.texts) if text]
+        if len(rows) == len(self.texts):
+            return self
+        chosen = ([values[row] for row in rows] for values in self[1:])
+        return Gallery(self.embeddings[rows], *chosen)
 
 
 class Stopped(Exception):

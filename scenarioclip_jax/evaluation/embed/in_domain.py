@@ -38,6 +38,9 @@ class Split(NamedTuple):
     triplets: list[Triplet]
     negatives: list[list[Triplet]]
     corrupt: list[int]  # unreadable records, which are left out
+    # Embeddings of the photos that have captions, float32 [N, D], and their captions.
+    captioned: np.ndarray
+    captions: list[list[str]]
 
 
 @runtime_checkable
@@ -68,7 +71,9 @@ def by_level(split: Split, name: str, skips: Skips) -> Iterator[tuple[str, Galle
       SuiteError: No level has any image.
     """
     if not split.galleries:
-        raise UnsupportedError(f"the {name} split holds no picture that can be read")
+        raise UnsupportedError(
+            f"the {name} split holds no action, object or relation of a picture that can be read"
+        )
     for level in LEVELS:
         if level in split.galleries:
             yield level, split.galleries[level]
@@ -184,12 +189,16 @@ class DataSet:
         scenes = [scene._replace(photo=b"") for scene in self._scenes_of(name, corrupt)]
         relations = [relation for scene in scenes for relation in scene.relations]
         texts = {
-            "global": [scene.action for scene in scenes],
+            "global": [scene.action for scene in scenes if scene.action],
             "object": [name for scene in scenes for name in scene.object_names],
             "relation": [relation_text(relation.triplet) for relation in relations],
         }
+        # A scene without an action isn't recognized or retrieved by it.
+        acting = np.array([bool(scene.action) for scene in scenes], bool)
+        arrays["global"], whole = arrays["global"][acting], arrays["global"]
+        captioned = np.array([bool(scene.captions) for scene in scenes], bool)
         photos = {
-            "global": [scene.id for scene in scenes],
+            "global": [scene.id for scene in scenes if scene.action],
             "object": [scene.id for scene in scenes for _ in scene.object_names],
             "relation": [scene.id for scene in scenes for _ in scene.relations],
         }
@@ -198,6 +207,8 @@ class DataSet:
             [relation.triplet for relation in relations],
             [relation.negatives for relation in relations],
             sorted(corrupt),
+            whole[captioned],
+            [list(scene.captions) for scene in scenes if scene.captions],
         )
 
     def _embed(self, name: str) -> dict[str, np.ndarray]:

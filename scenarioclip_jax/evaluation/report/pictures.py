@@ -48,14 +48,15 @@ def collect_views(
     """Collects the evaluation views of some rows of a gallery, by level: uint8 [P, P, 3].
 
     Args:
-      wanted: Rows by level, numbered as in `evaluation.embed.Embedder.images`.
+      wanted: Rows by level, numbered as in `Gallery.told` of `evaluation.embed.Embedder.images`.
     """
     make = jax.jit(lambda batch: views(batch, settings, train=False))
     found = {level: {} for level in LEVELS}
     start = dict.fromkeys(LEVELS, 0)
-    for batch, _ in batches:
+    for batch, labels in batches:
         for level, pictures in make(batch).items():
-            slots = np.flatnonzero(batch.levels[level].mask.reshape(-1))
+            told = labels[level].text != ""
+            slots = np.flatnonzero((batch.levels[level].mask & told).reshape(-1))
             flat = pictures.reshape(-1, *pictures.shape[2:])
             for row in wanted.get(level, set()) & set(
                 range(start[level], start[level] + len(slots))

@@ -24,17 +24,18 @@ class Score(NamedTuple):
     chance: float | None  # None: unknown
 
 
-class Relations(NamedTuple):
-    """The relations of one photo, in the order of its annotation."""
+class PhotoTexts(NamedTuple):
+    """The texts of one photo that aren't class texts."""
 
-    triplets: list[Triplet]
-    negatives: list[list[Triplet]]
+    triplets: list[Triplet]  # of its relations, in the order of its annotation
+    negatives: list[list[Triplet]]  # of each relation
+    captions: Sequence[str]
 
 
 def scores(
     found: Recognition,
     classes: Mapping[str, Sequence[str]],
-    relations: Mapping[str, Relations],
+    photos: Mapping[str, PhotoTexts],
     texts_of: TextsOf,
     suites: Collection[str],
 ) -> dict[str, Score]:
@@ -43,13 +44,14 @@ def scores(
     Args:
       found: Embeddings of the images and of the class texts.
       classes: `actions`, `objects` and `relations` of the data set.
-      relations: Relations of each photo, by its id.
+      photos: Texts of each photo, by its id; may be empty if only `zero_shot` is asked for.
       texts_of: Function that embeds texts at a level.
 
     Returns:
       Scores by `LEVEL/METRIC`. R@1 becomes R1 and blanks become _, since TensorBoard's tags allow neither.
     """
-    result, texts_of = {}, _class_texts_first(found, classes, texts_of)
+    result, embed = {}, texts_of
+    texts_of = _class_texts_first(found, classes, embed)
     if "zero_shot" in suites:
         for level, values in found.scores.items():
             result |= {
@@ -61,10 +63,19 @@ def scores(
             metrics = retrieval.measure(texts_of, found.galleries[level], level).metrics
             recalls = {name: metric for name, metric in metrics.items() if "/R@" in name}
             result |= _named(f"{level}/", recalls)
+        captions = [
+            photos[photo].captions if photo in photos else () for photo in found.whole.photo_ids
+        ]
+        if any(captions):
+            rows = [row for row, of_photo in enumerate(captions) if of_photo]
+            metrics = retrieval.by_caption(
+                embed, found.whole.embeddings[rows], [captions[row] for row in rows]
+            )[0]
+            result |= _named("caption/", metrics)
     if "hard_negatives" in suites and "relation" in found.scores:
         gallery = found.galleries["relation"]
         # The gallery holds the relations of each photo in order, photo by photo.
-        of_photos = [relations[photo] for photo in dict.fromkeys(gallery.photo_ids)]
+        of_photos = [photos[photo] for photo in dict.fromkeys(gallery.photo_ids)]
         triplets = [triplet for photo in of_photos for triplet in photo.triplets]
         negatives = [many for photo in of_photos for many in photo.negatives]
         metrics = hard_negatives.measure(texts_of, gallery, triplets, negatives, Skips()).metrics

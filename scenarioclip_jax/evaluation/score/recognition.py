@@ -20,6 +20,7 @@ class Recognition(NamedTuple):
     scores: dict[str, dict[str, float]]
     galleries: dict[str, Gallery]
     class_embeddings: dict[str, np.ndarray]  # [C, D], not normalized
+    whole: Gallery  # all scenes; `galleries` has those with an action
 
 
 def recognize(
@@ -33,7 +34,8 @@ def recognize(
     Args:
       classes: Texts of `actions`, `objects` and `relations` in the data set.
     """
-    galleries = embedder.images(params, batches)
+    found = embedder.images(params, batches)
+    galleries = {level: gallery.told() for level, gallery in found.items()}
     scores, class_embeddings = {}, {}
     for level in LEVELS:
         texts, gallery = classes[CLASS_LISTS[level]], galleries[level]
@@ -43,4 +45,4 @@ def recognize(
         scores[level] = zero_shot(
             gallery.embeddings, texts, class_embeddings[level], gallery.texts, gallery.photo_ids
         )
-    return Recognition(scores, galleries, class_embeddings)
+    return Recognition(scores, galleries, class_embeddings, found["global"])

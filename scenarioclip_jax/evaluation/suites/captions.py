@@ -10,8 +10,6 @@ of the five among the k nearest is a hit, and so is another image's caption with
 each caption has one right image. A tie is wrong.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
@@ -24,13 +22,12 @@ from scenarioclip_jax.evaluation.files import (
     read_json,
     rows,
 )
-from scenarioclip_jax.evaluation.score.ranks import chance_of_hit, first_right
-from scenarioclip_jax.evaluation.score.result import Example, Metric, Result
+from scenarioclip_jax.evaluation.score.captions import score_captions
+from scenarioclip_jax.evaluation.score.result import Example, Result
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
 CAPTIONS = 5  # per image
-TOP = (1, 5, 10)
 PUBLISHED = {"COCO": 5000, "Flickr30k": 1000}  # images in the test split
 WANTED = (
     "wanted is Karpathy's dataset_coco.json or dataset_flickr30k.json, coco_karpathy_test.json or "
@@ -43,55 +40,6 @@ PROTOCOL = (
 )
 
 
-def score(
-    images: np.ndarray,
-    texts: np.ndarray,
-    image_of: np.ndarray,
-    words: Sequence[str] | None = None,
-) -> tuple[dict[str, Metric], np.ndarray]:
-    """Recalls both ways, and the ranks of the images' best captions, int [N].
-
-    Args:
-      images: Image embeddings, [V, N, D], stacked by level.
-      texts: Text embeddings, [V, M, D], stacked by level.
-      image_of: Row of each text's image, int [M]; every image has a text.
-      words: The M texts themselves; equal ones count as one text. If None, all are different.
-    """
-    return _score(images, texts, image_of, words)[:2]
-
-
-def _score(images, texts, image_of, words) -> tuple[dict[str, Metric], np.ndarray, dict[str, int]]:
-    """Like `score`; also returns the ties both ways."""
-    count = images.shape[1]
-    own = _right_texts(count, image_of, words)
-    to_text, text_ties = first_right(images, texts, own)
-    to_image, image_ties = first_right(texts, images, [[image] for image in image_of])
-    metrics = {}
-    for k in TOP:
-        chance = np.mean([chance_of_hit(len(image_of), len(each), k) for each in own])
-        hits = (to_text < k).astype(float)
-        metrics[f"image_to_text/R@{k}"] = Metric(hits, chance=float(chance))
-    for k in TOP:
-        hits = (to_image < k).astype(float)
-        # The captions of one image aren't independent.
-        metrics[f"text_to_image/R@{k}"] = Metric(
-            hits, clusters=np.asarray(image_of), chance=min(k, count) / count
-        )
-    return metrics, to_text, {"image_to_text": text_ties, "text_to_image": image_ties}
-
-
-def _right_texts(count: int, image_of: np.ndarray, words: Sequence[str] | None) -> list[list[int]]:
-    """For each image, the rows of its captions and of all captions with the same words."""
-    words = range(len(image_of)) if words is None else words
-    of_words: dict = {}
-    for text, word in enumerate(words):
-        of_words.setdefault(word, []).append(text)
-    own = [set() for _ in range(count)]
-    for text, image in enumerate(image_of):
-        own[image].update(of_words[words[text]])
-    return [sorted(each) for each in own]
-
-
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     """Scores the suite; raises SuiteError if the file or a record is malformed, or there is no test split."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
@@ -101,7 +49,7 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     image_of = [image for image, record in enumerate(records) for _ in record.values]
     images = by_levels(encoder.images, pictures, settings.levels)
     texts = by_levels(encoder.texts, captions, settings.levels)
-    result.metrics, ranks, result.ties = _score(images, texts, np.array(image_of), captions)
+    result.metrics, ranks, result.ties = score_captions(images, texts, np.array(image_of), captions)
     result.counts = {
         "pictures": len(pictures),
         "captions": len(captions),

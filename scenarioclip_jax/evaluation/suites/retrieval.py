@@ -1,8 +1,9 @@
-"""In-domain retrieval at each level, both ways, on the test split.
+"""In-domain retrieval at each level, both ways, on the test split; of whole photos by action and by caption.
 
 Equal texts count as one text with several right images. A tie is wrong.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from scenarioclip_jax.evaluation.embed.embedder import Gallery
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, TextsOf
 from scenarioclip_jax.evaluation.embed.in_domain import InDomain, by_level, open_split
+from scenarioclip_jax.evaluation.score.captions import score_captions
 from scenarioclip_jax.evaluation.score.ranks import chance_of_hit, first_right, nearest
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result
 from scenarioclip_jax.evaluation.settings import Settings
@@ -19,7 +21,8 @@ TOP = (1, 5, 10)
 PROTOCOL = (
     "Equal texts count as one text with several right pictures. text_to_image: any right picture among the k "
     "nearest is a hit; image_to_text: the picture's own text among the k nearest of the split's texts is. A "
-    "tie is wrong; k is capped; median ranks count from 1."
+    "tie is wrong; k is capped; median ranks count from 1. caption: whole photos and all of their captions, in "
+    "place of actions; any of a photo's captions among the k nearest is a hit."
 )
 SHOWN = 5  # texts per level in the report, with as many images each
 
@@ -89,7 +92,9 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     """Scores the suite; raises SuiteError if the test split has no image."""
     result = Result({}, {}, "each level its own", PROTOCOL)
     split = open_split(data, "test", result.skips)
-    for level, gallery in by_level(split, "test", result.skips):
+    # A data set may have captions only.
+    levels = () if split.captions and not split.galleries else by_level(split, "test", result.skips)
+    for level, gallery in levels:
         found = measure(encoder.texts, gallery, level)
         result.metrics |= {f"{level}/{name}": metric for name, metric in found.metrics.items()}
         result.ties[level] = found.ties
@@ -104,7 +109,31 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
                 Example((level, int(row)), gallery.texts[row], bool(found.text_of[row] == text))
                 for row in rows
             ]
+    if split.captions:
+        metrics, ties = by_caption(encoder.texts, split.captioned, split.captions)
+        result.metrics |= {f"caption/{name}": metric for name, metric in metrics.items()}
+        result.ties["caption"] = ties
+        texts = sum(map(len, split.captions))
+        result.counts |= {"caption pictures": len(split.captions), "caption texts": texts}
     return result
+
+
+def by_caption(
+    texts_of: TextsOf, photos: np.ndarray, captions: Sequence[Sequence[str]]
+) -> tuple[dict[str, Metric], int]:
+    """Recalls of whole photos and their captions, both ways, and the number of ties.
+
+    Args:
+      texts_of: Function that embeds texts at a level, such as `Encoder.texts`.
+      photos: Embeddings of N photos, [N, D].
+      captions: The captions of each, at least one.
+    """
+    texts = [text for of_photo in captions for text in of_photo]
+    photo_of = [photo for photo, of_photo in enumerate(captions) for _ in of_photo]
+    unique, text_of = np.unique(np.array(texts), return_inverse=True)
+    embeddings = texts_of(unique.tolist(), "global")[text_of]
+    metrics, _, ties = score_captions(photos[None], embeddings[None], np.array(photo_of), texts)
+    return metrics, sum(ties.values())
 
 
 SUITES = (Suite("retrieval", evaluate),)

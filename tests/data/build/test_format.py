@@ -23,6 +23,7 @@ from scenarioclip_jax.data.build.problems import Problems
 from scenarioclip_jax.data.build.records import MaskRecord, Record
 from scenarioclip_jax.data.stored import masks, shards
 from scenarioclip_jax.data.stored.splits import FRACTIONS, SPLITS, split_of
+from scenarioclip_jax.data.tokens import Tokenizer
 from tests.data.build.test_annotations import load
 from tests.data.builder_inputs import CAT, DOG, HEIGHT, WIDTH, photo, record, write_root
 
@@ -367,3 +368,16 @@ def test_groups_and_photos_are_never_in_two_splits(data):
 
 def test_alone_the_id_decides_as_before():
     assert assign_splits([some("17")], {}, FRACTIONS, Problems()) == {"17": split_of("17")}
+
+
+def test_the_tokenizer_knows_captions_that_stand_in_for_actions(tmp_path):
+    def tokens_of(name, **changes):
+        entries = [
+            record(f"{i}", split="train", dense_caption="zebra", **changes) for i in range(4)
+        ]
+        build(write_root(tmp_path / name, *entries), tmp_path / f"{name}-out", progress=False)
+        tokenizer = Tokenizer.load(shards.dataset_dir(tmp_path / f"{name}-out") / shards.TOKENIZER)
+        return len(tokenizer.encode_ragged(["zebra"], 20)[0][0])
+
+    assert tokens_of("captions", action=None) == 3  # with bos and eos
+    assert tokens_of("actions") > 3  # as it was before there were captions: class texts only

@@ -43,6 +43,7 @@ def make_batch(scenes, train, settings=GROUP, seeds=(1, 2, 3, 4, 5, 6, 7, 8)):
                 scene, settings.image_size, settings.fit, settings.canvas_size if train else None
             ),
             seed,
+            scene.action,
         )
         for scene, seed in zip(scenes, seeds, strict=False)
     ]

@@ -23,7 +23,7 @@ def make_items(objects, relations, **changes):
         for i, (n, m) in enumerate(zip(objects, relations, strict=True))
     ]
     return [
-        Item(scene, fit_scene(scene, 32, "centre_crop", 40), 7 + i)
+        Item(scene, fit_scene(scene, 32, "centre_crop", 40), 7 + i, scene.action)
         for i, scene in enumerate(scenes)
     ]
 
@@ -120,7 +120,7 @@ def test_what_hardly_shows_is_left_out_and_counted():
     (item,) = make_items([3], [1], object_boxes=boxes)
     hidden = item.scene.relations[0]._replace(boxes=np.array([[0, 0, 3, 36]] * 2, np.float32))
     scene = item.scene._replace(relations=[hidden, *item.scene.relations])
-    item = Item(scene, fit_scene(scene, 32, "centre_crop", 40), 1)
+    item = Item(scene, fit_scene(scene, 32, "centre_crop", 40), 1, scene.action)
     (part,), counts = pack_training_group([item], GROUP, None)
     assert list(part.chosen["object"]) == [1]
     assert list(part.chosen["relation"]) == [1]
@@ -168,7 +168,7 @@ def test_evaluation_groups_hold_everything_once(seed):
 def test_focus_pictures_need_their_setting(tokenizer):
     scene = fake_scene(0, objects=0, relations=1)
     scene.relations[0] = scene.relations[0]._replace(image=encode(picture(48, 36, 5)))
-    item = Item(scene, fit_scene(scene, 32, "centre_crop", 40), 0)
+    item = Item(scene, fit_scene(scene, 32, "centre_crop", 40), 0, scene.action)
     parts, _ = pack_training_group([item], GROUP, None)
     with pytest.raises(ValueError, match=r"scene0.*data\.focus_images=True"):
         BatchBuilder(1, 40, GROUP).add(0, parts)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.evaluation.embed.embedder import Gallery
-from scenarioclip_jax.evaluation.score.from_embeddings import SUITES, Relations, scores
+from scenarioclip_jax.evaluation.score.from_embeddings import SUITES, PhotoTexts, scores
 from scenarioclip_jax.evaluation.score.recognition import Recognition
 from scenarioclip_jax.evaluation.score.zero_shot import zero_shot
 from scenarioclip_jax.evaluation.settings import Settings
@@ -34,7 +34,8 @@ def recognition():
             galleries[level].embeddings, classes, embeddings[level], *rows_of(rows)
         )
     galleries["global"] = Gallery(np.zeros((0, 1)), [], [])  # as where a data set has no action
-    return Recognition(found, galleries, embeddings)
+    whole = Gallery(np.array([[1, 0], [0, 1], [1, 1]], np.float32), [""] * 3, ["q", "p", "r"])
+    return Recognition(found, galleries, embeddings, whole)
 
 
 def rows_of(rows):
@@ -43,7 +44,7 @@ def rows_of(rows):
 
 def relations():
     photo = {"q": slice(0, 2), "p": slice(2, 3)}
-    return {name: Relations(TRIPLETS[rows], NEGATIVES[rows]) for name, rows in photo.items()}
+    return {name: PhotoTexts(TRIPLETS[rows], NEGATIVES[rows], []) for name, rows in photo.items()}
 
 
 def test_the_figures_are_those_of_the_suites():
@@ -90,8 +91,23 @@ def test_only_the_suites_that_are_asked_for():
     }
 
 
+def test_captions_are_retrieved_where_photos_have_them():
+    # "q" is nearest to its second caption, "p" to a caption of "q"; "r" has none.
+    texts = {"far": [-1, 0], "near": [1, 0.1], "odd": [-0.5, 0.2]}
+    photos = {"q": ["far", "near"], "p": ["odd"], "r": []}
+    photos = {name: PhotoTexts([], [], captions) for name, captions in photos.items()}
+    none = recognition()._replace(scores={})
+    found = scores(none, CLASSES, photos, FakeEncoder({}, texts).texts, ["retrieval"])
+    assert {name.split("/")[0] for name in found} == {"caption"}
+    assert found["caption/image_to_text/R1"].value == pytest.approx(1 / 2 + 1 / 2)
+    # "far" is nearer to "p", "near" to "q", "odd" to "p".
+    assert found["caption/text_to_image/R1"].value == pytest.approx(2 / 3)
+    assert found["caption/text_to_image/R1"].chance == pytest.approx(1 / 2)
+
+
 def test_a_data_set_without_negatives_has_no_such_figure():
     none = {
-        photo: Relations(r.triplets, [[] for _ in r.triplets]) for photo, r in relations().items()
+        photo: PhotoTexts(r.triplets, [[] for _ in r.triplets], [])
+        for photo, r in relations().items()
     }
     assert scores(recognition(), CLASSES, none, FakeEncoder({}, {}).texts, ["hard_negatives"]) == {}

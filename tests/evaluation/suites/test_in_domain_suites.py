@@ -10,7 +10,7 @@ from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
 from scenarioclip_jax.evaluation.score.probe import Labeled, fit
 from scenarioclip_jax.evaluation.score.zero_shot import zero_shot as training_zero_shot
 from scenarioclip_jax.evaluation.settings import ProbeSettings, Settings
-from scenarioclip_jax.evaluation.suites import hard_negatives, linear_probe, zero_shot
+from scenarioclip_jax.evaluation.suites import hard_negatives, linear_probe, retrieval, zero_shot
 from tests import golden
 from tests.evaluation.fakes import FakeData, FakeEncoder
 
@@ -213,3 +213,20 @@ def test_a_photo_in_two_splits_is_refused():
         SuiteError, match=r"1 photos are in the train and in the test split.*train3"
     ):
         linear_probe.evaluate(FakeEncoder({}, {}), data, PROBE)
+
+
+def test_photos_are_retrieved_by_caption_if_that_is_all_there_is():
+    def at(degrees):
+        return [np.cos(np.radians(degrees)), np.sin(np.radians(degrees))]
+
+    data = FakeData({"test": {}}, {})
+    split = data.split("test")._replace(
+        captioned=np.array([at(0), at(90)], np.float32), captions=[["a", "b"], ["c"]]
+    )
+    data.split = lambda name: split
+    texts = {"a": at(80), "b": at(10), "c": at(70)}
+    found = retrieval.evaluate(FakeEncoder({}, texts), data, Settings())
+    assert found.counts == {"caption pictures": 2, "caption texts": 3}
+    values = {name: metric.value for name, metric in found.metrics.items()}
+    assert values["caption/image_to_text/R@1"] == pytest.approx(1 / 2)  # picture 1's nearest is "a"
+    assert values["caption/text_to_image/R@1"] == pytest.approx(2 / 3)
