@@ -47,6 +47,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         path = path.resolve()
     except (OSError, RuntimeError) as error:  # links that point to each other
         raise CheckpointError(f"{path}: {error}; choose another --output") from None
+    if path.is_symlink():  # from Python 3.13 on, these are no error
+        raise CheckpointError(f"{path}: links in a loop; choose another --output")
     check_absent(path)
     partial = path.with_name(f".{path.name}.partial")
     with _own(partial) as alone:
