@@ -2,7 +2,8 @@
 
 import contextlib
 import secrets
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,3 +36,18 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replaces a file by `text` in UTF-8, as `write_whole` does."""
     write_whole(path, lambda stream: stream.write(text.encode()))
+
+
+@contextlib.contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Turns the error that ArrayRecord's writer raises on a full disk into an OSError that says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error) is not RuntimeError:
+            raise
+        free = shutil.disk_usage(folder).free
+        raise OSError(
+            f"the shards can't be written to {folder} ({error}); {free / 1e6:,.0f} MB are free there. "
+            "Make room or name another --output"
+        ) from error

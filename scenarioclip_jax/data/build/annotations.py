@@ -4,12 +4,14 @@
 out and listed in `Problems`.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from scenarioclip_jax.data.build import metadata_files as files
 from scenarioclip_jax.data.build.class_lists import CLASS_KINDS, read_classes
+from scenarioclip_jax.data.build.index import Index
 from scenarioclip_jax.data.build.metadata_files import metadata_files, show
 from scenarioclip_jax.data.build.problems import (
     DROPPED,
@@ -29,6 +31,7 @@ __all__ = [
     "ObjectRecord",
     "Record",
     "RelationRecord",
+    "iterate_records",
     "metadata_files",
     "normalize_label",
     "read_classes",
@@ -46,54 +49,61 @@ MANY = 10  # malformed objects or relations, if they are the most, are no slips
 
 
 def read_records(root: Path, problems: Problems, *, skip_broken: bool = False) -> list[Record]:
-    """Reads all records of a data root; of several with the same id, the first is kept.
+    """Reads all records of a data root into memory, see `iterate_records`."""
+    return list(iterate_records(root, problems, Index(), skip_broken=skip_broken))
+
+
+def iterate_records(
+    root: Path, problems: Problems, index: Index, *, skip_broken: bool = False
+) -> Iterator[Record]:
+    """Yields the records of a data root in order; of several with the same id, the first.
 
     Args:
       root: The data root.
       problems: Collects what is left out.
+      index: A new index, to which they are added.
       skip_broken: Whether to list files that can't be parsed, and read their intact parts, instead of stopping.
 
     Raises:
-      AnnotationError: There is no metadata file, one can't be parsed, or none has a usable record.
+      AnnotationError: There is no metadata file, one can't be parsed, or none has a usable record; at the end,
+        most objects or relations are written in some other form.
     """
-    records: dict[str, Record] = {}
     reader = _Reader(problems)
     paths = metadata_files(root)
     files.note_copies(paths, problems)
+    usable: Counter[str] = Counter()
     for path in paths:
         for where, entry in files.entries(path, problems, skip_broken=skip_broken):
             record = reader.record(entry, where)
-            if record and record.id in records:
-                first = records[record.id]
-                same = first._replace(where="") == record._replace(where="")
-                detail = f"the id was already used by {first.where}, " + (
+            if not record:
+                continue
+            if known := index.add(record):
+                first, same = known
+                detail = f"the id was already used by {first}, " + (
                     "with the same content" if same else "which differs and is kept"
                 )
                 problems.add("duplicate_id", DROPPED, "scene", where, detail, record.id)
-            elif record:
-                records[record.id] = record
-    if not records:
-        last = problems.found[-1] if problems.found else None
+                continue
+            usable.update(record=1, object=len(record.objects), relation=len(record.relations))
+            yield record
+    if not usable["record"]:
+        last = problems.last
         reason = f" The last problem: {last.where}: {last.reason}: {last.detail}." if last else ""
         names = ", ".join(path.name for path in paths[:5])
         raise AnnotationError(f"no usable record in {root} ({names}).{reason}")
-    _check_form(records.values(), problems)
+    _check_form(usable, problems)
     reader.list_merged()
-    return list(records.values())
 
 
-def _check_form(records: Iterable[Record], problems: Problems) -> None:
+def _check_form(usable: Mapping[str, int], problems: Problems) -> None:
     """Raises AnnotationError if most objects, or most relations, are written in some other form."""
-    kinds = {
-        "object": sum(len(record.objects) for record in records),
-        "relation": sum(len(record.relations) for record in records),
-    }
-    for what, usable in kinds.items():
-        malformed = [p for p in problems.found if p.reason == f"malformed_{what}"]
-        if len(malformed) >= MANY and len(malformed) > usable:
-            first = malformed[0]
+    for what in ("object", "relation"):
+        reason = f"malformed_{what}"
+        malformed = problems.number(reason)
+        if malformed >= MANY and malformed > usable[what]:
+            first = problems.first(reason, DROPPED)
             raise AnnotationError(
-                f"{len(malformed)} of {len(malformed) + usable} {what}s are written in another form than the "
+                f"{malformed} of {malformed + usable[what]} {what}s are written in another form than the "
                 f"published one, so they would all be left out; the first is {first.where}: {first.detail}. "
                 "Write them in that form"
             )

@@ -15,6 +15,7 @@ from scenarioclip_jax.data.build.place_objects import place_masks, place_objects
 from scenarioclip_jax.data.build.place_relations import RelationPlacer
 from scenarioclip_jax.data.build.problems import DROPPED, FIXED, KEPT, NOTED, Problems
 from scenarioclip_jax.data.build.records import Record
+from scenarioclip_jax.data.build.shared_photos import digest_of_pixels
 from scenarioclip_jax.data.stored import masks
 from scenarioclip_jax.data.stored.scene import Scene
 
@@ -31,6 +32,7 @@ def assemble(
     *,
     max_pixels: int = images.MAX_PIXELS,
     boxes: BoxDecision | None = None,
+    digests: dict[str, str] | None = None,
 ) -> Scene | None:
     """Returns the scene of a record, or None if its photo can't be used.
 
@@ -43,6 +45,7 @@ def assemble(
       focus_kinds: Counts how the focused regions are stored.
       max_pixels: Most pixels of the photo.
       boxes: How to read the boxes of the data set (`box_votes.decide`).
+      digests: Takes a digest of the photo's pixels, by the id of the scene.
     """
     folders = root if isinstance(root, Folders) else Folders(root)
     try:
@@ -95,6 +98,8 @@ def assemble(
         detail = "no object or relation is left, and there is no action or caption to learn from"
         problems.add("nothing_to_learn", DROPPED, "scene", record.where, detail, record.id)
         return None
+    if digests is not None:
+        digests[record.id] = digest_of_pixels(photo.read)
     return Scene(
         id=record.id,
         photo=photo.encoded,

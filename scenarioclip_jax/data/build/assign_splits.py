@@ -1,72 +1,76 @@
-"""Assigns records to splits, so that a photo, or a group that belongs together, is never in two of them."""
+"""Assigns scenes to splits, so that a photo, or a group that belongs together, is never in two of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from scenarioclip_jax.data.build.index import Row
 from scenarioclip_jax.data.build.problems import FIXED, Problems
-from scenarioclip_jax.data.build.records import Record
 from scenarioclip_jax.data.stored.splits import SPLITS, split_of
 
 
 def assign_splits(
-    records: Sequence[Record],
-    shared: Mapping[str, Sequence[str]],
-    fractions: Sequence[float],
-    problems: Problems,
-) -> dict[str, str]:
-    """Returns the split of each record by its id.
+    rows: Callable[[], Iterable[Row]], fractions: Sequence[float], problems: Problems
+) -> Callable[[Row], str]:
+    """Returns a function that gives the split of a scene.
 
-    Records that show the same photo or are in the same group go into one split: the one that a record names, or
-    else that of a hash of the group, of the photo's pixels, or of the id if the record is alone. If they name
+    Scenes that show the same photo or are in the same group go into one split: the one that a record names, or
+    else that of a hash of the group, of the photo's pixels, or of the id if the scene is alone. If they name
     several, the split that is used last counts (test, then validation), since a photo that was trained on is
     lost for testing.
 
+    Memory grows with the number of groups and of shared photos, not with that of scenes.
+
     Args:
-      records: Annotations with different ids.
-      shared: The ids of records that show the same photo, by a digest of its pixels.
-      fractions: Shares of train, validation and test, for records that name no split.
-      problems: Collects records that are moved.
+      rows: Function that returns all scenes, in order.
+      fractions: Shares of train, validation and test, for scenes that name no split.
+      problems: Collects scenes that are moved.
     """
-    parents = {record.id: record.id for record in records}
+    parents: dict[str, str] = {}
 
-    def root(id: str) -> str:
-        while parents[id] != id:
-            parents[id] = id = parents[parents[id]]
-        return id
+    def root(key: str) -> str:
+        parents.setdefault(key, key)
+        while parents[key] != key:
+            parents[key] = key = parents[parents[key]]
+        return key
 
-    key = {record.id: record.id for record in records}
-    for digest, ids in shared.items():
-        for id in ids:
-            parents[root(id)] = root(ids[0])
-            key[id] = digest
-    first: dict[str, str] = {}
-    for record in records:
-        if record.group:
-            parents[root(record.id)] = root(first.setdefault(record.group, record.id))
-            key[record.id] = f"group:{record.group}"
-    together: dict[str, list[Record]] = {}
-    for record in records:
-        together.setdefault(root(record.id), []).append(record)
-    found = {}
-    for some in together.values():
-        named = [record.split for record in some if record.split]
-        if named:
-            split = max(named, key=SPLITS.index)
-            _list_moved(some, split, problems)
-        else:
-            # Of several keys (groups that share a photo), the same one whatever the order of the records.
-            split = split_of(min(key[record.id] for record in some), fractions)
-        found |= {record.id: split for record in some}
-    return found
+    for row in rows():
+        if row.group and row.pixels:
+            # A group has the smaller name, so that it decides the split, whatever the order of the scenes.
+            a, b = sorted((root(_group(row)), root(_pixels(row))))
+            parents[b] = a
+        elif row.group or row.pixels:
+            root(_key(row))
+    named: dict[str, tuple[str, Row]] = {}  # by root: the split, and the first scene that names it
+    for row in rows():
+        if row.named and (row.group or row.pixels):
+            key = root(_key(row))
+            if key not in named or SPLITS.index(row.named) > SPLITS.index(named[key][0]):
+                named[key] = row.named, row
 
-
-def _list_moved(together: Sequence[Record], split: str, problems: Problems) -> None:
-    holder = next(record for record in together if record.split == split)
-    for record in together:
-        if record.split and record.split != split:
+    def of(row: Row) -> str:
+        if not (row.group or row.pixels):
+            return row.named or split_of(row.id, fractions)
+        key = root(_key(row))
+        if key not in named:
+            return split_of(key.partition(":")[2], fractions)
+        split, holder = named[key]
+        if row.named and row.named != split:
             detail = (
-                f"the record names the split {record.split!r}, but shares its photo or its group with "
+                f"the record names the split {row.named!r}, but shares its photo or its group with "
                 f"{holder.where} (id {holder.id}), which names {split!r}; both are in {split!r}"
             )
-            problems.add(
-                "split_conflict", FIXED, "scene", f"{record.where}.split", detail, record.id
-            )
+            problems.add("split_conflict", FIXED, "scene", f"{row.where}.split", detail, row.id)
+        return split
+
+    return of
+
+
+def _key(row: Row) -> str:
+    return _group(row) if row.group else _pixels(row)
+
+
+def _group(row: Row) -> str:
+    return f"group:{row.group}"
+
+
+def _pixels(row: Row) -> str:
+    return f"pixels:{row.pixels}"

@@ -14,7 +14,8 @@ from typing import Any
 
 from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
-from scenarioclip_jax.data.build.dataset import build, ensure_embedded
+from scenarioclip_jax.data.build.dataset import KEPT, build, ensure_embedded
+from scenarioclip_jax.data.build.pool import LostProcessError
 from scenarioclip_jax.data.build.summary import format_summary
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.splits import FRACTIONS
@@ -87,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
         default=images.MAX_PIXELS / 1e6,
         help="leave out photos with more pixels (default: %(default).0f)",
     )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=None,
+        metavar="N",
+        help="processes that build (default: one for each core)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that is there")
     parser.add_argument(
         "--fractions",
@@ -102,15 +110,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(arguments)
     _check_flags(parser, args)
+    output = Path(args.output)
     try:
         with stop_signals() as stopping:
             output = local_path(args.output)
             summary = _run(args, output, stopping.finish)
-    except (ValueError, OSError) as error:  # AnnotationError and PathError are ValueErrors
+    except (ValueError, OSError, LostProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except Stopped as stop:
-        print(f"\nstopped; nothing was built in {args.output}", file=sys.stderr)
+        kept = any(output.glob(f"{KEPT}*"))
+        more = "; what is done is kept: the same command goes on" if kept else ""
+        print(f"\nstopped; nothing was built in {args.output}{more}", file=sys.stderr)
         return stop.exit_code
     print(format_summary(summary, shards.dataset_dir(output)))
     return 0
@@ -154,5 +165,6 @@ def _run(
         box_units=args.box_units,
         box_orientation=args.box_orientation,
         box_canvas=args.box_canvas,
+        workers=args.workers,
         before_visible=before_visible,
     )

@@ -19,13 +19,16 @@ from scenarioclip_jax.data.build.problems import DROPPED, AnnotationError
 from scenarioclip_jax.data.embedded import write as embedded
 from scenarioclip_jax.data.stored import labels, shards
 from scenarioclip_jax.data.stored.splits import FRACTIONS, SALT, SPLITS, check_fractions
+from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.stop_signals import Stopped
 
 EMBEDDED = Path("data/embedded")  # where the embedded scenes are built by default
 VOCABULARY = 512  # tokens of the small tokenizer that comes with every data set
 # Data sets whose summary doesn't say so were split by id alone: a photo of several scenes can be in several.
-SPLIT_BY = "id, or pixels where scenes share a photo"
+SPLIT_BY = "record, else group, else pixels where scenes share a photo, else id"
 _UNFINISHED = ".unfinished-"  # folders of builds that were interrupted, removed by the next
+KEPT = ".unfinished_chunks-"  # what an interrupted build has done, for the same build
 
 
 def build(
@@ -46,11 +49,13 @@ def build(
     box_units: str | None = None,
     box_orientation: str | None = None,
     box_canvas: str | None = None,
+    workers: int | None = 1,
     before_visible: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Builds the data set `output_dir`/action_genome/<version> and returns its summary.
 
     It appears only when complete: an interrupted build leaves nothing that could be mistaken for a data set.
+    What it has done is kept beside it, in a hidden folder from which the same build goes on.
 
     Args:
       metadata_dir: The data root, with metadata*.json, classes.json and the images.
@@ -72,6 +77,7 @@ def build(
         None to find out likewise.
       box_canvas: The image that boxes refer to, one of `box_formats.CANVASES`: the photo, or the photo padded
         to a square; None to find out likewise, or for the photo if `boxes` and `box_units` are given.
+      workers: Number of processes; None for one for each core.
       before_visible: Called once all is written, right before the data set appears, see `Stopping.finish`.
 
     Raises:
@@ -79,8 +85,9 @@ def build(
       FileExistsError: There is a data set already, or another process is building it.
     """
     fractions = check_fractions(fractions)
-    if num_shards is not None and num_shards < 1:
-        raise ValueError(f"num_shards must be at least 1, got {num_shards}")
+    for name, number in (("num_shards", num_shards), ("workers", workers)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
     if not max_megapixels > 0:
         raise ValueError(f"max_megapixels must be positive, got {max_megapixels}")
     for name, value, known in (
@@ -116,6 +123,7 @@ def build(
             folders=Folders(root, others, follow_links=follow_links),
             boxes=BoxFlags(boxes, box_units, box_orientation, box_canvas),
             skip_broken=skip_broken,
+            workers=workers,
         )
 
 
@@ -164,6 +172,7 @@ def ensure_embedded(
                 progress,
                 source,
                 before_visible,
+                keep=False,
             )
     return output
 
@@ -213,36 +222,47 @@ def _build_locked(
     progress: bool,
     source: dict[str, Any] | None,
     before_visible: Callable[[], None],
-    **options: Any,
+    *,
+    folders: Folders | None = None,
+    boxes: BoxFlags | None = None,
+    max_pixels: int = images.MAX_PIXELS,
+    skip_broken: bool = False,
+    workers: int | None = 1,
+    keep: bool = True,
 ) -> dict[str, Any]:
-    """Builds with the lock held; `options` are `ActionGenome`'s."""
-    from scenarioclip_jax.data.build import action_genome
+    """Builds with the lock held; `keep`: an interrupted build keeps what it has done."""
+    from scenarioclip_jax.data.build.make import Options, make
     from scenarioclip_jax.data.tokens import train_tokenizer
 
-    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=output) as folder:
-        builder = action_genome.ActionGenome(
-            metadata_dir=root,
-            fractions=fractions,
-            strict=strict,
-            progress=progress,
-            data_dir=folder,
-            **options,
-        )
-        action_genome.prepare(builder, num_shards)
+    options = Options(
+        root,
+        folders or Folders(root),
+        boxes or BoxFlags(),
+        max_pixels,
+        skip_broken,
+        strict,
+        tuple(fractions),
+    )
+    with (
+        _chunks(output, options.digest(), keep) as chunks,
+        tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=output) as folder,
+    ):
         finished = Path(folder) / shards.NAME / shards.VERSION
-        summary = _summary(builder, fractions, source)
+        finished.mkdir(parents=True)
+        made = make(options, chunks, finished, num_shards, workers, progress)
+        summary = _summary(made, options, source)
         # By these a run knows the data set that it was trained on, even if another is built in its place.
         summary["digests"] = {split: shards.digest_of(finished, split) for split in SPLITS}
-        _write_json(finished / "classes.json", builder.statistics.class_counts())
+        counts = made.statistics.class_counts()
+        _write_json(finished / "classes.json", counts)
         _write_json(finished / "summary.json", summary)
-        builder.problems.write(finished / "problems.jsonl")
-        if builder.shared:
-            _write_json(finished / "shared_photos.json", builder.shared)
-        classes = shards.sort_classes(builder.statistics.class_counts())
+        if made.shared:
+            _write_json(finished / "shared_photos.json", made.shared)
+        classes = shards.sort_classes(counts)
         train_tokenizer(
             [
                 *(text for kind in sorted(classes) for text in classes[kind]),
-                *builder.statistics.some_captions,
+                *made.statistics.some_captions,
             ],
             finished / shards.TOKENIZER,
             vocab_size=VOCABULARY,
@@ -252,6 +272,24 @@ def _build_locked(
         before_visible()
         _put(finished, target, shards.find_dataset(output), Path(folder) / "replaced")
     return summary
+
+
+@contextlib.contextmanager
+def _chunks(output: Path, digest: str, keep: bool) -> Iterator[Path]:
+    """Yields the folder for finished chunks. It stays if the build is interrupted, for the same build only."""
+    folder = output / f"{KEPT}{digest}"
+    for other in output.glob(f"{KEPT}*"):
+        if other != folder or not keep:
+            shutil.rmtree(other, ignore_errors=True)
+    folder.mkdir(exist_ok=True)
+    try:
+        yield folder
+    except (Stopped, KeyboardInterrupt, OSError, ReadableError) as error:
+        # Other annotations or other flags make other chunks.
+        if not keep or isinstance(error, AnnotationError):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put(finished: Path, target: Path, old: Path | None, replaced: Path) -> None:
@@ -271,20 +309,18 @@ def _put(finished: Path, target: Path, old: Path | None, replaced: Path) -> None
         raise
 
 
-def _summary(
-    builder: Any, fractions: Sequence[float], source: dict[str, Any] | None
-) -> dict[str, Any]:
-    statistics, problems = builder.statistics, builder.problems
-    focus = {kind: statistics.focus[kind] for kind in ("boxes", "mask", "image")}
+def _summary(made: Any, options: Any, source: dict[str, Any] | None) -> dict[str, Any]:
+    statistics, problems = made.statistics, made.problems
+    focus = {kind: made.focus[kind] for kind in ("boxes", "mask", "image")}
     return {
         "version": shards.VERSION,
-        "source": source or {"metadata": str(builder.root)},
-        "fractions": dict(zip(SPLITS, fractions, strict=True)),
+        "source": source or {"metadata": str(options.root)},
+        "fractions": dict(zip(SPLITS, options.fractions, strict=True)),
         "salt": SALT,
         "split_by": SPLIT_BY,
         "shared_photos": {
-            "photos": len(builder.shared),
-            "scenes": sum(len(photo["ids"]) for photo in builder.shared),
+            "photos": len(made.shared),
+            "scenes": sum(len(photo["ids"]) for photo in made.shared),
         },
         "reencoded": dict(sorted(problems.reencoded.items())),
         "splits": {split: statistics.scenes[split] for split in SPLITS},
@@ -298,10 +334,10 @@ def _summary(
         "focus": focus,
         "focus_styles": dict(sorted(problems.focus_styles.items())),
         "focus_unnamed": problems.unnamed_focus,
-        "boxes": builder.boxes.reading._asdict(),
+        "boxes": made.boxes.reading._asdict(),
         "labels": labels.VERSION,
         "has_focus_images": focus["image"] > 0,
-        "scenes_dropped": sum(p.what == "scene" and p.effect == DROPPED for p in problems.found),
+        "scenes_dropped": problems.number("", "scene", DROPPED),
         "problems": problems.counts(),
     }
 

@@ -4,11 +4,12 @@ A file that can't be parsed is an error, since half of a data set may be in it; 
 the user asks for it. In JSON lines, each line is independent.
 """
 
+import contextlib
 import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +75,18 @@ def entries(path: Path, problems: Problems, *, skip_broken: bool) -> Iterator[tu
     Raises:
       AnnotationError: The file can't be parsed, or holds something else.
     """
+    text = ""
     try:
-        text = read_text(path)
         if re.search(r"\.jsonl(\.gz)?$", path.name, re.IGNORECASE):
-            yield from _lines(text, path.name, problems)
+            yield from _lines(_stream(path), path.name, problems)
             return
+        text = read_text(path)
         try:
             content = parse(text)
         except ValueError as error:
             if not str(error).startswith("Extra data") or not _are_lines(text):
                 raise
-            yield from _lines(text, path.name, problems)
+            yield from _lines(text.split("\n"), path.name, problems)
             return
         yield from _of_content(content, path.name)
     except (OSError, ValueError, RecursionError, EOFError, zlib.error) as error:
@@ -100,13 +102,20 @@ def entries(path: Path, problems: Problems, *, skip_broken: bool) -> Iterator[tu
 def read_text(path: Path) -> str:
     """Reads a text file in any UTF, unpacked if it is gzipped; raises OSError or ValueError."""
     content = path.read_bytes()
+    if _kind_of(content) == "gzip":
+        content = gzip.decompress(content)
+    encoding = json.detect_encoding(content)
+    return content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+
+
+def _kind_of(content: bytes) -> str:
+    """What a file is, by its first bytes: "gzip", or "" for text; raises _FormatError for anything else."""
     for mark, kind in _MARKS.items():
         if content.startswith(mark):
             if kind != "gzip":
                 raise _FormatError(f"it is {kind}")
-            content = gzip.decompress(content)
-    encoding = json.detect_encoding(content)
-    return content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+            return kind
+    return ""
 
 
 def parse(text: str) -> Any:
@@ -164,8 +173,31 @@ def _are_lines(text: str) -> bool:
         return False
 
 
-def _lines(text: str, name: str, problems: Problems) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(text.split("\n"), 1):
+def _stream(path: Path) -> Iterator[str]:
+    """Yields the lines of a file, without holding more than one of them in memory.
+
+    Of UTF-16 and UTF-32, in which the end of a line has several bytes, the whole file is read.
+    """
+    with path.open("rb") as plain:
+        start = plain.read(64)
+        packed = _kind_of(start) == "gzip"
+        plain.seek(0)
+        with gzip.GzipFile(fileobj=plain) if packed else contextlib.nullcontext(plain) as file:
+            start = file.read(64)
+            encoding = json.detect_encoding(start)
+            if not encoding.startswith("utf-8"):
+                yield from read_text(path).split("\n")
+                return
+            file.seek(0)
+            for number, line in enumerate(file, 1):
+                try:
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\n")
+                except UnicodeDecodeError as error:
+                    raise _FormatError(f"line {number}: {_no_utf(error, path)}") from error
+
+
+def _lines(lines: Iterable[str], name: str, problems: Problems) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -211,13 +243,8 @@ def _explain(path: Path, error: Exception) -> str:
     if isinstance(error, _FormatError):
         return f"{path}: {error}{other}"
     if isinstance(error, UnicodeDecodeError):
-        byte = error.object[error.start]
         before = error.object[: error.start].count(b"\n") + 1
-        command = to_paste("iconv", "-f", "LATIN1", "-t", "UTF-8", path, "-o", "FILE")
-        return (
-            f"{path}: line {before}: byte 0x{byte:02x} isn't {error.encoding.upper()}. If the file is Latin-1, "
-            f"convert it: {command}{other}"
-        )
+        return f"{path}: line {before}: {_no_utf(error, path)}{other}"
     if isinstance(error, OSError | EOFError | zlib.error):
         return f"{path} can't be read: {error}{other}"
     if not isinstance(error, json.JSONDecodeError):
@@ -235,6 +262,12 @@ def _explain(path: Path, error: Exception) -> str:
     else:
         reason = "correct it there"
     return f"{path} isn't JSON: {_position(error)}, near {near}: {reason}{other}"
+
+
+def _no_utf(error: UnicodeDecodeError, path: Path) -> str:
+    byte, encoding = error.object[error.start], error.encoding.upper()
+    command = to_paste("iconv", "-f", "LATIN1", "-t", "UTF-8", path, "-o", "FILE")
+    return f"byte 0x{byte:02x} isn't {encoding}. If the file is Latin-1, convert it: {command}"
 
 
 def note_copies(files: list[Path], problems: Problems) -> None:

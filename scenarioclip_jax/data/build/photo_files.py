@@ -27,6 +27,7 @@ class Photo(NamedTuple):
     doubts: list[tuple[str, str]]  # of what was left as it is
     levels: tuple[float, float] | None  # gray values taken as black and white; None: 8 bits
     reencoded: str  # the file's format if it isn't one that the shards hold, or ""
+    read: Image.Image  # RGB, upright: what the file shows, before it was encoded again
 
 
 def resolve_inside(root: Path | Folders, path: str) -> Path:
@@ -89,7 +90,16 @@ def open_photo(
             "look at it"
         )
         doubts.append(("gray_tail", detail))
-    return Photo(picture, encoded, opened.orientation, repairs, doubts, opened.levels, reencoded)
+    return Photo(
+        picture,
+        encoded,
+        opened.orientation,
+        repairs,
+        doubts,
+        opened.levels,
+        reencoded,
+        opened.picture,
+    )
 
 
 def _gray_tail(picture: Image.Image) -> int:

@@ -34,9 +34,13 @@ class Folders:
 
     def __init__(self, root: Path, others: Sequence[Path] = (), *, follow_links: bool = False):
         self.root, self.others = Path(root), tuple(map(Path, others))
-        self._follow_links = follow_links
+        self.follow_links = follow_links
         self._real = [folder.resolve() for folder in (self.root, *self.others)]
         self._names = functools.lru_cache(4096)(_names)
+
+    def __reduce__(self):
+        # Without the cache, which can't be pickled.
+        return _folders, (self.root, self.others, self.follow_links)
 
     def find(self, path: str) -> Path:
         """Returns the real path of an image.
@@ -89,7 +93,7 @@ class Folders:
                 for folder in (each.resolve(), Path(os.path.abspath(each)))
             )
             dead = not within and not climbs and not _exists(real.parent)
-            if not within and (climbs or dead or not self._follow_links):
+            if not within and (climbs or dead or not self.follow_links):
                 outside = outside or self._refusal(path, candidate, real, climbs)
             elif _is_file(real):
                 return real
@@ -150,8 +154,12 @@ class Folders:
                 part = same[0]
             folder = folder / part
         real = folder.resolve()
-        inside = self._follow_links or any(real.is_relative_to(each) for each in self._real)
+        inside = self.follow_links or any(real.is_relative_to(each) for each in self._real)
         return real if inside and _is_file(real) else None
+
+
+def _folders(root: Path, others: Sequence[Path], follow_links: bool) -> Folders:
+    return Folders(root, others, follow_links=follow_links)
 
 
 def _below(path: Path, root: Path) -> bool:

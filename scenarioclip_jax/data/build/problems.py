@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from scenarioclip_jax.errors import ReadableError
 
@@ -31,16 +32,29 @@ class Problem(NamedTuple):
 
 
 class Problems:
-    """Collects problems; with `strict`, the first that isn't merely noted is raised as an AnnotationError."""
+    """Collects problems; with `strict`, the first that isn't merely noted is raised as an AnnotationError.
 
-    def __init__(self, strict: bool = False):
+    Args:
+      strict: Whether to raise.
+      sink: A file to write them to, one JSON object per line, so that memory doesn't grow with them; without
+        one they are kept in `found`.
+
+    Attributes:
+      found: The problems, if there is no sink.
+      last: The latest one.
+    """
+
+    def __init__(self, strict: bool = False, sink: TextIO | None = None):
         self.strict = strict
         self.found: list[Problem] = []
+        self.last: Problem | None = None
         self.reencoded: Counter[str] = Counter()  # photos by format; nothing was wrong with them
-        self.focus_styles: Counter[str] = (
-            Counter()
-        )  # focused regions stored as images, by their style
+        # Focused regions stored as images, by their style.
+        self.focus_styles: Counter[str] = Counter()
         self.unnamed_focus = 0  # relations that name no focused-region image
+        self._sink = sink
+        self._counts: Counter[tuple[str, str, str]] = Counter()  # by reason, what, effect
+        self._first: dict[tuple[str, str], Problem] = {}  # by effect and reason
 
     def add(
         self, reason: str, effect: str, what: str, where: str, detail: str, id: str = ""
@@ -55,31 +69,76 @@ class Problems:
             raise AnnotationError(
                 f"{line(problem)}. Correct it, or build without --strict (this {what} would be {effect})."
             )
-        self.found.append(problem)
+        self.last = problem
+        self._counts[reason, what, effect] += 1
+        self._first.setdefault((effect, reason), problem)
+        if self._sink:
+            self._sink.write(_as_json(problem))
+        else:
+            self.found.append(problem)
+
+    def number(self, reason: str, what: str | None = None, effect: str | None = None) -> int:
+        """How many there are of a reason; of all reasons if it is empty."""
+        wanted = (reason or None, what, effect)
+        return sum(
+            count
+            for key, count in self._counts.items()
+            if all(each in (None, value) for each, value in zip(wanted, key, strict=True))
+        )
+
+    def first(self, reason: str, effect: str) -> Problem:
+        """The first problem of a reason with that effect."""
+        return self._first[effect, reason]
 
     def counts(self) -> dict[str, int]:
         """Number of problems by "<reason>: <what> <effect>", most frequent first."""
-        counts = Counter(f"{p.reason}: {p.what} {p.effect}" for p in self.found)
+        counts = {f"{r}: {what} {effect}": n for (r, what, effect), n in self._counts.items()}
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def examples(self, effect: str, limit: int = 3) -> str:
         """The first problem of each reason with that effect, one per line, for a message."""
-        first: dict[str, Problem] = {}
-        for problem in self.found:
-            if problem.effect == effect:
-                first.setdefault(problem.reason, problem)
-        number = Counter(p.reason for p in self.found if p.effect == effect)
-        lines = [f"  {number[p.reason]} x {line(p)}" for p in first.values()]
+        lines = [
+            f"  {self.number(reason, effect=effect)} x {line(problem)}"
+            for (of, reason), problem in self._first.items()
+            if of == effect
+        ]
         more = [f"  and {len(lines) - limit} other kinds"] if len(lines) > limit else []
         return "\n".join(lines[:limit] + more)
 
+    def to_json(self) -> dict[str, Any]:
+        """What `merge` takes, as JSON values: everything but the problems themselves."""
+        return {
+            "counts": [[*key, count] for key, count in self._counts.items()],
+            "first": list(self._first.values()),
+            "reencoded": self.reencoded,
+            "focus_styles": self.focus_styles,
+            "unnamed_focus": self.unnamed_focus,
+        }
+
+    def merge(self, values: dict[str, Any], lines: Iterable[str]) -> None:
+        """Adds what another `Problems` collected: its `to_json`, and the lines that it wrote to its sink."""
+        for *key, count in values["counts"]:
+            self._counts[tuple(key)] += count
+        for problem in map(Problem._make, values["first"]):
+            self._first.setdefault((problem.effect, problem.reason), problem)
+        self.reencoded.update(values["reencoded"])
+        self.focus_styles.update(values["focus_styles"])
+        self.unnamed_focus += values["unnamed_focus"]
+        if self._sink:
+            self._sink.writelines(lines)
+        else:
+            self.found += [Problem(**json.loads(each)) for each in lines]
+
     def write(self, path: Path) -> None:
-        """Writes one JSON object per line and problem."""
+        """Writes one JSON object per line and problem that was kept."""
         with path.open("w", encoding="utf-8") as file:
-            for problem in self.found:
-                # A lone surrogate, as broken JSON may hold, can't be written but as an escape.
-                text = json.dumps(problem._asdict(), ensure_ascii=False)
-                file.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+            file.writelines(map(_as_json, self.found))
+
+
+def _as_json(problem: Problem) -> str:
+    # A lone surrogate, as broken JSON may hold, can't be written but as an escape.
+    text = json.dumps(problem._asdict(), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 def line(problem: Problem) -> str:

@@ -41,7 +41,7 @@ READABLE = (
 )  # without captions, masks, scores, attributes and indices of participants
 TOKENIZER = "tokenizer.json"
 # Like Grain and TFDS, readers don't read ahead, because records are read in random order.
-_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
+READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
 
 _NONE = -1  # index of a participant that isn't among the objects
@@ -195,7 +195,7 @@ class SceneSource:
         with self._lock:
             reader = self._readers.pop(number, None)
             if reader is None:
-                reader = ArrayRecordReader(self._shards[number].path, options=_READER_OPTIONS)
+                reader = ArrayRecordReader(self._shards[number].path, options=READER_OPTIONS)
             self._readers[number] = reader
             while len(self._readers) > _most_open():
                 self._readers.popitem(
@@ -230,7 +230,7 @@ def _most_open() -> int:
 
 
 def encode_scene(scene: Scene) -> dict[str, Any]:
-    """Returns a scene as the nested features that TFDS writes, see `action_genome.py`."""
+    """Returns a scene as the nested features that TFDS writes, see `data.build.tfds_format`."""
     relations = scene.relations
     triplets = [relation.triplet for relation in relations]
     negatives = [(i, n) for i, relation in enumerate(relations) for n in relation.negatives]

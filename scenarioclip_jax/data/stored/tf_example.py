@@ -60,3 +60,12 @@ def parse(serialized: bytes) -> Mapping[str, Sequence]:
         if kind:
             values[name] = getattr(feature, kind).value[:]  # a list is faster to iterate over
     return values
+
+
+def in_order(serialized: bytes) -> bytes:
+    """Returns the same Example with its features in the order of their names.
+
+    Protobuf writes them in an order that changes from process to process, so equal data sets would have
+    different digests.
+    """
+    return _example_class().FromString(serialized).SerializeToString(deterministic=True)

@@ -18,9 +18,10 @@ from scenarioclip_jax.data.build.assemble import assemble
 from scenarioclip_jax.data.build.assign_splits import assign_splits
 from scenarioclip_jax.data.build.coco_masks import decode
 from scenarioclip_jax.data.build.dataset import build
+from scenarioclip_jax.data.build.index import Row
 from scenarioclip_jax.data.build.photo_sizes import annotated_size
 from scenarioclip_jax.data.build.problems import Problems
-from scenarioclip_jax.data.build.records import MaskRecord, Record
+from scenarioclip_jax.data.build.records import MaskRecord
 from scenarioclip_jax.data.stored import masks, shards
 from scenarioclip_jax.data.stored.splits import FRACTIONS, SPLITS, split_of
 from scenarioclip_jax.data.tokens import Tokenizer
@@ -333,41 +334,46 @@ def test_the_size_says_that_boxes_are_in_stored_pixels(tmp_path):
 # --- splits ---
 
 
-def some(id: str, **fields) -> Record:
-    empty = {"image_path": "", "action": "", "captions": (), "objects": (), "relations": ()}
-    return Record(id=id, where=f"at {id}", **(empty | fields))
+def row(id: str, named: str = "", group: str = "", pixels: str = "") -> Row:
+    return Row(0, id, f"at {id}", named, group, pixels)
 
 
 @given(st.data())
 def test_groups_and_photos_are_never_in_two_splits(data):
-    ids = [str(number) for number in range(12)]
-    records = [
-        some(
-            id,
-            split=data.draw(st.sampled_from(["", "", *SPLITS])),
-            group=data.draw(st.sampled_from(["", "", "x", "y"])),
+    rows = [
+        row(
+            str(number),
+            data.draw(st.sampled_from(["", "", *SPLITS])),
+            data.draw(st.sampled_from(["", "", "x", "y"])),
+            data.draw(st.sampled_from(["", "", "p", "q"])),
         )
-        for id in ids
+        for number in range(12)
     ]
-    chosen = data.draw(st.permutations(ids))
-    shared = {"p": chosen[:2], "q": chosen[2:5]}
     problems = Problems()
-    found = assign_splits(records, shared, FRACTIONS, problems)
-    assert found.keys() == set(ids)
-    for together in shared.values():
-        assert len({found[id] for id in together}) == 1
-    for group in "xy":
-        assert len({found[r.id] for r in records if r.group == group}) <= 1
+    of = assign_splits(lambda: rows, FRACTIONS, problems)
+    found = {each.id: of(each) for each in rows}
+    for a in rows:
+        for b in rows:
+            if (a.group and a.group == b.group) or (a.pixels and a.pixels == b.pixels):
+                assert found[a.id] == found[b.id]
     moved = {p.id for p in problems.found}
-    for each in records:
-        if each.split:
-            assert (found[each.id] != each.split) == (each.id in moved)
-            assert SPLITS.index(found[each.id]) >= SPLITS.index(each.split)
-    assert found == assign_splits(records[::-1], shared, FRACTIONS, Problems())
+    for each in rows:
+        if each.named:
+            assert (found[each.id] != each.named) == (each.id in moved)
+            assert SPLITS.index(found[each.id]) >= SPLITS.index(each.named)
+    other = assign_splits(lambda: rows[::-1], FRACTIONS, Problems())
+    assert found == {each.id: other(each) for each in rows}
 
 
-def test_alone_the_id_decides_as_before():
-    assert assign_splits([some("17")], {}, FRACTIONS, Problems()) == {"17": split_of("17")}
+def test_what_decides_a_split():
+    alone, photo, group = row("17"), row("17", pixels="p"), row("17", group="g")
+    rows = [alone, photo, group, row("18", group="g", pixels="z")]
+    of = assign_splits(lambda: rows, FRACTIONS, Problems())
+    # By the id as ever; shared photos by their pixels as ever; groups by their name.
+    assert of(alone) == split_of("17")
+    assert of(photo) == split_of("p")
+    assert of(group) == of(rows[-1]) == split_of("g")
+    assert len({split_of(key) for key in ("17", "p", "g")}) > 1
 
 
 def test_the_tokenizer_knows_captions_that_stand_in_for_actions(tmp_path):

@@ -5,10 +5,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from scenarioclip_jax.data.build.annotations import read_records
 from scenarioclip_jax.data.build.dataset import build
-from scenarioclip_jax.data.build.problems import Problems
-from scenarioclip_jax.data.build.shared_photos import shared_photos
 from scenarioclip_jax.data.build.summary import format_summary
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.splits import SPLITS, split_of
@@ -78,11 +75,12 @@ def test_scenes_of_one_photo_are_in_one_split(tmp_path):
 
 
 def test_photos_that_cannot_be_opened_share_nothing(tmp_path):
-    root = write_root(tmp_path, *(record(name) for name in "abcd"))
+    root = write_root(tmp_path / "root", *(record(name) for name in "abcd"))
     for name in "abc":
         (root / f"images/{name}.jpg").write_bytes(b"")
-    (root / "images/d.jpg").unlink()
-    assert shared_photos(read_records(root, Problems()), root) == {}
+    summary = build(root, tmp_path / "out", progress=False)
+    assert summary["shared_photos"] == {"photos": 0, "scenes": 0}
+    assert summary["scenes_dropped"] == 3
 
 
 def test_nothing_is_said_where_nothing_is_shared(tmp_path):

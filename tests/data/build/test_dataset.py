@@ -1,5 +1,6 @@
 """Building and reading back: shards, class lists, errors, interruptions, races."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -15,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core import shuffle
 
-from scenarioclip_jax.data.build import action_genome
+from scenarioclip_jax.data.build import chunks
 from scenarioclip_jax.data.build import command as command_line
 from scenarioclip_jax.data.build import dataset as build_lib
 from scenarioclip_jax.data.build.dataset import build, ensure_embedded
@@ -253,7 +253,7 @@ def test_a_failed_replacement_leaves_the_old_data_set(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         build(root, tmp_path / "out", fractions=ALL_TRAIN, overwrite=True, progress=False)
     assert len(_scenes(tmp_path / "out")) == 1
-    assert list((tmp_path / "out").glob(".unfinished*")) == []
+    assert list((tmp_path / "out").glob(".unfinished-*")) == []
 
 
 def test_a_killed_build_starts_again_cleanly(tmp_path):
@@ -321,14 +321,115 @@ def test_two_builds_give_the_same_records(annotations, data_dir, tmp_path):
         _assert_equal(_scenes(tmp_path, split), _scenes(data_dir, split))
 
 
-def test_splits_of_more_than_a_gigabyte_need_no_tensorflow(
+def test_several_processes_give_the_same_files(annotations, data_dir, tmp_path):
+    build(annotations, tmp_path, num_shards=3, progress=False, workers=2)
+    first, second = shards.dataset_dir(data_dir), shards.dataset_dir(tmp_path)
+    assert sorted(p.name for p in first.iterdir()) == sorted(p.name for p in second.iterdir())
+    for path in first.iterdir():
+        assert path.read_bytes() == (second / path.name).read_bytes(), path.name
+
+
+def test_scenes_have_the_order_that_tfds_gives_them(tmp_path):
+    """So data sets that are built again are those of earlier versions, which TFDS wrote."""
+    ensure_embedded(tmp_path, 300, 0, size=64, progress=False)
+    found = [scene.id for scene in _scenes(tmp_path, "test")]
+    numbers = (17, 171, 163, 289, 208, 51, 106, 128, 189, 100, 275, 71)
+    assert found[:12] == [f"scene_{number:06d}" for number in numbers]
+    assert len(found) == 60
+
+
+def test_an_interrupted_build_goes_on_with_what_is_done(
     annotations, data_dir, tmp_path, monkeypatch
 ):
-    """TFDS sorts these in temporary files; here the limit of 1 GB is 10 kB."""
-    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 10_000)
+    made, assemble = [], chunks.assemble
+
+    def interrupted(record, *args, **kwargs):
+        if len(made) == 40:  # in the second of two chunks
+            raise KeyboardInterrupt
+        made.append(record.id)
+        return assemble(record, *args, **kwargs)
+
+    monkeypatch.setattr(chunks, "assemble", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build(annotations, tmp_path, num_shards=3, progress=False)
+    with pytest.raises(shards.DataSetError, match="no data set"):
+        shards.open_split(tmp_path, "train")
+    before, made = made, []
+    monkeypatch.setattr(
+        chunks,
+        "assemble",
+        lambda record, *a, **k: made.append(record.id) or assemble(record, *a, **k),
+    )
     build(annotations, tmp_path, num_shards=3, progress=False)
-    _assert_equal(_scenes(tmp_path), _scenes(data_dir))
-    assert not list(shards.dataset_dir(tmp_path).glob("bucket*"))
+    assert len(made) == 28
+    assert not set(made) & set(before[:32])
+    assert [path.name for path in tmp_path.iterdir() if path.name != "action_genome"] == [
+        ".build.lock"
+    ]
+    for split in SPLITS:
+        _assert_equal(_scenes(tmp_path, split), _scenes(data_dir, split))
+
+
+def test_what_is_done_is_kept_for_the_same_build_only(annotations, tmp_path, monkeypatch):
+    make_chunk = chunks.make_chunk
+
+    def stop_after_the_first(job, chunk):
+        if chunk:
+            raise KeyboardInterrupt
+        return make_chunk(job, chunk)
+
+    monkeypatch.setattr(chunks, "make_chunk", stop_after_the_first)
+    seen = set()
+    for options in ({"max_megapixels": 1.0}, {"boxes": "xyxy", "box_units": "pixels"}, {}):
+        with pytest.raises(KeyboardInterrupt):
+            build(annotations, tmp_path, progress=False, **options)
+        (kept,) = tmp_path.glob(f"{build_lib.KEPT}*")
+        assert (kept / "000000.json").exists()
+        seen.add(kept.name)
+    assert len(seen) == 3
+    again = tmp_path / "copy"
+    shutil.copytree(annotations, again)
+    (again / "metadata.json").write_text("[]")
+    with pytest.raises(AnnotationError):
+        build(again, tmp_path, progress=False)
+    assert not list(tmp_path.glob(f"{build_lib.KEPT}*"))
+
+
+def _of_group(group: int) -> list[str]:
+    """The commands of the processes of a group that haven't ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, of = path.read_text().rpartition(")")[2].split()[:3]
+            if int(of) == group and state not in "ZX":
+                found.append((path.parent / "cmdline").read_text())
+    return found
+
+
+def test_a_build_of_several_processes_that_is_killed_leaves_none_and_goes_on(tmp_path):
+    root = tmp_path / "root"
+    embedded.write_embedded(root, 200, seed=4, size=64)
+    arguments = [f"--metadata={root}", f"--output={tmp_path / 'out'}", "--workers=2"]
+    command = [sys.executable, "-m", "scenarioclip_jax.data.build", *arguments]
+    process = subprocess.Popen(
+        command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 240
+    while not list((tmp_path / "out").glob(f"{build_lib.KEPT}*/*.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while left := _of_group(process.pid):
+        assert time.monotonic() < deadline, f"still running: {left}"
+        time.sleep(0.05)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d+ of 200 records were done before", done.stderr)
+    build(root, tmp_path / "whole", progress=False)
+    for split in SPLITS:
+        _assert_equal(_scenes(tmp_path / "out", split), _scenes(tmp_path / "whole", split))
 
 
 @pytest.fixture
@@ -419,7 +520,7 @@ def test_a_full_disk_is_an_error_not_a_stack_trace(tmp_path, capsys, monkeypatch
     def full(*args, **kwargs):
         raise RuntimeError("RESOURCE_EXHAUSTED: No space left on device")
 
-    monkeypatch.setattr(action_genome.ActionGenome, "download_and_prepare", full)
+    monkeypatch.setattr(chunks, "ArrayRecordWriter", full)
     arguments = ["--metadata", str(root), "--output", str(tmp_path / "out")]
     assert command_line.main(arguments) == 1
     error = capsys.readouterr().err

@@ -1,0 +1,78 @@
+"""What a build counts of the scenes that it writes."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from scenarioclip_jax.data.build.class_lists import CLASS_KINDS
+from scenarioclip_jax.data.stored.scene import Scene, relation_text
+from scenarioclip_jax.data.stored.splits import SPLITS
+
+MANY_CAPTIONS = 10_000  # that the tokenizer is trained on
+
+
+class Statistics:
+    """Counts of scenes, of all or of some of them.
+
+    Args:
+      classes: The classes that are listed, by kind; they are counted even if they don't occur.
+    """
+
+    def __init__(self, classes: Mapping[str, Sequence[str]] | None = None):
+        self.scenes: Counter[str] = Counter()  # by split
+        self.objects: Counter[int] = Counter()  # scenes by number of objects
+        self.relations: Counter[int] = Counter()
+        self.negatives = 0
+        self.captions = 0
+        self.some_captions: list[str] = []  # for the tokenizer
+        self.texts: Counter[str] = Counter()  # scenes by what the whole scene has
+        self.masks = 0  # of objects
+        self.labels: dict[str, dict[str, Counter[str]]] = {
+            kind: defaultdict(Counter, {text: Counter() for text in (classes or {}).get(kind, ())})
+            for kind in CLASS_KINDS
+        }
+
+    def add(self, scene: Scene, split: str) -> None:
+        self.scenes[split] += 1
+        self.objects[len(scene.object_names)] += 1
+        self.relations[len(scene.relations)] += 1
+        self.negatives += sum(len(relation.negatives) for relation in scene.relations)
+        if scene.action:
+            self.labels["actions"][scene.action][split] += 1
+        self.texts["action"] += bool(scene.action)
+        self.texts["captions"] += bool(scene.captions)
+        self.texts["neither"] += not (scene.action or scene.captions)
+        self.captions += len(scene.captions)
+        # Where every scene has an action, captions are read only on demand.
+        if split == "train" and not scene.action and len(self.some_captions) < MANY_CAPTIONS:
+            self.some_captions += scene.captions
+        self.masks += sum(map(bool, scene.object_masks))
+        for name in scene.object_names:
+            self.labels["objects"][name][split] += 1
+        for relation in scene.relations:
+            self.labels["relations"][relation_text(relation.triplet)][split] += 1
+
+    def merge(self, other: "Statistics") -> None:
+        """Adds the counts of other scenes."""
+        for name in ("scenes", "objects", "relations", "texts"):
+            getattr(self, name).update(getattr(other, name))
+        for name in ("negatives", "captions", "masks"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.some_captions += other.some_captions
+        del self.some_captions[MANY_CAPTIONS:]
+        for kind, labels in other.labels.items():
+            for text, counts in labels.items():
+                self.labels[kind][text].update(counts)
+
+    def class_counts(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Returns {kind: {text: {split: count}}}, sorted by text."""
+        return {
+            kind: {text: {s: counts[text][s] for s in SPLITS} for text in sorted(counts)}
+            for kind, counts in self.labels.items()
+        }
+
+    def occurring(self) -> dict[str, list[str]]:
+        """Returns the classes that occur, by kind."""
+        return {
+            kind: [text for text, counts in of_kind.items() if any(counts.values())]
+            for kind, of_kind in self.labels.items()
+        }

@@ -1,0 +1,64 @@
+"""Copies the scenes of finished chunks into the shards of their splits."""
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+
+from scenarioclip_jax.data.build import tfds_format
+from scenarioclip_jax.data.build.chunks import Job
+from scenarioclip_jax.data.build.index import Index
+from scenarioclip_jax.data.build.statistics import Statistics
+from scenarioclip_jax.data.stored import shards
+from scenarioclip_jax.data.stored.splits import SPLITS
+from scenarioclip_jax.files import full_disk_named
+
+_OPEN = 64  # chunks that are open at once
+
+# The job, the folder, the split, the number of this shard and of all, and (chunk, row) of its scenes.
+Task = tuple[Job, Path, str, int, int, list[tuple[int, int]]]
+
+
+def plan(index: Index, num_shards: int | None) -> tuple[dict[str, list[int]], dict[str, int]]:
+    """Returns the scenes in each shard, and the bytes of all scenes, by split; empty splits are left out."""
+    lengths, sizes = {}, {}
+    for split in SPLITS:
+        count, size = index.size(split)
+        if count:
+            lengths[split] = tfds_format.shard_counts(count, size, num_shards)
+            sizes[split] = size
+    return lengths, sizes
+
+
+def tasks(index: Index, job: Job, folder: Path, lengths: dict[str, list[int]]) -> Iterator[Task]:
+    """Yields the arguments of `write_shard` for all shards."""
+    for split, counts in lengths.items():
+        places = index.places(split)
+        for number, count in enumerate(counts):
+            some = list(itertools.islice(places, count))
+            yield job, folder, split, number, len(counts), some
+
+
+def write_shard(
+    job: Job, folder: Path, split: str, number: int, of: int, places: list[tuple[int, int]]
+) -> Statistics:
+    """Writes one shard; returns what its scenes hold."""
+    statistics = Statistics()
+    readers: OrderedDict[int, ArrayRecordReader] = OrderedDict()
+    path = folder / f"{shards.NAME}-{split}.array_record-{number:05d}-of-{of:05d}"
+    with full_disk_named(folder):
+        writer = ArrayRecordWriter(str(path), tfds_format.WRITER_OPTIONS)
+        for chunk, row in places:
+            reader = readers.pop(chunk, None)
+            if reader is None:
+                reader = ArrayRecordReader(str(job.path(chunk)), options=shards.READER_OPTIONS)
+            readers[chunk] = reader
+            if len(readers) > _OPEN:
+                readers.popitem(last=False)
+            (content,) = reader.read([row])
+            writer.write(content)
+            statistics.add(shards.decode_scene(content), split)
+        writer.close()
+    return statistics
