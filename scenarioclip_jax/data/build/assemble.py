@@ -9,6 +9,7 @@ import numpy as np
 from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build import photo_files
 from scenarioclip_jax.data.build.box_votes import BoxDecision
+from scenarioclip_jax.data.build.limit_size import limit_size
 from scenarioclip_jax.data.build.photo_folders import Folders, PhotoError
 from scenarioclip_jax.data.build.photo_sizes import annotated_size
 from scenarioclip_jax.data.build.place_objects import place_masks, place_objects, reading_of
@@ -31,6 +32,8 @@ def assemble(
     focus_kinds: Counter[str],
     *,
     max_pixels: int = images.MAX_PIXELS,
+    max_side: int | None = None,
+    keep_metadata: bool = False,
     boxes: BoxDecision | None = None,
     digests: dict[str, str] | None = None,
 ) -> Scene | None:
@@ -44,12 +47,16 @@ def assemble(
       problems: Collects what was wrong.
       focus_kinds: Counts how the focused regions are stored.
       max_pixels: Most pixels of the photo.
+      max_side: Longest side of the stored photo in pixels; None for any.
+      keep_metadata: Whether the photo's metadata are stored, such as the place where it was taken.
       boxes: How to read the boxes of the data set (`box_votes.decide`).
       digests: Takes a digest of the photo's pixels, by the id of the scene.
     """
     folders = root if isinstance(root, Folders) else Folders(root)
     try:
-        photo = photo_files.open_photo(folders, record.image_path, max_pixels=max_pixels)
+        photo = photo_files.open_photo(
+            folders, record.image_path, max_pixels=max_pixels, keep_metadata=keep_metadata
+        )
     except PhotoError as error:
         where = f"{record.where}.image_path"
         problems.add(error.reason, DROPPED, "scene", where, str(error), record.id)
@@ -100,7 +107,7 @@ def assemble(
         return None
     if digests is not None:
         digests[record.id] = digest_of_pixels(photo.read)
-    return Scene(
+    scene = Scene(
         id=record.id,
         photo=photo.encoded,
         width=photo.picture.width,
@@ -123,6 +130,7 @@ def assemble(
         object_attributes=_unless_empty([each.attributes for each in details]),
         source=record.source,
     )
+    return limit_size(scene, photo.picture, max_side)
 
 
 def _unless_empty(values: list[Any]) -> list[Any]:

@@ -37,6 +37,8 @@ class Job(NamedTuple):
     folders: Folders
     boxes: BoxDecision
     max_pixels: int
+    max_side: int | None
+    keep_metadata: bool
     strict: bool
 
     @property
@@ -94,6 +96,8 @@ def make_chunk(job: Job, chunk: int) -> int:
                     problems,
                     focus,
                     max_pixels=job.max_pixels,
+                    max_side=job.max_side,
+                    keep_metadata=job.keep_metadata,
                     boxes=job.boxes,
                     digests=digests,
                 )

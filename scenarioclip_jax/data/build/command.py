@@ -89,6 +89,17 @@ def _parser() -> argparse.ArgumentParser:
         help="leave out photos with more pixels (default: %(default).0f)",
     )
     parser.add_argument(
+        "--max-side",
+        type=int,
+        metavar="PIXELS",
+        help="make photos smaller whose longer side has more pixels (default: keep their size)",
+    )
+    parser.add_argument(
+        "--keep-metadata",
+        action="store_true",
+        help="store EXIF and other metadata of photos, such as the place where they were taken",
+    )
+    parser.add_argument(
         "--workers",
         type=int,
         default=None,
@@ -166,5 +177,7 @@ def _run(
         box_orientation=args.box_orientation,
         box_canvas=args.box_canvas,
         workers=args.workers,
+        max_side=args.max_side,
+        keep_metadata=args.keep_metadata,
         before_visible=before_visible,
     )

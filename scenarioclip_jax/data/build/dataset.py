@@ -40,6 +40,8 @@ def build(
     fractions: Sequence[float] = FRACTIONS,
     overwrite: bool = False,
     max_megapixels: float = images.MAX_PIXELS / 1e6,
+    max_side: int | None = None,
+    keep_metadata: bool = False,
     progress: bool = True,
     source: dict[str, Any] | None = None,
     image_dirs: Sequence[str | Path] = (),
@@ -65,6 +67,8 @@ def build(
       fractions: Shares of train, validation and test.
       overwrite: Whether to replace an existing data set.
       max_megapixels: Photos with more pixels are left out, as they may be decompression bombs.
+      max_side: Longest side of stored photos in pixels; larger ones are made smaller. None keeps their size.
+      keep_metadata: Whether metadata of photos are stored, such as the place where they were taken.
       progress: Whether to show a progress bar.
       source: Stored in the summary, to recognize what a data set was made from.
       image_dirs: Folders of images besides the data root.
@@ -85,7 +89,7 @@ def build(
       FileExistsError: There is a data set already, or another process is building it.
     """
     fractions = check_fractions(fractions)
-    for name, number in (("num_shards", num_shards), ("workers", workers)):
+    for name, number in (("num_shards", num_shards), ("workers", workers), ("max_side", max_side)):
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
     if not max_megapixels > 0:
@@ -120,6 +124,8 @@ def build(
             source,
             before_visible,
             max_pixels=int(max_megapixels * 1e6),
+            max_side=max_side,
+            keep_metadata=keep_metadata,
             folders=Folders(root, others, follow_links=follow_links),
             boxes=BoxFlags(boxes, box_units, box_orientation, box_canvas),
             skip_broken=skip_broken,
@@ -226,6 +232,8 @@ def _build_locked(
     folders: Folders | None = None,
     boxes: BoxFlags | None = None,
     max_pixels: int = images.MAX_PIXELS,
+    max_side: int | None = None,
+    keep_metadata: bool = False,
     skip_broken: bool = False,
     workers: int | None = 1,
     keep: bool = True,
@@ -239,6 +247,8 @@ def _build_locked(
         folders or Folders(root),
         boxes or BoxFlags(),
         max_pixels,
+        max_side,
+        keep_metadata,
         skip_broken,
         strict,
         tuple(fractions),
@@ -250,10 +260,10 @@ def _build_locked(
         finished = Path(folder) / shards.NAME / shards.VERSION
         finished.mkdir(parents=True)
         made = make(options, chunks, finished, num_shards, workers, progress)
-        summary = _summary(made, options, source)
+        counts = made.statistics.class_counts()
+        summary = _summary(made, options, source, counts)
         # By these a run knows the data set that it was trained on, even if another is built in its place.
         summary["digests"] = {split: shards.digest_of(finished, split) for split in SPLITS}
-        counts = made.statistics.class_counts()
         _write_json(finished / "classes.json", counts)
         _write_json(finished / "summary.json", summary)
         if made.shared:
@@ -309,7 +319,12 @@ def _put(finished: Path, target: Path, old: Path | None, replaced: Path) -> None
         raise
 
 
-def _summary(made: Any, options: Any, source: dict[str, Any] | None) -> dict[str, Any]:
+def _summary(
+    made: Any,
+    options: Any,
+    source: dict[str, Any] | None,
+    classes: dict[str, dict[str, dict[str, int]]],
+) -> dict[str, Any]:
     statistics, problems = made.statistics, made.problems
     focus = {kind: made.focus[kind] for kind in ("boxes", "mask", "image")}
     return {
@@ -324,7 +339,7 @@ def _summary(made: Any, options: Any, source: dict[str, Any] | None) -> dict[str
         },
         "reencoded": dict(sorted(problems.reencoded.items())),
         "splits": {split: statistics.scenes[split] for split in SPLITS},
-        "classes": {kind: len(counts) for kind, counts in statistics.labels.items()},
+        "classes": {kind: len(texts) for kind, texts in classes.items()},
         "objects_per_scene": dict(sorted(statistics.objects.items())),
         "relations_per_scene": dict(sorted(statistics.relations.items())),
         "texts": {kind: statistics.texts[kind] for kind in ("action", "captions", "neither")},

@@ -41,6 +41,8 @@ class Options(NamedTuple):
     folders: Folders
     boxes: BoxFlags
     max_pixels: int
+    max_side: int | None
+    keep_metadata: bool
     skip_broken: bool
     strict: bool
     fractions: tuple[float, ...]
@@ -53,6 +55,7 @@ class Options(NamedTuple):
         ]
         folders = [str(folder.resolve()) for folder in (self.root, *self.folders.others)]
         values = [files, folders, self.folders.follow_links, self.boxes, self.max_pixels]
+        values += [self.max_side, self.keep_metadata]
         values += [self.skip_broken, self.strict, shards.VERSION, labels.VERSION]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
@@ -94,7 +97,16 @@ def make(
         listed = read_classes(options.root, problems)
         boxes = decide(sample, options.folders.find, options.boxes, problems)
         del sample
-        job = chunks.Job(spool, kept, options.folders, boxes, options.max_pixels, options.strict)
+        job = chunks.Job(
+            spool,
+            kept,
+            options.folders,
+            boxes,
+            options.max_pixels,
+            options.max_side,
+            options.keep_metadata,
+            options.strict,
+        )
         focus = _make_chunks(job, problems, index, number, progress)
         if not any(True for _ in index.rows()):
             reasons = problems.examples(DROPPED)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data import damage, images, jpeg_files
+from scenarioclip_jax.data.build.image_metadata import without_metadata
 from scenarioclip_jax.data.build.photo_folders import Folders, PhotoError
 from scenarioclip_jax.data.image_levels import FULL
 from scenarioclip_jax.data.photo import rgb
@@ -42,6 +43,7 @@ def open_photo(
     *,
     levels: tuple[float, float] | None = None,
     max_pixels: int = images.MAX_PIXELS,
+    keep_metadata: bool = False,
 ) -> Photo:
     """Reads and fully decodes a photo, as `images.open_image` does, and encodes it for the shards.
 
@@ -53,6 +55,7 @@ def open_photo(
       backdrop: Color behind transparent pixels.
       levels: The gray values that are black and white, if there are more than 8 bits.
       max_pixels: Most pixels of the photo.
+      keep_metadata: Whether the file's metadata stay in `encoded`, such as the place where it was taken.
 
     Raises:
       PhotoError: The photo can't be used; the reason is path_outside_root, missing_image, unreadable_image or
@@ -79,6 +82,9 @@ def open_photo(
     if isinstance(root, Folders) and root.respelled(path):
         repairs.insert(0, ("path_spelling", f"{path!r} was found as {str(file)!r}"))
     picture = opened.picture
+    if same and not keep_metadata:
+        bare = without_metadata(encoded)
+        same, encoded = bare is not None, bare or encoded
     if not same:
         encoded = encode(picture, "PNG" if opened.format == "PNG" else "JPEG")
         picture = rgb(Image.open(io.BytesIO(encoded)))

@@ -1,6 +1,6 @@
 """What a build counts of the scenes that it writes."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from scenarioclip_jax.data.build.class_lists import CLASS_KINDS
@@ -26,9 +26,10 @@ class Statistics:
         self.some_captions: list[str] = []  # for the tokenizer
         self.texts: Counter[str] = Counter()  # scenes by what the whole scene has
         self.masks = 0  # of objects
-        self.labels: dict[str, dict[str, Counter[str]]] = {
-            kind: defaultdict(Counter, {text: Counter() for text in (classes or {}).get(kind, ())})
-            for kind in CLASS_KINDS
+        self._listed = {kind: list((classes or {}).get(kind, ())) for kind in CLASS_KINDS}
+        # By kind and split. There may be millions of relation texts, so each has one entry, not a table.
+        self._labels: dict[str, dict[str, Counter[str]]] = {
+            kind: {split: Counter() for split in SPLITS} for kind in CLASS_KINDS
         }
 
     def add(self, scene: Scene, split: str) -> None:
@@ -37,7 +38,7 @@ class Statistics:
         self.relations[len(scene.relations)] += 1
         self.negatives += sum(len(relation.negatives) for relation in scene.relations)
         if scene.action:
-            self.labels["actions"][scene.action][split] += 1
+            self._labels["actions"][split][scene.action] += 1
         self.texts["action"] += bool(scene.action)
         self.texts["captions"] += bool(scene.captions)
         self.texts["neither"] += not (scene.action or scene.captions)
@@ -46,10 +47,10 @@ class Statistics:
         if split == "train" and not scene.action and len(self.some_captions) < MANY_CAPTIONS:
             self.some_captions += scene.captions
         self.masks += sum(map(bool, scene.object_masks))
-        for name in scene.object_names:
-            self.labels["objects"][name][split] += 1
-        for relation in scene.relations:
-            self.labels["relations"][relation_text(relation.triplet)][split] += 1
+        self._labels["objects"][split].update(scene.object_names)
+        self._labels["relations"][split].update(
+            relation_text(relation.triplet) for relation in scene.relations
+        )
 
     def merge(self, other: "Statistics") -> None:
         """Adds the counts of other scenes."""
@@ -59,20 +60,22 @@ class Statistics:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.some_captions += other.some_captions
         del self.some_captions[MANY_CAPTIONS:]
-        for kind, labels in other.labels.items():
-            for text, counts in labels.items():
-                self.labels[kind][text].update(counts)
+        for kind, by_split in other._labels.items():
+            for split, counts in by_split.items():
+                self._labels[kind][split].update(counts)
 
     def class_counts(self) -> dict[str, dict[str, dict[str, int]]]:
-        """Returns {kind: {text: {split: count}}}, sorted by text."""
+        """Returns {kind: {text: {split: count}}}, sorted by text: what is listed, and what occurs."""
         return {
-            kind: {text: {s: counts[text][s] for s in SPLITS} for text in sorted(counts)}
-            for kind, counts in self.labels.items()
+            kind: {
+                text: {split: counts[split][text] for split in SPLITS}
+                for text in sorted({*self._listed[kind], *self.occurring()[kind]})
+            }
+            for kind, counts in self._labels.items()
         }
 
     def occurring(self) -> dict[str, list[str]]:
-        """Returns the classes that occur, by kind."""
+        """Returns the classes that occur, by kind, sorted."""
         return {
-            kind: [text for text, counts in of_kind.items() if any(counts.values())]
-            for kind, of_kind in self.labels.items()
+            kind: sorted(set().union(*counts.values())) for kind, counts in self._labels.items()
         }

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageFile, PngImagePlugin
+from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
 from scenarioclip_jax.data import damage, photo
 from scenarioclip_jax.data.build import photo_files
+from scenarioclip_jax.data.build.image_metadata import without_metadata
 from scenarioclip_jax.data.build.photo_files import PhotoError, open_photo
 from tests.data import builder_inputs
 from tests.data.test_images import CONTENTS, PICTURES, encoded, mutated, png
@@ -31,9 +32,9 @@ RESTART = encoded(PHOTO, "JPEG", quality=88, restart_marker_rows=1)
 END = b"\xff\xd9"
 
 
-def opened(tmp_path, content: bytes) -> photo_files.Photo:
+def opened(tmp_path, content: bytes, **options) -> photo_files.Photo:
     (tmp_path / "a.jpg").write_bytes(content)
-    return open_photo(tmp_path, "a.jpg")
+    return open_photo(tmp_path, "a.jpg", **options)
 
 
 def trained_on(found: photo_files.Photo) -> np.ndarray:
@@ -51,9 +52,12 @@ def test_training_sees_what_was_checked(name, tmp_path):
 def test_files_that_training_reads_as_they_are_stay_as_they_are(tmp_path):
     mpo = encoded(PHOTO, "MPO", save_all=True, append_images=[PHOTO.rotate(180)])
     for content in (DATA, PROGRESSIVE, RESTART, encoded(PHOTO), mpo, DATA + b"more" * 99):
-        found = opened(tmp_path, content)
+        found = opened(tmp_path, content, keep_metadata=True)
         assert found.encoded == content
         assert (found.repairs, found.reencoded) == ([], "")
+        if content != mpo:
+            bare = content.removesuffix(b"more" * 99)
+            assert opened(tmp_path, content).encoded == bare, "nothing was to be removed"
     assert opened(tmp_path, encoded(PHOTO, "WEBP")).reencoded == "WEBP"
 
 
@@ -144,7 +148,61 @@ def test_thumbnails_and_padding_are_no_damage(tmp_path):
     thumbnail[0x010E] = "a camera"
     content = encoded(PHOTO, "JPEG", exif=thumbnail, comment=DATA[:999])  # a JPEG within the JPEG
     for each in (content, DATA[:-2] + b"\0\0" + END, DATA[:-2] + b"\xff\xff" + END):
-        assert opened(tmp_path, each).encoded == each
+        assert opened(tmp_path, each, keep_metadata=True).encoded == each
+        np.testing.assert_array_equal(
+            trained_on(opened(tmp_path, each)), np.asarray(Image.open(io.BytesIO(each)))
+        )
+
+
+def secrets_in(content: bytes) -> list[bytes]:
+    return [word for word in (b"Ann", b"Paris", b"moved", b"Exif") if word in content]
+
+
+def private_files():
+    exif = Image.Exif()
+    exif[0x013B] = "Ann"  # the artist
+    exif.get_ifd(0x8825)[0x001D] = "Paris"  # GPS
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    jpeg = {"exif": exif, "comment": b"Paris", "icc_profile": profile}
+    yield encoded(PHOTO, "JPEG", **jpeg)
+    yield encoded(PHOTO, "JPEG", progressive=True, **jpeg)
+    yield encoded(PHOTO, "JPEG", restart_marker_blocks=3, **jpeg)
+    xmp = b"http://ns.adobe.com/xap/1.0/\0<x>Paris</x>"
+    segments = b"\xff\xe1" + (len(xmp) + 2).to_bytes(2) + xmp
+    segments += b"\xff\xed\x00\x13Photoshop 3.0\0Ann"
+    yield DATA[:2] + segments + DATA[2:] + b"ftypmp4 moved in Paris"  # a motion photo's film
+    yield encoded(PHOTO, "MPO", exif=exif, save_all=True, append_images=[PHOTO.rotate(180)])
+    texts = PngImagePlugin.PngInfo()
+    texts.add_itxt("Author", "Ann")
+    texts.add_text("Place", "Paris", zip=False)
+    yield encoded(PHOTO, "PNG", pnginfo=texts, exif=exif, icc_profile=profile) + b"Paris"
+
+
+@pytest.mark.parametrize("content", private_files(), ids=range(6))
+def test_places_and_names_are_removed_and_pixels_stay(content, tmp_path):
+    assert secrets_in(content)
+    found = opened(tmp_path, content)
+    assert secrets_in(found.encoded) == []
+    np.testing.assert_array_equal(trained_on(found), np.asarray(Image.open(io.BytesIO(content))))
+    assert Image.open(io.BytesIO(found.encoded)).info.get("icc_profile") == (
+        Image.open(io.BytesIO(content)).info.get("icc_profile")
+    )
+    assert found.repairs == []
+    assert opened(tmp_path, content, keep_metadata=True).encoded == content
+
+
+def test_what_cannot_be_followed_is_encoded_again(tmp_path):
+    odd = DATA[:2] + b"\xff\xe1\xff\xffAnn" + DATA[2:]  # a segment that is longer than the file
+    assert without_metadata(odd[: len(odd) // 2]) is None
+    assert without_metadata(b"GIF89a") is None
+    assert without_metadata(DATA) == DATA
+
+
+@given(st.binary(max_size=200), st.integers(0, 400))
+def test_any_bytes_are_followed_or_refused(noise, at):
+    for start in (DATA, encoded(PHOTO)):
+        found = without_metadata(start[:at] + noise + start[at + len(noise) :])
+        assert found is None or len(found) <= len(start) + len(noise)
 
 
 def test_much_text_in_a_png_is_removed(tmp_path):
