@@ -27,8 +27,8 @@ class Resized(NamedTuple):
       remedy: How to scale the boxes.
       ends: Number of boxes that end at the edge of such photos.
       close: Whether the photos themselves are about as large, the largest of them.
-      others: Other sizes at whose edges about as many boxes end, in words for a message, and whether few boxes tell;
-        empty if neither is so.
+      others: Other sizes at whose edges about as many boxes end, in words for a message, and whether few boxes
+        tell; empty if neither is so.
     """
 
     what: str
@@ -74,7 +74,7 @@ def find_resized(sample: Sample) -> Resized | None:
     if not found:
         return None
     found.sort(key=lambda each: -each[0])
-    ends, kind, format, x, y, drawn = found[0]
+    ends, kind, format, x, y, _ = found[0]
     own = [1.0] if kind == "times" else [scale for scale in UNITS.values() if scale]
     if any(abs(max(x, y) / scale - 1) < _CLOSE for scale in own):
         return None  # in pixels of the photos themselves, or in shares

@@ -89,7 +89,7 @@ def others(equal: Sequence[BoxReading], usual: BoxReading) -> str:
 
 
 def may_be_larger(sample: Sample, best: BoxReading) -> str:
-    """Says that boxes may be pixels of larger photos instead of percent or thousandths; empty if that's unlikely.
+    """Says that boxes may be pixels of larger photos, not percent or thousandths; empty if that's unlikely.
 
     Things that a photo's edge cuts off end at 1000 in thousandths, along both axes. In pixels of photos of any
     other size the largest numbers lie elsewhere.
