@@ -7,7 +7,13 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data import images
-from scenarioclip_jax.data.build import box_sample, focus_evidence, focus_parts, photo_files
+from scenarioclip_jax.data.build import (
+    box_sample,
+    focus_evidence,
+    focus_mistakes,
+    focus_parts,
+    photo_files,
+)
 from scenarioclip_jax.data.build.annotations import Box, Record, RelationRecord
 from scenarioclip_jax.data.build.box_formats import ORIENTATIONS, BoxReading, misfits, to_pixels
 from scenarioclip_jax.data.build.box_votes import BoxDecision
@@ -260,6 +266,13 @@ class _Relations:
         encoded, fit, reason, detail = b"", None, "", ""
         try:
             focus, encoded = self._open_focus(relation.focus_path)
+            focus, mistake = focus_mistakes.undo(self._photo.picture, focus)
+            if mistake:
+                encoded = photo_files.encode(focus, "JPEG")
+                detail = f"{relation.focus_path!r} is the photo's {mistake}; undone. Write it as the photo is"
+                self._problems.add(
+                    "focus_altered", FIXED, "relation", where, detail, self._record.id
+                )
             fit = fit_focus(self._photo.picture, focus, meant.pairs)
             if fit.kind in _NOT_SHOWN:
                 reason, said = _NOT_SHOWN[fit.kind]

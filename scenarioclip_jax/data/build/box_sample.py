@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data import images
-from scenarioclip_jax.data.build import focus_evidence
+from scenarioclip_jax.data.build import focus_evidence, focus_mistakes
 from scenarioclip_jax.data.build.annotations import Record, RelationRecord
 from scenarioclip_jax.data.build.box_formats import BoxReading, to_pixels
 
@@ -146,4 +146,7 @@ def changes(
         turned = focus.transpose(images.TURNS[orientation])
         if focus_evidence.better_turned(photo, focus, turned):
             focus = turned
+    focus, _ = focus_mistakes.undo(
+        photo, focus
+    )  # a turned one would speak for boxes turned like it
     return focus_evidence.differences(photo, focus)

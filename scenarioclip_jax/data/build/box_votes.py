@@ -251,8 +251,8 @@ def _decide_format(
         raise AnnotationError(
             f"the boxes look like {resized.what} (at least {resized.ends} end right at their edges), not "
             f"{usual.describe()}. {example(sample, int(np.argmax(bad)))}. If so, {resized.remedy}"
-            f"{resized.others}; if they are {best.describe()}, add {flags_for(best, usual)}; if they are as they "
-            f"should be, add {flags_for(usual)}"
+            f"{resized.others}; if they are {best.describe()}, add {flags_for(best, usual)}; if they are as "
+            f"they should be, add {flags_for(usual)}"
         )
     untold = best.swapped()
     if untold is not None and (
