@@ -27,6 +27,9 @@ class Gallery(NamedTuple):
     embeddings: np.ndarray  # float32 [N, D], not normalized
     texts: list[str]  # N: each image's own text
     photo_ids: list[str]  # N
+    pictures: list[str] | None = (
+        None  # N: equal for images of the same pixels; None: all are different
+    )
 
 
 class Stopped(Exception):

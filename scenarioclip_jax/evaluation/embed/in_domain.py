@@ -181,7 +181,10 @@ class DataSet:
         }
         corrupt = set(arrays["corrupt"].tolist())
         # Drops the photos, which are large.
-        scenes = [scene._replace(photo=b"") for scene in self._scenes_of(name, corrupt)]
+        scenes = [
+            scene._replace(photo=hashlib.sha256(scene.photo).digest())
+            for scene in self._scenes_of(name, corrupt)
+        ]
         relations = [relation for scene in scenes for relation in scene.relations]
         texts = {
             "global": [scene.action for scene in scenes],
@@ -193,8 +196,17 @@ class DataSet:
             "object": [scene.id for scene in scenes for _ in scene.object_names],
             "relation": [scene.id for scene in scenes for _ in scene.relations],
         }
+        pictures = {
+            "global": [digest(scene.photo) for scene in scenes],
+            "object": [digest(s.photo, box.tobytes()) for s in scenes for box in s.object_boxes],
+            "relation": [
+                digest(s.photo, r.boxes.tobytes(), r.mask, r.image)
+                for s in scenes
+                for r in s.relations
+            ],
+        }
         return Split(
-            {k: Gallery(arrays[k], texts[k], photos[k]) for k in LEVELS if texts[k]},
+            {k: Gallery(arrays[k], texts[k], photos[k], pictures[k]) for k in LEVELS if texts[k]},
             [relation.triplet for relation in relations],
             [relation.negatives for relation in relations],
             sorted(corrupt),
