@@ -23,6 +23,12 @@ from .image_levels import (
 )
 
 _NO_DATA, _PHOTOMETRIC = 42113, 262  # TIFF's tags
+_USUAL_MISSING = (
+    -9999.0,
+    -32767.0,
+    -32768.0,
+    -99999.0,
+)  # what programs write where there is no value
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 _UPPER_HALF = 128  # an upper byte of an image that fills its 16 bits
 _LOST = 16  # upper bytes below this hold less than 4 bits by themselves
@@ -94,12 +100,33 @@ def _known(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
         missing = float(str(first(tags, _NO_DATA)).strip(" \0"))
     except ValueError:
         missing = None
-    absent = np.zeros(values.shape, bool) if missing is None else values == missing
+    absent = _usual_missing(values) if missing is None else values == missing
     if values.dtype.kind == "f":
         absent |= np.isfinite(values) & (
             np.abs(values) > 1e30
         )  # as GIS programs write missing values
     return np.where(absent, np.nan, values.astype(np.float64)) if absent.any() else values
+
+
+def _usual_missing(values: np.ndarray) -> np.ndarray:
+    """Where values [H, W] are the number that programs write for a missing one, without declaring it.
+
+    It lies further below all others than these lie apart; no picture's darkest pixels do. Otherwise it would be
+    taken for black, and everything else would be white.
+    """
+    absent = np.zeros(values.shape, bool)
+    if values.dtype.kind not in "fi" or not values.size:
+        return absent
+    known = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+    for number in sorted(_USUAL_MISSING):
+        here = values == number
+        others = values[known & ~here & ~absent]
+        if not here.any() or not others.size:
+            continue
+        low, high = float(others.min()), float(others.max())
+        if low > number and low - number > high - low:
+            absent |= here
+    return absent
 
 
 def _convert_colors(

@@ -39,6 +39,7 @@ from scenarioclip_jax.faults import InputUnavailableError
 
 PAUSES = (0.2, 1.0, 3.0)  # seconds between attempts to read what the system refuses
 REPLACEMENTS = 8  # records tried in place of a corrupt one before giving up
+_WORKER_NAME = "grain-"  # how names of processes that Grain starts begin
 SHARED_BYTES = 1 << 16  # arrays of at least this size come from a worker through shared memory
 
 
@@ -203,7 +204,12 @@ class TrainIterator:
         self._iterator.start_prefetch()
 
     def _workers(self) -> list[BaseProcess]:
-        return [p for p in multiprocessing.active_children() if p not in self._others]
+        """The processes that Grain has started for this iterator: the only ones that may be ended.
+
+        The program may start processes of its own at any time; Grain's are told by their names.
+        """
+        found = [p for p in multiprocessing.active_children() if p not in self._others]
+        return [p for p in found if p.name.startswith(_WORKER_NAME)]
 
     def get_state(self) -> dict[str, Any]:
         """Returns the state as JSON values."""

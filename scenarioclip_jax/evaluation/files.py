@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -327,6 +327,9 @@ def csv_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
     lines = csv.DictReader(io.StringIO(_read(path, digests), newline=""), strict=True)
     limit = csv.field_size_limit(LONGEST_FIELD)
     try:
+        header = list(lines.fieldnames or ())
+        if twice := dict.fromkeys(name for name in header if header.count(name) > 1):
+            raise SuiteError(f"{path}: {_twice(twice, 'its header')}")
         for values in lines:
             where = f"{path} line {lines.line_num}"
             if None in values or None in values.values():
@@ -342,9 +345,24 @@ def csv_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
     return found
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; raises ValueError if it has a key twice, since JSON would keep the last value only."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = dict.fromkeys(key for key in keys if keys.count(key) > 1)
+        raise ValueError(_twice(twice, "an object"))
+    return values
+
+
+def _twice(names: Iterable[str], where: str) -> str:
+    named = ", ".join(map(repr, names))
+    return f"{where} has {named:.300} twice, of which only the last would count; write it once"
+
+
 def _parse(text: str, subject: str, whole: bool = False) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         hint = ""
         if whole and error.msg == "Extra data":

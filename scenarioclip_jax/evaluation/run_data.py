@@ -10,7 +10,7 @@ from scenarioclip_jax.checkpoint import CheckpointError, load_record, steps
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.build.dataset import default_embedded
 from scenarioclip_jax.data.source import identity_digest
-from scenarioclip_jax.data.stored.labels import VERSION
+from scenarioclip_jax.data.stored.labels import differences_from
 from scenarioclip_jax.data.stored.shards import (
     DataSetError,
     dataset_dir,
@@ -157,11 +157,14 @@ def _why_own(own: Chosen, checkpoint: str) -> str:
 
 def _old_labels(chosen: Chosen) -> list[str]:
     """Notes on a data set whose labels were written by an earlier version."""
-    if chosen.directory is None or load_summary(chosen.directory).get("labels", 1) >= VERSION:
+    if chosen.directory is None:
+        return []
+    changed = differences_from(load_summary(chosen.directory).get("labels", 1))
+    if not changed:
         return []
     return [
-        f"{chosen.directory} was built when labels kept invisible characters and HTML entities, so that one "
-        "class may be there in several spellings; to merge them, build it again"
+        f"{chosen.directory} was built when {' and '.join(changed)}, so that one class may be there in several "
+        "spellings; to merge them, build it again"
     ]
 
 

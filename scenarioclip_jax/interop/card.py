@@ -75,6 +75,10 @@ print(torch.nn.functional.cosine_similarity(image, text))
 Needs torch and transformers, 4.57 or newer. `pipeline("zero-shot-image-classification", model=folder,
 trust_remote_code=True)` works too, at the global level.
 
+Texts are brought into the form that labels had in training: lower case, Unicode NFKC, no invisible characters,
+one space between words, HTML entities replaced. The tokenizer alone, which pipelines call, does the same but
+for HTML entities other than the usual ones: `&notin;` and `&#100;` stay as they are written.
+
 The same folder opens in JAX: `scenarioclip_jax.load(folder)`.
 
 Results, training data and license are for whoever trained these weights to state.

@@ -26,6 +26,7 @@ from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop import exported, reference
 from scenarioclip_jax.interop.card import model_card
 from scenarioclip_jax.interop.huggingface import FIELDS, LEGACY_EOS
+from scenarioclip_jax.interop.label_normalizer import label_normalizer
 from scenarioclip_jax.interop.weights import cast, check_finite
 from scenarioclip_jax.models.scenario_clip import levels_of
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
@@ -237,11 +238,12 @@ def write_processor(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
 
 
 def write_tokenizer(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
-    """Writes the tokenizer so that Transformers itself adds begin-of-text and end-of-text."""
+    """Writes the tokenizer so that by itself it normalizes labels and adds begin-of-text and end-of-text."""
     ours = Tokenizer.load(tokenizer_file)
     raw = tokenizers.Tokenizer.from_file(str(tokenizer_file))
     raw.no_truncation()
     raw.no_padding()
+    raw.normalizer = label_normalizer(raw.normalizer)
     bos, eos, pad = (
         None if i is None else raw.id_to_token(i) for i in (ours.bos_id, ours.eos_id, ours.pad_id)
     )

@@ -175,3 +175,25 @@ def test_a_float_map_is_read_by_its_own_range(tmp_path, largest):
     (tmp_path / "a.pfm").write_bytes(b"Pf\n80 60\n-1.0\n" + values.tobytes())
     found = np.asarray(images.to_rgb(tmp_path / "a.pfm"))[30, :, 0].astype(float)
     np.testing.assert_allclose(found, np.linspace(0, 255, 80), atol=1)
+
+
+@pytest.mark.parametrize("missing", [-9999.0, -32768.0, -99999.0])
+@pytest.mark.parametrize("kind", [np.float32, np.int16, np.int32])
+def test_numbers_that_stand_for_missing_values_are_black(missing, kind):
+    """Without a tag that says so: taken for the darkest value they would make all others white."""
+    if missing < np.iinfo(np.int16).min and kind == np.int16:
+        return
+    values = np.tile(np.arange(64, dtype=kind) * 4, (48, 1))
+    values[:12] = missing
+    found = shown(gray_tiff(values, 3 if kind == np.float32 else 2))[..., 0]
+    np.testing.assert_array_equal(found[:12], 0)
+    np.testing.assert_allclose(found[12:], values[12:], atol=2)
+
+
+def test_low_values_that_are_no_missing_ones_stay():
+    """Heights below the sea reach as low without a gap; and other numbers aren't known to mean anything."""
+    steady = np.linspace(-9999, 3000, 64 * 48, dtype=np.float32).reshape(48, 64)
+    assert 180 < shown(gray_tiff(steady, 3))[36, 0, 0] < 200
+    other = np.tile(np.arange(64, dtype=np.float32) * 4, (48, 1))
+    other[:12] = -1000
+    assert shown(gray_tiff(other, 3))[12:].min() > 190

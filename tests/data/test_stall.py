@@ -112,14 +112,17 @@ def test_a_hanging_read_is_shown_and_ended(workers, tmp_path, capfd):
     other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     other.start()
     next(iterator)  # a worker takes several seconds to start
+    later = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    later.start()
     iterator._settings = dataclasses.replace(settings, stall_seconds=1)
     with pytest.raises(
         StalledInputError, match=r"the batch of step 2 did not come.*stall_seconds=1;"
     ):
         next(iterator)
-    assert other.is_alive()  # a process that doesn't read is left alone
-    other.kill()
-    other.join()
+    for process in (other, later):
+        assert process.is_alive()  # a process that doesn't read is left alone
+        process.kill()
+        process.join()
     stacks = capfd.readouterr().err
     assert "in __getitem__" in stacks  # where it hangs
     assert ("stacks of reading worker" in stacks) == bool(workers)

@@ -375,3 +375,19 @@ def test_a_picture_that_changes_is_checked_again(tmp_path):
         files.locate(wanted, Skips())
     Image.new("RGB", (8, 8)).save(path)
     assert len(files.locate(wanted, Skips())) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "read"),
+    [
+        ("a.json", '[{"caption": "a", "caption": "b"}]', json_rows),
+        ("a.json", '{"1": {"caption": "a"}, "1": {"caption": "b"}}', json_rows),
+        ("a.jsonl", '{"caption": "a", "caption": "b"}\n', jsonl_rows),
+        ("a.csv", "caption,caption\na,b\n", csv_rows),
+    ],
+)
+def test_a_name_given_twice_is_refused(name, text, read, tmp_path):
+    """Of two values only the last would count, in silence."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SuiteError, match=rf"{name}.*'(caption|1)' twice.*write it once"):
+        read(tmp_path / name)

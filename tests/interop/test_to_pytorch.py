@@ -241,6 +241,10 @@ def test_both_processors_agree(trained, tmp_path, fit):
     for level in LEVELS:
         wanted, _ = ours.tokenizer.encode(list(map(normalize_label, texts)), LENGTHS[level])
         np.testing.assert_array_equal(theirs(text=texts, level=level)["input_ids"], wanted)
+    # Pipelines call the tokenizer itself, which normalizes too.
+    for text in helpers.UNTIDY:
+        wanted = theirs.tokenizer([normalize_label(text)])["input_ids"]
+        assert theirs.tokenizer([text])["input_ids"] == wanted, text
     # A folder that was saved again by Transformers still works alike.
     theirs.save_pretrained(tmp_path / "again")
     again = AutoProcessor.from_pretrained(tmp_path / "again", trust_remote_code=True)

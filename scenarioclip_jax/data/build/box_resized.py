@@ -13,6 +13,8 @@ _FEWEST = 3  # photos with a box that ends at the edge, along each axis
 _PILED = 3  # times as many boxes end there as just before it
 # Share of the boxes that end there; the second for an edge that isn't as far down as right.
 _SOME, _MANY = 0.03, 0.06
+_NEARLY = 0.4  # of the ends that speak for one size: another one with so many is possible too
+_MANY_ENDS = 15  # fewer leave it open which size it was
 _CLOSE, _ABOUT = 0.02, 0.05  # sizes that are equal, or nearly so
 _FORMATS = ("xyxy", "xywh")
 
@@ -25,12 +27,15 @@ class Resized(NamedTuple):
       remedy: How to scale the boxes.
       ends: Number of boxes that end at the edge of such photos.
       close: Whether the photos themselves are about as large, the largest of them.
+      others: Other sizes at whose edges about as many boxes end, in words for a message, and whether few boxes
+        tell; empty if neither is so.
     """
 
     what: str
     remedy: str
     ends: int
     close: bool
+    others: str = ""
 
 
 def find_resized(sample: Sample) -> Resized | None:
@@ -64,10 +69,12 @@ def find_resized(sample: Sample) -> Resized | None:
             (x, at_right), (y, at_bottom) = right, bottom
             least = min(at_right, at_bottom)
             if abs(x / y - 1) < _CLOSE or (kind == "fixed" and least >= _MANY * len(ends)):
-                found.append((least, kind, format, x, y))
+                # Sides of the photos that they were drawn on, by box.
+                found.append((least, kind, format, x, y, unit * (x, y)))
     if not found:
         return None
-    ends, kind, format, x, y = max(found, key=lambda each: each[0])
+    found.sort(key=lambda each: -each[0])
+    ends, kind, format, x, y, _ = found[0]
     own = [1.0] if kind == "times" else [scale for scale in UNITS.values() if scale]
     if any(abs(max(x, y) / scale - 1) < _CLOSE for scale in own):
         return None  # in pixels of the photos themselves, or in shares
@@ -79,7 +86,23 @@ def find_resized(sample: Sample) -> Resized | None:
         "shorter": shorter.max(0),
     }[kind]
     close = bool((np.abs(np.array([x, y]) / largest - 1) < _ABOUT).all())
-    return Resized(what, remedy, int(ends), close)
+    return Resized(what, remedy, int(ends), close, _others(found))
+
+
+def _others(found: list[tuple]) -> str:
+    """Describes up to two other sizes, of those found, that nearly as many boxes speak for as for the first."""
+    first, named = found[0], []
+    texts = []
+    for ends, kind, format, x, y, drawn in found[1:]:
+        near = ends >= _NEARLY * first[0] and len(texts) < 2 and format == first[2]
+        if near and all(np.abs(drawn / other - 1).max() >= _CLOSE for other in (first[5], *named)):
+            named.append(drawn)
+            texts.append(": ".join(_described(kind, format, x, y)))
+    if first[0] < _MANY_ENDS:
+        texts.append(
+            "of another size, as few boxes tell: compare with the photos that they were drawn on"
+        )
+    return "".join(f" (or {text})" for text in texts)
 
 
 def _chosen(sample: Sample, chosen: np.ndarray) -> Sample:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data import images
-from scenarioclip_jax.data.build import focus_evidence
+from scenarioclip_jax.data.build import focus_evidence, focus_mistakes
 from scenarioclip_jax.data.build.box_formats import BoxReading, to_pixels
 from scenarioclip_jax.data.build.photo_sizes import annotated_size
 from scenarioclip_jax.data.build.records import Record, RelationRecord
@@ -152,4 +152,6 @@ def changes(
         turned = focus.transpose(images.TURNS[orientation])
         if focus_evidence.better_turned(photo, focus, turned):
             focus = turned
+    # A turned one would speak for boxes that are turned like it.
+    focus, _ = focus_mistakes.undo(photo, focus)
     return focus_evidence.differences(photo, focus)

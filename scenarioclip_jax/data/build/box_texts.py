@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scenarioclip_jax.data.build.box_formats import ORIENTATIONS, BoxReading, misfits
+from scenarioclip_jax.data.build.box_formats import ORIENTATIONS, UNITS, BoxReading, misfits
 from scenarioclip_jax.data.build.box_resized import find_resized
 from scenarioclip_jax.data.build.box_sample import Sample, pixels_of
 from scenarioclip_jax.data.build.problems import GUESSED, NOTED, AnnotationError, Problems
 
 _WIDE, _WIDE_SHARE = 0.1, 0.1  # boxes that stick out by a tenth; a tenth of all boxes
+_REACHES = 0.9  # of percent or thousandths: where boxes don't, other units are as likely
+# Boxes that end at a photo's edge, within a part of its side: how many, and which share, make them thousandths.
+_AT_EDGE, _ENDS, _ENDS_SHARE = 0.004, 3, 0.03
 _MOST_WRONG = 0.5  # share of the boxes that can't be meant
 
 
@@ -85,6 +88,25 @@ def others(equal: Sequence[BoxReading], usual: BoxReading) -> str:
     return f" (or, which fits about as well: {'; '.join(flags_for(each, usual) for each in equal[:3])})"
 
 
+def may_be_larger(sample: Sample, best: BoxReading) -> str:
+    """Says that boxes may be pixels of larger photos, not percent or thousandths; empty if that's unlikely.
+
+    Things that a photo's edge cuts off end at 1000 in thousandths, along both axes. In pixels of photos of any
+    other size the largest numbers lie elsewhere.
+    """
+    scale = UNITS[best.units]
+    if scale is None or scale == 1:
+        return ""
+    if sample.boxes.max() < _REACHES * scale:
+        return f" (or, as none exceeds {sample.boxes.max():g}, they are pixels of larger photos: scale them)"
+    ends = pixels_of(sample, best)[:, 2:] / sample.sizes
+    if best.canvas == "photo":
+        at_edge = (np.abs(ends - 1) <= _AT_EDGE).sum(0)
+        if at_edge.min() >= max(_ENDS, _ENDS_SHARE * len(ends)):
+            return ""
+    return f" (or, if few of them really end at {scale:g}, they are pixels of larger photos: scale them)"
+
+
 def check_fit(sample: Sample, usual: BoxReading, misfits: np.ndarray | None = None) -> None:
     """Raises AnnotationError if many boxes lie far outside of their photos, or most can't be meant.
 
@@ -115,7 +137,7 @@ def check_fit(sample: Sample, usual: BoxReading, misfits: np.ndarray | None = No
             if resized
             else "Were they drawn on photos of another size, or with a border?"
         )
-        remedy = f"{resized.remedy}, or give" if resized else "Give"
+        remedy = f"{resized.remedy}{resized.others}, or give" if resized else "Give"
         raise AnnotationError(
             f"{wrong.sum()} of {len(wrong)} boxes ({wrong.mean():.0%}) {what}, and no other convention fits "
             f"better. {guess}{': ' if resized else ' '}{remedy} the photos that they were drawn on"
@@ -132,7 +154,7 @@ def note_reach(sample: Sample, usual: BoxReading, problems: Problems) -> None:
     if resized and not resized.close:
         detail = (
             f"the boxes look like {resized.what}: at least {resized.ends} end right at the edges of such "
-            f"photos. {example(sample, 0)}. Read as {usual.describe()}; if so, {resized.remedy}"
+            f"photos. {example(sample, 0)}. Read as {usual.describe()}; if so, {resized.remedy}{resized.others}"
         )
         problems.add("boxes_ambiguous", GUESSED, "file", "all metadata", detail)
     elif len(boxes) >= 20 and len(sample.records) >= 8 and reach.max() < 0.6:

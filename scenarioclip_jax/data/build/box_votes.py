@@ -48,6 +48,7 @@ from scenarioclip_jax.data.build.box_texts import (
     compared,
     example,
     flags_for,
+    may_be_larger,
     note_reach,
     numbers,
     others,
@@ -58,7 +59,6 @@ from scenarioclip_jax.data.build.records import Record
 _SURE = 4.0  # nats by which another reading has to be better
 _UNTOLD = 8.0  # nats: less doesn't tell whether x or y comes first
 _LEFT = 0.02  # share of the boxes that a reading may leave unexplained
-_REACHES = 0.9  # of percent or thousandths: where boxes don't, other units are as likely
 _SHOWN = 8.0  # nats that the photos have to give for or against boxes as stored
 _FITS_SWAPPED = 15.0  # nats: boxes that fit no worse with x and y in each other's places
 # How much less usual than the published format each convention is, in nats.
@@ -245,12 +245,14 @@ def _decide_format(
     bad, good = (misfits_in_order(sample, each, each in dragged) for each in (usual, best))
     # Thousandths fit boxes of any photos that aren't larger; another format may fit a few more of them.
     doubtful = best.units in ("thousand", "percent") or good.mean() > _LEFT
-    if doubtful and (resized := find_resized(sample)) and not resized.close:
+    resized = find_resized(sample)
+    resized = None if resized and resized.close else resized
+    if doubtful and resized:
         raise AnnotationError(
             f"the boxes look like {resized.what} (at least {resized.ends} end right at their edges), not "
-            f"{usual.describe()}. {example(sample, int(np.argmax(bad)))}. If so, {resized.remedy}; if they are "
-            f"{best.describe()}, add {flags_for(best, usual)}; if they are as they should be, add "
-            f"{flags_for(usual)}"
+            f"{usual.describe()}. {example(sample, int(np.argmax(bad)))}. If so, {resized.remedy}"
+            f"{resized.others}; if they are {best.describe()}, add {flags_for(best, usual)}; if they are as "
+            f"they should be, add {flags_for(usual)}"
         )
     untold = best.swapped()
     if untold is not None and (
@@ -272,15 +274,18 @@ def _decide_format(
             f" (or, if {axis} comes first, which nothing here tells: {flags_for(untold, usual)}; draw some on "
             f"their photos to see){also}"
         )
-    scale = UNITS[best.units]
-    if scale and scale > 1 and sample.boxes.max() < _REACHES * scale:
-        also += f" (or, as none exceeds {sample.boxes.max():g}, they are pixels of larger photos: scale them)"
+    if resized:
+        also += f" (or, if they are {resized.what}: {resized.remedy}{resized.others})"
+    else:
+        also += may_be_larger(sample, best)
     if margin > _SURE and not mixed:
         raise AnnotationError(
             f"the boxes look like {best.describe()}, not {usual.describe()}: {text}. If so, add "
             f"{flags_for(best, usual)}{also}; if they are as they should be, add {flags_for(usual)}"
         )
     what = "some boxes" if mixed else "the boxes"
+    if not resized:
+        note_reach(sample, usual, problems)
     problems.add(
         "boxes_ambiguous",
         GUESSED,

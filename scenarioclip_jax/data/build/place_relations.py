@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 from PIL import Image
 
-from scenarioclip_jax.data.build import focus_evidence, focus_parts, photo_files
+from scenarioclip_jax.data.build import focus_evidence, focus_mistakes, focus_parts, photo_files
 from scenarioclip_jax.data.build.focus import FocusFit, fit_focus
 from scenarioclip_jax.data.build.participants import Candidates, Object, candidates, nearest
 from scenarioclip_jax.data.build.photo_files import Photo
@@ -56,6 +56,12 @@ class RelationPlacer:
         try:
             focus, encoded = self._open_focus(relation.focus_path)
             fit = fit_focus(self._photo.picture, focus, meant.pairs)
+            if fit.kind not in ("boxes", "mask"):  # those show the photo as it is
+                focus, mistake = focus_mistakes.undo(self._photo.picture, focus)
+                if mistake:
+                    encoded = photo_files.encode(focus, "JPEG")
+                    fit = fit_focus(self._photo.picture, focus, meant.pairs)
+                    self._say_mistake(relation, mistake, where)
             if fit.kind in _NOT_SHOWN:
                 reason, said = _NOT_SHOWN[fit.kind]
                 detail = f"{relation.focus_path!r} {said}"
@@ -139,6 +145,12 @@ class RelationPlacer:
                 'Kept; to have it made from the boxes, leave its path empty ("")'
             )
             self._problems.add("focus_elsewhere", KEPT, "relation", where, detail, self._record.id)
+
+    def _say_mistake(self, relation: RelationRecord, mistake: str, where: str) -> None:
+        detail = (
+            f"{relation.focus_path!r} is the photo's {mistake}; undone. Write it as the photo is"
+        )
+        self._problems.add("focus_altered", FIXED, "relation", where, detail, self._record.id)
 
     def _say_guess(
         self, relation: RelationRecord, meant: Candidates, where: str, detail: str

@@ -27,13 +27,15 @@ class Gallery(NamedTuple):
     embeddings: np.ndarray  # float32 [N, D], not normalized
     texts: list[str]  # N: each image's own text; "" for a scene without an action
     photo_ids: list[str]  # N
+    # N: equal for images of the same pixels; None: all are different
+    pictures: list[str] | None = None
 
     def told(self) -> "Gallery":
         """Only the images that have a text: scenes without an action have none."""
         rows = [row for row, text in enumerate(self.texts) if text]
         if len(rows) == len(self.texts):
             return self
-        chosen = ([values[row] for row in rows] for values in self[1:])
+        chosen = (values and [values[row] for row in rows] for values in self[1:])
         return Gallery(self.embeddings[rows], *chosen)
 
 

@@ -186,29 +186,45 @@ class DataSet:
         }
         corrupt = set(arrays["corrupt"].tolist())
         # Drops the photos, which are large.
-        scenes = [scene._replace(photo=b"") for scene in self._scenes_of(name, corrupt)]
+        scenes = [
+            scene._replace(photo=hashlib.sha256(scene.photo).digest())
+            for scene in self._scenes_of(name, corrupt)
+        ]
         relations = [relation for scene in scenes for relation in scene.relations]
         texts = {
-            "global": [scene.action for scene in scenes if scene.action],
+            "global": [scene.action for scene in scenes],
             "object": [name for scene in scenes for name in scene.object_names],
             "relation": [relation_text(relation.triplet) for relation in relations],
         }
-        # A scene without an action isn't recognized or retrieved by it.
-        acting = np.array([bool(scene.action) for scene in scenes], bool)
-        arrays["global"], whole = arrays["global"][acting], arrays["global"]
-        captioned = np.array([bool(scene.captions) for scene in scenes], bool)
         photos = {
-            "global": [scene.id for scene in scenes if scene.action],
+            "global": [scene.id for scene in scenes],
             "object": [scene.id for scene in scenes for _ in scene.object_names],
             "relation": [scene.id for scene in scenes for _ in scene.relations],
         }
+        pictures = {
+            "global": [digest(scene.photo) for scene in scenes],
+            "object": [digest(s.photo, box.tobytes()) for s in scenes for box in s.object_boxes],
+            "relation": [
+                digest(s.photo, r.boxes.tobytes(), r.mask, r.image)
+                for s in scenes
+                for r in s.relations
+            ],
+        }
+        whole = {k: Gallery(arrays[k], texts[k], photos[k], pictures[k]) for k in LEVELS}
+        galleries = {level: gallery.told() for level, gallery in whole.items()}
+        captions: dict[str, list[str]] = {}  # several scenes may show one photo
+        row_of: dict[str, int] = {}
+        for row, (picture, scene) in enumerate(zip(pictures["global"], scenes, strict=True)):
+            if scene.captions:
+                row_of.setdefault(picture, row)
+                captions.setdefault(picture, []).extend(scene.captions)
         return Split(
-            {k: Gallery(arrays[k], texts[k], photos[k]) for k in LEVELS if texts[k]},
+            {level: gallery for level, gallery in galleries.items() if gallery.texts},
             [relation.triplet for relation in relations],
             [relation.negatives for relation in relations],
             sorted(corrupt),
-            whole[captioned],
-            [list(scene.captions) for scene in scenes if scene.captions],
+            arrays["global"][list(row_of.values())],
+            [list(dict.fromkeys(of_photo)) for of_photo in captions.values()],
         )
 
     def _embed(self, name: str) -> dict[str, np.ndarray]:

@@ -26,8 +26,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scenarioclip_jax.evaluation import image_files
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, Wanted, read_json, rows
+from scenarioclip_jax.evaluation.files import (
+    Files,
+    Located,
+    Row,
+    SuiteError,
+    Wanted,
+    read_json,
+    rows,
+)
 from scenarioclip_jax.evaluation.score.result import (
     Example,
     Metric,
@@ -55,6 +64,7 @@ RULES = {
     "true ones by 0.5 (IoU) or more; no chance is given.",
 }
 OVERLAP = 0.5  # IoU
+_BEYOND = 1.0  # pixels that a box may reach beyond its picture by rounding
 
 
 class Scene(NamedTuple):
@@ -308,7 +318,14 @@ def read(files: Files, result: Result) -> tuple[list[Scene], set, list[str]]:
     if not wanted:
         raise SuiteError(f"{files.path}: no test image with a relation is in it")
     located = files.locate(wanted, result.skips)
-    scenes = [Scene(Picture(each.paths[0]), *each.values) for each in located]
+    scenes = [
+        scene for each in located if (scene := _within_picture(each, result.skips)) is not None
+    ]
+    if not scenes:
+        raise SuiteError(
+            f"{files.path}: no test image has a relation of two boxes that lie in its picture, such as "
+            f"{located[0].where} in {located[0].paths[0]}; are they of one data set, and in pixels?"
+        )
     if len(scenes) < len(wanted):
         result.notes.append(
             f"{len(scenes):,} of the {len(wanted):,} test images with a relation, a partial set"
@@ -317,6 +334,37 @@ def read(files: Files, result: Result) -> tuple[list[Scene], set, list[str]]:
     for image_id in sorted(missing):
         result.skips.add("test_image_ids names an image that data lacks", image_id)
     return scenes, known, predicates
+
+
+def _within_picture(record: Located, skips: Skips) -> Scene | None:
+    """The scene of a test image without objects that lie outside of its picture; None if no relation is left.
+
+    Such an object has no pixels to be scored by. It is left out with its triplets, and both are counted. Of
+    boxes that reach beyond, the part inside counts.
+    """
+    image_id, boxes, labels, truth, categories = record.values
+    path = record.paths[0]
+    width, height = image_files.size_of(path)
+    place: dict[int, int] = {}
+    for index, (x0, y0, x1, y1) in enumerate(boxes):
+        where = f"{record.where} annotations[{index}]: ({x0:g}, {y0:g}, {x1:g}, {y1:g})"
+        where += f" in {path}, {width} x {height} pixels"
+        if x1 < x0 or y1 < y0:
+            skips.add("its box is inverted", where)
+        elif x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+            skips.add("its box lies outside of its picture", where)
+        else:
+            place[index] = len(place)
+            if min(x0, y0) < -_BEYOND or x1 > width + _BEYOND or y1 > height + _BEYOND:
+                skips.add("its box reaches beyond its picture; the part inside counts", where)
+    left = [(place[s], place[o], p) for s, o, p in truth if s in place and o in place]
+    for _ in range(len(truth) - len(left)):
+        skips.add("triplet of an object without a box in its picture", record.where)
+    if not left:
+        skips.add("test image whose relations have no boxes in its picture", record.where)
+        return None
+    boxes, labels, categories = ([each[i] for i in place] for each in (boxes, labels, categories))
+    return Scene(Picture(path), image_id, boxes, labels, left, categories)
 
 
 def _objects(row: Row, classes: int, predicates: int, skips: Skips):

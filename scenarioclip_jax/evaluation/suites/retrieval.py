@@ -1,6 +1,7 @@
 """In-domain retrieval at each level, both ways, on the test split; of whole photos by action and by caption.
 
-Equal texts count as one text with several right images. A tie is wrong.
+Equal texts count as one text with several right images, and equal pictures, of several scenes of one photo, as
+one picture with several right texts: nothing could tell them apart. A tie is wrong.
 """
 
 from collections.abc import Sequence
@@ -19,33 +20,46 @@ from scenarioclip_jax.evaluation.suites.registry import Suite
 
 TOP = (1, 5, 10)
 PROTOCOL = (
-    "Equal texts count as one text with several right pictures. text_to_image: any right picture among the k "
-    "nearest is a hit; image_to_text: the picture's own text among the k nearest of the split's texts is. A "
-    "tie is wrong; k is capped; median ranks count from 1. caption: whole photos and all of their captions, in "
-    "place of actions; any of a photo's captions among the k nearest is a hit."
+    "Equal texts count as one text with several right pictures, and scenes of the same picture share their "
+    "right texts. text_to_image: any right picture among the k nearest is a hit; image_to_text: one of the "
+    "picture's texts among the k nearest of the split's texts is. A tie is wrong; k is capped; median ranks "
+    "count from 1. caption: whole photos and all of their captions, in place of actions; any of a photo's "
+    "captions among the k nearest is a hit."
 )
 SHOWN = 5  # texts per level in the report, with as many images each
 
 
-def score(images: np.ndarray, texts: np.ndarray, text_of: np.ndarray) -> dict[str, Metric]:
+def score(
+    images: np.ndarray,
+    texts: np.ndarray,
+    text_of: np.ndarray,
+    picture_of: np.ndarray | None = None,
+) -> dict[str, Metric]:
     """Recalls and median ranks of one level.
 
     Args:
       images: Image embeddings, [N, D].
       texts: Text embeddings, [M, D], of distinct texts.
       text_of: Row of each image's text, int [N]; every text has an image.
+      picture_of: Number of each image's picture, int [N], equal where the pixels are; None: all differ.
     """
-    return _score(images, texts, text_of)[0]
+    return _score(images, texts, text_of, picture_of)[0]
 
 
-def _score(images, texts, text_of) -> tuple[dict[str, Metric], int]:
+def _score(images, texts, text_of, picture_of=None) -> tuple[dict[str, Metric], int]:
     """Like `score`; also counts the queries, both ways, with a wrong entry that ties with the right one."""
     count, total = len(images), len(texts)
+    picture_of = np.arange(count) if picture_of is None else picture_of
+    texts_of = {}  # the right texts of each picture, in order
+    for picture, text in zip(picture_of, text_of, strict=True):
+        texts_of.setdefault(picture, {})[text] = None
+    own = [list(texts_of[picture]) for picture in picture_of]
     right = [[] for _ in range(total)]
-    for image, text in enumerate(text_of):
-        right[text].append(image)
+    for image, several in enumerate(own):
+        for text in several:
+            right[text].append(image)
     to_image, image_ties = first_right(texts[None], images[None], right)
-    to_text, text_ties = first_right(images[None], texts[None], [[text] for text in text_of])
+    to_text, text_ties = first_right(images[None], texts[None], own)
     metrics = {}
     for k in TOP:
         capped = min(k, count)
@@ -56,7 +70,8 @@ def _score(images, texts, text_of) -> tuple[dict[str, Metric], int]:
     for k in TOP:
         capped = min(k, total)
         metrics[f"image_to_text/R@{k}"] = Metric(
-            (to_text < capped).astype(float), chance=capped / total
+            (to_text < capped).astype(float),
+            chance=float(np.mean([chance_of_hit(total, len(each), capped) for each in own])),
         )
     metrics["image_to_text/median_rank"] = Metric(to_text + 1.0, statistic="median")
     return metrics, image_ties + text_ties
@@ -80,7 +95,10 @@ def measure(texts_of: TextsOf, gallery: Gallery, level: str) -> Level:
     """
     unique, text_of = np.unique(np.array(gallery.texts), return_inverse=True)
     embeddings = texts_of(unique.tolist(), level)
-    metrics, ties = _score(gallery.embeddings, embeddings, text_of)
+    picture_of = None
+    if gallery.pictures is not None:
+        picture_of = np.unique(np.array(gallery.pictures), return_inverse=True)[1]
+    metrics, ties = _score(gallery.embeddings, embeddings, text_of, picture_of)
     photos = np.unique(np.array(gallery.photo_ids), return_inverse=True)[1]
     for name, metric in metrics.items():
         if name.startswith("image_to_text"):  # crops of one photo aren't independent

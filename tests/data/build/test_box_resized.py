@@ -85,3 +85,41 @@ def test_a_few_boxes_at_the_edges_of_their_own_photos_say_nothing_of_another_siz
     sizes = np.array([size for _, size in ends], float)
     index, upright = np.arange(len(boxes)), np.ones(len(boxes), int)
     assert find_resized(Sample([None] * len(boxes), boxes, index, index, sizes, upright)) is None
+
+
+SMALL = ((96, 64), (64, 96), (80, 80), (120, 72))
+MIDDLE = ((320, 240), (240, 320), (400, 300), (300, 300))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "change", "size"),
+    [
+        (SMALL, resized(800, side=min), "shorter side of 800"),
+        (SMALL, resized(512, side=max), "longer side of 51"),
+        (MIDDLE, resized(800, side=min), "shorter side of 800"),
+        (MIDDLE, resized(3), "photos 3 times as large"),
+    ],
+)
+@pytest.mark.parametrize("edge", [0.05, 0.2])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_boxes_of_thirty_resized_photos_are_not_called_another_format_only(
+    seed, edge, sizes, change, size, tmp_path
+):
+    """Some end at no edge, or too few do, to tell the size: then it's said that it may be another."""
+    write(tmp_path, seed, 30, change=change, sizes=sizes, edge=edge)
+    with pytest.raises(AnnotationError) as error:
+        decided(tmp_path)
+    text = str(error.value)
+    assert re.search(f"{size}|larger photos|another size", text), text
+
+
+@pytest.mark.parametrize("sizes", [SMALL, MIDDLE])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_true_thousandths_are_not_called_pixels_of_larger_photos(seed, sizes, tmp_path):
+    write(tmp_path, seed, 30, units="thousand", sizes=sizes, edge=0.3)
+    with pytest.raises(AnnotationError) as error:
+        decided(tmp_path)
+    text = str(error.value)
+    assert "--box-units=thousand" in text
+    assert "larger photos" not in text
+    assert "resized" not in text

@@ -15,6 +15,9 @@ from tests.data.builder_inputs import focus_of, photo, record, write_root
 NEAR, FAR, LEASH = [60, 5, 80, 60], [5, 5, 35, 60], [85, 30, 110, 60]
 MEN = [["man", FAR], ["man", NEAR], ["leash", LEASH]]
 HOLDS = ["man", "holding", "leash"]
+NOISE = Image.fromarray(
+    np.random.default_rng(0).integers(40, 256, (*photo().size[::-1], 3), np.uint8)
+).resize(photo().size)
 
 
 def relation_of(root, objects, *relation, focus=None, **options):
@@ -95,7 +98,7 @@ def test_a_focused_region_tells_which(tmp_path):
     [
         (photo(), "focus_is_photo"),
         (
-            focus_of(photo().convert("HSV").convert("RGB").rotate(180), (FAR, LEASH)),
+            focus_of(NOISE, (FAR, LEASH)),
             "focus_unlike_photo",
         ),
         (photo().point(lambda value: 3), "focus_empty"),

@@ -1,5 +1,6 @@
 """Labels have one form, whatever invisible characters and encodings they were written with."""
 
+import hashlib
 import sys
 import unicodedata
 
@@ -7,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarioclip_jax.data.stored.labels import normalize_caption, normalize_label
+from scenarioclip_jax.data.stored.labels import (
+    VERSION,
+    differences_from,
+    normalize_caption,
+    normalize_label,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,3 +80,24 @@ def test_any_text_has_one_form(text):
     )
     caption = normalize_caption(text)
     assert normalize_caption(caption) == caption
+
+
+# The digest of the normal forms of `KINDS`, by version. If this fails, the form has changed: raise `VERSION`,
+# say in `_CHANGED` how, and add the new digest; data sets that were built before say then that they are older.
+DIGESTS = {3: "4b15cb168a7a8e07"}
+KINDS = (
+    "Dog|d\u00adog|dog&nbsp;|city&center|caf&Eacute;|a&#100;og|a&#100og|&amp;amp;|\u0130stanbul|\ufb01sh|\u200b|"
+    "a\u2028b|e\u0301|\uff24og|dog\ufe0f|\u1160x|man's  hat|&bogus;|&lt|stra\u00dfe|\u03a3\u03a3|\u2126|I|"
+    "\u0131"
+).split("|")
+
+
+def test_the_version_is_raised_whenever_the_form_changes():
+    found = "\n".join(map(normalize_label, KINDS)).encode()
+    assert hashlib.sha256(found).hexdigest()[:16] == DIGESTS.get(VERSION)
+
+
+def test_data_sets_of_earlier_versions_say_what_has_changed():
+    assert differences_from(VERSION) == []
+    assert len(differences_from(1)) == VERSION - 1
+    assert "city&center" in differences_from(2)[0]

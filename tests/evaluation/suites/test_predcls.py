@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.score.result import Result
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.suites import predcls
 from scenarioclip_jax.evaluation.suites.predcls import NEVER, Found, triplet_ranks
@@ -175,3 +176,49 @@ def test_what_cannot_be_read_is_named(tmp_path, content, message):
     path = write_json(tmp_path / "psg.json", content)
     with pytest.raises(SuiteError, match=message):
         predcls.evaluate(encoder(), files(path), Settings())
+
+
+def moved(index, box):
+    content = psg([[0, 1, 0], [1, 2, 1], [0, 2, 1]])
+    content["data"][0]["annotations"][index]["bbox"] = box
+    return content
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ([5000, 0, 5010, 10], "its box lies outside of its picture"),
+        ([-30, 0, 0, 10], "its box lies outside of its picture"),
+        ([30, 0, 20, 10], "its box is inverted"),
+    ],
+)
+def test_objects_outside_of_their_picture_are_left_out_with_their_triplets(tmp_path, box, reason):
+    """They have no pixels, so any score of theirs would be of black."""
+    write_images(tmp_path / "images", "val2017/7.jpg")
+    path = write_json(tmp_path / "psg.json", moved(1, box))
+    result = predcls.evaluate(encoder(), files(path), Settings())
+    assert result.counts["true triplets"] == 1  # person on grass
+    skips = result.skips.summary()
+    assert skips[reason]["count"] == 1
+    assert "annotations[1]" in skips[reason]["such_as"][0]
+    assert skips["triplet of an object without a box in its picture"]["count"] == 2
+
+
+def test_no_object_within_its_picture_is_an_error(tmp_path):
+    write_images(tmp_path / "images", "val2017/7.jpg")
+    content = psg([[0, 1, 0]])
+    for each in content["data"][0]["annotations"]:
+        each["bbox"] = [5000, 0, 5010, 10]
+    path = write_json(tmp_path / "psg.json", content)
+    with pytest.raises(SuiteError, match="boxes that lie in its picture"):
+        predcls.evaluate(encoder(), files(path), Settings())
+
+
+def test_boxes_that_reach_beyond_their_picture_are_counted(tmp_path):
+    write_images(tmp_path / "images", "val2017/7.jpg")
+    path = write_json(tmp_path / "psg.json", moved(1, [20, 0, 5000, 10]))
+    result = Result({}, {}, "", "")
+    scenes, *_ = predcls.read(files(path), result)
+    assert len(scenes[0].truth) == 3
+    (reason,) = [each for each in result.skips.summary() if "reaches beyond" in each]
+    assert result.skips.summary()[reason]["count"] == 1

@@ -134,3 +134,17 @@ def test_ranking_runs_in_bounded_memory(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4000 * 4000 * 4 / 8  # the whole matrix would take 64 MB
+
+
+def test_scenes_of_one_photo_share_their_right_texts():
+    """Nothing tells their pictures apart: each would be wrong for the other's text, or tie with it."""
+    images = np.array([[1.0, 0.2], [1.0, 0.2], [0.0, 1.0]])
+    texts = np.array([[1.0, 0.1], [1.0, 0.3], [0.0, 1.0]])
+    apart = retrieval.score(images, texts, np.arange(3))
+    shared = retrieval.score(images, texts, np.arange(3), np.array([0, 0, 1]))
+    assert apart["text_to_image/R@1"].value == pytest.approx(1 / 3)
+    assert shared["text_to_image/R@1"].value == 1.0
+    assert shared["image_to_text/R@1"].value == 1.0
+    assert shared["image_to_text/R@1"].chance == pytest.approx((2 / 3 + 2 / 3 + 1 / 3) / 3)
+    wrong = retrieval.score(images[:, ::-1], texts, np.arange(3), np.array([0, 0, 1]))
+    assert wrong["image_to_text/R@1"].value == 0.0
