@@ -154,9 +154,9 @@ class Draft:
         """Adds captions of the whole photo."""
         self._captions.extend(captions)
 
-    def has(self, key: Hashable) -> bool:
-        """Whether an object with that key was added."""
-        return key in self._names
+    def name_of(self, key: Hashable) -> str | None:
+        """The name of an object, or None if there is none with that key."""
+        return self.things[self._names[key]].name if key in self._names else None
 
     def merge(self, same: Callable[[Thing, Thing], bool], reason: str = "merged_boxes") -> None:
         """Makes one object of those that are the same thing: mean box, most frequent name, all attributes.

@@ -75,7 +75,7 @@ def captions(record: Record) -> list[str]:
 
 
 def relations(record: Record) -> list[tuple[int, str, int]]:
-    """Relations that say which objects take part: position of the subject, predicate, position of the object."""
+    """Relations that say which objects take part: subject, predicate, object; objects by position."""
     found = []
     for relation in record.get("relations") or ():
         if isinstance(relation, dict):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from scenarioclip_jax.data.build.problems import DROPPED
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.importers.index import Index
 from scenarioclip_jax.importers.problems import ImportProblems
@@ -56,6 +57,17 @@ class Run:
     ) -> Iterator[Any]:
         """Goes through items with a progress bar."""
         return iter(progress_bar(items, text, total, unit=f" {unit}"))
+
+    def attempt(self, where: str, make: Callable[[], Record | None]) -> Record | None:
+        """Makes a record; if the entry isn't what its format says, counts that, and returns None."""
+        try:
+            return make()
+        except SourceError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            detail = f"not what the format says ({type(error).__name__}: {error})"
+            self.problems.add("broken_entry", DROPPED, "scene", where, detail)
+            return None
 
     def split_of(self, path: Path | str) -> str | None:
         """The split that a file's name tells, such as that of `instances_val2017.json`; --split goes first."""

@@ -27,6 +27,11 @@ def label(text: object, aliases: Mapping[str, str] | None = None) -> str:
     return (aliases or {}).get(text, text)
 
 
+def stuff_name(text: object) -> str:
+    """The name of one of COCO's panoptic classes, as one would say it: "tree", not "tree-merged"."""
+    return re.sub(r"(-(merged|other|stuff))+$", "", clean(text))
+
+
 def captions(texts: Iterable[object]) -> list[str]:
     """Captions, each once, without empty ones."""
     return list(dict.fromkeys(text for text in map(clean, texts) if text))

@@ -119,6 +119,7 @@ class _Reader:
         segments = []
         for segment in annotation.get("segments_info", []):
             name, is_thing = categories.get(segment.get("category_id"), ("", 1))
+            name = name if is_thing else texts.stuff_name(name)
             if is_thing and self._args.instances:
                 continue  # they are there as instances
             row = {"name": name, "id": segment.get("id")}
@@ -142,7 +143,8 @@ class _Joiner:
                 self._run.problems.add("unknown_photo", DROPPED, kind, "annotations", detail)
         keys, total = self._index.keys("photo"), self._index.count("photo")
         for key in self._run.progress(keys, "records", "photos", total):
-            if record := self._record(key):
+            where = f"image_id {key.partition('/')[2]}"
+            if record := self._run.attempt(where, lambda k=key: self._record(k)):
                 yield record
 
     def _record(self, key: str) -> Record | None:
