@@ -62,6 +62,12 @@ def mean(boxes: Sequence[Box]) -> Box:
     return x0, y0, x1, y1
 
 
+def share(box: Sequence[float], width: float, height: float) -> float:
+    """The share of a photo that a box covers."""
+    inside = clip((box[0], box[1], box[2], box[3]), width, height)
+    return max(inside[2] - inside[0], 0.0) * max(inside[3] - inside[1], 0.0) / (width * height)
+
+
 def groups(count: int, same: Callable[[int, int], bool]) -> list[list[int]]:
     """Puts 0, 1, …, count - 1 into groups, in order.
 

@@ -154,6 +154,10 @@ class Draft:
         """Adds captions of the whole photo."""
         self._captions.extend(captions)
 
+    def knows(self, key: Hashable) -> bool:
+        """Whether there was an object with that key, used or left out."""
+        return key in self._names or key in self._left_out
+
     def name_of(self, key: Hashable) -> str | None:
         """The name of an object, or None if there is none with that key."""
         return self.things[self._names[key]].name if key in self._names else None
