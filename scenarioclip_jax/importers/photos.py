@@ -44,6 +44,21 @@ class Photos:
                 return path, True
         return name, False
 
+    def find_end(self, name: str) -> tuple[str, bool]:
+        """Like `find`, for a path of another machine: the longest end of it that is there.
+
+        Without a folder of photos it's the whole path, or the file's name if the path is absolute.
+        """
+        path = PurePosixPath(name.replace("\\", "/"))
+        parts = [part for part in path.parts if part not in ("/", "..")]
+        if self._folder is None:
+            return (path.name if path.is_absolute() else "/".join(parts)), True
+        for start in range(len(parts)):
+            end = "/".join(parts[start:])
+            if (self._folder / end).is_file():
+                return end, True
+        return "/".join(parts), False
+
     def size(self, path: str) -> tuple[int, int]:
         """Width and height of a photo as viewers show it, from its header.
 
