@@ -37,11 +37,11 @@ class Index:
         rows = self._rows("SELECT body FROM items WHERE kind=? AND key=?", (kind, str(key)))
         return [json.loads(body) for (body,) in rows]
 
-    def keys(self, kind: str) -> Iterator[str]:
-        """The keys of a kind, each once, sorted as text."""
-        for (key,) in self._rows(
-            "SELECT DISTINCT key FROM items WHERE kind=? ORDER BY key", (kind,)
-        ):
+    def keys(self, *kinds: str) -> Iterator[str]:
+        """The keys of some kinds, each once, sorted as text."""
+        marks = ",".join("?" * len(kinds))
+        query = f"SELECT DISTINCT key FROM items WHERE kind IN ({marks}) ORDER BY key"
+        for (key,) in self._rows(query, kinds):
             yield key
 
     def items(self, kind: str) -> Iterator[tuple[str, Any]]:

@@ -65,9 +65,15 @@ class Photos:
         Raises:
           OSError: The photo can't be read.
         """
+        (width, height), turned = self._header(path)
+        return (height, width) if turned else (width, height)
+
+    def is_turned(self, path: str) -> bool:
+        """Whether EXIF says that viewers turn a photo by 90 degrees; raises OSError."""
+        return self._header(path)[1]
+
+    def _header(self, path: str) -> tuple[tuple[int, int], bool]:
         if self._folder is None:
             raise FileNotFoundError("no folder of photos was named")
         with Image.open(self._folder / path) as image:
-            width, height = image.size
-            turned = image.getexif().get(_ORIENTATION) in _QUARTER_TURNS
-        return (height, width) if turned else (width, height)
+            return image.size, image.getexif().get(_ORIENTATION) in _QUARTER_TURNS
