@@ -154,6 +154,10 @@ class Draft:
         """Adds captions of the whole photo."""
         self._captions.extend(captions)
 
+    def set_field(self, name: str, value: Any) -> None:
+        """Sets another field of the record."""
+        self._fields[name] = value
+
     def knows(self, key: Hashable) -> bool:
         """Whether there was an object with that key, used or left out."""
         return key in self._names or key in self._left_out
