@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scenarioclip_jax.importers import exports, metadata, sources
-from scenarioclip_jax.importers.output import METADATA, PROBLEMS, SUMMARY, Output, writing
+from scenarioclip_jax.importers.output import METADATA, PHOTOS, PROBLEMS, SUMMARY, Output, writing
 from scenarioclip_jax.importers.source import Export, Run, Source, SourceError, found_in
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.shell import to_paste
@@ -131,14 +131,17 @@ def _told(output: Output, run: Run, images: Path | None) -> str:
         lines += [f"  {n:,} x {kind}, such as {examples[kind]}" for kind, n in problems.items()]
     folder, shards = output.folder, output.folder.with_name(f"{output.folder.name}-shards")
     lines += [f"Files: {METADATA}, {PROBLEMS} and {SUMMARY} in {folder}", "Go on with:"]
-    flags = [f"--metadata={folder}", f"--images={images or 'PHOTOS'}", f"--output={shards}"]
+    # Photos of archives lie beside the metadata.
+    inside = (folder / PHOTOS).is_dir()
+    place = [] if inside else [f"--images={images or 'PHOTOS'}"]
+    flags = [f"--metadata={folder}", *place, f"--output={shards}"]
     build = to_paste("python", "-m", "scenarioclip_jax.data.build", *flags, *run.build_flags)
     train = to_paste(
         *("python", "-m", "scenarioclip_jax.main", "--config=configs/pretrain.py"),
         f"--config.data.dir={shards}",
     )
     lines += [f"  {build}", f"  {train}"]
-    if not images:
+    if not images and not inside:
         lines.append("where PHOTOS is the folder of the photos.")
     return "\n".join(lines)
 
@@ -154,4 +157,4 @@ def _export(export: Export, args: argparse.Namespace, finish: Callable[[], None]
         )
     files = metadata.files(folder)
     counts = export.write(lambda: metadata.records(files, args.split), path, args, finish)
-    return f"Wrote {', '.join(f'{n:,} {what}' for what, n in counts.items())} to {path}"
+    return f"Wrote {', '.join(f'{n:,} {what}' for what, n in counts.items() if n)} to {path}"

@@ -19,6 +19,7 @@ from scenarioclip_jax.importers.problems import ImportProblems
 from scenarioclip_jax.importers.source import Record, SourceError
 
 METADATA, PROBLEMS, SUMMARY = "metadata.jsonl.gz", "problems.jsonl", "import.json"
+PHOTOS = "photos"  # of sources that have photos in archives
 _OURS = {METADATA, PROBLEMS, SUMMARY}
 
 
@@ -91,6 +92,10 @@ def writing(
             text = json.dumps(summary(output), indent=1, ensure_ascii=False) + "\n"
             finish()
             (folder / SUMMARY).unlink(missing_ok=True)
+            if (folder / PHOTOS).is_dir():
+                shutil.rmtree(folder / PHOTOS)
+            if (work / PHOTOS).is_dir():
+                (work / PHOTOS).replace(folder / PHOTOS)
             for name in (PROBLEMS, METADATA):
                 (work / name).replace(folder / name)
             write_text(folder / SUMMARY, text)
@@ -108,6 +113,10 @@ def _check(folder: Path, overwrite: bool) -> None:
     if others:
         raise SourceError(
             f"--output={folder} holds {', '.join(others)}, which the build would read, too; name another folder"
+        )
+    if PHOTOS in names and SUMMARY not in names:
+        raise SourceError(
+            f"--output={folder} holds a folder {PHOTOS} that no import made; name another folder"
         )
     if names & _OURS and not overwrite:
         raise SourceError(
@@ -130,7 +139,9 @@ def _work_folder(folder: Path) -> Iterator[Path]:
                 f"--output={folder}: another import writes there; wait for its end, or name another folder"
             ) from None
         for path in work.iterdir():
-            if path.name != "lock":
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "lock":
                 path.unlink()
         try:
             yield work

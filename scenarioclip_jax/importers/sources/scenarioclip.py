@@ -6,9 +6,7 @@ boxes with these names, as in the authors' pipeline, so that indices and focused
 """
 
 import argparse
-import itertools
 import json
-import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +16,14 @@ import numpy as np
 
 from scenarioclip_jax.data.build.problems import DROPPED, KEPT, NOTED
 from scenarioclip_jax.importers import boxes, json_stream, masks, metadata, texts
-from scenarioclip_jax.importers.draft import Draft, Thing
+from scenarioclip_jax.importers.draft import Draft
 from scenarioclip_jax.importers.photos import Photos
+from scenarioclip_jax.importers.published import (
+    add_named_relation,
+    add_published,
+    negatives_of,
+    triplet_of,
+)
 from scenarioclip_jax.importers.source import Record, Run, Source, SourceError
 from scenarioclip_jax.paths import local_path
 
@@ -150,22 +154,22 @@ class _Reader:
             draft.problem("undetected_object", NOTED, "object", f"{name!r} has no box")
 
     def _add_relations(self, draft: Draft, regions: dict[str, Any], told: Any) -> None:
-        triplets = [_triplet(values.get("relation")) for values in regions.values()]
-        triplets += [_triplet(relation) for relation in told]
+        triplets = [triplet_of(values.get("relation")) for values in regions.values()]
+        triplets += [triplet_of(relation) for relation in told]
         true = {triplet for triplet in triplets if triplet}
         shown = set()
         for path, values in regions.items():
-            triplet = _triplet(values.get("relation"))
+            triplet = triplet_of(values.get("relation"))
             shown.add(triplet)
             more: dict[str, Any] = {
-                "negatives": _negatives(draft, triplet, values.get("neg_samples") or (), true)
+                "negatives": negatives_of(draft, triplet, values.get("neg_samples") or (), true)
             }
             if focus := self._focus(draft, path):
                 more["focus"] = focus
-            _add_relation(draft, triplet, values.get("relation"), "focused_regions", more)
+            add_named_relation(draft, triplet, values.get("relation"), "focused_regions", more)
         for relation in told:
-            if (triplet := _triplet(relation)) not in shown or not triplet:
-                _add_relation(draft, triplet, relation, "relations", {})
+            if (triplet := triplet_of(relation)) not in shown or not triplet:
+                add_named_relation(draft, triplet, relation, "relations", {})
 
     def _focus(self, draft: Draft, path: str) -> str | None:
         """The path of a focused region below the folder of results, if it's there."""
@@ -192,7 +196,6 @@ def _combined(args: argparse.Namespace, run: Run) -> Iterator[Record]:
 def _published(
     args: argparse.Namespace, run: Run, entry: dict[str, Any], where: str
 ) -> Record | None:
-    """A record as published, with participants by position."""
     image = entry["image_path"]
     draft = Draft(
         *(run.problems, entry["id"], image, where),
@@ -201,75 +204,8 @@ def _published(
         group=image.rpartition("/")[0] if args.frames else entry.get("group"),
         source="ScenarioCLIP's metadata",
     )
-    draft.add_captions(metadata.captions(entry))
-    for position, thing in enumerate(metadata.objects(entry)):
-        place = f"objects[{position}]"
-        draft.add_object(
-            position, texts.clean(thing["name"]), boxes.numbers(thing["box"]), where=place
-        )
-    triplets = [_triplet(relation[1]) for relation in entry.get("relations") or ()]
-    true = {triplet for triplet in triplets if triplet}
-    for triplet, relation in zip(triplets, entry.get("relations") or (), strict=True):
-        focus, negatives = relation[0], relation[2] if len(relation) > 2 else ()
-        more: dict[str, Any] = {"negatives": _negatives(draft, triplet, negatives or (), true)}
-        _add_relation(draft, triplet, relation[1], "relations", more | {"focus": focus})
+    add_published(draft, entry)
     return draft.finish()
-
-
-def _add_relation(
-    draft: Draft, triplet: tuple[str, str, str] | None, given: Any, where: str, more: dict[str, Any]
-) -> None:
-    if not triplet:
-        detail = f"{json.dumps(given)[:100]} isn't subject, predicate, object"
-        draft.problem("broken_relation", DROPPED, "relation", detail, where)
-        return
-    subject, predicate, object = triplet
-    ends = _nearest(draft.things, subject, object) or (subject, object)  # names, which no key is
-    draft.add_relation(ends[0], predicate, ends[1], where=where, **more)
-
-
-def _nearest(things: list[Thing], subject: str, object: str) -> tuple[Any, Any] | None:
-    """Keys of the two objects with these names whose centers are nearest."""
-
-    def distance(a: Thing, b: Thing) -> float:
-        return math.hypot(
-            a.box[0] + a.box[2] - b.box[0] - b.box[2], a.box[1] + a.box[3] - b.box[1] - b.box[3]
-        )
-
-    first = [thing for thing in things if thing.name == subject]
-    second = [thing for thing in things if thing.name == object]
-    pairs = [(a, b) for a, b in itertools.product(first, second) if a is not b]
-    nearest = min(pairs, key=lambda pair: distance(*pair), default=None)
-    return (nearest[0].key, nearest[1].key) if nearest else None
-
-
-def _triplet(value: Any) -> tuple[str, str, str] | None:
-    """Subject, predicate, object, or None: answers also have two or four parts."""
-    if not isinstance(value, list | tuple) or len(value) != 3:
-        return None
-    subject, predicate, object = (texts.label(part) for part in value)
-    return (subject, predicate, object) if subject and predicate and object else None
-
-
-def _negatives(
-    draft: Draft, triplet: tuple[str, str, str] | None, given: Any, true: set[tuple[str, str, str]]
-) -> list[list[str]]:
-    """Negatives with what tells them from the triplet. Those that are true of the photo are left out."""
-    found: dict[tuple[str, str, str], list[str]] = {}
-    for value in given if triplet else ():
-        negative = _triplet(value)
-        if not negative or not triplet:
-            detail = f"{json.dumps(value)[:100]} isn't a triplet"
-            draft.problem("broken_negative", DROPPED, "negative", detail)
-        elif negative in true:
-            draft.problem("true_negative", DROPPED, "negative", f"{' '.join(negative)} is true")
-        else:
-            differs = [a != b for a, b in zip(negative, triplet, strict=True)]
-            kinds = {(1, 0, 0): "subject", (0, 1, 0): "predicate", (0, 0, 1): "object"}
-            kind = kinds.get(tuple(map(int, differs)), "other")  # type: ignore[arg-type]
-            kind = "swapped" if negative == triplet[::-1] else kind
-            found[negative] = [*negative, kind]
-    return list(found.values())
 
 
 def _answer(response: Any) -> tuple[dict[str, Any], str]:
