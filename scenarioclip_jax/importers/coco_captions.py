@@ -17,9 +17,8 @@ def add_coco_captions(index: Index, names: Iterable[str], run: Run) -> None:
     for name in names:
         path = local_path(name)
         run.files.append(str(path))
-        found = run.progress(
-            json_stream.items(path, "annotations.item"), f"captions of {path.name}", "captions"
-        )
+        found = run.dicts(json_stream.items(path, "annotations.item"), f"{path.name} annotations")
+        found = run.progress(found, f"captions of {path.name}", "captions")
         empty = True
         for annotation in found:
             if "caption" not in annotation:

@@ -12,6 +12,7 @@ from scenarioclip_jax.importers.problems import ImportProblems
 from scenarioclip_jax.importers.source import Record
 
 SLACK = 1.0  # pixels that a box may stick out without being called a problem: rounding, and counting from 1
+_MOST_PIXELS = 1 << 30
 
 
 @dataclass
@@ -48,6 +49,9 @@ class Draft:
       size: Width and height that boxes and masks refer to, in pixels, or None if the source doesn't tell them.
       limits: Width and height that boxes are cut to, if it isn't `size`: 1, 1 for fractions of the photo.
       fields: Other fields of the record, such as `split`; those that are None or empty are left out.
+
+    Raises:
+      ValueError: No photo has that size; masks of it wouldn't fit into memory.
     """
 
     def __init__(
@@ -60,9 +64,15 @@ class Draft:
         limits: tuple[float, float] | None = None,
         **fields: Any,
     ):
+        if not (isinstance(id, int) or texts.clean(id)):
+            raise ValueError(f"the id is {id!r}")
+        if not texts.clean(image_path):
+            raise ValueError(f"the photo's path is {image_path!r}")
         self._problems, self.where = problems, where
-        self.id, self._image_path, self.size = id, image_path, size
-        self._limits = limits or size
+        self.id, self._image_path, self.size = id, image_path, None
+        self._limits = limits
+        if size:
+            self.set_size(size)
         self._digits = 3 if limits is None else 6
         self._fields = fields
         self._captions: list[object] = []
@@ -70,6 +80,13 @@ class Draft:
         self._relations: list[_Relation] = []
         self._names: dict[Hashable, int] = {}  # positions in `things` by key
         self._left_out: set[Hashable] = set()
+
+    def set_size(self, size: tuple[int, int]) -> None:
+        """Sets width and height, for sources that only masks tell them; raises ValueError."""
+        if not (min(size) >= 1 and size[0] * size[1] <= _MOST_PIXELS):
+            raise ValueError(f"a photo of {size[0]} x {size[1]} pixels")
+        self.size = size
+        self._limits = self._limits or size
 
     def problem(self, reason: str, effect: str, what: str, detail: str, where: str = "") -> None:
         """Counts a problem of this photo."""
@@ -208,7 +225,18 @@ class Draft:
             record["objects"] = [self._finished(thing) for thing in self.things]
         if relations:
             record["relations"] = relations
-        return record | {name: value for name, value in self._fields.items() if value}
+        return record | {
+            name: v for name, v in self._fields.items() if v and self._is_right(name, v)
+        }
+
+    def _is_right(self, name: str, value: Any) -> bool:
+        """Whether a field that came with the source may have that value; what it may not is counted."""
+        right = isinstance(value, str | int) if name == "group" else isinstance(value, str)
+        if right and name == "split":
+            right = value in ("train", "validation", "val", "test")
+        if not right:
+            self.problem("broken_field", DROPPED, "field", f"{name} is {str(value)[:80]!r}")
+        return right
 
     def _finished(self, thing: Thing) -> dict[str, Any]:
         values: dict[str, Any] = {"name": thing.name, "box": self._show(thing.box)}

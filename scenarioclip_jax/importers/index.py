@@ -19,8 +19,7 @@ class Index:
     def __init__(self, path: Path):
         # Another thread may be reading when a progress bar closes; there is one reader at a time all the same.
         self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        for setting in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE}"):
-            self._file.execute(f"PRAGMA {setting}")
+        _prepare(self._file, _CACHE)
         self._file.execute("CREATE TABLE items (kind TEXT, key TEXT, body TEXT)")
         self._file.execute("BEGIN")
         self._waiting: list[tuple[str, str, str]] = []
@@ -85,3 +84,23 @@ class Index:
             self._file.execute("CREATE INDEX sorted ON items (kind, key)")
             self._sorted = True
         return self._file.execute(query, values)
+
+
+class Ids:
+    """Ids that were there, in a temporary file instead of in memory."""
+
+    def __init__(self, path: Path):
+        self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        _prepare(self._file, _CACHE // 4)
+        self._file.execute("CREATE TABLE ids (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._file.execute("BEGIN")
+
+    def add(self, id: object) -> bool:
+        """Adds an id; returns whether it's new."""
+        return bool(self._file.execute("INSERT OR IGNORE INTO ids VALUES (?)", (str(id),)).rowcount)
+
+
+def _prepare(file: sqlite3.Connection, cache: int) -> None:
+    """For a file that nobody needs after a crash; `cache` is in KiB."""
+    for setting in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{cache}"):
+        file.execute(f"PRAGMA {setting}")

@@ -27,13 +27,19 @@ def from_coco(segmentation: Any, width: int, height: int) -> dict[str, Any] | No
             raise ValueError(f"size {segmentation.get('size')} instead of {[height, width]}")
         counts = segmentation.get("counts")
         if isinstance(counts, list):
+            if not all(isinstance(run, int) and run >= 0 for run in counts):
+                raise ValueError("runs that aren't numbers of pixels")
             if sum(counts) != width * height:
                 raise ValueError(f"runs of {sum(counts)} pixels for {width * height}")
             runs: Any = {"size": [height, width], "counts": counts}  # more than its types say
             return _as_text(coco.frPyObjects(runs, height, width))
         if not isinstance(counts, str) or not counts:
             raise ValueError("no counts")
-        return {"size": [height, width], "counts": counts}
+        mask = {"size": [height, width], "counts": counts}
+        # The library takes runs that don't fill the photo, and shows whatever was in memory for the rest.
+        if sum(_runs(counts)) != width * height:
+            raise ValueError(f"runs of {sum(_runs(counts))} pixels for {width * height}")
+        return mask
     if not isinstance(segmentation, list):
         raise ValueError(f"neither polygons nor run lengths but {type(segmentation).__name__}")
     polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
@@ -41,6 +47,12 @@ def from_coco(segmentation: Any, width: int, height: int) -> dict[str, Any] | No
         return None
     if any(len(polygon) % 2 for polygon in polygons):
         raise ValueError("a polygon with an odd number of coordinates")
+    # Far outside, the library's C code runs out of memory and crashes.
+    corners = np.array([side for polygon in polygons for side in polygon], float).reshape(-1, 2)
+    if not (np.abs(corners) <= 2 * np.array([width, height])).all():
+        raise ValueError(
+            "a polygon that lies far outside of the photo, or has other values than numbers"
+        )
     return _as_text(coco.merge(coco.frPyObjects(polygons, height, width)))
 
 
@@ -70,6 +82,31 @@ def panoptic_ids(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         colors = np.asarray(image.convert("RGB"), np.uint32)
     return colors[..., 0] + 256 * colors[..., 1] + 65_536 * colors[..., 2]
+
+
+def _runs(counts: str) -> list[int]:
+    """The runs of COCO's text: five bits a letter, lowest first, with the sixth bit where the number goes on.
+
+    From the third on, a number is what a run differs from the one two before. Raises ValueError.
+    """
+    runs: list[int] = []
+    number = shift = 0
+    for letter in counts:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"{letter!r} isn't a letter of run lengths")
+        number |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            if bits & 16:
+                number -= 1 << shift  # a negative difference
+            runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+            if runs[-1] < 0:
+                raise ValueError("a negative run")
+            number = shift = 0
+    if shift:
+        raise ValueError("run lengths that are cut short")
+    return runs
 
 
 def _as_text(mask: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scenarioclip_jax.importers import json_stream, texts
+from scenarioclip_jax.importers import boxes, json_stream, texts
 from scenarioclip_jax.importers.photos import Photos
 from scenarioclip_jax.importers.source import SPLITS, Record, SourceError
 
@@ -58,6 +58,15 @@ def _all(paths: list[Path]) -> Iterator[Record]:
 def _checked(record: object, where: str) -> Record:
     if not isinstance(record, dict) or "id" not in record or "image_path" not in record:
         raise SourceError(f"{where} isn't a record: it needs an object with id and image_path")
+    for position, thing in enumerate(record.get("objects") or ()):
+        values = thing
+        if isinstance(thing, dict):
+            values = [thing.get("name"), thing.get("box")]
+        is_object = isinstance(values, list) and len(values) > 1 and isinstance(values[0], str)
+        if not is_object or not boxes.is_finite(boxes.numbers(values[1])):
+            raise SourceError(
+                f"{where}, objects[{position}] isn't an object: it needs a name and a box of four numbers"
+            )
     return record
 
 

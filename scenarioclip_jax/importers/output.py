@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from scenarioclip_jax.data.build.problems import DROPPED
 from scenarioclip_jax.files import write_text
+from scenarioclip_jax.importers.index import Ids
 from scenarioclip_jax.importers.problems import ImportProblems
 from scenarioclip_jax.importers.source import Record, SourceError
 
@@ -33,12 +35,17 @@ class Output:
 
     def __init__(self, folder: Path, work: Path, problems: ImportProblems, metadata: Any):
         self.folder, self.work, self.problems = folder, work, problems
+        self._ids = Ids(work / "ids.sqlite3")
         self._metadata = metadata
         self.counts: Counter[str] = Counter()
         self.splits: Counter[str] = Counter()
 
     def write(self, record: Record) -> None:
-        """Appends a record, and counts what is in it."""
+        """Appends a record, and counts what is in it; one whose id was there before is left out."""
+        if not self._ids.add(record["id"]):
+            detail = f"{record['image_path']}: there was a record with this id before"
+            self.problems.add("repeated_record", DROPPED, "scene", "", detail, str(record["id"]))
+            return
         text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
         self._metadata.write(text.encode() + b"\n")
         objects, relations = record.get("objects", []), record.get("relations", [])

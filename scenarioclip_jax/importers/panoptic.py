@@ -28,7 +28,9 @@ def segment_masks(
         reason = "missing_png" if isinstance(error, FileNotFoundError) else "unreadable_png"
         draft.problem(reason, DROPPED, "mask", f"{folder / name}: {error.strerror or error}")
         return {}
-    if draft.size and pixels.shape != draft.size[::-1]:
+    if draft.size is None:
+        draft.set_size((pixels.shape[1], pixels.shape[0]))
+    elif pixels.shape != draft.size[::-1]:
         detail = f"{folder / name} has {pixels.shape[::-1]} pixels, the photo {draft.size}"
         draft.problem("png_of_other_size", DROPPED, "mask", detail)
         return {}

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from scenarioclip_jax.data.build.problems import DROPPED
-from scenarioclip_jax.importers import boxes, metadata, texts
+from scenarioclip_jax.importers import boxes, masks, metadata, texts
 from scenarioclip_jax.importers.draft import Draft, Thing
 
 
@@ -14,11 +14,13 @@ def add_published(draft: Draft, entry: dict[str, Any]) -> None:
     """Adds what a record tells: captions, objects, and relations by position or by names."""
     draft.add_captions(metadata.captions(entry))
     for position, thing in enumerate(metadata.objects(entry)):
-        where, mask = f"objects[{position}]", thing.get("mask")
-        if mask and draft.size and list(mask["size"]) != list(draft.size[::-1]):
-            detail = f"{mask['size']} for a photo of {draft.size}"
-            draft.problem("mask_of_other_size", DROPPED, "mask", detail, where)
-            mask = None
+        where, mask = f"objects[{position}]", None
+        if thing.get("mask"):
+            try:
+                height, width = thing["mask"]["size"]
+                mask = masks.from_coco(thing["mask"], *(draft.size or (width, height)))
+            except (ValueError, TypeError, KeyError) as error:
+                draft.problem("broken_mask", DROPPED, "mask", f"{thing['name']}: {error}", where)
         draft.add_object(
             *(position, texts.clean(thing["name"]), boxes.numbers(thing["box"])),
             where=where,
@@ -26,7 +28,7 @@ def add_published(draft: Draft, entry: dict[str, Any]) -> None:
             score=thing.get("score"),
             attributes=thing.get("attributes") or (),
         )
-    rows = [_fields(relation) for relation in entry.get("relations") or ()]
+    rows = [_fields(draft, relation) for relation in entry.get("relations") or ()]
     true = {triplet for triplet in (triplet_of(row.get("triplet")) for row in rows) if triplet}
     for position, row in enumerate(rows):
         where, triplet = f"relations[{position}]", triplet_of(row.get("triplet"))
@@ -34,21 +36,24 @@ def add_published(draft: Draft, entry: dict[str, Any]) -> None:
         more["negatives"] = negatives_of(draft, triplet, row.get("negatives") or (), true)
         subject, object = row.get("subject"), row.get("object")
         if isinstance(subject, int) and isinstance(object, int):
-            predicate = row.get("predicate") or (triplet or ("", "", ""))[1]
-            more["negatives"] = more["negatives"] or row.get("negatives")
-            draft.add_relation(subject, texts.clean(predicate), object, where=where, **more)
+            predicate = texts.clean(row.get("predicate")) or (triplet or ("", "", ""))[1]
+            draft.add_relation(subject, predicate, object, where=where, **more)
         else:
             add_named_relation(draft, triplet, row.get("triplet"), where, more)
 
 
-def _fields(relation: Any) -> dict[str, Any]:
-    """A relation with the fields of the grown format."""
+def _fields(draft: Draft, relation: Any) -> dict[str, Any]:
+    """A relation with the fields of the grown format, and with the triplet."""
     if isinstance(relation, dict):
-        return relation
-    names = ("focus", "triplet", "negatives", "ends")
-    found = dict(zip(names, relation, strict=False))
-    ends = found.pop("ends", None) or (None, None)
-    return found | {"subject": ends[0], "object": ends[1]}
+        found = dict(relation)
+    else:
+        found = dict(zip(("focus", "triplet", "negatives", "ends"), relation, strict=False))
+        ends = found.pop("ends", None) or (None, None)
+        found |= {"subject": ends[0], "object": ends[1]}
+    if not found.get("triplet"):
+        names = [draft.name_of(found.get(end)) or "" for end in ("subject", "object")]
+        found["triplet"] = [names[0], found.get("predicate"), names[1]]
+    return found
 
 
 def add_named_relation(

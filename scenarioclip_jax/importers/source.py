@@ -58,6 +58,15 @@ class Run:
         """Goes through items with a progress bar."""
         return iter(progress_bar(items, text, total, unit=f" {unit}"))
 
+    def dicts(self, values: Iterable[Any], where: str) -> Iterator[dict[str, Any]]:
+        """The objects among the values of a JSON array; others are counted."""
+        for number, value in enumerate(values):
+            if isinstance(value, dict):
+                yield value
+            else:
+                detail = f"{str(value)[:80]!r} instead of an object"
+                self.problems.add("broken_entry", DROPPED, "scene", f"{where}[{number}]", detail)
+
     def attempt(self, where: str, make: Callable[[], Record | None]) -> Record | None:
         """Makes a record; if the entry isn't what its format says, counts that, and returns None."""
         try:

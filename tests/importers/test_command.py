@@ -16,6 +16,8 @@ from scenarioclip_jax.importers.source import found_in
 from tests.harness.started import with_default_signals
 from tests.importers import made
 from tests.importers.test_coco import DOG, annotation, image, instances
+from tests.importers.test_psg import entry as psg_entry
+from tests.importers.test_psg import psg
 
 
 @pytest.fixture
@@ -176,3 +178,12 @@ def test_a_signal_leaves_nothing(tmp_path, number):
     assert child.returncode == 128 + number
     assert "stopped; nothing was written" in error
     assert not out.exists()
+
+
+def test_an_id_that_is_there_twice(tmp_path):
+    """In files that somebody joined."""
+    entries = [psg_entry("9"), psg_entry("9"), psg_entry("10")]
+    path = psg(tmp_path / "psg.json", entries)
+    found = made.run("psg", tmp_path / "out", f"--psg={path}")
+    assert list(found.records) == ["psg-9", "psg-10"]
+    assert found.reasons() == {"repeated_record": 1}

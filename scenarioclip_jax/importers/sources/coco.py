@@ -66,22 +66,29 @@ class _Reader:
         split = self._run.split_of(path)
         self._run.files.append(str(path))
         categories = {
-            category.get("id"): (texts.clean(category.get("name")), category.get("isthing", 1))
-            for category in json_stream.items(path, "categories.item")
+            str(category.get("id")): (texts.clean(category.get("name")), category.get("isthing", 1))
+            for category in self._run.dicts(
+                json_stream.items(path, "categories.item"), f"{path.name} categories"
+            )
         }
         if not categories and flag != "--captions":
             raise SourceError(
                 f"{path} has no `categories`, which tell what the category_id of a box means"
             )
         photos = json_stream.items(path, "images.item")
+        photos = self._run.dicts(photos, f"{path.name} images")
         for photo in self._run.progress(photos, f"photos of {path.name}", "photos"):
             self._photo(photo, split, path)
         found = json_stream.items(path, "annotations.item")
+        found = self._run.dicts(found, f"{path.name} annotations")
         for number, annotation in enumerate(
             self._run.progress(found, f"annotations of {path.name}", "annotations")
         ):
             where = f"{path.name} annotations[{number}]"
-            add(annotation, f"{split}/{annotation.get('image_id')}", where, path, categories)
+            key = f"{split}/{annotation.get('image_id')}"
+            self._run.attempt(
+                where, lambda a=annotation, k=key, w=where: add(a, k, w, path, categories)
+            )
 
     def _photo(self, photo: dict[str, Any], split: str | None, path: Path) -> None:
         name = photo.get("file_name")
@@ -99,7 +106,7 @@ class _Reader:
     def instance(
         self, annotation: dict[str, Any], key: str, where: str, path: Path, categories: dict
     ) -> None:
-        name = categories.get(annotation.get("category_id"), ("", 1))[0]
+        name = categories.get(str(annotation.get("category_id")), ("", 1))[0]
         row = {"where": where, "name": name}
         row |= {
             f: annotation.get(f) for f in ("category_id", "bbox", "iscrowd", "score", "attributes")
@@ -117,8 +124,8 @@ class _Reader:
         self, annotation: dict[str, Any], key: str, where: str, path: Path, categories: dict
     ) -> None:
         segments = []
-        for segment in annotation.get("segments_info", []):
-            name, is_thing = categories.get(segment.get("category_id"), ("", 1))
+        for segment in annotation.get("segments_info") or []:
+            name, is_thing = categories.get(str(segment.get("category_id")), ("", 1))
             name = name if is_thing else texts.stuff_name(name)
             if is_thing and self._args.instances:
                 continue  # they are there as instances
@@ -241,7 +248,7 @@ def _check_kind(path: Path, flag: str) -> None:
             "an annotation file has `images` and `annotations`"
         )
     found = json_stream.first(path, "annotations.item")
-    if found is None:
+    if not isinstance(found, dict):
         keys = json_stream.keys(path)
         reason = (
             "has no annotations"

@@ -117,7 +117,7 @@ def _result(
 
 def _add_shape(draft: Draft, region: dict[str, Any]) -> None:
     value, where = region["value"], f"region {region.get('id')}"
-    width, height = region["original_width"], region["original_height"]
+    width, height = draft.size or (0, 0)  # all regions are of the same photo
     labels = next((v for k, v in value.items() if k.endswith("labels") and v), [])
     name, mask = texts.clean(labels[0] if labels else ""), None
     if "points" in value:

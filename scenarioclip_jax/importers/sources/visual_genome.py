@@ -69,12 +69,13 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
     with run.index() as index:
         for kind, path in found.items():
             if path:
-                entries = json_stream.items(path, "item")
+                entries = run.dicts(json_stream.items(path, "item"), path.name)
                 for entry in run.progress(entries, f"photos of {path.name}", "photos"):
                     index.add(kind, _id(entry), entry.get(kind) or [])
         add_coco_captions(index, args.coco_captions, run)
         reader = _Reader(args, run, index, aliases["object"], aliases["relationship"])
-        for entry in run.progress(json_stream.items(photos, "item"), "records", "photos"):
+        entries = run.dicts(json_stream.items(photos, "item"), photos.name)
+        for entry in run.progress(entries, "records", "photos"):
             index.add("photo", _id(entry), 0)
             where = f"{photos.name} image_id {_id(entry)}"
             if record := run.attempt(where, lambda e=entry, w=where: reader.record(e, w)):
