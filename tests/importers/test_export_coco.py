@@ -130,6 +130,22 @@ def test_metadata_as_published(tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
 
 
+def test_scores_and_attributes_go_along(tmp_path):
+    """COCO's own files have none, those of tools do; CVAT's attributes are no list."""
+    rows = [
+        annotation(1, 1, [1, 1, 5, 5], score=0.25, attributes=["tall", "tall", 3]),
+        annotation(1, 1, [1, 1, 5, 5], attributes={"occluded": False}),
+    ]
+    path = instances(tmp_path / "train.json", rows, [image(1)])
+    found = made.run("coco", tmp_path / "out", "--instances", path)
+    first, second = found.one()["objects"]
+    assert (first["score"], first["attributes"]) == (0.25, ["tall"])
+    assert "attributes" not in second
+    assert export(tmp_path / "out", tmp_path / "back.json") == 0
+    back = json.loads((tmp_path / "back.json").read_text())["annotations"]
+    assert (back[0]["score"], back[0]["attributes"]) == (0.25, ["tall"])
+
+
 def test_one_split(tmp_path):
     rows = [
         {"id": f"x-{n}", "image_path": f"{n}.jpg", "width": 9, "height": 9, "split": split}

@@ -78,9 +78,8 @@ def everything(tmp_path):
             relation_row("a0", (MAN, man), "is", (WOOD, man)),
             relation_row("a0", (MAN, man), "is", ("/m/1", man)),
             relation_row("a0", (MAN, man), "is", ("/m/unknown", man)),
-            relation_row(
-                "a0", (DOG, dog), "inside_of", (GRASS, made.box("grass"))
-            ),  # not among the boxes
+            # An object that isn't among the boxes.
+            relation_row("a0", (DOG, dog), "inside_of", (GRASS, made.box("grass"))),
             relation_row("a0", (MAN, man), "at", (DOG, [200, 10, 380, 110])),  # a group
             relation_row("a0", (DOG, [200, 10, 380, 110]), "is", (WOOD, [200, 10, 380, 110])),
             relation_row("a0", (MAN, man), "holds", (DOG, dog)),

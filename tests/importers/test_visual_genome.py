@@ -57,9 +57,8 @@ def test_every_trap(tmp_path):
         thing(2, "guy", man),  # an alias, the same box
         thing(3, "dog ", dog, merged_object_ids=[33]),
         thing(4, "gr\u200bass.", grass),  # odd characters; no synsets
-        thing(
-            5, "grass", [grass[0] - 5, grass[1], grass[2] - 20, grass[3]]
-        ),  # IoU over .6, same name
+        # IoU over .6, same name
+        thing(5, "grass", [grass[0] - 5, grass[1], grass[2] - 20, grass[3]]),
         thing(6, "leash", [-14, -7, 40, 30]),  # negative
         thing(7, "sky", [9000, 10, 50, 50]),  # far out
         thing(8, "sign", [10, 10, 0, 5]),
@@ -70,9 +69,8 @@ def test_every_trap(tmp_path):
     relations = [
         relation(1, end(1, "man", man), "Is walking", end(33, "dog", dog)),  # an id that was merged
         relation(2, end(2, "guy", man), "walks ", end(3, "dog", dog)),  # the same after merging
-        relation(
-            3, end(1, "man", man), "near", end(11, "person", near)
-        ),  # one object after merging
+        # One object after merging
+        relation(3, end(1, "man", man), "near", end(11, "person", near)),
         relation(4, end(3, "dog", dog), "on", end(20, "lawn", [270, 5, 40, 40])),  # only named here
         relation(5, end(3, "dog", dog), "under", end(7, "sky", [9000, 10, 50, 50])),
         relation(6, end(3, "dog", dog), " ", end(1, "man", man)),

@@ -190,9 +190,8 @@ class _Reader:
     ) -> None:
         predicate = row.get("RelationshipLabel", row.get("RelationLabel", ""))
         subject = self._end(draft, line, row, "1", scale, placed)
-        if (
-            predicate == "is"
-        ):  # the second label is a property of the first object; their boxes are equal
+        # The second label of "is" is a property of the first object; their boxes are equal.
+        if predicate == "is":
             attribute = self._names.get(row.get("LabelName2", ""))
             if not attribute:
                 detail = f"{row.get('LabelName2')!r} isn't in --names"
