@@ -5,6 +5,7 @@ on disk, since nothing says that their order is the same.
 """
 
 import argparse
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -180,7 +181,7 @@ def _aliases(path: Path | None) -> dict[str, str]:
     if path is None:
         return found
     with json_stream.opened(path) as file:
-        for line in file.read().decode("utf-8", "replace").splitlines():
+        for line in io.TextIOWrapper(file, encoding="utf-8", errors="replace"):
             names = [name for name in map(texts.label, line.split(",")) if name]
             if names:
                 target = found.get(names[0], names[0])
