@@ -7,6 +7,7 @@
 """
 
 import argparse
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from scenarioclip_jax.importers.source import Export, Run, Source, SourceError, 
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.stop_signals import Stopped, stop_signals
+
+_WIDTH = 200  # of an example
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,6 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 told = _import(args.command, args, stopping.finish)
             else:
                 told = _export(args.command, args, stopping.finish)
+    except sqlite3.Error as error:
+        print(
+            f"error: a temporary file in {args.output} can't be written ({error}); it needs about as much room "
+            "as the annotations. Make room, or name a folder on another disk",
+            file=sys.stderr,
+        )
+        return 1
     except (ValueError, OSError) as error:  # SourceError and PathError are ValueErrors
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -128,7 +138,9 @@ def _told(output: Output, run: Run, images: Path | None) -> str:
     if problems := output.problems.counts():
         lines.append("Left out or changed:")
         examples = output.problems.examples()
-        lines += [f"  {n:,} x {kind}, such as {examples[kind]}" for kind, n in problems.items()]
+        lines += [
+            f"  {n:,} x {kind}, such as {examples[kind][:_WIDTH]}" for kind, n in problems.items()
+        ]
     folder, shards = output.folder, output.folder.with_name(f"{output.folder.name}-shards")
     lines += [f"Files: {METADATA}, {PROBLEMS} and {SUMMARY} in {folder}", "Go on with:"]
     # Photos of archives lie beside the metadata.

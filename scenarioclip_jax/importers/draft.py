@@ -1,5 +1,6 @@
 """A record in the making: takes what a source says of a photo, checks it, and counts what can't be used."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -132,17 +133,16 @@ class Draft:
         if boxes.is_empty(given):
             self.leave_out(key, "empty_box", f"{name}: {self._show(given)} has no area", where)
             return False
-        inside = given
-        if self._limits:
-            inside = boxes.clip(given, *self._limits)
-            if boxes.is_empty(inside):
-                detail = f"{name}: {self._show(given)} is outside of {self._limits}"
-                self.leave_out(key, "box_outside", detail, where)
-                return False
-            slack = SLACK if self.size or max(self._limits) > 1 else SLACK / 1000
-            if max(abs(a - b) for a, b in zip(given, inside, strict=True)) > slack:
-                detail = f"{name}: {self._show(given)} sticks out of {self._limits}; cut"
-                self.problem("box_sticks_out", FIXED, "object", detail, where)
+        limits = self._limits or (math.inf, math.inf)
+        inside = boxes.clip(given, *limits)
+        if boxes.is_empty(inside):
+            detail = f"{name}: {self._show(given)} is outside of the photo{self._told()}"
+            self.leave_out(key, "box_outside", detail, where)
+            return False
+        slack = SLACK if max(limits) > 1 else SLACK / 1000
+        if max(abs(a - b) for a, b in zip(given, inside, strict=True)) > slack:
+            detail = f"{name}: {self._show(given)} sticks out of the photo{self._told()}; cut"
+            self.problem("box_sticks_out", FIXED, "object", detail, where)
         self._names[key] = len(self.things)
         labels = texts.captions(attributes)
         self.things.append(Thing(key, name, inside, where, mask, score, labels, group))
@@ -269,6 +269,10 @@ class Draft:
                 ends = {"subject": subject, "predicate": relation.predicate, "object": object}
                 found[triple] = ends | {name: v for name, v in relation.more.items() if v}
         return list(found.values())
+
+    def _told(self) -> str:
+        """The photo's size, if it's known."""
+        return f" of {self.size[0]} x {self.size[1]}" if self.size else ""
 
     def _show(self, box: Box) -> list[float]:
         rounded = (round(value, self._digits) for value in box)

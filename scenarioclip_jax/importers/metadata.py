@@ -36,38 +36,46 @@ def records(paths: list[Path], split: str | None = None) -> Iterator[Record]:
       split: The split whose records are wanted; None for all.
 
     Raises:
-      SourceError: A file can't be read.
+      SourceError: A file can't be read, or a record can't be exported.
     """
-    for record in _all(paths):
+    for where, record in entries(paths):
+        try:
+            _check(record)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise SourceError(
+                f"{where} isn't a record that can be exported ({type(error).__name__}: {error}); "
+                "see docs/guides/format.md, and correct it there"
+            ) from error
         told = record.get("split")
         if split is None or (SPLITS.get(told, told) if told else None) == split:
             yield record
 
 
-def _all(paths: list[Path]) -> Iterator[Record]:
+def entries(paths: list[Path]) -> Iterator[tuple[str, Any]]:
+    """Yields (where, value) for what should be records; raises SourceError if a file can't be read."""
     for path in paths:
         if ".jsonl" in path.name.lower():
-            for number, record in json_stream.lines(path):
-                yield _checked(record, f"{path} line {number}")
+            for number, value in json_stream.lines(path):
+                yield f"{path} line {number}", value
         else:
             prefix = "item" if json_stream.is_array(path) else "data.item"
-            for number, record in enumerate(json_stream.items(path, prefix)):
-                yield _checked(record, f"{path} data[{number}]")
+            for number, value in enumerate(json_stream.items(path, prefix)):
+                yield f"{path} data[{number}]", value
 
 
-def _checked(record: object, where: str) -> Record:
-    if not isinstance(record, dict) or "id" not in record or "image_path" not in record:
-        raise SourceError(f"{where} isn't a record: it needs an object with id and image_path")
-    for position, thing in enumerate(record.get("objects") or ()):
-        values = thing
-        if isinstance(thing, dict):
-            values = [thing.get("name"), thing.get("box")]
-        is_object = isinstance(values, list) and len(values) > 1 and isinstance(values[0], str)
-        if not is_object or not boxes.is_finite(boxes.numbers(values[1])):
-            raise SourceError(
-                f"{where}, objects[{position}] isn't an object: it needs a name and a box of four numbers"
-            )
-    return record
+def _check(record: Any) -> None:
+    """Raises an error of Python if a record lacks what exports need."""
+    if not isinstance(record["image_path"], str) or not isinstance(record["id"], str | int):
+        raise ValueError("id and image_path have to be texts")
+    things, _ = objects(record), captions(record)
+    for position, thing in enumerate(things):
+        if not isinstance(thing["name"], str) or not boxes.is_finite(boxes.numbers(thing["box"])):
+            raise ValueError(f"objects[{position}] needs a name and a box of four numbers")
+    for subject, predicate, object in relations(record):
+        if not isinstance(predicate, str) or not 0 <= min(subject, object) <= max(
+            subject, object
+        ) < len(things):
+            raise ValueError(f"a relation of objects {subject} and {object} of {len(things)}")
 
 
 def objects(record: Record) -> list[dict[str, Any]]:

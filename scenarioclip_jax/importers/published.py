@@ -32,7 +32,8 @@ def add_published(draft: Draft, entry: dict[str, Any]) -> None:
     true = {triplet for triplet in (triplet_of(row.get("triplet")) for row in rows) if triplet}
     for position, row in enumerate(rows):
         where, triplet = f"relations[{position}]", triplet_of(row.get("triplet"))
-        more = {name: row.get(name) for name in ("focus", "paraphrases")}
+        more: dict[str, Any] = {"focus": texts.clean(row.get("focus"))}
+        more["paraphrases"] = _paraphrases(draft, row.get("paraphrases") or (), where)
         more["negatives"] = negatives_of(draft, triplet, row.get("negatives") or (), true)
         subject, object = row.get("subject"), row.get("object")
         if isinstance(subject, int) and isinstance(object, int):
@@ -40,6 +41,19 @@ def add_published(draft: Draft, entry: dict[str, Any]) -> None:
             draft.add_relation(subject, predicate, object, where=where, **more)
         else:
             add_named_relation(draft, triplet, row.get("triplet"), where, more)
+
+
+def _paraphrases(draft: Draft, given: Any, where: str) -> list[str | list[str]]:
+    """Texts and triplets; what is neither is counted."""
+    found: list[str | list[str]] = []
+    for value in given if isinstance(given, list) else [given] * bool(given):
+        triplet = triplet_of(value)
+        if triplet or texts.clean(value):
+            found.append(list(triplet) if triplet else texts.clean(value))
+        else:
+            detail = f"{json.dumps(value)[:100]} is neither a text nor a triplet"
+            draft.problem("broken_paraphrase", DROPPED, "relation", detail, where)
+    return found
 
 
 def _fields(draft: Draft, relation: Any) -> dict[str, Any]:

@@ -164,6 +164,17 @@ def test_what_cannot_be_exported(tmp_path, capsys):
     (tmp_path / "metadata.jsonl").write_text('{"id": 1}\n')
     assert export(tmp_path, tmp_path / "o.json") == 1
     assert "metadata.jsonl line 1 isn't a record" in capsys.readouterr().err
+    for field, value in (
+        ("objects", True),
+        ("objects", [["man", [1, 2, 3, "x"]]]),
+        ("captions", 3),
+        ("relations", [{"subject": 0, "predicate": "on", "object": 1}]),
+    ):
+        record = {"id": 1, "image_path": "a.jpg", "width": 9, "height": 9, field: value}
+        (tmp_path / "metadata.jsonl").write_text(json.dumps(record))
+        assert export(tmp_path, tmp_path / "o.json") == 1
+        assert "line 1 isn't a record that can be exported" in capsys.readouterr().err
+        assert not (tmp_path / "o.json").exists()
     (tmp_path / "metadata.jsonl").write_text('{"id": 1')
     assert export(tmp_path, tmp_path / "o.json") == 1
     assert "line 1 isn't JSON" in capsys.readouterr().err

@@ -57,6 +57,12 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
             f"{path} has no {', '.join(missing)}, but {there or 'nothing'}; name anno_bbox.mat of HICO-DET "
             "(anno.mat has no boxes)"
         )
+    if not all(
+        isinstance(content[name], list | dict | np.ndarray) for name in (*_SPLITS, "list_action")
+    ):
+        raise SourceError(
+            f"{path} holds other values than HICO-DET's lists; download anno_bbox.mat again"
+        )
     actions = _listed(content["list_action"])
     photos = Photos(run.images)
     for name, (split, folder) in _SPLITS.items():

@@ -52,8 +52,8 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
             raise SourceError(
                 f"{path} has {keys or 'nothing'}; export the tasks as JSON, which is an array"
             )
-        first = json_stream.first(path, "item") or {}
-        if "data" not in first:
+        first = json_stream.first(path, "item")
+        if isinstance(first, dict) and "data" not in first:
             raise SourceError(
                 f"{path}: a task has no `data`, but {', '.join(list(first)[:6])}; "
                 "export as JSON, not as JSON-MIN"

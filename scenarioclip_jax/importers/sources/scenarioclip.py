@@ -186,9 +186,7 @@ def _combined(args: argparse.Namespace, run: Run) -> Iterator[Record]:
     files = metadata.files(local_path(args.metadata))
     run.files += map(str, files)
     run.build_flags.append(f"--images={local_path(args.metadata)}")
-    entries = metadata.records(files)
-    for number, entry in enumerate(run.progress(entries, "records", "photos")):
-        where = f"record {number}"
+    for where, entry in run.progress(metadata.entries(files), "records", "photos"):
         if record := run.attempt(where, lambda e=entry, w=where: _published(args, run, e, w)):
             yield record
 
