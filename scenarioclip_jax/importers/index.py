@@ -43,13 +43,6 @@ class Index:
         for (key,) in self._rows(query, kinds):
             yield key
 
-    def items(self, kind: str) -> Iterator[tuple[str, Any]]:
-        """All (key, value) of a kind, in the order in which they were added."""
-        for key, body in self._rows(
-            "SELECT key, body FROM items WHERE kind=? ORDER BY rowid", (kind,)
-        ):
-            yield key, json.loads(body)
-
     def without(self, kind: str, other: Iterable[str]) -> Iterator[tuple[str, int]]:
         """Keys of a kind that none of the other kinds has, with their number of values."""
         others = list(other)
@@ -61,8 +54,10 @@ class Index:
         )
 
     def count(self, kind: str) -> int:
-        """Number of values of a kind."""
-        return self._rows("SELECT COUNT(*) FROM items WHERE kind=?", (kind,)).fetchone()[0]
+        """Number of keys of a kind."""
+        return self._rows("SELECT COUNT(DISTINCT key) FROM items WHERE kind=?", (kind,)).fetchone()[
+            0
+        ]
 
     def close(self) -> None:
         self._file.close()
