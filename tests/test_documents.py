@@ -70,9 +70,13 @@ def flags_of(module: str) -> set[str]:
     if spec.submodule_search_locations:
         spec = importlib.util.find_spec(f"{module}.__main__")
     source = Path(spec.origin).read_text()
-    beside = Path(spec.origin).with_name("command.py")  # of a package that is a command
-    if spec.name.endswith("__main__") and beside.is_file():
-        source += beside.read_text()
+    folder = Path(
+        spec.origin
+    ).parent  # of a package that is a command; its subcommands have modules of their own
+    if spec.name.endswith("__main__"):
+        beside = [folder / "command.py", *folder.glob("sources/*.py"), *folder.glob("exports/*.py")]
+        beside += folder.glob("merging.py")
+        source += "".join(path.read_text() for path in beside if path.is_file())
     found = re.findall(r"""(?:DEFINE_\w+\(|add_argument\(|\badd\()\s*["'](?:--)?([\w-]+)""", source)
     return {*found, *(name.replace("_", "-") for name in found), "help"}
 

@@ -20,6 +20,9 @@ TABLE = {
     "data/packing": {"data", "data/stored"},
     "data/device": {"data"},
     "data": {"data/stored", "data/packing"},
+    "importers": {"data/build", "importers/sources", "importers/exports"},
+    "importers/sources": {"data/build", "importers"},
+    "importers/exports": {"importers"},
     "models": {"data", "parallel"},
     "losses": set(),
     "parallel": set(),
@@ -58,7 +61,7 @@ TABLE = {
         *("evaluation/embed", "evaluation/report", "evaluation/score", "evaluation/suites"),
     },
 }
-# Only the device room of `data` may: reading workers, and whoever builds a data set, start without JAX.
+# Only the device room of `data` may: reading workers, importers and the build start without JAX.
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax")
 
 
@@ -116,7 +119,7 @@ def test_small_modules_import_no_room():
             assert not rooms, f"{module} imports {rooms}"
 
 
-@pytest.mark.parametrize("room", [room for room in TABLE if room.startswith("data")])
+@pytest.mark.parametrize("room", [room for room in TABLE if room.startswith(("data", "importers"))])
 def test_only_the_device_room_of_data_imports_jax(room):
     names = {
         f"{module}: {name}"

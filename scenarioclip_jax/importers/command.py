@@ -1,0 +1,172 @@
+"""Imports a data set into metadata that can be built and trained on, or exports such metadata.
+
+    python -m scenarioclip_jax.importers coco --instances FILE --captions FILE --images DIR --output DIR
+    python -m scenarioclip_jax.importers export-coco --metadata DIR --output FILE
+
+`--help` lists the sources; `SOURCE --help` explains the flags of one.
+"""
+
+import argparse
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scenarioclip_jax.importers import exports, metadata, sources
+from scenarioclip_jax.importers.output import METADATA, PHOTOS, PROBLEMS, SUMMARY, Output, writing
+from scenarioclip_jax.importers.source import Export, Run, Source, SourceError, found_in
+from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.shell import to_paste
+from scenarioclip_jax.stop_signals import Stopped, stop_signals
+
+_WIDTH = 200  # of an example
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, with a subcommand for each source and each export."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scenarioclip_jax.importers", description=(__doc__ or "").partition("\n")[0]
+    )
+    commands = parser.add_subparsers(required=True, metavar="SOURCE", dest="source")
+    for source in found_in(sources, "SOURCE"):
+        own = commands.add_parser(source.name, help=source.purpose, description=source.purpose)
+        own.set_defaults(command=source)
+        source.add_flags(own)
+        own.add_argument("--output", required=True, help="folder that the metadata goes to")
+        own.add_argument(
+            "--images", metavar="DIR", help="folder of the photos, if they are there already"
+        )
+        own.add_argument(
+            "--split",
+            choices=("train", "validation", "test"),
+            help="the split of all photos (default: what the source says)",
+        )
+        own.add_argument("--overwrite", action="store_true", help="replace an import that is there")
+    for export in found_in(exports, "EXPORT"):
+        own = commands.add_parser(export.name, help=export.purpose, description=export.purpose)
+        own.set_defaults(command=export)
+        own.add_argument(
+            "--metadata", required=True, metavar="DIR", help="folder of metadata*.json"
+        )
+        own.add_argument("--output", required=True, metavar="FILE", help="where the result goes")
+        own.add_argument(
+            "--images",
+            metavar="DIR",
+            help="folder of the photos, for sizes that the metadata lacks",
+        )
+        own.add_argument(
+            "--split",
+            choices=("train", "validation", "test"),
+            help="only records that say that they are of this split (default: all records)",
+        )
+        own.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+        export.add_flags(own)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    args = parser().parse_args(arguments)
+    try:
+        with stop_signals() as stopping:
+            if isinstance(args.command, Source):
+                told = _import(args.command, args, stopping.finish)
+            else:
+                told = _export(args.command, args, stopping.finish)
+    except sqlite3.Error as error:
+        print(
+            f"error: a temporary file in {args.output} can't be written ({error}); it needs about as much room "
+            "as the annotations. Make room, or name a folder on another disk",
+            file=sys.stderr,
+        )
+        return 1
+    except (ValueError, OSError) as error:  # SourceError and PathError are ValueErrors
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Stopped as stop:
+        print(f"\nstopped; nothing was written to {args.output}", file=sys.stderr)
+        return stop.exit_code
+    print(told)
+    return 0
+
+
+def _import(source: Source, args: argparse.Namespace, finish: Callable[[], None]) -> str:
+    """Runs an import; returns the summary as text."""
+    started, folder = time.monotonic(), local_path(args.output)
+    images = local_path(args.images) if args.images else None
+    if images and not images.is_dir():
+        raise SourceError(
+            f"--images={images} isn't a folder; name the folder of the photos, or leave it out"
+        )
+    run: Run | None = None
+
+    def summary(output: Output) -> dict[str, Any]:
+        return {
+            "source": source.name,
+            "arguments": _given(args),
+            "files": run.files if run else [],
+            "counts": dict(output.counts),
+            "splits": dict(output.splits),
+            "problems": output.problems.counts(),
+            "build_flags": run.build_flags if run else [],
+            "seconds": round(time.monotonic() - started, 1),
+        }
+
+    with writing(folder, args.overwrite, summary, finish) as output:
+        run = Run(output.problems, output.work, images, args.split)
+        for record in source.records(args, run):
+            output.write(record)
+    return _told(output, run, images)
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags of an import as JSON, but for those that say where it goes."""
+    left_out = ("command", "source", "output", "overwrite")
+    return {
+        name: value
+        for name, value in vars(args).items()
+        if name not in left_out and value not in (None, False, [])
+    }
+
+
+def _told(output: Output, run: Run, images: Path | None) -> str:
+    counts = ", ".join(f"{n:,} {what}" for what, n in output.counts.items() if n)
+    splits = ", ".join(f"{n:,} {split}" for split, n in sorted(output.splits.items()))
+    lines = [f"Imported {counts}", f"Splits: {splits}"]
+    if problems := output.problems.counts():
+        lines.append("Left out or changed:")
+        examples = output.problems.examples()
+        lines += [
+            f"  {n:,} x {kind}, such as {examples[kind][:_WIDTH]}" for kind, n in problems.items()
+        ]
+    folder, shards = output.folder, output.folder.with_name(f"{output.folder.name}-shards")
+    lines += [f"Files: {METADATA}, {PROBLEMS} and {SUMMARY} in {folder}", "Go on with:"]
+    # Photos of archives lie beside the metadata.
+    inside = (folder / PHOTOS).is_dir()
+    place = [] if inside else [f"--images={images or 'PHOTOS'}"]
+    flags = [f"--metadata={folder}", *place, f"--output={shards}"]
+    build = to_paste("python", "-m", "scenarioclip_jax.data.build", *flags, *run.build_flags)
+    train = to_paste(
+        *("python", "-m", "scenarioclip_jax.main", "--config=configs/pretrain.py"),
+        f"--config.data.dir={shards}",
+    )
+    lines += [f"  {build}", f"  {train}"]
+    if not images and not inside:
+        lines.append("where PHOTOS is the folder of the photos.")
+    return "\n".join(lines)
+
+
+def _export(export: Export, args: argparse.Namespace, finish: Callable[[], None]) -> str:
+    """Runs an export; returns the summary as text."""
+    folder, path = local_path(args.metadata), local_path(args.output)
+    if path.is_dir():
+        raise SourceError(f"--output={path} is a folder; name a file in it")
+    if path.exists() and not args.overwrite:
+        raise SourceError(
+            f"--output={path} is there already; name another file, or replace it: --overwrite"
+        )
+    files = metadata.files(folder)
+    counts = export.write(lambda: metadata.records(files, args.split), path, args, finish)
+    return f"Wrote {', '.join(f'{n:,} {what}' for what, n in counts.items() if n)} to {path}"
