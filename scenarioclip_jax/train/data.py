@@ -79,7 +79,7 @@ def share_corrupt(batches: TrainIterator, where: str) -> None:
 def _open(directory: Path, split: str, summary: dict) -> shards.SceneSource | None:
     if summary["splits"][split]:
         return shards.open_split(directory, split)
-    print(f"{directory} has no {split} split: too few photos, so what needs it is left out")
+    print(f"{directory} has no {split} split, so what needs it is left out")
     return None
 
 

@@ -39,7 +39,8 @@ def write_first_batch(
 
     pictures, plain = jax.tree.map(np.asarray, jax.jit(see)(shown))
     figure_rows, boxes = [], []
-    for group, scene in np.argwhere(shown.scenes.mask)[:SCENES]:
+    # Scenes without a text are masked, but shown; a scene that isn't there has no extent.
+    for group, scene in np.argwhere(shown.extent.all(-1))[:SCENES]:
         # The scene is shown as its center view rather than the random crop, because boxes refer to that view.
         whole = np.clip(plain[group, scene], 0, 1)
         row = [(whole, "whole scene", COLORS["global"])]
@@ -56,8 +57,10 @@ def write_first_batch(
                 )
                 for slot in slots[:MOST]
             ]
-        action = tokenizer.decode(text_tokens(shown.scenes, group, scene))
-        figure_rows.append((action, row))
+        text = "(no text)"
+        if shown.scenes.mask[group, scene]:
+            text = tokenizer.decode(text_tokens(shown.scenes, group, scene))
+        figure_rows.append((text, row))
     figure = picture_grid(figure_rows)
     columns = len(figure.axes) // len(figure_rows)
     for index, of_scene in enumerate(boxes):

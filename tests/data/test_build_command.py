@@ -71,7 +71,7 @@ def test_the_summary_keeps_what_is_noted_apart(tmp_path, capsys):
     shown = capsys.readouterr().out
     problems, noted = shown.split("noted, nothing is wrong")
     assert "1  ambiguous_participants: relation guessed" in problems
-    assert "1 relations, shown by the two boxes" in problems
+    assert "1 relations, made from their participants" in problems
     assert "1  no_relations: scene" in noted
     listed = (shards.dataset_dir(tmp_path / "out") / "problems.jsonl").read_text().split("\n")
     assert {json.loads(each)["effect"] for each in listed[:-1]} == {"guessed", "noted"}

@@ -43,7 +43,7 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
     if styles := summary.get("focus_styles"):
         lines.append(line("images show", {f"{k} surroundings": n for k, n in styles.items()}))
     if unnamed := summary.get("focus_unnamed"):
-        lines.append(f"  {'without image':<20}{unnamed} relations, shown by the two boxes")
+        lines.append(f"  {'without image':<20}{unnamed} relations, made from their participants")
     return "\n".join(lines + _problem_lines(summary["problems"], folder))
 
 
