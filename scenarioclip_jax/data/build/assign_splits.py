@@ -6,9 +6,15 @@ from scenarioclip_jax.data.build.index import Row
 from scenarioclip_jax.data.build.problems import FIXED, Problems
 from scenarioclip_jax.data.stored.splits import SPLITS, split_of
 
+_HELD_OUT = "held out of training"  # salt of a hash that tells nothing about other splits
+
 
 def assign_splits(
-    rows: Callable[[], Iterable[Row]], fractions: Sequence[float], problems: Problems
+    rows: Callable[[], Iterable[Row]],
+    fractions: Sequence[float],
+    problems: Problems,
+    *,
+    held_out: float = 0.0,
 ) -> Callable[[Row], str]:
     """Returns a function that gives the split of a scene.
 
@@ -23,6 +29,7 @@ def assign_splits(
       rows: Function that returns all scenes, in order.
       fractions: Shares of train, validation and test, for scenes that name no split.
       problems: Collects scenes that are moved.
+      held_out: Share of the training split, official or not, that becomes the validation split, by a hash.
     """
     parents: dict[str, str] = {}
 
@@ -47,9 +54,16 @@ def assign_splits(
                 named[key] = row.named, row
 
     def of(row: Row) -> str:
-        if not (row.group or row.pixels):
+        key = root(_key(row)) if row.group or row.pixels else f"id:{row.id}"
+        split = _of_key(row, key)
+        if held_out and split == "train":
+            shares = (1 - held_out, held_out, 0.0)
+            return split_of(key.partition(":")[2], shares, salt=_HELD_OUT)
+        return split
+
+    def _of_key(row: Row, key: str) -> str:
+        if key.startswith("id:"):
             return row.named or split_of(row.id, fractions)
-        key = root(_key(row))
         if key not in named:
             return split_of(key.partition(":")[2], fractions)
         split, holder = named[key]

@@ -112,6 +112,13 @@ def _parser() -> argparse.ArgumentParser:
         default=",".join(map(str, FRACTIONS)),
         help="shares of train, validation, test (default: %(default)s)",
     )
+    parser.add_argument(
+        "--validation-share",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the training split that becomes validation, where annotations name no such split",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the embedded scenes")
     return parser
 
@@ -167,6 +174,7 @@ def _run(
         num_shards=args.num_shards,
         strict=args.strict,
         fractions=_fractions(args.fractions),
+        validation_share=args.validation_share,
         overwrite=args.overwrite,
         max_megapixels=args.max_megapixels,
         image_dirs=args.images,

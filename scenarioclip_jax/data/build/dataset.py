@@ -38,6 +38,7 @@ def build(
     num_shards: int | None = None,
     strict: bool = False,
     fractions: Sequence[float] = FRACTIONS,
+    validation_share: float = 0.0,
     overwrite: bool = False,
     max_megapixels: float = images.MAX_PIXELS / 1e6,
     max_side: int | None = None,
@@ -65,6 +66,8 @@ def build(
       num_shards: Shards per split; None for one for each 64 MB to 1 GB.
       strict: Whether to raise at the first problem instead of repairing, guessing or leaving out.
       fractions: Shares of train, validation and test.
+      validation_share: Share of the training split that becomes validation, also of photos whose records name
+        the training split: for data sets that have no official validation split.
       overwrite: Whether to replace an existing data set.
       max_megapixels: Photos with more pixels are left out, as they may be decompression bombs.
       max_side: Longest side of stored photos in pixels; larger ones are made smaller. None keeps their size.
@@ -92,6 +95,8 @@ def build(
     for name, number in (("num_shards", num_shards), ("workers", workers), ("max_side", max_side)):
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
+    if not 0 <= validation_share < 1:
+        raise ValueError(f"validation_share must be at least 0 and below 1, got {validation_share}")
     if not max_megapixels > 0:
         raise ValueError(f"max_megapixels must be positive, got {max_megapixels}")
     for name, value, known in (
@@ -124,6 +129,7 @@ def build(
             source,
             before_visible,
             max_pixels=int(max_megapixels * 1e6),
+            held_out=validation_share,
             max_side=max_side,
             keep_metadata=keep_metadata,
             folders=Folders(root, others, follow_links=follow_links),
@@ -231,6 +237,7 @@ def _build_locked(
     *,
     folders: Folders | None = None,
     boxes: BoxFlags | None = None,
+    held_out: float = 0.0,
     max_pixels: int = images.MAX_PIXELS,
     max_side: int | None = None,
     keep_metadata: bool = False,
@@ -252,6 +259,7 @@ def _build_locked(
         skip_broken,
         strict,
         tuple(fractions),
+        held_out,
     )
     with (
         _chunks(output, options.digest(), keep) as chunks,
@@ -331,6 +339,7 @@ def _summary(
         "version": shards.VERSION,
         "source": source or {"metadata": str(options.root)},
         "fractions": dict(zip(SPLITS, options.fractions, strict=True)),
+        "validation_share": options.held_out,
         "salt": SALT,
         "split_by": SPLIT_BY,
         "shared_photos": {

@@ -46,6 +46,7 @@ class Options(NamedTuple):
     skip_broken: bool
     strict: bool
     fractions: tuple[float, ...]
+    held_out: float = 0.0  # share of the training split that becomes validation
 
     def digest(self) -> str:
         """Digest of all that finished chunks depend on, except for the images themselves."""
@@ -111,7 +112,7 @@ def make(
         if not any(True for _ in index.rows()):
             reasons = problems.examples(DROPPED)
             raise AnnotationError(f"none of the scenes in {options.root} can be used:\n{reasons}")
-        shared = _assign(index, options.fractions, problems)
+        shared = _assign(index, options, problems)
         statistics = _write(job, index, finished, num_shards, number, listed, progress)
         compare_classes(listed, statistics.occurring(), problems)
         index.close()
@@ -171,8 +172,10 @@ def _make_chunks(
     return focus
 
 
-def _assign(index: Index, fractions: tuple[float, ...], problems: Problems) -> list[dict[str, Any]]:
-    of: Callable[[Row], str] = assign_splits(index.rows, fractions, problems)
+def _assign(index: Index, options: Options, problems: Problems) -> list[dict[str, Any]]:
+    of: Callable[[Row], str] = assign_splits(
+        index.rows, options.fractions, problems, held_out=options.held_out
+    )
 
     def placed(row: Row) -> tuple[str, bytes]:
         split = of(row)

@@ -365,6 +365,30 @@ def test_groups_and_photos_are_never_in_two_splits(data):
     assert found == {each.id: other(each) for each in rows}
 
 
+@given(st.lists(st.sampled_from(SPLITS), min_size=40, max_size=40), st.integers(0, 10**6))
+def test_a_share_of_the_training_split_becomes_validation(named, seed):
+    rows = [
+        row(f"{seed}-{i}", split, group=f"g{seed}-{i // 4}" if i < 8 else "")
+        for i, split in enumerate(named)
+    ]
+    plain = assign_splits(lambda: rows, FRACTIONS, Problems())
+    held = assign_splits(lambda: rows, FRACTIONS, Problems(), held_out=0.5)
+    for each in rows:
+        assert (
+            held(each) in ("train", "validation")
+            if plain(each) == "train"
+            else (held(each) == plain(each))
+        )
+    for group in (rows[:4], rows[4:8]):
+        assert len({held(each) for each in group}) == 1
+
+
+def test_the_share_that_becomes_validation():
+    rows = [row(str(i), "train") for i in range(2000)]
+    held = assign_splits(lambda: rows, FRACTIONS, Problems(), held_out=0.1)
+    assert sum(held(each) == "validation" for each in rows) == pytest.approx(200, abs=45)
+
+
 def test_what_decides_a_split():
     alone, photo, group = row("17"), row("17", pixels="p"), row("17", group="g")
     rows = [alone, photo, group, row("18", group="g", pixels="z")]
