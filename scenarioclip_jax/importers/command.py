@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from scenarioclip_jax.importers import exports, metadata, sources
-from scenarioclip_jax.importers.output import METADATA, PHOTOS, PROBLEMS, SUMMARY, Output, writing
+from scenarioclip_jax.importers.output import (
+    BY_ID,
+    METADATA,
+    PHOTOS,
+    PROBLEMS,
+    SUMMARY,
+    Output,
+    writing,
+)
 from scenarioclip_jax.importers.source import Export, Run, Source, SourceError, found_in
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.shell import to_paste
@@ -147,6 +155,8 @@ def _told(output: Output, run: Run, images: Path | None) -> str:
     inside = (folder / PHOTOS).is_dir()
     place = [] if inside else [f"--images={images or 'PHOTOS'}"]
     flags = [f"--metadata={folder}", *place, f"--output={shards}"]
+    if output.splits["train"] and not (output.splits["validation"] or output.splits[BY_ID]):
+        flags.append("--validation-share=0.05")  # the source has no validation split of its own
     build = to_paste("python", "-m", "scenarioclip_jax.data.build", *flags, *run.build_flags)
     train = to_paste(
         *("python", "-m", "scenarioclip_jax.main", "--config=configs/pretrain.py"),

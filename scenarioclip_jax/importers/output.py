@@ -21,6 +21,7 @@ from scenarioclip_jax.importers.problems import ImportProblems
 from scenarioclip_jax.importers.source import Record, SourceError
 
 METADATA, PROBLEMS, SUMMARY = "metadata.jsonl.gz", "problems.jsonl", "import.json"
+BY_ID = "by the id"  # records that name no split
 PHOTOS = "photos"  # of sources that have photos in archives
 _OURS = {METADATA, PROBLEMS, SUMMARY}
 
@@ -57,7 +58,7 @@ class Output:
         self.counts["attributes"] += sum(
             len(thing.get("attributes", ())) for thing in objects if isinstance(thing, dict)
         )
-        self.splits[record.get("split") or "by the id"] += 1
+        self.splits[record.get("split") or BY_ID] += 1
 
 
 @contextlib.contextmanager

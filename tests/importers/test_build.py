@@ -47,3 +47,11 @@ def test_what_is_imported_is_built_by_the_printed_command(coco, tmp_path, capsys
     np.testing.assert_allclose(scene.object_boxes, expected, atol=1)
     shown = masks.decode(scene.object_masks[1])
     assert (shown != made.mask("dog")).mean() < 0.01
+
+
+def test_a_source_without_validation_gets_the_flag_for_it(coco, tmp_path, capsys):
+    arguments = [f"--instances={coco / 'instances_val2017.json'}", f"--images={coco}"]
+    for split, flag in (("train", True), ("validation", False), ("test", False)):
+        output = f"--output={tmp_path / split}"
+        assert command.main(["coco", *arguments, output, f"--split={split}"]) == 0
+        assert ("--validation-share=0.05" in capsys.readouterr().out) == flag
