@@ -1,8 +1,10 @@
 """Writing files so that they are either complete or absent."""
 
 import contextlib
+import errno
 import secrets
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -40,14 +42,22 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def full_disk_named(folder: Path) -> Iterator[None]:
-    """Turns the error that ArrayRecord's writer raises on a full disk into an OSError that says so."""
+    """Turns the errors of a full disk, of whatever library, into an OSError that says what to do."""
     try:
         yield
-    except RuntimeError as error:
-        if type(error) is not RuntimeError:
+    except (RuntimeError, sqlite3.OperationalError, OSError) as error:
+        if not _disk_is_full(error):
             raise
         free = shutil.disk_usage(folder).free
         raise OSError(
             f"the shards can't be written to {folder} ({error}); {free / 1e6:,.0f} MB are free there. "
-            "Make room or name another --output"
+            "Make room and start the same command again, or name another --output"
         ) from error
+
+
+def _disk_is_full(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, sqlite3.OperationalError):
+        return "full" in str(error)
+    return type(error) is RuntimeError  # ArrayRecord's writer gives no other reason

@@ -7,7 +7,7 @@ from types import FrameType
 
 
 class Stopped(BaseException):
-    """SIGINT or SIGTERM came. Not an Exception, so that no library takes it for a failure to recover from."""
+    """SIGINT, SIGTERM or SIGHUP came. No Exception, so that no library takes it for a failure to mend."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -41,7 +41,7 @@ class Stopping:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Stopping]:
-    """Raises Stopped in the main thread when SIGINT or SIGTERM comes.
+    """Raises Stopped in the main thread when SIGINT, SIGTERM or SIGHUP comes.
 
     A signal that the parent had ignored stays ignored. Outside the main thread no handler can be set, so
     signals keep doing what they did.
@@ -49,7 +49,7 @@ def stop_signals() -> Iterator[Stopping]:
     stopping = Stopping()
     before = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             handler = signal.getsignal(number)
             if handler is not signal.SIG_IGN:
                 signal.signal(number, stopping.handle)

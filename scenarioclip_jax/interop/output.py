@@ -154,9 +154,11 @@ def progress(folder: Path, size: int, text: str) -> Iterator[None]:
         def watch() -> None:
             while not done.wait(0.5):
                 written = 0
-                for path in folder.rglob("*"):
-                    with contextlib.suppress(OSError):  # Orbax renames files while it writes
-                        written += path.stat().st_size
+                # Orbax renames files and folders while it writes, so listing them may fail, too.
+                with contextlib.suppress(OSError):
+                    for path in folder.rglob("*"):
+                        with contextlib.suppress(OSError):
+                            written += path.stat().st_size
                 # Files are compressed, so the bar may not reach its end.
                 bar.update(min(written, size) - bar.n)
 

@@ -93,8 +93,8 @@ def distillation_loss(
 
     Args:
       student_image, student_text, teacher_image, teacher_text: Embeddings by level; of `global`, N = S.
-      slots: The slots of each level. A scene whose slot of the level `global` is masked has no text, and takes
-        part in the visual terms only.
+      slots: The slots of each level. A scene whose slot of the level `global` is masked has no text; its
+        textual terms are 0.
       **kl_arguments: Arguments of `kl`.
     """
     scenes = student_image["global"].shape[1]
@@ -107,7 +107,6 @@ def distillation_loss(
         visual = kl(student_image[level], target, **kl_arguments)
         summary = of_scene(student_text["global"], where)
         textual = kl(summary, teacher_text[level], **kl_arguments)
-        of_told = where._replace(mask=where.mask & of_scene(told, where))
-        total += mean_over_scenes(visual, where, scenes)
-        total += mean_over_scenes(textual, of_told, scenes)
+        textual = jnp.where(of_scene(told, where), textual, 0.0)
+        total += mean_over_scenes(visual + textual, where, scenes)
     return total

@@ -130,13 +130,23 @@ class _Reader(PartReader):
                 self._add("malformed_field", DROPPED, "scene", f"{where}.{field}", detail, named)
                 return None
         assert isinstance(id, str)  # the loop has looked
-        split = entry.get("split")
+        split = given = entry.get("split")
+        if isinstance(split, str):
+            split = split.strip().lower() or None
         if split is not None and (not isinstance(split, str) or split not in _SPLITS):
             detail = (
-                f"split should be {', '.join(SPLITS)} or nothing, got {show(split)}; as a wrong guess could "
+                f"split should be {', '.join(SPLITS)} or nothing, got {show(given)}; as a wrong guess could "
                 "put test photos into training, the scene isn't used"
             )
             self._add("malformed_field", DROPPED, "scene", f"{where}.split", detail, id)
+            return None
+        group = _as_text(entry.get("group"))
+        if group is not None and not isinstance(group, str):
+            detail = (
+                f"group should be a text or a whole number, got {show(group)}; as its photos could fall into "
+                "several splits, the scene isn't used"
+            )
+            self._add("malformed_field", DROPPED, "scene", f"{where}.group", detail, id)
             return None
         self._check_fields(entry, where, id)
         # By their place in the list; None for those that can't be used.
@@ -158,7 +168,7 @@ class _Reader(PartReader):
             relations=tuple(item for item in relations if item),
             size=self._size(entry, where, id),
             split=_SPLITS[split] if split else "",
-            group=self._text(entry, "group", where, id).strip(),
+            group=(group or "").strip(),
             source=normalize_caption(self._text(entry, "source", where, id)),
         )
         if not (record.action or record.captions or record.objects or record.relations):
@@ -191,8 +201,6 @@ class _Reader(PartReader):
     def _text(self, entry: dict[str, Any], field: str, where: str, id: str) -> str:
         """An optional text; "" for none."""
         value = entry.get(field)
-        if field == "group":
-            value = _as_text(value)
         if value is None or isinstance(value, str):
             return value or ""
         detail = f"{field} should be a text, got {show(value)}; taken as none"
@@ -227,7 +235,9 @@ class _Reader(PartReader):
 
 
 def _as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """Whole numbers as text, also those that pandas writes with a point, where others are missing."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(int(value)) if number and abs(value) < 1e15 and value == int(value) else value
 
 
 def _is_size(value: Any) -> TypeGuard[int | float]:

@@ -4,6 +4,7 @@ A chunk is a pure function of its records, their images and the options. A build
 with the chunks that it has.
 """
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -12,7 +13,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
-from array_record.python.array_record_module import ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from scenarioclip_jax.data.build import tfds_format
 from scenarioclip_jax.data.build.assemble import assemble
@@ -21,6 +22,7 @@ from scenarioclip_jax.data.build.index import Stored
 from scenarioclip_jax.data.build.photo_folders import Folders
 from scenarioclip_jax.data.build.problems import Problems
 from scenarioclip_jax.data.build.spool import BLOCK, Spool
+from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.files import full_disk_named
 
 _CHUNKS = (
@@ -63,6 +65,7 @@ class Job(NamedTuple):
 class Made(NamedTuple):
     """What is known about the scenes of a chunk."""
 
+    inputs: str  # digest of the files that it was made from
     scenes: list[Stored]
     focus: dict[str, int]  # relations by how their focused region is stored
     problems: dict  # `Problems.to_json`
@@ -76,7 +79,8 @@ def make_chunk(job: Job, chunk: int) -> int:
       OSError: The disk is full, or an image can't be read for the moment.
     """
     positions = job.records(chunk)
-    if not _done(job, chunk).exists():
+    inputs = _inputs(job, chunk)
+    if not _is_whole(job, chunk, inputs):
         focus: Counter[str] = Counter()
         digests: dict[str, str] = {}
         scenes: list[Stored] = []
@@ -87,8 +91,7 @@ def make_chunk(job: Job, chunk: int) -> int:
             problems = Problems(job.strict, sink)
             options = f"{tfds_format.WRITER_OPTIONS},uncompressed"
             writer = stack.enter_context(closing(ArrayRecordWriter(str(partial), options)))
-            blocks = range(chunk * job.blocks, min((chunk + 1) * job.blocks, _last(job)))
-            records = job.spool.records(blocks)
+            records = job.spool.records(_blocks(job, chunk))
             for position, record in zip(positions, records, strict=True):
                 scene = assemble(
                     record,
@@ -107,7 +110,7 @@ def make_chunk(job: Job, chunk: int) -> int:
                     place = (chunk, len(scenes), len(content))
                     scenes.append(Stored(position, digests[record.id], *place))
         partial.rename(job.path(chunk))
-        made = Made(scenes, focus, problems.to_json())
+        made = Made(inputs, scenes, focus, problems.to_json())
         unfinished = _done(job, chunk).with_suffix(".partial")
         unfinished.write_text(json.dumps(made), encoding="utf-8")
         unfinished.rename(_done(job, chunk))  # only now is the chunk done
@@ -122,12 +125,50 @@ def read_chunk(job: Job, chunk: int) -> tuple[Made, Iterator[str]]:
 
 
 def finished(job: Job) -> int:
-    """Number of records of the chunks that are done."""
-    return sum(len(job.records(chunk)) for chunk in range(job.chunks) if _done(job, chunk).exists())
+    """Number of records of the chunks that an earlier build has made, of files that are the same today."""
+    return sum(
+        len(job.records(chunk))
+        for chunk in range(job.chunks)
+        if _done(job, chunk).exists() and _is_whole(job, chunk, _inputs(job, chunk))
+    )
 
 
-def _last(job: Job) -> int:
-    return len(job.spool.offsets) - 1
+def _blocks(job: Job, chunk: int) -> range:
+    last = len(job.spool.offsets) - 1
+    return range(chunk * job.blocks, min((chunk + 1) * job.blocks, last))
+
+
+def _inputs(job: Job, chunk: int) -> str:
+    """Digest of the sizes and times of a chunk's images, and of how boxes are read."""
+    digest = hashlib.sha256(repr(job.boxes).encode())
+    for record in job.spool.records(_blocks(job, chunk)):
+        for path in (record.image_path, *(each.focus_path for each in record.relations)):
+            digest.update(repr(_state(job.folders, path)).encode())
+    return digest.hexdigest()[:32]
+
+
+def _state(folders: Folders, path: str) -> tuple[int, int] | None:
+    """Size and time of an image; None if there is none."""
+    if not path:
+        return None
+    try:
+        found = os.stat(folders.root / path)
+    except (OSError, ValueError):
+        try:
+            found = folders.find(path).stat()
+        except (OSError, ValueError):
+            return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _is_whole(job: Job, chunk: int, inputs: str) -> bool:
+    """Whether a chunk was made of the same files before, and nothing of it was lost since."""
+    try:
+        made, _ = read_chunk(job, chunk)
+        reader = ArrayRecordReader(str(job.path(chunk)), options=shards.READER_OPTIONS)
+        return made.inputs == inputs and reader.num_records() == len(made.scenes)
+    except (OSError, ValueError, TypeError, RuntimeError):
+        return False
 
 
 def _done(job: Job, chunk: int) -> Path:

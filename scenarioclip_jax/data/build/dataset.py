@@ -20,6 +20,7 @@ from scenarioclip_jax.data.embedded import write as embedded
 from scenarioclip_jax.data.stored import labels, shards
 from scenarioclip_jax.data.stored.splits import FRACTIONS, SALT, SPLITS, check_fractions
 from scenarioclip_jax.errors import ReadableError
+from scenarioclip_jax.files import full_disk_named
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.stop_signals import Stopped
 
@@ -267,7 +268,8 @@ def _build_locked(
     ):
         finished = Path(folder) / shards.NAME / shards.VERSION
         finished.mkdir(parents=True)
-        made = make(options, chunks, finished, num_shards, workers, progress)
+        with full_disk_named(output):
+            made = make(options, chunks, finished, num_shards, workers, progress)
         counts = made.statistics.class_counts()
         summary = _summary(made, options, source, counts)
         # By these a run knows the data set that it was trained on, even if another is built in its place.

@@ -35,20 +35,20 @@ def _jpeg(content: bytes) -> bytes | None:
         end = start + 2 + int.from_bytes(content[start + 2 : start + 4])
         if end > len(content) or end < start + 4:
             return None
-        if _shows_pixels(marker, content[start + 4 : end]):
-            kept.append(content[start:end])
+        kept.append(_bare_segment(marker, content[start:end]))
         in_scan, at = in_scan or marker == 0xDA, end
 
 
-def _shows_pixels(marker: int, data: bytes) -> bool:
-    """Whether a JPEG segment is needed to show the image."""
-    if marker == 0xE0:
-        return data.startswith(b"JFIF")
-    if marker == 0xE2:
-        return data.startswith(b"ICC_PROFILE")
-    if marker == 0xEE:
-        return data.startswith(b"Adobe")  # how colors are stored
-    return marker != 0xFE and not 0xE1 <= marker <= 0xEF
+def _bare_segment(marker: int, segment: bytes) -> bytes:
+    """What of a JPEG segment is needed to show the image; nothing of most."""
+    data = segment[4:]
+    if marker == 0xE0 and data.startswith(b"JFIF\0") and len(data) >= 14:
+        return b"\xff\xe0\0\x10" + data[:12] + b"\0\0"  # without its thumbnail
+    if marker == 0xEE and data.startswith(b"Adobe") and len(data) >= 12:
+        return b"\xff\xee\0\x0e" + data[:12]  # how colors are stored
+    if marker == 0xE2 and data.startswith(b"ICC_PROFILE\0"):
+        return segment
+    return b"" if marker == 0xFE or 0xE0 <= marker <= 0xEF else segment
 
 
 def _png(content: bytes) -> bytes | None:

@@ -40,7 +40,9 @@ def limit_size(scene: Scene, picture: Image.Image, max_side: int | None) -> Scen
     def relation(of: Relation) -> Relation:
         image = of.image
         if image:
-            image = _encoded(rgb(open_encoded(image)), (width, height), image)
+            shown = rgb(open_encoded(image))  # may be cut out of the photo, or of another size
+            own = [max(1, round(side * max_side / longest)) for side in shown.size]
+            image = _encoded(shown, (own[0], own[1]), image)
         return of._replace(boxes=of.boxes * scale, mask=smaller(of.mask), image=image)
 
     return scene._replace(

@@ -77,7 +77,7 @@ def entries(path: Path, problems: Problems, *, skip_broken: bool) -> Iterator[tu
     """
     text = ""
     try:
-        if re.search(r"\.jsonl(\.gz)?$", path.name, re.IGNORECASE):
+        if re.search(r"\.jsonl(\.gz)?$", path.name, re.IGNORECASE) and not _is_whole(path):
             yield from _lines(_stream(path), path.name, problems)
             return
         text = read_text(path)
@@ -142,7 +142,9 @@ def _integer(digits: str) -> int | float:
 
 
 def _of_content(content: Any, name: str) -> Iterator[tuple[str, Any]]:
-    data = content.get("data") if isinstance(content, dict) else content
+    data = content
+    if isinstance(content, dict):
+        data = content["data"] if _holds_records(content) else None
     if isinstance(content, Repeated) and "data" in content.keys_given_twice:
         raise _FormatError("it has 'data' twice, of which JSON keeps the last only; write it once")
     if isinstance(data, list):
@@ -154,6 +156,11 @@ def _of_content(content: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield f"{name} [0]", content
     else:
         raise _FormatError('expected {"data": [record, ...]}, ' + _looks_like(content))
+
+
+def _holds_records(content: dict[str, Any]) -> bool:
+    """Whether an object is {"data": [record, ...]}; a record may have a field of that name, too."""
+    return isinstance(content.get("data"), list) and not {"id", "image_path"} & content.keys()
 
 
 def _looks_like(content: Any) -> str:
@@ -184,6 +191,8 @@ def _stream(path: Path) -> Iterator[str]:
         plain.seek(0)
         with gzip.GzipFile(fileobj=plain) if packed else contextlib.nullcontext(plain) as file:
             start = file.read(64)
+            if packed and _kind_of(start) == "gzip":
+                raise _FormatError("it is gzipped twice; unpack it once")
             encoding = json.detect_encoding(start)
             if not encoding.startswith("utf-8"):
                 yield from read_text(path).split("\n")
@@ -191,9 +200,19 @@ def _stream(path: Path) -> Iterator[str]:
             file.seek(0)
             for number, line in enumerate(file, 1):
                 try:
-                    yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\n")
+                    yield (
+                        line.decode("utf-8-sig" if number == 1 else "utf-8")
+                        .rstrip("\n")
+                        .lstrip("\ufeff")
+                    )
                 except UnicodeDecodeError as error:
                     raise _FormatError(f"line {number}: {_no_utf(error, path)}") from error
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is one JSON value, whatever its name says: a list, or an object over several lines."""
+    first = next((line.strip() for line in _stream(path) if line.strip()), "")
+    return first.startswith("[") or first == "{"
 
 
 def _lines(lines: Iterable[str], name: str, problems: Problems) -> Iterator[tuple[str, Any]]:
@@ -206,7 +225,7 @@ def _lines(lines: Iterable[str], name: str, problems: Problems) -> Iterator[tupl
             where, detail = f"{name} line {number}", f"no JSON: {_position(error)}; {show(line)}"
             problems.add("malformed_json", DROPPED, "scene", where, detail)
             continue
-        if isinstance(entry, dict) and isinstance(entry.get("data"), list):
+        if isinstance(entry, dict) and _holds_records(entry):
             yield from _of_content(entry, f"{name} line {number}")
         else:
             yield f"{name} line {number}", entry

@@ -14,7 +14,7 @@ class Candidates(NamedTuple):
     """Pairs of boxes that (subject, object) of a relation can mean.
 
     Attributes:
-      pairs: The pairs; at least one, unless a participant isn't among the objects.
+      pairs: The pairs; at least one, unless a participant isn't among the objects that are left.
       indices: Which of the objects they are.
       named: Whether the annotation names the pair, so that there is only one.
       alone: Whether subject and object have the same name, and only one thing with that name is annotated.
@@ -39,8 +39,9 @@ def candidates(relation: RelationRecord, objects: Sequence[Object]) -> Candidate
     """Returns all pairs that a relation can mean, without those that use one thing for both."""
     if relation.pair is not None:
         a, b = (objects[i] for i in relation.pair)
-        if a and b:
-            return Candidates([(a[1], b[1])], [relation.pair], True, False, 1, 1)
+        if not (a and b):  # others of the same name aren't meant
+            return Candidates([], [], True, False, 0, 0)
+        return Candidates([(a[1], b[1])], [relation.pair], True, False, 1, 1)
     subject, _, object_ = relation.triplet
     boxes = {i: each[1] for i, each in enumerate(objects) if each}
     first = [i for i, each in enumerate(objects) if each and each[0] == subject]

@@ -167,6 +167,8 @@ def _repairs(path: str, opened: images.OpenedImage, *, mended: bool) -> list[tup
 def encode(picture: Image.Image, format: str) -> bytes:
     """Encodes an RGB image as "PNG" or, at high quality, as "JPEG"."""
     stream = io.BytesIO()
+    # Of the pixels alone: Pillow writes comments, too, which a picture keeps when it is turned or made smaller.
+    picture = Image.fromarray(np.asarray(picture))
     options = {"quality": _QUALITY, "subsampling": 0} if format == "JPEG" else {}
     picture.save(stream, format, **options)
     return stream.getvalue()

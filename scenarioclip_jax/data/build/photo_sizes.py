@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+_SMALLEST = 16  # pixels; smaller sizes are placeholders
 _PIXELS = 1.5  # a scaled side is rounded, by whoever scales it
 
 
@@ -28,6 +29,10 @@ def annotated_size(
     """
     if given is None:
         return AnnotatedSize(upright, None)
+    if given in (upright, upright[::-1]):
+        pass
+    elif min(given) < _SMALLEST:
+        return None
     turned = given[1], given[0]
     fits = _same_shape(given, upright)
     if orientation >= 5 and _same_shape(turned, upright):

@@ -163,7 +163,8 @@ class RelationPlacer:
             "relation",
             where,
             f"{detail}; the photo has {several}, and which of them is meant was guessed (the nearest). Say it "
-            "by a fourth entry of the relation: [subject_index, object_index], counted from 0 in objects",
+            "by a fourth entry of the relation, [subject_index, object_index], or by the fields subject and "
+            "object; they count from 0 in objects",
             self._record.id,
         )
 
@@ -183,9 +184,13 @@ class RelationPlacer:
 
     def _ungrounded(self, relation: RelationRecord, fit: FocusFit) -> tuple[Box, Box]:
         """Boxes of a relation whose participants aren't both objects; the visible part replaces them."""
+        if relation.pair is not None:
+            subject, object_ = (self._objects[index] for index in relation.pair)
+            extent = fit.extent
+            return subject[1] if subject else extent, object_[1] if object_ else extent
         known = dict(reversed([each for each in self._objects if each]))
-        subject, _, object_ = relation.triplet
-        return known.get(subject, fit.extent), known.get(object_, fit.extent)
+        first, _, second = relation.triplet
+        return known.get(first, fit.extent), known.get(second, fit.extent)
 
 
 def _texts(

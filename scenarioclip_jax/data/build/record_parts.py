@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
-from scenarioclip_jax.data.build.metadata_files import show
+from scenarioclip_jax.data.build.metadata_files import Repeated, show
 from scenarioclip_jax.data.build.problems import DROPPED, FIXED, GUESSED, NOTED, Problems
 from scenarioclip_jax.data.build.records import Box, MaskRecord, ObjectRecord, RelationRecord
 from scenarioclip_jax.data.stored.labels import looks_the_same, normalize_label
@@ -15,7 +15,7 @@ from scenarioclip_jax.data.stored.scene import NEGATIVE_KINDS, Triplet, negative
 
 _OBJECT = ("name", "box", "mask", "score", "attributes")
 _RELATION = ("triplet", "subject", "predicate", "object", "focus", "negatives", "paraphrases")
-_LARGEST = 1 << 32  # pixels of a mask
+_LARGEST = 1 << 28  # pixels of a mask; decoded, each takes a byte
 
 
 class PartReader:
@@ -74,6 +74,10 @@ class PartReader:
     def _say_unknown(
         self, fields: dict[str, Any], known: Sequence[str], where: str, id: str
     ) -> None:
+        if isinstance(fields, Repeated):
+            keys = ", ".join(fields.keys_given_twice)
+            detail = f"{show(dict(fields))} has {keys} twice; the last counts"
+            self._add("duplicate_key", GUESSED, "object", where, detail, id)
         for field in fields:
             if field not in known:
                 detail = f"{field!r} is ignored; known are {', '.join(known)}"
@@ -127,6 +131,7 @@ class PartReader:
           objects: The record's objects by their place in its list; None for those that were left out.
         """
         fields: Any = item
+        at = ("[0]", "[2]", "[3]") if isinstance(item, list) else (".focus", ".negatives", "")
         if isinstance(item, list):
             fields = dict(zip(("focus", "triplet", "negatives", "pair"), item, strict=False))
             for index, extra in enumerate(item[4:], 4):
@@ -134,6 +139,11 @@ class PartReader:
                 self._add("unknown_entry", GUESSED, "relation", f"{where}[{index}]", detail, id)
         elif isinstance(item, dict):
             self._say_unknown(item, _RELATION, where, id)
+            if item.get("predicate") is not None and item.get("triplet") is not None:
+                detail = (
+                    f"the predicate {show(item['predicate'])} is ignored, as there is a triplet"
+                )
+                self._add("unknown_entry", GUESSED, "relation", where, detail, id)
             fields = self._named(item, objects)
         triplet = self._triplet(fields.get("triplet")) if isinstance(fields, dict) else None
         if not triplet:
@@ -153,14 +163,14 @@ class PartReader:
         path = focus if isinstance(focus, str) and focus.strip() else ""
         if focus is not None and not isinstance(focus, str):
             detail = f"the path of a focused-region image should be a text, got {show(focus)}"
-            self._add("malformed_focus", GUESSED, "relation", f"{where}[0]", detail, id)
+            self._add("malformed_focus", GUESSED, "relation", f"{where}{at[0]}", detail, id)
         pair = None
         if fields.get("pair") is not None:
-            pair = self._pair(fields["pair"], triplet, f"{where}[3]", id, objects)
+            pair = self._pair(fields["pair"], triplet, f"{where}{at[2]}", id, objects)
         return RelationRecord(
             path,
             triplet,
-            tuple(self._negatives(fields.get("negatives"), triplet, f"{where}[2]", id)),
+            tuple(self._negatives(fields.get("negatives"), triplet, f"{where}{at[1]}", id)),
             pair,
             self._paraphrases(fields.get("paraphrases"), triplet, f"{where}.paraphrases", id),
         )
@@ -169,7 +179,7 @@ class PartReader:
         self, item: dict[str, Any], objects: Sequence[ObjectRecord | None]
     ) -> dict[str, Any]:
         """A relation with named fields in the terms of a published one."""
-        fields = dict(item)
+        fields = {field: value for field, value in item.items() if field in _RELATION}
         first, second = item.get("subject"), item.get("object")
         if first is not None or second is not None:
             fields["pair"] = [first, second]

@@ -50,15 +50,17 @@ def write_shard(
     path = folder / f"{shards.NAME}-{split}.array_record-{number:05d}-of-{of:05d}"
     with full_disk_named(folder):
         writer = ArrayRecordWriter(str(path), tfds_format.WRITER_OPTIONS)
-        for chunk, row in places:
-            reader = readers.pop(chunk, None)
-            if reader is None:
-                reader = ArrayRecordReader(str(job.path(chunk)), options=shards.READER_OPTIONS)
-            readers[chunk] = reader
-            if len(readers) > _OPEN:
-                readers.popitem(last=False)
-            (content,) = reader.read([row])
+    for chunk, row in places:
+        reader = readers.pop(chunk, None)
+        if reader is None:
+            reader = ArrayRecordReader(str(job.path(chunk)), options=shards.READER_OPTIONS)
+        readers[chunk] = reader
+        if len(readers) > _OPEN:
+            readers.popitem(last=False)
+        (content,) = reader.read([row])
+        statistics.add(shards.decode_scene(content), split)
+        with full_disk_named(folder):
             writer.write(content)
-            statistics.add(shards.decode_scene(content), split)
+    with full_disk_named(folder):
         writer.close()
     return statistics

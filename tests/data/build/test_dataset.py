@@ -8,6 +8,7 @@ import pickle
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from scenarioclip_jax.data.build import chunks
+from scenarioclip_jax.data.build import chunks, make
 from scenarioclip_jax.data.build import command as command_line
 from scenarioclip_jax.data.build import dataset as build_lib
 from scenarioclip_jax.data.build.dataset import build, ensure_embedded
@@ -393,6 +394,46 @@ def test_what_is_done_is_kept_for_the_same_build_only(annotations, tmp_path, mon
     with pytest.raises(AnnotationError):
         build(again, tmp_path, progress=False)
     assert not list(tmp_path.glob(f"{build_lib.KEPT}*"))
+
+
+def test_what_is_done_is_done_again_if_photos_changed_or_it_was_damaged(tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    embedded.write_embedded(root, 100, seed=5, size=64)
+    (photo_3,) = root.glob("images/scene_000003.*")
+    content, make_chunk = photo_3.read_bytes(), chunks.make_chunk
+    photo_3.unlink()
+
+    def stop_at_the_last(job, chunk):
+        if chunk == 3:
+            raise KeyboardInterrupt
+        return make_chunk(job, chunk)
+
+    monkeypatch.setattr(chunks, "make_chunk", stop_at_the_last)
+    with pytest.raises(KeyboardInterrupt):
+        build(root, tmp_path / "out", progress=False)
+    photo_3.write_bytes(content)  # mended while the build was stopped
+    (kept,) = (tmp_path / "out").glob(f"{build_lib.KEPT}*")
+    (kept / "000001.json").write_bytes(b"")
+    whole = kept / "000002.array_record"
+    whole.write_bytes(whole.read_bytes()[:70_000])
+    monkeypatch.setattr(chunks, "make_chunk", make_chunk)
+    build(root, tmp_path / "out", progress=False)
+    build(root, tmp_path / "fresh", progress=False)
+    for path in shards.dataset_dir(tmp_path / "fresh").iterdir():
+        assert path.read_bytes() == (shards.dataset_dir(tmp_path / "out") / path.name).read_bytes()
+
+
+def test_a_disk_that_is_full_for_the_index_is_named(tmp_path, capsys, monkeypatch):
+    root = write_root(tmp_path / "root", record("a"))
+
+    def full(*args):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(make.Index, "store", full)
+    assert command_line.main([f"--metadata={root}", f"--output={tmp_path / 'out'}"]) == 1
+    error = capsys.readouterr().err
+    assert "database or disk is full" in error
+    assert "Make room" in error
 
 
 def _of_group(group: int) -> list[str]:

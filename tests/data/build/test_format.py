@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from scenarioclip_jax.data.build import annotations
+from scenarioclip_jax.data.build import annotations, metadata_files
 from scenarioclip_jax.data.build.assemble import assemble
 from scenarioclip_jax.data.build.assign_splits import assign_splits
 from scenarioclip_jax.data.build.coco_masks import decode
@@ -273,6 +273,84 @@ def test_masks_that_cannot_be_right_are_left_out_and_listed(tmp_path, mask, said
     assert "objects[1].mask" in listed.found[0].where
 
 
+# --- what a fresh look found ---
+
+
+def test_a_named_participant_that_was_left_out_is_nobody_else(tmp_path):
+    entry = grown()
+    outside = {"name": "cat", "box": [WIDTH + 9, 5, WIDTH + 40, 30]}
+    entry["objects"].insert(0, outside)  # the cat that is meant; another is in the photo
+    entry["relations"][0]["object"] = 2
+    listed = [*entry["relations"], ["", ["cat", "chased by", "dog"], [], [0, 2]]]
+    for relation in listed:
+        scenes, problems = load(write_root(tmp_path, entry | {"relations": [relation]}))
+        assert scenes["a"].relations == []
+        assert ("missing_focus", "dropped", "relation") in problems
+    focus = grown(
+        objects=entry["objects"],
+        relations=[["focus/a_0.jpg", ["cat", "chased by", "dog"], [], [0, 2]]],
+    )
+    scenes, _ = load(write_root(tmp_path, focus))
+    (relation,) = scenes["a"].relations
+    assert relation.pair is None
+    assert relation.boxes[0].tolist() != CAT
+    np.testing.assert_array_equal(relation.boxes[1], DOG)
+
+
+@pytest.mark.parametrize(("value", "kept"), [(17, True), (17.0, True), (17.5, False), ([1], False)])
+def test_groups_are_texts_or_whole_numbers(value, kept):
+    problems = Problems()
+    found = annotations._Reader(problems).record(grown(group=value), "here")
+    assert (found is not None) == kept
+    if found:
+        assert found.group == "17"
+        assert annotations._Reader(problems).record(grown(17.0), "here").id == "17"
+    else:
+        assert [(p.reason, p.effect, p.where) for p in problems.found] == [
+            ("malformed_field", "dropped", "here.group")
+        ]
+
+
+@pytest.mark.parametrize(("split", "kept"), [("", ""), ("Val", "validation"), (" test ", "test")])
+def test_splits_are_read_in_any_case(split, kept):
+    found = annotations._Reader(Problems()).record(grown(split=split), "here")
+    assert found is not None
+    assert found.split == kept
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "metadata.jsonl"])
+@pytest.mark.parametrize("value", [[], [1, 2]])
+def test_a_record_may_have_a_field_called_data(name, value, tmp_path):
+    root = write_root(tmp_path, grown("a"))
+    (root / "metadata.json").unlink()
+    (root / name).write_text(json.dumps(grown("a", data=value)))
+    problems = Problems()
+    assert [each.id for each in annotations.read_records(root, problems)] == ["a"]
+    assert problems.found == []
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_json_list_in_a_file_of_lines_is_read(indent, tmp_path):
+    root = write_root(tmp_path, grown("a"))
+    records = [grown("b"), grown("c")]
+    (root / "metadata_2.jsonl").write_text(json.dumps(records, indent=indent))
+    (root / "metadata_3.jsonl").write_text(json.dumps({"data": [grown("d")]}, indent=indent))
+    found = annotations.read_records(root, Problems(strict=True))
+    assert [each.id for each in found] == ["a", "b", "c", "d"]
+
+
+def test_contradictions_within_a_part_are_listed():
+    problems = Problems()
+    reader = annotations._Reader(problems)
+    entry = grown()
+    entry["relations"][0] |= {"triplet": ["cat", "near", "dog"], "negatives": []}
+    assert reader.record(entry, "here").relations[0].triplet == ("cat", "near", "dog")
+    assert [p.reason for p in problems.found] == ["unknown_entry"]
+    text = json.dumps(grown()).replace('"name": "cat"', '"name": "fox", "name": "cat"')
+    assert reader.record(metadata_files.parse(text), "here").objects[0].name == "cat"
+    assert problems.found[-1].reason == "duplicate_key"
+
+
 # --- sizes ---
 
 
@@ -303,6 +381,7 @@ def test_another_shape_is_another_photo(tmp_path):
         ((359, 480), 1, ((359, 480), None)),  # 360 rounded by a careless tool
         ((320, 240), 1, None),
         ((480, 600), 1, None),
+        ((3, 4), 1, None),  # a placeholder
         ((480, 640), 6, ((480, 640), False)),
         ((640, 480), 6, ((480, 640), True)),  # in pixels of the photo as stored
         ((1280, 960), 8, ((960, 1280), True)),

@@ -68,6 +68,17 @@ def test_focused_regions_that_are_images_become_smaller_too(tmp_path):
     assert open_encoded(small.relations[0].image).size == (60, 40)
 
 
+def test_regions_keep_their_own_shape_and_are_never_enlarged(tmp_path):
+    entry = grown(relations=[["focus/a_0.jpg", ["cat", "near", "dog"]]])
+    root = write_root(tmp_path, entry)
+    x0, y0, x1, y1 = CAT[0], CAT[1], DOG[2], DOG[3]
+    photo().crop((x0, y0, x1, y1)).save(root / "focus/a_0.jpg", quality=95)
+    image = open_encoded(scene_of(root).relations[0].image)
+    small = open_encoded(scene_of(root, max_side=60).relations[0].image)
+    assert image.size == (x1 - x0, y1 - y0)
+    assert small.size == ((x1 - x0) // 2, (y1 - y0) // 2)
+
+
 def test_the_flag_is_checked_and_reaches_the_shards(tmp_path):
     root = write_root(tmp_path / "in", with_masks())
     with pytest.raises(ValueError, match="max_side must be at least 1"):

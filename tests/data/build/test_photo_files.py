@@ -191,6 +191,28 @@ def test_places_and_names_are_removed_and_pixels_stay(content, tmp_path):
     assert opened(tmp_path, content, keep_metadata=True).encoded == content
 
 
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
+def test_comments_do_not_survive_a_conversion(mode, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    form = {"L": "GIF"}.get(mode, "JPEG")
+    content = encoded(PHOTO.convert(mode), form, comment=b"Paris", exif=exif)
+    assert b"Paris" in content
+    assert b"Paris" not in opened(tmp_path, content).encoded
+
+
+def test_what_belongs_to_no_pixel_is_cut_off(tmp_path):
+    jfif = b"\xff\xe0\0\x1b" + b"JFIF\0\1\1\0\0\1\0\1\1\3" + b"thumb-Ann"
+    adobe = b"\xff\xee\0\x13Adobe\0d\0\0\0\0\0Paris"
+    profile = b"\xff\xe2\0\x13ICC_PROFILE-Ann\0\0"
+    content = DATA[:2] + jfif + adobe + profile + DATA[20:]
+    found = without_metadata(content)
+    assert found is not None
+    assert secrets_in(found) == []
+    same = [np.asarray(Image.open(io.BytesIO(each))) for each in (content, found)]
+    np.testing.assert_array_equal(*same)
+
+
 def test_what_cannot_be_followed_is_encoded_again(tmp_path):
     odd = DATA[:2] + b"\xff\xe1\xff\xffAnn" + DATA[2:]  # a segment that is longer than the file
     assert without_metadata(odd[: len(odd) // 2]) is None
