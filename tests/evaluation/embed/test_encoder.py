@@ -6,6 +6,7 @@ from PIL import Image
 
 import scenarioclip_jax
 from scenarioclip_jax.data.batch import LEVELS
+from scenarioclip_jax.data.build.dataset import build
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.splits import SPLITS
 from scenarioclip_jax.evaluation.embed import cache as caches
@@ -13,6 +14,7 @@ from scenarioclip_jax.evaluation.embed.cache import Cache, digest
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder, Picture, view_of
 from scenarioclip_jax.evaluation.embed.in_domain import DataSet
 from scenarioclip_jax.evaluation.files import SuiteError
+from tests.data.builder_inputs import photo, record, write_root
 from tests.evaluation.tiny_model import write_model
 
 
@@ -147,3 +149,38 @@ def test_one_class_is_refused(model, small_data, tmp_path):
     data._classes = {"actions": ["only"]}
     with pytest.raises(SuiteError, match=r"classes.json: actions lists one class, 'only'"):
         data.classes("global")
+
+
+def test_texts_of_scenes_that_have_some_and_of_one_photo(model, tmp_path):
+    """Scenes `a` and `b` are of one photo; `b` has no action, `d` neither action nor captions."""
+    entries = [
+        record("a", dense_caption="said of a"),
+        record("b", action=None, dense_caption="said of b", captions=["and this"]),
+        record("c", dense_caption=None),
+        record("d", action=None, dense_caption=None),
+    ]
+    root = write_root(tmp_path / "root", *(each | {"split": "test"} for each in entries))
+    for darker, name in enumerate("cd", 1):
+        changed = Image.eval(photo(), lambda value, darker=darker: value - 9 * darker)
+        changed.save(root / f"images/{name}.jpg", quality=95)
+    build(root, tmp_path / "data", progress=False)
+    order = [scene.id for scene in shards.open_split(tmp_path / "data", "test")]
+    split = DataSet(encoder(model, tmp_path / "cache"), tmp_path / "data").split("test")
+    scenes, objects = split.galleries["global"], split.galleries["object"]
+    assert scenes.photo_ids == [id for id in order if id in "ac"]
+    assert scenes.texts == ["playing in the yard"] * 2
+    whole = split.captioned
+    assert split.captions == [
+        [
+            text
+            for id in order
+            for text in {"a": ["said of a"], "b": ["said of b", "and this"]}.get(id, [])
+        ]
+    ]
+    row = scenes.photo_ids.index("a")
+    np.testing.assert_allclose(whole, scenes.embeddings[[row]], atol=1e-5)
+    shown = dict.fromkeys("abcd")
+    for id, picture in zip(objects.photo_ids, objects.pictures or [], strict=True):
+        shown[id] = (shown[id] or []) + [picture]
+    assert shown["a"] == shown["b"]
+    assert len({tuple(of or []) for of in shown.values()}) == 3
