@@ -1,5 +1,6 @@
 """`Tokenizer`: texts in, fixed-length token ids out, on the `tokenizers` library."""
 
+import copy
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -148,6 +149,17 @@ class Tokenizer:
             odd = dict(vocabularies[0].items() ^ vocabularies[1].items())
             return min(odd)
         return different
+
+    @property
+    def normalizer(self) -> normalizers.Normalizer | None:
+        """What changes texts before they are cut into tokens."""
+        return self._tokenizer.normalizer
+
+    def with_normalizer(self, normalizer: normalizers.Normalizer) -> "Tokenizer":
+        """Returns the same tokenizer with another normalizer."""
+        changed = copy.copy(self)  # with a tokenizer of its own, see `__getstate__`
+        changed._tokenizer.normalizer = normalizer
+        return changed
 
     def to_json(self) -> str:
         """The contents of the tokenizer.json file."""

@@ -11,6 +11,8 @@ import json
 
 from tokenizers import Regex, normalizers
 
+from scenarioclip_jax.data.tokens import Tokenizer
+
 # What HTML 4 names of Latin-1, punctuation and a few signs: each costs a pass over every text.
 USUAL = {name: chr(code) for name, code in html.entities.name2codepoint.items() if code < 256}
 USUAL |= {"apos": "'", "ndash": "\u2013", "mdash": "\u2014", "hellip": "\u2026", "bull": "\u2022"}
@@ -35,6 +37,17 @@ def label_normalizer(after: normalizers.Normalizer | None = None) -> normalizers
     first = json.loads(normalizers.Sequence(own).__getstate__())["normalizers"]
     there = json.loads(after.__getstate__()).get("normalizers", [])
     return after if there[: len(first)] == first else normalizers.Sequence([*own, after])
+
+
+def as_if_exported(ours: Tokenizer, theirs: Tokenizer) -> Tokenizer:
+    """Returns `ours` with this normalizer in front if `theirs` has it, as tokenizers of exported models do.
+
+    Training hands labels to its tokenizer in their normal form, so the two don't differ by that.
+    """
+    after = theirs.normalizer
+    if after is None or label_normalizer(after) is not after:
+        return ours
+    return ours.with_normalizer(label_normalizer(ours.normalizer))
 
 
 def _own() -> list[normalizers.Normalizer]:
