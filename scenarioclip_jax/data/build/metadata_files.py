@@ -276,7 +276,11 @@ def _explain(path: Path, error: Exception) -> str:
         reason = "it seems to be cut short; write or download it again"
     elif text.lstrip()[:1] == "<":
         reason = "it is a web page; download the file itself"
-    elif "double quotes" in error.msg or text[place : place + 1] in ("]", "}"):
+    elif (
+        "double quotes" in error.msg
+        or "trailing comma" in error.msg  # from Python 3.13 on
+        or text[place : place + 1] in ("]", "}")
+    ):
         reason = "JSON has double quotes only, and no comma before ] or }; write it with json.dump"
     else:
         reason = "correct it there"
