@@ -60,4 +60,4 @@ def _disk_is_full(error: Exception) -> bool:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, sqlite3.OperationalError):
         return "full" in str(error)
-    return type(error) is RuntimeError  # ArrayRecord's writer gives no other reason
+    return "No space left" in str(error)  # of ArrayRecord's writer

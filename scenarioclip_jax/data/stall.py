@@ -109,12 +109,16 @@ def init_worker(index: int, count: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     if sys.__stderr__ is not None:
         faulthandler.register(signal.SIGUSR1, sys.__stderr__, all_threads=True)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
-    """Ends a worker whose parent was killed and can't end it; it would hold memory forever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+def end_with_parent() -> None:
+    """Makes this process end when its parent is killed and can't end it; it would hold memory forever."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            connection.wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -46,16 +46,6 @@ def clip(box: Box, width: float, height: float) -> Box:
     )
 
 
-def iou(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes with an area."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
-
-
 def mean(boxes: Sequence[Box]) -> Box:
     """The mean of some boxes, coordinate by coordinate."""
     x0, y0, x1, y1 = (sum(values) / len(boxes) for values in zip(*boxes, strict=True))

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from scenarioclip_jax.importers import boxes
+from scenarioclip_jax.data.build.participants import overlap
 from scenarioclip_jax.importers.draft import Thing
 
 
@@ -31,6 +31,6 @@ def is_same(args: argparse.Namespace) -> Callable[[Thing, Thing], bool]:
 
     def same(a: Thing, b: Thing) -> bool:
         least = args.merge_same_name_iou if a.name == b.name else args.merge_any_name_iou
-        return boxes.iou(a.box, b.box) >= least
+        return overlap(a.box, b.box) >= least
 
     return same

@@ -67,10 +67,10 @@ class Run:
                 detail = f"{str(value)[:80]!r} instead of an object"
                 self.problems.add("broken_entry", DROPPED, "scene", f"{where}[{number}]", detail)
 
-    def attempt(self, where: str, make: Callable[[], Record | None]) -> Record | None:
+    def attempt(self, where: str, make: Callable[..., Record | None], *args: Any) -> Record | None:
         """Makes a record; if the entry isn't what its format says, counts that, and returns None."""
         try:
-            return make()
+            return make(*args)
         except SourceError:
             raise
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -16,7 +16,7 @@ from scenarioclip_jax.data.build.box_formats import BoxReading, to_pixels
 from scenarioclip_jax.data.build.photo_sizes import annotated_size
 from scenarioclip_jax.data.build.records import Record, RelationRecord
 
-_PHOTOS, _REGIONS = 20_000, 60  # that are looked at, evenly over the data set
+_REGIONS = 60  # focused regions that are looked at, evenly over the data set
 
 
 class Sample(NamedTuple):
@@ -31,10 +31,8 @@ class Sample(NamedTuple):
 
 
 def take_sample(records: Sequence[Record], find: Callable[[str], Path]) -> Sample:
-    """Looks at the photos of a data set, or at an evenly spread part of them if there are many."""
-    with_boxes = [record for record in records if record.objects]
-    step = max(1, -(-len(with_boxes) // _PHOTOS))
-    some = with_boxes[::step]
+    """Looks at the photos of the records that have boxes."""
+    some = [record for record in records if record.objects]
     with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the build itself says what is wrong with a photo
         headers = list(pool.map(lambda record: _header(record, find), some))

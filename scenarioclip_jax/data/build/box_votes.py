@@ -99,7 +99,7 @@ def decide(
     """Finds out how the boxes of a data set are meant.
 
     Args:
-      records: All records of the data set.
+      records: Records of the data set, all or many, evenly spread.
       find: Function that returns the file of a path, and raises ValueError or OSError if there is none.
       flags: What is known.
       problems: Collects what can't be determined.

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
@@ -19,15 +19,16 @@ from scenarioclip_jax.data.build import tfds_format
 from scenarioclip_jax.data.build.assemble import assemble
 from scenarioclip_jax.data.build.box_votes import BoxDecision
 from scenarioclip_jax.data.build.index import Stored
+from scenarioclip_jax.data.build.options import Options
 from scenarioclip_jax.data.build.photo_folders import Folders
 from scenarioclip_jax.data.build.problems import Problems
+from scenarioclip_jax.data.build.records import Record
 from scenarioclip_jax.data.build.spool import BLOCK, Spool
 from scenarioclip_jax.data.stored import shards
-from scenarioclip_jax.files import full_disk_named
+from scenarioclip_jax.files import full_disk_named, write_text
 
-_CHUNKS = (
-    64  # of a data set at least, if it is large enough; so many that all processes end together
-)
+# Chunks of a data set at least, if it is large enough: so many that all processes end at about the same time.
+_CHUNKS = 64
 _LARGEST = 32  # blocks in a chunk at most
 
 
@@ -36,12 +37,8 @@ class Job(NamedTuple):
 
     spool: Spool
     folder: Path  # for finished chunks
-    folders: Folders
+    options: Options
     boxes: BoxDecision
-    max_pixels: int
-    max_side: int | None
-    keep_metadata: bool
-    strict: bool
 
     @property
     def blocks(self) -> int:
@@ -71,36 +68,37 @@ class Made(NamedTuple):
     problems: dict  # `Problems.to_json`
 
 
-def make_chunk(job: Job, chunk: int) -> int:
-    """Makes the scenes of a chunk, unless that was done before; returns how many records it has.
+def make_chunk(job: Job, chunk: int) -> bool:
+    """Makes the scenes of a chunk; returns False if that was done before.
 
     Raises:
-      AnnotationError: There is a problem, and `job.strict`.
+      AnnotationError: There is a problem, and `job.options.strict`.
       OSError: The disk is full, or an image can't be read for the moment.
     """
-    positions = job.records(chunk)
-    inputs = _inputs(job, chunk)
-    if not _is_whole(job, chunk, inputs):
-        focus: Counter[str] = Counter()
-        digests: dict[str, str] = {}
-        scenes: list[Stored] = []
-        partial = job.path(chunk).with_suffix(".partial")
-        listed = _problems(job, chunk)
-        with full_disk_named(job.folder), ExitStack() as stack:
-            sink = stack.enter_context(listed.open("w", encoding="utf-8"))
-            problems = Problems(job.strict, sink)
-            options = f"{tfds_format.WRITER_OPTIONS},uncompressed"
-            writer = stack.enter_context(closing(ArrayRecordWriter(str(partial), options)))
-            records = job.spool.records(_blocks(job, chunk))
-            for position, record in zip(positions, records, strict=True):
+    records = list(job.spool.records(_blocks(job, chunk)))
+    inputs = _inputs(job, records)
+    if _is_whole(job, chunk, inputs):
+        return False
+    focus: Counter[str] = Counter()
+    digests: dict[str, str] = {}
+    scenes: list[Stored] = []
+    options, path = job.options, job.path(chunk)
+    unfinished = path.with_suffix(".unfinished")
+    with full_disk_named(job.folder):
+        with ExitStack() as at_end:
+            sink = at_end.enter_context(_problems(job, chunk).open("w", encoding="utf-8"))
+            problems = Problems(options.strict, sink)
+            how = f"{tfds_format.WRITER_OPTIONS},uncompressed"
+            writer = at_end.enter_context(closing(ArrayRecordWriter(str(unfinished), how)))
+            for position, record in zip(job.records(chunk), records, strict=True):
                 scene = assemble(
                     record,
-                    job.folders,
+                    options.folders,
                     problems,
                     focus,
-                    max_pixels=job.max_pixels,
-                    max_side=job.max_side,
-                    keep_metadata=job.keep_metadata,
+                    max_pixels=options.max_pixels,
+                    max_side=options.max_side,
+                    keep_metadata=options.keep_metadata,
                     boxes=job.boxes,
                     digests=digests,
                 )
@@ -109,12 +107,10 @@ def make_chunk(job: Job, chunk: int) -> int:
                     writer.write(content)
                     place = (chunk, len(scenes), len(content))
                     scenes.append(Stored(position, digests[record.id], *place))
-        partial.rename(job.path(chunk))
+        unfinished.rename(path)
         made = Made(inputs, scenes, focus, problems.to_json())
-        unfinished = _done(job, chunk).with_suffix(".partial")
-        unfinished.write_text(json.dumps(made), encoding="utf-8")
-        unfinished.rename(_done(job, chunk))  # only now is the chunk done
-    return len(positions)
+        write_text(_done(job, chunk), json.dumps(made))  # only now is the chunk done
+    return True
 
 
 def read_chunk(job: Job, chunk: int) -> tuple[Made, Iterator[str]]:
@@ -124,26 +120,17 @@ def read_chunk(job: Job, chunk: int) -> tuple[Made, Iterator[str]]:
     return made._replace(scenes=scenes), _lines_of(_problems(job, chunk))
 
 
-def finished(job: Job) -> int:
-    """Number of records of the chunks that an earlier build has made, of files that are the same today."""
-    return sum(
-        len(job.records(chunk))
-        for chunk in range(job.chunks)
-        if _done(job, chunk).exists() and _is_whole(job, chunk, _inputs(job, chunk))
-    )
-
-
 def _blocks(job: Job, chunk: int) -> range:
     last = len(job.spool.offsets) - 1
     return range(chunk * job.blocks, min((chunk + 1) * job.blocks, last))
 
 
-def _inputs(job: Job, chunk: int) -> str:
+def _inputs(job: Job, records: Sequence[Record]) -> str:
     """Digest of the sizes and times of a chunk's images, and of how boxes are read."""
     digest = hashlib.sha256(repr(job.boxes).encode())
-    for record in job.spool.records(_blocks(job, chunk)):
+    for record in records:
         for path in (record.image_path, *(each.focus_path for each in record.relations)):
-            digest.update(repr(_state(job.folders, path)).encode())
+            digest.update(repr(_state(job.options.folders, path)).encode())
     return digest.hexdigest()[:32]
 
 

@@ -8,12 +8,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build.annotations import metadata_files
 from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
 from scenarioclip_jax.data.build.box_votes import BoxFlags
+from scenarioclip_jax.data.build.options import Options
 from scenarioclip_jax.data.build.photo_folders import Folders
 from scenarioclip_jax.data.build.problems import DROPPED, AnnotationError
 from scenarioclip_jax.data.embedded import write as embedded
@@ -23,6 +24,9 @@ from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.files import full_disk_named
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.stop_signals import Stopped
+
+if TYPE_CHECKING:
+    from scenarioclip_jax.data.build.make import Made
 
 EMBEDDED = Path("data/embedded")  # where the embedded scenes are built by default
 VOCABULARY = 512  # tokens of the small tokenizer that comes with every data set
@@ -120,24 +124,19 @@ def build(
                 f"{shards.dataset_dir(output)} is a data set already. Name another --output, or replace it "
                 "with --overwrite"
             )
-        return _build_locked(
-            root,
-            output,
-            num_shards,
-            strict,
-            fractions,
-            progress,
-            source,
-            before_visible,
-            max_pixels=int(max_megapixels * 1e6),
-            held_out=validation_share,
-            max_side=max_side,
-            keep_metadata=keep_metadata,
+        options = Options(
+            root=root,
             folders=Folders(root, others, follow_links=follow_links),
             boxes=BoxFlags(boxes, box_units, box_orientation, box_canvas),
+            max_pixels=int(max_megapixels * 1e6),
+            max_side=max_side,
+            keep_metadata=keep_metadata,
             skip_broken=skip_broken,
-            workers=workers,
+            strict=strict,
+            fractions=fractions,
+            validation_share=validation_share,
         )
+        return _build_locked(options, output, source, num_shards, workers, progress, before_visible)
 
 
 def ensure_embedded(
@@ -176,16 +175,9 @@ def ensure_embedded(
             annotations = Path(folder) / "embedded"
             print(f"drawing {num_scenes} scenes into {output} (once)", file=sys.stderr, flush=True)
             embedded.write_embedded(annotations, num_scenes, seed, size)
+            options = Options(annotations, Folders(annotations), strict=True)
             _build_locked(
-                annotations,
-                output,
-                num_shards,
-                True,
-                FRACTIONS,
-                progress,
-                source,
-                before_visible,
-                keep=False,
+                options, output, source, num_shards, 1, progress, before_visible, keep=False
             )
     return output
 
@@ -227,41 +219,20 @@ def _lock(output: Path, *, wait: bool) -> Iterator[None]:
 
 
 def _build_locked(
-    root: Path,
+    options: Options,
     output: Path,
-    num_shards: int | None,
-    strict: bool,
-    fractions: Sequence[float],
-    progress: bool,
     source: dict[str, Any] | None,
+    num_shards: int | None,
+    workers: int | None,
+    progress: bool,
     before_visible: Callable[[], None],
     *,
-    folders: Folders | None = None,
-    boxes: BoxFlags | None = None,
-    held_out: float = 0.0,
-    max_pixels: int = images.MAX_PIXELS,
-    max_side: int | None = None,
-    keep_metadata: bool = False,
-    skip_broken: bool = False,
-    workers: int | None = 1,
     keep: bool = True,
 ) -> dict[str, Any]:
     """Builds with the lock held; `keep`: an interrupted build keeps what it has done."""
-    from scenarioclip_jax.data.build.make import Options, make
+    from scenarioclip_jax.data.build.make import make  # imports TFDS, which takes half a second
     from scenarioclip_jax.data.tokens import train_tokenizer
 
-    options = Options(
-        root,
-        folders or Folders(root),
-        boxes or BoxFlags(),
-        max_pixels,
-        max_side,
-        keep_metadata,
-        skip_broken,
-        strict,
-        tuple(fractions),
-        held_out,
-    )
     with (
         _chunks(output, options.digest(), keep) as chunks,
         tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=output) as folder,
@@ -330,8 +301,8 @@ def _put(finished: Path, target: Path, old: Path | None, replaced: Path) -> None
 
 
 def _summary(
-    made: Any,
-    options: Any,
+    made: "Made",
+    options: Options,
     source: dict[str, Any] | None,
     classes: dict[str, dict[str, dict[str, int]]],
 ) -> dict[str, Any]:
@@ -341,7 +312,7 @@ def _summary(
         "version": shards.VERSION,
         "source": source or {"metadata": str(options.root)},
         "fractions": dict(zip(SPLITS, options.fractions, strict=True)),
-        "validation_share": options.held_out,
+        "validation_share": options.validation_share,
         "salt": SALT,
         "split_by": SPLIT_BY,
         "shared_photos": {

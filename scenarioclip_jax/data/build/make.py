@@ -6,59 +6,29 @@ splits   ->  index                  one process
 shards   ->  files of each split    all processes
 """
 
-import hashlib
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from scenarioclip_jax.data.build import chunks, tfds_format
 from scenarioclip_jax.data.build.annotations import iterate_records
 from scenarioclip_jax.data.build.assign_splits import assign_splits
-from scenarioclip_jax.data.build.box_votes import BoxDecision, BoxFlags, decide
+from scenarioclip_jax.data.build.box_votes import BoxDecision, decide
 from scenarioclip_jax.data.build.class_lists import compare_classes, read_classes
 from scenarioclip_jax.data.build.index import Index, Row
-from scenarioclip_jax.data.build.metadata_files import metadata_files
-from scenarioclip_jax.data.build.photo_folders import Folders
+from scenarioclip_jax.data.build.options import Options
 from scenarioclip_jax.data.build.pool import in_processes
 from scenarioclip_jax.data.build.problems import DROPPED, AnnotationError, Problems
 from scenarioclip_jax.data.build.records import Record
 from scenarioclip_jax.data.build.spool import Spool, SpoolWriter
 from scenarioclip_jax.data.build.statistics import Statistics
 from scenarioclip_jax.data.build.write_shards import plan, tasks, write_shard
-from scenarioclip_jax.data.stored import labels, shards
 from scenarioclip_jax.progress_bar import progress_bar
 
 _SAMPLE = 10_000  # records by whose boxes the convention of all is found
-
-
-class Options(NamedTuple):
-    """What decides which data set is made."""
-
-    root: Path
-    folders: Folders
-    boxes: BoxFlags
-    max_pixels: int
-    max_side: int | None
-    keep_metadata: bool
-    skip_broken: bool
-    strict: bool
-    fractions: tuple[float, ...]
-    held_out: float = 0.0  # share of the training split that becomes validation
-
-    def digest(self) -> str:
-        """Digest of all that finished chunks depend on, except for the images themselves."""
-        files = [
-            (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-            for path in metadata_files(self.root)
-        ]
-        folders = [str(folder.resolve()) for folder in (self.root, *self.folders.others)]
-        values = [files, folders, self.folders.follow_links, self.boxes, self.max_pixels]
-        values += [self.max_side, self.keep_metadata]
-        values += [self.skip_broken, self.strict, shards.VERSION, labels.VERSION]
-        return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
 class Made(NamedTuple):
@@ -91,23 +61,15 @@ def make(
       AnnotationError: Nothing can be built, the boxes have another convention, or `strict` met a problem.
     """
     number = chunks.processes(workers)
-    with (finished / "problems.jsonl").open("w", encoding="utf-8") as sink:
+    with ExitStack() as at_end:
+        sink = at_end.enter_context((finished / "problems.jsonl").open("w", encoding="utf-8"))
         problems = Problems(options.strict, sink)
-        index = Index(finished.parent / "index")
+        index = at_end.enter_context(closing(Index(finished.parent / "index")))
         spool, sample = _read(options, finished.parent / "spool", problems, index, progress)
         listed = read_classes(options.root, problems)
         boxes = decide(sample, options.folders.find, options.boxes, problems)
         del sample
-        job = chunks.Job(
-            spool,
-            kept,
-            options.folders,
-            boxes,
-            options.max_pixels,
-            options.max_side,
-            options.keep_metadata,
-            options.strict,
-        )
+        job = chunks.Job(spool, kept, options, boxes)
         focus = _make_chunks(job, problems, index, number, progress)
         if not any(True for _ in index.rows()):
             reasons = problems.examples(DROPPED)
@@ -115,7 +77,6 @@ def make(
         shared = _assign(index, options, problems)
         statistics = _write(job, index, finished, num_shards, number, listed, progress)
         compare_classes(listed, statistics.occurring(), problems)
-        index.close()
     return Made(statistics, problems, focus, boxes, shared)
 
 
@@ -152,17 +113,16 @@ def _make_chunks(
         disable=not progress,
         say_end=True,
     )
-    if progress and (done := chunks.finished(job)):
-        print(
-            f"{done:,} of {job.spool.count:,} records were done before; going on with the others",
-            file=sys.stderr,
-        )
     workers = min(workers, job.chunks)
+    every = ((job, chunk) for chunk in range(job.chunks))
+    before = 0
     with bar:
-        for count in in_processes(
-            chunks.make_chunk, ((job, chunk) for chunk in range(job.chunks)), workers
-        ):
+        for chunk, made_now in enumerate(in_processes(chunks.make_chunk, every, workers)):
+            count = len(job.records(chunk))
             bar.update(count)
+            before += 0 if made_now else count
+    if progress and before:
+        print(f"{before:,} of {job.spool.count:,} records were done before", file=sys.stderr)
     focus: Counter[str] = Counter()
     for chunk in range(job.chunks):
         made, lines = chunks.read_chunk(job, chunk)
@@ -174,7 +134,7 @@ def _make_chunks(
 
 def _assign(index: Index, options: Options, problems: Problems) -> list[dict[str, Any]]:
     of: Callable[[Row], str] = assign_splits(
-        index.rows, options.fractions, problems, held_out=options.held_out
+        index.rows, options.fractions, problems, held_out=options.validation_share
     )
 
     def placed(row: Row) -> tuple[str, bytes]:

@@ -3,13 +3,11 @@
 import concurrent.futures
 import contextlib
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing import connection
 from typing import Any, TypeVar
 
+from scenarioclip_jax.data.stall import end_with_parent
 from scenarioclip_jax.errors import ReadableError
 
 Result = TypeVar("Result")
@@ -39,9 +37,8 @@ def in_processes(
         for each in arguments:
             yield function(*each)
         return
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # a forked process may hang in a lock of a thread
+    # A forked process may hang in a lock that another thread held.
+    context = multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(workers, context, _begin)
     waiting: list[concurrent.futures.Future] = []
     try:
@@ -76,11 +73,4 @@ def _begin() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+    end_with_parent()

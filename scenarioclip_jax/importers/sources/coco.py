@@ -86,9 +86,7 @@ class _Reader:
         ):
             where = f"{path.name} annotations[{number}]"
             key = f"{split}/{annotation.get('image_id')}"
-            self._run.attempt(
-                where, lambda a=annotation, k=key, w=where: add(a, k, w, path, categories)
-            )
+            self._run.attempt(where, add, annotation, key, where, path, categories)
 
     def _photo(self, photo: dict[str, Any], split: str | None, path: Path) -> None:
         name = photo.get("file_name")
@@ -151,7 +149,7 @@ class _Joiner:
         keys, total = self._index.keys("photo"), self._index.count("photo")
         for key in self._run.progress(keys, "records", "photos", total):
             where = f"image_id {key.partition('/')[2]}"
-            if record := self._run.attempt(where, lambda k=key: self._record(k)):
+            if record := self._run.attempt(where, self._record, key):
                 yield record
 
     def _record(self, key: str) -> Record | None:

@@ -45,10 +45,8 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
         graphs = json_stream.pairs(path)
         for id, graph in run.progress(graphs, f"photos of {path.name}", "photos"):
             where = f"{path.name} {id}"
-            if record := run.attempt(
-                where,
-                lambda i=id, g=graph, w=where, s=split: _record(args, run, photos, i, g, w, s),
-            ):
+            inputs = (args, run, photos, id, graph, where, split)
+            if record := run.attempt(where, _record, *inputs):
                 yield record
 
 

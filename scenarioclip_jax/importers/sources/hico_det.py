@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 
+from scenarioclip_jax.data.build.participants import overlap
 from scenarioclip_jax.data.build.problems import DROPPED, KEPT, NOTED
 from scenarioclip_jax.importers import boxes, texts
 from scenarioclip_jax.importers.draft import Draft, Thing
@@ -69,12 +70,8 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
         rows = _listed(content[name])
         for number, row in enumerate(run.progress(rows, f"photos of {name}", "photos", len(rows))):
             where = f"{path.name} {name}({number + 1})"
-            if record := run.attempt(
-                where,
-                lambda r=row, w=where, s=split, f=folder: _record(
-                    args, run, photos, actions, r, w, s, f
-                ),
-            ):
+            inputs = (args, run, photos, actions, row, where, split, folder)
+            if record := run.attempt(where, _record, *inputs):
                 yield record
 
 
@@ -144,7 +141,7 @@ def _is_same(least: float) -> Any:
     def same(a: Thing, b: Thing) -> bool:
         if a.name != b.name:
             return False
-        return boxes.iou(a.box, b.box) >= (max(least, _WITHIN) if a.group == b.group else least)
+        return overlap(a.box, b.box) >= (max(least, _WITHIN) if a.group == b.group else least)
 
     return same
 

@@ -61,9 +61,7 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
         tasks = json_stream.items(path, "item")
         for number, task in enumerate(run.progress(tasks, f"tasks of {path.name}", "tasks")):
             where = f"{path.name} [{number}]"
-            if record := run.attempt(
-                where, lambda t=task, w=where: _record(args, run, photos, t, w)
-            ):
+            if record := run.attempt(where, _record, args, run, photos, task, where):
                 yield record
 
 

@@ -75,7 +75,7 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
             reader.read("narrative", path, _narratives(path), "image_id")
         ids = index.keys("box", "relation", "narrative")
         for id in run.progress(ids, "records", "photos"):
-            if record := run.attempt(f"ImageID {id}", lambda i=id: reader.record(i)):
+            if record := run.attempt(f"ImageID {id}", reader.record, id):
                 yield record
 
 

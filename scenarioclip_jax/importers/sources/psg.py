@@ -61,7 +61,7 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
         entries = json_stream.items(path, "data.item")
         for number, entry in enumerate(run.progress(entries, "records", "photos")):
             where = f"{path.name} data[{number}]"
-            if record := run.attempt(where, lambda e=entry, w=where: reader.record(e, w)):
+            if record := run.attempt(where, reader.record, entry, where):
                 yield record
 
 

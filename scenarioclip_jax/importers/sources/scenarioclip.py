@@ -59,7 +59,7 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
     reader = _Reader(args, run, root)
     for path in run.progress(answers, "records", "photos", len(answers)):
         id = path.name.removesuffix(_ANSWER)
-        if record := run.attempt(path.name, lambda p=path, i=id: reader.record(p, i)):
+        if record := run.attempt(path.name, reader.record, path, id):
             yield record
     known = {path.name.removesuffix(_ANSWER) for path in answers}
     for path in sorted((root / "dino_results").glob(f"*{_BOXES}")):

@@ -79,7 +79,7 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
         for entry in run.progress(entries, "records", "photos"):
             index.add("photo", _id(entry), 0)
             where = f"{photos.name} image_id {_id(entry)}"
-            if record := run.attempt(where, lambda e=entry, w=where: reader.record(e, w)):
+            if record := run.attempt(where, reader.record, entry, where):
                 yield record
         for kind in found:
             for key, _ in index.without(kind, ["photo"]):

@@ -46,12 +46,8 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
         found, split = True, run.split_of(path)
         for photo, rows in run.progress(json_stream.pairs(path), f"photos of {name}", "photos"):
             where = f"{name} {photo}"
-            if record := run.attempt(
-                where,
-                lambda p=photo, r=rows, w=where, s=split: _record(
-                    args, run, photos, lists, p, r, w, s
-                ),
-            ):
+            inputs = (args, run, photos, lists, photo, rows, where, split)
+            if record := run.attempt(where, _record, *inputs):
                 yield record
     if not found:
         raise files.missing(["annotations_train.json", "annotations_test.json"])

@@ -61,9 +61,7 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
             run.files.append(str(path))
             for key, sample in run.progress(_samples(path, run, seen), path.name, "samples"):
                 where = f"{path.name} {key}"
-                if record := run.attempt(
-                    where, lambda p=path, k=key, s=sample, w=where: _record(args, run, p, k, s, w)
-                ):
+                if record := run.attempt(where, _record, args, run, path, key, sample, where):
                     yield record
 
 
