@@ -23,12 +23,8 @@ from .image_levels import (
 )
 
 _NO_DATA, _PHOTOMETRIC = 42113, 262  # TIFF's tags
-_USUAL_MISSING = (
-    -9999.0,
-    -32767.0,
-    -32768.0,
-    -99999.0,
-)  # what programs write where there is no value
+# What programs write where there is no value.
+_USUAL_MISSING = (-9999.0, -32767.0, -32768.0, -99999.0)
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 _UPPER_HALF = 128  # an upper byte of an image that fills its 16 bits
 _LOST = 16  # upper bytes below this hold less than 4 bits by themselves

@@ -93,7 +93,9 @@ def test_a_second_build_into_one_folder_is_refused_at_once(tmp_path, capsys):
     assert "another process is building" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_an_interrupted_build_says_so_in_a_line(number, code, tmp_path):
     command = [sys.executable, "-m", "scenarioclip_jax.data.build", "--embedded=3000"]
     process = subprocess.Popen(

@@ -10,8 +10,9 @@ from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build import photo_files
 from scenarioclip_jax.data.build.box_votes import BoxDecision
 from scenarioclip_jax.data.build.limit_size import limit_size
+from scenarioclip_jax.data.build.photo_files import Photo
 from scenarioclip_jax.data.build.photo_folders import Folders, PhotoError
-from scenarioclip_jax.data.build.photo_sizes import annotated_size
+from scenarioclip_jax.data.build.photo_sizes import AnnotatedSize, annotated_size
 from scenarioclip_jax.data.build.place_objects import place_masks, place_objects, reading_of
 from scenarioclip_jax.data.build.place_relations import RelationPlacer
 from scenarioclip_jax.data.build.problems import DROPPED, FIXED, KEPT, NOTED, Problems
@@ -61,28 +62,10 @@ def assemble(
         where = f"{record.where}.image_path"
         problems.add(error.reason, DROPPED, "scene", where, str(error), record.id)
         return None
-    if photo.reencoded:
-        problems.reencoded[photo.reencoded] += 1
-    for reason, detail in photo.repairs:
-        effect = NOTED if reason in _USUAL else FIXED
-        problems.add(reason, effect, "scene", f"{record.where}.image_path", detail, record.id)
-    for reason, detail in photo.doubts:
-        problems.add(reason, KEPT, "scene", f"{record.where}.image_path", detail, record.id)
-    annotated = annotated_size(record.size, photo.picture.size, photo.orientation)
+    _list_photo(record, photo, problems)
+    annotated = _sized(record, photo, problems)
     if annotated is None:
-        assert record.size is not None
-        detail = (
-            f"the record says {record.size[0]} x {record.size[1]} pixels, and the photo has "
-            f"{photo.picture.width} x {photo.picture.height}: it isn't the annotated photo, or was cropped"
-        )
-        problems.add("other_shape", DROPPED, "scene", f"{record.where}.width", detail, record.id)
         return None
-    if annotated.size != photo.picture.size and record.objects:
-        detail = (
-            f"boxes were scaled from {annotated.size[0]} x {annotated.size[1]} pixels to the photo's "
-            f"{photo.picture.width} x {photo.picture.height}"
-        )
-        problems.add("boxes_scaled", NOTED, "scene", f"{record.where}.width", detail, record.id)
     decision = boxes or BoxDecision()
     if record.objects:
         reading = reading_of(record, photo, annotated, problems, decision, folders)
@@ -140,3 +123,34 @@ def _unless_empty(values: list[Any]) -> list[Any]:
 def _note_missing(record: Record, field: str, problems: Problems, effect: str = NOTED) -> None:
     detail = f"the scene has no usable {field}; its texts are still used"
     problems.add(f"no_{field}", effect, "scene", f"{record.where}.{field}", detail, record.id)
+
+
+def _list_photo(record: Record, photo: Photo, problems: Problems) -> None:
+    """Lists what was changed of a photo, and what is doubtful about it."""
+    if photo.reencoded:
+        problems.reencoded[photo.reencoded] += 1
+    for reason, detail in photo.repairs:
+        effect = NOTED if reason in _USUAL else FIXED
+        problems.add(reason, effect, "scene", f"{record.where}.image_path", detail, record.id)
+    for reason, detail in photo.doubts:
+        problems.add(reason, KEPT, "scene", f"{record.where}.image_path", detail, record.id)
+
+
+def _sized(record: Record, photo: Photo, problems: Problems) -> AnnotatedSize | None:
+    """Returns the size that boxes refer to; None if the photo isn't the annotated one."""
+    annotated = annotated_size(record.size, photo.picture.size, photo.orientation)
+    if annotated is None:
+        assert record.size is not None
+        detail = (
+            f"the record says {record.size[0]} x {record.size[1]} pixels, and the photo has "
+            f"{photo.picture.width} x {photo.picture.height}: it isn't the annotated photo, or was cropped"
+        )
+        problems.add("other_shape", DROPPED, "scene", f"{record.where}.width", detail, record.id)
+        return None
+    if annotated.size != photo.picture.size and record.objects:
+        detail = (
+            f"boxes were scaled from {annotated.size[0]} x {annotated.size[1]} pixels to the photo's "
+            f"{photo.picture.width} x {photo.picture.height}"
+        )
+        problems.add("boxes_scaled", NOTED, "scene", f"{record.where}.width", detail, record.id)
+    return annotated

@@ -8,12 +8,8 @@ import numpy as np
 
 from scenarioclip_jax.data.build.records import MaskRecord
 
-_FIRST, _BITS, _MORE, _SIGN = (
-    48,
-    5,
-    0x20,
-    0x10,
-)  # of a character: five bits, least significant first
+# Of a character: five bits, least significant first.
+_FIRST, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10
 
 
 def decode(mask: MaskRecord) -> np.ndarray:

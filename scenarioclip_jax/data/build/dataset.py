@@ -207,13 +207,10 @@ def _lock(output: Path, *, wait: bool) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise FileExistsError(f"another process is building in {output}; wait for it") from None
-        target = output / shards.NAME / shards.VERSION
         for stale in output.glob(f"{_UNFINISHED}*"):
             for replaced in (stale / "replaced").glob("*"):
-                if shards.find_dataset(output) is None:
-                    replaced.rename(
-                        target.parent / replaced.name
-                    )  # it ended between its two renames
+                if shards.find_dataset(output) is None:  # that build ended between its two renames
+                    replaced.rename(output / shards.NAME / replaced.name)
             shutil.rmtree(stale, ignore_errors=True)
         yield
 

@@ -28,10 +28,8 @@ _BLACK = 12  # gray levels: less was cut away
 # Pixels that vote for swapped colors: at least so many, such a share of the colored ones (most of these may be
 # surroundings of another color), and so many times as many as vote against.
 _FEWEST_COLORED, _SHARE, _RATIO = 30, 0.02, 20
-_LIKE, _MORE = (
-    12.0,
-    8.0,
-)  # gray levels, of the channel that differs most: the same; and clearly another color
+# Gray levels, of the channel that differs most: the same; and clearly another color.
+_LIKE, _MORE = 12.0, 8.0
 _SHAPE = 0.03  # relative difference of shapes that are the same
 
 

@@ -18,9 +18,8 @@ THREADS = 8  # reading threads
 class Needs(NamedTuple):
     """What one scene needs at a level."""
 
-    texts: list[
-        str
-    ]  # texts of what is visible; for the scene itself, the longest that may be drawn
+    # Texts of what is visible; for the scene itself, the longest that may be drawn.
+    texts: list[str]
     patches: list[int]  # tokens of each view, with class token; empty if views aren't packed
 
 

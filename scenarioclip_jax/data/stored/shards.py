@@ -35,10 +35,8 @@ from scenarioclip_jax.shell import to_paste
 
 NAME = "action_genome"
 VERSION = "2.1.0"
-READABLE = (
-    VERSION,
-    "2.0.0",
-)  # without captions, masks, scores, attributes and indices of participants
+# 2.0.0 had one caption, and no masks, scores, attributes, indices of participants and paraphrases.
+READABLE = (VERSION, "2.0.0")
 TOKENIZER = "tokenizer.json"
 # Like Grain and TFDS, readers don't read ahead, because records are read in random order.
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"

@@ -1,7 +1,8 @@
 """The suites that are cheap enough to run during training: they score what recognition already embedded.
 
 Protocols are those of `evaluation.suites`; only texts that aren't class texts, such as false triplets, have to
-be embedded in addition.
+be embedded in addition. One thing differs: whether scenes show the same photo isn't known here, so in retrieval
+they don't share their right texts.
 """
 
 from collections.abc import Collection, Mapping, Sequence

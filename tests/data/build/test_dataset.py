@@ -569,6 +569,17 @@ def test_a_full_disk_is_an_error_not_a_stack_trace(tmp_path, capsys, monkeypatch
     assert "MB are free there" in error
 
 
+def test_another_error_is_not_called_a_full_disk(tmp_path, monkeypatch):
+    root = write_root(tmp_path / "root", record("a"))
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(chunks, "assemble", broken)
+    with pytest.raises(RuntimeError, match=r"^something else$"):
+        build(root, tmp_path / "out", progress=False)
+
+
 def test_progress_is_shown(tmp_path, capsys):
     root = write_root(tmp_path / "root", record("a"), record("b"))
     build(root, tmp_path / "out", fractions=ALL_TRAIN)

@@ -1,6 +1,7 @@
 """The grown format: every optional field is read and kept, and agrees with the JSON schema that ships."""
 
 import copy
+import gzip
 import json
 import re
 from collections import Counter
@@ -20,7 +21,7 @@ from scenarioclip_jax.data.build.coco_masks import decode
 from scenarioclip_jax.data.build.dataset import build
 from scenarioclip_jax.data.build.index import Row
 from scenarioclip_jax.data.build.photo_sizes import annotated_size
-from scenarioclip_jax.data.build.problems import Problems
+from scenarioclip_jax.data.build.problems import AnnotationError, Problems
 from scenarioclip_jax.data.build.records import MaskRecord
 from scenarioclip_jax.data.stored import masks, shards
 from scenarioclip_jax.data.stored.splits import FRACTIONS, SPLITS, split_of
@@ -349,6 +350,43 @@ def test_contradictions_within_a_part_are_listed():
     text = json.dumps(grown()).replace('"name": "cat"', '"name": "fox", "name": "cat"')
     assert reader.record(metadata_files.parse(text), "here").objects[0].name == "cat"
     assert problems.found[-1].reason == "duplicate_key"
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"focus": 5}, "relations[0].focus"),
+        ({"negatives": [5]}, "relations[0].negatives[0]"),
+        ({"subject": 9, "triplet": ["cat", "near", "dog"], "predicate": None}, "relations[0]"),
+    ],
+)
+def test_problems_of_a_relation_with_named_fields_name_these(changes, where):
+    problems = Problems()
+    entry = grown()
+    entry["relations"][0] |= {"negatives": []} | changes
+    annotations._Reader(problems).record(entry, "here")
+    assert [p.where for p in problems.found] == [f"here.{where}"]
+
+
+def test_what_is_ignored_is_not_used():
+    problems = Problems()
+    entry = grown()
+    entry["relations"] = [{"triplet": ["cat", "near", "dog"], "pair": [0, 1]}]
+    found = annotations._Reader(problems).record(entry, "here")
+    assert found.relations[0].pair is None
+    assert "'pair' is ignored" in problems.found[0].detail
+
+
+def test_files_of_several_gzip_members_and_packed_twice(tmp_path):
+    lines = [json.dumps(grown(id)) + "\n" for id in "abc"]
+    members = [gzip.compress(b"\xef\xbb\xbf" + line.encode()) for line in lines]
+    path = tmp_path / "metadata.jsonl.gz"
+    path.write_bytes(b"".join(members))
+    found = annotations.read_records(tmp_path, Problems(strict=True))
+    assert [each.id for each in found] == ["a", "b", "c"]
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(AnnotationError, match="gzipped twice"):
+        annotations.read_records(tmp_path, Problems())
 
 
 # --- sizes ---
