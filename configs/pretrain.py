@@ -104,6 +104,9 @@ def base() -> ml_collections.ConfigDict:
         # (model.vision.image_size), because random crops are cut from it.
         canvas_size=320,
         fit="centre_crop",  # how a photo becomes a square view; or contain, squash
+        # How focused regions are shown: stored (as the data set has them); boxes, masks (black around them);
+        # blurred, published (photo around them, made on the device): data.region_styles.
+        region_style="stored",
         min_visible_pixels=16.0,  # objects and relations with fewer pixels in the view are left out
         # What the level `global` reads: action, caption (one of the scene's), or mixed. A scene that lacks the
         # one reads the other.

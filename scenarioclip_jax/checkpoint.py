@@ -47,11 +47,13 @@ class ModelSpec:
       model: Arguments of `ScenarioCLIP` as plain JSON values, without `rngs`.
       lengths: Tokens of a text by level, including bos and eos.
       fit: How a photo is fitted to a square view, see `data.settings.FITS`.
+      region_style: How focused regions are shown, see `data.region_styles.STYLES`.
     """
 
     model: dict[str, Any]
     lengths: dict[str, int]
     fit: str = "centre_crop"
+    region_style: str = "stored"
 
     def write(self, directory: Path) -> None:
         write_text(
@@ -81,7 +83,9 @@ class ModelSpec:
                 f"{path}: its `format` is not {FORMAT}, the one that this version reads; "
                 "convert the weights again"
             )
-        types = {"model": dict, "lengths": dict, "fit": str}
+        if isinstance(values, dict):
+            values.setdefault("region_style", "stored")  # files of before there were others
+        types = {"model": dict, "lengths": dict, "fit": str, "region_style": str}
         wrong = [name for name, kind in types.items() if not isinstance(values.get(name), kind)]
         wrong += sorted(values.keys() - types.keys())
         if wrong:

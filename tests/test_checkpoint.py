@@ -13,6 +13,7 @@ from scenarioclip_jax.checkpoint import (
 from scenarioclip_jax.interop.output import check_absent
 
 WHOLE = {"format": 1, "model": {"arch": "clip"}, "lengths": {"global": 8}, "fit": "contain"}
+WHOLE |= {"region_style": "stored"}
 
 
 def test_a_spec_comes_back(tmp_path):
@@ -20,6 +21,15 @@ def test_a_spec_comes_back(tmp_path):
     spec.write(tmp_path)
     assert json.loads((tmp_path / "model.json").read_text()) == WHOLE
     assert ModelSpec.read(tmp_path) == spec
+    blurred = ModelSpec({"arch": "clip"}, {"global": 8}, region_style="blurred")
+    blurred.write(tmp_path)
+    assert ModelSpec.read(tmp_path) == blurred
+
+
+def test_a_spec_of_before_there_were_styles_is_read(tmp_path):
+    before = {key: value for key, value in WHOLE.items() if key != "region_style"}
+    (tmp_path / "model.json").write_text(json.dumps(before))
+    assert ModelSpec.read(tmp_path).region_style == "stored"
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class Rows(NamedTuple):
 class Slots(NamedTuple):
     """The slots of one level of a batch. Slots whose `mask` is False hold zeros.
 
-    The last four fields are None (an empty pytree) at levels and in data sets that don't have them.
+    The last five fields are None (an empty pytree) at levels and in data sets that don't have them.
     """
 
     scene: np.ndarray  # int32 [G, V]: index along S of the scene that the slot belongs to
@@ -62,6 +62,9 @@ class Slots(NamedTuple):
     # Focused regions that are images of their own, because no mask of the photo reproduces them.
     focus: np.ndarray | None = None  # relations: uint8 [G, R, C, C, 3], a canvas like the photo's
     has_focus: np.ndarray | None = None  # relations: bool [G, R]
+    # Relations in the style `published`: float32 [G, R, 4], x and y of the subject's and the object's center of
+    # mass in view pixels.
+    centers: np.ndarray | None = None
 
 
 class Batch(NamedTuple):

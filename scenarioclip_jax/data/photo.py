@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from scenarioclip_jax.data import region_styles
 from scenarioclip_jax.data.image_files import open_encoded
 from scenarioclip_jax.data.stored import masks
 from scenarioclip_jax.data.stored.scene import Relation, Scene
@@ -31,15 +32,18 @@ class Shapes(NamedTuple):
     object_area: np.ndarray  # float32 [n]: square view pixels that show the object's box
     regions: np.ndarray  # uint8 [m, P, P / 8]: bits
     region_area: np.ndarray  # float32 [m]: view pixels that show the region
+    # float32 [m, 4]: x and y of the subject's center and of the object's, in view pixels
+    centers: np.ndarray
 
 
 class FittedScene(NamedTuple):
-    """A scene's images and shapes, ready to be packed; the first four fields are those of `Shapes`."""
+    """A scene's images and shapes, ready to be packed; the first five fields are those of `Shapes`."""
 
     object_boxes: np.ndarray
     object_area: np.ndarray
     regions: np.ndarray
     region_area: np.ndarray
+    centers: np.ndarray
     canvas: np.ndarray  # uint8 [C, C, 3]
     extent: tuple[int, int]  # width and height of the photo on the canvas, pixels
     photo_size: tuple[int, int]  # width and height of the photo itself, pixels
@@ -155,6 +159,39 @@ def union_region(boxes: np.ndarray, size: int) -> np.ndarray:
     return region
 
 
+def show_region(
+    canvas: np.ndarray,
+    region: np.ndarray,
+    boxes: np.ndarray,
+    view: View,
+    photo_size: tuple[int, int],
+    style: str,
+) -> np.ndarray:
+    """A focused region made on the host, uint8 [P, P, 3], as `data.device.views` makes it.
+
+    Args:
+      canvas: The photo's view, uint8 [P, P, 3].
+      region: Where the view shows the participants, bool [P, P].
+      boxes: The participants' boxes in photo pixels, [n, 4]; `published` uses the first and the last.
+      view: Where the photo lies in its view.
+      photo_size: Width and height of the photo, pixels.
+      style: One of `data.region_styles.STYLES`; `stored` is black outside.
+    """
+    if style not in region_styles.WITHOUT_BLACK:
+        return np.where(region[:, :, None], canvas, np.uint8(0))
+    photo, size = canvas.astype(np.float32) / 255, view.size
+    resized, offset = np.array(photo_size) * view.scale, np.array(view.offset)
+    window = np.concatenate([-offset / resized, (size - offset) / resized]).astype(np.float32)
+    pixels = np.array(photo_size, np.float32)
+    around = region_styles.surroundings(np, photo, window, pixels, style)
+    if style == "published":
+        ends = np.asarray(boxes, np.float32)[[0, -1]]
+        centers = ((ends[:, :2] + ends[:, 2:]) / 2 * view.scale + offset).ravel()
+        photo = photo * region_styles.dimming(np, centers, window, pixels, size)[..., None]
+    shown = np.where(region[:, :, None], photo, around)
+    return np.round(shown * 255).astype(np.uint8)
+
+
 def mask_region(mask: bytes, width: int, height: int, view: View) -> np.ndarray:
     """bool [P, P]: view pixels whose center lies in a mask (`data.stored.masks`) in photo pixels.
 
@@ -179,12 +216,13 @@ def _centers(length: int, view: View, axis: int) -> tuple[int, int, np.ndarray]:
     return low, high, np.minimum(centers.astype(int), length - 1)
 
 
-def fit_shapes(scene: Scene, size: int, fit: str) -> Shapes:
+def fit_shapes(scene: Scene, size: int, fit: str, style: str = "stored") -> Shapes:
     """Maps a scene's boxes and regions to its view, without touching its photo.
 
     Args:
       size: Side P of a view, in pixels.
       fit: How a photo is fitted to a square view, see `data.settings.FITS`.
+      style: How regions are shown, see `data.region_styles.STYLES`.
 
     Raises:
       ValueError: A mask is damaged or contradicts the record.
@@ -200,13 +238,19 @@ def fit_shapes(scene: Scene, size: int, fit: str) -> Shapes:
     for region, relation, pair in zip(
         regions, scene.relations, pairs.reshape(-1, 2, 4), strict=True
     ):
-        region[...] = _region(relation, pair, scene, view)
+        region[...] = _region(relation, pair, scene, view, style)
     bits = np.packbits(regions, axis=-1)
     area = np.bitwise_count(bits).sum((1, 2), dtype=np.float32)
-    return Shapes(boxes, box_area(boxes), bits, area)
+    centers = np.zeros((len(regions), 4), np.float32)
+    if style == "published":
+        for center, relation in zip(centers, scene.relations, strict=True):
+            center[...] = _centers_of(relation, scene, view)
+    return Shapes(boxes, box_area(boxes), bits, area, centers)
 
 
-def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> FittedScene:
+def fit_scene(
+    scene: Scene, size: int, fit: str, canvas_size: int | None, style: str = "stored"
+) -> FittedScene:
     """Decodes and resizes a scene's images, once each, and maps its shapes to the view.
 
     Args:
@@ -214,6 +258,7 @@ def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> Fit
       size: Side P of a view, in pixels.
       fit: How a photo is fitted to a square view, see `data.settings.FITS`.
       canvas_size: Side C of the canvas for training (the whole photo); None for evaluation (the view itself).
+      style: How regions are shown. Only `stored` decodes regions that are images of their own.
 
     Raises:
       OSError: An image can't be decoded.
@@ -222,7 +267,8 @@ def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> Fit
     photo = open_encoded(scene.photo)
     if photo.size != (scene.width, scene.height):
         raise ValueError(f"photo of {photo.size}, recorded as {(scene.width, scene.height)} pixels")
-    pictures = [photo, *(open_encoded(r.image) for r in scene.relations if r.image)]
+    own = [r.image if style == "stored" else b"" for r in scene.relations]
+    pictures = [photo, *(open_encoded(image) for image in own if image)]
     if canvas_size is None:
         extent = (size, size)
         canvases = [view_canvas(rgb(p), photo_view(*p.size, size, fit)) for p in pictures]
@@ -234,19 +280,45 @@ def fit_scene(scene: Scene, size: int, fit: str, canvas_size: int | None) -> Fit
         canvases = [lay_out(picture, extent, canvas_size) for picture in pictures]
     canvas, *focus = canvases
     return FittedScene(
-        *fit_shapes(scene, size, fit),
+        *fit_shapes(scene, size, fit, style),
         canvas=canvas,
         extent=extent,
         photo_size=(scene.width, scene.height),
-        focus=[focus.pop(0) if relation.image else None for relation in scene.relations],
+        focus=[focus.pop(0) if image else None for image in own],
     )
 
 
-def _region(relation: Relation, pair: np.ndarray, scene: Scene, view: View) -> np.ndarray:
+def _region(
+    relation: Relation, pair: np.ndarray, scene: Scene, view: View, style: str
+) -> np.ndarray:
     """bool [P, P]: where the view shows the relation; `pair` [2, 4] holds its boxes in view pixels."""
-    if relation.image:
+    if style == "stored" and relation.image:
         # The image is black where it shows nothing, so the region is the whole view.
         return np.ones((view.size, view.size), bool)
-    if relation.mask:
+    if style == "boxes":
+        return union_region(pair, view.size)
+    own = (b"", b"") if style == "stored" else participant_masks(relation, scene)
+    if relation.mask and not all(own):
         return mask_region(relation.mask, scene.width, scene.height, view)
-    return union_region(pair, view.size)
+    without = [box for box, mask in zip(pair, own, strict=True) if not mask]
+    region = union_region(np.reshape(without, (-1, 4)), view.size)
+    for mask in filter(None, own):
+        region |= mask_region(mask, scene.width, scene.height, view)
+    return region
+
+
+def participant_masks(relation: Relation, scene: Scene) -> tuple[bytes, bytes]:
+    """The masks of a relation's subject and object; empty where the scene has none."""
+    if relation.pair is None or not scene.object_masks:
+        return b"", b""
+    subject, object_ = (scene.object_masks[i] if i >= 0 else b"" for i in relation.pair)
+    return subject, object_
+
+
+def _centers_of(relation: Relation, scene: Scene, view: View) -> np.ndarray:
+    """float [4]: the centers of subject and object in view pixels; a box's where there is no mask."""
+    found = (relation.boxes[:, :2] + relation.boxes[:, 2:]) / 2
+    for center, mask in zip(found, participant_masks(relation, scene), strict=True):
+        if mask and (mass := masks.center_of_mass(mask, (scene.width, scene.height))):
+            center[...] = mass
+    return (found * view.scale + view.offset).ravel()

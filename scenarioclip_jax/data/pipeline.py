@@ -104,7 +104,9 @@ def load_item(
         try:
             scene = source[index]
             name = f"scene {scene.id}"
-            fitted = fit_scene(scene, settings.image_size, settings.fit, canvas_size)
+            fitted = fit_scene(
+                scene, settings.image_size, settings.fit, canvas_size, settings.region_style
+            )
         except Exception as error:
             why = f"{name}: {type(error).__name__}: {error}"
             if not faults.passes(error):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from scenarioclip_jax.data.batch import LEVELS
+from scenarioclip_jax.data.region_styles import STYLES
 
 FITS = ("centre_crop", "contain", "squash")
 GLOBAL_TEXTS = ("action", "caption", "mixed")
@@ -71,7 +72,9 @@ class DataSettings:
     patch_size: int = 0  # pixels; only patches that show something are packed; 0: views stay whole
     patch_row_views: int = 2  # length of a row of packed patches in whole views; must divide S
     min_visible_pixels: float = 16.0  # view pixels; training leaves out what shows fewer
-    focus_images: bool = False  # the data set has focused regions stored as images
+    region_style: str = "stored"  # how focused regions are shown, see `data.region_styles`
+    # The data set has focused regions stored as images; always False in other styles than `stored`.
+    focus_images: bool = False
     balance: bool = False  # deal scenes so that all groups need about the same room
     global_text: str = "action"  # what the level `global` reads; see `data.global_text`
     caption_share: float = 0.5  # of the scenes that have both, with "mixed"
@@ -95,6 +98,10 @@ class DataSettings:
         size = self.image_size
         _require(size >= 8 and size % 8 == 0, "image_size", size, "a positive multiple of 8")
         _require(self.fit in FITS, "fit", self.fit, f"one of {', '.join(FITS)}")
+        style = self.region_style
+        _require(style in STYLES, "region_style", style, f"one of {', '.join(STYLES)}")
+        if style != "stored":
+            object.__setattr__(self, "focus_images", False)
         text, share = self.global_text, self.caption_share
         _require(text in GLOBAL_TEXTS, "global_text", text, f"one of {', '.join(GLOBAL_TEXTS)}")
         _require(0 <= share <= 1, "caption_share", share, "between 0 and 1")

@@ -11,6 +11,16 @@ ARCHITECTURE = {
     "distillation from an exponential moving average",
 }
 
+# What a relation's picture shows, by `data.region_styles.STYLES`.
+_REGIONS = {
+    "stored": "as the training data had it, usually black outside the two participants",
+    "boxes": "black outside the boxes of the two participants",
+    "masks": "black outside the masks of the two participants",
+    "blurred": "the photo, with everything but the two participants strongly blurred",
+    "published": "the photo, with its two participants dimmed by the distance from their centers and "
+    "everything else blurred a little",
+}
+
 
 def model_card(spec: ModelSpec, dtype: str, origin: str) -> str:
     """Returns README.md in Markdown, with the metadata that model hubs read. Its example runs in the folder."""
@@ -47,8 +57,8 @@ Embeds pictures and texts at three levels of a scene: `global` (the whole pictur
 | tokens | {lengths}; longer texts are cut |
 | weights | {dtype}; {origin} |
 
-An object's picture is the photo, black outside the object's box; a relation's is black outside the two
-participants. Then it is prepared as above.
+An object's picture is the photo, black outside the object's box; a relation's is {_REGIONS[spec.region_style]}.
+Then it is prepared as above.
 
 ## Use
 

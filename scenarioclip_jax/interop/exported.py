@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data.region_styles import STYLES
 from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop import reference
@@ -53,6 +54,7 @@ def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
         "levels": list(levels_of(spec.model["arch"])),
         "lengths": spec.lengths,
         "fit": spec.fit,
+        "region_style": spec.region_style,
         "torch_dtype": dtype,
     }
 
@@ -75,6 +77,8 @@ def _check_fields(values: dict[str, Any], path: Path) -> None:
 
     require(values["arch"] in list(ARCHITECTURES), "arch", f"one of {', '.join(ARCHITECTURES)}")
     require(values["fit"] in list(FITS), "fit", f"one of {', '.join(FITS)}")
+    styles = list(STYLES)
+    require(values["region_style"] in styles, "region_style", f"one of {', '.join(styles)}")
     for name in ("share_stem", "patch_packing", "logit_bias"):
         require(isinstance(values[name], bool), name, "true or false")
     require(
@@ -101,7 +105,7 @@ def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
       CheckpointError: A file is missing or damaged, or weights and config.json don't belong together.
     """
     path = folder / "config.json"
-    values = read_json(path)
+    values = {"region_style": "stored"} | read_json(path)  # folders of before there were others
     absent = [name for name in (*MODEL_FIELDS, "lengths", "fit") if name not in values]
     if values.get("model_type") != MODEL_TYPE or absent:
         raise CheckpointError(
@@ -134,4 +138,8 @@ def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
             "stems while fine-tuning"
         ) from None
     model = {name: values[name] for name in MODEL_FIELDS}
-    return ModelSpec(model, values["lengths"], values["fit"]), params, tokenizer
+    return (
+        ModelSpec(model, values["lengths"], values["fit"], values["region_style"]),
+        params,
+        tokenizer,
+    )

@@ -210,6 +210,7 @@ def init_from(
     *,
     seed: int = 0,
     fit: str | None = None,
+    region_style: str | None = None,
     lengths: Mapping[str, int] | None = None,
     tokenizer: Tokenizer | None = None,
 ) -> Initial:
@@ -221,19 +222,20 @@ def init_from(
         PyTorch), which initializes everything.
       model: Arguments of `ScenarioCLIP` for the model to be built.
       seed: Seed of new heads.
-      fit, lengths, tokenizer: How the run prepares its inputs (see `ModelSpec`), which is compared with how the
-        weights' inputs were prepared; None skips the comparison.
+      fit, region_style, lengths, tokenizer: How the run prepares its inputs (see `ModelSpec`), which is
+        compared with how the weights' inputs were prepared; None skips the comparison.
 
     Raises:
       CheckpointError: There is nothing usable, or it has another architecture or size or was trained with other
         inputs. Every difference is named.
     """
     folder = local_folder(source)
+    prepared = {"fit": fit, "region_style": region_style}
     if exported.is_exported(folder):
         spec, params, theirs = exported.read(folder)
         ema = steps = None
         _compare(source, model, spec.model)
-        _compare_inputs(source, model, spec, theirs, fit, lengths, tokenizer, trained=True)
+        _compare_inputs(source, model, spec, theirs, prepared, lengths, tokenizer, trained=True)
     elif (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
         spec = checkpoint.ModelSpec.read(folder)
         _compare(source, model, spec.model)
@@ -245,7 +247,7 @@ def init_from(
                 "tokenizer isn't checked",
                 flush=True,
             )
-        _compare_inputs(source, model, spec, theirs, fit, lengths, tokenizer, trained=trained)
+        _compare_inputs(source, model, spec, theirs, prepared, lengths, tokenizer, trained=trained)
         params, ema, step = checkpoint.load_student_and_ema(folder)
         steps = checkpoint.load_record(folder, step, "teacher").get("steps")
         if checkpoint.keeps_ema_in_part(folder, step):
@@ -258,7 +260,9 @@ def init_from(
         clip = open_clip(source)
         _compare(source, model, {"vision": clip.vision, "text": clip.text})
         spec = ModelSpec({}, dict.fromkeys(LEVELS, clip.text["max_length"]), clip.fit)
-        _compare_inputs(source, model, spec, clip.tokenizer, fit, lengths, tokenizer, trained=False)
+        _compare_inputs(
+            source, model, spec, clip.tokenizer, prepared, lengths, tokenizer, trained=False
+        )
         return Initial(from_clip(clip, model, seed=seed), None)
     if ema is not None:
         ema = _arrange(params | ema, spec.model, model, source)
@@ -279,7 +283,7 @@ def _compare_inputs(
     model: dict[str, Any],
     spec: ModelSpec,
     theirs: Tokenizer | None,
-    fit: str | None,
+    prepared: Mapping[str, str | None],
     lengths: Mapping[str, int] | None,
     ours: Tokenizer | None,
     *,
@@ -288,7 +292,7 @@ def _compare_inputs(
     """Raises CheckpointError if the weights' inputs were prepared differently than the run's.
 
     Weights that were never trained for three levels (`trained` False: plain CLIP, or converted from it) may
-    start a run with any `patch_packing` and `fit`, since the run trains them for it.
+    start a run with any `patch_packing`, `fit` and `region_style`, since the run trains them for it.
     """
     different = []
     if ours and theirs:
@@ -308,12 +312,15 @@ def _compare_inputs(
             f"the weights were trained with patch_packing={packed}: set config.model.patch_packing={packed}"
             + meant
         )
-    if fit and fit != spec.fit:
-        said = f"the weights were trained with fit={spec.fit!r}: set config.data.fit={spec.fit}"
+    for name, run in prepared.items():
+        weights = getattr(spec, name)
+        if run is None or run == weights:
+            continue
+        said = f"the weights were trained with {name}={weights!r}: set config.data.{name}={weights}"
         if trained:
             different.append(said + meant)
         else:
-            print(f"note: {source}: {said}, unless {fit} is meant", flush=True)
+            print(f"note: {source}: {said}, unless {run} is meant", flush=True)
     if different:
         raise CheckpointError(f"{source}: " + "; ".join(different))
     longer = [

@@ -41,7 +41,7 @@ def view_settings(config: Config):
 
     with naming("views"):
         values = config.views.to_dict() | {"jitter": by_level(config.views.jitter)}
-        return ViewSettings(fit=config.data.fit, **values)
+        return ViewSettings(fit=config.data.fit, region_style=config.data.region_style, **values)
 
 
 def by_level(section: Config) -> dict[str, Any]:

@@ -37,6 +37,7 @@ ALLOWABLE += ("optimizer/weight_decay", "optimizer/learning_rate_scale", "loss/p
 # Keys that were added later, with the values that describe runs from before.
 CAME_LATER = {"ema/keep": "all", "optimizer/mu_dtype": "float32", "data/balance": False}
 CAME_LATER |= {"loss/products": "auto", "data/global_text": "action", "data/caption_share": 0.5}
+CAME_LATER |= {"data/region_style": "stored"}
 
 
 @dataclasses.dataclass

@@ -225,6 +225,7 @@ def _load_initial(config: Config, arguments: dict, tokenizer: Tokenizer | None):
             arguments,
             seed=config.seed,
             fit=spec.fit,
+            region_style=spec.region_style,
             lengths=spec.lengths,
             tokenizer=tokenizer,
         )
@@ -236,6 +237,7 @@ def model_spec(config: Config) -> ModelSpec:
         model=model_arguments(config),
         lengths={level: each["text_length"] for level, each in levels.items()},
         fit=config.data.fit,
+        region_style=config.data.region_style,
     )
 
 

@@ -149,6 +149,8 @@ def test_how_inputs_were_prepared_is_compared(clip, converted, model, tmp_path, 
         initial.init_from(str(trained), model, fit="centre_crop")
     with pytest.raises(CheckpointError, match=r"set config\.data\.fit=centre_crop"):
         initial.init_from(str(trained), packed, fit="squash")
+    with pytest.raises(CheckpointError, match=r"set config\.data\.region_style=stored"):
+        initial.init_from(str(trained), packed, fit="centre_crop", region_style="masks")
 
 
 def test_paths_of_init_from(model, monkeypatch, tmp_path, clip):

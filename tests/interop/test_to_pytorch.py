@@ -1,5 +1,6 @@
 """`to-pytorch`: what comes out loads in PyTorch, computes the same, and comes back bit for bit."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from scenarioclip_jax import checkpoint, convert, load
-from scenarioclip_jax.checkpoint import ModelSpec
+from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.data.stored.labels import normalize_label
@@ -87,6 +88,23 @@ def test_round_trip_is_bit_identical(trained, tmp_path, arch, share_stem):
     wanted = ModelSpec.read(source)
     assert (spec.lengths, spec.fit) == (wanted.lengths, wanted.fit)
     assert spec.model == wanted.model | {"logit_bias": False, "patch_packing": False}
+
+
+def test_the_style_of_focused_regions_is_kept(trained, tmp_path):
+    source, params, _ = trained("scenario_clip_0")
+    spec = dataclasses.replace(ModelSpec.read(source), region_style="published")
+    checkpoint.save_model(tmp_path / "source", spec, params, step=5)
+    helpers.tokenizer().save(tmp_path / "source")
+    out = to_folder(tmp_path / "source", tmp_path / "out")
+    assert exported.read(out)[0].region_style == "published"
+    assert "dimmed by the distance" in (out / "README.md").read_text()
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(config | {"region_style": "blur"}))
+    with pytest.raises(CheckpointError, match=r"region_style is 'blur'; it must be one of stored"):
+        exported.read(out)
+    del config["region_style"]  # a folder of before there were styles
+    (out / "config.json").write_text(json.dumps(config))
+    assert exported.read(out)[0].region_style == "stored"
 
 
 def test_logit_biases_of_the_sigmoid_loss(trained, tmp_path):

@@ -15,8 +15,15 @@ from ml_collections import config_flags
 from scenarioclip_jax.command import ConfigError, explain_flags
 from scenarioclip_jax.rules import match
 from scenarioclip_jax.train import loop
-from scenarioclip_jax.train.config import check, chooses_blindly, plain, resolve
-from scenarioclip_jax.train.setup import _loss_dtype
+from scenarioclip_jax.train.config import (
+    check,
+    chooses_blindly,
+    data_settings,
+    plain,
+    resolve,
+    view_settings,
+)
+from scenarioclip_jax.train.setup import _loss_dtype, model_spec
 from tests.train import tiny
 
 
@@ -227,3 +234,10 @@ def test_a_resolved_config_does_not_change():
         resolved.steps = 3
     with pytest.raises(ConfigError, match=r"eos_id=7: the tokenizer ends texts with 8"):
         resolve(tiny.config("", model__text__eos_id=7), eos_id=8)
+
+
+def test_the_style_of_focused_regions_reaches_host_device_and_checkpoint():
+    config = tiny.config("", data__region_style="published")
+    assert data_settings(config, focus_images=True).region_style == "published"
+    assert not data_settings(config, focus_images=True).focus_images  # nothing shows them
+    assert view_settings(config).region_style == model_spec(config).region_style == "published"

@@ -1,7 +1,8 @@
 """Focused regions: the smallest form that reproduces a published focused-region image.
 
-A focused-region image shows a photo where the participants of a relation are and black elsewhere. How the
-published ones were cut isn't known, so the form is found by looking. In order of size:
+A focused-region image brings out the participants of a relation: it is black elsewhere, or, as in the authors'
+repository, shows them dimmed on a blurred photo. Annotations don't say which, so the form is found by looking.
+In order of size:
 
     boxes   the union of the two participants' boxes: nothing is stored
     mask    any other region of the photo: the lengths of its runs (`data.stored.masks`)

@@ -5,8 +5,6 @@ which a few show something. Of a view as a whole only the mean is needed that co
 written as a sum over the view, which a compiler can add up without holding views; that for TPUs does.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
@@ -14,25 +12,16 @@ from jaxtyping import Float, Int
 from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.device.color import color_jitter, contrast_mean
+from scenarioclip_jax.data.device.regions import Regions, take_scenes
 from scenarioclip_jax.data.device.views import (
     Draws,
     ViewSettings,
     box_coverage,
     factors_of,
-    focus_views,
     normalize,
-    take_scenes,
-    unpack_region,
+    regions,
 )
 from scenarioclip_jax.patches import cut_patches
-
-
-class Masked(NamedTuple):
-    """What a level's slots show: images that are black but for a part."""
-
-    images: Float[Array, "G K P P 3"]  # in 0-1
-    image: Int[Array, "G V"]  # each slot's, along K
-    visible: Float[Array, "G V P P"]  # share of each pixel
 
 
 def packed_patches(
@@ -54,7 +43,10 @@ def packed_patches(
     slots = batch.levels[level]
     rows = slots.patch_rows
     assert rows is not None  # otherwise views aren't packed
-    shown = _objects(batch, center) if level == "object" else _relations(batch, center, settings)
+    if level == "object":
+        shown = _objects(batch, center)
+    else:
+        shown = regions(batch, center, settings, train=True)
     factors = factors_of(draws, slots.scene, settings.jitter[level])
     whole = take_scenes(shown.images, shown.image) * shown.visible[..., None]
     mean = contrast_mean(whole, factors)
@@ -72,19 +64,7 @@ def _take(values: Array, *index: Int[Array, "G N T"]) -> Array:
     return jax.vmap(lambda of_group, *at: of_group[at])(values, *index)
 
 
-def _objects(batch: Batch, center: Float[Array, "G S P P 3"]) -> Masked:
+def _objects(batch: Batch, center: Float[Array, "G S P P 3"]) -> Regions:
     objects = batch.levels["object"]
     assert objects.box is not None  # the level always has it
-    return Masked(center, objects.scene, box_coverage(objects.box, center.shape[2]))
-
-
-def _relations(batch: Batch, center: Float[Array, "G S P P 3"], settings: ViewSettings) -> Masked:
-    relations = batch.levels["relation"]
-    assert relations.region is not None  # the level always has it
-    images, image = center, relations.scene
-    if relations.has_focus is not None:  # behind the scenes' views come the relations' own
-        focus = focus_views(batch, center.shape[2], settings, train=True)
-        own = center.shape[1] + jnp.arange(image.shape[1])
-        images = jnp.concatenate([center, focus], axis=1)
-        image = jnp.where(relations.has_focus, own, image)
-    return Masked(images, image, unpack_region(relations.region))
+    return Regions(center, objects.scene, box_coverage(objects.box, center.shape[2]))

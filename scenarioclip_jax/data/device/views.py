@@ -25,7 +25,9 @@ from jaxtyping import Bool, DTypeLike, Float, Int, Key, UInt8, UInt32
 from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.batch import LEVELS, Batch
 from scenarioclip_jax.data.device.color import color_jitter, gaussian_blur
+from scenarioclip_jax.data.device.regions import Regions, set_off, take_scenes
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
+from scenarioclip_jax.data.region_styles import STYLES, WITHOUT_BLACK
 
 CROP_TRIES = 10  # tries before a random resized crop falls back to the center, as in torchvision
 
@@ -47,6 +49,7 @@ class ViewSettings:
     """
 
     fit: str = "centre_crop"  # must be the `fit` of `DataSettings`
+    region_style: str = "stored"  # must be the `region_style` of `DataSettings`
     crop_area: tuple[float, float] = (0.8, 1.0)  # share of the photo
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)  # width / height
     jitter: Mapping[str, Jitter] = dataclasses.field(default_factory=lambda: PUBLISHED_JITTER)
@@ -65,6 +68,8 @@ class ViewSettings:
             low, high = _numbers(self, name, 2)
             _require(0 < low <= high, name, self, "(low, high) with 0 < low <= high")
         self._check_jitter()
+        style = self.region_style in STYLES
+        _require(style, "region_style", self, f"one of {', '.join(STYLES)}")
         for name in ("jitter_probability", "blur_probability"):
             _require(0 <= getattr(self, name) <= 1, name, self, "between 0 and 1")
         odd = self.blur_kernel > 0 and self.blur_kernel % 2 == 1
@@ -194,21 +199,35 @@ def object_views(
 def relation_views(
     batch: Batch, center: Float[Array, "G S P P 3"], draws: Draws | None, settings: ViewSettings
 ) -> Float[Array, "G R P P 3"]:
-    """Relation views: the center view, black outside the focused region, or the region's own image."""
-    size, relations = center.shape[2], batch.levels["relation"]
-    assert relations.region is not None  # the level always has it
-    visible = unpack_region(relations.region)[..., None]
-    pictures = take_scenes(center, relations.scene)
-    if relations.focus is not None:
-        assert relations.has_focus is not None  # they come together
-        focus = focus_views(batch, size, settings, train=draws is not None)
-        has_focus = relations.has_focus[..., None, None, None]
-        pictures = jnp.where(has_focus, focus, pictures)
-    pictures = pictures * visible
+    """Relation views: their focused regions, in the style of the settings."""
+    relations = batch.levels["relation"]
+    shown = regions(batch, center, settings, train=draws is not None)
+    visible = shown.visible[..., None]
+    pictures = take_scenes(shown.images, shown.image) * visible
     if draws is not None:
         factors = factors_of(draws, relations.scene, settings.jitter["relation"])
         pictures = color_jitter(pictures, factors) * visible
     return normalize(pictures, settings.dtype)
+
+
+def regions(
+    batch: Batch, center: Float[Array, "G S P P 3"], settings: ViewSettings, *, train: bool
+) -> Regions:
+    """What the relations' slots show, before color jitter, in the style of the settings."""
+    relations = batch.levels["relation"]
+    assert relations.region is not None  # the level always has it
+    visible = unpack_region(relations.region)
+    if settings.region_style in WITHOUT_BLACK:
+        window = center_window(batch.photo_size, center.shape[2], settings.fit)
+        return set_off(batch, center, visible, window, settings.region_style)
+    images, image = center, relations.scene
+    if relations.focus is not None:  # behind the scenes' views come the relations' own
+        assert relations.has_focus is not None  # they come together
+        focus = focus_views(batch, center.shape[2], settings, train=train)
+        own = center.shape[1] + jnp.arange(image.shape[1])
+        images = jnp.concatenate([center, focus], axis=1)
+        image = jnp.where(relations.has_focus, own, image)
+    return Regions(images, image, visible)
 
 
 def focus_views(
@@ -227,11 +246,6 @@ def focus_views(
 def normalize(pictures: Float[Array, "*V P P 3"], dtype: DTypeLike) -> Float[Array, "*V P P 3"]:
     """Computes (image - mean) / std for images in 0-1."""
     return ((pictures - jnp.asarray(CLIP_MEAN)) / jnp.asarray(CLIP_STD)).astype(dtype)
-
-
-def take_scenes(per_scene: Array, scene: Int[Array, "G V"]) -> Array:
-    """Takes the values of each slot's scene within its group: [G, S, ...] to [G, V, ...]."""
-    return jax.vmap(lambda values, index: values[index])(per_scene, scene)
 
 
 def box_coverage(box: Float[Array, "*V 4"], size: int) -> Float[Array, "*V {size} {size}"]:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from scenarioclip_jax.data.batch import LEVELS
-from scenarioclip_jax.data.packing.patches import box_patches, region_patches
+from scenarioclip_jax.data.packing.patches import box_patches, region_patches, whole_view
 from scenarioclip_jax.data.packing.rows import place
 from scenarioclip_jax.data.photo import FittedScene, Shapes
+from scenarioclip_jax.data.region_styles import shows_whole_view
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stored.scene import Scene, relation_text
 from scenarioclip_jax.data.tokens import Tokenizer
@@ -178,6 +179,8 @@ def shown_patches(
     """The patches of a scene's object or relation views, see `data.packing.patches`."""
     if level == "object":
         return box_patches(fitted.object_boxes, settings.image_size, settings.patch_size)
+    if shows_whole_view(settings.region_style, level):
+        return [whole_view(settings.image_size, settings.patch_size)] * len(fitted.regions)
     return region_patches(fitted.regions, settings.patch_size)
 
 

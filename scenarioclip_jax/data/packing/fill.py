@@ -98,6 +98,8 @@ class BatchBuilder:
             return
         assert slots.region is not None  # the level always has it
         slots.region[where] = fitted.regions[index]
+        if slots.centers is not None:
+            slots.centers[where] = fitted.centers[index]
         negatives = item.scene.relations[index].negatives
         self._labels[level].negatives[where] = [relation_text(each) for each in negatives]
         if fitted.focus[index] is not None:
@@ -199,6 +201,8 @@ def _empty_slots(level: str, groups: int, canvas_size: int, settings: DataSettin
         if settings.focus_images:
             focus = np.zeros((g, v, c, c, 3), np.uint8)
             slots = slots._replace(focus=focus, has_focus=np.zeros((g, v), bool))
+        if settings.region_style == "published":
+            slots = slots._replace(centers=np.zeros((g, v, 4), np.float32))
     return slots
 
 

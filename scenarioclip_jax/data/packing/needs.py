@@ -44,7 +44,8 @@ def measure(source, settings: DataSettings, records: Sequence[int]) -> Iterator[
     def needs(index: int) -> dict[str, Needs] | Exception:
         try:  # damaged bytes may raise anything, as in `pipeline.load_item`
             scene = source[records[index]]
-            return needs_of(scene, fit_shapes(scene, settings.image_size, settings.fit), settings)
+            shapes = fit_shapes(scene, settings.image_size, settings.fit, settings.region_style)
+            return needs_of(scene, shapes, settings)
         except Exception as error:
             return error
 

@@ -126,6 +126,8 @@ def _key(source, tokenizer: Tokenizer, settings: DataSettings) -> str:
     values["text_rows"] = bool(settings.text_row_tokens)
     values["text_lengths"] = [settings.level(level).text_length for level in LEVELS]
     values["source"] = [len(source), getattr(source, "identity", "")]
+    if settings.region_style != "stored":
+        values["region_style"] = settings.region_style
     if settings.global_text != "action":
         values["global_text"] = settings.global_text
     values |= {"form": _FORM, "seed": settings.seed if settings.shuffle_texts else None}

@@ -62,6 +62,30 @@ def sample(
     return np.repeat(pixels, np.diff(first, append=len(rows)), axis=0)
 
 
+def center_of_mass(mask: bytes, size: tuple[int, int]) -> tuple[float, float] | None:
+    """The mean x and y of a mask's pixels, where the first pixel's center is (0.5, 0.5); None if it is empty.
+
+    Raises:
+      ValueError: The mask is damaged or has another size.
+    """
+    runs = _runs(mask, size).astype(np.int64)
+    ends = np.cumsum(runs)
+    count = int(runs[1::2].sum())
+    if not count:
+        return None
+
+    def sums(end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of the positions, and of the rows, of all pixels before `end`."""
+        row, column = np.divmod(end, size[0])
+        return end * (end - 1) // 2, size[0] * (row * (row - 1) // 2) + row * column
+
+    (before, rows_before), (after, rows_after) = sums(ends[:-1:2]), sums(ends[1::2])
+    n = len(after)  # a mask may end with a run of zeros
+    positions = int((after - before[:n]).sum())
+    rows = int((rows_after - rows_before[:n]).sum())
+    return (positions - size[0] * rows) / count + 0.5, rows / count + 0.5
+
+
 def _open(mask: bytes) -> tuple[tuple[int, int], Any]:
     """Reads width and height; also returns the zlib stream after them."""
     try:

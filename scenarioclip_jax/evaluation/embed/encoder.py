@@ -14,7 +14,13 @@ from jaxtyping import Float
 
 from scenarioclip_jax import inference
 from scenarioclip_jax.data.images import to_rgb
-from scenarioclip_jax.data.photo import map_boxes, photo_view, union_region, view_canvas
+from scenarioclip_jax.data.photo import (
+    map_boxes,
+    photo_view,
+    show_region,
+    union_region,
+    view_canvas,
+)
 from scenarioclip_jax.evaluation.embed.cache import (
     Cache,
     NoCache,
@@ -38,7 +44,7 @@ class Picture(NamedTuple):
 
     Attributes:
       crop: The part to use, which is cut out first and is black beyond the photo; None for the whole image.
-      keep: Boxes of a focused region, outside of which the image is black; () leaves nothing black.
+      keep: Boxes of the participants, which show a focused region in the model's style; () shows everything.
     """
 
     path: Path
@@ -164,7 +170,10 @@ class ModelEncoder:
 
     def _views(self, pictures: Sequence[Picture]) -> Iterator[list[np.ndarray]]:
         """Yields batches of views, read ahead by threads."""
-        view = functools.partial(view_of, size=self.model.image_size, fit=self.model.spec.fit)
+        spec = self.model.spec
+        view = functools.partial(
+            view_of, size=self.model.image_size, fit=spec.fit, style=spec.region_style
+        )
         ahead: collections.deque = collections.deque()
         with ThreadPoolExecutor(self._threads) as pool:
             for start in range(0, len(pictures), self._batch_size):
@@ -176,8 +185,13 @@ class ModelEncoder:
                 yield [future.result() for future in ahead.popleft()]
 
 
-def view_of(picture: Picture, size: int, fit: str) -> np.ndarray:
+def view_of(picture: Picture, size: int, fit: str, style: str = "stored") -> np.ndarray:
     """Returns an image as the towers see it, before normalization: uint8 [size, size, 3].
+
+    Args:
+      picture: The image, or a part of it.
+      size, fit: Side of the view in pixels, and how the image is fitted to it.
+      style: How a focused region is shown, one of `data.region_styles.STYLES`.
 
     Raises:
       SuiteError: The file can't be decoded, or the crop is outside it.
@@ -198,8 +212,9 @@ def view_of(picture: Picture, size: int, fit: str) -> np.ndarray:
     canvas = view_canvas(image, view)
     if picture.keep:
         # Masked in the view, as in training, so that edges are equally sharp.
-        region = union_region(map_boxes(np.array(picture.keep), view), size)
-        canvas = np.where(region[:, :, None], canvas, np.uint8(0))
+        boxes = np.array(picture.keep)
+        region = union_region(map_boxes(boxes, view), size)
+        canvas = show_region(canvas, region, boxes, view, image.size, style)
     return canvas
 
 

@@ -104,12 +104,13 @@ class DataSet:
             packing_groups=ways,
             image_size=encoder.model.image_size,
             fit=spec.fit,
+            region_style=spec.region_style,
             num_threads=threads,
             max_corrupt_share=1.0,  # unreadable records are counted and shown
             focus_images=self._summary["has_focus_images"],
             levels={level: {"text_length": spec.lengths[level]} for level in LEVELS},
         )
-        self._view_settings = ViewSettings(fit=spec.fit)
+        self._view_settings = ViewSettings(fit=spec.fit, region_style=spec.region_style)
         self._classes = shards.load_classes(directory)
         self.split = functools.lru_cache(maxsize=1)(self._split)
 

@@ -40,7 +40,11 @@ def make_batch(scenes, train, settings=GROUP, seeds=(1, 2, 3, 4, 5, 6, 7, 8)):
         Item(
             scene,
             photo.fit_scene(
-                scene, settings.image_size, settings.fit, settings.canvas_size if train else None
+                scene,
+                settings.image_size,
+                settings.fit,
+                settings.canvas_size if train else None,
+                settings.region_style,
             ),
             seed,
             scene.action,

@@ -1,5 +1,8 @@
 """Embedding files and splits with a tiny model: the right pixels, once each, never from a stale cache."""
 
+import copy
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -110,11 +113,28 @@ def test_crops_and_focused_regions(tmp_path):
     assert (view[10:, 10:] == 200).all()
     view[10:, 10:] = 0
     assert not view.any()
+    around = view_of(Picture(path, keep=((20, 10, 30, 20),)), 20, "centre_crop", "blurred")
+    assert (around[12:, 12:] == 200).all()
+    assert 130 < around[5, 10, 0] < 146  # half a sigma from the edge: 200 * 0.69
     with pytest.raises(SuiteError, match=r"half.png: the box .* lies outside"):
         view_of(Picture(path, crop=(50, 0, 60, 20)), 8, "centre_crop")
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     with pytest.raises(SuiteError, match=r"broken.jpg: the image can't be read"):
         view_of(Picture(tmp_path / "broken.jpg"), 8, "centre_crop")
+
+
+def test_scenes_are_seen_in_the_style_of_the_model(model, small_data, tmp_path):
+    dark, embedded = {}, {}
+    for style in ("stored", "blurred"):
+        own = copy.copy(model)
+        own.spec = dataclasses.replace(model.spec, region_style=style)
+        data = DataSet(encoder(own, tmp_path / "cache"), small_data, scenes=10)
+        view = data.views({"relation": {0}})["relation"][0]
+        dark[style] = (view.max(-1) < 3).mean()
+        embedded[style] = data.split("test").galleries["relation"].embeddings
+    assert dark["stored"] > 0.3
+    assert dark["blurred"] < 0.05
+    assert np.abs(embedded["stored"] - embedded["blurred"]).max() > 1e-3
 
 
 def test_a_split_in_order_and_cached_without_decoding(model, small_data, tmp_path, monkeypatch):
