@@ -123,3 +123,12 @@ def test_where_one_machine_has_the_sizes_and_another_not_all_measure(scenes, tok
     crew = Crew(0, 2, waited.append, never, lambda holds: holds)
     np.testing.assert_equal(load_or_measure(scenes, tokenizer, PACKED, tmp_path, crew), kept)
     assert len(waited) == 2
+
+
+def test_sizes_of_one_style_of_regions_are_not_those_of_another(scenes, tokenizer, tmp_path):
+    relations = [len(scene.relations) for scene in SCENES]
+    for style in ("stored", "published"):
+        settings = dataclasses.replace(PACKED, region_style=style)
+        patches = load_or_measure(scenes, tokenizer, settings, tmp_path).counts[:, 3]
+        whole = np.multiply(relations, 1 + (32 // 8) ** 2)
+        assert (patches == whole).all() == (style == "published")
