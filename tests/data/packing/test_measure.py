@@ -9,9 +9,10 @@ import pytest
 from scenarioclip_jax.data.packing import measure as module
 from scenarioclip_jax.data.packing.measure import Crew, MeasuringStopped
 from scenarioclip_jax.data.packing.sizes import load_or_measure
+from scenarioclip_jax.data.stored import masks
 from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.faults import InputUnavailableError
-from tests.data.fake_scenes import SETTINGS, ragged_scenes
+from tests.data.fake_scenes import SETTINGS, fake_scene, ragged_scenes
 
 PACKED = dataclasses.replace(SETTINGS, balance=True, text_row_tokens=20, patch_size=8)
 SCENES = ragged_scenes(22)
@@ -132,3 +133,18 @@ def test_sizes_of_one_style_of_regions_are_not_those_of_another(scenes, tokenize
         patches = load_or_measure(scenes, tokenizer, settings, tmp_path).counts[:, 3]
         whole = np.multiply(relations, 1 + (32 // 8) ** 2)
         assert (patches == whole).all() == (style == "published")
+
+
+def test_masks_need_fewer_patches_than_their_boxes(tokenizer):
+    scene = fake_scene(0, objects=2, relations=1)
+    dot = np.zeros((36, 48), bool)
+    dot[18:20, 24:26] = True
+    relation = scene.relations[0]._replace(
+        pair=(0, 1), boxes=np.array([[6, 0, 42, 36]] * 2, np.float32)
+    )
+    scene = scene._replace(object_masks=[masks.encode(dot)] * 2, relations=[relation])
+    found = {}
+    for style in ("boxes", "masks"):
+        settings = dataclasses.replace(PACKED, region_style=style)
+        found[style] = load_or_measure(Counted([scene]), tokenizer, settings, None).counts[0, 3]
+    assert found == {"boxes": 17, "masks": 2}
