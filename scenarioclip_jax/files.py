@@ -9,6 +9,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+UNFINISHED = ".unfinished-"  # in the names of files that are being written
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yields another name for a file, which gets its own once all is written.
+
+    Several processes may write the same file at once; the last one stays.
+    """
+    unfinished = path.with_name(f"{path.name}{UNFINISHED}{secrets.token_hex(4)}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replaces a file atomically, even if the process dies or several processes write the file at once.

@@ -25,7 +25,7 @@ from scenarioclip_jax.data.build.problems import Problems
 from scenarioclip_jax.data.build.records import Record
 from scenarioclip_jax.data.build.spool import BLOCK, Spool
 from scenarioclip_jax.data.stored import shards
-from scenarioclip_jax.files import full_disk_named, write_text
+from scenarioclip_jax.files import full_disk_named, whole, write_text
 
 # Chunks of a data set at least, if it is large enough: so many that all processes end at about the same time.
 _CHUNKS = 64
@@ -82,11 +82,14 @@ def make_chunk(job: Job, chunk: int) -> bool:
     focus: Counter[str] = Counter()
     digests: dict[str, str] = {}
     scenes: list[Stored] = []
-    options, path = job.options, job.path(chunk)
-    unfinished = path.with_suffix(".unfinished")
-    with full_disk_named(job.folder):
+    options = job.options
+    with (
+        full_disk_named(job.folder),
+        whole(_problems(job, chunk)) as lines,
+        whole(job.path(chunk)) as unfinished,
+    ):
         with ExitStack() as at_end:
-            sink = at_end.enter_context(_problems(job, chunk).open("w", encoding="utf-8"))
+            sink = at_end.enter_context(lines.open("w", encoding="utf-8"))
             problems = Problems(options.strict, sink)
             how = f"{tfds_format.WRITER_OPTIONS},uncompressed"
             writer = at_end.enter_context(closing(ArrayRecordWriter(str(unfinished), how)))
@@ -107,9 +110,8 @@ def make_chunk(job: Job, chunk: int) -> bool:
                     writer.write(content)
                     place = (chunk, len(scenes), len(content))
                     scenes.append(Stored(position, digests[record.id], *place))
-        unfinished.rename(path)
         made = Made(inputs, scenes, focus, problems.to_json())
-        write_text(_done(job, chunk), json.dumps(made))  # only now is the chunk done
+    write_text(_done(job, chunk), json.dumps(made))  # only now is the chunk done
     return True
 
 
@@ -169,8 +171,3 @@ def _problems(job: Job, chunk: int) -> Path:
 def _lines_of(path: Path) -> Iterator[str]:
     with path.open(encoding="utf-8", newline="\n") as file:
         yield from file
-
-
-def processes(workers: int | None) -> int:
-    """Number of processes: as many as this one may use cores, unless given."""
-    return workers or len(os.sched_getaffinity(0))

@@ -106,6 +106,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="processes that build (default: one for each core)",
     )
+    parser.add_argument(
+        "--runner",
+        help="build on the workers of this runner of Apache Beam, such as FlinkRunner or DataflowRunner; flags "
+        "that aren't known here are Beam's. Needs the extra `beam`",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that is there")
     parser.add_argument(
         "--fractions",
@@ -126,8 +131,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = _parser()
-    args = parser.parse_args(arguments)
+    args, others = parser.parse_known_args(arguments)
     _check_flags(parser, args)
+    if others and not args.runner:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    args.beam = [f"--runner={args.runner}", *others] if args.runner else None
     output = Path(args.output)
     try:
         with stop_signals() as stopping:
@@ -154,6 +162,10 @@ def _check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
         if not meant and value != parser.get_default(name):
             kind = "--embedded" if own else "--metadata"
             parser.error(f"--{name.replace('_', '-')} means nothing together with {kind}")
+    if args.runner and args.workers:
+        parser.error(
+            "--workers means nothing together with --runner, whose own flags say how many there are"
+        )
 
 
 def _run(
@@ -185,6 +197,7 @@ def _run(
         box_orientation=args.box_orientation,
         box_canvas=args.box_canvas,
         workers=args.workers,
+        beam=args.beam,
         max_side=args.max_side,
         keep_metadata=args.keep_metadata,
         before_visible=before_visible,

@@ -16,6 +16,7 @@ from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATI
 from scenarioclip_jax.data.build.box_votes import BoxFlags
 from scenarioclip_jax.data.build.options import Options
 from scenarioclip_jax.data.build.photo_folders import Folders
+from scenarioclip_jax.data.build.pool import Pool, local_pool, processes
 from scenarioclip_jax.data.build.problems import DROPPED, AnnotationError
 from scenarioclip_jax.data.embedded import write as embedded
 from scenarioclip_jax.data.stored import labels, shards
@@ -58,6 +59,7 @@ def build(
     box_orientation: str | None = None,
     box_canvas: str | None = None,
     workers: int | None = 1,
+    beam: Sequence[str] | None = None,
     before_visible: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Builds the data set `output_dir`/action_genome/<version> and returns its summary.
@@ -90,6 +92,8 @@ def build(
       box_canvas: The image that boxes refer to, one of `box_formats.CANVASES`: the photo, or the photo padded
         to a square; None to find out likewise, or for the photo if `boxes` and `box_units` are given.
       workers: Number of processes; None for one for each core.
+      beam: Flags of Apache Beam, such as `["--runner=FlinkRunner"]`, whose workers then build, see
+        `data.build.beam`.
       before_visible: Called once all is written, right before the data set appears, see `Stopping.finish`.
 
     Raises:
@@ -114,6 +118,8 @@ def build(
             raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
     root, output = local_path(metadata_dir), local_path(output_dir)
     others = [local_path(folder) for folder in image_dirs]
+    if beam is not None:  # workers run in other folders
+        root, output, *others = (path.absolute() for path in (root, output, *others))
     metadata_files(root)  # fails at once if this isn't a data root
     for folder in others:
         if not folder.is_dir():
@@ -136,7 +142,8 @@ def build(
             fractions=fractions,
             validation_share=validation_share,
         )
-        return _build_locked(options, output, source, num_shards, workers, progress, before_visible)
+        pool = _pool(output, workers, beam)
+        return _build_locked(options, output, source, num_shards, pool, progress, before_visible)
 
 
 def ensure_embedded(
@@ -177,7 +184,14 @@ def ensure_embedded(
             embedded.write_embedded(annotations, num_scenes, seed, size)
             options = Options(annotations, Folders(annotations), strict=True)
             _build_locked(
-                options, output, source, num_shards, 1, progress, before_visible, keep=False
+                options,
+                output,
+                source,
+                num_shards,
+                local_pool(1),
+                progress,
+                before_visible,
+                keep=False,
             )
     return output
 
@@ -215,12 +229,20 @@ def _lock(output: Path, *, wait: bool) -> Iterator[None]:
         yield
 
 
+def _pool(output: Path, workers: int | None, beam: Sequence[str] | None) -> Pool:
+    if beam is None:
+        return local_pool(processes(workers))
+    from scenarioclip_jax.data.build.beam import BeamPool  # an extra, and slow to import
+
+    return BeamPool(beam, output / f"{_UNFINISHED}beam")
+
+
 def _build_locked(
     options: Options,
     output: Path,
     source: dict[str, Any] | None,
     num_shards: int | None,
-    workers: int | None,
+    pool: Pool,
     progress: bool,
     before_visible: Callable[[], None],
     *,
@@ -237,7 +259,7 @@ def _build_locked(
         finished = Path(folder) / shards.NAME / shards.VERSION
         finished.mkdir(parents=True)
         with full_disk_named(output):
-            made = make(options, chunks, finished, num_shards, workers, progress)
+            made = make(options, chunks, finished, num_shards, pool, progress)
         counts = made.statistics.class_counts()
         summary = _summary(made, options, source, counts)
         # By these a run knows the data set that it was trained on, even if another is built in its place.

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scenarioclip_jax import files
 from scenarioclip_jax.data.build import chunks, tfds_format
 from scenarioclip_jax.data.build.annotations import iterate_records
 from scenarioclip_jax.data.build.assign_splits import assign_splits
@@ -20,7 +21,7 @@ from scenarioclip_jax.data.build.box_votes import BoxDecision, decide
 from scenarioclip_jax.data.build.class_lists import compare_classes, read_classes
 from scenarioclip_jax.data.build.index import Index, Row
 from scenarioclip_jax.data.build.options import Options
-from scenarioclip_jax.data.build.pool import in_processes
+from scenarioclip_jax.data.build.pool import Pool
 from scenarioclip_jax.data.build.problems import DROPPED, AnnotationError, Problems
 from scenarioclip_jax.data.build.records import Record
 from scenarioclip_jax.data.build.spool import Spool, SpoolWriter
@@ -44,7 +45,7 @@ def make(
     kept: Path,
     finished: Path,
     num_shards: int | None,
-    workers: int | None,
+    pool: Pool,
     progress: bool,
 ) -> Made:
     """Makes the shards of a data set, problems.jsonl, and what TFDS needs to read them.
@@ -54,13 +55,12 @@ def make(
       kept: Folder for finished chunks, which may have some already.
       finished: Folder for the data set.
       num_shards: Shards per split; None for one for each 64 MB to 1 GB.
-      workers: Number of processes; None for one for each core.
+      pool: Where chunks and shards are made.
       progress: Whether to show progress bars.
 
     Raises:
       AnnotationError: Nothing can be built, the boxes have another convention, or `strict` met a problem.
     """
-    number = chunks.processes(workers)
     with ExitStack() as at_end:
         sink = at_end.enter_context((finished / "problems.jsonl").open("w", encoding="utf-8"))
         problems = Problems(options.strict, sink)
@@ -70,12 +70,12 @@ def make(
         boxes = decide(sample, options.folders.find, options.boxes, problems)
         del sample
         job = chunks.Job(spool, kept, options, boxes)
-        focus = _make_chunks(job, problems, index, number, progress)
+        focus = _make_chunks(job, problems, index, pool, progress)
         if not any(True for _ in index.rows()):
             reasons = problems.examples(DROPPED)
             raise AnnotationError(f"none of the scenes in {options.root} can be used:\n{reasons}")
         shared = _assign(index, options, problems)
-        statistics = _write(job, index, finished, num_shards, number, listed, progress)
+        statistics = _write(job, index, finished, num_shards, pool, listed, progress)
         compare_classes(listed, statistics.occurring(), problems)
     return Made(statistics, problems, focus, boxes, shared)
 
@@ -104,7 +104,7 @@ def _read(
 
 
 def _make_chunks(
-    job: chunks.Job, problems: Problems, index: Index, workers: int, progress: bool
+    job: chunks.Job, problems: Problems, index: Index, pool: Pool, progress: bool
 ) -> Counter[str]:
     bar = progress_bar(
         total=job.spool.count,
@@ -113,11 +113,10 @@ def _make_chunks(
         disable=not progress,
         say_end=True,
     )
-    workers = min(workers, job.chunks)
     every = ((job, chunk) for chunk in range(job.chunks))
     before = 0
     with bar:
-        for chunk, made_now in enumerate(in_processes(chunks.make_chunk, every, workers)):
+        for chunk, made_now in enumerate(pool(chunks.make_chunk, every, job.chunks)):
             count = len(job.records(chunk))
             bar.update(count)
             before += 0 if made_now else count
@@ -150,7 +149,7 @@ def _write(
     index: Index,
     finished: Path,
     num_shards: int | None,
-    workers: int,
+    pool: Pool,
     listed: dict[str, list[str]],
     progress: bool,
 ) -> Statistics:
@@ -158,10 +157,12 @@ def _write(
     statistics = Statistics(listed)
     total = sum(map(sum, lengths.values()))
     bar = progress_bar(total=total, desc="Writing", unit=" scenes", disable=not progress, delay=2)
-    several = min(workers, sum(map(len, lengths.values())))
+    every, count = tasks(index, job, finished, lengths), sum(map(len, lengths.values()))
     with bar:
-        for of_shard in in_processes(write_shard, tasks(index, job, finished, lengths), several):
+        for of_shard in pool(write_shard, every, count):
             statistics.merge(of_shard)
             bar.update(sum(of_shard.scenes.values()))
+    for lost in finished.glob(f"*{files.UNFINISHED}*"):  # of processes that ended early
+        lost.unlink(missing_ok=True)
     tfds_format.write_description(finished, lengths, sizes)
     return statistics

@@ -1,11 +1,12 @@
-"""Runs a function in several processes, which end with the one that started them."""
+"""Makes many calls of a function: here, in several processes that end with the one that started them."""
 
 import concurrent.futures
 import contextlib
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from scenarioclip_jax.data.stall import end_with_parent
 from scenarioclip_jax.errors import ReadableError
@@ -15,6 +16,27 @@ Result = TypeVar("Result")
 
 class LostProcessError(ReadableError, RuntimeError):
     """The system ended a process."""
+
+
+class Pool(Protocol):
+    """Makes calls of a function; `in_processes` and `beam.BeamPool` do it in different places."""
+
+    def __call__(
+        self, function: Callable[..., Result], arguments: Iterable[tuple], count: int
+    ) -> Iterator[Result]:
+        """Yields the results of calls, in their order.
+
+        Args:
+          function: Function of a module. A call that is made twice must do no harm.
+          arguments: The arguments of each call.
+          count: Number of calls.
+        """
+        ...
+
+
+def local_pool(workers: int) -> Pool:
+    """Returns a pool of so many processes of this machine."""
+    return lambda function, arguments, count: in_processes(function, arguments, min(workers, count))
 
 
 def in_processes(
@@ -74,3 +96,8 @@ def _begin() -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent()
+
+
+def processes(workers: int | None) -> int:
+    """Number of processes: as many as this one may use cores, unless given."""
+    return workers or len(os.sched_getaffinity(0))

@@ -13,7 +13,7 @@ from scenarioclip_jax.data.build.index import Index
 from scenarioclip_jax.data.build.statistics import Statistics
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.splits import SPLITS
-from scenarioclip_jax.files import full_disk_named
+from scenarioclip_jax.files import full_disk_named, whole
 
 _OPEN = 64  # chunks that are open at once
 
@@ -48,19 +48,20 @@ def write_shard(
     statistics = Statistics()
     readers: OrderedDict[int, ArrayRecordReader] = OrderedDict()
     path = folder / f"{shards.NAME}-{split}.array_record-{number:05d}-of-{of:05d}"
-    with full_disk_named(folder):
-        writer = ArrayRecordWriter(str(path), tfds_format.WRITER_OPTIONS)
-    for chunk, row in places:
-        reader = readers.pop(chunk, None)
-        if reader is None:
-            reader = ArrayRecordReader(str(job.path(chunk)), options=shards.READER_OPTIONS)
-        readers[chunk] = reader
-        if len(readers) > _OPEN:
-            readers.popitem(last=False)
-        (content,) = reader.read([row])
-        statistics.add(shards.decode_scene(content), split)
+    with whole(path) as unfinished:
         with full_disk_named(folder):
-            writer.write(content)
-    with full_disk_named(folder):
-        writer.close()
+            writer = ArrayRecordWriter(str(unfinished), tfds_format.WRITER_OPTIONS)
+        for chunk, row in places:
+            reader = readers.pop(chunk, None)
+            if reader is None:
+                reader = ArrayRecordReader(str(job.path(chunk)), options=shards.READER_OPTIONS)
+            readers[chunk] = reader
+            if len(readers) > _OPEN:
+                readers.popitem(last=False)
+            (content,) = reader.read([row])
+            statistics.add(shards.decode_scene(content), split)
+            with full_disk_named(folder):
+                writer.write(content)
+        with full_disk_named(folder):
+            writer.close()
     return statistics
