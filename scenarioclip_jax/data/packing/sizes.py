@@ -4,7 +4,8 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,13 +18,18 @@ from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.files import write_whole
 
+# Bytes; larger files are mapped into memory. Cutting a mapped file short ends the process, so others are read.
+_MAPPED = 256 << 20
 _FORM = 1  # increased when the same settings give different sizes
 # The settings that sizes depend on, besides the scenes and the tokenizer.
 _SETTINGS = ("image_size", "patch_size", "fit", "min_visible_pixels", "shuffle_texts")
 
 
 class Sizes(NamedTuple):
-    """How much room each scene of a data set needs."""
+    """How much room each scene of a data set needs.
+
+    Those of many scenes stay in their file: processes share its pages, and workers get its name.
+    """
 
     counts: np.ndarray  # float32 [records, 4]: objects, relations, patches of their views
     starts: np.ndarray  # int64 [records + 1]: where each scene's texts begin in `texts`
@@ -38,32 +44,37 @@ class Sizes(NamedTuple):
     def digest(self) -> str:
         """Digest of all sizes, since different sizes give batches of different scenes."""
         content = hashlib.sha256()
-        for array in self:
-            content.update(np.ascontiguousarray(array).data)
+        for values in self:
+            content.update(np.ascontiguousarray(values).data)
         return content.hexdigest()[:16]
+
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        file = getattr(self.counts, "filename", None)  # of a memory map
+        return (_mapped, (Path(file),)) if file else (Sizes, tuple(self))
 
 
 def collect(
     needs: Iterable[Mapping[str, Needs] | None], tokenizer: Tokenizer, settings: DataSettings
 ) -> Sizes:
     """Collects the sizes of records, one per entry of `needs`; an unreadable record counts as empty."""
-    counts, lengths, numbers = [], [], []
+    # Compact arrays: lists of numbers would need eight times as much.
+    counts, starts, numbers = array("f"), array("q", [0]), array("i")
     known: dict[tuple[str, str], int] = {}
     for need in needs:
         levels = [need["object"], need["relation"]] if need else [Needs([], [])] * 2
-        counts.append([len(v.texts) for v in levels] + [sum(v.patches) for v in levels])
+        counts.extend([len(v.texts) for v in levels] + [sum(v.patches) for v in levels])
         told = {(level, text) for level in LEVELS for text in need[level].texts} if need else ()
-        lengths.append(len(told))
-        numbers += [known.setdefault(each, len(known)) for each in sorted(told)]
+        numbers.extend(known.setdefault(each, len(known)) for each in sorted(told))
+        starts.append(len(numbers))
     tokens = np.zeros((len(known), len(LEVELS)), np.float32)
     for column, level in enumerate(LEVELS if settings.text_row_tokens else ()):
         texts = {text: number for (of, text), number in known.items() if of == level}
         encoded, _ = tokenizer.encode_ragged(list(texts), settings.level(level).text_length)
         tokens[list(texts.values()), column] = list(map(len, encoded))
     return Sizes(
-        np.array(counts, np.float32),
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        np.array(numbers, np.int32),
+        np.frombuffer(counts, np.float32).reshape(-1, 4),
+        np.frombuffer(starts, np.int64),
+        np.frombuffer(numbers, np.int32),
         tokens,
     )
 
@@ -93,7 +104,15 @@ def load_or_measure(
         return kept
     parts = Parts(source, settings, folder and folder / f".sizes-{key}")
     parts.measure(crew)
-    sizes = collect(parts.needs(), tokenizer, settings)
+    if crew.index > 0:  # the first process collects for all that see its file
+        crew.wait("the sizes of the scenes are collected")
+        sizes = _read(file) or collect(parts.needs(), tokenizer, settings)
+    else:
+        sizes = collect(parts.needs(), tokenizer, settings)
+        if file and not parts.failed:
+            _keep(sizes, file)
+            sizes = _read(file) or sizes
+        crew.wait("the sizes of the scenes are collected")
     if parts.failed:
         record, error = next(iter(parts.failed.items()))
         print(
@@ -101,7 +120,7 @@ def load_or_measure(
             f"next start; the first is record {record}: {error}",
             flush=True,
         )
-    elif file:
+    elif file and not file.is_file():  # the first process's disk isn't this one's
         _keep(sizes, file)
     crew.wait("all processes know the sizes of the scenes")
     if parts.folder and not parts.failed and crew.index == 0:
@@ -114,10 +133,37 @@ def _read(file: Path | None) -> Sizes | None:
     if file is None or not file.is_file():
         return None
     try:
+        if file.stat().st_size > _MAPPED:
+            return _mapped(file)
         with np.load(file) as kept:
             return Sizes(*(kept[name] for name in Sizes._fields))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
+
+
+def _mapped(file: Path) -> Sizes:
+    """Maps the arrays of a kept file into memory; they lie in it as they are, after a header each."""
+    arrays = {}
+    with zipfile.ZipFile(file) as members, file.open("rb") as stream:
+        for name in Sizes._fields:
+            member = members.getinfo(f"{name}.npy")
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{file}: {name} is compressed")
+            stream.seek(member.header_offset + 26)  # lengths of the member's name and extra field
+            name_length, extra = np.frombuffer(stream.read(4), "<u2").tolist()
+            stream.seek(name_length + extra, 1)
+            version = np.lib.format.read_magic(stream)
+            read = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }
+            shape, _, dtype = read[version](stream)
+            at = stream.tell()
+            empty = 0 in shape  # a map can't be empty
+            arrays[name] = (
+                np.empty(shape, dtype) if empty else np.memmap(file, dtype, "r", at, shape)
+            )
+    return Sizes(**arrays)
 
 
 def _key(source, tokenizer: Tokenizer, settings: DataSettings) -> str:

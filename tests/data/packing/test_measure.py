@@ -1,12 +1,14 @@
 """Scenes are measured in parts: together, stoppable, and never again what was measured already."""
 
 import dataclasses
+import pickle
 import threading
 
 import numpy as np
 import pytest
 
 from scenarioclip_jax.data.packing import measure as module
+from scenarioclip_jax.data.packing import sizes as sizes_module
 from scenarioclip_jax.data.packing.measure import Crew, MeasuringStopped
 from scenarioclip_jax.data.packing.sizes import load_or_measure
 from scenarioclip_jax.data.stored import masks
@@ -120,10 +122,52 @@ def test_where_one_machine_has_the_sizes_and_another_not_all_measure(scenes, tok
     waited = []
     crew = Crew(0, 2, waited.append, never, lambda holds: False)
     np.testing.assert_equal(load_or_measure(scenes, tokenizer, PACKED, tmp_path, crew), kept)
-    assert len(waited) == 2
+    assert len(waited) == 3
     crew = Crew(0, 2, waited.append, never, lambda holds: holds)
     np.testing.assert_equal(load_or_measure(scenes, tokenizer, PACKED, tmp_path, crew), kept)
-    assert len(waited) == 2
+    assert len(waited) == 3
+
+
+def test_sizes_of_many_scenes_stay_in_their_file(scenes, tokenizer, tmp_path, monkeypatch):
+    expected = load_or_measure(scenes, tokenizer, PACKED, None)
+    monkeypatch.setattr(sizes_module, "_MAPPED", 0)
+    for _ in range(2):  # just measured, and found
+        sizes = load_or_measure(scenes, tokenizer, PACKED, tmp_path)
+        assert isinstance(sizes.texts, np.memmap)
+        assert sizes.digest() == expected.digest()
+        np.testing.assert_equal(tuple(sizes), tuple(expected))
+    sent = pickle.dumps(sizes)
+    assert len(sent) < 500
+    np.testing.assert_equal(tuple(pickle.loads(sent)), tuple(expected))
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-100])  # no map is used from here on
+    assert sizes_module._read(file) is None
+
+
+def test_only_the_first_process_collects_for_all_that_see_its_file(
+    tokenizer, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "RECORDS", 4)
+    collected = []
+    collect = sizes_module.collect
+    monkeypatch.setattr(
+        sizes_module,
+        "collect",
+        lambda *args: collected.append(threading.current_thread().name) or collect(*args),
+    )
+    barrier, found = threading.Barrier(2), {}
+
+    def work(index):
+        crew = Crew(index, 2, lambda where: barrier.wait(60), never)
+        found[index] = load_or_measure(Counted(SCENES), tokenizer, PACKED, tmp_path, crew)
+
+    threads = [threading.Thread(target=work, args=(i,), name=str(i)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert collected == ["0"]
+    assert found[0].digest() == found[1].digest()
 
 
 def test_sizes_of_one_style_of_regions_are_not_those_of_another(scenes, tokenizer, tmp_path):
