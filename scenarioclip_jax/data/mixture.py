@@ -50,8 +50,6 @@ def parse(text: str) -> list[Entry]:
       MixtureError: An entry is empty, a weight isn't a positive number, only some entries have a weight, or a
         data set is there twice.
     """
-    if _exists(text):
-        return [Entry(text)]
     entries, pieces = [], text.split(",")
     while pieces:
         # The longest path that exists, as commas may be part of it; if there is none, the path up to the comma.

@@ -45,6 +45,7 @@ def test_together_they_score_as_one_data_set_with_all_classes():
     wanted = zero_shot(near, actions, texts_of(actions, "global"), labels, photos)
     assert together.scores == {"global": wanted}
     assert together.scores["global"]["classes"] == 12
+    np.testing.assert_array_equal(together.class_embeddings["global"], texts_of(actions, "global"))
     assert together.whole.texts == labels
     assert wanted["any_label_top1"] > wanted["top1"]
 
