@@ -41,8 +41,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.prompt = "{}"  # class texts are used bare, as published
     config.probe = dict(rates=(1e-3, 1e-2), decays=(0.0, 1e-2), epochs=10, batch_size=256)
 
-    # The data set of the in-domain suites (empty: the one that the checkpoint was trained on), and how many
-    # scenes to take from the start of each split (0: all)
+    # The data set of the in-domain suites (empty: what the checkpoint was trained on), and how many scenes to
+    # take from the start of each split (0: all). Of several, DIR1,DIR2, each is scored by itself; weights,
+    # as a run's mixture has them, mean nothing.
     config.data = dict(dir="", scenes=0)
     # Other drawn scenes than the run's; for a model that names no data, the default is configs/pretrain.py's
     config.demo_data = dict(

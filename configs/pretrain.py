@@ -65,13 +65,17 @@ def base() -> ml_collections.ConfigDict:
     config.init_from = (
         ""  # CLIP or ScenarioCLIP weights: hub id, folder or workdir; empty: from scratch
     )
-    config.epochs = 12.0  # passes over the training split; used if `steps` is not given
+    # Passes over the training split; used if `steps` is not given. One over a mixture reads as many scenes as
+    # all its data sets hold together; the log says how often each is read.
+    config.epochs = 12.0
     config.steps = config_dict.placeholder(int)  # optimizer steps of the whole run
     config.seed = 0  # for the parameters, the order of scenes and all random views
 
     # data.settings.DataSettings (image size and seed come from the model and the run), and paths of the data
     config.data = dict(
-        dir="",  # shards made by scenarioclip_jax.data.build; empty: the demo's drawn scenes
+        # Shards made by scenarioclip_jax.data.build; empty: the demo's drawn scenes. Several data sets with
+        # their shares: DIR1:0.5,DIR2:0.5; without weights, in proportion to their sizes. See data.mixture.
+        dir="",
         tokenizer="",  # tokenizer.json, folder or hub id; empty: the one beside the shards
         batch_size=128,  # scenes in the global batch, over all devices and processes
         # Groups in which a batch's objects and relations are packed: a multiple of the number of parts that the
@@ -199,7 +203,7 @@ def base() -> ml_collections.ConfigDict:
     )
     config.validation = dict(
         every=1000,  # steps
-        scenes=2048,  # taken from the start of the validation split; 0: all
+        scenes=2048,  # taken from the start of each data set's validation split; 0: all
         suites=(
             "zero_shot",
             "retrieval",

@@ -1,17 +1,16 @@
 """Which scenes each batch is made of: a pure function of (seed, step).
 
-Scenes come from an endless sequence of positions in which each epoch is the whole data set, freshly shuffled.
-Step s takes `batch_size` positions from s * batch_size on, group by group. `Balanced` reassigns the positions
-of each 32 steps among those steps.
+Scenes come from an endless sequence of positions; `epochs` says which record each of them reads. Step s takes
+`batch_size` positions from s * batch_size on, group by group. `Balanced` reassigns the positions of each 32
+steps among those steps.
 """
 
-import functools
 import threading
 from collections.abc import Callable, Sequence
 
-import grain
 import numpy as np
 
+from scenarioclip_jax.data.epochs import Epochs, MixedEpochs
 from scenarioclip_jax.data.packing.sizes import Sizes
 from scenarioclip_jax.data.settings import DataSettings
 
@@ -19,22 +18,6 @@ STEPS = 32  # steps whose scenes are dealt together
 
 # Maps a step and a group to the positions of the group's scenes.
 Order = Callable[[int, int], Sequence[int]]
-
-
-def shuffled_index(seed: int, position: int, records: int) -> int:
-    """Returns the record at a position of an endless sequence of epochs, each a permutation of all records.
-
-    Grain's index shuffle computes the permutation instead of storing it: O(1) for a data set of any size.
-    """
-    epoch, place = divmod(position, records)
-    return grain.experimental.index_shuffle(
-        place, max_index=records - 1, seed=_epoch_seed(seed, epoch), rounds=4
-    )
-
-
-@functools.lru_cache(maxsize=8)
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
 class Sequential:
@@ -55,11 +38,20 @@ class Balanced:
     Every scene still appears once per epoch, up to 31 steps earlier or later.
     """
 
-    def __init__(self, sizes: Sizes, settings: DataSettings, groups: int):
-        """Takes the sizes of all records and the number of groups that this process loads."""
+    def __init__(
+        self,
+        sizes: Sizes,
+        settings: DataSettings,
+        groups: int,
+        epochs: Epochs | MixedEpochs | None = None,
+    ):
+        """Takes the sizes of all records, the number of groups that this process loads, and the epochs.
+
+        Without epochs, the records are those of a single data set.
+        """
         self._sizes, self._settings, self._groups = sizes, settings, groups
-        self._sequential = Sequential(settings)
-        self._steps = steps_dealt(len(sizes.counts), settings)
+        self._sequential, self._epochs = Sequential(settings), epochs or Epochs(len(sizes.counts))
+        self._steps = steps_dealt(self._epochs.pass_length, settings)
         self.__setstate__({})
 
     def __call__(self, step: int, group: int) -> Sequence[int]:
@@ -75,8 +67,8 @@ class Balanced:
     def _deal(self, window: int, group: int) -> list[Sequence[int]]:
         steps = range(window * self._steps, (window + 1) * self._steps)
         positions = np.concatenate([self._sequential(step, group) for step in steps])
-        seed, number = self._settings.seed, len(self._sizes.counts)
-        records = [shuffled_index(seed, int(position), number) for position in positions]
+        seed = self._settings.seed
+        records = [self._epochs.record(seed, int(position)) for position in positions]
         batch_of = deal(self._sizes, records, self._steps)
         return [positions[batch_of == batch].tolist() for batch in range(self._steps)]
 
@@ -89,12 +81,13 @@ class Balanced:
         self._dealt: dict[tuple[int, int], list[Sequence[int]]] = {}
 
 
-def steps_dealt(records: int, settings: DataSettings) -> int:
+def steps_dealt(pass_length: int, settings: DataSettings) -> int:
     """The number of steps whose scenes are dealt together.
 
-    It is at most the steps of an epoch, since a batch would otherwise often contain a scene twice.
+    It is at most the steps of an epoch (of a mixture: of the shortest pass over one of its data sets), since a
+    batch would otherwise often contain a scene twice.
     """
-    return min(max(records // settings.batch_size, 1), STEPS)
+    return min(max(pass_length // settings.batch_size, 1), STEPS)
 
 
 def deal(sizes: Sizes, records: Sequence[int] | np.ndarray, batches: int) -> np.ndarray:

@@ -24,15 +24,16 @@ from absl import flags
 from scenarioclip_jax import faults
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.corrupt import Corrupt, CorruptDataError, CorruptLog, Refused, name_some
+from scenarioclip_jax.data.epochs import epochs_of
 from scenarioclip_jax.data.global_text import draw_global_text
-from scenarioclip_jax.data.order import Balanced, Order, Sequential, shuffled_index
+from scenarioclip_jax.data.order import Balanced, Order, Sequential
 from scenarioclip_jax.data.packing.choose import Item, pack_training_group
 from scenarioclip_jax.data.packing.fill import BatchBuilder
 from scenarioclip_jax.data.packing.measure import ALONE, Crew
 from scenarioclip_jax.data.packing.sizes import load_or_measure
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.settings import DataSettings
-from scenarioclip_jax.data.source import ShuffledTexts, Source, identity_digest
+from scenarioclip_jax.data.source import Mixture, ShuffledTexts, Source, identity_digest
 from scenarioclip_jax.data.stall import StalledInputError, init_worker, within
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.faults import InputUnavailableError
@@ -57,6 +58,7 @@ class TrainingBatches:
         """Takes the groups of a batch to load and the order of the scenes; default: `Sequential`."""
         self._source, self._tokenizer, self._settings = source, tokenizer, settings
         self._groups, self._order = groups, order or Sequential(settings)
+        self._epochs = epochs_of(source)
 
     def __call__(self, step: int) -> tuple[Batch, list[Corrupt]] | Refused:
         """Loads and packs this process's groups of a step's global batch."""
@@ -76,14 +78,14 @@ class TrainingBatches:
     def _load(self, position: int, corrupt: list[Corrupt]) -> Item | Refused:
         """Loads the scene at a position of the endless sequence, or another one if its record is corrupt."""
         settings = self._settings
-        index = shuffled_index(settings.seed, position, len(self._source))
+        index = self._epochs.record(settings.seed, position)
         seeds = np.random.SeedSequence([settings.seed, position]).generate_state(1 + REPLACEMENTS)
         for attempt in range(1 + REPLACEMENTS):
             item = load_item(self._source, index, int(seeds[0]), settings, settings.canvas_size)
             if not isinstance(item, Corrupt):
                 return item
             corrupt.append(item)
-            index = int(seeds[1 + attempt % REPLACEMENTS]) % len(self._source)
+            index = self._epochs.replacement(index, int(seeds[1 + attempt % REPLACEMENTS]))
         raise CorruptDataError(
             f"position {position}: {1 + REPLACEMENTS} records in a row are corrupt: "
             f"{name_some({each.index: each.reason for each in corrupt})}"
@@ -140,10 +142,14 @@ class TrainIterator:
         records: int,
         balance: str = "",
         source: str = "",
+        mixture: Sequence[dict] = (),
     ):
-        """Takes, as `balance`, the digest of the sizes if the order depends on them."""
+        """Takes, as `balance`, the digest of the sizes if the order depends on them.
+
+        `source` is the digest of the data, and `mixture` the parts of a `Mixture`.
+        """
         self._batches, self._settings, self._records = batches, settings, records
-        self._balance, self._source = balance, source
+        self._balance, self._source, self._mixture = balance, source, list(mixture)
         self._iterator: grain.DatasetIterator | None = None
         self.step = 0
         self.corrupt = CorruptLog(records, settings.max_corrupt_share)
@@ -215,7 +221,9 @@ class TrainIterator:
 
     def get_state(self) -> dict[str, Any]:
         """Returns the state as JSON values."""
-        return {"step": self.step, "corrupt": sorted(self.corrupt.reasons), **self._fixed()}
+        mixture = {"mixture": self._mixture} if self._mixture else {}
+        fixed = self._fixed() | mixture
+        return {"step": self.step, "corrupt": sorted(self.corrupt.reasons), **fixed}
 
     def set_state(self, state: dict[str, Any], *, regrouped: bool = False) -> None:
         """Moves to the position of `state`.
@@ -226,8 +234,10 @@ class TrainIterator:
             another batch, so some scenes of the current window may appear twice or not at all.
 
         Raises:
-          ValueError: The state belongs to another seed, batch size or data set.
+          ValueError: The state belongs to another seed, batch size, data set or mixture.
         """
+        if (saved := state.get("mixture", [])) != self._mixture:
+            raise ValueError(_other_mixture(saved, self._mixture))
         for name, value in self._fixed().items():
             if name == "source" and not (value and state.get(name)):
                 continue  # saved before this was noted, or a source that can't be told apart
@@ -271,6 +281,25 @@ class TrainIterator:
         if self._iterator is not None:
             self._iterator.close()
             self._iterator = None
+
+
+def _other_mixture(saved: Sequence[dict], given: Sequence[dict]) -> str:
+    """Explains that a position belongs to another mixture, and what to do."""
+
+    def told(parts: Sequence[dict]) -> str:
+        if not parts:
+            return "a single data set"
+        total = sum(int(part["weight"]) for part in parts)
+        return "a mixture of " + " and ".join(
+            f"{int(part['weight']) / total:.4g} of {part['scenes']} scenes" for part in parts
+        )
+
+    other = "" if told(saved) != told(given) else ", but not the same ones or not in the same order"
+    return (
+        f"the data position was saved with {told(saved)}, and config.data.dir names {told(given)}{other}: the "
+        "run would not be continued but started on other data. Give the same data sets with the same weights "
+        "in the same order (WORKDIR/config.json names them), or start a new workdir"
+    )
 
 
 def _lost_worker(error: Exception) -> InputUnavailableError | None:
@@ -321,12 +350,16 @@ def train_iterator(
         raise ValueError(
             "the training split holds no scenes; see the summary of the data set's build"
         )
-    if settings.shuffle_texts:
+    mixture = source.parts if isinstance(source, Mixture) else ()
+    if settings.shuffle_texts and isinstance(source, Mixture):
+        source = source.map(lambda each: ShuffledTexts(each, settings.seed))
+    elif settings.shuffle_texts:
         source = ShuffledTexts(source, settings.seed)
     groups = range(settings.packing_groups) if groups is None else groups
     order, digest = None, ""
     if settings.balance:
         sizes = load_or_measure(source, tokenizer, settings, folder, crew)
-        order, digest = Balanced(sizes, settings, len(groups)), sizes.digest()
+        order = Balanced(sizes, settings, len(groups), epochs_of(source))
+        digest = sizes.digest()
     batches = TrainingBatches(source, tokenizer, settings, groups, order)
-    return TrainIterator(batches, settings, len(source), digest, identity_digest(source))
+    return TrainIterator(batches, settings, len(source), digest, identity_digest(source), mixture)

@@ -29,6 +29,7 @@ from scenarioclip_jax.evaluation.report.summary import cut_texts, describe, fail
 from scenarioclip_jax.evaluation.report.write import write_report
 from scenarioclip_jax.evaluation.run_data import Chosen, choose
 from scenarioclip_jax.evaluation.score.result import Result
+from scenarioclip_jax.evaluation.sections import section_of, suite_of
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.lock import hold
@@ -67,19 +68,19 @@ def evaluate(config: ConfigDict, workdir: Path) -> Evaluation:
     settings = check(config, suites)
     run = _Run(config, Path(workdir), suites, settings)
     run.refuse_others()
-    data = None
+    data: tuple[Chosen, ...] = ()
     if set(suites) & set(IN_DOMAIN):
-        chosen = choose(config)
-        _say_data(chosen)
-        data = chosen
+        data = choose(config)
+        for each in data:
+            _say_data(each)
     models = open_models(config)
     with hold(Path(workdir)):
         run.summary = describe(config, models, data) | {"config": _comparable(config)}
         encoders = run.encoders(models)
         run.read_files()
-        directory = data.open() if data else None
+        directories = {each.part: each.open() for each in data}
         for column, encoder in encoders.items():
-            run.score(column, encoder, directory)
+            run.score(column, encoder, directories)
         return run.finish()
 
 
@@ -117,7 +118,7 @@ class _Run:
         self._cache = _open_cache(config.cache)
         self._files: dict[str, Files] = {}
         self._found: dict[str, dict[str, Result]] = {}
-        self._shown: DataSet | None = None
+        self._shown: dict[str, DataSet] = {}  # by the name of the data set
         self._before: dict[str, str | None] = {}
 
     def refuse_others(self) -> None:
@@ -178,26 +179,40 @@ class _Run:
                 except Exception as error:
                     self._fail(suite, error)
 
-    def score(self, column: str, encoder: ModelEncoder, directory: Path | None) -> None:
-        """Runs all suites that haven't failed, on one model."""
+    def score(self, column: str, encoder: ModelEncoder, directories: dict[str, Path]) -> None:
+        """Runs all suites that haven't failed, on one model.
+
+        Args:
+          directories: The data sets of the in-domain suites, by name. Of a mixture, each is scored by itself.
+        """
         config = self._config
-        data = None
-        if directory:
-            data = DataSet(
-                encoder, directory, scenes=config.data.scenes, threads=config.num_threads
-            )
-            self._shown = self._shown or data
+        data = {
+            part: DataSet(encoder, directory, scenes=config.data.scenes, threads=config.num_threads)
+            for part, directory in directories.items()
+        }
+        self._shown = self._shown or data
         for suite in self._suites:
-            if suite in self.summary["failed"] or suite in self.summary["left_out"]:
-                continue
-            try:
-                self._score_suite(suite, column, encoder, data)
-            except Exception as error:
-                self._fail(suite, error)
+            if suite in IN_DOMAIN:
+                for part, each in data.items():
+                    self._score(suite, part, column, encoder, each)
+            else:
+                self._score(suite, "", column, encoder, None)
         self._write()
 
+    def _score(
+        self, suite: str, part: str, column: str, encoder: ModelEncoder, data: DataSet | None
+    ) -> None:
+        """Scores a suite unless it has failed; its section is named after the data set of a mixture, too."""
+        section = section_of(suite, part)
+        if section in self.summary["failed"] or section in self.summary["left_out"]:
+            return
+        try:
+            self._score_suite(suite, section, column, encoder, data)
+        except Exception as error:
+            self._fail(section, error)
+
     def _score_suite(
-        self, suite: str, column: str, encoder: ModelEncoder, data: DataSet | None
+        self, suite: str, section: str, column: str, encoder: ModelEncoder, data: DataSet | None
     ) -> None:
         started = time.perf_counter()
         digests = {}
@@ -210,22 +225,22 @@ class _Run:
             result = ON_FILES[suite].evaluate(counting, files, self._settings)
             digests = files.digests
         texts = cut_texts(counting.cut)
-        self._found.setdefault(suite, {})[column] = result
-        record(self.summary, suite, column, result, self._config, texts, digests)
+        self._found.setdefault(section, {})[column] = result
+        record(self.summary, section, column, result, self._config, texts, digests)
         self._write()
-        print(line(suite, column, result, texts, time.perf_counter() - started), flush=True)
+        print(line(section, column, result, texts, time.perf_counter() - started), flush=True)
 
-    def _fail(self, suite: str, error: Exception) -> None:
-        entry = failure(error, suite)
+    def _fail(self, section: str, error: Exception) -> None:
+        entry = failure(error, suite_of(section))
         left_out = isinstance(error, UnsupportedError) and not suites_are_named(self._config)
-        self.summary["left_out" if left_out else "failed"][suite] = entry
+        self.summary["left_out" if left_out else "failed"][section] = entry
         self._write()
         if left_out:
-            print(f"{suite}: left out: {entry['reason']}", flush=True)
+            print(f"{section}: left out: {entry['reason']}", flush=True)
             return
         if not isinstance(error, DataSetError | ConfigError | CheckpointError | OSError):
             traceback.print_exception(error)
-        print(f"error: {suite}: {error}", file=sys.stderr, flush=True)
+        print(f"error: {section}: {error}", file=sys.stderr, flush=True)
         for each in entry["listed"][1:20]:
             print(f"  also: {each}", file=sys.stderr)
 
@@ -257,7 +272,8 @@ class _Run:
 
 
 def _say_data(chosen: Chosen) -> None:
-    print(f"data: {chosen.name} ({chosen.why})", flush=True)
+    part = f"{chosen.part}, " if chosen.part else ""
+    print(f"data: {part}{chosen.name} ({chosen.why})", flush=True)
     for note in chosen.notes:
         print(f"data: {note}", flush=True)
 

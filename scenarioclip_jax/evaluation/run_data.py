@@ -1,6 +1,7 @@
-"""Chooses the data set that the in-domain suites score: the run's own, unless the config names another."""
+"""Chooses the data sets that the in-domain suites score: the run's own, unless the config names others."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from ml_collections import ConfigDict
 from scenarioclip_jax.checkpoint import CheckpointError, load_record, steps
 from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.build.dataset import default_embedded
+from scenarioclip_jax.data.mixture import parse
 from scenarioclip_jax.data.source import identity_digest
 from scenarioclip_jax.data.stored.labels import differences_from
 from scenarioclip_jax.data.stored.shards import (
@@ -33,6 +35,7 @@ class Chosen(NamedTuple):
       notes: Sentences about models that were trained on other data and about labels of an earlier version.
       identity: Digest of its training split, see `data.source.identity_digest`: of the shards that lie in
         `directory` now, or of those that a run was trained on. Empty if it isn't known.
+      part: Its name among the data sets of a mixture; empty for a single data set.
     """
 
     directory: Path | None
@@ -40,6 +43,7 @@ class Chosen(NamedTuple):
     why: str = ""
     notes: tuple[str, ...] = ()
     identity: str = ""
+    part: str = ""
 
     @property
     def name(self) -> str:
@@ -70,8 +74,8 @@ class Chosen(NamedTuple):
             return default_embedded(**self.embedded)
 
 
-def recorded(checkpoint: str | Path) -> Chosen | None:
-    """The data set that a model was trained on, from its `config.json`; None if it has none, as plain CLIP.
+def recorded(checkpoint: str | Path) -> tuple[Chosen, ...]:
+    """The data sets that a model was trained on, from its `config.json`; none if it has none, as plain CLIP.
 
     Raises:
       CheckpointError: There is a `config.json` that isn't from a training run.
@@ -80,16 +84,35 @@ def recorded(checkpoint: str | Path) -> Chosen | None:
     path = folder / "config.json"
     # A folder in Hugging Face's format also has a config.json, which says nothing about data.
     if not path.is_file() or not (folder / "checkpoints").is_dir():
-        return None
-    return of_config(path)._replace(identity=identity_of_run(folder))
+        return ()
+    return of_run(folder)
 
 
-def identity_of_run(folder: Path) -> str:
-    """The digest of the training split that a run's checkpoints keep; empty if none does."""
+def of_run(folder: Path) -> tuple[Chosen, ...]:
+    """The data sets that a run was trained on, with the digests that its checkpoints keep.
+
+    Raises:
+      CheckpointError: `config.json` isn't the config of a training run.
+      OSError: It can't be read.
+    """
+    chosen = of_config(folder / "config.json")
+    identities = identities_of_run(folder)
+    if len(identities) != len(chosen):  # saved before this was noted
+        identities = [""] * len(chosen)
+    return tuple(
+        each._replace(identity=identity) for each, identity in zip(chosen, identities, strict=True)
+    )
+
+
+def identities_of_run(folder: Path) -> list[str]:
+    """The digests of the training splits that a run's checkpoints keep; empty if none does."""
     for step in reversed(steps(folder)):
-        if found := load_record(folder, step, "data").get("source"):
-            return found
-    return ""
+        record = load_record(folder, step, "data")
+        if parts := record.get("mixture"):
+            return [part["source"] for part in parts]
+        if found := record.get("source"):
+            return [found]
+    return []
 
 
 def identity_now(directory: Path | None) -> str:
@@ -102,8 +125,8 @@ def identity_now(directory: Path | None) -> str:
         return ""
 
 
-def of_config(path: Path) -> Chosen:
-    """The data set that a run's `config.json` names.
+def of_config(path: Path) -> tuple[Chosen, ...]:
+    """The data sets that a run's `config.json` names.
 
     Raises:
       CheckpointError: The file isn't the config of a training run.
@@ -111,37 +134,50 @@ def of_config(path: Path) -> Chosen:
     """
     try:
         config = with_new_names(json.loads(path.read_text(encoding="utf-8")))
-        directory, embedded = config["data"]["dir"], dict(config["demo_data"])
+        text, embedded = config["data"]["dir"], dict(config["demo_data"])
+        entries = parse(text) if text else []
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} is no config of a training run ({error!r}); copy it again"
         ) from None
-    return Chosen(local_path(directory) if directory else None, embedded)
+    if not entries:
+        return (Chosen(None, embedded),)
+    return tuple(Chosen(local_path(entry.path), embedded, part=entry.name) for entry in entries)
 
 
-def choose(config: ConfigDict) -> Chosen:
-    """Chooses the data set to score: `config.data.dir`, `config.demo_data`, or the checkpoint's training data.
+def choose(config: ConfigDict) -> tuple[Chosen, ...]:
+    """Chooses the data sets to score: `config.data.dir`, `config.demo_data`, or the checkpoint's training data.
+
+    A mixture's weights mean nothing here: each of its data sets is scored by itself.
 
     Raises:
-      ConfigError: It doesn't exist. The message names the folder and the key.
+      ConfigError: One doesn't exist. The message names the folder and the key.
       CheckpointError: The run's config can't be understood.
     """
-    own = recorded(config.checkpoint) if config.checkpoint else None
+    own = recorded(config.checkpoint) if config.checkpoint else ()
     given = {name: value for name, value in config.demo_data.items() if value is not None}
     if config.data.dir:
-        chosen = Chosen(local_path(config.data.dir), {}, "config.data.dir")
         with naming("data.dir"):
-            dataset_dir(chosen.directory)
+            chosen = [
+                Chosen(local_path(entry.path), {}, "config.data.dir", part=entry.name)
+                for entry in parse(config.data.dir)
+            ]
+            for each in chosen:
+                dataset_dir(each.directory)
     elif given:
-        base = own.embedded if own and own.directory is None else DEMO
-        chosen = Chosen(None, DEMO | base | given, "config.demo_data")
+        base = own[0].embedded if own and own[0].directory is None else DEMO
+        chosen = [Chosen(None, DEMO | base | given, "config.demo_data")]
     elif own:
-        _check_own(own, config.checkpoint)
-        chosen = own._replace(why=_why_own(own, config.checkpoint))
+        for each in own:
+            _check_own(each, config.checkpoint)
+        chosen = [each._replace(why=_why_own(each, config.checkpoint)) for each in own]
     else:
-        chosen = Chosen(None, dict(DEMO), f"{config.checkpoint} names no data of its own")
-    chosen = chosen._replace(identity=identity_now(chosen.directory))
-    return chosen._replace(notes=(*_differences(chosen, config, own), *_old_labels(chosen)))
+        chosen = [Chosen(None, dict(DEMO), f"{config.checkpoint} names no data of its own")]
+    chosen = [each._replace(identity=identity_now(each.directory)) for each in chosen]
+    return tuple(
+        each._replace(notes=(*_differences(each, config, own), *_old_labels(each)))
+        for each in chosen
+    )
 
 
 def _why_own(own: Chosen, checkpoint: str) -> str:
@@ -181,23 +217,25 @@ def _check_own(chosen: Chosen, checkpoint: str) -> None:
         ) from None
 
 
-def _differences(chosen: Chosen, config: ConfigDict, own: Chosen | None) -> list[str]:
+def _differences(chosen: Chosen, config: ConfigDict, own: Sequence[Chosen]) -> list[str]:
     models = {config.checkpoint: own}
     if config.baseline:
         models[config.baseline] = recorded(config.baseline)
     return [
-        difference(path, data, chosen)
-        for path, data in models.items()
-        if data is not None and not chosen.same(data)
+        difference(path, trained, chosen)
+        for path, trained in models.items()
+        if trained and not any(chosen.same(each) for each in trained)
     ]
 
 
-def difference(path: str, trained: Chosen, scored: Chosen) -> str:
-    """A sentence about a model that is scored on another data set than the one that it was trained on."""
-    if scored.same_place(trained):
-        return (
-            f"{path} was trained on another data set that lay in {trained.directory}, which was built again "
-            "since: what is in its test split now may be what the model was trained on. Score the data set of "
-            "that time (config.data.dir), or train on this one"
-        )
-    return f"{path} was trained on other data, {trained.name}: its scores here are of data that it doesn't know"
+def difference(path: str, trained: Sequence[Chosen], scored: Chosen) -> str:
+    """A sentence about a model that is scored on a data set that isn't among those that it was trained on."""
+    for each in trained:
+        if scored.same_place(each):
+            return (
+                f"{path} was trained on another data set that lay in {each.directory}, which was built again "
+                "since: what is in its test split now may be what the model was trained on. Score the data set "
+                "of that time (config.data.dir), or train on this one"
+            )
+    names = " and ".join(each.name for each in trained)
+    return f"{path} was trained on other data, {names}: its scores here are of data that it doesn't know"

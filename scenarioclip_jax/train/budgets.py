@@ -24,8 +24,7 @@ from scenarioclip_jax.data.packing.needs import Needs, measure
 from scenarioclip_jax.data.packing.rows import place
 from scenarioclip_jax.data.packing.sizes import collect, load_or_measure
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
-from scenarioclip_jax.data.source import Source
-from scenarioclip_jax.data.stored import shards
+from scenarioclip_jax.data.source import Mixture, Source
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.errors import ReadableError
 
@@ -181,9 +180,16 @@ def fullest_text_row(
 
 
 def look_at(source: Source, settings: DataSettings, scenes: int) -> list[dict[str, Needs]]:
-    """Measures what at most `scenes` scenes of a source need, evenly spread over it."""
-    chosen = np.unique(np.linspace(0, len(source) - 1, min(scenes, len(source))).astype(int))
-    found = measure(source, settings, chosen.tolist())
+    """Measures what at most `scenes` scenes of a source need, evenly spread over it.
+
+    Those of a mixture are the ones that training reads first, so that each data set has its share.
+    """
+    count = min(scenes, len(source))
+    if isinstance(source, Mixture):
+        chosen = [source.epochs.record(settings.seed, position) for position in range(count)]
+    else:
+        chosen = np.unique(np.linspace(0, len(source) - 1, count).astype(int)).tolist()
+    found = measure(source, settings, chosen)
     return [need for need in found if not isinstance(need, Exception)]
 
 
@@ -215,8 +221,7 @@ def main(argv: list[str]) -> None:
         data = open_data(config)
         resolve(config, eos_id=data.tokenizer.eos_id)  # refuses a tokenizer that a run would refuse
         if data.settings.balance:  # so that no process of the run has to do it
-            folder = shards.dataset_dir(data.directory)
-            load_or_measure(data.train, data.tokenizer, data.settings, folder)
+            load_or_measure(data.train, data.tokenizer, data.settings, data.sizes_folder)
         needs = look_at(data.train, data.settings, flags.FLAGS.scenes)
         if not needs:
             raise ConfigError("config.data.dir: none of its scenes could be read")

@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import FrozenConfigDict
 
 from scenarioclip_jax.command import Config, ConfigError, listed, naming
+from scenarioclip_jax.data.mixture import from_anywhere, parse
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
 from scenarioclip_jax.paths import PathError, local_path
 
@@ -62,7 +63,8 @@ def resolve(config: Config, *, eos_id: int | None = None) -> Config:
     """
     config = config.copy_and_resolve_references()
     if config.data.dir:  # as seen from anywhere: an evaluation may be started in another folder
-        config.data.dir = str(local_path(config.data.dir).resolve())
+        with naming("data.dir"):
+            config.data.dir = from_anywhere(config.data.dir)
     text = config.model.text
     if text.eos_id == -1:
         text.eos_id = text.vocab_size - 1 if eos_id is None else eos_id
@@ -224,13 +226,16 @@ def _check_numbers(config: Config) -> None:
 
 
 def _check_data(config: Config) -> None:
-    for key in ("data.dir", "data.tokenizer"):
-        if _get(config, key):
-            with naming(key):
-                local_path(_get(config, key))
-    if config.data.dir and not local_path(config.data.dir).is_dir():
+    if config.data.tokenizer:
+        with naming("data.tokenizer"):
+            local_path(config.data.tokenizer)
+    with naming("data.dir"):
+        folders = [entry.path for entry in parse(config.data.dir)] if config.data.dir else []
+        missing = [folder for folder in folders if not local_path(folder).is_dir()]
+    if missing:
+        where = f", in {config.data.dir!r}" if len(folders) > 1 else ""
         raise ConfigError(
-            f"config.data.dir={config.data.dir!r}: no such folder; build shards with "
+            f"config.data.dir={missing[0]!r}: no such folder{where}; build shards with "
             "python -m scenarioclip_jax.data.build --metadata=DIR --output=DIR"
         )
     if not config.data.dir and config.preset != "demo":

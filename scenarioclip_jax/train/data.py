@@ -1,6 +1,7 @@
-"""The data of a run: its splits, class texts and tokenizer, from shards or from the demo's drawn scenes."""
+"""The data of a run: its data sets, class texts and tokenizer, from shards or from the demo's drawn scenes."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,8 +9,10 @@ from scenarioclip_jax.checkpoint import steps
 from scenarioclip_jax.command import Config, ConfigError, naming
 from scenarioclip_jax.data.build.dataset import default_embedded
 from scenarioclip_jax.data.corrupt import CorruptDataError
+from scenarioclip_jax.data.mixture import Entry, parse, whole_weights
 from scenarioclip_jax.data.pipeline import TrainIterator
 from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.source import Mixture, identity_digest
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.parallel.distributed import union
@@ -21,18 +24,45 @@ class TooCorruptError(CorruptDataError):
     """Too many records are corrupt; all processes know it and are at the same step."""
 
 
-class RunData(NamedTuple):
+class DataSet(NamedTuple):
+    """One of the data sets of a run.
+
+    Attributes:
+      name: Its name in logs and reports; empty if it is the only one.
+      classes: Texts of its actions, objects and relations.
+    """
+
+    name: str
     directory: Path
     train: shards.SceneSource
     validation: shards.SceneSource | None  # None if too few photos were built to give it any
     test: shards.SceneSource | None
-    classes: dict[str, list[str]]  # actions, objects, relations
+    classes: dict[str, list[str]]
+
+
+class RunData(NamedTuple):
+    """The data of a run.
+
+    Attributes:
+      sets: Its data sets, several for a mixture.
+      train: Scenes of their training splits.
+      classes: Texts of their actions, objects and relations. An equal text of several data sets is one class.
+    """
+
+    sets: tuple[DataSet, ...]
+    train: shards.SceneSource | Mixture
+    classes: dict[str, list[str]]
     tokenizer: Tokenizer
     settings: DataSettings
 
+    @property
+    def sizes_folder(self) -> Path:
+        """The folder that keeps the sizes of the scenes for `data.balance`: that of the first data set."""
+        return shards.dataset_dir(self.sets[0].directory)
+
 
 def open_data(config: Config, workdir: Path | None = None) -> RunData:
-    """Opens the data set that `config.data` names; draws the demo's scenes if it names none.
+    """Opens the data sets that `config.data` names; draws the demo's scenes if it names none.
 
     Args:
       workdir: The run's folder. A run that resumes from a checkpoint uses the tokenizer stored there.
@@ -41,26 +71,55 @@ def open_data(config: Config, workdir: Path | None = None) -> RunData:
       ConfigError: There is no data set or no tokenizer, or the tokenizer doesn't fit the text tower.
       DataSetError: The data set is damaged.
     """
-    if config.data.dir:
-        directory = local_path(config.data.dir)
-    else:
-        with naming("demo_data"):
-            directory = default_embedded(**config.demo_data)
     with naming("data.dir"):
-        summary = shards.load_summary(directory)
-        classes = shards.load_classes(directory)
-        train, validation, test = (_open(directory, split, summary) for split in shards.SPLITS)
-        if train is None:
-            raise ConfigError(f"config.data.dir={directory}: its training split holds no scene")
+        entries = parse(config.data.dir) if config.data.dir else [Entry("")]
+    sets, has_images = [], False
+    for entry in entries:
+        if config.data.dir:
+            directory = local_path(entry.path)
+        else:
+            with naming("demo_data"):
+                directory = default_embedded(**config.demo_data)
+        with naming("data.dir"):
+            summary = shards.load_summary(directory)
+            classes = shards.load_classes(directory)
+            train, validation, test = (_open(directory, split, summary) for split in shards.SPLITS)
+            if train is None:
+                raise ConfigError(f"config.data.dir={directory}: its training split holds no scene")
+        sets.append(DataSet(entry.name, directory, train, validation, test, classes))
+        has_images |= summary["has_focus_images"]
+    with naming("data.dir"):
+        train = sets[0].train if len(sets) == 1 else _mix(entries, sets)
     return RunData(
-        directory,
+        tuple(sets),
         train,
-        validation,
-        test,
-        classes=classes,
-        tokenizer=_tokenizer(config, directory, workdir),
-        settings=data_settings(config, focus_images=summary["has_focus_images"]),
+        classes=merge_classes([each.classes for each in sets]),
+        tokenizer=_tokenizer(config, [each.directory for each in sets], workdir),
+        settings=data_settings(config, focus_images=has_images),
     )
+
+
+def _mix(entries: Sequence[Entry], sets: Sequence[DataSet]) -> Mixture:
+    """Puts the training splits together.
+
+    Raises:
+      ConfigError: Two of them are the same.
+    """
+    first: dict[str, DataSet] = {}
+    for each in sets:
+        other = first.setdefault(identity_digest(each.train), each)
+        if other is not each:
+            raise ConfigError(
+                f"config.data.dir: {other.directory} and {each.directory} hold the same training split; "
+                "name one of them, with the sum of the weights"
+            )
+    weights = whole_weights(entries, [len(each.train) for each in sets])
+    return Mixture({each.name: each.train for each in sets}, weights)
+
+
+def merge_classes(lists: Sequence[dict[str, list[str]]]) -> dict[str, list[str]]:
+    """The union of class texts, by kind. Labels are normalized when they are built, so equal ones are equal."""
+    return {kind: sorted(set().union(*(each[kind] for each in lists))) for kind in lists[0]}
 
 
 def share_corrupt(batches: TrainIterator, where: str) -> None:
@@ -83,14 +142,16 @@ def _open(directory: Path, split: str, summary: dict) -> shards.SceneSource | No
     return None
 
 
-def _tokenizer(config: Config, directory: Path, workdir: Path | None) -> Tokenizer:
-    """Opens the tokenizer that a resumed run already used, else the configured one, else the data set's."""
-    source = shards.dataset_dir(directory) / shards.TOKENIZER
-    if config.data.tokenizer:
-        source = local_path(config.data.tokenizer)
+def _tokenizer(config: Config, directories: Sequence[Path], workdir: Path | None) -> Tokenizer:
+    """Opens the tokenizer that a resumed run already used, else the configured one, else the data sets'."""
     resumed = workdir if workdir is not None and steps(workdir) else None
     with naming("data.tokenizer"):
-        tokenizer = Tokenizer.load(resumed / "tokenizer.json" if resumed else source)
+        if resumed:
+            tokenizer = Tokenizer.load(resumed / "tokenizer.json")
+        elif config.data.tokenizer:
+            tokenizer = Tokenizer.load(local_path(config.data.tokenizer))
+        else:
+            tokenizer = _common_tokenizer(directories)
     if resumed and config.data.tokenizer:
         _check_same(tokenizer, config.data.tokenizer, resumed)
     known = config.model.text.vocab_size
@@ -101,6 +162,24 @@ def _tokenizer(config: Config, directory: Path, workdir: Path | None) -> Tokeniz
             "config.data.tokenizer"
         )
     return tokenizer
+
+
+def _common_tokenizer(directories: Sequence[Path]) -> Tokenizer:
+    """Opens the tokenizer that all data sets have.
+
+    Raises:
+      ConfigError: They have different ones, as a build trains one on its own class texts.
+    """
+    paths = [shards.dataset_dir(directory) / shards.TOKENIZER for directory in directories]
+    first, *others = map(Tokenizer.load, paths)
+    for path, other in zip(paths[1:], others, strict=True):
+        if (text := first.difference(other)) is not None:
+            raise ConfigError(
+                "config.data.tokenizer is empty, and the data sets of config.data.dir have different "
+                f"tokenizers ({paths[0]} and {path} turn {text!r} into different tokens); choose one for all "
+                f"of them, such as --config.data.tokenizer={paths[0]}"
+            )
+    return first
 
 
 def _check_same(tokenizer: Tokenizer, given: str, workdir: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -22,6 +23,7 @@ from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.ahead import Alone, LastBatchError, Together, read_ahead
 from scenarioclip_jax.train.data import TooCorruptError, open_data, share_corrupt
+from scenarioclip_jax.train.drawn import as_metrics, drawn, told
 from scenarioclip_jax.train.metrics import (
     MetricWriter,
     NonFiniteLossError,
@@ -95,8 +97,11 @@ def train(config: Config, workdir: Path) -> None:
             Validator(run, data, stop),
             stop,
             data.tokenizer,
+            partial(drawn, data),
         )
         at_end.callback(watch.writer.close)
+        if parts := watch.drawn(run.steps):
+            watch.progress.say(f"data of the {run.steps} steps: {told(parts)}")
         if configs.chooses_blindly(config, run.steps):
             watch.progress.say(
                 "note: config.validation.every and config.checkpoint.every meet at no step before the last, so "
@@ -228,6 +233,7 @@ def log_step(run: Run, world: World, watch: Watch) -> None:
     values = finite(step, values, config.optimizer.skip_nonfinite)
     share_corrupt(world.batches, f"at step {step}")
     values["data/corrupt_records"] = len(world.batches.corrupt.reasons)
+    values |= as_metrics(watch.drawn(step))
     watch.writer.write(step, values | watch.progress.report(step, values))
     if step == 1 and values["packing/texts_truncated"]:
         lengths = ", ".join(

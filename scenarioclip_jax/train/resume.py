@@ -12,7 +12,6 @@ from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints, flatten, n
 from scenarioclip_jax.command import Config, ConfigError, listed, naming
 from scenarioclip_jax.data.packing.measure import Crew
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
-from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.parallel.distributed import gather, wait_for_all
 from scenarioclip_jax.parallel.mesh import local_groups
 from scenarioclip_jax.renamed import new_name, with_new_names
@@ -125,7 +124,7 @@ def start_or_resume(
     )
     groups = local_groups(run.mesh, run.settings.packing_groups)
     with naming("data"):
-        folder = shards.dataset_dir(data.directory)
+        folder = data.sizes_folder
         batches = train_iterator(data.train, data.tokenizer, run.settings, groups, folder, crew)
     if run.settings.balance:
         _check_order(batches.get_state()["balance"], folder)

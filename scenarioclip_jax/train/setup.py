@@ -78,7 +78,8 @@ def set_up(
 
     Args:
       config: The config, as `train.config.resolve` returns it.
-      scenes: Scenes in the training split; they decide how many steps `config.epochs` amounts to.
+      scenes: Scenes in the training split, of a mixture in those of all its data sets; they decide how many
+        steps `config.epochs` amounts to.
       focus_images: Whether the data set has focused regions that are stored as images.
       tokenizer: The data's tokenizer, which is only compared with that of the initial weights
         (`config.init_from`).

@@ -1,20 +1,26 @@
-"""Validation during training: the cheap suites, for the student and its EMA."""
+"""Validation during training: the cheap suites, for the student and its EMA.
+
+The data sets of a mixture are scored one by one, each among its own classes, so that its scores can be compared
+with those of a run on it alone. Recognition also scores them together, among the classes of all of them.
+"""
 
 import contextlib
 import functools
 import time
+from collections.abc import Mapping
 
 from scenarioclip_jax.command import listed
 from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
 from scenarioclip_jax.data.stall import StalledInputError
 from scenarioclip_jax.data.stored.shards import DataSetError, SceneSource
 from scenarioclip_jax.evaluation.embed.embedder import Embedder, Stopped
+from scenarioclip_jax.evaluation.embed.encoder import TextsOf
 from scenarioclip_jax.evaluation.embed.share import SharedBatches, share_of
 from scenarioclip_jax.evaluation.score import from_embeddings
-from scenarioclip_jax.evaluation.score.from_embeddings import PhotoTexts
-from scenarioclip_jax.evaluation.score.recognition import Recognition, recognize
+from scenarioclip_jax.evaluation.score.from_embeddings import PhotoTexts, Score
+from scenarioclip_jax.evaluation.score.recognition import Recognition, pool, recognize
 from scenarioclip_jax.models.params import Params
-from scenarioclip_jax.train.data import RunData
+from scenarioclip_jax.train.data import DataSet, RunData
 from scenarioclip_jax.train.metrics import MetricWriter, NullWriter
 from scenarioclip_jax.train.progress import Progress, duration
 from scenarioclip_jax.train.setup import Run
@@ -35,19 +41,39 @@ class Validator:
         config = run.config
         self._stop, self._mesh = stop, run.mesh
         self._data, self._scenes = data, config.validation.scenes
+        self._texts: dict[str, dict[str, PhotoTexts]] = {}  # by data set
         self._suites = listed(config.validation.suites)
         self.embedder = Embedder(
             run.graph, run.mesh, data.tokenizer, run.view_settings, run.spec.lengths, stop
         )
 
-    def recognize(self, params: Params, split: str, scenes: int) -> Recognition:
-        """Runs recognition on the first `scenes` scenes of a split; 0 means all."""
-        source = getattr(self._data, split)
-        indices = self._indices(source, scenes)
-        batches = self._batches(source, indices)
+    def recognize(
+        self, params: Params, split: str, scenes: int
+    ) -> tuple[dict[str, Recognition], Recognition]:
+        """Runs recognition on the first `scenes` scenes of a split of each data set; 0 means all.
+
+        Returns:
+          The results by name of the data set, for those that have such a split, and the results together: those
+          of a single data set are the same.
+        """
+        sets = {each.name: each for each in self._data.sets if getattr(each, split) is not None}
+        found = {
+            name: self._recognize(params, getattr(each, split), scenes, each.classes)
+            for name, each in sets.items()
+        }
+        if len(self._data.sets) == 1:
+            return found, found[""]
+        texts_of = functools.partial(self.embedder.texts, params)
+        own = {name: each.classes for name, each in sets.items()}
+        return found, pool(found, own, self._data.classes, texts_of)
+
+    def _recognize(
+        self, params: Params, source: SceneSource, scenes: int, classes: dict[str, list[str]]
+    ) -> Recognition:
+        batches = self._batches(source, self._indices(source, scenes))
         batches.give_up = lambda: self._stop.requested
         try:
-            return recognize(self.embedder, params, batches, self._data.classes)
+            return recognize(self.embedder, params, batches, classes)
         except StalledInputError:
             if self._stop.requested:
                 raise Stopped from None
@@ -71,38 +97,38 @@ class Validator:
         """Scores student and EMA on the validation split and writes one row.
 
         The names are `validation/student/LEVEL/METRIC`, likewise for `ema`, and for `chance` where it is known.
+        For the data sets of a mixture they are `validation/NAME/student/LEVEL/METRIC`, and the former are those
+        of recognition on all of them together.
 
         Returns:
           `score`, the student's mean strict top-1 over the levels, or its recalls by caption where there are no
-          classes; None if there is no validation split.
+          classes, and over the data sets; None if there is no validation split.
         """
-        if self._data.validation is None:
+        sets = {each.name: each for each in self._data.sets if each.validation is not None}
+        if not sets:
             return None
         started = time.perf_counter()
-        row, top1 = {}, {}
-        for name, params in state.weights().items():
-            found = self.recognize(params, "validation", self._scenes)
+        row: dict[str, float] = {}
+        top1: dict[tuple[str, str], dict[str, float]] = {}  # by data set and weights
+        for weights, params in state.weights().items():
+            found, together = self.recognize(params, "validation", self._scenes)
             texts_of = functools.partial(self.embedder.texts, params)
-            photos = self._photos if {"hard_negatives", "retrieval"} & set(self._suites) else {}
-            scores = from_embeddings.scores(
-                found, self._data.classes, photos, texts_of, self._suites
-            )
-            for metric, (value, chance) in scores.items():
-                row[f"validation/{name}/{metric}"] = value
-                if chance is not None:
-                    row[f"validation/chance/{metric}"] = chance
-            top1[name] = {level: values["top1"] for level, values in found.scores.items()}
-            if not top1[name]:  # captions are all there is
-                top1[name] = {
-                    metric: value
-                    for metric, (value, _) in scores.items()
-                    if metric.startswith("caption/") and metric.endswith("/R1")
-                }
-        score = sum(top1["student"].values()) / max(len(top1["student"]), 1)
+            for name, recognition in found.items():
+                scores = self._scores(recognition, sets[name], texts_of)
+                row |= _named(scores, weights, f"{name}/" if name else "")
+                top1[name, weights] = _top1(recognition, scores)
+            if "" not in found:
+                scores = from_embeddings.scores(
+                    together, self._data.classes, {}, texts_of, ["zero_shot"]
+                )
+                row |= _named(scores, weights, "")
+        students = [list(top1[name, "student"].values()) for name in sets]
+        score = sum(sum(each) / max(len(each), 1) for each in students) / len(students)
         writer.write(step, row | {"validation/score": score})
         lines = [
-            f"{name} " + " ".join(f"{level} {value:.1%}" for level, value in values.items())
-            for name, values in top1.items()
+            f"{name} {weights} ".lstrip()
+            + " ".join(f"{level} {value:.1%}" for level, value in values.items())
+            for (name, weights), values in top1.items()
         ]
         progress.say(
             f"validation at step {step}, top-1: {'; '.join(lines)} "
@@ -111,13 +137,19 @@ class Validator:
         progress.restart(step)
         return {"score": score}
 
+    def _scores(self, found: Recognition, data: DataSet, texts_of: TextsOf) -> dict[str, Score]:
+        wanted = {"hard_negatives", "retrieval"} & set(self._suites)
+        photos = self._photos(data) if wanted else {}
+        return from_embeddings.scores(found, data.classes, photos, texts_of, self._suites)
+
     def _indices(self, source: SceneSource, scenes: int) -> range:
         return range(min(scenes, len(source)) if scenes else len(source))
 
-    @functools.cached_property
-    def _photos(self) -> dict[str, PhotoTexts]:
+    def _photos(self, data: DataSet) -> dict[str, PhotoTexts]:
         """The texts of the photos used for validation; read once, without the photos' pixels."""
-        source, found = self._data.validation, {}
+        if data.name in self._texts:
+            return self._texts[data.name]
+        source, found = data.validation, {}
         assert source is not None  # `validate` has looked
         for index in self._indices(source, self._scenes):
             with contextlib.suppress(
@@ -129,4 +161,25 @@ class Validator:
                     [relation.negatives for relation in scene.relations],
                     scene.captions,
                 )
+        self._texts[data.name] = found
         return found
+
+
+def _named(scores: Mapping[str, Score], weights: str, data: str) -> dict[str, float]:
+    """The scores of some weights as metrics; `data` is the data set's part of the names."""
+    row = {}
+    for metric, (value, chance) in scores.items():
+        row[f"validation/{data}{weights}/{metric}"] = value
+        if chance is not None:
+            row[f"validation/{data}chance/{metric}"] = chance
+    return row
+
+
+def _top1(found: Recognition, scores: Mapping[str, Score]) -> dict[str, float]:
+    """The strict top-1 of each level, or, if captions are all there is, the recalls by caption."""
+    by_level = {level: values["top1"] for level, values in found.scores.items()}
+    return by_level or {
+        metric: value
+        for metric, (value, _) in scores.items()
+        if metric.startswith("caption/") and metric.endswith("/R1")
+    }

@@ -1,8 +1,10 @@
 """`Watch`: the observers of a run."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.train.drawn import Drawn
 from scenarioclip_jax.train.metrics import MetricWriter, NullWriter
 from scenarioclip_jax.train.progress import Progress
 from scenarioclip_jax.train.stop import StopRequest
@@ -17,3 +19,4 @@ class Watch(NamedTuple):
     validator: Validator
     stop: StopRequest
     tokenizer: Tokenizer  # for the texts in the first batch's figure
+    drawn: Callable[[int], dict[str, Drawn]]  # what so many steps read of each data set

@@ -13,8 +13,8 @@ import pytest
 
 from scenarioclip_jax.data import pipeline
 from scenarioclip_jax.data.corrupt import CorruptDataError
+from scenarioclip_jax.data.epochs import shuffled_index
 from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
-from scenarioclip_jax.data.order import shuffled_index
 from scenarioclip_jax.data.packing.fill import text_id
 from scenarioclip_jax.data.pipeline import train_iterator
 from scenarioclip_jax.data.source import ShuffledTexts

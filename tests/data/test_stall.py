@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from scenarioclip_jax.data.batch import LEVELS
+from scenarioclip_jax.data.epochs import shuffled_index
 from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
-from scenarioclip_jax.data.order import shuffled_index
 from scenarioclip_jax.data.pipeline import train_iterator
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stall import StalledInputError, reading_hangs, within

@@ -41,7 +41,8 @@ def chosen(checkpoint, **changes):
     config = runpy.run_path(str(CONFIG))["get_config"]()
     config.checkpoint = checkpoint
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
-    return choose(config)
+    (found,) = choose(config)
+    return found
 
 
 def test_a_run_is_scored_on_the_shards_that_it_was_trained_on(small_data, tmp_path):

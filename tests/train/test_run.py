@@ -133,7 +133,8 @@ def test_what_a_run_leaves_behind(undisturbed, small_data):
     board = b"".join(path.read_bytes() for path in (undisturbed / "tensorboard").iterdir())
     assert b"validation/student/object/text_to_image/R5" in board
     # An evaluation sees by it whether the data set was built again.
-    assert recorded(undisturbed).identity == identity_digest(shards.open_split(small_data, "train"))
+    (trained,) = recorded(undisturbed)
+    assert trained.identity == identity_digest(shards.open_split(small_data, "train"))
     page = (undisturbed / "report.html").read_text()
     assert page.count('alt="training curves') == 5
     assert_trained(undisturbed, "clip")

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from scenarioclip_jax.evaluation.report.figure_text import drawable, drawables
 from scenarioclip_jax.evaluation.report.pictures import GRAY
 from scenarioclip_jax.evaluation.score.result import Confusion
+from scenarioclip_jax.evaluation.sections import suite_of
 
 MOST = 30  # bars in a chart: the most frequent classes
 BLUE, ORANGE, GREEN = "#4c5c96", "#c8853d", "#8fc3a5"
@@ -32,12 +33,12 @@ HEADLINES = {
 
 
 def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The main figures that are shares, as (suite, metric), in the report's order."""
+    """The main figures that are shares, as (section, metric), in the report's order."""
     chosen = []
-    for suite, entry in summary["suites"].items():
+    for section, entry in summary["suites"].items():
         metrics = next(iter(entry["columns"].values()))["metrics"]
         shares = [name for name, values in metrics.items() if values["unit"] == "share"]
-        chosen += [(suite, name) for name in headline_metrics(suite, shares)]
+        chosen += [(section, name) for name in headline_metrics(suite_of(section), shares)]
     return chosen
 
 

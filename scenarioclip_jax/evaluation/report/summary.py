@@ -1,7 +1,7 @@
 """`results.json`: what was scored, how, and the results."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -13,14 +13,21 @@ from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
 from scenarioclip_jax.evaluation.report.charts import headline_metrics
 from scenarioclip_jax.evaluation.run_data import Chosen
 from scenarioclip_jax.evaluation.score.result import Result
+from scenarioclip_jax.evaluation.sections import suite_of
 
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow", "tokenizers", "transformers")
 
 
 def describe(
-    config: ConfigDict, models: Mapping[str, inference.Model], data: Chosen | None
+    config: ConfigDict, models: Mapping[str, inference.Model], data: Sequence[Chosen]
 ) -> dict:
-    """Describes everything needed to trust the numbers, without the numbers."""
+    """Describes everything needed to trust the numbers, without the numbers.
+
+    Args:
+      data: The data sets of the in-domain suites: several if a mixture's are scored, one by one.
+    """
+    several = {each.part: each.name for each in data if each.part}
+    names = [f"{part}: {name}" for part, name in several.items()] or [each.name for each in data]
     return {
         "models": {
             column: {
@@ -41,9 +48,10 @@ def describe(
         "captions": "lower case, single spaces, Unicode NFC, as in training",
         "prompt": config.prompt,
         "seed": config.seed,
-        "data": data.name if data else "none: the suites read files of their own",
-        "data_chosen_by": data.why if data else "",
-        "data_notes": list(data.notes) if data else [],
+        "data": "; ".join(names) or "none: the suites read files of their own",
+        "data_chosen_by": "; ".join(dict.fromkeys(each.why for each in data)),
+        "data_notes": list(dict.fromkeys(note for each in data for note in each.notes)),
+        **({"data_sets": several} if several else {}),
         "versions": {"python": platform.python_version(), "scenarioclip_jax": _version()}
         | {name: metadata.version(name) for name in LIBRARIES},
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
@@ -55,7 +63,7 @@ def describe(
 
 def record(
     summary: dict,
-    suite: str,
+    section: str,
     column: str,
     result: Result,
     config: ConfigDict,
@@ -65,10 +73,11 @@ def record(
     """Adds a model's result to the summary.
 
     Args:
+      section: The suite, with the data set if there are several, see `evaluation.sections`.
       texts: Number of texts that were cut, see `cut_texts`.
       digests: SHA-256 of the annotation files, by path.
     """
-    entry = summary["suites"].setdefault(suite, {"protocol": result.protocol, "columns": {}})
+    entry = summary["suites"].setdefault(section, {"protocol": result.protocol, "columns": {}})
     entry["files"] = [{"path": path, "sha256": value} for path, value in digests.items()]
     metrics = {}
     for name, metric in result.metrics.items():
@@ -123,10 +132,12 @@ def failure(error: Exception, suite: str) -> dict[str, Any]:
     }
 
 
-def line(suite: str, column: str, result: Result, texts: Mapping[str, Any], seconds: float) -> str:
+def line(
+    section: str, column: str, result: Result, texts: Mapping[str, Any], seconds: float
+) -> str:
     """The terminal's line for a result: the main figures, then what qualifies them."""
     values = result.values()
-    names = headline_metrics(suite, list(values)) or list(values)[:4]
+    names = headline_metrics(suite_of(section), list(values)) or list(values)[:4]
     shown = "  ".join(
         f"{name} {values[name]:.1%}"
         if result.metrics[name].statistic == "mean"
@@ -144,7 +155,7 @@ def line(suite: str, column: str, result: Result, texts: Mapping[str, Any], seco
     if ties := sum(result.ties.values()):
         asides.append(f"{ties} tie{'s' if ties > 1 else ''}")
     aside = f"  ({', '.join(asides)})" if asides else ""
-    lines = [f"{suite} [{column}, {result.level}]: {shown}{aside}  {seconds:.0f}s"]
+    lines = [f"{section} [{column}, {result.level}]: {shown}{aside}  {seconds:.0f}s"]
     return "\n".join(lines + [f"  note: {note}" for note in result.notes])
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,26 @@ from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.evaluation.report import charts, pictures
 from scenarioclip_jax.evaluation.report.page import render
 from scenarioclip_jax.evaluation.score.result import Result
+from scenarioclip_jax.evaluation.sections import part_of
 from scenarioclip_jax.files import write_text
 
 SIDE = 160  # pixels of an image from a file
 
 
 def write_report(
-    path: Path, summary: dict[str, Any], found: dict[str, dict[str, Result]], data: DataSet | None
+    path: Path,
+    summary: dict[str, Any],
+    found: dict[str, dict[str, Result]],
+    data: Mapping[str, DataSet],
 ) -> None:
     """Writes the report.
 
     Args:
       summary: Content of `results.json`.
-      found: Results by suite and column; images are those of the first column.
-      data: Source of in-domain images.
+      found: Results by section (see `evaluation.sections`) and column; images are those of the first column.
+      data: Sources of in-domain images, by the name of the data set.
     """
-    views = _in_domain_views(found, data)
+    views = {part: _in_domain_views(found, part, source) for part, source in data.items()}
     page = render(
         _template("report.html"),
         summary=summary,
@@ -38,7 +43,10 @@ def write_report(
         overview=pictures.to_html(charts.overview(summary)) if summary["suites"] else "",
         marks={"right": pictures.RIGHT_MARK, "wrong": pictures.WRONG_MARK},
         colors={"right": pictures.RIGHT, "wrong": pictures.WRONG},
-        sections=[_section(suite, summary, found[suite], views) for suite in found],
+        sections=[
+            _section(section, summary, found[section], views.get(part_of(section), {}))
+            for section in found
+        ],
     )
     write_text(path, page)
 
@@ -154,12 +162,13 @@ def _pixels(picture: Any, views: dict) -> np.ndarray:
     return views[level][row]
 
 
-def _in_domain_views(found: dict[str, dict[str, Result]], data: DataSet | None) -> dict:
+def _in_domain_views(found: dict[str, dict[str, Result]], part: str, data: DataSet) -> dict:
+    """The images that the sections of a data set show, by level and row."""
     wanted: dict[str, set[int]] = {"global": set(), "object": set(), "relation": set()}
-    for results in found.values():
+    for section, results in found.items():
         for examples in next(iter(results.values())).examples.values():
             for each in examples:
-                if not isinstance(each.picture, Picture):
+                if part_of(section) == part and not isinstance(each.picture, Picture):
                     level, row = each.picture
                     wanted[level].add(int(row))
-    return data.views(wanted) if data is not None and any(wanted.values()) else {}
+    return data.views(wanted) if any(wanted.values()) else {}
