@@ -73,6 +73,7 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
         return  # every process took part in the recognition; only the first one writes
     first_batch = workdir / "first_batch.png"
     shown = [each for each in data.sets if each.test is not None]
+    tests = [each.test for each in data.sets if each.test is not None]
     page = render(
         Path(__file__).with_name("report.html"),
         title=f"{config.arch}, preset {config.preset}",
@@ -88,7 +89,7 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
             for each in shown
             for title, figure in _retrievals(run, data, each, of_sets["student"]).items()
         },
-        gallery=max((_gallery_scenes(config, each.test) for each in shown), default=0),
+        gallery=max((_gallery_scenes(config, test) for test in tests), default=0),
         first_batch=_embed(first_batch) if first_batch.is_file() else None,
     )
     write_text(workdir / "report.html", page)
