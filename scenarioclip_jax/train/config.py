@@ -9,7 +9,8 @@ from ml_collections import FrozenConfigDict
 
 from scenarioclip_jax.command import Config, ConfigError, listed, naming
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
-from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.paths import PathError, address_of, local_path
+from scenarioclip_jax.storage.bucket import check_address
 
 
 def model_arguments(config: Config) -> dict[str, Any]:
@@ -61,7 +62,8 @@ def resolve(config: Config, *, eos_id: int | None = None) -> Config:
       ConfigError: The text tower pools at a different token than the one that ends texts.
     """
     config = config.copy_and_resolve_references()
-    if config.data.dir:  # as seen from anywhere: an evaluation may be started in another folder
+    if config.data.dir and address_of(config.data.dir) is None:
+        # As seen from anywhere: an evaluation may be started in another folder.
         config.data.dir = str(local_path(config.data.dir).resolve())
     text = config.model.text
     if text.eos_id == -1:
@@ -227,8 +229,12 @@ def _check_data(config: Config) -> None:
     for key in ("data.dir", "data.tokenizer"):
         if _get(config, key):
             with naming(key):
-                local_path(_get(config, key))
-    if config.data.dir and not local_path(config.data.dir).is_dir():
+                check_address(_get(config, key)) or local_path(_get(config, key))
+    if (
+        config.data.dir
+        and address_of(config.data.dir) is None
+        and not local_path(config.data.dir).is_dir()
+    ):
         raise ConfigError(
             f"config.data.dir={config.data.dir!r}: no such folder; build shards with "
             "python -m scenarioclip_jax.data.build --metadata=DIR --output=DIR"
