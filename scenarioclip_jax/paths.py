@@ -55,6 +55,11 @@ def address_of(path: str | Path) -> Address | None:
     return Address(scheme, bucket, "/".join(parts))
 
 
+def as_given(path: str | Path) -> Address | Path:
+    """The address or local path that a user gave, for commands and messages."""
+    return address_of(path) or local_path(path)
+
+
 def local_path(path: str | Path) -> Path:
     """Expands a local path: `~` is the user's home, and `~/.cache` is $XDG_CACHE_HOME if that is set.
 

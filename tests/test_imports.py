@@ -23,7 +23,13 @@ CASES = {
     "scenarioclip_jax.data.stored.shards": ("grain", "jax", *WORKER),
     "scenarioclip_jax.data.packing.choose": ("grain", "jax", *WORKER),
     "scenarioclip_jax.data.pipeline": WORKER,
-    "scenarioclip_jax.train.loop": ("gcsfs", "s3fs", "tensorflow_datasets", "torch", "transformers"),
+    "scenarioclip_jax.train.loop": (
+        "gcsfs",
+        "s3fs",
+        "tensorflow_datasets",
+        "torch",
+        "transformers",
+    ),
 }
 
 

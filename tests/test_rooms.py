@@ -16,14 +16,14 @@ SMALL = {
 TABLE = {
     "storage": set(),
     "data/stored": {"storage"},
-    "data/build": {"data", "data/stored", "data/embedded"},
+    "data/build": {"data", "data/stored", "data/embedded", "storage"},
     "data/embedded": {"data/stored"},
     "data/packing": {"data", "data/stored"},
     "data/device": {"data"},
     "data": {"data/stored", "data/packing"},
-    "importers": {"data/build", "importers/sources", "importers/exports"},
-    "importers/sources": {"data/build", "importers"},
-    "importers/exports": {"importers"},
+    "importers": {"data/build", "importers/sources", "importers/exports", "storage"},
+    "importers/sources": {"data/build", "importers", "storage"},
+    "importers/exports": {"importers", "storage"},
     "models": {"data", "parallel"},
     "losses": set(),
     "parallel": set(),
@@ -34,7 +34,7 @@ TABLE = {
         *("parallel", "costs", "checkpoint", "interop", "storage"),
         *("evaluation/embed", "evaluation/score", "evaluation/report"),  # scores during training
     },
-    "interop": {"data", "data/stored", "models", "checkpoint"},
+    "interop": {"data", "data/stored", "models", "checkpoint", "storage"},
     "checkpoint": {"models", "parallel", "orbax_setup"},
     "inference": {"data", "data/stored", "models", "parallel", "checkpoint", "interop"},
     "evaluation/embed": {
@@ -58,7 +58,7 @@ TABLE = {
     },
     "evaluation/explain": {"data/device", "models", "inference", "evaluation/score"},
     "evaluation": {
-        *("data", "data/build", "data/stored", "checkpoint", "inference"),
+        *("data", "data/build", "data/stored", "checkpoint", "inference", "storage"),
         *("evaluation/embed", "evaluation/report", "evaluation/score", "evaluation/suites"),
     },
 }

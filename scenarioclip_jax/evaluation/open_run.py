@@ -17,6 +17,7 @@ from scenarioclip_jax.evaluation.run_data import (
 )
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.shell import to_paste
+from scenarioclip_jax.storage.models import model_copy
 
 CACHE = "~/.cache/scenarioclip_jax/embeddings"  # as in configs/evaluate.py
 
@@ -51,7 +52,7 @@ def data_of(checkpoint: str | Path) -> Path:
     Raises:
       CheckpointError: There is no such run. The message says which command makes one.
     """
-    path = local_path(checkpoint) / "config.json"
+    path = model_copy(checkpoint) / "config.json"
     workdir = to_paste(f"--workdir={checkpoint}")
     try:
         chosen = of_config(path)
@@ -61,8 +62,9 @@ def data_of(checkpoint: str | Path) -> Path:
             f"    python -m scenarioclip_jax.main --config=configs/pretrain.py {workdir}\n\n"
             "or name another: SCENARIOCLIP_CHECKPOINT=WORKDIR in the environment."
         ) from None
-    if chosen.directory is None:
+    if chosen.is_drawn:
         return default_embedded(**chosen.embedded)
+    chosen = chosen.here()
     trained = chosen._replace(identity=identity_of_run(path.parent))
     now = chosen._replace(identity=identity_now(chosen.directory))
     if not now.same(trained):

@@ -11,14 +11,16 @@ from scenarioclip_jax.command import ConfigError, naming
 from scenarioclip_jax.data.build.dataset import default_embedded
 from scenarioclip_jax.data.source import identity_digest
 from scenarioclip_jax.data.stored.labels import differences_from
+from scenarioclip_jax.data.stored.remote import local_data
 from scenarioclip_jax.data.stored.shards import (
     DataSetError,
     dataset_dir,
     load_summary,
     open_split,
 )
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.paths import address_of, local_path
 from scenarioclip_jax.renamed import with_new_names
+from scenarioclip_jax.storage.models import model_copy
 
 DEMO = {"num_scenes": 6000, "seed": 0}  # as in configs/pretrain.py, used if no run says otherwise
 
@@ -27,12 +29,14 @@ class Chosen(NamedTuple):
     """A data set.
 
     Attributes:
-      directory: Folder of its shards; None for the drawn scenes, which may have to be drawn first.
-      embedded: Arguments of `data.build.default_embedded`, if `directory` is None.
+      directory: Folder of its shards; None for the drawn scenes, which may have to be drawn first, and for an
+        address that isn't copied yet.
+      embedded: Arguments of `data.build.default_embedded`, for the drawn scenes.
       why: Explanation of where the choice comes from.
       notes: Sentences about models that were trained on other data and about labels of an earlier version.
       identity: Digest of its training split, see `data.source.identity_digest`: of the shards that lie in
         `directory` now, or of those that a run was trained on. Empty if it isn't known.
+      address: Its address, if it lies in a bucket.
     """
 
     directory: Path | None
@@ -40,32 +44,43 @@ class Chosen(NamedTuple):
     why: str = ""
     notes: tuple[str, ...] = ()
     identity: str = ""
+    address: str = ""
 
     @property
     def name(self) -> str:
         """The name of the data set on the terminal and in the report."""
-        if self.directory is not None:
-            return str(self.directory)
+        if not self.is_drawn:
+            return self.address or str(self.directory)
         settings = ", ".join(f"{name} {value}" for name, value in self.embedded.items())
         return f"the embedded scenes ({settings})"
 
+    @property
+    def is_drawn(self) -> bool:
+        return self.directory is None and not self.address
+
+    def here(self) -> "Chosen":
+        """Copies a data set in a bucket to this machine."""
+        return self._replace(directory=local_data(self.address)) if self.address else self
+
     def same(self, other: "Chosen") -> bool:
         """Whether both are one data set. A folder may be built again, moved or copied, so identities decide."""
-        if self.directory is None and other.directory is None:
+        if self.is_drawn and other.is_drawn:
             return self.embedded == other.embedded
         if self.identity and other.identity:
             return self.identity == other.identity
         return self.same_place(other)
 
     def same_place(self, other: "Chosen") -> bool:
+        if self.address or other.address:
+            return self.address == other.address
         if self.directory is None or other.directory is None:
             return False
         return self.directory.resolve() == other.directory.resolve()
 
     def open(self) -> Path:
         """Returns the folder of the shards; draws the demo's scenes if they don't exist."""
-        if self.directory is not None:
-            return self.directory
+        if not self.is_drawn:
+            return self.here().directory
         with naming("demo_data"):
             return default_embedded(**self.embedded)
 
@@ -76,7 +91,7 @@ def recorded(checkpoint: str | Path) -> Chosen | None:
     Raises:
       CheckpointError: There is a `config.json` that isn't from a training run.
     """
-    folder = local_path(checkpoint)
+    folder = model_copy(checkpoint)
     path = folder / "config.json"
     # A folder in Hugging Face's format also has a config.json, which says nothing about data.
     if not path.is_file() or not (folder / "checkpoints").is_dir():
@@ -116,6 +131,8 @@ def of_config(path: Path) -> Chosen:
         raise CheckpointError(
             f"{path} is no config of a training run ({error!r}); copy it again"
         ) from None
+    if directory and (address := address_of(directory)):
+        return Chosen(None, embedded, address=str(address))
     return Chosen(local_path(directory) if directory else None, embedded)
 
 
@@ -129,13 +146,16 @@ def choose(config: ConfigDict) -> Chosen:
     own = recorded(config.checkpoint) if config.checkpoint else None
     given = {name: value for name, value in config.demo_data.items() if value is not None}
     if config.data.dir:
-        chosen = Chosen(local_path(config.data.dir), {}, "config.data.dir")
         with naming("data.dir"):
+            address = address_of(config.data.dir)
+            directory = local_data(config.data.dir)
+            chosen = Chosen(directory, {}, "config.data.dir", address=str(address or ""))
             dataset_dir(chosen.directory)
     elif given:
-        base = own.embedded if own and own.directory is None else DEMO
+        base = own.embedded if own and own.is_drawn else DEMO
         chosen = Chosen(None, DEMO | base | given, "config.demo_data")
     elif own:
+        own = own.here()
         _check_own(own, config.checkpoint)
         chosen = own._replace(why=_why_own(own, config.checkpoint))
     else:
@@ -145,7 +165,7 @@ def choose(config: ConfigDict) -> Chosen:
 
 
 def _why_own(own: Chosen, checkpoint: str) -> str:
-    if own.directory is None:
+    if own.is_drawn:
         return f"what {checkpoint} was trained on"
     now = identity_now(own.directory)
     if not (now and own.identity):
@@ -163,7 +183,7 @@ def _old_labels(chosen: Chosen) -> list[str]:
     if not changed:
         return []
     return [
-        f"{chosen.directory} was built when {' and '.join(changed)}, so that one class may be there in several "
+        f"{chosen.name} was built when {' and '.join(changed)}, so that one class may be there in several "
         "spellings; to merge them, build it again"
     ]
 
@@ -196,7 +216,7 @@ def difference(path: str, trained: Chosen, scored: Chosen) -> str:
     """A sentence about a model that is scored on another data set than the one that it was trained on."""
     if scored.same_place(trained):
         return (
-            f"{path} was trained on another data set that lay in {trained.directory}, which was built again "
+            f"{path} was trained on another data set that lay in {trained.name}, which was built again "
             "since: what is in its test split now may be what the model was trained on. Score the data set of "
             "that time (config.data.dir), or train on this one"
         )
