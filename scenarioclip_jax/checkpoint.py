@@ -23,6 +23,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from scenarioclip_jax.errors import ReadableError
@@ -30,6 +31,10 @@ from scenarioclip_jax.files import write_text
 from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.orbax_setup import quiet
 from scenarioclip_jax.parallel.distributed import wait_for_all
+from scenarioclip_jax.storage.bucket import StorageError
+from scenarioclip_jax.storage.lease import LeaseError
+from scenarioclip_jax.storage.uploads import Uploads
+from scenarioclip_jax.storage.workdir import Mirror
 
 FORMAT = 1
 WEIGHTS = ("student", "ema")
@@ -121,9 +126,25 @@ class Checkpoints:
       keep_last: Number of newest checkpoints to keep for resuming.
       keep_best: Number of checkpoints with the highest `metric` to keep.
       metric: Name of the metric, among those given to `save`.
+      mirror: The workdir in a bucket whose local copy `directory` is. Each process then has a folder of its
+        own, and the first one saves and uploads for all.
     """
 
-    def __init__(self, directory: Path, *, keep_last: int, keep_best: int, metric: str):
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        keep_last: int,
+        keep_best: int,
+        metric: str,
+        mirror: Mirror | None = None,
+    ):
+        self._apart = mirror is not None and jax.process_count() > 1
+        self._saved: set[int] = set()  # by the first process, for the others
+        me = jax.process_index()
+        processes = ocp.options.MultiprocessingOptions()
+        if self._apart:
+            processes = ocp.options.MultiprocessingOptions(me, {me}, f"of process {me}")
         policies = [preservation_policy.LatestN(n=keep_last)]
         if keep_best:
             policies.append(
@@ -139,17 +160,25 @@ class Checkpoints:
             best_mode="max",
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             step_format_fixed_length=8,
+            multiprocessing_options=processes,
+            create=not self._apart,
         )
-        self.manager = ocp.CheckpointManager((directory / "checkpoints").resolve(), options=options)
+        folder = (directory / "checkpoints").resolve()
+        if self._apart:  # Orbax makes it only where all processes share it
+            folder.mkdir(parents=True, exist_ok=True)
+        self.manager = ocp.CheckpointManager(folder, options=options)
+        self._uploads = None
+        if mirror is not None and me == 0:
+            self._uploads = Uploads(mirror, self.manager.is_saving_in_progress)
 
     @property
     def latest(self) -> int | None:
-        return self.manager.latest_step()
+        return max(self.steps, default=None)
 
     @property
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
-        return sorted(self.manager.all_steps())
+        return sorted({*self.manager.all_steps(), *self._saved})
 
     def save(
         self,
@@ -166,18 +195,28 @@ class Checkpoints:
           records: JSON values by item name.
           metrics: Scores of the checkpoint, for `keep_best`.
         """
+        if self._apart:
+            arrays = jax.tree.map(on_every_host, arrays)
+            self._saved.add(step)
+            if jax.process_index():
+                return
         items = {
             name: ocp.args.StandardSave(tree)
             for name, tree in arrays.items()
             if jax.tree.leaves(tree)
         }
         items |= {name: ocp.args.JsonSave(record) for name, record in records.items()}
+        self._wait_for_upload()  # so that at most one checkpoint is on its way
         # A background failure of the previous save also shows here.
         with self._explaining_failure(), quiet():
             self.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+        if self._uploads is not None:
+            self._uploads.start()
 
     def add_metrics(self, step: int, metrics: dict[str, float]) -> None:
         """Adds scores to a checkpoint that was saved without; `keep_best` uses them from the next save on."""
+        if self._apart and jax.process_index():
+            return
         self.wait()
         if self.manager.metrics(step) is not None:
             return
@@ -187,6 +226,8 @@ class Checkpoints:
         with self._explaining_failure(), ocp.Checkpointer(handler) as checkpointer:
             checkpointer.save(folder, args=ocp.args.JsonSave(metrics))
         self.manager.reload()
+        if self._uploads is not None:
+            self._uploads.start()
 
     def restore(self, step: int, *, arrays: dict[str, Any], records: tuple[str, ...]) -> dict:
         """Restores items; `arrays` holds trees of `jax.ShapeDtypeStruct` with shardings."""
@@ -203,16 +244,33 @@ class Checkpoints:
         """Moves a damaged checkpoint out of the way; the first process returns its new place."""
         folder = Path(self.manager.directory) / f"{step:08d}"
         target = folder.with_name(f"damaged-{folder.name}-{time.time_ns()}")
+        if self._uploads is not None:
+            self._uploads.forget(step)
         if jax.process_index() == 0:
             folder.rename(target)
         wait_for_all("a damaged checkpoint is out of the way")
+        if self._apart and folder.is_dir():  # on another machine than the first process's
+            folder.rename(target)
         self.manager.reload()
         return target
 
     def wait(self) -> None:
-        """Returns when the last save is complete on disk; raises the error if it failed."""
+        """Returns when the last save is complete and uploaded; raises the error if it failed."""
         with self._explaining_failure():
             self.manager.wait_until_finished()
+        self._wait_for_upload()
+
+    def _wait_for_upload(self) -> None:
+        if self._uploads is None:
+            return
+        try:
+            self._uploads.wait()
+        except (StorageError, LeaseError) as error:
+            raise CheckpointError(
+                f"a checkpoint couldn't be uploaded: {error}. {self._uploads.newest}, and "
+                f"{what_is_whole(Path(self.manager.directory).parent)} on this machine; mend the cause and "
+                "start the same command again"
+            ) from error
 
     @contextlib.contextmanager
     def _explaining_failure(self):
@@ -230,8 +288,18 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits for a save in the background; raises the error if it failed."""
-        with self._explaining_failure():
-            self.manager.close()
+        try:
+            with self._explaining_failure():
+                self.manager.close()
+            self._wait_for_upload()
+        finally:
+            if self._uploads is not None:
+                self._uploads.close()
+
+
+def on_every_host(array: jax.Array) -> np.ndarray:
+    """Returns a whole array on the host, in every process, which all call it for the same arrays in turn."""
+    return multihost_utils.process_allgather(array, tiled=True)
 
 
 def save_model(

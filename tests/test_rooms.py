@@ -35,7 +35,7 @@ TABLE = {
         *("evaluation/embed", "evaluation/score", "evaluation/report"),  # scores during training
     },
     "interop": {"data", "data/stored", "models", "checkpoint", "storage"},
-    "checkpoint": {"models", "parallel", "orbax_setup"},
+    "checkpoint": {"models", "parallel", "orbax_setup", "storage"},
     "inference": {"data", "data/stored", "models", "parallel", "checkpoint", "interop"},
     "evaluation/embed": {
         *("data", "data/device", "data/packing", "data/stored", "models", "parallel", "inference"),
