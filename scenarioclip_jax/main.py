@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
     from scenarioclip_jax.data.stall import reading_hangs
     from scenarioclip_jax.train.loop import train
     from scenarioclip_jax.train.metrics import explaining_output
-    from scenarioclip_jax.train.workdir import local_folder
+    from scenarioclip_jax.workdir import local_folder
 
     status, failed = 1, {}
     try:

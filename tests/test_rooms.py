@@ -31,11 +31,12 @@ TABLE = {
     "aot": {"costs", "parallel", "train"},
     "train": {
         *("data", "data/build", "data/device", "data/packing", "data/stored", "models", "losses"),
-        *("parallel", "costs", "checkpoint", "interop", "storage"),
+        *("parallel", "costs", "checkpoint", "interop", "storage", "workdir"),
         *("evaluation/embed", "evaluation/score", "evaluation/report"),  # scores during training
     },
     "interop": {"data", "data/stored", "models", "checkpoint", "storage"},
     "checkpoint": {"models", "parallel", "orbax_setup", "storage"},
+    "workdir": {"parallel", "storage"},
     "inference": {"data", "data/stored", "models", "parallel", "checkpoint", "interop"},
     "evaluation/embed": {
         *("data", "data/device", "data/packing", "data/stored", "models", "parallel", "inference"),
@@ -58,7 +59,7 @@ TABLE = {
     },
     "evaluation/explain": {"data/device", "models", "inference", "evaluation/score"},
     "evaluation": {
-        *("data", "data/build", "data/stored", "checkpoint", "inference", "storage"),
+        *("data", "data/build", "data/stored", "checkpoint", "inference", "storage", "workdir"),
         *("evaluation/embed", "evaluation/report", "evaluation/score", "evaluation/suites"),
     },
 }

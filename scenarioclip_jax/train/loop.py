@@ -39,7 +39,7 @@ from scenarioclip_jax.train.state import TrainState
 from scenarioclip_jax.train.stop import StopRequest
 from scenarioclip_jax.train.validation import Stopped, Validator
 from scenarioclip_jax.train.watch import Watch
-from scenarioclip_jax.train.workdir import open_workdir
+from scenarioclip_jax.workdir import open_workdir
 
 
 def train(config: Config, workdir: str | Path) -> None:

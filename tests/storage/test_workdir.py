@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -266,5 +267,39 @@ def test_killed_and_gone_on_with_elsewhere(place, small_data, tmp_path, elsewher
     assert Bucket(place).read("report.json") is None
     assert complete_steps(Bucket(place).list())
     print(Job(str(place), data, **settings).finish())
-    print(place_of(place, "workdirs"), sorted((place_of(place, "workdirs") / "checkpoints").iterdir()))
+    print(
+        place_of(place, "workdirs"), sorted((place_of(place, "workdirs") / "checkpoints").iterdir())
+    )
     assert_like(place, tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machines", [1, 2])
+def test_several_processes(s3_server, monkeypatch, tmp_path, small_data, machines):
+    """They share a mirror on one machine; on several, each has its own."""
+    place = new_place(s3_server, monkeypatch, tmp_path)
+    upload(small_data, place._replace(key="data"))
+    data = f"s3://{place.bucket}/data"
+    settings = {"report.queries": 0, "arch": "clip", "data.packing_groups": 2}
+    settings |= {"report.scenes": 4, "mesh.fsdp": 2}
+    Job(tmp_path / "whole", small_data, processes=2, **settings).finish()
+    program = ("-c", ON_MACHINES.format(machines=machines, cache=str(tmp_path / "machine")))
+    job = Job(str(place), data, processes=2, program=program, **settings)
+    job.wait_for("step 4/")
+    job.signal(0, signal.SIGKILL)
+    for process in job.processes:
+        process.kill()
+        process.wait(60)
+    assert complete_steps(Bucket(place).list()) in ([], [3])
+    Job(str(place), data, processes=2, program=program, **settings).finish()
+    assert_like(place, tmp_path / "whole")
+
+
+# Processes of one machine have one cache.
+ON_MACHINES = """
+import os, sys
+(process,) = [a.partition("=")[2] for a in sys.argv if a.startswith("--process_id=")]
+os.environ["XDG_CACHE_HOME"] = "{cache}" + str(int(process) % {machines})
+from scenarioclip_jax.main import run
+run()
+"""

@@ -31,7 +31,11 @@ class Workdir(NamedTuple):
 
 @contextlib.contextmanager
 def open_workdir(
-    place: str | Path, check: Callable[[Path], None], stop: Callable[[], bool] = lambda: False
+    place: str | Path,
+    check: Callable[[Path], None],
+    stop: Callable[[], bool] = lambda: False,
+    *,
+    checkpoints: bool = True,
 ) -> Iterator[Workdir]:
     """Holds a workdir while a run writes there. An address is uploaded as a whole at the end.
 
@@ -39,6 +43,7 @@ def open_workdir(
       place: The path or address.
       check: Called with the local folder before anything is written to a local workdir.
       stop: Returns True to stop waiting for another run.
+      checkpoints: Whether the checkpoints of an address are copied, see `Mirror.fetch`.
 
     Raises:
       ConfigError: Another run holds the workdir.
@@ -58,7 +63,7 @@ def open_workdir(
                 at_end.enter_context(own(mirror.folder, str(address)))
                 at_end.callback(mirror.release)
                 mirror.take(stop)
-                mirror.fetch()
+                mirror.fetch(checkpoints=checkpoints)
         with _together(address, "the workdir is copied"):
             if not first:
                 mirror.follow()
