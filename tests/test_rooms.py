@@ -31,11 +31,11 @@ TABLE = {
     "aot": {"costs", "parallel", "train"},
     "train": {
         *("data", "data/build", "data/device", "data/packing", "data/stored", "models", "losses"),
-        *("parallel", "costs", "checkpoint", "interop", "storage", "workdir"),
+        *("parallel", "costs", "checkpoint", "interop", "storage", "workdir", "orbax_setup"),
         *("evaluation/embed", "evaluation/score", "evaluation/report"),  # scores during training
     },
     "interop": {"data", "data/stored", "models", "checkpoint", "storage"},
-    "checkpoint": {"models", "parallel", "orbax_setup", "storage"},
+    "checkpoint": {"models", "orbax_setup"},
     "workdir": {"parallel", "storage"},
     "inference": {"data", "data/stored", "models", "parallel", "checkpoint", "interop"},
     "evaluation/embed": {

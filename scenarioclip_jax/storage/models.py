@@ -40,11 +40,11 @@ def step_of(name: str) -> int | None:
 
 
 def make_manifest(folder: Path) -> dict[str, list[Any]]:
-    """Returns size and digest of every file of a checkpoint."""
+    """Returns size and digest of every file of a checkpoint but END, which Orbax may write once more later."""
     return {
         path.relative_to(folder).as_posix(): [path.stat().st_size, _digest(path)]
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path != folder / END
     }
 
 

@@ -166,11 +166,12 @@ class Mirror:
             there = [below + name for name in self._below(step).list()]
             self._bucket.remove([f"{below}{END}", *there, manifest_of(step)])
             before = {}
-        manifest = self.folder / manifest_of(step)
-        write_text(manifest, json.dumps(make_manifest(folder)))
         changed = [n for n, stamp in stamps.items() if before.get(n) != stamp and n != END]
-        self._put(f"{folder_of(step)}/{name}" for name in changed)
-        self._bucket.put(manifest, manifest_of(step))
+        if changed:
+            manifest = self.folder / manifest_of(step)
+            write_text(manifest, json.dumps(make_manifest(folder)))
+            self._put(f"{folder_of(step)}/{name}" for name in changed)
+            self._bucket.put(manifest, manifest_of(step))
         if before.get(END) != stamps[END]:
             self._lease.check()
             self._bucket.put(folder / END, f"{folder_of(step)}/{END}")

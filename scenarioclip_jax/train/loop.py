@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints
+from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.command import Config, ConfigError, naming
 from scenarioclip_jax.costs.chips import peak_flops
 from scenarioclip_jax.costs.flops import train_step_flops
@@ -21,6 +21,7 @@ from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh, put_batch
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.ahead import Alone, LastBatchError, Together, read_ahead
+from scenarioclip_jax.train.checkpoints import Checkpoints
 from scenarioclip_jax.train.data import TooCorruptError, open_data, share_corrupt
 from scenarioclip_jax.train.metrics import (
     MetricWriter,

@@ -7,8 +7,11 @@ import signal
 import numpy as np
 import pytest
 
+from configs.evaluate import get_config as evaluation_config
 from scenarioclip_jax import checkpoint, load
 from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.command import ConfigError
+from scenarioclip_jax.evaluation.job import evaluate
 from scenarioclip_jax.storage import lease as leases
 from scenarioclip_jax.storage import workdir as workdirs
 from scenarioclip_jax.storage.bucket import Bucket, StorageError
@@ -266,17 +269,14 @@ def test_killed_and_gone_on_with_elsewhere(place, small_data, tmp_path, elsewher
         elsewhere()
     assert Bucket(place).read("report.json") is None
     assert complete_steps(Bucket(place).list())
-    print(Job(str(place), data, **settings).finish())
-    print(
-        place_of(place, "workdirs"), sorted((place_of(place, "workdirs") / "checkpoints").iterdir())
-    )
+    Job(str(place), data, **settings).finish()
     assert_like(place, tmp_path / "whole")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("machines", [1, 2])
+@pytest.mark.parametrize("machines", [2])
 def test_several_processes(s3_server, monkeypatch, tmp_path, small_data, machines):
-    """They share a mirror on one machine; on several, each has its own."""
+    """They share a mirror on one machine; on several, as here, each has its own."""
     place = new_place(s3_server, monkeypatch, tmp_path)
     upload(small_data, place._replace(key="data"))
     data = f"s3://{place.bucket}/data"
@@ -285,7 +285,7 @@ def test_several_processes(s3_server, monkeypatch, tmp_path, small_data, machine
     Job(tmp_path / "whole", small_data, processes=2, **settings).finish()
     program = ("-c", ON_MACHINES.format(machines=machines, cache=str(tmp_path / "machine")))
     job = Job(str(place), data, processes=2, program=program, **settings)
-    job.wait_for("step 4/")
+    job.wait_for("step 4/", 300)
     job.signal(0, signal.SIGKILL)
     for process in job.processes:
         process.kill()
@@ -303,3 +303,44 @@ os.environ["XDG_CACHE_HOME"] = "{cache}" + str(int(process) % {machines})
 from scenarioclip_jax.main import run
 run()
 """
+
+
+def test_a_checkpoint_whose_end_was_written_once_more_is_whole(trained):
+    bucket = Bucket(trained)
+    end = f"{folder_of(6)}/{END}"
+    bucket.write(end, bucket.read(end) + b" ")
+    load(str(trained))  # raises if it isn't
+
+
+def test_a_run_that_was_copied_to_a_bucket_by_hand_goes_on_there(
+    s3_server, monkeypatch, tmp_path, small_data, whole
+):
+    place = new_place(s3_server, monkeypatch, tmp_path)
+    upload(whole, place)
+    bucket = Bucket(place)
+    bucket.remove(n for n in bucket.list() if n.startswith(folder_of(6)) or "report" in n)
+    train(tiny.config(small_data, **SETTINGS), str(place))
+    assert_like(place, whole)
+
+
+def test_an_evaluation_in_a_bucket(trained, small_data, whole, tmp_path, elsewhere):
+    upload(small_data, trained._replace(key="data"))
+    data = f"s3://{trained.bucket}/data"
+    there = trained._replace(key="evaluation")
+
+    def config(checkpoint):
+        config = evaluation_config()
+        config.suites, config.levels = ("zero_shot",), ("global",)
+        config.checkpoint, config.data.dir, config.data.scenes = str(checkpoint), data, 8
+        config.cache, config.bootstrap = "", 10
+        return config
+
+    here = evaluate(config(whole), tmp_path / "evaluation").summary["suites"]
+    assert evaluate(config(trained), str(there)).summary["suites"] == here
+    assert json.loads(Bucket(there).read("results.json"))["suites"] == here
+    assert Bucket(there).read("report.html")
+    elsewhere()
+    with pytest.raises(ConfigError, match=rf"--workdir={there} holds another evaluation"):
+        evaluate(config(whole), str(there))
+    with pytest.raises(ConfigError, match=rf"--workdir={trained} holds a training run"):
+        evaluate(config(trained), str(trained))
