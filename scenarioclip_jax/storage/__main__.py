@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from scenarioclip_jax.errors import ReadableError
-from scenarioclip_jax.paths import as_given
+from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.storage.bucket import Bucket, check_address
 
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         address = check_address(args.path)
-        there = bool(Bucket(address).list()) if address else as_given(args.path).exists()
+        there = bool(Bucket(address).list()) if address else local_path(args.path).exists()
     except ReadableError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

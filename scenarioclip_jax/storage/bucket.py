@@ -62,7 +62,7 @@ class Bucket:
 
     def list(self, below: str = "") -> dict[str, Entry]:
         """Returns all objects below a name, in order; if the address is itself an object, that one as ''."""
-        found = self._try(
+        found: Any = self._try(
             "can't be listed",
             lambda: self._files.find(self._path(below), detail=True),
             missing=None,
@@ -192,7 +192,7 @@ def check_address(path: str | Path) -> Address | None:
 
 
 @functools.cache
-def _file_system(scheme: str, process: int):
+def _file_system(scheme: str, process: int) -> Any:
     """The file system of fsspec for a scheme; one for each process, since its threads don't survive a fork."""
     del process
     try:

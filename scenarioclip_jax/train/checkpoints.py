@@ -48,7 +48,7 @@ class Checkpoints:
         self._processes = ocp.options.MultiprocessingOptions()
         if self._apart:
             self._processes = ocp.options.MultiprocessingOptions(me, {me}, f"of process {me}")
-        policies = [preservation_policy.LatestN(n=keep_last)]
+        policies: list[Any] = [preservation_policy.LatestN(n=keep_last)]
         if keep_best:
             policies.append(
                 preservation_policy.BestN(

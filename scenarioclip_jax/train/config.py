@@ -229,7 +229,8 @@ def _check_data(config: Config) -> None:
     for key in ("data.dir", "data.tokenizer"):
         if _get(config, key):
             with naming(key):
-                check_address(_get(config, key)) or local_path(_get(config, key))
+                if check_address(_get(config, key)) is None:
+                    local_path(_get(config, key))
     if (
         config.data.dir
         and address_of(config.data.dir) is None

@@ -137,3 +137,28 @@ def test_a_missing_library_is_named_with_its_extra(scheme, module, monkeypatch):
         StorageError, match=rf"needs {module} .*pip install 'scenarioclip_jax\[{scheme}\]'"
     ):
         Bucket(Address(scheme, "bucket", "folder"))
+
+
+def test_what_the_libraries_give_up_is_tried_again(place, monkeypatch, tmp_path):
+    Bucket(place).write("x", b"content")
+    bucket, read = Bucket(place), []
+    real = bucket._files.get_file
+
+    def cut_short(there, here):
+        real(there, here)
+        if len(read) < 2:
+            read.append(there)
+            with open(here, "r+b") as file:
+                file.truncate(3)
+
+    monkeypatch.setattr(buckets, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(bucket._files, "get_file", cut_short)
+    bucket.get("x", tmp_path / "x", 7)
+    assert (tmp_path / "x").read_bytes() == b"content"
+    read.clear()
+    monkeypatch.setattr(buckets, "PAUSES", (0.0,))
+    with pytest.raises(
+        StorageError, match=r"x can't be read after 2 attempts \(OSError: 3 bytes came of 7"
+    ):
+        bucket.get("x", tmp_path / "y", 7)
+    assert not (tmp_path / "y").exists()
