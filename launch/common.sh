@@ -78,15 +78,17 @@ workdir_of_args() {
 check_workdir() {
   [[ -n $1 ]] || fail "--workdir is missing: restarts go on from the checkpoints there, so it has to be" \
     "a fixed directory that every process can write"
-  [[ $1 != *://* ]] || fail "--workdir=$1: checkpoints are written through the file system. Mount the bucket" \
-    "(gcsfuse) or use NFS (Filestore) on every worker, and give the path it is mounted at"
+  [[ $1 != *://* ]] || is_address "$1" || fail "--workdir=$1: must be a path, gs://BUCKET/DIR or" \
+    "s3://BUCKET/DIR; mount other storage on every worker, and give the path it is mounted at"
 }
+
+is_address() { [[ $1 =~ ^(gs|s3)://[^/]+ ]]; }
 
 # The same for the launchers that take --workdir themselves.
 check_own_workdir() {
   local workdir_before=$workdir
   check_workdir "$workdir"
-  [[ $workdir == /* ]] || fail "--workdir=$workdir: must be an absolute path"
+  [[ $workdir == /* ]] || is_address "$workdir" || fail "--workdir=$workdir: must be an absolute path, or in a bucket"
   workdir=""
   workdir_of_args
   [[ -z $workdir ]] || fail "--workdir goes before --, and only there"

@@ -25,6 +25,12 @@ check_own_workdir
 
 # JAX gives each process the GPU of its number on the node, so every process has to see all of the node's GPUs:
 # no --gpus-per-task and no --gpu-bind here.
+finished="[[ -e $(quoted "$workdir/report.json") ]]"
+if is_address "$workdir"; then
+  log=slurm-%j.out finished=$(quoted "${PYTHON:-python}" -m scenarioclip_jax.storage exists "$workdir/report.json")
+else
+  log=${workdir//%/%%}/slurm-%j.out
+fi
 script=$(
   cat <<JOB
 #!/bin/bash
@@ -47,7 +53,7 @@ if ((status)); then
   echo "failed with status \$status: not requeued"
   exit "\$status"
 fi
-if [[ -e $(quoted "$workdir/report.json") ]]; then
+if $finished; then
   echo "finished"
   exit
 fi
@@ -56,12 +62,12 @@ scontrol requeue "\$SLURM_JOB_ID"
 JOB
 )
 # On the command line, not in the script, where paths with spaces would need Slurm's own quoting. %j: the job id.
-command=(sbatch "--output=${workdir//%/%%}/slurm-%j.out" "${others[@]}")
+command=(sbatch "--output=$log" "${others[@]}")
 
 if [[ -n $dry_run ]]; then
   printf '%s <<'\''JOB_SCRIPT'\''\n%s\nJOB_SCRIPT\n' "$(quoted "${command[@]}")" "$script"
   exit
 fi
 need_program sbatch "run this on a login node of the cluster (it may need: module load slurm)"
-mkdir -p "$workdir" # Slurm doesn't create the directory of the log
+is_address "$workdir" || mkdir -p "$workdir" # Slurm doesn't create the directory of the log
 "${command[@]}" <<<"$script"

@@ -5,8 +5,8 @@
 #       [--create --type v5litepod-16 [--spot] [--runtime v2-alpha-tpuv5-lite]] [--watch] [--dry-run] \
 #       -- --config=configs/pretrain.py:vitb32 --config.data.dir=SHARDS
 #
-# --workdir DIR  a path that every worker can write: NFS (Filestore), or a bucket mounted by gcsfuse, which needs
-#                a hierarchical namespace (checkpoints are renamed directories). gs:// itself is not supported.
+# --workdir DIR  gs://BUCKET/DIR or s3://BUCKET/DIR, or a path that every worker can write: NFS (Filestore), or a
+#                bucket mounted by gcsfuse, which needs a hierarchical namespace (checkpoints are renamed directories).
 # --setup        runs first on every worker, each time; mount DIR here, for example
 #                'mountpoint -q /shared || sudo mount -t nfs HOST:/SHARE /shared'
 # --repo         where workers clone this code from (the remote "origin"); the commit checked out here must be there.
@@ -35,24 +35,34 @@ repo=${repo:-$(git -C "$here" remote get-url origin 2>/dev/null || true)}
 need repo "$repo"
 commit=$(git -C "$here" rev-parse HEAD)
 
-# What a worker does. uv brings a Python that is new enough: that of the TPU images may not be.
-worker_script=$(
-  cat <<WORKER
-set -euo pipefail
-${setup:-:}
+check_shared=: finished="test -e $(quoted "$workdir/report.json")"
+if is_address "$workdir"; then
+  finished="cd ~/scenarioclip && ~/venv/bin/python -m scenarioclip_jax.storage exists $(quoted "$workdir/report.json")"
+else
+  check_shared=$(
+    cat <<CHECK
 mkdir -p $(quoted "$workdir")
 case \$(stat --file-system --format=%T $(quoted "$workdir")) in
   ext* | xfs | btrfs | tmpfs | overlay*)
     echo $(quoted "$workdir is on this worker's own disk; mount shared storage there (--setup)") >&2
     exit 2 ;;
 esac
+CHECK
+  )
+fi
+# What a worker does. uv brings a Python that is new enough: that of the TPU images may not be.
+worker_script=$(
+  cat <<WORKER
+set -euo pipefail
+${setup:-:}
+$check_shared
 [ -d ~/scenarioclip/.git ] || git clone --quiet $(quoted "$repo") ~/scenarioclip
 cd ~/scenarioclip
 git fetch --quiet origin
 git checkout --quiet --detach $commit
 PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet --user uv
 [ -x ~/venv/bin/python ] || python3 -m uv venv --quiet --python 3.12 ~/venv
-python3 -m uv pip install --quiet --python ~/venv/bin/python -e '.[tpu]'
+python3 -m uv pip install --quiet --python ~/venv/bin/python -e '.[tpu,gs,s3]'
 # What a lost connection left running ends with its next line of output; until then it holds the TPU, and this.
 exec 9>~/scenarioclip.lock
 flock --wait 600 9 || { echo "another run holds this worker" >&2; exit 1; }
@@ -68,7 +78,7 @@ delete_command=("${tpu_vm[@]}" delete "$name" "${where[@]}" --quiet)
 run_command=("${tpu_vm[@]}" ssh "$name" "${where[@]}" --worker=all "--command=$worker_script")
 # Asked of one worker: the one beside the process that writes the report.
 finished_command=("${tpu_vm[@]}" ssh "$name" "${where[@]}" --worker=0
-  "--command=test -e $(quoted "$workdir/report.json")")
+  "--command=$finished")
 if [[ -n $dry_run ]]; then
   if [[ -n $create$watch ]]; then
     echo "# if the slice was preempted:"

@@ -1,4 +1,4 @@
-"""The layout of a trained or converted model on disk, and saving and restoring it with Orbax.
+"""The layout of a trained or converted model on disk, and writing and reading one with Orbax.
 
     DIR/model.json          `ModelSpec`: the model's constructor arguments, how its inputs are prepared
     DIR/tokenizer.json
@@ -11,11 +11,8 @@
 The `--workdir` of a training run and the output of a converter are both such a DIR.
 """
 
-import contextlib
 import dataclasses
 import json
-import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +20,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from scenarioclip_jax import orbax_setup  # noqa: F401  (changes how arrays are written)
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.models.params import Params
-from scenarioclip_jax.orbax_setup import quiet
-from scenarioclip_jax.parallel.distributed import wait_for_all
 
 FORMAT = 1
 WEIGHTS = ("student", "ema")
@@ -115,127 +110,6 @@ def nest(params: Params) -> dict:
 
 def flatten(tree: dict) -> Params:
     return traverse_util.flatten_dict(tree, sep="/")
-
-
-class Checkpoints:
-    """The checkpoints below one directory, written in the background.
-
-    Args:
-      directory: The folder DIR above.
-      keep_last: Number of newest checkpoints to keep for resuming.
-      keep_best: Number of checkpoints with the highest `metric` to keep.
-      metric: Name of the metric, among those given to `save`.
-    """
-
-    def __init__(self, directory: Path, *, keep_last: int, keep_best: int, metric: str):
-        policies = [preservation_policy.LatestN(n=keep_last)]
-        if keep_best:
-            policies.append(
-                preservation_policy.BestN(
-                    get_metric_fn=lambda metrics: metrics[metric],
-                    n=keep_best,
-                    keep_checkpoints_without_metrics=False,
-                )
-            )
-        options = ocp.CheckpointManagerOptions(
-            # Without this, Orbax doesn't store the metrics and forgets after a restart which were best.
-            best_fn=(lambda metrics: metrics[metric]) if keep_best else None,
-            best_mode="max",
-            preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
-            step_format_fixed_length=8,
-        )
-        self.manager = ocp.CheckpointManager((directory / "checkpoints").resolve(), options=options)
-
-    @property
-    def latest(self) -> int | None:
-        return self.manager.latest_step()
-
-    @property
-    def steps(self) -> list[int]:
-        """The steps that have a checkpoint, ascending."""
-        return sorted(self.manager.all_steps())
-
-    def save(
-        self,
-        step: int,
-        *,
-        arrays: dict[str, Any],
-        records: dict[str, Any],
-        metrics: dict[str, float] | None = None,
-    ) -> None:
-        """Starts a save; returns when the arrays are copied from the devices.
-
-        Args:
-          arrays: Pytrees of arrays by item name. Empty trees are left out.
-          records: JSON values by item name.
-          metrics: Scores of the checkpoint, for `keep_best`.
-        """
-        items = {
-            name: ocp.args.StandardSave(tree)
-            for name, tree in arrays.items()
-            if jax.tree.leaves(tree)
-        }
-        items |= {name: ocp.args.JsonSave(record) for name, record in records.items()}
-        # A background failure of the previous save also shows here.
-        with self._explaining_failure(), quiet():
-            self.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
-
-    def add_metrics(self, step: int, metrics: dict[str, float]) -> None:
-        """Adds scores to a checkpoint that was saved without; `keep_best` uses them from the next save on."""
-        self.wait()
-        if self.manager.metrics(step) is not None:
-            return
-        # Orbax's manager reads metrics from this folder, but can write them there only while it saves.
-        folder = Path(self.manager.directory) / f"{step:08d}" / "metrics"
-        handler = ocp.JsonCheckpointHandler(filename="metrics")
-        with self._explaining_failure(), ocp.Checkpointer(handler) as checkpointer:
-            checkpointer.save(folder, args=ocp.args.JsonSave(metrics))
-        self.manager.reload()
-
-    def restore(self, step: int, *, arrays: dict[str, Any], records: tuple[str, ...]) -> dict:
-        """Restores items; `arrays` holds trees of `jax.ShapeDtypeStruct` with shardings."""
-        items = {
-            name: ocp.args.StandardRestore(tree)
-            for name, tree in arrays.items()
-            if jax.tree.leaves(tree)
-        }
-        items |= {name: ocp.args.JsonRestore() for name in records}
-        restored = dict(self.manager.restore(step, args=ocp.args.Composite(**items)))
-        return {name: tree for name, tree in arrays.items() if name not in items} | restored
-
-    def set_aside(self, step: int) -> Path:
-        """Moves a damaged checkpoint out of the way; the first process returns its new place."""
-        folder = Path(self.manager.directory) / f"{step:08d}"
-        target = folder.with_name(f"damaged-{folder.name}-{time.time_ns()}")
-        if jax.process_index() == 0:
-            folder.rename(target)
-        wait_for_all("a damaged checkpoint is out of the way")
-        self.manager.reload()
-        return target
-
-    def wait(self) -> None:
-        """Returns when the last save is complete on disk; raises the error if it failed."""
-        with self._explaining_failure():
-            self.manager.wait_until_finished()
-
-    @contextlib.contextmanager
-    def _explaining_failure(self):
-        """Turns all errors of a failed save into CheckpointError; a full disk alone raises a dozen kinds."""
-        try:
-            yield
-        except Exception as error:
-            folder = Path(self.manager.directory)
-            free = shutil.disk_usage(folder).free / 1e9
-            raise CheckpointError(
-                f"a checkpoint couldn't be written to {folder} ({free:.1f} GB free there): {str(error)[:500]}. "
-                f"Nothing before it is lost: {what_is_whole(folder.parent)}; mend the cause and start the same "
-                "command again"
-            ) from error
-
-    def close(self) -> None:
-        """Waits for a save in the background; raises the error if it failed."""
-        with self._explaining_failure():
-            self.manager.close()
 
 
 def save_model(

@@ -16,8 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scenarioclip_jax.errors import ReadableError
-from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.paths import Address, PathError, local_path
 from scenarioclip_jax.stop_signals import Stopped, stop_signals
+from scenarioclip_jax.storage.bucket import StorageError, check_address
+from scenarioclip_jax.storage.cache import local_copy
+from scenarioclip_jax.storage.models import model_copy
 
 MODEL_HELP = "folder of a Hugging Face CLIP model, or its hub id"
 DEFAULT_TOKENIZER = "openai/clip-vit-base-patch32"
@@ -34,14 +37,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _reference_arguments(commands.add_parser("from-reference", help="from published PyTorch code"))
     _pytorch_arguments(commands.add_parser("to-pytorch", help="for PyTorch users"))
     for command in commands.choices.values():
-        command.add_argument("--output", type=_local, required=True, help="folder to be made")
+        command.add_argument("--output", type=_path, required=True, help="folder to be made")
     return parser.parse_args(argv)
 
 
-def _local(text: str) -> Path:
+def _path(text: str) -> Path | Address:
     try:
-        return local_path(text)
-    except PathError as error:
+        return check_address(text) or local_path(text)
+    except (PathError, StorageError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
@@ -78,12 +81,12 @@ def _reference_arguments(command: argparse.ArgumentParser) -> None:
     from scenarioclip_jax.interop.lightning import ARCHITECTURES
 
     add = command.add_argument
-    add("--checkpoint", type=_local, required=True, help="Lightning checkpoint or state_dict")
-    add("--ema", type=_local, help="file with the teacher, where it isn't in the checkpoint")
+    add("--checkpoint", type=_path, required=True, help="Lightning checkpoint or state_dict")
+    add("--ema", type=_path, help="file with the teacher, where it isn't in the checkpoint")
     add("--arch", choices=ARCHITECTURES, help="default: told from the parameters' names")
     add(
         "--clip-config",
-        type=_local,
+        type=_path,
         help="config.json of its CLIP model, where that isn't ViT-B/32",
     )
     add("--share-stem", action="store_true", help="keep one stem, where the levels' are equal")
@@ -98,7 +101,7 @@ def _pytorch_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add(
         "--checkpoint",
-        type=_local,
+        type=_path,
         required=True,
         help="--workdir of a run, or output of this tool",
     )
@@ -141,6 +144,9 @@ def from_reference(args: argparse.Namespace, output: Path) -> None:
     from scenarioclip_jax.interop.huggingface import read_config
     from scenarioclip_jax.interop.lightning import read_checkpoint
 
+    for name in ("checkpoint", "ema", "clip_config"):
+        if getattr(args, name) is not None:
+            setattr(args, name, local_copy(str(getattr(args, name))))
     if what := known_files.describe(args.checkpoint):  # before a tokenizer is looked for
         raise CheckpointError(f"{args.checkpoint}: {what}")
     source = args.tokenizer
@@ -178,10 +184,11 @@ def to_pytorch(args: argparse.Namespace, output: Path) -> None:
     from scenarioclip_jax import checkpoint
     from scenarioclip_jax.interop import to_pytorch as out
 
+    given, args.checkpoint = args.checkpoint, model_copy(str(args.checkpoint), args.step)
     spec = checkpoint.ModelSpec.read(args.checkpoint)
     tokenizer = args.checkpoint / "tokenizer.json"
     _tokenizer(str(tokenizer))
-    _say(f"reading {args.checkpoint}")
+    _say(f"reading {given}")
     ema = None
     if args.layout == "reference" and args.weights == "student":  # that layout has room for both
         params, ema, step = checkpoint.load_student_and_ema(args.checkpoint, step=args.step)
@@ -222,7 +229,7 @@ def _tokenizer(source: str):
     from scenarioclip_jax.data.tokens import Tokenizer
 
     # Not everything is a path here; a hub id stays as it is.
-    source = str(local_path(source)) if source.startswith("~") or "://" in source else source
+    source = str(local_copy(source)) if source.startswith("~") or "://" in source else source
     try:
         return Tokenizer.load(source)
     except (FileNotFoundError, ValueError) as error:
@@ -272,12 +279,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     try:
         with stop_signals() as stopping:
-            from scenarioclip_jax.interop.output import new_folder
+            from scenarioclip_jax.interop.output import new_output
 
             args = parse(argv)
-            with new_folder(args.output) as partial:  # before anything slow
+            with new_output(args.output, stopping.finish) as partial:  # before anything slow
                 jobs[args.command](args, partial)
-                stopping.finish()
         _say(f"wrote {args.output}")
     except Stopped as stop:  # first: it may come before the names below are defined
         _say("interrupted; nothing was written")

@@ -57,8 +57,9 @@ def load(
     """Opens a model for use.
 
     Args:
-      path: A training run's workdir, the output of the converter, or a folder for PyTorch; or a plain CLIP
-        model in Hugging Face's format (folder or hub id), which gives CLIP's own cosines at every level.
+      path: A training run's workdir, the output of the converter, or a folder for PyTorch, here or in a bucket
+        (`gs://…`, `s3://…`); or a plain CLIP model in Hugging Face's format (folder or hub id), which gives
+        CLIP's own cosines at every level.
       weights, step: `student` or `ema`, and the step of a training run's checkpoint (default: the newest).
       dtype: Type to compute in, `float32` or `bfloat16`.
       batch_size: Most images or texts to compute at once.
@@ -70,7 +71,7 @@ def load(
     from scenarioclip_jax.interop import exported, known_files
     from scenarioclip_jax.interop.hub import local_folder
 
-    folder = local_folder(path)
+    folder = local_folder(path, step)
     if (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
         spec = ModelSpec.read(folder)
         params, _ = checkpoint.load_params(folder, weights=weights, step=step)

@@ -38,8 +38,12 @@ def hold(workdir: Path) -> contextlib.AbstractContextManager:
 
 
 @contextlib.contextmanager
-def own(workdir: Path) -> Iterator[None]:
+def own(workdir: Path, name: str = "") -> Iterator[None]:
     """Holds a folder for this process. The system releases it when the process ends, however it ends.
+
+    Args:
+      workdir: The folder.
+      name: What the user calls it, if that is something else.
 
     Raises:
       ConfigError: Another process holds the folder. The message says which.
@@ -57,8 +61,8 @@ def own(workdir: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise ConfigError(
-                f"--workdir={workdir}: another run writes there ({_who(file.read())}). Wait for its end or "
-                "stop it, or give another --workdir"
+                f"--workdir={name or workdir}: another run writes there ({_who(file.read())}). Wait for its "
+                "end or stop it, or give another --workdir"
             ) from None
         except OSError as error:
             if error.errno not in _WITHOUT:

@@ -21,7 +21,8 @@ from scenarioclip_jax import command
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.parallel import distributed
-from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.paths import Address, PathError, local_path
+from scenarioclip_jax.storage.bucket import check_address
 from scenarioclip_jax.train.config import compilation_cache
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -45,8 +46,8 @@ PLACE = (  # parallel.distributed.FLAGS
 WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Where checkpoints, metrics and the report go. A run whose workdir holds checkpoints goes on from the "
-    "newest. Default: runs/PRESET-DATE-TIME.",
+    "Where checkpoints, metrics and the report go: a folder, gs://… or s3://…. A run whose workdir holds "
+    "checkpoints goes on from the newest. Default: runs/PRESET-DATE-TIME.",
 )
 
 
@@ -60,6 +61,7 @@ def main(argv: list[str]) -> None:
     from scenarioclip_jax.data.stall import reading_hangs
     from scenarioclip_jax.train.loop import train
     from scenarioclip_jax.train.metrics import explaining_output
+    from scenarioclip_jax.workdir import local_folder
 
     status, failed = 1, {}
     try:
@@ -67,14 +69,14 @@ def main(argv: list[str]) -> None:
         workdir = choose_workdir(config.preset, jax.process_count())
         if jax.process_index() == 0:
             print(f"workdir: {workdir}", flush=True)
-        with explaining_output(workdir):
+        with explaining_output(local_folder(str(workdir))):
             compilation_cache(config)
             if config.job == "train":
-                train(config, workdir)
+                train(config, str(workdir))
             elif config.job == "evaluate":
                 from scenarioclip_jax.evaluation.job import evaluate
 
-                failed = evaluate(config, workdir).failed
+                failed = evaluate(config, str(workdir)).failed
             else:
                 raise ConfigError(f"config.job={config.job!r}: must be one of train, evaluate")
         status = int(bool(failed))
@@ -91,11 +93,11 @@ def main(argv: list[str]) -> None:
         sys.exit(status)
 
 
-def choose_workdir(preset: str, processes: int) -> Path:
+def choose_workdir(preset: str, processes: int) -> Path | Address:
     """Returns --workdir, or makes a new folder for a run of one process."""
     if WORKDIR.value:
         try:
-            return local_path(WORKDIR.value)
+            return check_address(WORKDIR.value) or local_path(WORKDIR.value)
         except PathError as error:
             raise ConfigError(f"--workdir={WORKDIR.value}: {error}") from None
     if processes > 1:

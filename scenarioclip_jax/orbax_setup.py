@@ -1,6 +1,6 @@
 """Changes how Orbax writes arrays, for the whole process, when this module is imported.
 
-Only `scenarioclip_jax.checkpoint` imports it.
+Only `scenarioclip_jax.checkpoint` and `scenarioclip_jax.train.checkpoints` import it.
 """
 
 import contextlib

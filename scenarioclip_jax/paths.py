@@ -3,15 +3,61 @@
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from scenarioclip_jax.errors import ReadableError
 
 # A scheme of one letter is a Windows drive. A Path turns `gs://` into `gs:/`.
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
+SCHEMES = ("gs", "s3")
 
 
 class PathError(ReadableError, ValueError):
     """A path can't be used. The message says what it is and what to give instead."""
+
+
+class Address(NamedTuple):
+    """A place in a bucket: `gs://BUCKET/KEY` or `s3://BUCKET/KEY`. The key may be empty: the whole bucket."""
+
+    scheme: str
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}/{self.key}".rstrip("/")
+
+    @property
+    def name(self) -> str:
+        """The last part of the key; the bucket if the key is empty."""
+        return (self.key or self.bucket).rpartition("/")[2]
+
+
+def address_of(path: str | Path) -> Address | None:
+    """Returns the address that a path is; None for a local path.
+
+    Raises:
+      PathError: The address has another scheme than `gs` and `s3`, or no bucket.
+    """
+    text = os.fspath(path)
+    found = _SCHEME.match(text)
+    if found is None:
+        return None
+    scheme, rest = found[1].lower(), text[found.end() :]
+    if scheme not in SCHEMES:
+        raise PathError(
+            f"{text!r}: addresses of {scheme} aren't supported, only gs://BUCKET/… and s3://BUCKET/…; mount "
+            "it (gcsfuse, NFS) or copy it, and give the local path that it has then"
+        )
+    bucket, _, key = rest.partition("/")
+    parts = [part for part in key.split("/") if part]
+    if not bucket or {".", ".."} & set(parts):
+        raise PathError(f"{text!r}: must be {scheme}://BUCKET/FOLDER, without . and .. as parts")
+    return Address(scheme, bucket, "/".join(parts))
+
+
+def as_given(path: str | Path) -> Address | Path:
+    """The address or local path that a user gave, for commands and messages."""
+    return address_of(path) or local_path(path)
 
 
 def local_path(path: str | Path) -> Path:
@@ -22,10 +68,9 @@ def local_path(path: str | Path) -> Path:
         known.
     """
     text = os.fspath(path)
-    if found := _SCHEME.match(text):
+    if address := address_of(text):
         raise PathError(
-            f"{text!r} is an address ({found[0].split(':')[0]}), not a local path; mount it (gcsfuse, "
-            "s3fs, NFS) or copy it, and give the path that it has then"
+            f"{text!r} is an address ({address.scheme}), and only a local path can be given here"
         )
     cache = os.environ.get("XDG_CACHE_HOME")
     if cache and (text == "~/.cache" or text.startswith("~/.cache/")):

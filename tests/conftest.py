@@ -46,7 +46,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile("long", max_examples=2000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
-LONGEST = ("tests/train/", "tests/parallel/", "tests/interop/")
+LONGEST = ("tests/train/", "tests/storage/", "tests/parallel/", "tests/interop/")
 
 
 def pytest_collection_modifyitems(items):

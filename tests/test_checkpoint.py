@@ -6,11 +6,11 @@ import pytest
 
 from scenarioclip_jax.checkpoint import (
     CheckpointError,
-    Checkpoints,
     ModelSpec,
     steps,
 )
 from scenarioclip_jax.interop.output import check_absent
+from scenarioclip_jax.train.checkpoints import Checkpoints
 
 WHOLE = {"format": 1, "model": {"arch": "clip"}, "lengths": {"global": 8}, "fit": "contain"}
 WHOLE |= {"region_style": "stored"}

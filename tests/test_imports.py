@@ -8,8 +8,10 @@ import pytest
 # Grain imports JAX and Orbax itself, so a reading worker has them whatever we do.
 WORKER = (
     "flax",
+    "gcsfs",
     "matplotlib",
     "optax",
+    "s3fs",
     "tensorboardX",
     "tensorflow_datasets",
     "torch",
@@ -21,7 +23,13 @@ CASES = {
     "scenarioclip_jax.data.stored.shards": ("grain", "jax", *WORKER),
     "scenarioclip_jax.data.packing.choose": ("grain", "jax", *WORKER),
     "scenarioclip_jax.data.pipeline": WORKER,
-    "scenarioclip_jax.train.loop": ("tensorflow_datasets", "torch", "transformers"),
+    "scenarioclip_jax.train.loop": (
+        "gcsfs",
+        "s3fs",
+        "tensorflow_datasets",
+        "torch",
+        "transformers",
+    ),
 }
 
 

@@ -4,16 +4,34 @@ from pathlib import Path
 
 import pytest
 
-from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.paths import PathError, address_of, local_path
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["gs://b/r", "s3://b", "abfs://x@y/z", "http://x/y", "hdfs://n/p", "gs:/b/r", Path("gs://b/r")],
-)
+@pytest.mark.parametrize("path", ["gs://b/r", "s3://b", "gs:/b/r", Path("gs://b/r")])
 def test_an_address_never_becomes_a_local_folder(path):
-    with pytest.raises(PathError, match=r"is an address \((gs|s3|abfs|http|hdfs)\).*mount it"):
+    with pytest.raises(PathError, match=r"is an address \((gs|s3)\), and only a local path"):
         local_path(path)
+
+
+@pytest.mark.parametrize("path", ["abfs://x@y/z", "http://x/y", "hdfs://n/p", "file:///x"])
+@pytest.mark.parametrize("read", [local_path, address_of])
+def test_other_schemes_are_refused_with_those_that_are_supported(path, read):
+    with pytest.raises(
+        PathError, match=r"addresses of (abfs|http|hdfs|file) aren't supported, only gs:.*mount it"
+    ):
+        read(path)
+
+
+def test_parts_of_an_address():
+    assert address_of("gs://b/x/y/") == ("gs", "b", "x/y")
+    assert address_of(Path("S3://b/x")) == ("s3", "b", "x")
+    assert str(address_of("s3://b//x")) == "s3://b/x"
+    assert str(address_of("gs://b")) == "gs://b"
+    for plain in ("runs/a:b", "/w", "C:/x", "C://x", "a~b", "x/y://z"):
+        assert address_of(plain) is None
+    for wrong in ("gs://", "s3:///", "gs://b/../c"):
+        with pytest.raises(PathError, match=r"must be (gs|s3)://BUCKET/FOLDER"):
+            address_of(wrong)
 
 
 def test_home_and_cache(monkeypatch):

@@ -14,15 +14,16 @@ SMALL = {
 }
 # What each room imports, beside the small modules. A line that nothing needs any more fails, too.
 TABLE = {
-    "data/stored": set(),
-    "data/build": {"data", "data/stored", "data/embedded"},
+    "storage": set(),
+    "data/stored": {"storage"},
+    "data/build": {"data", "data/stored", "data/embedded", "storage"},
     "data/embedded": {"data/stored"},
     "data/packing": {"data", "data/stored"},
     "data/device": {"data"},
     "data": {"data/stored", "data/packing"},
-    "importers": {"data/build", "importers/sources", "importers/exports"},
-    "importers/sources": {"data/build", "importers"},
-    "importers/exports": {"importers"},
+    "importers": {"data/build", "importers/sources", "importers/exports", "storage"},
+    "importers/sources": {"data/build", "importers", "storage"},
+    "importers/exports": {"importers", "storage"},
     "models": {"data", "parallel"},
     "losses": set(),
     "parallel": set(),
@@ -30,11 +31,12 @@ TABLE = {
     "aot": {"costs", "parallel", "train"},
     "train": {
         *("data", "data/build", "data/device", "data/packing", "data/stored", "models", "losses"),
-        *("parallel", "costs", "checkpoint", "interop"),
+        *("parallel", "costs", "checkpoint", "interop", "storage", "workdir", "orbax_setup"),
         *("evaluation/embed", "evaluation/score", "evaluation/report"),  # scores during training
     },
-    "interop": {"data", "data/stored", "models", "checkpoint"},
-    "checkpoint": {"models", "parallel", "orbax_setup"},
+    "interop": {"data", "data/stored", "models", "checkpoint", "storage"},
+    "checkpoint": {"models", "orbax_setup"},
+    "workdir": {"parallel", "storage"},
     "inference": {"data", "data/stored", "models", "parallel", "checkpoint", "interop"},
     "evaluation/embed": {
         *("data", "data/device", "data/packing", "data/stored", "models", "parallel", "inference"),
@@ -57,7 +59,7 @@ TABLE = {
     },
     "evaluation/explain": {"data/device", "models", "inference", "evaluation/score"},
     "evaluation": {
-        *("data", "data/build", "data/stored", "checkpoint", "inference"),
+        *("data", "data/build", "data/stored", "checkpoint", "inference", "storage", "workdir"),
         *("evaluation/embed", "evaluation/report", "evaluation/score", "evaluation/suites"),
     },
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scenarioclip_jax.errors import ReadableError
-from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.paths import PathError, address_of, local_path
 
 # Only a number at the end is a weight: `s3://bucket/folder` has none.
 _WEIGHT = re.compile(
@@ -70,9 +70,11 @@ def from_anywhere(text: str) -> str:
     """The same value with absolute paths, so that it means the same in another folder."""
     entries = parse(text)
     if len(entries) == 1:
-        return str(local_path(entries[0].path).resolve())
+        return str(address_of(entries[0].path) or local_path(entries[0].path).resolve())
     # Links aren't followed: one may stand for a path whose commas could be misread.
-    paths = [os.path.abspath(local_path(entry.path)) for entry in entries]
+    paths = [
+        str(address_of(entry.path) or os.path.abspath(local_path(entry.path))) for entry in entries
+    ]
     weights = ["" if each.weight is None else f":{_text(each.weight)}" for each in entries]
     return ",".join(path + weight for path, weight in zip(paths, weights, strict=True))
 
@@ -160,6 +162,6 @@ def _exists(path: str) -> bool:
 
 def _resolved(path: str) -> str:
     try:
-        return str(local_path(path).resolve())
+        return str(address_of(path) or local_path(path).resolve())
     except PathError:
         return path

@@ -32,8 +32,8 @@ from scenarioclip_jax.evaluation.score.result import Result
 from scenarioclip_jax.evaluation.sections import section_of, suite_of
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.files import write_text
-from scenarioclip_jax.lock import hold
 from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.workdir import open_workdir
 
 __all__ = ["IN_DOMAIN", "ON_FILES", "Evaluation", "check", "chosen_suites", "evaluate"]
 
@@ -50,12 +50,16 @@ class Evaluation(NamedTuple):
         return {suite: each["reason"] for suite, each in self.summary["failed"].items()}
 
 
-def evaluate(config: ConfigDict, workdir: Path) -> Evaluation:
+def evaluate(config: ConfigDict, workdir: str | Path) -> Evaluation:
     """Scores the checkpoint, and the baseline if there is one, and writes both files into `workdir`.
 
     Suites are independent: one that can't be scored is reported with the reason, and the others continue. The
     files of all suites are read and checked before anything is embedded. `results.json` is rewritten after
     every suite.
+
+    Args:
+      config: The config.
+      workdir: Folder for the results; local or an address in a bucket.
 
     Returns:
       The results, for your own plots; `failed` names the suites without a result.
@@ -66,22 +70,9 @@ def evaluate(config: ConfigDict, workdir: Path) -> Evaluation:
     """
     suites = chosen_suites(config)
     settings = check(config, suites)
-    run = _Run(config, Path(workdir), suites, settings)
-    run.refuse_others()
-    data: tuple[Chosen, ...] = ()
-    if set(suites) & set(IN_DOMAIN):
-        data = choose(config)
-        for each in data:
-            _say_data(each)
-    models = open_models(config)
-    with hold(Path(workdir)):
-        run.summary = describe(config, models, data) | {"config": _comparable(config)}
-        encoders = run.encoders(models)
-        run.read_files()
-        directories = {each.part: each.open() for each in data}
-        for column, encoder in encoders.items():
-            run.score(column, encoder, directories)
-        return run.finish()
+    run = _Run(config, str(workdir), suites, settings)
+    with open_workdir(workdir, run.prepare, checkpoints=False):
+        return run.score_all()
 
 
 def _open_cache(folder: str) -> Cache | NoCache:
@@ -108,27 +99,45 @@ class _Run:
 
     summary: dict[str, Any]
 
-    def __init__(self, config: ConfigDict, workdir: Path, suites: list[str], settings: Settings):
-        self._config, self._workdir, self._suites, self._settings = (
-            config,
-            workdir,
-            suites,
-            settings,
-        )
+    def __init__(self, config: ConfigDict, name: str, suites: list[str], settings: Settings):
+        self._config, self._name, self._suites, self._settings = config, name, suites, settings
+        self._workdir = Path()
+        self._data: tuple[Chosen, ...] = ()
+        self._models: dict[str, inference.Model] = {}
         self._cache = _open_cache(config.cache)
         self._files: dict[str, Files] = {}
         self._found: dict[str, dict[str, Result]] = {}
         self._shown: dict[str, DataSet] = {}  # by the name of the data set
         self._before: dict[str, str | None] = {}
 
-    def refuse_others(self) -> None:
+    def prepare(self, folder: Path) -> None:
+        """Opens data and models, for a workdir whose local folder this is."""
+        self._workdir = folder
+        self._refuse_others()
+        if set(self._suites) & set(IN_DOMAIN):
+            self._data = choose(self._config)
+            for each in self._data:
+                _say_data(each)
+        self._models = open_models(self._config)
+
+    def score_all(self) -> Evaluation:
+        self.summary = describe(self._config, self._models, self._data)
+        self.summary |= {"config": _comparable(self._config)}
+        encoders = self._encoders()
+        self._read_files()
+        directories = {each.part: each.open() for each in self._data}
+        for column, encoder in encoders.items():
+            self._score_model(column, encoder, directories)
+        return self._finish()
+
+    def _refuse_others(self) -> None:
         """Raises ConfigError if the workdir holds a training run, or an evaluation of something else."""
         folder = self._workdir
-        other = f"name another --workdir, such as {str(folder).rstrip('/')}-evaluation"
+        other = f"name another --workdir, such as {self._name.rstrip('/')}-evaluation"
         for name in ("checkpoints", "report.json", "metrics.jsonl"):
             if (folder / name).exists():
                 raise ConfigError(
-                    f"--workdir={folder} holds a training run ({name}), whose report an evaluation would "
+                    f"--workdir={self._name} holds a training run ({name}), whose report an evaluation would "
                     f"replace; {other}"
                 )
         try:
@@ -136,7 +145,7 @@ class _Run:
         except FileNotFoundError:
             if (folder / "report.html").exists():
                 raise ConfigError(
-                    f"--workdir={folder} holds another report.html; {other}"
+                    f"--workdir={self._name} holds another report.html; {other}"
                 ) from None
             return
         try:
@@ -147,11 +156,11 @@ class _Run:
             before = None
         if before != json.loads(json.dumps(_comparable(self._config))):
             raise ConfigError(
-                f"--workdir={folder} holds another evaluation, which this one would replace; {other}"
+                f"--workdir={self._name} holds another evaluation, which this one would replace; {other}"
             )
         self._before = hashes
 
-    def encoders(self, models: dict[str, inference.Model]) -> dict[str, ModelEncoder]:
+    def _encoders(self) -> dict[str, ModelEncoder]:
         """Makes the encoders, by column.
 
         Raises:
@@ -159,17 +168,17 @@ class _Run:
         """
         arguments = {"batch_size": self._config.batch_size, "threads": self._config.num_threads}
         found = {}
-        for column, model in models.items():
+        for column, model in self._models.items():
             found[column] = ModelEncoder(model, self._cache, **arguments)
             digest = self.summary["models"][column]["checkpoint_hash"] = found[column].digest
             if self._before.get(column, digest) != digest:
                 raise ConfigError(
-                    f"--workdir={self._workdir} holds the evaluation of other weights ({column}), which this "
+                    f"--workdir={self._name} holds the evaluation of other weights ({column}), which this "
                     "one would replace: the checkpoint has changed since; name another --workdir"
                 )
         return found
 
-    def read_files(self) -> None:
+    def _read_files(self) -> None:
         """Reads and checks the files of all suites before anything is embedded."""
         for suite in self._suites:
             if suite in ON_FILES:
@@ -179,7 +188,9 @@ class _Run:
                 except Exception as error:
                     self._fail(suite, error)
 
-    def score(self, column: str, encoder: ModelEncoder, directories: dict[str, Path]) -> None:
+    def _score_model(
+        self, column: str, encoder: ModelEncoder, directories: dict[str, Path]
+    ) -> None:
         """Runs all suites that haven't failed, on one model.
 
         Args:
@@ -244,7 +255,7 @@ class _Run:
         for each in entry["listed"][1:20]:
             print(f"  also: {each}", file=sys.stderr)
 
-    def finish(self) -> Evaluation:
+    def _finish(self) -> Evaluation:
         """Writes both files for the last time."""
         summary = self.summary
         if not summary["suites"] and not summary["failed"]:

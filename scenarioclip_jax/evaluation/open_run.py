@@ -12,6 +12,7 @@ from scenarioclip_jax.evaluation.embed.in_domain import DataSet
 from scenarioclip_jax.evaluation.run_data import difference, identity_now, of_run
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.shell import to_paste
+from scenarioclip_jax.storage.models import model_copy
 
 CACHE = "~/.cache/scenarioclip_jax/embeddings"  # as in configs/evaluate.py
 
@@ -52,7 +53,7 @@ def data_of(checkpoint: str | Path, part: str = "") -> Path:
     Raises:
       CheckpointError: There is no such run, or it has no such data set. The message says what there is.
     """
-    folder = local_path(checkpoint)
+    folder = model_copy(checkpoint)
     workdir = to_paste(f"--workdir={checkpoint}")
     try:
         trained = of_run(folder)
@@ -71,8 +72,9 @@ def data_of(checkpoint: str | Path, part: str = "") -> Path:
     chosen = trained[names.index(part) if part else 0]
     if len(trained) > 1 and not part:
         print(f"note: of the data sets of {checkpoint} ({', '.join(names)}), this is {names[0]}")
-    if chosen.directory is None:
+    if chosen.is_drawn:
         return default_embedded(**chosen.embedded)
+    chosen = chosen.here()
     now = chosen._replace(identity=identity_now(chosen.directory))
     if not now.same(chosen):
         print(f"note: {difference(str(checkpoint), trained, now)}", flush=True)

@@ -9,7 +9,7 @@ from scenarioclip_jax.evaluation.files import Files
 from scenarioclip_jax.evaluation.run_data import choose
 from scenarioclip_jax.evaluation.settings import ProbeSettings, Settings
 from scenarioclip_jax.evaluation.suites.registry import registered
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.storage.cache import local_copy
 
 IN_DOMAIN = {name: suite for name, suite in registered().items() if suite.read is None}
 ON_FILES = {name: suite for name, suite in registered().items() if suite.read is not None}
@@ -86,12 +86,12 @@ def _settings(config: ConfigDict) -> Settings:
 def files_of(config: ConfigDict, suite: str) -> Files:
     """Finds a suite's files; raises ConfigError if they don't exist."""
     given = config[suite]
-    path = local_path(given.path)
     kind = ON_FILES[suite].path
     if not given.path:
         raise ConfigError(
             f"config.{suite}.path is empty: name the {kind} with {ON_FILES[suite].files}"
         )
+    path = local_copy(given.path)
     if not path.exists():
         raise ConfigError(f"config.{suite}.path={given.path!r}: no such {kind}")
     if kind == "folder" and not path.is_dir():
@@ -102,7 +102,7 @@ def files_of(config: ConfigDict, suite: str) -> Files:
         raise ConfigError(f"config.{suite}.path={given.path!r}: a folder; name the file in it")
     images = ()
     if given.images:
-        images = (local_path(given.images),)
+        images = (local_copy(given.images),)
         if not images[0].is_dir():
             raise ConfigError(f"config.{suite}.images={given.images!r}: no such folder")
     beside = path if path.is_dir() else path.parent

@@ -13,14 +13,16 @@ from scenarioclip_jax.data.build.dataset import default_embedded
 from scenarioclip_jax.data.mixture import parse
 from scenarioclip_jax.data.source import identity_digest
 from scenarioclip_jax.data.stored.labels import differences_from
+from scenarioclip_jax.data.stored.remote import local_data
 from scenarioclip_jax.data.stored.shards import (
     DataSetError,
     dataset_dir,
     load_summary,
     open_split,
 )
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.paths import address_of, local_path
 from scenarioclip_jax.renamed import with_new_names
+from scenarioclip_jax.storage.models import model_copy
 
 DEMO = {"num_scenes": 6000, "seed": 0}  # as in configs/pretrain.py, used if no run says otherwise
 
@@ -29,13 +31,15 @@ class Chosen(NamedTuple):
     """A data set.
 
     Attributes:
-      directory: Folder of its shards; None for the drawn scenes, which may have to be drawn first.
-      embedded: Arguments of `data.build.default_embedded`, if `directory` is None.
+      directory: Folder of its shards; None for the drawn scenes, which may have to be drawn first, and for an
+        address that isn't copied yet.
+      embedded: Arguments of `data.build.default_embedded`, for the drawn scenes.
       why: Explanation of where the choice comes from.
       notes: Sentences about models that were trained on other data and about labels of an earlier version.
       identity: Digest of its training split, see `data.source.identity_digest`: of the shards that lie in
         `directory` now, or of those that a run was trained on. Empty if it isn't known.
       part: Its name among the data sets of a mixture; empty for a single data set.
+      address: Its address, if it lies in a bucket.
     """
 
     directory: Path | None
@@ -44,32 +48,43 @@ class Chosen(NamedTuple):
     notes: tuple[str, ...] = ()
     identity: str = ""
     part: str = ""
+    address: str = ""
 
     @property
     def name(self) -> str:
         """The name of the data set on the terminal and in the report."""
-        if self.directory is not None:
-            return str(self.directory)
+        if not self.is_drawn:
+            return self.address or str(self.directory)
         settings = ", ".join(f"{name} {value}" for name, value in self.embedded.items())
         return f"the embedded scenes ({settings})"
 
+    @property
+    def is_drawn(self) -> bool:
+        return self.directory is None and not self.address
+
+    def here(self) -> "Chosen":
+        """Copies a data set in a bucket to this machine."""
+        return self._replace(directory=local_data(self.address)) if self.address else self
+
     def same(self, other: "Chosen") -> bool:
         """Whether both are one data set. A folder may be built again, moved or copied, so identities decide."""
-        if self.directory is None and other.directory is None:
+        if self.is_drawn and other.is_drawn:
             return self.embedded == other.embedded
         if self.identity and other.identity:
             return self.identity == other.identity
         return self.same_place(other)
 
     def same_place(self, other: "Chosen") -> bool:
+        if self.address or other.address:
+            return self.address == other.address
         if self.directory is None or other.directory is None:
             return False
         return self.directory.resolve() == other.directory.resolve()
 
     def open(self) -> Path:
         """Returns the folder of the shards; draws the demo's scenes if they don't exist."""
-        if self.directory is not None:
-            return self.directory
+        if not self.is_drawn:
+            return self.here().directory
         with naming("demo_data"):
             return default_embedded(**self.embedded)
 
@@ -80,7 +95,7 @@ def recorded(checkpoint: str | Path) -> tuple[Chosen, ...]:
     Raises:
       CheckpointError: There is a `config.json` that isn't from a training run.
     """
-    folder = local_path(checkpoint)
+    folder = model_copy(checkpoint)
     path = folder / "config.json"
     # A folder in Hugging Face's format also has a config.json, which says nothing about data.
     if not path.is_file() or not (folder / "checkpoints").is_dir():
@@ -142,7 +157,16 @@ def of_config(path: Path) -> tuple[Chosen, ...]:
         ) from None
     if not entries:
         return (Chosen(None, embedded),)
-    return tuple(Chosen(local_path(entry.path), embedded, part=entry.name) for entry in entries)
+    return tuple(
+        _place(entry.path)._replace(embedded=embedded, part=entry.name) for entry in entries
+    )
+
+
+def _place(path: str) -> Chosen:
+    """A data set by its path or address, which isn't copied yet."""
+    if address := address_of(path):
+        return Chosen(None, {}, address=str(address))
+    return Chosen(local_path(path), {})
 
 
 def choose(config: ConfigDict) -> tuple[Chosen, ...]:
@@ -159,15 +183,16 @@ def choose(config: ConfigDict) -> tuple[Chosen, ...]:
     if config.data.dir:
         with naming("data.dir"):
             chosen = [
-                Chosen(local_path(entry.path), {}, "config.data.dir", part=entry.name)
+                _place(entry.path).here()._replace(why="config.data.dir", part=entry.name)
                 for entry in parse(config.data.dir)
             ]
             for each in chosen:
                 dataset_dir(each.directory)
     elif given:
-        base = own[0].embedded if own and own[0].directory is None else DEMO
+        base = own[0].embedded if own and own[0].is_drawn else DEMO
         chosen = [Chosen(None, DEMO | base | given, "config.demo_data")]
     elif own:
+        own = tuple(each.here() for each in own)
         for each in own:
             _check_own(each, config.checkpoint)
         chosen = [each._replace(why=_why_own(each, config.checkpoint)) for each in own]
@@ -181,7 +206,7 @@ def choose(config: ConfigDict) -> tuple[Chosen, ...]:
 
 
 def _why_own(own: Chosen, checkpoint: str) -> str:
-    if own.directory is None:
+    if own.is_drawn:
         return f"what {checkpoint} was trained on"
     now = identity_now(own.directory)
     if not (now and own.identity):
@@ -199,7 +224,7 @@ def _old_labels(chosen: Chosen) -> list[str]:
     if not changed:
         return []
     return [
-        f"{chosen.directory} was built when {' and '.join(changed)}, so that one class may be there in several "
+        f"{chosen.name} was built when {' and '.join(changed)}, so that one class may be there in several "
         "spellings; to merge them, build it again"
     ]
 
@@ -233,7 +258,7 @@ def difference(path: str, trained: Sequence[Chosen], scored: Chosen) -> str:
     for each in trained:
         if scored.same_place(each):
             return (
-                f"{path} was trained on another data set that lay in {each.directory}, which was built again "
+                f"{path} was trained on another data set that lay in {each.name}, which was built again "
                 "since: what is in its test split now may be what the model was trained on. Score the data set "
                 "of that time (config.data.dir), or train on this one"
             )

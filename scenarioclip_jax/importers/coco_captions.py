@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from scenarioclip_jax.importers import json_stream
 from scenarioclip_jax.importers.index import Index
 from scenarioclip_jax.importers.source import Run, SourceError
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.storage.cache import local_copy
 
 
 def add_coco_captions(index: Index, names: Iterable[str], run: Run) -> None:
@@ -15,7 +15,7 @@ def add_coco_captions(index: Index, names: Iterable[str], run: Run) -> None:
       SourceError: A file can't be read, or isn't one of captions.
     """
     for name in names:
-        path = local_path(name)
+        path = local_copy(name)
         run.files.append(str(path))
         found = run.dicts(json_stream.items(path, "annotations.item"), f"{path.name} annotations")
         found = run.progress(found, f"captions of {path.name}", "captions")

@@ -11,7 +11,6 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from scenarioclip_jax.importers import exports, metadata, sources
@@ -22,12 +21,17 @@ from scenarioclip_jax.importers.output import (
     PROBLEMS,
     SUMMARY,
     Output,
+    check_there,
+    publish,
     writing,
 )
 from scenarioclip_jax.importers.source import Export, Run, Source, SourceError, found_in
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.paths import as_given, local_path
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.stop_signals import Stopped, stop_signals
+from scenarioclip_jax.storage.bucket import Bucket, check_address
+from scenarioclip_jax.storage.cache import local_copy
+from scenarioclip_jax.storage.output import spool
 
 _WIDTH = 200  # of an example
 
@@ -78,6 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     args = parser().parse_args(arguments)
     try:
+        for value in vars(args).values():
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, str):
+                    check_address(each)
         with stop_signals() as stopping:
             if isinstance(args.command, Source):
                 told = _import(args.command, args, stopping.finish)
@@ -102,8 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _import(source: Source, args: argparse.Namespace, finish: Callable[[], None]) -> str:
     """Runs an import; returns the summary as text."""
-    started, folder = time.monotonic(), local_path(args.output)
-    images = local_path(args.images) if args.images else None
+    started, address = time.monotonic(), check_address(args.output)
+    folder = local_path(args.output) if address is None else spool(address)
+    if address is not None:
+        check_there(address, args.overwrite)
+    images = local_copy(args.images) if args.images else None
     if images and not images.is_dir():
         raise SourceError(
             f"--images={images} isn't a folder; name the folder of the photos, or leave it out"
@@ -122,11 +133,17 @@ def _import(source: Source, args: argparse.Namespace, finish: Callable[[], None]
             "seconds": round(time.monotonic() - started, 1),
         }
 
-    with writing(folder, args.overwrite, summary, finish) as output:
+    replace, ready = args.overwrite, finish
+    if address is not None:  # what lies in the cache is left of an import that couldn't be copied
+        replace, ready = True, lambda: None
+    with writing(folder, replace, summary, ready) as output:
         run = Run(output.problems, output.work, images, args.split)
         for record in source.records(args, run):
             output.write(record)
-    return _told(output, run, images)
+    told = _told(output, run, args)
+    if address is not None:
+        publish(folder, address, finish)
+    return told
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
@@ -139,7 +156,7 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _told(output: Output, run: Run, images: Path | None) -> str:
+def _told(output: Output, run: Run, args: argparse.Namespace) -> str:
     counts = ", ".join(f"{n:,} {what}" for what, n in output.counts.items() if n)
     splits = ", ".join(f"{n:,} {split}" for split, n in sorted(output.splits.items()))
     lines = [f"Imported {counts}", f"Splits: {splits}"]
@@ -149,11 +166,12 @@ def _told(output: Output, run: Run, images: Path | None) -> str:
         lines += [
             f"  {n:,} x {kind}, such as {examples[kind][:_WIDTH]}" for kind, n in problems.items()
         ]
-    folder, shards = output.folder, output.folder.with_name(f"{output.folder.name}-shards")
+    folder = as_given(args.output)
+    shards = f"{folder}-shards"
     lines += [f"Files: {METADATA}, {PROBLEMS} and {SUMMARY} in {folder}", "Go on with:"]
     # Photos of archives lie beside the metadata.
-    inside = (folder / PHOTOS).is_dir()
-    place = [] if inside else [f"--images={images or 'PHOTOS'}"]
+    inside, images = (output.folder / PHOTOS).is_dir(), args.images
+    place = [] if inside else [f"--images={as_given(images) if images else 'PHOTOS'}"]
     flags = [f"--metadata={folder}", *place, f"--output={shards}"]
     if output.splits["train"] and not (output.splits["validation"] or output.splits[BY_ID]):
         flags.append("--validation-share=0.05")  # the source has no validation split of its own
@@ -170,13 +188,25 @@ def _told(output: Output, run: Run, images: Path | None) -> str:
 
 def _export(export: Export, args: argparse.Namespace, finish: Callable[[], None]) -> str:
     """Runs an export; returns the summary as text."""
-    folder, path = local_path(args.metadata), local_path(args.output)
+    address = check_address(args.output)
+    path = local_path(args.output) if address is None else spool(address) / address.name
+    if address is not None:
+        if Bucket(address).list() and not args.overwrite:
+            raise SourceError(
+                f"--output={address} is there already; name another file, or replace it: --overwrite"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
     if path.is_dir():
         raise SourceError(f"--output={path} is a folder; name a file in it")
     if path.exists() and not args.overwrite:
         raise SourceError(
             f"--output={path} is there already; name another file, or replace it: --overwrite"
         )
-    files = metadata.files(folder)
+    files = metadata.files(local_copy(args.metadata))
     counts = export.write(lambda: metadata.records(files, args.split), path, args, finish)
-    return f"Wrote {', '.join(f'{n:,} {what}' for what, n in counts.items() if n)} to {path}"
+    if address is not None:
+        Bucket(address).put(path, "")
+        path.unlink()
+    told = ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
+    return f"Wrote {told} to {as_given(args.output)}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scenarioclip_jax.data.build.problems import NOTED
 from scenarioclip_jax.importers.source import Run, SourceError
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.storage.cache import local_copy
 
 
 class Files:
@@ -21,7 +21,7 @@ class Files:
     """
 
     def __init__(self, folder: str, flag: str, run: Run):
-        self.folder, self._flag, self._run = local_path(folder), flag, run
+        self.folder, self._flag, self._run = local_copy(folder), flag, run
         if not self.folder.is_dir():
             raise SourceError(
                 f"{flag}={self.folder} isn't a folder; name the folder of the annotations"

@@ -19,6 +19,9 @@ from scenarioclip_jax.files import write_text
 from scenarioclip_jax.importers.index import Ids
 from scenarioclip_jax.importers.problems import ImportProblems
 from scenarioclip_jax.importers.source import Record, SourceError
+from scenarioclip_jax.paths import Address
+from scenarioclip_jax.storage.bucket import Bucket
+from scenarioclip_jax.storage.output import upload
 
 METADATA, PROBLEMS, SUMMARY = "metadata.jsonl.gz", "problems.jsonl", "import.json"
 BY_ID = "by the id"  # records that name no split
@@ -113,10 +116,38 @@ def writing(
                 folder.rmdir()
 
 
+def check_there(address: Address, overwrite: bool) -> None:
+    """Checks that an import can go to an address; raises SourceError like `writing`."""
+    found = Bucket(address).list()
+    if "" in found:
+        raise SourceError(f"--output={address} is a file; name a folder")
+    _check_names(address, {name.partition("/")[0] for name in found}, overwrite)
+
+
+def publish(folder: Path, address: Address, finish: Callable[[], None]) -> None:
+    """Copies an import from the cache to its address, then removes it here.
+
+    Raises:
+      StorageError: It can't be copied.
+    """
+    upload(
+        folder,
+        address,
+        last=lambda name: name == SUMMARY,
+        only=lambda name: name in _OURS or name.startswith(f"{PHOTOS}/"),
+        before_visible=finish,
+    )
+    shutil.rmtree(folder)
+
+
 def _check(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise SourceError(f"--output={folder} is a file; name a folder")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    _check_names(folder, names, overwrite)
+
+
+def _check_names(folder: Path | Address, names: set[str], overwrite: bool) -> None:
     others = sorted(n for n in names - _OURS if n.startswith(("metadata", "annotations")))
     if others:
         raise SourceError(

@@ -1,12 +1,14 @@
-"""Finds a model: a local folder, or a repository on the Hugging Face hub, downloaded as far as needed."""
+"""Finds a model: a local folder, one in a bucket, or a repository on the Hugging Face hub."""
 
 import re
 from pathlib import Path
 
 from scenarioclip_jax.checkpoint import CheckpointError, folder_above
 from scenarioclip_jax.interop import known_files
-from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.paths import PathError
 from scenarioclip_jax.shell import to_paste
+from scenarioclip_jax.storage.bucket import StorageError
+from scenarioclip_jax.storage.models import model_copy
 
 # Safetensors come first; files for other libraries or precisions aren't downloaded.
 SMALL = ("*.json", "*.txt")
@@ -55,13 +57,20 @@ def find_folder(source: str) -> Path:
     )
 
 
-def local_folder(source: str | Path) -> Path:
-    """Returns `source` as a local path, existing or not; raises CheckpointError for another address."""
+def local_folder(source: str | Path, step: int | None = None) -> Path:
+    """Returns `source` as a local path, existing or not; for an address in a bucket, a copy of the model there.
+
+    Args:
+      step: The checkpoint to copy; the newest if None.
+
+    Raises:
+      CheckpointError: It is another address, or can't be copied.
+    """
     if HUB_ADDRESS.fullmatch(str(source)):
         return Path(source)
     try:
-        return local_path(source)
-    except PathError as error:
+        return model_copy(source, step)
+    except (PathError, StorageError) as error:
         raise CheckpointError(str(error)) from None
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -16,7 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.paths import Address
 from scenarioclip_jax.progress_bar import progress_bar
+from scenarioclip_jax.storage.bucket import Bucket
+from scenarioclip_jax.storage.output import spool, upload
 
 LOCK = ".lock"
 # The file system has no locks; distinct names keep two conversions apart there too.
@@ -31,6 +34,35 @@ def check_absent(path: Path) -> None:
         raise CheckpointError(f"{path}: exists already; remove it or choose another --output")
     if path.is_mount():
         raise CheckpointError(f"{path}: a mount point; choose a folder below it as --output")
+
+
+@contextlib.contextmanager
+def new_output(path: Path | Address, before_visible: Callable[[], None]) -> Iterator[Path]:
+    """Yields a folder to write to, which becomes `path` at the end; for an address, its files are copied there.
+
+    Args:
+      before_visible: Called once all is written, right before it appears.
+
+    Raises:
+      CheckpointError: There is something at `path`, or another conversion writes there.
+      StorageError: The address can't be used.
+    """
+    if isinstance(path, Path):
+        with new_folder(path) as work:
+            yield work
+            before_visible()
+        return
+    if Bucket(path).list():
+        raise CheckpointError(f"{path}: exists already; remove it or choose another --output")
+    folder = spool(path)
+    if folder.exists():
+        shutil.rmtree(folder)  # of a conversion that couldn't be copied
+    with new_folder(folder) as work:
+        yield work
+    # Whatever reads a model looks for one of these first.
+    ends = ("model.json", "config.json", "pytorch_model.bin")
+    upload(folder, path, last=lambda name: name in ends, before_visible=before_visible)
+    shutil.rmtree(folder)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from scenarioclip_jax.command import Config, ConfigError, listed, naming
 from scenarioclip_jax.data.mixture import from_anywhere, parse
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
 from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.storage.bucket import check_address
 
 
 def model_arguments(config: Config) -> dict[str, Any]:
@@ -228,10 +229,15 @@ def _check_numbers(config: Config) -> None:
 def _check_data(config: Config) -> None:
     if config.data.tokenizer:
         with naming("data.tokenizer"):
-            local_path(config.data.tokenizer)
+            if check_address(config.data.tokenizer) is None:
+                local_path(config.data.tokenizer)
     with naming("data.dir"):
         folders = [entry.path for entry in parse(config.data.dir)] if config.data.dir else []
-        missing = [folder for folder in folders if not local_path(folder).is_dir()]
+        missing = [
+            folder
+            for folder in folders
+            if check_address(folder) is None and not local_path(folder).is_dir()
+        ]
     if missing:
         where = f", in {config.data.dir!r}" if len(folders) > 1 else ""
         raise ConfigError(

@@ -14,9 +14,11 @@ from scenarioclip_jax.data.pipeline import TrainIterator
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.source import Mixture, identity_digest
 from scenarioclip_jax.data.stored import shards
+from scenarioclip_jax.data.stored.remote import local_data
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.parallel.distributed import union
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.paths import address_of, local_path
+from scenarioclip_jax.storage.cache import local_copy
 from scenarioclip_jax.train.config import data_settings
 
 
@@ -76,7 +78,8 @@ def open_data(config: Config, workdir: Path | None = None) -> RunData:
     sets, has_images = [], False
     for entry in entries:
         if config.data.dir:
-            directory = local_path(entry.path)
+            with naming("data.dir"):
+                directory = local_data(entry.path)
         else:
             with naming("demo_data"):
                 directory = default_embedded(**config.demo_data)
@@ -149,7 +152,7 @@ def _tokenizer(config: Config, directories: Sequence[Path], workdir: Path | None
         if resumed:
             tokenizer = Tokenizer.load(resumed / "tokenizer.json")
         elif config.data.tokenizer:
-            tokenizer = Tokenizer.load(local_path(config.data.tokenizer))
+            tokenizer = Tokenizer.load(local_copy(config.data.tokenizer))
         else:
             tokenizer = _common_tokenizer(directories)
     if resumed and config.data.tokenizer:
@@ -185,15 +188,17 @@ def _common_tokenizer(directories: Sequence[Path]) -> Tokenizer:
 def _check_same(tokenizer: Tokenizer, given: str, workdir: Path) -> None:
     """Checks that the tokenizer given on the command line is the one that the run has used so far.
 
-    A hub repository that the run was started with isn't loaded again, so that a run resumes without a network.
+    A hub repository or an address that the run was started with isn't loaded again, so that a run resumes
+    without a network.
 
     Raises:
       ConfigError: It is another one, or can't be loaded.
     """
-    if not local_path(given).exists() and given == _started_with(workdir):
+    elsewhere = address_of(given) is not None or not local_path(given).exists()
+    if elsewhere and given == _started_with(workdir):
         return
     with naming("data.tokenizer"):
-        different = tokenizer.difference(Tokenizer.load(local_path(given)))
+        different = tokenizer.difference(Tokenizer.load(local_copy(given)))
     if different is not None:
         raise ConfigError(
             f"config.data.tokenizer={given}: it turns {different!r} into other tokens than "

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import jax
 
-from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints
+from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.command import Config, ConfigError, naming
 from scenarioclip_jax.costs.chips import peak_flops
 from scenarioclip_jax.costs.flops import train_step_flops
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing.measure import MeasuringStopped
 from scenarioclip_jax.data.settings import CONFIG_KEYS
-from scenarioclip_jax.lock import hold
 from scenarioclip_jax.parallel.distributed import wait_for_all
 from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh, put_batch
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.ahead import Alone, LastBatchError, Together, read_ahead
+from scenarioclip_jax.train.checkpoints import Checkpoints
 from scenarioclip_jax.train.data import TooCorruptError, open_data, share_corrupt
 from scenarioclip_jax.train.drawn import as_metrics, drawn, told
 from scenarioclip_jax.train.metrics import (
@@ -41,10 +41,15 @@ from scenarioclip_jax.train.state import TrainState
 from scenarioclip_jax.train.stop import StopRequest
 from scenarioclip_jax.train.validation import Stopped, Validator
 from scenarioclip_jax.train.watch import Watch
+from scenarioclip_jax.workdir import open_workdir
 
 
-def train(config: Config, workdir: Path) -> None:
+def train(config: Config, workdir: str | Path) -> None:
     """Trains, validates, saves checkpoints and writes a report; resumes from the newest checkpoint.
+
+    Args:
+      config: The config.
+      workdir: Folder for all that the run writes; local or an address in a bucket.
 
     Raises:
       ConfigError: The config can't be run, or differs from that of the checkpoints in `workdir`.
@@ -55,8 +60,10 @@ def train(config: Config, workdir: Path) -> None:
         mesh = make_mesh(**config.mesh)
     configs.check(config, batch_ways=batch_ways(mesh))
     with mesh, StopRequest() as stop, contextlib.ExitStack() as at_end:
-        check_parameters(config, workdir)
-        at_end.enter_context(hold(workdir))
+        place = at_end.enter_context(
+            open_workdir(workdir, partial(check_parameters, config), lambda: stop.requested)
+        )
+        workdir = place.folder
         data = open_data(config, workdir)
         run = set_up(
             configs.resolve(config, eos_id=data.tokenizer.eos_id),
@@ -67,7 +74,7 @@ def train(config: Config, workdir: Path) -> None:
         )
         first = jax.process_index() == 0  # the process that prints and writes
         options = {k: config.checkpoint[k] for k in ("keep_last", "keep_best")}
-        checkpoints = Checkpoints(workdir, **options, metric="score")
+        checkpoints = Checkpoints(workdir, **options, metric="score", mirror=place.mirror)
         # Runs last, whatever else goes wrong, and waits for a save in the background.
         at_end.callback(checkpoints.close)
         try:
@@ -76,7 +83,7 @@ def train(config: Config, workdir: Path) -> None:
             if first:
                 print(
                     "stopped while scenes were measured; what was measured is kept: go on with "
-                    + to_paste(f"--workdir={workdir}"),
+                    + to_paste(f"--workdir={place.name}"),
                     flush=True,
                 )
             return
@@ -119,7 +126,7 @@ def train(config: Config, workdir: Path) -> None:
             saved = checkpoints.latest
         if stop.requested:
             watch.progress.say(
-                f"stopped at step {saved}; go on with {to_paste(f'--workdir={workdir}')}"
+                f"stopped at step {saved}; go on with {to_paste(f'--workdir={place.name}')}"
             )
 
 

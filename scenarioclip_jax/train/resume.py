@@ -8,13 +8,14 @@ from pathlib import Path
 import jax
 
 from scenarioclip_jax import faults
-from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints, flatten, nest
+from scenarioclip_jax.checkpoint import CheckpointError, flatten, nest
 from scenarioclip_jax.command import Config, ConfigError, listed, naming
 from scenarioclip_jax.data.packing.measure import Crew
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
 from scenarioclip_jax.parallel.distributed import gather, wait_for_all
 from scenarioclip_jax.parallel.mesh import local_groups
 from scenarioclip_jax.renamed import new_name, with_new_names
+from scenarioclip_jax.train.checkpoints import Checkpoints
 from scenarioclip_jax.train.config import plain
 from scenarioclip_jax.train.data import RunData, share_corrupt
 from scenarioclip_jax.train.metrics import finite

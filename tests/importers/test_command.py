@@ -103,8 +103,8 @@ def test_wrong_folders(tmp_path, capsys, source):
     assert "isn't a folder" in error
     (tmp_path / "file").write_text("")
     assert "is a file" in made.fails(capsys, "coco", tmp_path / "file", "--instances", source)
-    assert command.main(["coco", f"--instances={source}", "--output=gs://bucket/x"]) == 1
-    assert "is an address (gs)" in capsys.readouterr().err
+    assert command.main(["coco", f"--instances={source}", "--output=abfs://bucket/x"]) == 1
+    assert "addresses of abfs aren't supported" in capsys.readouterr().err
 
 
 def test_two_imports_at_once(tmp_path, capsys, source):

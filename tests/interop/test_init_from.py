@@ -158,8 +158,10 @@ def test_paths_of_init_from(model, monkeypatch, tmp_path, clip):
     initial.check_source(f"~/{clip.name}")
     initial.init_from(f"~/{clip.name}", model)
     for use in (initial.check_source, lambda source: initial.init_from(source, model)):
-        with pytest.raises(CheckpointError, match="'gs://bucket/run' is an address"):
-            use("gs://bucket/run")
+        with pytest.raises(
+            CheckpointError, match="'abfs://bucket/run': addresses of abfs aren't supported"
+        ):
+            use("abfs://bucket/run")
 
 
 def test_nothing_usable(tmp_path, model):

@@ -104,10 +104,15 @@ def test_paths_are_what_people_mean(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out/model.json").is_file()
     assert load("~/out").encode_text("ok").shape == (1, helpers.PROJECTION)
     with pytest.raises(SystemExit):
-        convert.main(["from-huggingface", "--model=~/clip", "--output=gs://bucket/out"])
-    assert "argument --output: 'gs://bucket/out' is an address (gs)" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="'gs://bucket/clip' is an address"):
-        convert.main(["from-huggingface", "--model=gs://bucket/clip", "--output=b"])
+        convert.main(["from-huggingface", "--model=~/clip", "--output=abfs://bucket/out"])
+    assert (
+        "argument --output: 'abfs://bucket/out': addresses of abfs aren't supported"
+        in capsys.readouterr().err
+    )
+    with pytest.raises(
+        SystemExit, match="'abfs://bucket/clip': addresses of abfs aren't supported"
+    ):
+        convert.main(["from-huggingface", "--model=abfs://bucket/clip", "--output=b"])
     assert names(tmp_path) == ["clip", "out"]
 
 

@@ -121,3 +121,24 @@ def test_gke_pod_passes_sigterm_on_and_waits(stubs, workdir):
         pod.send_signal(signal.SIGTERM)
         assert pod.stdout.read() == "signals: 1\n"
     assert pod.returncode == 75
+
+
+def test_gke_takes_a_workdir_in_a_bucket_without_a_claim(stubs):
+    stubs.add("kubectl")
+    volumes = []
+    for words in ([], ["--claim=files"]):
+        stubs.run(*launch(*GKE, "--workdir=gs://bucket/w"), *words, "--", "x")
+        (call,) = stubs.calls()
+        pod, _ = pod_and_job(yaml.safe_load(call["stdin"]))
+        volumes.append({v["name"]: v for v in pod["volumes"]}["shared"])
+    (container,) = pod["containers"]
+    assert volumes == [
+        {"name": "shared", "emptyDir": {}},
+        {"name": "shared", "persistentVolumeClaim": {"claimName": "files"}},
+    ]
+    # The stub of Python is the run, which ends well, and the question, whose answer is no.
+    stubs.add("python", "sys.exit(int('exists' in argv))")
+    command = [unchanged(word) for word in container["command"] + container["args"]]
+    stubs.run(*command, check=75, JOB_COMPLETION_INDEX="0")
+    _, asked = stubs.calls()
+    assert asked["argv"][1:] == ["scenarioclip_jax.storage", "exists", "gs://bucket/w/report.json"]

@@ -81,3 +81,28 @@ def test_slurm_job_that_is_canceled_is_not_requeued(stubs, workdir):
     job.communicate(timeout=120)
     assert job.returncode == -signal.SIGTERM
     assert [call["name"] for call in stubs.calls()] == ["srun"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_slurm_job_asks_the_bucket_whether_the_run_has_finished(
+    stubs, tmp_path, monkeypatch, there
+):
+    monkeypatch.chdir(tmp_path)
+    stubs.add("sbatch")
+    stubs.run(*launch(*SLURM, "--workdir=s3://bucket/a run"), "--", "x", PYTHON="python")
+    (submitted,) = stubs.calls()
+    assert submitted["argv"] == ["--output=slurm-%j.out"]
+    assert list(tmp_path.glob("s3*")) == []
+    stubs.add("srun")
+    stubs.add("scontrol")
+    stubs.add("python", f"sys.exit({0 if there else 1})")
+    stubs.run("bash", "-c", submitted["stdin"], SLURM_JOB_ID="77")
+    run, asked, *rest = stubs.calls()
+    assert "--workdir=s3://bucket/a run" in run["argv"]
+    assert asked["argv"] == [
+        "-m",
+        "scenarioclip_jax.storage",
+        "exists",
+        "s3://bucket/a run/report.json",
+    ]
+    assert [call["argv"] for call in rest] == ([] if there else [["requeue", "77"]])

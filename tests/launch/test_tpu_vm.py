@@ -55,7 +55,7 @@ def test_tpu_vm_worker_runs_this_commit_on_shared_storage_only(
     head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip()
     assert git[0] == ["clone", "--quiet", "ssh://host/a b", f"{home}/scenarioclip"]
     assert git[-1] == ["checkout", "--quiet", "--detach", head]
-    assert any(call["argv"][-2:] == ["-e", ".[tpu]"] for call in calls)
+    assert any(call["argv"][-2:] == ["-e", ".[tpu,gs,s3]"] for call in calls)
     assert calls[-1]["name"] == "python"
     main = ["-m", "scenarioclip_jax.main", "--multihost=yes", f"--workdir={workdir}"]
     assert calls[-1]["argv"] == [*main, *AWKWARD]
@@ -200,3 +200,14 @@ def test_tpu_vm_never_deletes_or_creates_on_a_question_that_failed(stubs):
     stubs.add("gcloud", "if 'describe' in argv: sys.exit('PERMISSION_DENIED')")
     stubs.run(*launch(*TPU_VM), "--create", "--type=t", "--", "x", check=1)
     assert [call["argv"][3] for call in stubs.calls()] == ["describe"]
+
+
+def test_tpu_vm_takes_a_workdir_in_a_bucket(stubs):
+    stubs.add("gcloud", "if 'describe' in argv: print('READY')")
+    words = ["--watch", "--type=v5litepod-16"]
+    stubs.run(*launch(*TPU_VM, "--workdir=gs://bucket/a run"), *words, "--", "x", WATCH_PAUSE="0")
+    _, run, asked = (call["argv"][-1] for call in stubs.calls())
+    assert "'--workdir=gs://bucket/a run'" in run
+    assert "stat --file-system" not in run
+    assert "mkdir -p 'gs" not in run
+    assert asked.endswith("-m scenarioclip_jax.storage exists 'gs://bucket/a run/report.json'")

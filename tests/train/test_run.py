@@ -20,7 +20,6 @@ import tokenizers
 from scenarioclip_jax import lock
 from scenarioclip_jax.checkpoint import (
     CheckpointError,
-    Checkpoints,
     keeps_ema_in_part,
     load_params,
     steps,
@@ -34,6 +33,7 @@ from scenarioclip_jax.evaluation.embed.embedder import Embedder
 from scenarioclip_jax.evaluation.run_data import recorded
 from scenarioclip_jax.faults import InputUnavailableError
 from scenarioclip_jax.train import loop
+from scenarioclip_jax.train.checkpoints import Checkpoints
 from scenarioclip_jax.train.data import open_data
 from scenarioclip_jax.train.loop import train
 from scenarioclip_jax.train.metrics import (

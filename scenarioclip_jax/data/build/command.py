@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from scenarioclip_jax.data import images
+from scenarioclip_jax.data.build import there
 from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
 from scenarioclip_jax.data.build.dataset import KEPT, build, ensure_embedded
 from scenarioclip_jax.data.build.pool import LostProcessError
 from scenarioclip_jax.data.build.summary import format_summary
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.splits import FRACTIONS
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.paths import Address, local_path
 from scenarioclip_jax.stop_signals import Stopped, stop_signals
+from scenarioclip_jax.storage.bucket import check_address
+from scenarioclip_jax.storage.output import spool
 
 
 def _fractions(text: str) -> list[float]:
@@ -136,20 +139,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if others and not args.runner:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     args.beam = [f"--runner={args.runner}", *others] if args.runner else None
-    output = Path(args.output)
+    output, place, address = Path(args.output), args.output, None
     try:
         with stop_signals() as stopping:
-            output = local_path(args.output)
-            summary = _run(args, output, stopping.finish)
+            address = check_address(args.output)
+            output = local_path(args.output) if address is None else spool(address)
+            summary = _run(args, output, address, stopping.finish)
+            place = f"{address}/{shards.NAME}/{summary['version']}"
+            if address is None:
+                place = shards.dataset_dir(output)
     except (ValueError, OSError, LostProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except Stopped as stop:
-        kept = any(output.glob(f"{KEPT}*"))
+        kept = any(output.glob(f"{KEPT}*")) or (address and shards.find_dataset(output))
         more = "; what is done is kept: the same command goes on" if kept else ""
         print(f"\nstopped; nothing was built in {args.output}{more}", file=sys.stderr)
         return stop.exit_code
-    print(format_summary(summary, shards.dataset_dir(output)))
+    print(format_summary(summary, place))
     return 0
 
 
@@ -169,20 +176,26 @@ def _check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
 
 
 def _run(
-    args: argparse.Namespace, output: Path, before_visible: Callable[[], None]
+    args: argparse.Namespace,
+    output: Path,
+    address: Address | None,
+    before_visible: Callable[[], None],
 ) -> dict[str, Any]:
     if args.embedded is not None:
+        there.check(args.output, args.overwrite)
         ensure_embedded(
             output,
             args.embedded,
             args.seed,
             num_shards=args.num_shards,
-            before_visible=before_visible,
+            before_visible=before_visible if address is None else lambda: None,
         )
+        if address is not None:
+            return there.publish(output, address, before_visible)
         return shards.load_summary(output)
     return build(
         args.metadata,
-        output,
+        args.output,
         num_shards=args.num_shards,
         strict=args.strict,
         fractions=_fractions(args.fractions),

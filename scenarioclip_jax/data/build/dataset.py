@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scenarioclip_jax.data import images
+from scenarioclip_jax.data.build import there
 from scenarioclip_jax.data.build.annotations import metadata_files
 from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
 from scenarioclip_jax.data.build.box_votes import BoxFlags
@@ -23,8 +24,11 @@ from scenarioclip_jax.data.stored import labels, shards
 from scenarioclip_jax.data.stored.splits import FRACTIONS, SALT, SPLITS, check_fractions
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.files import full_disk_named
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.paths import address_of, local_path
 from scenarioclip_jax.stop_signals import Stopped
+from scenarioclip_jax.storage.bucket import check_address
+from scenarioclip_jax.storage.cache import local_copy
+from scenarioclip_jax.storage.output import spool
 
 if TYPE_CHECKING:
     from scenarioclip_jax.data.build.make import Made
@@ -68,8 +72,9 @@ def build(
     What it has done is kept beside it, in a hidden folder from which the same build goes on.
 
     Args:
-      metadata_dir: The data root, with metadata*.json, classes.json and the images.
-      output_dir: Folder for the data set, which `shards.open_split` takes as `data_dir`.
+      metadata_dir: The data root, with metadata*.json, classes.json and the images; an address is copied first.
+      output_dir: Folder for the data set, which `shards.open_split` takes as `data_dir`. For an address, it is
+        built in the cache and then copied there.
       num_shards: Shards per split; None for one for each 64 MB to 1 GB.
       strict: Whether to raise at the first problem instead of repairing, guessing or leaving out.
       fractions: Shares of train, validation and test.
@@ -99,6 +104,7 @@ def build(
     Raises:
       AnnotationError: Nothing can be built, the boxes have another convention, or `strict` met a problem.
       FileExistsError: There is a data set already, or another process is building it.
+      StorageError: An address can't be read or written. What was built is kept for the same call.
     """
     fractions = check_fractions(fractions)
     for name, number in (("num_shards", num_shards), ("workers", workers), ("max_side", max_side)):
@@ -116,8 +122,18 @@ def build(
     ):
         if value is not None and value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
-    root, output = local_path(metadata_dir), local_path(output_dir)
-    others = [local_path(folder) for folder in image_dirs]
+    for path in (metadata_dir, *image_dirs):
+        check_address(path)
+    address = there.check(output_dir, overwrite)
+    if beam is not None:
+        for path in filter(address_of, (metadata_dir, output_dir, *image_dirs)):
+            raise ValueError(
+                f"{path}: workers of Apache Beam need paths that all of them see, not addresses; mount the "
+                "bucket (gcsfuse) and give the local path"
+            )
+    output = local_path(output_dir) if address is None else spool(address)
+    root = local_copy(metadata_dir)
+    others = [local_copy(folder) for folder in image_dirs]
     if beam is not None:  # workers run in other folders
         root, output, *others = (path.absolute() for path in (root, output, *others))
     metadata_files(root)  # fails at once if this isn't a data root
@@ -125,7 +141,7 @@ def build(
         if not folder.is_dir():
             raise AnnotationError(f"--images {folder} isn't a folder")
     with _lock(output, wait=False):
-        if _exists(output) and not overwrite:
+        if address is None and _exists(output) and not overwrite:
             raise FileExistsError(
                 f"{shards.dataset_dir(output)} is a data set already. Name another --output, or replace it "
                 "with --overwrite"
@@ -143,7 +159,16 @@ def build(
             validation_share=validation_share,
         )
         pool = _pool(output, workers, beam)
-        return _build_locked(options, output, source, num_shards, pool, progress, before_visible)
+        source = source or {"metadata": str(address_of(metadata_dir) or root)}
+        if address is None:
+            return _build_locked(
+                options, output, source, num_shards, pool, progress, before_visible
+            )
+        request = [options.digest(), fractions, validation_share, num_shards, source]
+        if not there.is_made(output, request):
+            _build_locked(options, output, source, num_shards, pool, progress, lambda: None)
+            there.note_made(output, request)
+        return there.publish(output, address, before_visible)
 
 
 def ensure_embedded(
@@ -240,7 +265,7 @@ def _pool(output: Path, workers: int | None, beam: Sequence[str] | None) -> Pool
 def _build_locked(
     options: Options,
     output: Path,
-    source: dict[str, Any] | None,
+    source: dict[str, Any],
     num_shards: int | None,
     pool: Pool,
     progress: bool,
@@ -322,14 +347,14 @@ def _put(finished: Path, target: Path, old: Path | None, replaced: Path) -> None
 def _summary(
     made: "Made",
     options: Options,
-    source: dict[str, Any] | None,
+    source: dict[str, Any],
     classes: dict[str, dict[str, dict[str, int]]],
 ) -> dict[str, Any]:
     statistics, problems = made.statistics, made.problems
     focus = {kind: made.focus[kind] for kind in ("boxes", "mask", "image")}
     return {
         "version": shards.VERSION,
-        "source": source or {"metadata": str(options.root)},
+        "source": source,
         "fractions": dict(zip(SPLITS, options.fractions, strict=True)),
         "validation_share": options.validation_share,
         "salt": SALT,

@@ -7,7 +7,7 @@ from typing import Any
 from scenarioclip_jax.data.build.problems import EFFECTS, NOTED
 
 
-def format_summary(summary: dict[str, Any], folder: Path) -> str:
+def format_summary(summary: dict[str, Any], folder: str | Path) -> str:
     """Returns the summary of a build as text for people."""
 
     def line(title: str, counts: dict[Any, int]) -> str:
@@ -33,7 +33,7 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
     # (Data sets that were built before don't have these.)
     shared = summary.get("shared_photos", {"photos": 0, "scenes": 0})
     if shared["photos"]:
-        listed = folder / "shared_photos.json"
+        listed = f"{folder}/shared_photos.json"
         lines.append(
             f"  {'shared photos':<20}{shared['photos']}, shown by {shared['scenes']} scenes; each is in one "
             f"split ({listed})"
@@ -52,7 +52,7 @@ def _has_captions(summary: dict) -> bool:
     return bool(texts.get("captions") or texts.get("neither"))
 
 
-def _problem_lines(counts: dict[str, int], folder: Path) -> list[str]:
+def _problem_lines(counts: dict[str, int], folder: str | Path) -> list[str]:
     """What was wrong, by what was done about it; what was only noted comes last."""
     by_effect = {
         effect: [(problem, n) for problem, n in counts.items() if problem.endswith(f" {effect}")]
@@ -61,12 +61,12 @@ def _problem_lines(counts: dict[str, int], folder: Path) -> list[str]:
     noted = by_effect.pop(NOTED)
     lines = []
     if any(by_effect.values()):
-        lines.append(f"  problems, listed in {folder / 'problems.jsonl'}:")
+        lines.append(f"  problems, listed in {folder}/problems.jsonl:")
         lines += [f"    {n:>6}  {problem}" for found in by_effect.values() for problem, n in found]
     else:
         lines.append("  no problems")
     if noted:
-        where = "" if any(by_effect.values()) else f", listed in {folder / 'problems.jsonl'}"
+        where = "" if any(by_effect.values()) else f", listed in {folder}/problems.jsonl"
         lines.append(f"  noted, nothing is wrong{where}:")
         lines += [f"    {n:>6}  {problem.removesuffix(' ' + NOTED)}" for problem, n in noted]
     return lines

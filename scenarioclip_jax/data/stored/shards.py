@@ -15,6 +15,7 @@ import bisect
 import hashlib
 import json
 import os
+import re
 import resource
 import threading
 from collections import OrderedDict
@@ -65,7 +66,7 @@ def dataset_dir(data_dir: str | Path) -> Path:
         return path
     path = Path(data_dir) / NAME
     others = sorted(p.parent.name for p in path.glob("*/dataset_info.json"))
-    command = _build_command(data_dir)
+    command = build_command(data_dir)
     if others:
         raise DataSetError(
             f"{path} holds version {', '.join(others)}, this code reads {', '.join(READABLE)}. "
@@ -82,7 +83,13 @@ def find_dataset(data_dir: str | Path) -> Path | None:
     return next((path for path in paths if (path / "dataset_info.json").is_file()), None)
 
 
-def _build_command(data_dir: str | Path, *flags: str) -> str:
+def is_info(name: str) -> bool:
+    """Whether a path below `data_dir`, with slashes, is what makes a folder a data set."""
+    return re.fullmatch(rf"{NAME}/[^/]+/dataset_info\.json", name) is not None
+
+
+def build_command(data_dir: str | Path, *flags: str) -> str:
+    """The command that builds a data set there."""
     words = ("python", "-m", "scenarioclip_jax.data.build", "--metadata", "ANNOTATIONS")
     return to_paste(*words, "--output", data_dir, *flags)
 
@@ -129,7 +136,7 @@ def open_split(data_dir: str | Path, split: str) -> "SceneSource":
         raise DataSetError(
             f"{folder} has no {split!r} split, only {sorted(entries)}: no photo's id falls into it. Build "
             f"it from more photos, or with other shares: "
-            f"{_build_command(data_dir, '--fractions', '0.5,0.2,0.3', '--overwrite')}"
+            f"{build_command(data_dir, '--fractions', '0.5,0.2,0.3', '--overwrite')}"
         )
     counts = [int(length) for length in entries[split]["shardLengths"]]
     shards, start = [], 0

@@ -12,7 +12,7 @@ from scenarioclip_jax.files import write_whole
 from scenarioclip_jax.importers import json_stream, masks, metadata
 from scenarioclip_jax.importers.photos import Photos
 from scenarioclip_jax.importers.source import Export, Record, Records, SourceError
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.storage.cache import local_copy
 
 _NUMBER = re.compile(r"\d+$")
 
@@ -36,12 +36,12 @@ def _write(
 class _Writer:
     def __init__(self, records: Records, args: argparse.Namespace):
         self._records, self._args = records, args
-        self._photos = Photos(local_path(args.images) if args.images else None)
+        self._photos = Photos(local_copy(args.images) if args.images else None)
         self._has_numbers = _have_numbers(records())
         self._counts: Counter[str] = Counter()
         self._categories: dict[str, int] = {}
         if args.categories:
-            known = json_stream.items(local_path(args.categories), "categories.item")
+            known = json_stream.items(local_copy(args.categories), "categories.item")
             self._categories = {category["name"]: category["id"] for category in known}
             if not self._categories:
                 raise SourceError(
@@ -49,7 +49,7 @@ class _Writer:
                 )
 
     def write(self, path: Path, finish: Callable[[], None]) -> dict[str, int]:
-        captions = local_path(self._args.captions) if self._args.captions else None
+        captions = local_copy(self._args.captions) if self._args.captions else None
         if captions and captions.exists() and not self._args.overwrite:
             raise SourceError(f"--captions={captions} is there already; replace it: --overwrite")
         if captions:

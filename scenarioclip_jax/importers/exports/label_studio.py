@@ -13,7 +13,7 @@ from scenarioclip_jax.files import write_text, write_whole
 from scenarioclip_jax.importers import metadata
 from scenarioclip_jax.importers.photos import Photos
 from scenarioclip_jax.importers.source import Export, Record, Records, SourceError
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.storage.cache import local_copy
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -32,10 +32,10 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _write(
     records: Records, path: Path, args: argparse.Namespace, finish: Callable[[], None]
 ) -> dict[str, int]:
-    config = local_path(args.config) if args.config else None
+    config = local_copy(args.config) if args.config else None
     if config and config.exists() and not args.overwrite:
         raise SourceError(f"--config={config} is there already; replace it: --overwrite")
-    photos = Photos(local_path(args.images) if args.images else None)
+    photos = Photos(local_copy(args.images) if args.images else None)
     counts: Counter[str] = Counter()
     names: set[str] = set()
     predicates: set[str] = set()

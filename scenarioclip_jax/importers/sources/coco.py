@@ -19,7 +19,7 @@ from scenarioclip_jax.importers.index import Index
 from scenarioclip_jax.importers.panoptic import segment_masks
 from scenarioclip_jax.importers.photos import Photos
 from scenarioclip_jax.importers.source import Record, Run, Source, SourceError
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.storage.cache import local_copy
 
 _FOLDER = re.compile(r"(?:train|val|test)\d{4}")  # as in instances_train2017.json
 # A field that only annotations of one kind of file have, and the flag that reads it.
@@ -51,7 +51,7 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
             ("panoptic", reader.panoptic),
         ):
             for name in getattr(args, flag):
-                reader.read(local_path(name), f"--{flag}", read)
+                reader.read(local_copy(name), f"--{flag}", read)
         yield from _Joiner(args, run, index).records()
 
 
@@ -213,7 +213,7 @@ class _Joiner:
         found = {}
         if not self._args.without_masks:
             ids = [segments[key]["id"] for key in kept]
-            found = segment_masks(draft, local_path(row["folder"]), row["png"], ids)
+            found = segment_masks(draft, local_copy(row["folder"]), row["png"], ids)
         for key in kept:
             segment = segments[key]
             mask = found.get(segment["id"])

@@ -10,7 +10,7 @@ from scenarioclip_jax.importers.draft import Draft
 from scenarioclip_jax.importers.merging import add_merge_flags, is_same
 from scenarioclip_jax.importers.photos import Photos
 from scenarioclip_jax.importers.source import Record, Run, Source, SourceError
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.storage.cache import local_copy
 
 # Half of all relations: a program made them of the boxes, and flipping a photo makes them false.
 _SIDES = ("to the left of", "to the right of")
@@ -34,7 +34,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
     photos = Photos(run.images)
-    for path in map(local_path, args.scene_graphs):
+    for path in map(local_copy, args.scene_graphs):
         run.files.append(str(path))
         if json_stream.is_array(path):
             raise SourceError(

@@ -18,7 +18,7 @@ from scenarioclip_jax.importers import boxes, texts
 from scenarioclip_jax.importers.draft import Draft, Thing
 from scenarioclip_jax.importers.photos import Photos
 from scenarioclip_jax.importers.source import Record, Run, Source, SourceError
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.storage.cache import local_copy
 
 _PERSON = "person"
 _NOTHING = "no_interaction"
@@ -41,7 +41,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
-    path = local_path(args.annotations)
+    path = local_copy(args.annotations)
     run.files.append(str(path))
     if not path.is_file():
         raise SourceError(f"{path}: there is no such file; name anno_bbox.mat")

@@ -16,7 +16,7 @@ from scenarioclip_jax.importers import boxes, json_stream, masks, texts
 from scenarioclip_jax.importers.draft import Draft
 from scenarioclip_jax.importers.photos import Photos
 from scenarioclip_jax.importers.source import Record, Run, Source, SourceError
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.storage.cache import local_copy
 
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the names of uploads
 _SHAPES = ("rectanglelabels", "rectangle", "polygonlabels", "polygon")
@@ -45,7 +45,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
     photos = Photos(run.images)
-    for path in map(local_path, args.tasks):
+    for path in map(local_copy, args.tasks):
         run.files.append(str(path))
         if not json_stream.is_array(path):
             keys = ", ".join(json_stream.keys(path)[:6])

@@ -20,7 +20,7 @@ from scenarioclip_jax.importers.draft import Draft
 from scenarioclip_jax.importers.index import Index
 from scenarioclip_jax.importers.photos import Photos
 from scenarioclip_jax.importers.source import Record, Run, Source, SourceError
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.storage.cache import local_copy
 
 _FOLDERS = ("train", "validation", "test")  # as the official downloader makes them
 _SAME = 0.002  # of the photo; the boxes of both files are the same ones, but for rounding
@@ -55,23 +55,23 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
     if not (args.boxes or args.relationships or args.narratives):
         raise SourceError("name what to import: --boxes, --relationships or --narratives")
     names: dict[str, str] = {}
-    for path in map(local_path, args.names):
+    for path in map(local_copy, args.names):
         run.files.append(str(path))
         names |= {id: _name(text) for id, text in csv_stream.pairs(path)}
     if run.images is None:
         run.build_flags.append("--box-units=unit")
     with run.index() as index:
         reader = _Reader(run, index, names)
-        for path in map(local_path, args.boxes):
+        for path in map(local_copy, args.boxes):
             reader.read("box", path, csv_stream.rows(path, "--boxes", _BOX), "ImageID")
-        for path in map(local_path, args.relationships):
+        for path in map(local_copy, args.relationships):
             columns = ["ImageID", *_ENDS, _RELATION]
             found = csv_stream.rows(path, "--relationships", columns)
             reader.read("relation", path, found, "ImageID")
-        for path in map(local_path, args.image_info):
+        for path in map(local_copy, args.image_info):
             found = csv_stream.rows(path, "--image-info", ["ImageID", "Rotation"])
             reader.read("info", path, found, "ImageID")
-        for path in map(local_path, args.narratives):
+        for path in map(local_copy, args.narratives):
             reader.read("narrative", path, _narratives(path), "image_id")
         ids = index.keys("box", "relation", "narrative")
         for id in run.progress(ids, "records", "photos"):

@@ -14,7 +14,7 @@ from scenarioclip_jax.importers.index import Index
 from scenarioclip_jax.importers.panoptic import segment_masks
 from scenarioclip_jax.importers.photos import Photos
 from scenarioclip_jax.importers.source import Record, Run, Source, SourceError
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.storage.cache import local_copy
 
 # What a box's four numbers are, by its bbox_mode (Detectron2's numbers).
 _MODES = {0: boxes.numbers, 1: boxes.from_xywh}
@@ -39,7 +39,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
-    path = local_path(args.psg)
+    path = local_copy(args.psg)
     run.files.append(str(path))
     lists = {
         name: list(json_stream.items(path, f"{name}.item"))
@@ -50,7 +50,7 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
         raise SourceError(
             f"{path} has no {' and no '.join(missing)}; name psg.json (COCO's own files are read by `coco`)"
         )
-    folder = local_path(args.panoptic_masks) if args.panoptic_masks else None
+    folder = local_copy(args.panoptic_masks) if args.panoptic_masks else None
     if folder and not folder.is_dir():
         raise SourceError(
             f"--panoptic-masks={folder} isn't a folder; name that of panoptic_train2017"

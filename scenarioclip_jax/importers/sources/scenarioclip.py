@@ -25,7 +25,8 @@ from scenarioclip_jax.importers.published import (
     triplet_of,
 )
 from scenarioclip_jax.importers.source import Record, Run, Source, SourceError
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.paths import as_given
+from scenarioclip_jax.storage.cache import local_copy
 
 _ANSWER, _BOXES, _MASKS = "_gemma.json", "_grounding_dino.json", "_grounding_sam.npz"
 
@@ -48,7 +49,7 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
     if args.metadata:
         yield from _combined(args, run)
         return
-    root = local_path(args.results)
+    root = local_copy(args.results)
     answers = sorted((root / "gemma_jsons").glob(f"*{_ANSWER}"))
     if not answers:
         raise SourceError(
@@ -183,9 +184,9 @@ class _Reader:
 
 
 def _combined(args: argparse.Namespace, run: Run) -> Iterator[Record]:
-    files = metadata.files(local_path(args.metadata))
+    files = metadata.files(local_copy(args.metadata))
     run.files += map(str, files)
-    run.build_flags.append(f"--images={local_path(args.metadata)}")
+    run.build_flags.append(f"--images={as_given(args.metadata)}")
     for where, entry in run.progress(metadata.entries(files), "records", "photos"):
         if record := run.attempt(where, lambda e=entry, w=where: _published(args, run, e, w)):
             yield record

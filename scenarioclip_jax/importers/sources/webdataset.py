@@ -20,7 +20,7 @@ from scenarioclip_jax.importers.index import Index
 from scenarioclip_jax.importers.output import PHOTOS
 from scenarioclip_jax.importers.published import add_published
 from scenarioclip_jax.importers.source import Record, Run, Source, SourceError
-from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.storage.cache import local_copy
 
 _PHOTOS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff")
 _TEXTS = ("txt", "caption", "text")
@@ -51,7 +51,7 @@ def _records(args: argparse.Namespace, run: Run) -> Iterator[Record]:
             "--images means nothing here: the photos are in the archives; leave it out"
         )
     paths: list[Path] = []
-    for given in map(local_path, args.tars):
+    for given in map(local_copy, args.tars):
         inside = sorted(path for path in given.rglob("*.tar*")) if given.is_dir() else [given]
         if not inside:
             raise SourceError(f"--tars {given} is a folder without *.tar; name the archives")
