@@ -3,7 +3,11 @@
 import errno
 import os
 import re
-from collections.abc import Iterator
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
 
 from scenarioclip_jax.errors import ReadableError
 
@@ -24,6 +28,10 @@ _WORDS += ["PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE", "DEADLINE_EXCE
 _WORDS += ["RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED"]
 _WORDS += ["out of memory", "bad_alloc", "timed out", "can't start new thread"]
 _SAID = re.compile("|".join(rf"\b{re.escape(words)}\b" for words in _WORDS), re.IGNORECASE)
+
+
+PAUSES = (0.2, 1.0, 3.0)  # seconds between attempts to read what the system refuses
+Result = TypeVar("Result")
 
 
 class InputUnavailableError(ReadableError, RuntimeError):
@@ -75,3 +83,48 @@ def remedy(error: BaseException) -> str:
         if words.lower() in said.lower():
             return advice
     return "see to the disk, the mount or the network that it lies on"
+
+
+def patiently(read: Callable[[], Result], what: object) -> Result:
+    """Reads something for a command that goes on where it stopped; if the system refuses, again after a while.
+
+    Args:
+      read: The function that reads; other errors than refusals are its caller's.
+      what: What it reads, for the message.
+
+    Raises:
+      InputUnavailableError: The system still refuses.
+    """
+    for pause in PAUSES:
+        try:
+            return read()
+        except Exception as error:
+            if not passes(error):
+                raise
+        time.sleep(pause)
+    try:
+        return read()
+    except Exception as error:
+        raise_if_refused(error, what)
+        raise
+
+
+def raise_if_refused(error: BaseException, what: object) -> None:
+    """Raises InputUnavailableError if an error is a temporary refusal, and returns otherwise."""
+    if passes(error):
+        raise InputUnavailableError(
+            f"{what} can't be read now: {error} ({remedy(error)}). It may be intact, so it isn't left "
+            "out; once that is mended, start the same command again: it goes on with what is done"
+        ) from error
+
+
+def is_file(path: Path) -> bool:
+    """Like `Path.is_file`, but raises OSError if the system refuses to answer, on any Python."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        if passes(error):
+            raise
+        return False
+    except ValueError:  # a NUL byte
+        return False

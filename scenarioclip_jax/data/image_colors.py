@@ -28,6 +28,10 @@ _USUAL_MISSING = (-9999.0, -32767.0, -32768.0, -99999.0)
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 _UPPER_HALF = 128  # an upper byte of an image that fills its 16 bits
 _LOST = 16  # upper bytes below this hold less than 4 bits by themselves
+_TOO_DARK = (
+    "its 16-bit colors use less than a sixteenth of their range, and Pillow has kept the upper 8 bits. Pass "
+    "the file itself, scale the colors to the full range, or save them with 8 bits"
+)
 
 
 def convert(
@@ -53,6 +57,9 @@ def convert(
         return _convert_gray(picture, content, backdrop, levels)
     if depth == 16 and picture.mode in ("RGB", "RGBA"):
         return _convert_colors(picture, content, backdrop, levels)
+    inks = np.asarray(picture).max() if depth == 16 and picture.mode == "CMYK" else 0
+    if 0 < inks < _LOST:
+        raise ImageFileError(_TOO_DARK)
     return flatten(picture, backdrop, depth), None
 
 
@@ -143,10 +150,7 @@ def _convert_colors(
     values = deep_values(content, upper) if content else None
     if values is None:
         if upper[..., :3].max() < _LOST:
-            raise ImageFileError(
-                "its 16-bit colors use less than a sixteenth of their range, and Pillow has kept the upper 8 "
-                "bits. Pass the file itself, scale the colors to the full range, or save them with 8 bits"
-            )
+            raise ImageFileError(_TOO_DARK)
         values = upper.astype(np.uint16) * 257  # close enough
     tags = getattr(picture, "tag_v2", None) or {}
     levels = levels or find_levels(values[..., :3].max(axis=2), tags, content)

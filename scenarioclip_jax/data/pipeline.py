@@ -38,7 +38,6 @@ from scenarioclip_jax.data.stall import StalledInputError, init_worker, within
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.faults import InputUnavailableError
 
-PAUSES = (0.2, 1.0, 3.0)  # seconds between attempts to read what the system refuses
 REPLACEMENTS = 8  # records tried in place of a corrupt one before giving up
 _WORKER_NAME = "grain-"  # how names of processes that Grain starts begin
 SHARED_BYTES = 1 << 16  # arrays of at least this size come from a worker through shared memory
@@ -99,7 +98,7 @@ def load_item(
 
     If the system refuses to read it, this is tried again after a while.
     """
-    for pause in (*PAUSES, None):
+    for pause in (*faults.PAUSES, None):
         name = "unreadable"
         # Damaged bytes may raise anything, from struct.error to SyntaxError. A bug in the code would make every
         # record corrupt, which stops the run and shows the reasons.

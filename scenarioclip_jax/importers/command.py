@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.importers import exports, metadata, sources
 from scenarioclip_jax.importers.output import (
     BY_ID,
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    except (ValueError, OSError) as error:  # SourceError and PathError are ValueErrors
+    except (ValueError, OSError, ReadableError) as error:  # SourceError is a ValueError
         print(f"error: {error}", file=sys.stderr)
         return 1
     except Stopped as stop:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.data.build.problems import DROPPED
 from scenarioclip_jax.importers import masks
 from scenarioclip_jax.importers.draft import Draft
@@ -25,6 +26,7 @@ def segment_masks(
     try:
         pixels = masks.panoptic_ids(folder / name)
     except OSError as error:
+        faults.raise_if_refused(error, folder / name)
         reason = "missing_png" if isinstance(error, FileNotFoundError) else "unreadable_png"
         draft.problem(reason, DROPPED, "mask", f"{folder / name}: {error.strerror or error}")
         return {}

@@ -5,6 +5,8 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from scenarioclip_jax import faults
+
 _ORIENTATION = 0x0112  # the EXIF tag
 _QUARTER_TURNS = (5, 6, 7, 8)  # its values that exchange width and height
 
@@ -39,7 +41,7 @@ class Photos:
             if self._last == folder != "" and folder not in folders:
                 continue
             path = f"{folder}/{name}" if folder else name
-            if (self._folder / path).is_file():
+            if faults.is_file(self._folder / path):
                 self._last = folder
                 return path, True
         return name, False
@@ -55,7 +57,7 @@ class Photos:
             return (path.name if path.is_absolute() else "/".join(parts)), True
         for start in range(len(parts)):
             end = "/".join(parts[start:])
-            if (self._folder / end).is_file():
+            if faults.is_file(self._folder / end):
                 return end, True
         return "/".join(parts), False
 
@@ -75,5 +77,6 @@ class Photos:
     def _header(self, path: str) -> tuple[tuple[int, int], bool]:
         if self._folder is None:
             raise FileNotFoundError("no folder of photos was named")
-        with Image.open(self._folder / path) as image:
+        file = self._folder / path
+        with faults.patiently(lambda: Image.open(file), file) as image:
             return image.size, image.getexif().get(_ORIENTATION) in _QUARTER_TURNS

@@ -744,3 +744,25 @@ def test_padding_in_the_header_hides_no_damage():
     assert not any(jpeg_files.examine(good) + jpeg_files.examine(padded))
     assert jpeg_files.examine(padded[: len(padded) // 2] + b"\xff\xd9").damage
     assert jpeg_files.examine(good.replace(b"\n", b"\r\n")).damage  # copied as if it were text
+
+
+def cmyk16(values: np.ndarray) -> bytes:
+    """A TIFF of 16-bit CMYK, uint16 [H, W, 4], which Pillow reads but doesn't write."""
+    height, width, _ = values.shape
+    content = values.astype("<u2").tobytes()
+    bits, data = 8 + 2 + 10 * 12 + 4, 8 + 2 + 10 * 12 + 4 + 8
+    tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 4, bits), (259, 3, 1, 1)]
+    tags += [(262, 3, 1, 5), (273, 4, 1, data), (277, 3, 1, 4), (278, 4, 1, height)]
+    tags += [(279, 4, 1, len(content)), (284, 3, 1, 1)]
+    directory = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + directory
+    return head + struct.pack("<I", 0) + struct.pack("<4H", 16, 16, 16, 16) + content
+
+
+def test_cmyk_of_12_bits_in_16_is_no_white_picture():
+    inks = np.zeros((8, 8, 4), np.uint16)
+    inks[:4, :, 0] = 65535
+    assert images.to_rgb(cmyk16(inks)).getpixel((0, 0)) == (0, 255, 255)
+    with pytest.raises(images.ImageFileError, match="less than a sixteenth of their range"):
+        images.to_rgb(cmyk16(inks // 16))
+    assert images.to_rgb(cmyk16(inks * 0)).getpixel((0, 0)) == (255, 255, 255)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.importers import masks
+from scenarioclip_jax.importers.photos import Photos
 from tests.importers import made
 
 IDS = {"man": 7, "dog": 263, "grass": 3_277_063}
@@ -134,6 +136,26 @@ def test_every_trap(tmp_path, coco):
         "broken_photo": 1,
         "photo_not_found": 1,
     }
+
+
+def test_what_the_system_refuses_is_not_left_out(tmp_path, coco, monkeypatch, capsys):
+    path = psg(tmp_path / "psg.json", [entry("10")])
+    flags = (f"--psg={path}", f"--panoptic-masks={coco / 'annotations'}", f"--images={coco}")
+    monkeypatch.setattr(faults, "PAUSES", ())
+    real = Image.open
+
+    def refused(file, *args, **kwargs):
+        if "000000000009" in str(file):
+            raise OSError(116, "Stale file handle")
+        return real(file, *args, **kwargs)
+
+    monkeypatch.setattr(Image, "open", refused)
+    error = made.fails(capsys, "psg", tmp_path / "out", *flags)
+    assert "000000000009.png can't be read now" in error
+    assert "mount the file system again" in error
+    photos = Photos(coco / "train2017")
+    with pytest.raises(faults.InputUnavailableError, match=r"000000000009\.jpg can't be read now"):
+        photos.size("000000000009.jpg")
 
 
 def test_without_masks_and_captions(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.data.build import focus_evidence
 from scenarioclip_jax.data.build.box_sample import Sample
 
@@ -65,7 +66,8 @@ def contrasts(
         start = sample.first[photo]
         own = slice(start, start + len(sample.records[photo].objects))
         try:
-            picture = focus_evidence.small(find(sample.records[photo].image_path).read_bytes())
+            path = sample.records[photo].image_path
+            picture = focus_evidence.small(faults.patiently(find(path).read_bytes, path))
         except (OSError, ValueError):
             continue
         ranked = _ranked(np.asarray(picture.convert("L"), np.float64))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build import focus_evidence, focus_mistakes
 from scenarioclip_jax.data.build.box_formats import BoxReading, to_pixels
@@ -58,10 +59,13 @@ def _header(record: Record, find: Callable[[str], Path]) -> tuple[int, int, int]
     None: the photo can't be opened, or isn't the annotated one.
     """
     try:
-        with Image.open(find(record.image_path)) as picture:
+        path = record.image_path
+        with faults.patiently(lambda: Image.open(find(path)), path) as picture:
             orientation = picture.getexif().get(0x0112, 1)
             orientation = orientation if orientation in images.TURNS else 1
             width, height = picture.size
+    except faults.InputUnavailableError:
+        raise
     except Exception:  # whatever Pillow raises; the build itself says what is wrong
         return None
     upright = (height, width) if orientation >= 5 else (width, height)
@@ -142,8 +146,10 @@ def changes(
 ) -> np.ndarray | None:
     """`focus_evidence.differences` of a record's photo and a focused-region image; None: it can't be opened."""
     try:
-        photo = focus_evidence.small(find(record.image_path).read_bytes())
-        focus = focus_evidence.small(find(focus_path).read_bytes())
+        photo, focus = (
+            focus_evidence.small(faults.patiently(find(path).read_bytes, path))
+            for path in (record.image_path, focus_path)
+        )
     except (OSError, ValueError):
         return None
     if orientation != 1:

@@ -73,7 +73,8 @@ def make_chunk(job: Job, chunk: int) -> bool:
 
     Raises:
       AnnotationError: There is a problem, and `job.options.strict`.
-      OSError: The disk is full, or an image can't be read for the moment.
+      OSError: The disk is full.
+      InputUnavailableError: The system refuses to read an image.
     """
     records = list(job.spool.records(_blocks(job, chunk)))
     inputs = _inputs(job, records)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.data.build.metadata_files import parse, read_text, show
 from scenarioclip_jax.data.build.problems import DROPPED, KEPT, NOTED, Problems
 from scenarioclip_jax.data.stored.labels import normalize_label
@@ -22,6 +23,7 @@ def read_classes(root: Path, problems: Problems) -> dict[str, list[str]]:
     try:
         content = parse(read_text(path))
     except (OSError, ValueError, RecursionError, EOFError) as error:
+        faults.raise_if_refused(error, path)
         detail = str(error) or "nested too deep"
         problems.add("malformed_json", DROPPED, "file", path.name, detail)
         return classes

@@ -16,10 +16,10 @@ from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build import there
 from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
 from scenarioclip_jax.data.build.dataset import KEPT, build, ensure_embedded
-from scenarioclip_jax.data.build.pool import LostProcessError
 from scenarioclip_jax.data.build.summary import format_summary
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.splits import FRACTIONS
+from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.paths import Address, local_path
 from scenarioclip_jax.stop_signals import Stopped, stop_signals
 from scenarioclip_jax.storage.bucket import check_address
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             place = f"{address}/{shards.NAME}/{summary['version']}"
             if address is None:
                 place = shards.dataset_dir(output)
-    except (ValueError, OSError, LostProcessError) as error:
+    except (ValueError, OSError, ReadableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except Stopped as stop:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.data.build.problems import DROPPED, NOTED, AnnotationError, Problems
 from scenarioclip_jax.shell import to_paste
 
@@ -90,6 +91,7 @@ def entries(path: Path, problems: Problems, *, skip_broken: bool) -> Iterator[tu
             return
         yield from _of_content(content, path.name)
     except (OSError, ValueError, RecursionError, EOFError, zlib.error) as error:
+        faults.raise_if_refused(error, path)
         broken = AnnotationError(_explain(path, error))
         if not skip_broken:
             raise broken from error

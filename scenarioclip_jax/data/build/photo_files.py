@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.data import damage, images, jpeg_files
 from scenarioclip_jax.data.build.image_metadata import without_metadata
 from scenarioclip_jax.data.build.photo_folders import Folders, PhotoError
@@ -60,10 +61,11 @@ def open_photo(
     Raises:
       PhotoError: The photo can't be used; the reason is path_outside_root, missing_image, unreadable_image or
         damaged_image.
+      InputUnavailableError: The system refuses to read it, so that nobody knows whether it can be used.
     """
     file = resolve_inside(root, path)
     try:
-        content = file.read_bytes()
+        content = faults.patiently(file.read_bytes, file)
         encoded = _mend(content)
         with warnings.catch_warnings():  # of odd EXIF data and the like, which change no pixel
             warnings.simplefilter("ignore")

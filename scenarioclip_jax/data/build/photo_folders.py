@@ -1,6 +1,5 @@
 """Finds the images of a data root by the paths in its annotations, and never one outside its folders."""
 
-import errno
 import functools
 import os
 import unicodedata
@@ -8,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.shell import to_paste
 
 
@@ -47,12 +47,14 @@ class Folders:
 
         Raises:
           PhotoError: There is no such image; the reason is path_outside_root or missing_image.
+          InputUnavailableError: The system refuses to tell.
         """
         try:
-            if found := self._find(path) or self._alike(path):
+            found = faults.patiently(lambda: self._find(path) or self._alike(path), path)
+            if found:
                 return found
             hint = self._hint(path)
-        except PhotoError:
+        except (PhotoError, faults.InputUnavailableError):
             raise
         except (OSError, ValueError, RuntimeError) as error:  # NUL bytes, overlong names, loops
             reason = f"{path[:200]!r} is no usable path: {error}"
@@ -95,7 +97,7 @@ class Folders:
             dead = not within and not climbs and not _exists(real.parent)
             if not within and (climbs or dead or not self.follow_links):
                 outside = outside or self._refusal(path, candidate, real, climbs)
-            elif _is_file(real):
+            elif faults.is_file(real):
                 return real
         if outside:
             raise outside
@@ -155,7 +157,7 @@ class Folders:
             folder = folder / part
         real = folder.resolve()
         inside = self.follow_links or any(real.is_relative_to(each) for each in self._real)
-        return real if inside and _is_file(real) else None
+        return real if inside and faults.is_file(real) else None
 
 
 def _folders(root: Path, others: Sequence[Path], follow_links: bool) -> Folders:
@@ -176,8 +178,9 @@ def _names(folder: Path) -> dict[str, list[str]]:
     try:
         for name in sorted(os.listdir(folder)):
             found.setdefault(_folded(name), []).append(name)
-    except (OSError, ValueError):
-        pass
+    except (OSError, ValueError) as error:
+        if faults.passes(error):
+            raise
     return found
 
 
@@ -186,13 +189,3 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):
         return False
-
-
-def _is_file(path: Path) -> bool:
-    """Like `Path.is_file`, but raises an error if the system refuses to answer."""
-    try:
-        return path.is_file()
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
-            return False
-        raise

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.data.build.problems import DROPPED, KEPT, NOTED
 from scenarioclip_jax.importers import boxes, json_stream, masks, metadata, texts
 from scenarioclip_jax.importers.draft import Draft
@@ -126,6 +127,7 @@ class _Reader:
                 found = np.asarray(arrays["mask"])
             return found.reshape(-1, *found.shape[-2:]) > 0, ""
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            faults.raise_if_refused(error, path)
             return None, f"{path.name}: {error}"
 
     def _add_objects(

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.data.build import annotations
 from scenarioclip_jax.data.build.assemble import assemble
 from scenarioclip_jax.data.build.problems import AnnotationError, Problems
+from scenarioclip_jax.faults import InputUnavailableError
 from tests.data.builder_inputs import CAT, DOG, HEIGHT, WIDTH, focus_of, photo, record, write_root
 
 
@@ -425,10 +427,12 @@ def test_broken_class_lists_are_listed(tmp_path, content):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_unreadable_files_are_listed(tmp_path):
+def test_files_of_another_user_are_not_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(faults, "PAUSES", ())
     root = write_root(tmp_path, record("good"), record("bad"))
     (root / "images/bad.jpg").chmod(0)
-    assert load(root)[1] == [("unreadable_image", "dropped", "scene")]
+    with pytest.raises(InputUnavailableError, match=r"bad\.jpg.*give this user the permission"):
+        load(root)
 
 
 def test_metadata_is_utf8_with_or_without_a_byte_order_mark(tmp_path):
