@@ -9,6 +9,7 @@ import pytest
 from scenarioclip_jax import faults
 from scenarioclip_jax.data.build import command
 from scenarioclip_jax.data.build.dataset import KEPT, build
+from scenarioclip_jax.data.build.photo_files import open_photo
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.faults import InputUnavailableError
 from tests.data.builder_inputs import record, write_root
@@ -59,6 +60,13 @@ def test_a_photo_or_region_that_is_refused_stops_the_build(root, tmp_path, monke
     assert summary == expected
     assert summary["splits"]["train"] == 2
     assert file.is_file()
+
+
+def test_a_photo_that_is_refused_is_not_unreadable(root, monkeypatch):
+    seen = refuse(monkeypatch, "b.jpg")
+    with pytest.raises(InputUnavailableError, match=r"b\.jpg can't be read now"):
+        open_photo(root, "images/b.jpg")
+    assert len(seen) == 3
 
 
 def test_what_is_refused_once_is_read_again(root, tmp_path, monkeypatch):
