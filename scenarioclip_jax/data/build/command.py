@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scenarioclip_jax.data import images
-from scenarioclip_jax.data.build import there
+from scenarioclip_jax.data.build import in_bucket
 from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
 from scenarioclip_jax.data.build.dataset import KEPT, build, ensure_embedded
 from scenarioclip_jax.data.build.summary import format_summary
@@ -182,7 +182,7 @@ def _run(
     before_visible: Callable[[], None],
 ) -> dict[str, Any]:
     if args.embedded is not None:
-        there.check(args.output, args.overwrite)
+        in_bucket.check(args.output, args.overwrite)
         ensure_embedded(
             output,
             args.embedded,
@@ -191,7 +191,7 @@ def _run(
             before_visible=before_visible if address is None else lambda: None,
         )
         if address is not None:
-            return there.publish(output, address, before_visible)
+            return in_bucket.publish(output, address, before_visible)
         return shards.load_summary(output)
     return build(
         args.metadata,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scenarioclip_jax.data import images
-from scenarioclip_jax.data.build import there
+from scenarioclip_jax.data.build import in_bucket
 from scenarioclip_jax.data.build.annotations import metadata_files
 from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
 from scenarioclip_jax.data.build.box_votes import BoxFlags
@@ -124,7 +124,7 @@ def build(
             raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
     for path in (metadata_dir, *image_dirs):
         check_address(path)
-    address = there.check(output_dir, overwrite)
+    address = in_bucket.check(output_dir, overwrite)
     if beam is not None:
         for path in filter(address_of, (metadata_dir, output_dir, *image_dirs)):
             raise ValueError(
@@ -165,10 +165,10 @@ def build(
                 options, output, source, num_shards, pool, progress, before_visible
             )
         request = [options.digest(), fractions, validation_share, num_shards, source]
-        if not there.is_made(output, request):
+        if not in_bucket.is_made(output, request):
             _build_locked(options, output, source, num_shards, pool, progress, lambda: None)
-            there.note_made(output, request)
-        return there.publish(output, address, before_visible)
+            in_bucket.note_made(output, request)
+        return in_bucket.publish(output, address, before_visible)
 
 
 def ensure_embedded(
