@@ -196,7 +196,7 @@ def test_a_copy_of_a_data_set_is_no_second_one(folders, tmp_path):
         ("large:1,gone:1", r"config\.data\.dir='gone': no such folder, in 'large:1,gone:1'; build"),
         ("large:1,small:-1", r"config\.data\.dir: .*the weight -1 of 'small' must be"),
         ("large:1,small", r"config\.data\.dir: .*'small' has no weight"),
-        ("s3://a/b:1,large:1", r"config\.data\.dir: 's3://a/b' is an address"),
+        ("hdfs://a/b:1,large:1", r"config\.data\.dir: 'hdfs://a/b': addresses of hdfs aren't"),
     ],
 )
 def test_bad_mixtures_are_refused_before_anything_starts(folders, monkeypatch, text, message):
