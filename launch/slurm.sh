@@ -4,9 +4,10 @@
 #   launch/slurm.sh --nodes 4 --gpus-per-node 8 --workdir DIR [--partition=gpu --time=24:00:00 ...] [--dry-run] \
 #       -- --config=configs/pretrain.py:vitb32 --config.data.dir=SHARDS
 #
-# Other flags of the form --key=value go to sbatch as they are. The job runs in the directory, and with the
-# environment, that it was submitted from; PYTHON is the interpreter (python). --workdir must be on a file system
-# that all nodes share. --dry-run prints the command instead of running it.
+# Other flags of the form --key=value go to sbatch as they are. Give --cpus-per-task: many clusters allow a process
+# one core unless asked, and each reads with config.data.num_workers more. The job runs in the directory, and with
+# the environment, that it was submitted from; PYTHON is the interpreter (python). --workdir must be on a file
+# system that all nodes share. --dry-run prints the command instead of running it.
 #
 # Restart:
 # - Before the time limit, and when the job is preempted from a partition with a grace time, Slurm sends SIGTERM to
