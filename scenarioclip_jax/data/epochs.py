@@ -58,8 +58,8 @@ class MixedEpochs:
     Positions are dealt in blocks. In the first b blocks of B positions, the first d data sets together have
     floor(b B W_d / W) positions, where W_d is the sum of their weights and W that of all weights. So the number
     of positions that a data set has in any number of whole blocks is less than one away from its share. The
-    seed permutes the positions of each block. The positions of a data set in a block read the next records of
-    its sequence, so that each of its epochs has each record once. All of this is integer arithmetic in O(1).
+    seed permutes the positions of each block. The positions of a data set, one after another, read the next
+    records of its sequence, so that each record is read once before the next epoch begins.
 
     Attributes:
       counts: Number of records of each data set.
@@ -82,8 +82,8 @@ class MixedEpochs:
         total = self._edges[-1]
         if min(self.counts) < 1 or min(self.weights) < SMALLEST_SHARE * total:
             raise ValueError(
-                f"data sets of {self.counts} scenes with weights {self.weights}: each must hold a scene and be "
-                "at least a millionth of the mixture"
+                f"a mixture of data sets of {self.counts} scenes with weights {self.weights}: each must hold a "
+                f"scene and have at least a share of {SMALLEST_SHARE:.1g}; give larger weights to the smallest"
             )
         # With at least one position of each data set in every block, none gets a negative number by rounding.
         self._block = max(BLOCK, 1 << (-(-total // min(self.weights)) - 1).bit_length())
@@ -113,17 +113,38 @@ class MixedEpochs:
     def _deal(self, seed: int, position: int) -> tuple[int, int]:
         """Returns the data set of a position, and the position in that data set's own sequence."""
         block, place = divmod(position, self._block)
-        place = grain.experimental.index_shuffle(
-            place, max_index=self._block - 1, seed=_seed(seed, block, _DEALING), rounds=4
-        )
         before, after = self._dealt(block), self._dealt(block + 1)
-        starts = [two - one for one, two in zip(before, after, strict=True)]
-        number = bisect.bisect_right(starts, place) - 1
-        return number, before[number + 1] - before[number] + place - starts[number]
+        starts = tuple(two - one for one, two in zip(before, after, strict=True))
+        numbers, ranks = _shuffled_block(seed, block, starts)
+        number = int(numbers[place])
+        return number, before[number + 1] - before[number] + int(ranks[place])
 
     def _dealt(self, blocks: int) -> list[int]:
         """Positions of the first 0, 1, 2, … data sets together in so many blocks."""
         return [blocks * self._block * edge // self._edges[-1] for edge in self._edges]
+
+
+@functools.lru_cache(maxsize=8)
+def _shuffled_block(
+    seed: int, block: int, starts: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Deals the positions of a block to data sets.
+
+    Args:
+      starts: Positions of the first 0, 1, 2, … data sets together in the block.
+
+    Returns:
+      int [positions], int [positions]: The data set of each, and how many positions before it in the block are
+      of the same.
+    """
+    size = starts[-1]
+    # Of a seed sequence, whose numbers are the same in every version of NumPy.
+    drawn = np.random.SeedSequence([seed, block, _DEALING]).generate_state(size, np.uint64)
+    numbers = np.searchsorted(starts, np.argsort(drawn, kind="stable"), side="right") - 1
+    ranks = np.empty(size, np.int64)
+    in_time = np.argsort(numbers, kind="stable")
+    ranks[in_time] = np.arange(size) - np.array(starts)[numbers[in_time]]
+    return numbers, ranks
 
 
 def epochs_of(source) -> Epochs | MixedEpochs:

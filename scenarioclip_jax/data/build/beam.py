@@ -17,16 +17,6 @@ from scenarioclip_jax.data.build.pool import LostProcessError, Result
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.files import write_whole
 
-try:
-    import apache_beam  # pyright: ignore[reportMissingImports]
-    from apache_beam.options.pipeline_options import (  # pyright: ignore[reportMissingImports]
-        PipelineOptions,
-    )
-except ImportError as error:
-    raise ValueError(
-        "--runner needs Apache Beam, which isn't installed: pip install 'scenarioclip_jax[beam]'"
-    ) from error
-
 
 class BeamPool:
     """A `pool.Pool` whose calls are made by a Beam pipeline, one for each function.
@@ -60,12 +50,13 @@ class BeamPool:
             for number, each in enumerate(arguments):
                 _write(_arguments(self._folder, number), (function, each))
             try:
-                with apache_beam.Pipeline(options=self._options) as pipeline:
+                beam = _apache_beam()
+                with beam.Pipeline(options=self._options) as pipeline:
                     _ = (
                         pipeline
-                        | apache_beam.Create(range(count))
-                        | apache_beam.Reshuffle()  # otherwise a runner may give all calls to one worker
-                        | apache_beam.Map(_call, str(self._folder))
+                        | beam.Create(range(count))
+                        | beam.Reshuffle()  # otherwise a runner may give all calls to one worker
+                        | beam.Map(_call, str(self._folder))
                     )
             except Exception as error:  # of many types, by runner
                 raise LostProcessError(
@@ -81,8 +72,19 @@ class BeamPool:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _parsed(flags: Sequence[str]) -> PipelineOptions:
-    options = PipelineOptions(list(flags))
+def _apache_beam() -> Any:
+    """Imports Beam, which is an extra and takes seconds to import."""
+    try:
+        import apache_beam.options.pipeline_options  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ValueError(
+            "--runner needs Apache Beam, which isn't installed: pip install 'scenarioclip_jax[beam]'"
+        ) from error
+    return apache_beam
+
+
+def _parsed(flags: Sequence[str]) -> Any:
+    options = _apache_beam().options.pipeline_options.PipelineOptions(list(flags))
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):  # argparse would print hundreds of flags
