@@ -1,7 +1,9 @@
 """A suite that can't be scored takes neither the others' results nor the report along."""
 
 import dataclasses
+import errno
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -18,8 +20,10 @@ from scenarioclip_jax.data.embedded.write import write_embedded
 from scenarioclip_jax.evaluation.embed import encoder
 from scenarioclip_jax.evaluation.embed.cache import NoCache
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
+from scenarioclip_jax.evaluation.embed.in_domain import DataSet
 from scenarioclip_jax.evaluation.job import evaluate
 from scenarioclip_jax.evaluation.report.summary import cut_texts
+from scenarioclip_jax.faults import InputUnavailableError
 from tests.evaluation.fakes import write_images, write_json, write_jsonl
 from tests.evaluation.tiny_model import write_model
 
@@ -179,6 +183,49 @@ def test_an_unexpected_error_in_a_suite_leaves_the_others_alone(place, tmp_path,
     assert done.failed == {"zero_shot": "RuntimeError: out of memory"}
     assert set(done.results) == {"retrieval"}
     assert "out of memory" in (tmp_path / "out" / "report.html").read_text()
+
+
+def failing_from_the_second_call(monkeypatch, name, error):
+    """Replaces an in-domain suite by one that works for the first model only."""
+    from scenarioclip_jax.evaluation import plan
+
+    suite, calls = plan.IN_DOMAIN[name], []
+
+    def broken(*arguments):
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise error
+        return suite.evaluate(*arguments)
+
+    monkeypatch.setitem(plan.IN_DOMAIN, name, dataclasses.replace(suite, evaluate=broken))
+
+
+def test_a_suite_that_fails_for_the_second_model_keeps_the_results_of_the_first(
+    place, tmp_path, monkeypatch
+):
+    failing_from_the_second_call(
+        monkeypatch, "retrieval", OSError(errno.ESTALE, "Stale file handle")
+    )
+    values = config(place, suites=("retrieval",), weights=("student", "ema"))
+    done = evaluate(values, tmp_path / "out")
+    assert set(done.results["retrieval"]) == {"student"}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Stale file handle" in page
+    assert "<th>student</th><th>ema</th>" in page
+    recall = done.summary["suites"]["retrieval"]["columns"]["student"]["metrics"]
+    value = recall["global/image_to_text/R@5"]["value"]
+    assert re.search(rf"<td><b>{value:.1%}</b><small>[^<]*</small></td><td><b>-</b>", page)
+
+
+def test_pictures_that_are_unreadable_by_now_do_not_take_the_report_along(
+    place, tmp_path, monkeypatch
+):
+    def refused(*arguments):
+        raise InputUnavailableError("record 3 can't be read now")
+
+    monkeypatch.setattr(DataSet, "views", refused)
+    evaluate(config(place, suites=("zero_shot",)), tmp_path / "out")
+    assert "data:image/png" in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("suites", [("hard_negatives", "retrieval"), None])

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 
 from scenarioclip_jax.evaluation.report import charts, pictures
 from scenarioclip_jax.evaluation.report.write import table
@@ -52,6 +53,46 @@ def test_the_overview_shows_the_main_figures():
     np.testing.assert_allclose(found[charts.ORANGE], [30, 60, 35, 40, 60, 70])
     chance = [line.get_xdata()[0] for line in axis.lines if line.get_color() == "#aaaaaa"]
     np.testing.assert_allclose(chance, [10, 10, 25, 50])
+
+
+def test_an_overview_needs_no_headline():
+    of = {"models": {"student": {}}, "suites": {}}
+    partial = {"attribution/accuracy": metric(0.7, 0.5)}
+    of["suites"]["aro"] = {"columns": {"student": {"metrics": partial}}}
+    assert charts.headlines(of) == [("aro", "attribution/accuracy")]
+    (dot,) = [line for line in charts.overview(of).axes[0].lines if line.get_marker() == "o"]
+    assert dot.get_xdata()[0] == 70
+    ranks = {"text_to_image/median_rank": metric(3.0, unit="rank")}
+    of["suites"] = {"retrieval": {"columns": {"student": {"metrics": ranks}}}}
+    assert charts.headlines(of) == []
+    assert not charts.overview(of).axes[0].lines
+
+
+def test_a_table_has_the_rows_of_all_models():
+    of = summary()
+    columns = of["suites"]["hard_negatives"]["columns"]
+    del columns["student"]
+    columns["ema"]["metrics"]["swapped names"] = metric(0.4)
+    shown = table(of, "hard_negatives")
+    assert re.findall(r"<tr><td>([^<]*)", shown) == ["all", "swapped ends", "swapped names"]
+    assert "<td><b>-</b><small></small></td><td><b>40.0%</b>" in shown
+
+
+@pytest.mark.parametrize(
+    ("suite", "others", "main"),
+    [
+        ("sugarcrepe", ["swap_obj/accuracy", "add_att/accuracy"], ["mean_accuracy"]),
+        (
+            "sugarcrepe_pp",
+            ["swap_object/image_text", "swap_object/text_only"],
+            ["mean_image_text", "mean_text_only"],
+        ),
+        ("winoground", [], ["text", "image", "group"]),
+        ("whatsup", ["A/accuracy"], ["A/individual", "A/pair", "A/set", "B/individual"]),
+    ],
+)
+def test_suites_on_files_lead_with_their_own_main_figures(suite, others, main):
+    assert charts.headline_metrics(suite, others + main) == main
 
 
 def test_tables_are_grouped_by_level_with_the_plain_figures_first():
