@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from absl import app, logging
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.renamed import new_name
 
@@ -41,7 +42,7 @@ def run(main: Callable[[list[str]], None]) -> None:
     try:
         app.run(main)
     except KeyboardInterrupt:  # outside the code that saves first
-        print("interrupted", file=sys.stderr, flush=True)
+        say("interrupted", error=True)
         sys.exit(128 + signal.SIGINT)
 
 

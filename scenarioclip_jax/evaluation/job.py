@@ -1,7 +1,6 @@
 """The evaluation job: config to models to suites to `results.json` and `report.html`."""
 
 import json
-import sys
 import time
 import traceback
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from scenarioclip_jax import inference
-from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.command import ConfigError, listed, naming
-from scenarioclip_jax.data.stored.shards import DataSetError
+from scenarioclip_jax.console import say
+from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.evaluation.embed.cache import Cache, NoCache
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.embed.in_domain import DataSet
@@ -92,7 +91,7 @@ def _open_cache(folder: str) -> Cache | NoCache:
         path = local_path(folder)
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, PathError) as error:
-        print(
+        say(
             f"embeddings aren't kept: {error}. Set config.cache to a folder that can be written, or to ''"
         )
         return NoCache()
@@ -228,7 +227,7 @@ class _Run:
         self._found.setdefault(section, {})[column] = result
         record(self.summary, section, column, result, self._config, texts, digests)
         self._write()
-        print(line(section, column, result, texts, time.perf_counter() - started), flush=True)
+        say(line(section, column, result, texts, time.perf_counter() - started))
 
     def _fail(self, section: str, error: Exception) -> None:
         entry = failure(error, suite_of(section))
@@ -236,13 +235,13 @@ class _Run:
         self.summary["left_out" if left_out else "failed"][section] = entry
         self._write()
         if left_out:
-            print(f"{section}: left out: {entry['reason']}", flush=True)
+            say(f"{section}: left out: {entry['reason']}")
             return
-        if not isinstance(error, DataSetError | ConfigError | CheckpointError | OSError):
-            traceback.print_exception(error)
-        print(f"error: {section}: {error}", file=sys.stderr, flush=True)
+        if not isinstance(error, ReadableError | OSError):
+            say("".join(traceback.format_exception(error)), error=True)
+        say(f"error: {section}: {error}", error=True)
         for each in entry["listed"][1:20]:
-            print(f"  also: {each}", file=sys.stderr)
+            say(f"  also: {each}", error=True)
 
     def finish(self) -> Evaluation:
         """Writes both files for the last time."""
@@ -256,14 +255,14 @@ class _Run:
                     "listed": [],
                 }
             }
-            print(f"error: nothing could be scored: {reasons}", file=sys.stderr, flush=True)
+            say(f"error: nothing could be scored: {reasons}", error=True)
         summary["cache"] = {"found": self._cache.found, "computed": self._cache.computed}
         self._write()
-        print(
+        say(
             f"embeddings: {self._cache.found} files found in the cache, {self._cache.computed} computed"
         )
         write_report(self._workdir / "report.html", summary, self._found, self._shown)
-        print(f"report: {self._workdir / 'report.html'}", flush=True)
+        say(f"report: {self._workdir / 'report.html'}")
         return Evaluation(summary, self._found)
 
     def _write(self) -> None:
@@ -273,9 +272,9 @@ class _Run:
 
 def _say_data(chosen: Chosen) -> None:
     part = f"{chosen.part}, " if chosen.part else ""
-    print(f"data: {part}{chosen.name} ({chosen.why})", flush=True)
+    say(f"data: {part}{chosen.name} ({chosen.why})")
     for note in chosen.notes:
-        print(f"data: {note}", flush=True)
+        say(f"data: {note}")
 
 
 def _comparable(config: ConfigDict) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from scenarioclip_jax.checkpoint import steps
 from scenarioclip_jax.command import Config, ConfigError, naming
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data.build.dataset import default_embedded
 from scenarioclip_jax.data.corrupt import CorruptDataError
 from scenarioclip_jax.data.mixture import Entry, parse, whole_weights
@@ -138,7 +139,7 @@ def share_corrupt(batches: TrainIterator, where: str) -> None:
 def _open(directory: Path, split: str, summary: dict) -> shards.SceneSource | None:
     if summary["splits"][split]:
         return shards.open_split(directory, split)
-    print(f"{directory} has no {split} split, so what needs it is left out")
+    say(f"{directory} has no {split} split, so what needs it is left out")
     return None
 
 

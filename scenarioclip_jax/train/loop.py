@@ -1,7 +1,6 @@
 """The training run, top to bottom."""
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +10,7 @@ import jax
 
 from scenarioclip_jax.checkpoint import CheckpointError, Checkpoints
 from scenarioclip_jax.command import Config, ConfigError, naming
+from scenarioclip_jax.console import say
 from scenarioclip_jax.costs.chips import peak_flops
 from scenarioclip_jax.costs.flops import train_step_flops
 from scenarioclip_jax.data.batch import Batch
@@ -74,10 +74,9 @@ def train(config: Config, workdir: Path) -> None:
             world = start_or_resume(run, data, checkpoints, stop)
         except MeasuringStopped:
             if first:
-                print(
+                say(
                     "stopped while scenes were measured; what was measured is kept: go on with "
-                    + to_paste(f"--workdir={workdir}"),
-                    flush=True,
+                    + to_paste(f"--workdir={workdir}")
                 )
             return
         at_end.callback(world.batches.close)
@@ -260,7 +259,7 @@ def save_before_end(run: Run, world: World) -> None:
             f"the state couldn't be saved before the run ended ({str(error)[:200]}) by this error:"
         )
     if jax.process_index() == 0:
-        print(said, file=sys.stderr, flush=True)
+        say(said, error=True)
 
 
 def make_progress(run: Run, step: int, stop: StopRequest) -> Progress:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import errno
+import io
 import json
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,11 @@ from tests.evaluation.tiny_model import write_model
 
 CONFIG = Path(__file__).parents[2] / "configs" / "evaluate.py"
 HTML = b"<!DOCTYPE html><html><body>404</body></html>"
+
+
+class Flag:
+    def __init__(self, value):
+        self.value = value
 
 
 @pytest.fixture(scope="module")
@@ -230,10 +237,6 @@ def test_pictures_that_are_unreadable_by_now_do_not_take_the_report_along(
 
 @pytest.mark.parametrize("suites", [("hard_negatives", "retrieval"), None])
 def test_the_exit_status_says_whether_a_named_suite_failed(place, tmp_path, monkeypatch, suites):
-    class Flag:
-        def __init__(self, value):
-            self.value = value
-
     values = config(place, **({"suites": suites} if suites else {}))
     monkeypatch.setattr(main_module, "CONFIG", Flag(values))
     monkeypatch.setattr(main_module, "WORKDIR", Flag(str(tmp_path / "run")))
@@ -246,6 +249,28 @@ def test_the_exit_status_says_whether_a_named_suite_failed(place, tmp_path, monk
     else:
         main_module.main(["main"])
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+class Gone(io.StringIO):
+    """A pipe whose reader went away."""
+
+    def write(self, text):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+@pytest.mark.parametrize(
+    "stream", [Gone, lambda: io.TextIOWrapper(io.BytesIO(), "ascii")], ids=["gone", "ascii"]
+)
+def test_a_terminal_that_fails_takes_nothing_along(place, tmp_path, monkeypatch, stream):
+    monkeypatch.setattr(main_module, "CONFIG", Flag(config(place, suites=("retrieval",))))
+    monkeypatch.setattr(main_module, "WORKDIR", Flag(str(tmp_path / "é")))
+    monkeypatch.setattr(main_module, "MULTIHOST", Flag("no"))
+    monkeypatch.setattr(main_module, "PLACE", (Flag(None),) * 3)
+    monkeypatch.setattr(sys, "stdout", stream())
+    main_module.main(["main"])
+    summary = json.loads((tmp_path / "é" / "results.json").read_text())
+    assert (set(summary["suites"]), summary["failed"]) == ({"retrieval"}, {})
+    assert (tmp_path / "é" / "report.html").is_file()
 
 
 def test_a_report_is_never_replaced(place, tmp_path):

@@ -7,11 +7,11 @@
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
 from scenarioclip_jax.data.build.dataset import KEPT, build, ensure_embedded
@@ -142,14 +142,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             output = local_path(args.output)
             summary = _run(args, output, stopping.finish)
     except (ValueError, OSError, LostProcessError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 1
     except Stopped as stop:
         kept = any(output.glob(f"{KEPT}*"))
         more = "; what is done is kept: the same command goes on" if kept else ""
-        print(f"\nstopped; nothing was built in {args.output}{more}", file=sys.stderr)
+        say(f"\nstopped; nothing was built in {args.output}{more}", error=True)
         return stop.exit_code
-    print(format_summary(summary, shards.dataset_dir(output)))
+    say(format_summary(summary, shards.dataset_dir(output)))
     return 0
 
 
