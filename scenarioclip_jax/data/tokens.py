@@ -10,6 +10,8 @@ import numpy as np
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from scenarioclip_jax import faults
+
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 # Names under which tokenizers in use keep their special tokens, in order of preference.
 BOS_NAMES = (BOS, "[CLS]", "<s>", "<bos>")
@@ -217,6 +219,7 @@ def _load(source: str | Path) -> tokenizers.Tokenizer:
         try:
             return tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
+            faults.refuse(error, path)
             raise ValueError(f"{path}: not a tokenizer.json ({error})") from error
     if path.suffix == ".json" or path.is_absolute() or str(source).startswith("."):
         raise FileNotFoundError(f"{path}: no such tokenizer file or folder")
@@ -237,6 +240,7 @@ def _clip_bpe(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
             str(vocab), str(merges), unk_token=EOS, end_of_word_suffix="</w>"
         )
     except Exception as error:
+        faults.refuse(error, vocab)
         raise ValueError(f"{vocab}, {merges}: not a byte-pair vocabulary ({error})") from error
     tokenizer = tokenizers.Tokenizer(model)
     _clip_rules(tokenizer)
