@@ -18,6 +18,7 @@ from scenarioclip_jax.train import loop
 from scenarioclip_jax.train.config import (
     check,
     chooses_blindly,
+    compilation_cache,
     data_settings,
     plain,
     resolve,
@@ -241,3 +242,13 @@ def test_the_style_of_focused_regions_reaches_host_device_and_checkpoint():
     assert data_settings(config, focus_images=True).region_style == "published"
     assert not data_settings(config, focus_images=True).focus_images  # nothing shows them
     assert view_settings(config).region_style == model_spec(config).region_style == "published"
+
+
+def test_without_a_folder_for_compiled_programs_a_run_goes_on(tmp_path, monkeypatch, capsys):
+    (tmp_path / "home").write_text("")  # no folder can be made below it
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    compilation_cache(tiny.config(tmp_path, compilation_cache="~/.cache/programs"))
+    said = capsys.readouterr().err
+    assert "compiled programs aren't kept" in said
+    assert "config.compilation_cache" in said
