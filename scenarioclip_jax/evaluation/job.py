@@ -12,7 +12,7 @@ from scenarioclip_jax import inference
 from scenarioclip_jax.command import ConfigError, listed, naming
 from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
-from scenarioclip_jax.evaluation.embed.cache import Cache, NoCache
+from scenarioclip_jax.evaluation.embed.cache import Cache, NoCache, not_kept
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.embed.in_domain import DataSet
 from scenarioclip_jax.evaluation.files import Files, UnsupportedError
@@ -33,6 +33,7 @@ from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.lock import hold
 from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.shell import to_paste
 
 __all__ = ["IN_DOMAIN", "ON_FILES", "Evaluation", "check", "chosen_suites", "evaluate"]
 
@@ -91,9 +92,7 @@ def _open_cache(folder: str) -> Cache | NoCache:
         path = local_path(folder)
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, PathError) as error:
-        say(
-            f"embeddings aren't kept: {error}. Set config.cache to a folder that can be written, or to ''"
-        )
+        say(not_kept(error))
         return NoCache()
     return Cache(path)
 
@@ -123,7 +122,8 @@ class _Run:
     def refuse_others(self) -> None:
         """Raises ConfigError if the workdir holds a training run, or an evaluation of something else."""
         folder = self._workdir
-        other = f"name another --workdir, such as {str(folder).rstrip('/')}-evaluation"
+        another = f"--workdir={str(folder).rstrip('/')}-evaluation"
+        other = f"name another --workdir, such as {to_paste(another)}"
         for name in ("checkpoints", "report.json", "metrics.jsonl"):
             if (folder / name).exists():
                 raise ConfigError(

@@ -18,6 +18,7 @@ from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.parallel.distributed import union
 from scenarioclip_jax.paths import local_path
+from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.train.config import data_settings
 
 
@@ -178,7 +179,7 @@ def _common_tokenizer(directories: Sequence[Path]) -> Tokenizer:
             raise ConfigError(
                 "config.data.tokenizer is empty, and the data sets of config.data.dir have different "
                 f"tokenizers ({paths[0]} and {path} turn {text!r} into different tokens); choose one for all "
-                f"of them, such as --config.data.tokenizer={paths[0]}"
+                f"of them, such as {to_paste(f'--config.data.tokenizer={paths[0]}')}"
             )
     return first
 

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.build.dataset import build
 from scenarioclip_jax.data.embedded.write import write_embedded
-from scenarioclip_jax.evaluation.embed import encoder
+from scenarioclip_jax.evaluation.embed import cache, encoder
 from scenarioclip_jax.evaluation.embed.cache import NoCache
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.embed.in_domain import DataSet
@@ -271,6 +272,26 @@ def test_a_terminal_that_fails_takes_nothing_along(place, tmp_path, monkeypatch,
     summary = json.loads((tmp_path / "é" / "results.json").read_text())
     assert (set(summary["suites"]), summary["failed"]) == ({"retrieval"}, {})
     assert (tmp_path / "é" / "report.html").is_file()
+
+
+def test_a_full_disk_below_the_cache_costs_no_suite(place, tmp_path, monkeypatch, capsys):
+    def full(path, write):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(cache, "write_whole", full)
+    values = config(place, suites=("zero_shot", "retrieval"), cache=str(tmp_path / "cache"))
+    done = evaluate(values, tmp_path / "out")
+    assert (set(done.results), done.failed) == ({"zero_shot", "retrieval"}, {})
+    assert capsys.readouterr().out.count("embeddings aren't kept: [Errno 28] No space left") == 1
+
+
+def test_the_workdir_that_a_refusal_offers_can_be_pasted(place, tmp_path):
+    run = tmp_path / "my run"
+    run.mkdir()
+    (run / "report.json").write_text("{}")
+    with pytest.raises(ConfigError) as refused:
+        evaluate(config(place, suites=("retrieval",)), run)
+    assert shlex.split(str(refused.value))[-1] == f"--workdir={run}-evaluation"
 
 
 def test_a_report_is_never_replaced(place, tmp_path):
