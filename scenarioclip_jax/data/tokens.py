@@ -28,6 +28,14 @@ PROBES = (
     *("a red circle left of a blue square", "A PERSON rides  a Horse!", "it's the dogs' 12 bones"),
     *("naïve café", "e\u0301le\u0300ve", "日本語", "😀", "tab\tnew\nline", "ﬁ ²", "a_b-c.d", ""),
 )
+# Spaces that splitting a text into words and punctuation leaves behind.
+_PUNCTUATION = (
+    (re.compile(r"(?<=\w) +([-/]) +(?=\w)"), r"\1"),
+    (re.compile(r"(?<=\w) +(['\u2019](?:s|t|re|ve|m|ll|d)\b)"), r"\1"),
+    (re.compile(r" +([,.;:!?%)\]}])"), r"\1"),
+    (re.compile(r"([(\[{]) +"), r"\1"),
+    (re.compile(r"(?<=\d) +(?=\d)"), ""),  # digits are words of their own
+)
 
 
 class Tokenizer:
@@ -124,11 +132,17 @@ class Tokenizer:
         return rows, sum(len(each.ids) > room for each in encodings)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """Decodes one row of ids, up to the end of text and without special tokens."""
+        """Decodes one row of ids, up to the end of text and without special tokens.
+
+        Tokens don't tell "white-haired 12" from "white - haired 1 2"; it becomes what people usually write.
+        """
         ids = [int(each) for each in ids]
         ids = ids[: ids.index(self.eos_id)] if self.eos_id in ids else ids
         text = self._tokenizer.decode([each for each in ids if each != self.bos_id])
-        return text.replace("</w>", " ").strip()  # CLIP's end-of-word mark
+        text = text.replace("</w>", " ").strip()  # CLIP's end-of-word mark
+        for pattern, replacement in _PUNCTUATION:
+            text = pattern.sub(replacement, text)
+        return text
 
     def difference(self, other: "Tokenizer") -> str | None:
         """Finds a text that the two tokenizers turn into different ids; None if there is none.
