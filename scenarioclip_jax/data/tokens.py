@@ -115,21 +115,29 @@ class Tokenizer:
           The ids, int32 [n, L]: bos, the text's tokens, eos, then padding; eos stays last when a text is cut.
           And the number of texts that were cut.
         """
-        rows, truncated = self.encode_ragged(texts, length)
-        ids = np.full((len(texts), length), self.pad_id, np.int32)
+        rows, whole = self.encode_ragged(texts, length)
+        return self.pad(rows, length), sum(each > length for each in whole)
+
+    def pad(self, rows: Sequence[Sequence[int]], length: int) -> np.ndarray:
+        """Pads n rows of ids to int32 [n, L]."""
+        ids = np.full((len(rows), length), self.pad_id, np.int32)
         for row, tokens in zip(ids, rows, strict=True):
             row[: len(tokens)] = tokens
-        return ids, truncated
+        return ids
 
-    def encode_ragged(self, texts: Sequence[str], length: int) -> tuple[list[list[int]], int]:
-        """Tokenizes texts without padding: bos, the text's tokens, eos, at most `length` in total."""
+    def encode_ragged(self, texts: Sequence[str], length: int) -> tuple[list[list[int]], list[int]]:
+        """Tokenizes texts without padding: bos, the text's tokens, eos, at most `length` in total.
+
+        Returns:
+          The ids of each text, and how many each would have if it weren't cut.
+        """
         start = [] if self.bos_id is None else [self.bos_id]
         room = length - len(start) - 1
         if room < 1:
             raise ValueError(f"length={length} leaves no room for text between bos and eos")
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         rows = [[*start, *each.ids[:room], self.eos_id] for each in encodings]
-        return rows, sum(len(each.ids) > room for each in encodings)
+        return rows, [len(start) + len(each.ids) + 1 for each in encodings]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Decodes one row of ids, up to the end of text and without special tokens.

@@ -15,7 +15,7 @@ from scenarioclip_jax.costs.chips import peak_flops
 from scenarioclip_jax.costs.flops import train_step_flops
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing.measure import MeasuringStopped
-from scenarioclip_jax.data.settings import CONFIG_KEYS
+from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
 from scenarioclip_jax.lock import hold
 from scenarioclip_jax.parallel.distributed import wait_for_all
 from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh, put_batch
@@ -171,6 +171,9 @@ def _take_steps(run: Run, world: World, watch: Watch, batches: Alone | Together)
         computed = when_computed(world.metrics["loss/total"])
         if world.step == 1:
             write_first_batch(watch.writer.directory, batch, run.view_settings, watch.tokenizer)
+            longest = run.config.model.text.max_length
+            if note := describe_cut_texts(batch, run.settings, longest):
+                watch.progress.say(note)
         if previous is not None:
             # Waits for the previous step: at most one step is in flight, so reports never lag behind.
             check_finite(world.step - 1, previous, run.config.optimizer.skip_nonfinite)
@@ -234,15 +237,28 @@ def log_step(run: Run, world: World, watch: Watch) -> None:
     values["data/corrupt_records"] = len(world.batches.corrupt.reasons)
     values |= as_metrics(watch.drawn(step))
     watch.writer.write(step, values | watch.progress.report(step, values))
-    if step == 1 and values["packing/texts_truncated"]:
-        lengths = ", ".join(
-            f"config.data.levels.{CONFIG_KEYS[level]}.text_length={each.text_length}"
-            for level, each in run.settings.levels.items()
-        )
-        watch.progress.say(
-            f"{values['packing/texts_truncated']:.0f} texts of the first batch were cut to fit ({lengths}; "
-            f"config.model.text.max_length={config.model.text.max_length}); see first_batch.png"
-        )
+
+
+def describe_cut_texts(batch: Batch, settings: DataSettings, max_length: int) -> str:
+    """Says which levels of a batch have texts that were cut, and how long these are; empty if none has.
+
+    Args:
+      batch: This process's groups.
+      max_length: Most tokens that the text towers take.
+    """
+    longest = {level: int(slots.longest.max()) for level, slots in batch.levels.items()}
+    cut = [
+        f"{CONFIG_KEYS[level]} texts have up to {longest[level]} tokens and "
+        f"config.data.levels.{CONFIG_KEYS[level]}.text_length={each.text_length}"
+        for level, each in settings.levels.items()
+        if longest[level] > each.text_length
+    ]
+    if not cut:
+        return ""
+    return (
+        f"{int(batch.truncated.sum())} texts of the first batch were cut to fit: {'; '.join(cut)} "
+        f"(config.model.text.max_length={max_length} is the most); see first_batch.png"
+    )
 
 
 def save_before_end(run: Run, world: World) -> None:
