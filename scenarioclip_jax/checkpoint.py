@@ -21,7 +21,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
 
-from scenarioclip_jax import orbax_setup  # noqa: F401  (changes how arrays are written)
+from scenarioclip_jax import (
+    faults,
+    orbax_setup,  # noqa: F401  (changes how arrays are written)
+)
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.models.params import Params
@@ -71,6 +74,9 @@ class ModelSpec:
                 f"{directory} has no model.json, so it is no ScenarioCLIP checkpoint; give the --workdir "
                 "of a training run or the --output of scenarioclip_jax.convert"
             ) from None
+        except OSError as error:
+            faults.refuse(error, path)
+            raise
         except ValueError as error:  # from json, or because the bytes aren't UTF-8
             raise CheckpointError(f"{path} is not valid JSON ({error}); copy it again") from None
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
@@ -192,6 +198,7 @@ def load_student_and_ema(
 
     Raises:
       CheckpointError: There is no such checkpoint, or it is damaged.
+      InputUnavailableError: The system refuses to read it; it may be whole.
     """
     found = steps(directory)
     if not found or (step is not None and step not in found):
@@ -223,6 +230,7 @@ def load_record(directory: Path, step: int, name: str) -> dict[str, Any]:
     try:
         return ocp.JsonCheckpointHandler().restore(path)
     except (OSError, ValueError) as error:
+        faults.refuse(error, path)
         raise CheckpointError(f"{path}: can't be read ({error}); copy it again") from error
 
 
@@ -230,6 +238,7 @@ def _load_item(path: Path) -> Params:
     try:
         return flatten(_restore_numpy(path))
     except Exception as error:  # Orbax and TensorStore raise nearly anything on damaged files
+        faults.refuse(error, path)
         raise CheckpointError(
             f"{path}: can't be read, so the checkpoint is incomplete or damaged; copy it again, or use "
             f"another step ({type(error).__name__}: {str(error).strip().splitlines()[0][:200]})"

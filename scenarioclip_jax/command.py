@@ -11,9 +11,11 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from absl import app, logging
+from absl import app, flags, logging
 from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections.config_flags import tuple_parser
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.renamed import new_name
 
@@ -41,7 +43,7 @@ def run(main: Callable[[list[str]], None]) -> None:
     try:
         app.run(main)
     except KeyboardInterrupt:  # outside the code that saves first
-        print("interrupted", file=sys.stderr, flush=True)
+        say("interrupted", error=True)
         sys.exit(128 + signal.SIGINT)
 
 
@@ -67,7 +69,7 @@ def explain_flags(argv: list[str]) -> str | None:
         )
     except (OSError, KeyError, ValueError, TypeError) as error:
         return f"--config={files[-1]}: {error}"
-    for arg in argv:
+    for arg, following in itertools.pairwise([*argv, ""]):
         match = OVERRIDE.fullmatch(arg)
         node, walked = config, "config"
         for name in match[1].split(".") if match else ():
@@ -80,7 +82,37 @@ def explain_flags(argv: list[str]) -> str | None:
                 return (
                     f"{walked}.{name}: no such key{hint}; {walked} has {', '.join(known) or 'none'}"
                 )
-            node, walked = node[name], f"{walked}.{name}"
+            owner, node, walked = node, node[name], f"{walked}.{name}"
+        if match and (message := _explain_value(owner.get_type(name), arg, following)):
+            return f"{walked}: {message}"
+    return None
+
+
+# How a value of each type is read (as ml_collections does), and what it has to be.
+_VALUES = {
+    int: (flags.IntegerParser(), "a whole number"),
+    float: (flags.FloatParser(), "a number"),
+    bool: (flags.BooleanParser(), "true or false"),
+    tuple: (
+        tuple_parser.TupleParser(),
+        "values separated by commas, without blanks unless the whole is a tuple in Python's notation",
+    ),
+}
+
+
+def _explain_value(kind: type, arg: str, following: str) -> str | None:
+    """Says what is wrong with the value of a key of some type; None if nothing is, or if it is text."""
+    _, equals, value = arg.partition("=")
+    if kind not in _VALUES or (
+        kind is bool and not equals
+    ):  # a flag of its own, as in --noconfig.KEY
+        return None
+    parser, wanted = _VALUES[kind]
+    value = value if equals else following
+    try:
+        parser.parse(value)
+    except (ValueError, TypeError):
+        return f"{value!r} is not {wanted}"
     return None
 
 

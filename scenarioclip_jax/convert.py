@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.paths import Address, PathError, local_path
 from scenarioclip_jax.stop_signals import Stopped, stop_signals
@@ -266,7 +267,7 @@ def _save(
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say(text, error=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -24,10 +24,17 @@ _PASSING = (
 )
 # C++ libraries don't keep the number, but the system's own words or the name of an absl status code.
 _WORDS = [os.strerror(number) for number in _PASSING]
-_WORDS += ["PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE", "DEADLINE_EXCEEDED"]
-_WORDS += ["RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED"]
 _WORDS += ["out of memory", "bad_alloc", "timed out", "can't start new thread"]
-_SAID = re.compile("|".join(rf"\b{re.escape(words)}\b" for words in _WORDS), re.IGNORECASE)
+_CODES = ["PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE", "DEADLINE_EXCEEDED"]
+_CODES += ["RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED"]
+_SAID = re.compile(
+    rf"\b(?:(?i:{'|'.join(map(re.escape, _WORDS))})|{'|'.join(map(re.escape, _CODES))})\b"
+)
+# Paths, and what stands in quotes: names and labels, which may consist of the same words. An apostrophe within
+# a word opens no quotation, the words after an error's number (in a repr) are none, and the slash of
+# "Input/output error" makes no path.
+_PATH = r"(?<![^\s:;,()\[\]])(?!input/output\b)[^\s:;,()\[\]]*/[^\s:;,()\[\]]*"
+_NAMES = re.compile(rf"(?<!\w)(?<!\d, )(['\"]).*?\1(?!\w)|{_PATH}", re.IGNORECASE | re.DOTALL)
 
 
 PAUSES = (0.2, 1.0, 3.0)  # seconds between attempts to read what the system refuses
@@ -41,17 +48,35 @@ class InputUnavailableError(ReadableError, RuntimeError):
 def passes(error: BaseException) -> bool:
     """Whether an error, or one of its causes, is a temporary refusal by the system rather than damage.
 
-    An operating system error is judged by its number, whatever it says; any other by its words.
+    An operating system error is judged by its number, whatever it says; any other by its words, but not by
+    those of paths and quotations in them.
     """
     return any(_passes(each) for each in _chain(error))
 
 
+def refuse(error: BaseException, path: object) -> None:
+    """Raises InputUnavailableError that names `path` if an error, raised while it was read, `passes`.
+
+    For handlers that would go on to call the file damaged.
+    """
+    if passes(error):
+        said = str(error).strip().split("\n")[0][:300] or type(error).__name__
+        raise InputUnavailableError(
+            f"{path}: can't be read now, though it may be whole ({said}); {remedy(error)}, and start again"
+        ) from error
+
+
 def _passes(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | TimeoutError | ConnectionError):
+    if isinstance(error, MemoryError | TimeoutError | ConnectionError | InputUnavailableError):
         return True
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno not in _DAMAGE
-    return bool(_SAID.search(str(error)))
+    return bool(_SAID.search(_words(error)))
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, without the paths and quotations in it."""
+    return _NAMES.sub(" ", str(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -78,7 +103,7 @@ _REMEDIES = {
 
 def remedy(error: BaseException) -> str:
     """Says what to do about a temporary error."""
-    said = " ".join(str(each) for each in _chain(error))
+    said = " ".join(map(_words, _chain(error)))
     for words, advice in _REMEDIES.items():
         if words.lower() in said.lower():
             return advice
@@ -105,17 +130,8 @@ def patiently(read: Callable[[], Result], what: object) -> Result:
     try:
         return read()
     except Exception as error:
-        raise_if_refused(error, what)
+        refuse(error, what)
         raise
-
-
-def raise_if_refused(error: BaseException, what: object) -> None:
-    """Raises InputUnavailableError if an error is a temporary refusal, and returns otherwise."""
-    if passes(error):
-        raise InputUnavailableError(
-            f"{what} can't be read now: {error} ({remedy(error)}). It may be intact, so it isn't left "
-            "out; once that is mended, start the same command again: it goes on with what is done"
-        ) from error
 
 
 def is_file(path: Path) -> bool:

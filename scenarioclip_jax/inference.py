@@ -66,6 +66,7 @@ def load(
 
     Raises:
       CheckpointError: There is no such model. The message says what was found and what to do.
+      InputUnavailableError: The system refuses to read a file, which may be whole.
     """
     # These modules are imported only when needed.
     from scenarioclip_jax.interop import exported, known_files

@@ -19,6 +19,7 @@ from ml_collections import config_flags
 
 from scenarioclip_jax import command
 from scenarioclip_jax.command import ConfigError
+from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.parallel import distributed
 from scenarioclip_jax.paths import Address, PathError, local_path
@@ -68,7 +69,7 @@ def main(argv: list[str]) -> None:
         distributed.start(MULTIHOST.value, [flag.value for flag in PLACE])
         workdir = choose_workdir(config.preset, jax.process_count())
         if jax.process_index() == 0:
-            print(f"workdir: {workdir}", flush=True)
+            say(f"workdir: {workdir}")
         with explaining_output(local_folder(str(workdir))):
             compilation_cache(config)
             if config.job == "train":
@@ -81,9 +82,9 @@ def main(argv: list[str]) -> None:
                 raise ConfigError(f"config.job={config.job!r}: must be one of train, evaluate")
         status = int(bool(failed))
     except ReadableError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        say(f"error: {error}", error=True)
     except Exception:
-        traceback.print_exc()
+        say(traceback.format_exc(), error=True)
     if reading_hangs():
         sys.stdout.flush()
         sys.stderr.flush()

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from tqdm import tqdm
 
+from scenarioclip_jax.console import say
+
 EVERY = 60.0  # seconds between two lines in a log
 
 
@@ -57,13 +59,13 @@ class Lines:
         now = time.monotonic()
         if now - self._said >= EVERY:
             self._said = now
-            print(self._line(), file=sys.stderr, flush=True)
+            say(self._line(), error=True)
 
     def close(self) -> None:
         """Prints the last line if `say_end`; otherwise nothing, since callers usually report the result."""
         if self._say_end:
             self._say_end = False
-            print(self._line(), file=sys.stderr, flush=True)
+            say(self._line(), error=True)
 
     def set_description(self, desc: str, refresh: bool = True) -> None:
         self.desc = desc

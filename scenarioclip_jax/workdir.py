@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 
 from scenarioclip_jax.command import ConfigError
+from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.lock import hold, own
 from scenarioclip_jax.parallel.distributed import gather
@@ -80,7 +81,7 @@ def _last_upload(mirror: Mirror) -> Callable:
         except ReadableError as also:
             if error is None:
                 raise
-            print(f"what was written last couldn't be uploaded, either: {also}", flush=True)
+            say(f"what was written last couldn't be uploaded, either: {also}")
 
     return upload
 

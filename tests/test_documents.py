@@ -130,6 +130,7 @@ def test_every_setting_of_a_command_exists(monkeypatch):
         given = any(word.startswith("--config=") for word in words)
         argv = [*words, *([] if given else ["--config=configs/pretrain.py"])]
         argv = [word.replace(":PRESET", "") for word in argv if "config.KEY" not in word]
+        argv = [re.sub("=N$", "=1", word) for word in argv]  # a number of the reader's
         if message := command.explain_flags(argv):
             wrong.append(f"{where}: {message}")
     assert not wrong

@@ -9,7 +9,18 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "scenarioclip_jax"
 # Small modules that do one thing for everybody. They import no room.
 SMALL = {
-    *("arrays", "command", "errors", "faults", "files", "lock", "patches", "paths", "progress_bar"),
+    *(
+        "arrays",
+        "command",
+        "console",
+        "errors",
+        "faults",
+        "files",
+        "lock",
+        "patches",
+        "paths",
+        "progress_bar",
+    ),
     *("renamed", "rules", "shell", "stop_signals"),
 }
 # What each room imports, beside the small modules. A line that nothing needs any more fails, too.

@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from scenarioclip_jax import command
 from scenarioclip_jax.aot.environment import prepare_environment
+from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -62,7 +63,7 @@ def main(argv: list[str]) -> None:
             report = plan.plan(CONFIG.value, pod, quick=QUICK.value, **options)
     except (ReadableError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(plan_text.as_text(report))
+    say(plan_text.as_text(report))
     if JSON.value:
         Path(JSON.value).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     sys.exit(0 if report["fits"] else 1)

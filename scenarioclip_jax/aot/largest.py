@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from scenarioclip_jax.aot.plan import Pod, plan, state_bytes
+from scenarioclip_jax.console import say
 from scenarioclip_jax.costs.chips import GIB
 
 MOST_TRIALS = 8
@@ -85,7 +86,7 @@ def largest_batch(
         reports[scenes] = report
         verdict = "fits" if report["fits"] else "does not fit"
         took = f"{report['needed'] / GIB:.2f} GiB, compiled in {report['compile_seconds']:.0f} s"
-        print(f"{scenes} scenes a chip: {verdict}, {took}", flush=True)
+        say(f"{scenes} scenes a chip: {verdict}, {took}")
         return report["needed"]
 
     unit = 8 * config.loss.accumulate

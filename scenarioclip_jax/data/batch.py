@@ -50,6 +50,9 @@ class Slots(NamedTuple):
     text: np.ndarray  # int32 [G, V]: equal texts have equal ids (multi-positive losses)
     count: np.ndarray  # int32 [G]: slots that were wanted; `count - mask.sum()` found no room
     hidden: np.ndarray  # int32 [G]: how many were left out as hardly visible in the view
+    longest: (
+        np.ndarray
+    )  # int32 [G]: tokens that the longest text has before it is cut to L; for people
     text_rows: Rows | None  # None if texts aren't packed: one text per row
     patch_rows: Rows | None  # None if views aren't packed: the towers see whole views
 

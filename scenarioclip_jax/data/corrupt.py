@@ -2,11 +2,17 @@
 
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
+from scenarioclip_jax import faults
+from scenarioclip_jax.data.source import Source
+from scenarioclip_jax.data.stored.scene import Scene
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.faults import InputUnavailableError
+
+Made = TypeVar("Made")
 
 
 class CorruptDataError(ReadableError, RuntimeError):
@@ -30,6 +36,40 @@ class Refused(NamedTuple):
         return InputUnavailableError(
             f"record {self.index} can't be read now and isn't counted as corrupt: {self.reason}"
         )
+
+
+def read_scene(source: Source, index: int) -> Scene | Corrupt:
+    """Reads a record, again after a while if the system refuses to.
+
+    Raises:
+      InputUnavailableError: The system still refuses; the record may be intact.
+    """
+    read = read_and_make(source, index, lambda scene: scene)
+    if isinstance(read, Refused):
+        raise read.error()
+    return read
+
+
+def read_and_make(
+    source: Source, index: int, make: Callable[[Scene], Made]
+) -> Made | Corrupt | Refused:
+    """Reads a record and makes something of it, again after a while if the system refuses to."""
+    for pause in (*faults.PAUSES, None):
+        name = "unreadable"
+        # Damaged bytes may raise anything, from struct.error to SyntaxError. A bug in the code would make every
+        # record corrupt, which stops the run and shows the reasons.
+        try:
+            scene = source[index]
+            name = f"scene {scene.id}"
+            return make(scene)
+        except Exception as error:
+            why = f"{name}: {type(error).__name__}: {error}"
+            if not faults.passes(error):
+                return Corrupt(index, why)
+            if pause is None:
+                return Refused(index, f"{why} ({faults.remedy(error)})")
+            time.sleep(pause)
+    raise AssertionError
 
 
 class CorruptLog:

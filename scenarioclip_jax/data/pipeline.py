@@ -11,7 +11,6 @@ import re
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -21,9 +20,15 @@ import grain
 import numpy as np
 from absl import flags
 
-from scenarioclip_jax import faults
 from scenarioclip_jax.data.batch import Batch
-from scenarioclip_jax.data.corrupt import Corrupt, CorruptDataError, CorruptLog, Refused, name_some
+from scenarioclip_jax.data.corrupt import (
+    Corrupt,
+    CorruptDataError,
+    CorruptLog,
+    Refused,
+    name_some,
+    read_and_make,
+)
 from scenarioclip_jax.data.epochs import epochs_of
 from scenarioclip_jax.data.global_text import draw_global_text
 from scenarioclip_jax.data.order import Balanced, Order, Sequential
@@ -35,6 +40,7 @@ from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.source import Mixture, ShuffledTexts, Source, identity_digest
 from scenarioclip_jax.data.stall import StalledInputError, init_worker, within
+from scenarioclip_jax.data.stored.scene import Scene
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.faults import InputUnavailableError
 
@@ -98,26 +104,14 @@ def load_item(
 
     If the system refuses to read it, this is tried again after a while.
     """
-    for pause in (*faults.PAUSES, None):
-        name = "unreadable"
-        # Damaged bytes may raise anything, from struct.error to SyntaxError. A bug in the code would make every
-        # record corrupt, which stops the run and shows the reasons.
-        try:
-            scene = source[index]
-            name = f"scene {scene.id}"
-            fitted = fit_scene(
-                scene, settings.image_size, settings.fit, canvas_size, settings.region_style
-            )
-        except Exception as error:
-            why = f"{name}: {type(error).__name__}: {error}"
-            if not faults.passes(error):
-                return Corrupt(index, why)
-            if pause is None:
-                return Refused(index, f"{why} ({faults.remedy(error)})")
-            time.sleep(pause)
-        else:
-            return Item(scene, fitted, seed, draw_global_text(scene, settings, seed))
-    raise AssertionError
+
+    def make(scene: Scene) -> Item:
+        fitted = fit_scene(
+            scene, settings.image_size, settings.fit, canvas_size, settings.region_style
+        )
+        return Item(scene, fitted, seed, draw_global_text(scene, settings, seed))
+
+    return read_and_make(source, index, make)
 
 
 class TrainIterator:

@@ -12,6 +12,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
 
 Result = TypeVar("Result")
@@ -87,13 +88,13 @@ def within(
 
 def _dump_stacks(workers: Sequence[BaseProcess]) -> None:
     """Writes the stacks of this process and its workers to stderr, and ends the workers."""
-    print("input stalled; stacks of the training process:", file=sys.stderr, flush=True)
+    say("input stalled; stacks of the training process:", error=True)
     # Uses the real file, because a test runner or a notebook may have replaced it by one without a descriptor.
     if sys.__stderr__ is not None:
         faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
     for worker in workers:
         assert worker.pid is not None  # it was started
-        print(f"stacks of reading worker {worker.pid}:", file=sys.stderr, flush=True)
+        say(f"stacks of reading worker {worker.pid}:", error=True)
         os.kill(worker.pid, signal.SIGUSR1)
         time.sleep(DUMP_SECONDS / len(workers))
     for worker in workers:

@@ -10,6 +10,8 @@ import numpy as np
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from scenarioclip_jax import faults
+
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 # Names under which tokenizers in use keep their special tokens, in order of preference.
 BOS_NAMES = (BOS, "[CLS]", "<s>", "<bos>")
@@ -25,6 +27,14 @@ CLIP_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 PROBES = (
     *("a red circle left of a blue square", "A PERSON rides  a Horse!", "it's the dogs' 12 bones"),
     *("naïve café", "e\u0301le\u0300ve", "日本語", "😀", "tab\tnew\nline", "ﬁ ²", "a_b-c.d", ""),
+)
+# Spaces that splitting a text into words and punctuation leaves behind.
+_PUNCTUATION = (
+    (re.compile(r"(?<=\w) +([-/]) +(?=\w)"), r"\1"),
+    (re.compile(r"(?<=\w) +(['\u2019](?:s|t|re|ve|m|ll|d)\b)"), r"\1"),
+    (re.compile(r" +([,.;:!?%)\]}])"), r"\1"),
+    (re.compile(r"([(\[{]) +"), r"\1"),
+    (re.compile(r"(?<=\d) +(?=\d)"), ""),  # digits are words of their own
 )
 
 
@@ -105,28 +115,42 @@ class Tokenizer:
           The ids, int32 [n, L]: bos, the text's tokens, eos, then padding; eos stays last when a text is cut.
           And the number of texts that were cut.
         """
-        rows, truncated = self.encode_ragged(texts, length)
-        ids = np.full((len(texts), length), self.pad_id, np.int32)
+        rows, whole = self.encode_ragged(texts, length)
+        return self.pad(rows, length), sum(each > length for each in whole)
+
+    def pad(self, rows: Sequence[Sequence[int]], length: int) -> np.ndarray:
+        """Pads n rows of ids to int32 [n, L]."""
+        ids = np.full((len(rows), length), self.pad_id, np.int32)
         for row, tokens in zip(ids, rows, strict=True):
             row[: len(tokens)] = tokens
-        return ids, truncated
+        return ids
 
-    def encode_ragged(self, texts: Sequence[str], length: int) -> tuple[list[list[int]], int]:
-        """Tokenizes texts without padding: bos, the text's tokens, eos, at most `length` in total."""
+    def encode_ragged(self, texts: Sequence[str], length: int) -> tuple[list[list[int]], list[int]]:
+        """Tokenizes texts without padding: bos, the text's tokens, eos, at most `length` in total.
+
+        Returns:
+          The ids of each text, and how many each would have if it weren't cut.
+        """
         start = [] if self.bos_id is None else [self.bos_id]
         room = length - len(start) - 1
         if room < 1:
             raise ValueError(f"length={length} leaves no room for text between bos and eos")
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         rows = [[*start, *each.ids[:room], self.eos_id] for each in encodings]
-        return rows, sum(len(each.ids) > room for each in encodings)
+        return rows, [len(start) + len(each.ids) + 1 for each in encodings]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """Decodes one row of ids, up to the end of text and without special tokens."""
+        """Decodes one row of ids, up to the end of text and without special tokens.
+
+        Tokens don't tell "white-haired 12" from "white - haired 1 2"; it becomes what people usually write.
+        """
         ids = [int(each) for each in ids]
         ids = ids[: ids.index(self.eos_id)] if self.eos_id in ids else ids
         text = self._tokenizer.decode([each for each in ids if each != self.bos_id])
-        return text.replace("</w>", " ").strip()  # CLIP's end-of-word mark
+        text = text.replace("</w>", " ").strip()  # CLIP's end-of-word mark
+        for pattern, replacement in _PUNCTUATION:
+            text = pattern.sub(replacement, text)
+        return text
 
     def difference(self, other: "Tokenizer") -> str | None:
         """Finds a text that the two tokenizers turn into different ids; None if there is none.
@@ -217,6 +241,7 @@ def _load(source: str | Path) -> tokenizers.Tokenizer:
         try:
             return tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
+            faults.refuse(error, path)
             raise ValueError(f"{path}: not a tokenizer.json ({error})") from error
     if path.suffix == ".json" or path.is_absolute() or str(source).startswith("."):
         raise FileNotFoundError(f"{path}: no such tokenizer file or folder")
@@ -237,6 +262,7 @@ def _clip_bpe(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
             str(vocab), str(merges), unk_token=EOS, end_of_word_suffix="</w>"
         )
     except Exception as error:
+        faults.refuse(error, vocab)
         raise ValueError(f"{vocab}, {merges}: not a byte-pair vocabulary ({error})") from error
     tokenizer = tokenizers.Tokenizer(model)
     _clip_rules(tokenizer)

@@ -1,7 +1,6 @@
 """The evaluation job: config to models to suites to `results.json` and `report.html`."""
 
 import json
-import sys
 import time
 import traceback
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from scenarioclip_jax import inference
-from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.command import ConfigError, listed, naming
-from scenarioclip_jax.data.stored.shards import DataSetError
-from scenarioclip_jax.evaluation.embed.cache import Cache, NoCache
+from scenarioclip_jax.console import say
+from scenarioclip_jax.errors import ReadableError
+from scenarioclip_jax.evaluation.embed.cache import Cache, NoCache, not_kept
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.embed.in_domain import DataSet
 from scenarioclip_jax.evaluation.files import Files, UnsupportedError
@@ -33,6 +32,7 @@ from scenarioclip_jax.evaluation.sections import section_of, suite_of
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.workdir import open_workdir
 
 __all__ = ["IN_DOMAIN", "ON_FILES", "Evaluation", "check", "chosen_suites", "evaluate"]
@@ -83,9 +83,7 @@ def _open_cache(folder: str) -> Cache | NoCache:
         path = local_path(folder)
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, PathError) as error:
-        print(
-            f"embeddings aren't kept: {error}. Set config.cache to a folder that can be written, or to ''"
-        )
+        say(not_kept(error))
         return NoCache()
     return Cache(path)
 
@@ -133,7 +131,8 @@ class _Run:
     def _refuse_others(self) -> None:
         """Raises ConfigError if the workdir holds a training run, or an evaluation of something else."""
         folder = self._workdir
-        other = f"name another --workdir, such as {self._name.rstrip('/')}-evaluation"
+        another = f"--workdir={self._name.rstrip('/')}-evaluation"
+        other = f"name another --workdir, such as {to_paste(another)}"
         for name in ("checkpoints", "report.json", "metrics.jsonl"):
             if (folder / name).exists():
                 raise ConfigError(
@@ -239,7 +238,7 @@ class _Run:
         self._found.setdefault(section, {})[column] = result
         record(self.summary, section, column, result, self._config, texts, digests)
         self._write()
-        print(line(section, column, result, texts, time.perf_counter() - started), flush=True)
+        say(line(section, column, result, texts, time.perf_counter() - started))
 
     def _fail(self, section: str, error: Exception) -> None:
         entry = failure(error, suite_of(section))
@@ -247,13 +246,13 @@ class _Run:
         self.summary["left_out" if left_out else "failed"][section] = entry
         self._write()
         if left_out:
-            print(f"{section}: left out: {entry['reason']}", flush=True)
+            say(f"{section}: left out: {entry['reason']}")
             return
-        if not isinstance(error, DataSetError | ConfigError | CheckpointError | OSError):
-            traceback.print_exception(error)
-        print(f"error: {section}: {error}", file=sys.stderr, flush=True)
+        if not isinstance(error, ReadableError | OSError):
+            say("".join(traceback.format_exception(error)), error=True)
+        say(f"error: {section}: {error}", error=True)
         for each in entry["listed"][1:20]:
-            print(f"  also: {each}", file=sys.stderr)
+            say(f"  also: {each}", error=True)
 
     def _finish(self) -> Evaluation:
         """Writes both files for the last time."""
@@ -267,14 +266,14 @@ class _Run:
                     "listed": [],
                 }
             }
-            print(f"error: nothing could be scored: {reasons}", file=sys.stderr, flush=True)
+            say(f"error: nothing could be scored: {reasons}", error=True)
         summary["cache"] = {"found": self._cache.found, "computed": self._cache.computed}
         self._write()
-        print(
+        say(
             f"embeddings: {self._cache.found} files found in the cache, {self._cache.computed} computed"
         )
         write_report(self._workdir / "report.html", summary, self._found, self._shown)
-        print(f"report: {self._workdir / 'report.html'}", flush=True)
+        say(f"report: {self._workdir / 'report.html'}")
         return Evaluation(summary, self._found)
 
     def _write(self) -> None:
@@ -284,9 +283,9 @@ class _Run:
 
 def _say_data(chosen: Chosen) -> None:
     part = f"{chosen.part}, " if chosen.part else ""
-    print(f"data: {part}{chosen.name} ({chosen.why})", flush=True)
+    say(f"data: {part}{chosen.name} ({chosen.why})")
     for note in chosen.notes:
-        print(f"data: {note}", flush=True)
+        say(f"data: {note}")
 
 
 def _comparable(config: ConfigDict) -> dict[str, Any]:

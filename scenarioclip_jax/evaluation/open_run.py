@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from scenarioclip_jax import inference
 from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data.build.dataset import default_embedded
 from scenarioclip_jax.evaluation.embed.cache import Cache
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
@@ -71,11 +72,11 @@ def data_of(checkpoint: str | Path, part: str = "") -> Path:
         )
     chosen = trained[names.index(part) if part else 0]
     if len(trained) > 1 and not part:
-        print(f"note: of the data sets of {checkpoint} ({', '.join(names)}), this is {names[0]}")
+        say(f"note: of the data sets of {checkpoint} ({', '.join(names)}), this is {names[0]}")
     if chosen.is_drawn:
         return default_embedded(**chosen.embedded)
     chosen = chosen.here()
     now = chosen._replace(identity=identity_now(chosen.directory))
     if not now.same(chosen):
-        print(f"note: {difference(str(checkpoint), trained, now)}", flush=True)
+        say(f"note: {difference(str(checkpoint), trained, now)}")
     return chosen.directory

@@ -8,11 +8,11 @@
 
 import argparse
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.importers import exports, metadata, sources
 from scenarioclip_jax.importers.output import (
@@ -93,19 +93,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 told = _export(args.command, args, stopping.finish)
     except sqlite3.Error as error:
-        print(
+        say(
             f"error: a temporary file in {args.output} can't be written ({error}); it needs about as much room "
             "as the annotations. Make room, or name a folder on another disk",
-            file=sys.stderr,
+            error=True,
         )
         return 1
     except (ValueError, OSError, ReadableError) as error:  # SourceError is a ValueError
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 1
     except Stopped as stop:
-        print(f"\nstopped; nothing was written to {args.output}", file=sys.stderr)
+        say(f"\nstopped; nothing was written to {args.output}", error=True)
         return stop.exit_code
-    print(told)
+    say(told)
     return 0
 
 

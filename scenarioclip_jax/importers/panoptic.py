@@ -26,7 +26,7 @@ def segment_masks(
     try:
         pixels = masks.panoptic_ids(folder / name)
     except OSError as error:
-        faults.raise_if_refused(error, folder / name)
+        faults.refuse(error, folder / name)
         reason = "missing_png" if isinstance(error, FileNotFoundError) else "unreadable_png"
         draft.problem(reason, DROPPED, "mask", f"{folder / name}: {error.strerror or error}")
         return {}

@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop import clip_towers, known_files
 from scenarioclip_jax.interop.hub import find_folder
@@ -243,9 +243,7 @@ def _without_extra(weights: Weights, folder: Path) -> Weights:
     if named := [
         name for name in extra if not name.endswith("position_ids")
     ]:  # those are meaningless
-        print(
-            f"note: {folder}: left out {', '.join(sorted(named))}, no part of CLIP", file=sys.stderr
-        )
+        say(f"note: {folder}: left out {', '.join(sorted(named))}, no part of CLIP", error=True)
     weights = weights.renamed(lambda name: None if name in extra else name)
     if weights.shapes.get("logit_scale") != (1,):
         return weights

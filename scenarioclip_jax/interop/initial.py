@@ -12,6 +12,7 @@ from flax import nnx
 
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop import clip_towers, exported, reference
 from scenarioclip_jax.interop.hub import find_folder, local_folder
@@ -242,19 +243,17 @@ def init_from(
         trained = max(checkpoint.steps(folder), default=0) > 0
         theirs = _tokenizer_of(folder) if tokenizer else None
         if tokenizer and theirs is None:
-            print(
+            say(
                 f"note: {folder} has no tokenizer.json, so whether its token embeddings belong to the run's "
-                "tokenizer isn't checked",
-                flush=True,
+                "tokenizer isn't checked"
             )
         _compare_inputs(source, model, spec, theirs, prepared, lengths, tokenizer, trained=trained)
         params, ema, step = checkpoint.load_student_and_ema(folder)
         steps = checkpoint.load_record(folder, step, "teacher").get("steps")
         if checkpoint.keeps_ema_in_part(folder, step):
-            print(
+            say(
                 f"{folder}: its run kept the average of what its teacher ran only (config.ema.keep=teacher), "
-                "so the new teacher starts as a copy of the student",
-                flush=True,
+                "so the new teacher starts as a copy of the student"
             )
     else:
         clip = open_clip(source)
@@ -320,7 +319,7 @@ def _compare_inputs(
         if trained:
             different.append(said + meant)
         else:
-            print(f"note: {source}: {said}, unless {run} is meant", flush=True)
+            say(f"note: {source}: {said}, unless {run} is meant")
     if different:
         raise CheckpointError(f"{source}: " + "; ".join(different))
     longer = [
@@ -329,10 +328,9 @@ def _compare_inputs(
         if trained and length > spec.lengths.get(level, length)
     ]
     if longer:
-        print(
+        say(
             f"note: {source}: the run's texts may be longer than any that the weights were trained with: "
-            + ", ".join(longer),
-            flush=True,
+            + ", ".join(longer)
         )
 
 

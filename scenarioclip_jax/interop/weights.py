@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.interop import known_files
 
@@ -182,10 +183,12 @@ def open_folder(folder: Path) -> Weights:
 def open_safetensors(path: Path) -> Weights:
     """Opens the arrays of one safetensors file; raises CheckpointError if it is damaged."""
     try:
+        path.open("rb").close()  # the library says of everything refused that there is no such file
         file = safe_open(path, framework="np")
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
+        faults.refuse(error, path)
         with contextlib.suppress(OSError), path.open("rb") as start:
             if what := known_files.of_start(start.read(512)):
                 raise CheckpointError(f"{path}: {what}") from None
@@ -262,6 +265,7 @@ def load_torch(path: Path) -> Any:
             "torch.save({k: c[k] for k in ('state_dict', 'ema') if k in c}, 'weights.ckpt')"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        faults.refuse(error, path)
         raise CheckpointError(
             f"{path}: not a complete PyTorch file, {path.stat().st_size} bytes "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); copy it again"
@@ -275,6 +279,9 @@ def read_json(path: Path) -> dict:
             values = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows writes a BOM
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"{path}: no such file") from None
+        except OSError as error:
+            faults.refuse(error, path)
+            raise
         if isinstance(values, dict):
             return values
     what = known_files.describe(path)

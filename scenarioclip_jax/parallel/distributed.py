@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
 
 MULTIHOST = ("auto", "yes", "no")
@@ -40,11 +41,10 @@ def start(multihost: str = "auto", place: Sequence[str | int | None] = (None, No
         import jax
 
         size = arguments.get("num_processes") or os.environ.get("SLURM_STEP_NUM_TASKS")
-        print(
+        say(
             f"joining a job of {size or 'several'} processes, waiting for all of them to start "
             "(--multihost=no runs this one alone)",
-            file=sys.stderr,
-            flush=True,
+            error=True,
         )
         jax.distributed.initialize(**arguments)
 

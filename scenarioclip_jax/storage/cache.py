@@ -14,12 +14,12 @@ import fcntl
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.paths import Address, address_of, local_path
 from scenarioclip_jax.progress_bar import progress_bar
 from scenarioclip_jax.storage.bucket import Bucket, Entry, StorageError
@@ -118,10 +118,9 @@ def download(bucket: Bucket, found: Listing, target: Path) -> None:
         )
     if not missing:
         return
-    print(
+    say(
         f"copying {len(missing)} files ({size / 1e6:,.1f} MB) from {bucket.address} to {target}",
-        file=sys.stderr,
-        flush=True,
+        error=True,
     )
     bar = progress_bar(total=size, desc="Copying", unit="B", unit_scale=True, delay=2)
     with bar, ThreadPoolExecutor(THREADS) as pool:
@@ -149,7 +148,7 @@ def _alone(path: Path, waiting: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(waiting, file=sys.stderr, flush=True)
+            say(waiting, error=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -10,11 +10,11 @@ import json
 import os
 import secrets
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.storage.bucket import Bucket, StorageError
 
@@ -82,11 +82,10 @@ class Lease:
                 return
             if not said:
                 said = True
-                print(
+                say(
                     f"{self._bucket.address}: {_describe(who)} may still write there; waiting up to "
                     f"{left:.0f} s to see whether it does",
-                    file=sys.stderr,
-                    flush=True,
+                    error=True,
                 )
             if stop():
                 raise LeaseError(

@@ -10,11 +10,11 @@ Other files of the run go before a checkpoint, so that they are never older than
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.paths import Address
 from scenarioclip_jax.storage.bucket import Bucket, StorageError
@@ -90,16 +90,15 @@ class Mirror:
                     "changed; copy one that is whole there, or start anew in another --workdir"
                 )
             for step, why in damaged.items():
-                print(
+                say(
                     f"the checkpoint of step {step} in {self.address} is damaged and isn't taken ({why}); it "
                     "stays there until the run comes to that step again",
-                    flush=True,
                 )
         elif steps:
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         self._note()
         if pending:
-            print(f"uploading what an earlier run here left behind: {pending}", file=sys.stderr)
+            say(f"uploading what an earlier run here left behind: {pending}", error=True)
             self.upload()
 
     def follow(self) -> None:

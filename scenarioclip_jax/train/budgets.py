@@ -17,6 +17,7 @@ from ml_collections import config_flags
 
 from scenarioclip_jax import command
 from scenarioclip_jax.command import ConfigError
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.order import STEPS, deal, steps_dealt
 from scenarioclip_jax.data.packing.choose import FINER
@@ -225,14 +226,14 @@ def main(argv: list[str]) -> None:
         needs = look_at(data.train, data.settings, flags.FLAGS.scenes)
         if not needs:
             raise ConfigError("config.data.dir: none of its scenes could be read")
-        print(
+        say(
             f"{len(needs)} scenes; groups of {data.settings.scenes} (data.batch_size / data.packing_groups)"
         )
         left_out = flags.FLAGS.left_out
-        print(table(suggest(needs, data.tokenizer, data.settings, left_out=left_out)))
+        say(table(suggest(needs, data.tokenizer, data.settings, left_out=left_out)))
         if data.settings.text_row_tokens:
             row, fill = fullest_text_row(needs, data.tokenizer, data.settings, left_out=left_out)
-            print(
+            say(
                 f"rows of texts are fullest, {fill:.0%} or more, with --config.data.text_row_tokens={row}: run "
                 "this again with it for the settings that go with it"
             )

@@ -1,13 +1,13 @@
 """Turns a config into the constructors' arguments, and refuses a bad config before anything slow starts."""
 
 import math
-import sys
 import tempfile
 from typing import Any
 
 from ml_collections import FrozenConfigDict
 
 from scenarioclip_jax.command import Config, ConfigError, listed, naming
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data.mixture import from_anywhere, parse
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
 from scenarioclip_jax.paths import PathError, local_path
@@ -295,11 +295,10 @@ def compilation_cache(config: Config) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, PathError) as error:
-        print(
+        say(
             f"compiled programs aren't kept: {error}. A second start will compile again; set "
             "config.compilation_cache to a folder that can be written, or to '' for none",
-            file=sys.stderr,
-            flush=True,
+            error=True,
         )
     else:
         jax.config.update("jax_compilation_cache_dir", str(folder))

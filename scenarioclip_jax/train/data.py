@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from scenarioclip_jax.checkpoint import steps
 from scenarioclip_jax.command import Config, ConfigError, naming
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data.build.dataset import default_embedded
 from scenarioclip_jax.data.corrupt import CorruptDataError
 from scenarioclip_jax.data.mixture import Entry, parse, whole_weights
@@ -18,6 +19,7 @@ from scenarioclip_jax.data.stored.remote import local_data
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.parallel.distributed import union
 from scenarioclip_jax.paths import address_of, local_path
+from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.storage.cache import local_copy
 from scenarioclip_jax.train.config import data_settings
 
@@ -141,7 +143,7 @@ def share_corrupt(batches: TrainIterator, where: str) -> None:
 def _open(directory: Path, split: str, summary: dict) -> shards.SceneSource | None:
     if summary["splits"][split]:
         return shards.open_split(directory, split)
-    print(f"{directory} has no {split} split, so what needs it is left out")
+    say(f"{directory} has no {split} split, so what needs it is left out")
     return None
 
 
@@ -180,7 +182,7 @@ def _common_tokenizer(directories: Sequence[Path]) -> Tokenizer:
             raise ConfigError(
                 "config.data.tokenizer is empty, and the data sets of config.data.dir have different "
                 f"tokenizers ({paths[0]} and {path} turn {text!r} into different tokens); choose one for all "
-                f"of them, such as --config.data.tokenizer={paths[0]}"
+                f"of them, such as {to_paste(f'--config.data.tokenizer={paths[0]}')}"
             )
     return first
 

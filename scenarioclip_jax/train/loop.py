@@ -1,7 +1,6 @@
 """The training run, top to bottom."""
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,11 +10,12 @@ import jax
 
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.command import Config, ConfigError, naming
+from scenarioclip_jax.console import say
 from scenarioclip_jax.costs.chips import peak_flops
 from scenarioclip_jax.costs.flops import train_step_flops
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing.measure import MeasuringStopped
-from scenarioclip_jax.data.settings import CONFIG_KEYS
+from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
 from scenarioclip_jax.parallel.distributed import wait_for_all
 from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh, put_batch
 from scenarioclip_jax.shell import to_paste
@@ -81,10 +81,9 @@ def train(config: Config, workdir: str | Path) -> None:
             world = start_or_resume(run, data, checkpoints, stop)
         except MeasuringStopped:
             if first:
-                print(
+                say(
                     "stopped while scenes were measured; what was measured is kept: go on with "
-                    + to_paste(f"--workdir={place.name}"),
-                    flush=True,
+                    + to_paste(f"--workdir={place.name}")
                 )
             return
         at_end.callback(world.batches.close)
@@ -179,6 +178,9 @@ def _take_steps(run: Run, world: World, watch: Watch, batches: Alone | Together)
         computed = when_computed(world.metrics["loss/total"])
         if world.step == 1:
             write_first_batch(watch.writer.directory, batch, run.view_settings, watch.tokenizer)
+            longest = run.config.model.text.max_length
+            if note := describe_cut_texts(batch, run.settings, longest):
+                watch.progress.say(note)
         if previous is not None:
             # Waits for the previous step: at most one step is in flight, so reports never lag behind.
             check_finite(world.step - 1, previous, run.config.optimizer.skip_nonfinite)
@@ -242,15 +244,28 @@ def log_step(run: Run, world: World, watch: Watch) -> None:
     values["data/corrupt_records"] = len(world.batches.corrupt.reasons)
     values |= as_metrics(watch.drawn(step))
     watch.writer.write(step, values | watch.progress.report(step, values))
-    if step == 1 and values["packing/texts_truncated"]:
-        lengths = ", ".join(
-            f"config.data.levels.{CONFIG_KEYS[level]}.text_length={each.text_length}"
-            for level, each in run.settings.levels.items()
-        )
-        watch.progress.say(
-            f"{values['packing/texts_truncated']:.0f} texts of the first batch were cut to fit ({lengths}; "
-            f"config.model.text.max_length={config.model.text.max_length}); see first_batch.png"
-        )
+
+
+def describe_cut_texts(batch: Batch, settings: DataSettings, max_length: int) -> str:
+    """Says which levels of a batch have texts that were cut, and how long these are; empty if none has.
+
+    Args:
+      batch: This process's groups.
+      max_length: Most tokens that the text towers take.
+    """
+    longest = {level: int(slots.longest.max()) for level, slots in batch.levels.items()}
+    cut = [
+        f"{CONFIG_KEYS[level]} texts have up to {longest[level]} tokens and "
+        f"config.data.levels.{CONFIG_KEYS[level]}.text_length={each.text_length}"
+        for level, each in settings.levels.items()
+        if longest[level] > each.text_length
+    ]
+    if not cut:
+        return ""
+    return (
+        f"{int(batch.truncated.sum())} texts of the first batch were cut to fit: {'; '.join(cut)} "
+        f"(config.model.text.max_length={max_length} is the most); see first_batch.png"
+    )
 
 
 def save_before_end(run: Run, world: World) -> None:
@@ -267,7 +282,7 @@ def save_before_end(run: Run, world: World) -> None:
             f"the state couldn't be saved before the run ended ({str(error)[:200]}) by this error:"
         )
     if jax.process_index() == 0:
-        print(said, file=sys.stderr, flush=True)
+        say(said, error=True)
 
 
 def make_progress(run: Run, step: int, stop: StopRequest) -> Progress:

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 
 from scenarioclip_jax.checkpoint import what_is_whole
+from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.train.tensorboard import import_tensorboard_x
@@ -112,10 +113,9 @@ class TensorBoard:
             yield
         except OSError as error:
             self._file = None
-            print(
+            say(
                 f"{self._folder}: {error.strerror}; the run goes on without TensorBoard, metrics.jsonl has "
-                "every number",
-                flush=True,
+                "every number"
             )
 
     def write(self, step: int, metrics: dict[str, float]) -> None:

@@ -2,11 +2,11 @@
 
 import contextlib
 import math
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable
+
+from scenarioclip_jax.console import say
 
 
 class Progress:
@@ -73,14 +73,9 @@ class Progress:
     def say(self, text: str) -> None:
         if self._quiet:
             return
-        try:
-            print(text, file=sys.stdout, flush=True)
-        except UnicodeEncodeError:  # a terminal that can't show all characters of paths and labels
-            print(text.encode("ascii", "backslashreplace").decode(), file=sys.stdout, flush=True)
-        except (OSError, ValueError) as error:
+        if why := say(text):
             self._quiet = True
-            sys.stdout = open(os.devnull, "w")  # Python would flush it again at exit, and fail
-            self._closed(f"standard output can't be written to any more ({error})")
+            self._closed(f"standard output can't be written to any more ({why})")
 
 
 def when_computed(array) -> Callable[[], float]:

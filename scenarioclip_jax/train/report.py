@@ -82,7 +82,10 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
         f"{_changed(changes)}{f' Data: {told(read)}.' if read else ''}",
         rows=[row for level in LEVELS for row in _level_rows(found, of_sets, level)],
         mixture=len(data.sets) > 1,
-        curves=[pictures.to_html(figure) for figure in _curves(rows, [s.name for s in data.sets])],
+        curves=[
+            pictures.to_html(figure)
+            for figure in _curves(rows, [each.name for each in data.sets], run.steps)
+        ],
         training=_training_note(rows),
         retrievals={
             title: figure
@@ -162,7 +165,7 @@ def _table_rows(found: dict[str, Recognition], level: str, name: str) -> list[di
     return rows
 
 
-def _curves(rows: list[dict], names: Sequence[str]) -> list:
+def _curves(rows: list[dict], names: Sequence[str], steps: int) -> list:
     """The figures of a run on data sets of these names: the loss, and the validation of each data set.
 
     What the data sets of a mixture score together is in the table only.
@@ -201,7 +204,9 @@ def _curves(rows: list[dict], names: Sequence[str]) -> list:
         if lines:
             percent = title != LOSS
             figures.append(
-                pictures.curves(lines, title=title, colors=pictures.COLORS, percent=percent)
+                pictures.curves(
+                    lines, title=title, colors=pictures.COLORS, steps=steps, percent=percent
+                )
             )
     return figures
 

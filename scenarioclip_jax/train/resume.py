@@ -10,6 +10,7 @@ import jax
 from scenarioclip_jax import faults
 from scenarioclip_jax.checkpoint import CheckpointError, flatten, nest
 from scenarioclip_jax.command import Config, ConfigError, listed, naming
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data.packing.measure import Crew
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
 from scenarioclip_jax.parallel.distributed import gather, wait_for_all
@@ -236,10 +237,9 @@ def _newest_readable(
     for bad, why in damaged.items():
         moved = checkpoints.set_aside(bad)
         if jax.process_index() == 0:
-            print(
+            say(
                 f"the checkpoint of step {bad} can't be read and was moved to {moved}; going on from step "
-                f"{step} ({why})",
-                flush=True,
+                f"{step} ({why})"
             )
     return records, items
 

@@ -17,6 +17,7 @@ from scenarioclip_jax import rules
 from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.checkpoint import steps as saved_steps
 from scenarioclip_jax.command import Config, ConfigError, naming
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.device.views import ViewSettings
 from scenarioclip_jax.data.packing.fill import empty_batch
@@ -290,4 +291,4 @@ def describe_workdir(run: Run, tokenizer: Tokenizer, workdir: Path) -> None:
     write_text(workdir / "tokenizer.json", tokenizer.to_json())
     write_text(workdir / "config.json", json.dumps(plain(run.config), indent=2) + "\n")
     write_text(workdir / "parameters.txt", run.table + "\n")
-    print(f"{run.table.splitlines()[-1]}, see {workdir / 'parameters.txt'}", flush=True)
+    say(f"{run.table.splitlines()[-1]}, see {workdir / 'parameters.txt'}")

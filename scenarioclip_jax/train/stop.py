@@ -4,11 +4,12 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import threading
 
 import jax
 from jax.experimental import multihost_utils
+
+from scenarioclip_jax.console import say
 
 # Ctrl-C, a closed terminal, and the signals that schedulers send before a time limit or a preemption.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -79,7 +80,7 @@ class StopRequest:
         """Reacts to a signal."""
         self._interrupts += number == signal.SIGINT
         if self._interrupts > 1:
-            _say("interrupted again: ended at once; what was saved before is whole")
+            say("interrupted again: ended at once; what was saved before is whole", error=True)
             os._exit(128 + signal.SIGINT)
         again = ". Ctrl-C again ends it at once, without saving"
         self._ask(number.name, again if number == signal.SIGINT else "", number == signal.SIGTERM)
@@ -90,7 +91,10 @@ class StopRequest:
 
     def _ask(self, why: str, hint: str = "", jax_knows: bool = False) -> None:
         if not self.requested:
-            _say(f"{why}: the run saves and stops as soon as the work at hand is done{hint}")
+            say(
+                f"{why}: the run saves and stops as soon as the work at hand is done{hint}",
+                error=True,
+            )
         if self._alone:
             self._event.set()
         elif not jax_knows:
@@ -108,8 +112,3 @@ class StopRequest:
             if multihost_utils.reached_preemption_sync_point(self._calls):
                 self._event.set()
         return self.requested
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # the terminal may be what has just gone
-        print(text, file=sys.stderr, flush=True)

@@ -4,15 +4,15 @@ The data sets of a mixture are scored one by one, each among its own classes, so
 with those of a run on it alone. Recognition also scores them together, among the classes of all of them.
 """
 
-import contextlib
 import functools
 import time
 from collections.abc import Mapping
 
 from scenarioclip_jax.command import listed
+from scenarioclip_jax.data.corrupt import Corrupt, read_scene
 from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
 from scenarioclip_jax.data.stall import StalledInputError
-from scenarioclip_jax.data.stored.shards import DataSetError, SceneSource
+from scenarioclip_jax.data.stored.shards import SceneSource
 from scenarioclip_jax.evaluation.embed.embedder import Embedder, Stopped
 from scenarioclip_jax.evaluation.embed.encoder import TextsOf
 from scenarioclip_jax.evaluation.embed.share import SharedBatches, share_of
@@ -146,21 +146,24 @@ class Validator:
         return range(min(scenes, len(source)) if scenes else len(source))
 
     def _photos(self, data: DataSet) -> dict[str, PhotoTexts]:
-        """The texts of the photos used for validation; read once, without the photos' pixels."""
+        """The texts of the photos used for validation; read once, without the photos' pixels.
+
+        Raises:
+          InputUnavailableError: The system refuses to read a record.
+        """
         if data.name in self._texts:
             return self._texts[data.name]
         source, found = data.validation, {}
         assert source is not None  # `validate` has looked
         for index in self._indices(source, self._scenes):
-            with contextlib.suppress(
-                DataSetError
-            ):  # recognition leaves such a record out, and counts it
-                scene = source[index]
-                found[scene.id] = PhotoTexts(
-                    [relation.triplet for relation in scene.relations],
-                    [relation.negatives for relation in scene.relations],
-                    scene.captions,
-                )
+            scene = read_scene(source, index)
+            if isinstance(scene, Corrupt):
+                continue  # recognition leaves such a record out, and counts it
+            found[scene.id] = PhotoTexts(
+                [relation.triplet for relation in scene.relations],
+                [relation.negatives for relation in scene.relations],
+                scene.captions,
+            )
         self._texts[data.name] = found
         return found
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from scenarioclip_jax import faults
 from scenarioclip_jax.data import pipeline
 from scenarioclip_jax.data.corrupt import CorruptDataError
 from scenarioclip_jax.data.epochs import shuffled_index
@@ -305,7 +306,7 @@ def test_what_the_system_refuses_is_not_corrupt(tokenizer, monkeypatch, error, w
     """It is tried again; if that doesn't help, the run ends with the cause, and the batch is still to come."""
     if workers and not isinstance(error, MemoryError):
         pytest.skip("one is enough to cross the border of a process")
-    monkeypatch.setattr(pipeline.faults, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(faults, "PAUSES", (0.0, 0.0))
     settings = dataclasses.replace(SETTINGS, max_corrupt_share=1.0, num_workers=workers)
     passing = {i: [error] * 2 for i in range(len(SCENES))}
     if not workers:

@@ -49,7 +49,7 @@ def test_case_spaces_and_unknown_letters(tokenizer):
 
 def test_decode_gives_the_text_back(tokenizer, clip_folder):
     ids, _ = tokenizer.encode(["A  red Circle, 漢"], 30)
-    assert tokenizer.decode(ids[0]) == "a red circle , 漢"
+    assert tokenizer.decode(ids[0]) == "a red circle, 漢"
     ids, _ = Tokenizer.load(clip_folder[0]).encode(["AAB a"], 8)
     assert Tokenizer.load(clip_folder[0]).decode(ids[0]) == "aab a"
 
@@ -148,3 +148,21 @@ def test_errors_name_file_and_remedy(tmp_path):
     no_eos.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(ValueError, match="no end-of-text token"):
         Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "white-haired man",
+        "the dog's ball, which isn't there.",
+        "and/or (both) at 50%: yes!",
+        "three dogs of 2019",
+    ],
+)
+def test_punctuation_is_decoded_as_it_is_written(text, tokenizer):
+    assert tokenizer.decode(tokenizer.encode([text], 90)[0][0]) == text
+
+
+def test_punctuation_of_clip_is_decoded_as_it_is_written(clip_folder):
+    clip = Tokenizer.load(clip_folder[0])
+    assert clip.decode(clip.encode(["aab's 12"], 8)[0][0]) == "aab's 12"

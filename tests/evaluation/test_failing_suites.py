@@ -1,8 +1,13 @@
 """A suite that can't be scored takes neither the others' results nor the report along."""
 
 import dataclasses
+import errno
+import io
 import json
+import re
 import runpy
+import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +20,23 @@ from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.build.dataset import build
 from scenarioclip_jax.data.embedded.write import write_embedded
-from scenarioclip_jax.evaluation.embed import encoder
+from scenarioclip_jax.evaluation.embed import cache, encoder
 from scenarioclip_jax.evaluation.embed.cache import NoCache
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
+from scenarioclip_jax.evaluation.embed.in_domain import DataSet
 from scenarioclip_jax.evaluation.job import evaluate
 from scenarioclip_jax.evaluation.report.summary import cut_texts
+from scenarioclip_jax.faults import InputUnavailableError
 from tests.evaluation.fakes import write_images, write_json, write_jsonl
 from tests.evaluation.tiny_model import write_model
 
 CONFIG = Path(__file__).parents[2] / "configs" / "evaluate.py"
 HTML = b"<!DOCTYPE html><html><body>404</body></html>"
+
+
+class Flag:
+    def __init__(self, value):
+        self.value = value
 
 
 @pytest.fixture(scope="module")
@@ -181,12 +193,51 @@ def test_an_unexpected_error_in_a_suite_leaves_the_others_alone(place, tmp_path,
     assert "out of memory" in (tmp_path / "out" / "report.html").read_text()
 
 
+def failing_from_the_second_call(monkeypatch, name, error):
+    """Replaces an in-domain suite by one that works for the first model only."""
+    from scenarioclip_jax.evaluation import plan
+
+    suite, calls = plan.IN_DOMAIN[name], []
+
+    def broken(*arguments):
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise error
+        return suite.evaluate(*arguments)
+
+    monkeypatch.setitem(plan.IN_DOMAIN, name, dataclasses.replace(suite, evaluate=broken))
+
+
+def test_a_suite_that_fails_for_the_second_model_keeps_the_results_of_the_first(
+    place, tmp_path, monkeypatch
+):
+    failing_from_the_second_call(
+        monkeypatch, "retrieval", OSError(errno.ESTALE, "Stale file handle")
+    )
+    values = config(place, suites=("retrieval",), weights=("student", "ema"))
+    done = evaluate(values, tmp_path / "out")
+    assert set(done.results["retrieval"]) == {"student"}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Stale file handle" in page
+    assert "<th>student</th><th>ema</th>" in page
+    recall = done.summary["suites"]["retrieval"]["columns"]["student"]["metrics"]
+    value = recall["global/image_to_text/R@5"]["value"]
+    assert re.search(rf"<td><b>{value:.1%}</b><small>[^<]*</small></td><td><b>-</b>", page)
+
+
+def test_pictures_that_are_unreadable_by_now_do_not_take_the_report_along(
+    place, tmp_path, monkeypatch
+):
+    def refused(*arguments):
+        raise InputUnavailableError("record 3 can't be read now")
+
+    monkeypatch.setattr(DataSet, "views", refused)
+    evaluate(config(place, suites=("zero_shot",)), tmp_path / "out")
+    assert "data:image/png" in (tmp_path / "out" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("suites", [("hard_negatives", "retrieval"), None])
 def test_the_exit_status_says_whether_a_named_suite_failed(place, tmp_path, monkeypatch, suites):
-    class Flag:
-        def __init__(self, value):
-            self.value = value
-
     values = config(place, **({"suites": suites} if suites else {}))
     monkeypatch.setattr(main_module, "CONFIG", Flag(values))
     monkeypatch.setattr(main_module, "WORKDIR", Flag(str(tmp_path / "run")))
@@ -199,6 +250,48 @@ def test_the_exit_status_says_whether_a_named_suite_failed(place, tmp_path, monk
     else:
         main_module.main(["main"])
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+class Gone(io.StringIO):
+    """A pipe whose reader went away."""
+
+    def write(self, text):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+@pytest.mark.parametrize(
+    "stream", [Gone, lambda: io.TextIOWrapper(io.BytesIO(), "ascii")], ids=["gone", "ascii"]
+)
+def test_a_terminal_that_fails_takes_nothing_along(place, tmp_path, monkeypatch, stream):
+    monkeypatch.setattr(main_module, "CONFIG", Flag(config(place, suites=("retrieval",))))
+    monkeypatch.setattr(main_module, "WORKDIR", Flag(str(tmp_path / "é")))
+    monkeypatch.setattr(main_module, "MULTIHOST", Flag("no"))
+    monkeypatch.setattr(main_module, "PLACE", (Flag(None),) * 3)
+    monkeypatch.setattr(sys, "stdout", stream())
+    main_module.main(["main"])
+    summary = json.loads((tmp_path / "é" / "results.json").read_text())
+    assert (set(summary["suites"]), summary["failed"]) == ({"retrieval"}, {})
+    assert (tmp_path / "é" / "report.html").is_file()
+
+
+def test_a_full_disk_below_the_cache_costs_no_suite(place, tmp_path, monkeypatch, capsys):
+    def full(path, write):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(cache, "write_whole", full)
+    values = config(place, suites=("zero_shot", "retrieval"), cache=str(tmp_path / "cache"))
+    done = evaluate(values, tmp_path / "out")
+    assert (set(done.results), done.failed) == ({"zero_shot", "retrieval"}, {})
+    assert capsys.readouterr().out.count("embeddings aren't kept: [Errno 28] No space left") == 1
+
+
+def test_the_workdir_that_a_refusal_offers_can_be_pasted(place, tmp_path):
+    run = tmp_path / "my run"
+    run.mkdir()
+    (run / "report.json").write_text("{}")
+    with pytest.raises(ConfigError) as refused:
+        evaluate(config(place, suites=("retrieval",)), run)
+    assert shlex.split(str(refused.value))[-1] == f"--workdir={run}-evaluation"
 
 
 def test_a_report_is_never_replaced(place, tmp_path):

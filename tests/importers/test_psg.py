@@ -151,10 +151,10 @@ def test_what_the_system_refuses_is_not_left_out(tmp_path, coco, monkeypatch, ca
 
     monkeypatch.setattr(Image, "open", refused)
     error = made.fails(capsys, "psg", tmp_path / "out", *flags)
-    assert "000000000009.png can't be read now" in error
+    assert "000000000009.png: can't be read now" in error
     assert "mount the file system again" in error
     photos = Photos(coco / "train2017")
-    with pytest.raises(faults.InputUnavailableError, match=r"000000000009\.jpg can't be read now"):
+    with pytest.raises(faults.InputUnavailableError, match=r"000000000009\.jpg: can't be read now"):
         photos.size("000000000009.jpg")
 
 

@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
+from scenarioclip_jax.evaluation.report import charts
 from tests.evaluation.tiny_model import write_model
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -108,6 +109,20 @@ def test_a_missing_checkpoint_says_which_command_makes_one(execute, tmp_path):
     message = str(error.value)
     assert "holds no training run" in message
     assert "scenarioclip_jax.main --config=configs/pretrain.py --workdir=" in message
+
+
+def test_the_evaluation_shows_what_there_is():
+    """Without a result, as where suites fail, the cells after the evaluation have nothing to show."""
+    notebook = nbformat.read(FOLDER / "evaluate.ipynb", as_version=4)
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"][2:]
+    failed = {"zero_shot": {"reason": "the disk is gone"}}
+    summary = {"models": {"student": {}}, "suites": {}, "failed": failed, "left_out": {}}
+    shown = []
+    names = {"summary": summary, "results": {}, "charts": charts, "display": shown.append}
+    for cell in cells:
+        exec(cell, names)
+    assert len(cells) == 4
+    assert shown == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,6 +18,7 @@ from scenarioclip_jax.train import loop
 from scenarioclip_jax.train.config import (
     check,
     chooses_blindly,
+    compilation_cache,
     data_settings,
     plain,
     resolve,
@@ -174,8 +175,38 @@ def test_unknown_keys_are_named_with_what_there_is():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--config.steps=abc"], "config.steps: 'abc' is not a whole number"),
+        (["--config.steps", "abc"], "config.steps: 'abc' is not a whole number"),
+        (["--config.data.batch_size=3.5"], "config.data.batch_size: '3.5' is not a whole number"),
+        (["--config.optimizer.learning_rate=1e-4x"], "learning_rate: '1e-4x' is not a number"),
+        (["--config.model.share_stem=maybe"], "config.model.share_stem: 'maybe' is not true or"),
+        (["--config.validation.suites=zero_shot retrieval"], "is not values separated by commas"),
+    ],
+)
+def test_values_of_another_type_are_refused_with_the_key(arguments, message):
+    assert message in explain_flags([f"--config={tiny.CONFIG}", *arguments])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config.steps=300", "--config.data.fit=contain", "--config.init_from=a b"],
+        ["--config.steps", "300", "--config.optimizer.learning_rate=1"],
+        ["--config.model.share_stem", "--noconfig.model.share_stem"],
+        ["--config.model.share_stem=True", "--config.validation.suites=zero_shot,retrieval"],
+        ["--config.validation.suites=zero_shot, retrieval", "--config.trainable=(('.*', True),)"],
+        ["--config.validation.suites=zero_shot", "--config.data.dir=/a/b c,d"],
+    ],
+)
+def test_values_that_are_right_are_left_alone(arguments):
+    assert explain_flags([f"--config={tiny.CONFIG}", *arguments]) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         (["--config.stepz=3"], "config.stepz: no such key (did you mean steps?)"),
-        (["--config.steps=many"], "--config.steps=many"),
+        (["--config.steps=many"], "error: config.steps: 'many' is not a whole number"),
         (["--config.arch=siglip"], "config.arch='siglip': must be one of clip"),
         (["--config.mesh.data=3", "--config.mesh.tensor=7"], "config.mesh: data=3"),
         (["steps=3"], "'steps=3' is no flag"),
@@ -241,3 +272,13 @@ def test_the_style_of_focused_regions_reaches_host_device_and_checkpoint():
     assert data_settings(config, focus_images=True).region_style == "published"
     assert not data_settings(config, focus_images=True).focus_images  # nothing shows them
     assert view_settings(config).region_style == model_spec(config).region_style == "published"
+
+
+def test_without_a_folder_for_compiled_programs_a_run_goes_on(tmp_path, monkeypatch, capsys):
+    (tmp_path / "home").write_text("")  # no folder can be made below it
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    compilation_cache(tiny.config(tmp_path, compilation_cache="~/.cache/programs"))
+    said = capsys.readouterr().err
+    assert "compiled programs aren't kept" in said
+    assert "config.compilation_cache" in said

@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from scenarioclip_jax.train.report import _gallery_scenes
+from scenarioclip_jax.evaluation.embed.embedder import Stopped
+from scenarioclip_jax.train.report import _gallery_scenes, write_report
+from tests.train import tiny
 
 
 @pytest.mark.parametrize(
@@ -13,3 +15,22 @@ from scenarioclip_jax.train.report import _gallery_scenes
 def test_the_gallery_is_what_was_recognized(asked, there, shown):
     config = SimpleNamespace(report=SimpleNamespace(scenes=asked))
     assert _gallery_scenes(config, range(there)) == shown
+
+
+def test_what_is_reported_is_the_test_split(tmp_path):
+    asked = []
+
+    def recognize(params, split, scenes):
+        asked.append((split, scenes))
+        raise Stopped
+
+    watch = SimpleNamespace(
+        progress=SimpleNamespace(say=lambda text: None),
+        validator=SimpleNamespace(recognize=recognize),
+    )
+    data = SimpleNamespace(sets=[SimpleNamespace(test=object())])
+    state = SimpleNamespace(weights=lambda: {"student": {}})
+    world = SimpleNamespace(changes=[], state=state)
+    with pytest.raises(Stopped):
+        write_report(SimpleNamespace(config=tiny.config(tmp_path)), world, data, watch, tmp_path)
+    assert asked == [("test", 16)]

@@ -23,7 +23,7 @@ def read_classes(root: Path, problems: Problems) -> dict[str, list[str]]:
     try:
         content = parse(read_text(path))
     except (OSError, ValueError, RecursionError, EOFError) as error:
-        faults.raise_if_refused(error, path)
+        faults.refuse(error, path)
         detail = str(error) or "nested too deep"
         problems.add("malformed_json", DROPPED, "file", path.name, detail)
         return classes

@@ -7,11 +7,11 @@
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build import in_bucket
 from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
@@ -149,14 +149,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if address is None:
                 place = shards.dataset_dir(output)
     except (ValueError, OSError, ReadableError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 1
     except Stopped as stop:
         kept = any(output.glob(f"{KEPT}*")) or (address and shards.find_dataset(output))
         more = "; what is done is kept: the same command goes on" if kept else ""
-        print(f"\nstopped; nothing was built in {args.output}{more}", file=sys.stderr)
+        say(f"\nstopped; nothing was built in {args.output}{more}", error=True)
         return stop.exit_code
-    print(format_summary(summary, place))
+    say(format_summary(summary, place))
     return 0
 
 

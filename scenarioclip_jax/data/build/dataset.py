@@ -4,12 +4,12 @@ import contextlib
 import fcntl
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build import in_bucket
 from scenarioclip_jax.data.build.annotations import metadata_files
@@ -205,7 +205,7 @@ def ensure_embedded(
                 )
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=output) as folder:
             annotations = Path(folder) / "embedded"
-            print(f"drawing {num_scenes} scenes into {output} (once)", file=sys.stderr, flush=True)
+            say(f"drawing {num_scenes} scenes into {output} (once)", error=True)
             embedded.write_embedded(annotations, num_scenes, seed, size)
             options = Options(annotations, Folders(annotations), strict=True)
             _build_locked(

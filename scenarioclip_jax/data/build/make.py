@@ -6,7 +6,6 @@ splits   ->  index                  one process
 shards   ->  files of each split    all processes
 """
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scenarioclip_jax import files
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data.build import chunks, tfds_format
 from scenarioclip_jax.data.build.annotations import iterate_records
 from scenarioclip_jax.data.build.assign_splits import assign_splits
@@ -121,7 +121,7 @@ def _make_chunks(
             bar.update(count)
             before += 0 if made_now else count
     if progress and before:
-        print(f"{before:,} of {job.spool.count:,} records were done before", file=sys.stderr)
+        say(f"{before:,} of {job.spool.count:,} records were done before", error=True)
     focus: Counter[str] = Counter()
     for chunk in range(job.chunks):
         made, lines = chunks.read_chunk(job, chunk)

@@ -91,7 +91,7 @@ def entries(path: Path, problems: Problems, *, skip_broken: bool) -> Iterator[tu
             return
         yield from _of_content(content, path.name)
     except (OSError, ValueError, RecursionError, EOFError, zlib.error) as error:
-        faults.raise_if_refused(error, path)
+        faults.refuse(error, path)
         broken = AnnotationError(_explain(path, error))
         if not skip_broken:
             raise broken from error

@@ -133,7 +133,7 @@ def _write_views(rows: Rows, group: int, sequences: Sequence[np.ndarray]) -> Non
 
 
 def _write_texts(slots: Slots, texts: np.ndarray, length: int, tokenizer: Tokenizer) -> np.ndarray:
-    """Fills a level's tokens and text ids where its mask holds.
+    """Fills a level's tokens, text ids and length of the longest text where its mask holds.
 
     Returns:
       int32 [G]: Number of texts that were cut to `length`.
@@ -142,11 +142,13 @@ def _write_texts(slots: Slots, texts: np.ndarray, length: int, tokenizer: Tokeni
     for group, filled in enumerate(slots.mask):
         told = texts[group, filled].tolist()
         slots.text[group, filled] = [text_id(text) for text in told]
+        unique = told if slots.text_rows is None else list(dict.fromkeys(told))
+        encoded, whole = tokenizer.encode_ragged(unique, length)
+        truncated[group] = sum(each > length for each in whole)
+        slots.longest[group] = max(whole, default=0)
         if slots.text_rows is None:
-            slots.tokens[group, filled], truncated[group] = tokenizer.encode(told, length)
+            slots.tokens[group, filled] = tokenizer.pad(encoded, length)
             continue
-        unique = list(dict.fromkeys(told))
-        encoded, truncated[group] = tokenizer.encode_ragged(unique, length)
         starts = write(slots.text_rows, group, [np.arange(len(each)) for each in encoded])
         flat, end = slots.tokens[group].reshape(-1), {}
         for text, start, each in zip(unique, starts, encoded, strict=True):
@@ -189,6 +191,7 @@ def _empty_slots(level: str, groups: int, canvas_size: int, settings: DataSettin
         text=np.zeros((g, v), np.int32),
         count=np.zeros(g, np.int32),
         hidden=np.zeros(g, np.int32),
+        longest=np.zeros(g, np.int32),
         text_rows=empty_rows(*tokens, v) if text_rows else None,
         patch_rows=empty_rows(g, patch_rows, settings.patch_row_tokens, v) if patch_rows else None,
     )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.packing.measure import ALONE, Crew, Parts
 from scenarioclip_jax.data.packing.needs import Needs
@@ -115,10 +116,9 @@ def load_or_measure(
         crew.wait("the sizes of the scenes are collected")
     if parts.failed:
         record, error = next(iter(parts.failed.items()))
-        print(
+        say(
             f"{len(parts.failed)} scenes couldn't be measured, count as empty, and will be tried again at the "
-            f"next start; the first is record {record}: {error}",
-            flush=True,
+            f"next start; the first is record {record}: {error}"
         )
     elif file and not file.is_file():  # the first process's disk isn't this one's
         _keep(sizes, file)
@@ -185,4 +185,4 @@ def _keep(sizes: Sizes, file: Path) -> None:
     try:
         write_whole(file, lambda stream: np.savez(stream, **sizes._asdict()))
     except OSError as error:
-        print(f"the sizes of the scenes aren't kept: {error}", flush=True)
+        say(f"the sizes of the scenes aren't kept: {error}")

@@ -351,7 +351,9 @@ def _pairs(owner: str, texts: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
 
 
 def _read_json(path: Path) -> Any:
+    """Reads a file of the data set; raises DataSetError if it is damaged, InputUnavailableError if refused."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        faults.refuse(error, path)
         raise DataSetError(f"{path} can't be read: {error}. Build the data set again.") from error

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.files import write_whole
 
 PACKAGE = Path(__file__).parents[2]
@@ -56,13 +57,15 @@ def code_digest() -> str:
 class Cache:
     """Arrays below a folder, by key. Files appear only when complete.
 
+    Once one can't be written, as on a full disk, this is said, and no more are kept: all can be recomputed.
+
     Attributes:
       found: Number of arrays that were read.
       computed: Number of arrays that were computed.
     """
 
     def __init__(self, folder: Path):
-        self._folder = folder
+        self._folder, self._keeps = folder, True
         self.found = self.computed = 0
 
     def get(self, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
@@ -79,8 +82,18 @@ class Cache:
             return array
         array = compute()
         self.computed += 1
-        write_whole(path, lambda stream: np.save(stream, array, allow_pickle=False))
+        if self._keeps:
+            try:
+                write_whole(path, lambda stream: np.save(stream, array, allow_pickle=False))
+            except OSError as error:
+                self._keeps = False
+                say(not_kept(error))
         return array
+
+
+def not_kept(error: Exception) -> str:
+    """Says why embeddings aren't kept, and what to do about it."""
+    return f"embeddings aren't kept: {error}. Set config.cache to a folder that can be written, or to ''"
 
 
 class NoCache:

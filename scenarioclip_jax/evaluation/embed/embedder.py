@@ -33,8 +33,10 @@ class Gallery(NamedTuple):
     def told(self) -> "Gallery":
         """Only the images that have a text: scenes without an action have none."""
         rows = [row for row, text in enumerate(self.texts) if text]
-        if len(rows) == len(self.texts):
-            return self
+        return self if len(rows) == len(self.texts) else self.take(rows)
+
+    def take(self, rows: list[int]) -> "Gallery":
+        """Only the images of some rows."""
         chosen = (values and [values[row] for row in rows] for values in self[1:])
         return Gallery(self.embeddings[rows], *chosen)
 

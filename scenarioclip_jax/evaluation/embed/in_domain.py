@@ -1,6 +1,5 @@
 """The built data set, embedded split by split: what the in-domain suites score."""
 
-import contextlib
 import functools
 import hashlib
 from collections.abc import Collection, Iterator
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from scenarioclip_jax.data.batch import LEVELS
+from scenarioclip_jax.data.corrupt import Corrupt, CorruptDataError, read_scene
 from scenarioclip_jax.data.device.views import ViewSettings
 from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
 from scenarioclip_jax.data.photo import map_boxes, photo_view
@@ -137,13 +137,18 @@ class DataSet:
         return known
 
     def _readable(self, name: str) -> Iterator[Scene]:
-        """Yields all scenes of a split, whatever `scenes` is, except damaged records."""
+        """Yields all scenes of a split, whatever `scenes` is, except damaged records.
+
+        Raises:
+          InputUnavailableError: The system refuses to read a record.
+        """
         if not self._summary["splits"][name]:
             return
         source = shards.open_split(self._directory, name)
         for index in range(len(source)):
-            with contextlib.suppress(shards.DataSetError):  # `split` counts and shows them
-                yield source[index]
+            scene = read_scene(source, index)
+            if not isinstance(scene, Corrupt):  # `split` counts and shows the others
+                yield scene
 
     def views(self, wanted: dict[str, set[int]]) -> dict[str, dict[int, np.ndarray]]:
         """Views of the test split by level and row, uint8 [P, P, 3]."""
@@ -167,8 +172,22 @@ class DataSet:
         return EvaluationBatches(source, tokenizer, self._settings, self._indices(name))
 
     def _scenes_of(self, name: str, corrupt: Collection[int] = ()) -> Iterator[Scene]:
+        """Yields the scenes that were embedded; all of them, since they have to match the embeddings.
+
+        Raises:
+          CorruptDataError: A record is damaged that could be read when it was embedded.
+          InputUnavailableError: The system refuses to read a record.
+        """
         source = shards.open_split(self._directory, name)
-        return (source[index] for index in self._indices(name) if index not in corrupt)
+        for index in self._indices(name):
+            if index in corrupt:
+                continue
+            scene = read_scene(source, index)
+            if isinstance(scene, Corrupt):
+                raise CorruptDataError(
+                    f"record {index} of the {name} split is damaged by now: {scene.reason}"
+                )
+            yield scene
 
     def _split(self, name: str) -> Split:
         if not self._summary["splits"][name]:

@@ -33,12 +33,16 @@ HEADLINES = {
 
 
 def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The main figures that are shares, as (section, metric), in the report's order."""
+    """The main figures that are shares, as (section, metric), in the report's order.
+
+    A suite without any of its usual ones, as of partial files, is represented by its first share.
+    """
     chosen = []
     for section, entry in summary["suites"].items():
         metrics = next(iter(entry["columns"].values()))["metrics"]
         shares = [name for name, values in metrics.items() if values["unit"] == "share"]
-        chosen += [(section, name) for name in headline_metrics(suite_of(section), shares)]
+        names = headline_metrics(suite_of(section), shares) or shares[:1]
+        chosen += [(section, name) for name in names]
     return chosen
 
 
@@ -66,7 +70,7 @@ def overview(summary: Mapping[str, Any]) -> Figure:
         gap += 0.7 if last not in (None, suite) else 0.0
         places.append(row + gap)
         last = suite
-    figure = Figure(figsize=(7.6, 0.8 + 0.27 * (places[-1] + 1)))
+    figure = Figure(figsize=(7.6, 0.8 + 0.27 * (max(places, default=0) + 1)))
     axis = figure.subplots()
     step = 0.28 if len(columns) > 1 else 0.0
     for number, column in enumerate(columns):

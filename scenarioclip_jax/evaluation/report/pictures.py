@@ -155,18 +155,22 @@ def curves(
     *,
     title: str,
     colors: Mapping[str, str],
+    steps: int,
     percent: bool = False,
 ) -> Figure:
     """Draws lines over optimizer steps. Names that end in EMA are dashed, those that end in CHANCE are dotted.
 
     Both have the color of the name without the suffix, and only that name is in the legend. Names without a
     color of their own get the next of OTHERS.
+
+    Args:
+      steps: Steps of the whole run, over which a single value of chance is a line, too.
     """
     figure = Figure(figsize=(5.4, 2.9))
     axis = figure.subplots()
     others = iter(OTHERS)
     chosen: dict[str, str] = {}
-    for name, (steps, values) in series.items():
+    for name, (at, values) in series.items():
         base = name.removesuffix(EMA).removesuffix(CHANCE)
         if base not in chosen:
             chosen[base] = colors.get(base) or next(others, GRAY)
@@ -175,13 +179,17 @@ def curves(
             style = {"linestyle": "--", "lw": 1.1, "alpha": 0.8}
         elif name.endswith(CHANCE):
             style = {"linestyle": ":", "lw": 1.1, "alpha": 0.7}
-        if len(steps) < 8 and not name.endswith(CHANCE):
+        if len(at) < 8 and not name.endswith(CHANCE):
             style |= {"marker": "o", "markersize": 2.5}
         values = np.asarray(values) * (100 if percent else 1)
-        axis.plot(steps, values, color=chosen[base], **style)
+        if name.endswith(CHANCE) and len(at) == 1:
+            at, values = [0, steps], np.repeat(values, 2)
+        axis.plot(at, values, color=chosen[base], **style)
     axis.set_title(drawable(title), fontsize=10, loc="left")
     axis.set_xlabel("optimizer step", fontsize=8)
     axis.tick_params(labelsize=8)
+    # From the start to the end of the run, with room for a mark at either edge.
+    axis.set_xlim(-0.02 * steps, 1.02 * steps)
     axis.set_ylim(bottom=0)
     if percent:
         axis.yaxis.set_major_formatter("{x:g}%")

@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.evaluation.embed.encoder import Picture, view_of
 from scenarioclip_jax.evaluation.embed.in_domain import DataSet
 from scenarioclip_jax.evaluation.files import SuiteError
@@ -20,6 +21,7 @@ from scenarioclip_jax.evaluation.sections import part_of
 from scenarioclip_jax.files import write_text
 
 SIDE = 160  # pixels of an image from a file
+_MISSING = np.full((SIDE, SIDE, 3), 128, np.uint8)  # shown for an image that can't be read any more
 
 
 def write_report(
@@ -40,7 +42,7 @@ def write_report(
         _template("report.html"),
         summary=summary,
         columns=list(summary["models"]),
-        overview=pictures.to_html(charts.overview(summary)) if summary["suites"] else "",
+        overview=pictures.to_html(charts.overview(summary)) if charts.headlines(summary) else "",
         marks={"right": pictures.RIGHT_MARK, "wrong": pictures.WRONG_MARK},
         colors={"right": pictures.RIGHT, "wrong": pictures.WRONG},
         sections=[
@@ -60,7 +62,8 @@ def table(summary: dict[str, Any], suite: str) -> Markup:
     columns, entry = list(summary["models"]), summary["suites"][suite]
     groups: dict[str, list[dict]] = {}
     # Plain figures come first, because zero-shot recognition has three more of each.
-    names = entry["columns"][columns[0]]["metrics"]
+    # A suite may have failed for some models.
+    names = dict.fromkeys(name for each in entry["columns"].values() for name in each["metrics"])
     for name in sorted(names, key=lambda name: ("any_label_" in name, "macro_" in name)):
         group, _, metric = name.rpartition("/") if "/" not in name else name.partition("/")
         groups.setdefault(group, []).append(_row(name, entry, columns) | {"name": metric})
@@ -79,7 +82,8 @@ def _section(
     bars = {}
     for title in first.bars:
         by_column = {c: r.bars[title] for c, r in results.items() if title in r.bars}
-        bars[title] = pictures.to_html(charts.bars(by_column))
+        if first.bars[title]:
+            bars[title] = pictures.to_html(charts.bars(by_column))
     return {
         "suite": suite,
         "protocol": entry["protocol"],
@@ -112,7 +116,7 @@ def _once(by_column: dict[str, dict]) -> dict[str, dict]:
 def _row(name: str, entry: dict, columns: list[str]) -> dict[str, Any]:
     cells, chance, samples = [], None, 0
     for column in columns:
-        values = entry["columns"][column]["metrics"].get(name)
+        values = entry["columns"].get(column, {}).get("metrics", {}).get(name)
         if values is None:
             cells.append(("-", ""))
             continue
@@ -157,9 +161,9 @@ def _pixels(picture: Any, views: dict) -> np.ndarray:
         try:
             return view_of(picture, SIDE, "contain")
         except SuiteError:  # deleted since it was scored: the report is written anyway
-            return np.full((SIDE, SIDE, 3), 128, np.uint8)
+            return _MISSING
     level, row = picture
-    return views[level][row]
+    return views.get(level, {}).get(row, _MISSING)
 
 
 def _in_domain_views(found: dict[str, dict[str, Result]], part: str, data: DataSet) -> dict:
@@ -171,4 +175,7 @@ def _in_domain_views(found: dict[str, dict[str, Result]], part: str, data: DataS
                 if part_of(section) == part and not isinstance(each.picture, Picture):
                     level, row = each.picture
                     wanted[level].add(int(row))
-    return data.views(wanted) if any(wanted.values()) else {}
+    try:
+        return data.views(wanted) if any(wanted.values()) else {}
+    except (ReadableError, OSError):  # unreadable since it was scored: the report is written anyway
+        return {}

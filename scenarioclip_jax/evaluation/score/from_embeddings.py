@@ -45,7 +45,8 @@ def scores(
     Args:
       found: Embeddings of the images and of the class texts.
       classes: `actions`, `objects` and `relations` of the data set.
-      photos: Texts of each photo, by its id; may be empty if only `zero_shot` is asked for.
+      photos: Texts of each photo, by its id; may be empty if only `zero_shot` is asked for. A photo that isn't
+        among them counts for neither captions nor hard negatives.
       texts_of: Function that embeds texts at a level.
 
     Returns:
@@ -75,6 +76,8 @@ def scores(
             result |= _named("caption/", metrics)
     if "hard_negatives" in suites and "relation" in found.scores:
         gallery = found.galleries["relation"]
+        # A record may have been damaged since its images were embedded.
+        gallery = gallery.take([row for row, id in enumerate(gallery.photo_ids) if id in photos])
         # The gallery holds the relations of each photo in order, photo by photo.
         of_photos = [photos[photo] for photo in dict.fromkeys(gallery.photo_ids)]
         triplets = [triplet for photo in of_photos for triplet in photo.triplets]

@@ -127,7 +127,7 @@ class _Reader:
                 found = np.asarray(arrays["mask"])
             return found.reshape(-1, *found.shape[-2:]) > 0, ""
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            faults.raise_if_refused(error, path)
+            faults.refuse(error, path)
             return None, f"{path.name}: {error}"
 
     def _add_objects(

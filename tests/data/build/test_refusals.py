@@ -64,7 +64,7 @@ def test_a_photo_or_region_that_is_refused_stops_the_build(root, tmp_path, monke
 
 def test_a_photo_that_is_refused_is_not_unreadable(root, monkeypatch):
     seen = refuse(monkeypatch, "b.jpg")
-    with pytest.raises(InputUnavailableError, match=r"b\.jpg can't be read now"):
+    with pytest.raises(InputUnavailableError, match=r"b\.jpg: can't be read now"):
         open_photo(root, "images/b.jpg")
     assert len(seen) == 3
 
@@ -96,7 +96,7 @@ def test_annotations_that_are_refused_lose_nothing(root, tmp_path, monkeypatch, 
         assert (
             command.main([*flags, "--skip-broken"][: None if name == "metadata.json" else -1]) == 1
         )
-    assert f"{name} can't be read now: [Errno 116] Stale file handle" in capsys.readouterr().err
+    assert f"{name}: can't be read now" in capsys.readouterr().err
     assert command.main(flags) == 0
     assert "a class of its own" in shards.load_classes(tmp_path / "out")["actions"]
 

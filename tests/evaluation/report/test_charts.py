@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 
 from scenarioclip_jax.evaluation.report import charts, pictures
 from scenarioclip_jax.evaluation.report.write import table
@@ -54,6 +55,46 @@ def test_the_overview_shows_the_main_figures():
     np.testing.assert_allclose(chance, [10, 10, 25, 50])
 
 
+def test_an_overview_needs_no_headline():
+    of = {"models": {"student": {}}, "suites": {}}
+    partial = {"attribution/accuracy": metric(0.7, 0.5)}
+    of["suites"]["aro"] = {"columns": {"student": {"metrics": partial}}}
+    assert charts.headlines(of) == [("aro", "attribution/accuracy")]
+    (dot,) = [line for line in charts.overview(of).axes[0].lines if line.get_marker() == "o"]
+    assert dot.get_xdata()[0] == 70
+    ranks = {"text_to_image/median_rank": metric(3.0, unit="rank")}
+    of["suites"] = {"retrieval": {"columns": {"student": {"metrics": ranks}}}}
+    assert charts.headlines(of) == []
+    assert not charts.overview(of).axes[0].lines
+
+
+def test_a_table_has_the_rows_of_all_models():
+    of = summary()
+    columns = of["suites"]["hard_negatives"]["columns"]
+    del columns["student"]
+    columns["ema"]["metrics"]["swapped names"] = metric(0.4)
+    shown = table(of, "hard_negatives")
+    assert re.findall(r"<tr><td>([^<]*)", shown) == ["all", "swapped ends", "swapped names"]
+    assert "<td><b>-</b><small></small></td><td><b>40.0%</b>" in shown
+
+
+@pytest.mark.parametrize(
+    ("suite", "others", "main"),
+    [
+        ("sugarcrepe", ["swap_obj/accuracy", "add_att/accuracy"], ["mean_accuracy"]),
+        (
+            "sugarcrepe_pp",
+            ["swap_object/image_text", "swap_object/text_only"],
+            ["mean_image_text", "mean_text_only"],
+        ),
+        ("winoground", [], ["text", "image", "group"]),
+        ("whatsup", ["A/accuracy"], ["A/individual", "A/pair", "A/set", "B/individual"]),
+    ],
+)
+def test_suites_on_files_lead_with_their_own_main_figures(suite, others, main):
+    assert charts.headline_metrics(suite, others + main) == main
+
+
 def test_tables_are_grouped_by_level_with_the_plain_figures_first():
     rows = re.findall(r'<tr(?: class="group")?><t[hd][^>]*>([^<]*)', table(summary(), "zero_shot"))
     assert rows == ["metric", "object", "top1", "macro_top1", "any_label_top1", "relation", "top1"]
@@ -82,7 +123,7 @@ def test_curves_of_a_model_its_ema_and_chance_share_a_color():
     steps = [1, 2]
     series = {"object": (steps, [0.1, 0.2]), "object (EMA)": (steps, [0.1, 0.3])}
     series |= {"object (chance)": (steps, [0.05, 0.05]), "all": (steps, [0.4, 0.4])}
-    figure = pictures.curves(series, title="t", colors=pictures.COLORS, percent=True)
+    figure = pictures.curves(series, title="t", colors=pictures.COLORS, steps=2, percent=True)
     lines = figure.axes[0].lines
     assert [line.get_linestyle() for line in lines] == ["-", "--", ":", "-"]
     assert len({line.get_color() for line in lines[:3]}) == 1
@@ -90,3 +131,14 @@ def test_curves_of_a_model_its_ema_and_chance_share_a_color():
     assert lines[1].get_ydata().tolist() == [10, 30]
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert legend == ["object", "all"]
+
+
+def test_curves_of_one_validation_stand_in_the_whole_run():
+    series = {"object": ([200], [0.2]), "object" + pictures.CHANCE: ([200], [0.05])}
+    figure = pictures.curves(series, title="t", colors={}, steps=200, percent=True)
+    (axis,) = figure.axes
+    left, right = axis.get_xlim()
+    assert -10 < left <= 0
+    assert 200 <= right < 210
+    chance = axis.lines[1]
+    assert (list(chance.get_xdata()), list(chance.get_ydata())) == ([0, 200], [5, 5])

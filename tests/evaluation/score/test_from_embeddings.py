@@ -111,3 +111,10 @@ def test_a_data_set_without_negatives_has_no_such_figure():
         for photo, r in relations().items()
     }
     assert scores(recognition(), CLASSES, none, FakeEncoder({}, {}).texts, ["hard_negatives"]) == {}
+
+
+def test_relations_of_a_photo_without_texts_do_not_count():
+    texts = {"q": relations()["q"]}
+    found = scores(recognition(), CLASSES, texts, FakeEncoder({}, TEXTS).texts, ["hard_negatives"])
+    # Of the two relations of "q", one beats its negatives; "p" was damaged after it was embedded.
+    assert found["relation/hard_negatives/all"].value == pytest.approx(1 / 2)
