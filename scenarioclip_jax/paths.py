@@ -10,6 +10,7 @@ from scenarioclip_jax.errors import ReadableError
 # A scheme of one letter is a Windows drive. A Path turns `gs://` into `gs:/`.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 SCHEMES = ("gs", "s3")
+_SLASHLESS = re.compile(rf"(?:{'|'.join(SCHEMES)}):(?!/)", re.IGNORECASE)
 
 
 class PathError(ReadableError, ValueError):
@@ -41,6 +42,11 @@ def address_of(path: str | Path) -> Address | None:
     text = os.fspath(path)
     found = _SCHEME.match(text)
     if found is None:
+        if _SLASHLESS.match(text) and not os.path.exists(text.partition("/")[0]):
+            raise PathError(
+                f"{text!r}: if an address is meant, write {text.replace(':', '://', 1)}; if a local path, "
+                f"./{text}"
+            )
         return None
     scheme, rest = found[1].lower(), text[found.end() :]
     if scheme not in SCHEMES:
@@ -53,6 +59,14 @@ def address_of(path: str | Path) -> Address | None:
     if not bucket or {".", ".."} & set(parts):
         raise PathError(f"{text!r}: must be {scheme}://BUCKET/FOLDER, without . and .. as parts")
     return Address(scheme, bucket, "/".join(parts))
+
+
+def require_local(path: str | Path) -> None:
+    """Raises PathError if a path is an address."""
+    if address := address_of(path):
+        raise PathError(
+            f"{os.fspath(path)!r} is an address ({address.scheme}), and only a local path can be given here"
+        )
 
 
 def as_given(path: str | Path) -> Address | Path:
@@ -68,10 +82,7 @@ def local_path(path: str | Path) -> Path:
         known.
     """
     text = os.fspath(path)
-    if address := address_of(text):
-        raise PathError(
-            f"{text!r} is an address ({address.scheme}), and only a local path can be given here"
-        )
+    require_local(text)
     cache = os.environ.get("XDG_CACHE_HOME")
     if cache and (text == "~/.cache" or text.startswith("~/.cache/")):
         return Path(cache, text.removeprefix("~/.cache").lstrip("/"))

@@ -46,6 +46,16 @@ def test_home_and_cache(monkeypatch):
         assert local_path(plain) == Path(plain)
 
 
+def test_an_address_without_slashes_makes_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for text in ("s3:bucket/x", "gs:bucket", "S3:b/x"):
+        with pytest.raises(PathError, match=r"write \w\w://b\w*.*; if a local path, \./"):
+            local_path(text)
+        assert local_path(f"./{text}") == Path(text)
+    (tmp_path / "s3:bucket").mkdir()
+    assert local_path("s3:bucket/x") == Path("s3:bucket/x")
+
+
 def test_no_home_is_explained(monkeypatch):
     def no_home(self):
         raise RuntimeError("Could not determine home directory.")

@@ -31,7 +31,7 @@ from scenarioclip_jax.evaluation.score.result import Result
 from scenarioclip_jax.evaluation.sections import section_of, suite_of
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.files import write_text
-from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.paths import PathError, local_path, require_local
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.workdir import open_workdir
 
@@ -76,9 +76,15 @@ def evaluate(config: ConfigDict, workdir: str | Path) -> Evaluation:
 
 
 def _open_cache(folder: str) -> Cache | NoCache:
-    """Opens the embedding cache; if it can't be written, there is none, since embeddings can be recomputed."""
+    """Opens the embedding cache; if it can't be written, there is none, since embeddings can be recomputed.
+
+    Raises:
+      ConfigError: It is an address.
+    """
     if not folder:
         return NoCache()
+    with naming("cache"):
+        require_local(folder)
     try:
         path = local_path(folder)
         path.mkdir(parents=True, exist_ok=True)
@@ -242,7 +248,9 @@ class _Run:
 
     def _fail(self, section: str, error: Exception) -> None:
         entry = failure(error, suite_of(section))
-        left_out = isinstance(error, UnsupportedError) and not suites_are_named(self._config)
+        # What one data set of a mixture lacks takes nothing from the others.
+        optional = len(self._data) > 1 or not suites_are_named(self._config)
+        left_out = isinstance(error, UnsupportedError) and optional
         self.summary["left_out" if left_out else "failed"][section] = entry
         self._write()
         if left_out:

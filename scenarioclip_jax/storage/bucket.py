@@ -20,11 +20,20 @@ _MODULES = {"gs": "gcsfs", "s3": "s3fs"}
 _FINAL = (FileNotFoundError, FileExistsError, PermissionError, NotImplementedError)
 _FINAL += (ImportError, TypeError, ValueError)
 _CREDENTIALS = {
-    "gs": "give some: `gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS=FILE.json",
-    "s3": "give some: `aws configure`, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment",
+    "gs": "give valid ones: `gcloud auth application-default login`, or "
+    "GOOGLE_APPLICATION_CREDENTIALS=FILE.json",
+    "s3": "give valid ones: `aws configure`, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment",
 }
 _ENDPOINTS = {"gs": "STORAGE_EMULATOR_HOST", "s3": "AWS_ENDPOINT_URL"}
 _NAMES_OF_CREDENTIAL_ERRORS = ("credential", "token", "refresherror", "defaultcredentialserror")
+# Of S3's error codes and of what they come with: keys that aren't known, or don't belong together.
+_SAID_OF_CREDENTIALS = (
+    "unable to locate credentials",
+    "invalidaccesskeyid",
+    "access key id you provided",
+)
+_SAID_OF_CREDENTIALS += ("signaturedoesnotmatch", "signature we calculated", "expiredtoken")
+_SAID_OF_CREDENTIALS += ("token has expired", "invalidtoken", "token provided is invalid")
 
 T = TypeVar("T")
 
@@ -243,7 +252,6 @@ def _asks_for_credentials(error: BaseException) -> bool:
         if int(getattr(error, "code", 0)) == 401:  # of gcsfs
             return True
     name, said = type(error).__name__.lower(), str(error).lower()
-    return (
-        any(each in name for each in _NAMES_OF_CREDENTIAL_ERRORS)
-        or "unable to locate credentials" in said
+    return any(each in name for each in _NAMES_OF_CREDENTIAL_ERRORS) or any(
+        each in said for each in _SAID_OF_CREDENTIALS
     )

@@ -98,9 +98,9 @@ class Lease:
                 raise LeaseError(_taken(self._bucket, _parsed(now)))
 
     def check(self) -> None:
-        """Raises LeaseError if another run has taken the lease over, and StorageError if that can't be told."""
+        """Raises LeaseError if the lease isn't this run's any more, and StorageError if that can't be told."""
         if not self._lost and (who := self._owner()).get("token") != self.token:
-            self._lost = _taken(self._bucket, who)
+            self._lost = _taken(self._bucket, who) if who else _removed(self._bucket)
         if self._lost:
             raise LeaseError(self._lost)
 
@@ -153,6 +153,13 @@ def _taken(bucket: Bucket, who: dict) -> str:
     return (
         f"{bucket.address}: another run writes there ({_describe(who)}). Wait for its end or stop it, or "
         "name another place"
+    )
+
+
+def _removed(bucket: Bucket) -> str:
+    return (
+        f"{bucket.address}: the object {NAME} of this run isn't there any more; somebody has removed it, the "
+        "folder or the bucket while the run was writing there"
     )
 
 

@@ -10,6 +10,7 @@ Other files of the run go before a checkpoint, so that they are never older than
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -66,7 +67,7 @@ class Mirror:
         """Makes the mirror equal to the bucket, for the process that has the lease.
 
         What a run on this machine couldn't upload any more is uploaded now, unless another run has written
-        there since.
+        there since, or everything there was removed; then it is set aside.
 
         Args:
           checkpoints: Whether checkpoints are copied. If not, an empty folder says that there are some.
@@ -75,8 +76,8 @@ class Mirror:
           StorageError: It can't be copied, or none of the checkpoints is whole.
         """
         state, found, pending = self._state(), self._bucket.list(), []
-        ours = state.get("token") not in (None, "") and state["token"] == self._lease.previous
-        if not ours:
+        if not self._is_ours(state, found):
+            self._set_aside(state)
             self._empty()
         self._fetch_files(found)
         steps = complete_steps(found)
@@ -100,6 +101,32 @@ class Mirror:
         if pending:
             say(f"uploading what an earlier run here left behind: {pending}", error=True)
             self.upload()
+
+    def _is_ours(self, state: dict, found: Listing) -> bool:
+        """Whether nobody but this machine has written to the bucket since the mirror was used."""
+        if not state.get("token"):
+            return False
+        if self._lease.previous:
+            return state["token"] == self._lease.previous
+        # There was no lease. If there is anything else, only the lease was removed.
+        others = set(complete_steps(found)) - set(state.get("steps", []))
+        return bool(found.keys() - {LEASE_NAME}) and not others
+
+    def _set_aside(self, state: dict) -> None:
+        """Moves the mirror if it holds checkpoints that are nowhere else."""
+        lost = sorted(self._local_steps() - set(state.get("steps", [])))
+        if not lost:
+            return
+        place = self.folder.with_name(f"{self.folder.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+        place.mkdir()
+        for path in self.folder.iterdir():
+            if path.name not in _KEPT:
+                path.rename(place / path.name)
+        say(
+            f"{self.address} isn't what an earlier run here has left there. Its checkpoints of steps {lost}, "
+            f"which were never uploaded, are kept in {place}; remove that folder if they aren't wanted",
+            error=True,
+        )
 
     def follow(self) -> None:
         """Makes this machine's mirror equal to the bucket, for the other processes of a run."""

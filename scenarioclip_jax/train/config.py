@@ -10,7 +10,7 @@ from scenarioclip_jax.command import Config, ConfigError, listed, naming
 from scenarioclip_jax.console import say
 from scenarioclip_jax.data.mixture import from_anywhere, parse
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
-from scenarioclip_jax.paths import PathError, local_path
+from scenarioclip_jax.paths import PathError, local_path, require_local
 from scenarioclip_jax.storage.bucket import check_address
 
 
@@ -285,11 +285,16 @@ def compilation_cache(config: Config) -> None:
     """Keeps compiled programs on disk, so that a second start of the same run compiles nothing.
 
     If the folder can't be written, the run continues without a cache.
+
+    Raises:
+      ConfigError: It is an address.
     """
     import jax
 
     if not config.compilation_cache:
         return
+    with naming("compilation_cache"):
+        require_local(config.compilation_cache)
     try:
         folder = local_path(config.compilation_cache)
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 
 import orbax.checkpoint as ocp
@@ -82,6 +83,33 @@ def test_each_data_set_is_scored_as_by_itself(small_data, other_data, tmp_path):
             assert found == both["suites"][f"{suite}/{name}"]
         assert f'id="zero_shot/{name}"' in page
     assert both["suites"][f"zero_shot/{names[0]}"] != both["suites"][f"zero_shot/{names[1]}"]
+
+
+def test_a_data_set_without_a_test_split_takes_nothing_from_the_others(
+    small_data, tmp_path, capsys
+):
+    model = write_model(tmp_path / "model", small_data)
+    (tmp_path / "untested").mkdir()
+    shutil.copytree(Path(small_data) / "action_genome", tmp_path / "untested/action_genome")
+    (path,) = tmp_path.glob("untested/action_genome/*/summary.json")
+    summary = json.loads(path.read_text())
+    summary["splits"]["test"] = 0
+    path.write_text(json.dumps(summary))
+    values = config(
+        checkpoint=str(model),
+        suites=("zero_shot",),
+        data__dir=f"{small_data},{tmp_path / 'untested'}",
+        data__scenes=10,
+        cache="",
+        bootstrap=10,
+    )
+    found = evaluate(values, tmp_path / "out").summary
+    assert list(found["suites"]) == [f"zero_shot/{Path(small_data).name}"]
+    assert list(found["left_out"]) == ["zero_shot/untested"]
+    assert not found["failed"]
+    said = capsys.readouterr()
+    assert "zero_shot/untested: left out: " in said.out
+    assert "Traceback" not in said.err
 
 
 def test_a_run_is_scored_on_all_data_sets_that_it_was_trained_on(

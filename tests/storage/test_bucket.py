@@ -128,6 +128,22 @@ def test_missing_credentials_are_explained_at_once(s3_server, monkeypatch, tmp_p
         Bucket(Address("s3", "bucket", "folder")).list()
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The AWS Access Key Id you provided does not exist in our records.",
+        "The request signature we calculated does not match the signature you provided.",
+        "The provided token has expired.",
+    ],
+)
+def test_keys_that_are_refused_are_explained(said):
+    bucket = object.__new__(Bucket)
+    bucket.address = Address("s3", "bucket", "folder")
+    text = str(bucket._explained("can't be listed", PermissionError(said)))
+    assert "give valid ones: `aws configure`" in text
+    assert "permission" in str(bucket._explained("can't be listed", PermissionError("Forbidden")))
+
+
 @pytest.mark.parametrize(("scheme", "module"), [("s3", "s3fs"), ("gs", "gcsfs")])
 def test_a_missing_library_is_named_with_its_extra(scheme, module, monkeypatch):
     for name in [n for n in sys.modules if n.split(".")[0] == module]:

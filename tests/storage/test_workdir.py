@@ -224,6 +224,53 @@ def test_what_another_machine_wrote_since_counts_more_than_the_mirror(
     assert max(checkpoint.steps(place_of(trained, "workdirs"))) == 9
 
 
+def add_step(mirror: workdirs.Mirror, step: int) -> None:
+    folder = mirror.folder / folder_of(step)
+    folder.mkdir(parents=True)
+    (folder / "array").write_text("x" * step)
+    (folder / END).write_text("{}")
+
+
+@pytest.mark.parametrize("removed", ["the lease", "everything"])
+def test_what_was_never_uploaded_outlives_a_lease_that_was_removed(
+    s3_server, monkeypatch, tmp_path, capsys, removed
+):
+    place = new_place(s3_server, monkeypatch, tmp_path)
+    first = workdirs.Mirror(place)
+    first.take()
+    first.fetch()
+    add_step(first, 5)
+    first.upload()
+    add_step(first, 10)
+    first.release()
+    bucket = Bucket(place)
+    bucket.remove([leases.NAME] if removed == "the lease" else list(bucket.list()))
+    second = workdirs.Mirror(place)
+    second.take()
+    second.fetch()
+    second.release()
+    if removed == "the lease":
+        assert complete_steps(bucket.list()) == [5, 10]
+        return
+    # Somebody wants to start anew; what this machine has is still kept.
+    assert complete_steps(bucket.list()) == checkpoint.steps(second.folder) == []
+    (aside,) = second.folder.parent.glob(f"{second.folder.name}.*")
+    assert checkpoint.steps(aside) == [5, 10]
+    assert f"steps [10], which were never uploaded, are kept in {aside}" in capsys.readouterr().err
+
+
+def test_a_lease_that_was_removed_is_not_another_run(s3_server, monkeypatch, tmp_path):
+    place = new_place(s3_server, monkeypatch, tmp_path)
+    mirror = workdirs.Mirror(place)
+    mirror.take()
+    mirror.fetch()
+    add_step(mirror, 5)
+    Bucket(place).remove([leases.NAME])
+    with pytest.raises(leases.LeaseError, match=r"\.lease\.json of this run isn't there any more"):
+        mirror.upload()
+    mirror.release()
+
+
 def test_a_workdir_that_another_run_holds_is_refused(trained, small_data):
     holder = workdirs.Mirror(trained)
     holder.take()

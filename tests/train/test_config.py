@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from scenarioclip_jax.command import ConfigError, explain_flags
+from scenarioclip_jax.evaluation.job import _open_cache
 from scenarioclip_jax.rules import match
 from scenarioclip_jax.train import loop
 from scenarioclip_jax.train.config import (
@@ -272,6 +273,14 @@ def test_the_style_of_focused_regions_reaches_host_device_and_checkpoint():
     assert data_settings(config, focus_images=True).region_style == "published"
     assert not data_settings(config, focus_images=True).focus_images  # nothing shows them
     assert view_settings(config).region_style == model_spec(config).region_style == "published"
+
+
+def test_caches_that_are_addresses_are_refused(tmp_path):
+    for place in ("s3://bucket/x", "hdfs://x"):
+        with pytest.raises(ConfigError, match=r"config\.compilation_cache: '\w+://"):
+            compilation_cache(tiny.config(tmp_path, compilation_cache=place))
+        with pytest.raises(ConfigError, match=r"config\.cache: '\w+://"):
+            _open_cache(place)
 
 
 def test_without_a_folder_for_compiled_programs_a_run_goes_on(tmp_path, monkeypatch, capsys):

@@ -192,9 +192,9 @@ class DataSet:
     def _split(self, name: str) -> Split:
         if not self._summary["splits"][name]:
             raise UnsupportedError(
-                f"{self._directory} has no {name} split: too few photos were built",
+                f"{self._directory} has no {name} split: no record names it, or too few photos were built",
                 "build it from more photos, or with other shares (scenarioclip_jax.data.build --fractions "
-                "0.5,0.2,0.3)",
+                "0.5,0.2,0.3, or --validation-share)",
             )
         data = digest(self._scenes, *map(_digest_of_file, self._files(name)))
         computed = functools.cache(lambda: self._embed(name))  # one pass serves all levels
