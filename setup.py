@@ -37,6 +37,8 @@ EXTRAS = {
     # gcp-storage-emulator, moto: servers that tests of gs:// and s3:// use.
     "test": [
         "beartype>=0.23",  # checks shapes, by jaxtyping's import hook
+        # The one that s3fs allows, so that pip doesn't try all versions of what moto and s3fs need.
+        "boto3==1.43.117",
         "gcp-storage-emulator>=2026.7",
         "gcsfs>=2026.9",
         "hypothesis>=6.170",

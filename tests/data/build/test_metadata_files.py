@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarioclip_jax.data.build.annotations import read_records
+from scenarioclip_jax.data.build.annotations import iterate_records, read_records
 from scenarioclip_jax.data.build.class_lists import compare_classes, read_classes
+from scenarioclip_jax.data.build.index import Index
 from scenarioclip_jax.data.build.problems import AnnotationError, Problems
 from tests.data.builder_inputs import record
 
@@ -239,3 +241,20 @@ def test_damaged_files_are_refused_or_read(changes, skip_broken):
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "metadata.json").write_bytes(content)
         check_all_are_used_or_listed(Path(folder), 0, skip_broken=skip_broken)
+
+
+def test_lines_are_read_as_a_stream(tmp_path):
+    """What is cut off behind the reader isn't read: it has no more than a little of the file in memory."""
+    path = tmp_path / "metadata.jsonl"
+    negatives = [["dog", f"sees {number}", "cat"] for number in range(500)]
+    lines = [
+        json.dumps(record(str(i), relations=[["", ["cat", "sees", "dog"], negatives]])) + "\n"
+        for i in range(60)
+    ]
+    path.write_text("".join(lines), encoding="utf-8")
+    index = Index(tmp_path / "index")
+    found = iterate_records(tmp_path, Problems(), index)
+    next(found)
+    os.truncate(path, sum(map(len, lines[:30])))
+    assert sum(1 for _ in found) == 29
+    index.close()
