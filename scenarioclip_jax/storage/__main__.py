@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.storage.bucket import Bucket, check_address
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         address = check_address(args.path)
         there = bool(Bucket(address).list()) if address else local_path(args.path).exists()
     except ReadableError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 2
     return 0 if there else 1
 
