@@ -84,8 +84,7 @@ class ModelSpec:
                 f"{path}: its `format` is not {FORMAT}, the one that this version reads; "
                 "convert the weights again"
             )
-        if isinstance(values, dict):
-            values.setdefault("region_style", "stored")  # files of before there were others
+        values.setdefault("region_style", "stored")  # files of before there were others
         types = {"model": dict, "lengths": dict, "fit": str, "region_style": str}
         wrong = [name for name, kind in types.items() if not isinstance(values.get(name), kind)]
         wrong += sorted(values.keys() - types.keys())

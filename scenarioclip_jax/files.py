@@ -16,19 +16,21 @@ UNFINISHED = ".unfinished-"  # in the names of files that are being written
 def whole(path: Path) -> Iterator[Path]:
     """Yields another name for a file, which gets its own once all is written.
 
-    Several processes may write the same file at once; the last one stays.
+    Even if the process dies, or several processes write the file at once, it is whole: that of the last one.
     """
-    unfinished = path.with_name(f"{path.name}{UNFINISHED}{secrets.token_hex(4)}")
+    # Each writer uses its own name in the same folder, because a rename within a file system is atomic.
+    unfinished = path.with_name(f".{path.name}{UNFINISHED}{secrets.token_hex(4)}")
     try:
         yield unfinished
         unfinished.replace(path)
     except BaseException:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
         raise
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replaces a file atomically, even if the process dies or several processes write the file at once.
+    """Replaces a file atomically, see `whole`.
 
     Args:
       path: The file; missing parent folders are created.
@@ -38,17 +40,11 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
       OSError: The file can't be written. An old file is still there, and nothing else is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Each writer uses its own name in the same folder, because a rename within a file system is atomic.
-    unfinished = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
-        with unfinished.open("xb") as stream:
+        with whole(path) as unfinished, unfinished.open("xb") as stream:
             write(stream)
-        unfinished.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        if isinstance(error, OSError):
-            error.filename = str(path)  # the error of a full disk names no file
+    except OSError as error:
+        error.filename = str(path)  # the error of a full disk names no file
         raise
 
 
