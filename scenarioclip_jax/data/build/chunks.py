@@ -47,7 +47,7 @@ class Job(NamedTuple):
 
     @property
     def chunks(self) -> int:
-        return -(-(len(self.spool.offsets) - 1) // self.blocks)
+        return -(-self.spool.blocks // self.blocks)
 
     def path(self, chunk: int) -> Path:
         """The file of a chunk's scenes."""
@@ -124,8 +124,7 @@ def read_chunk(job: Job, chunk: int) -> tuple[Made, Iterator[str]]:
 
 
 def _blocks(job: Job, chunk: int) -> range:
-    last = len(job.spool.offsets) - 1
-    return range(chunk * job.blocks, min((chunk + 1) * job.blocks, last))
+    return range(chunk * job.blocks, min((chunk + 1) * job.blocks, job.spool.blocks))
 
 
 def _inputs(job: Job, records: Sequence[Record]) -> str:
