@@ -28,7 +28,7 @@ from scenarioclip_jax.evaluation.report.summary import cut_texts, describe, fail
 from scenarioclip_jax.evaluation.report.write import write_report
 from scenarioclip_jax.evaluation.run_data import Chosen, choose
 from scenarioclip_jax.evaluation.score.result import Result
-from scenarioclip_jax.evaluation.sections import section_of, suite_of
+from scenarioclip_jax.evaluation.sections import part_of, section_of, suite_of
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.paths import PathError, local_path, require_local
@@ -248,9 +248,9 @@ class _Run:
 
     def _fail(self, section: str, error: Exception) -> None:
         entry = failure(error, suite_of(section))
-        # What one data set of a mixture lacks takes nothing from the others.
-        optional = len(self._data) > 1 or not suites_are_named(self._config)
-        left_out = isinstance(error, UnsupportedError) and optional
+        # What one data set of a mixture lacks takes nothing from the others; see also `_finish`.
+        optional = part_of(section) or not suites_are_named(self._config)
+        left_out = isinstance(error, UnsupportedError) and bool(optional)
         self.summary["left_out" if left_out else "failed"][section] = entry
         self._write()
         if left_out:
@@ -265,6 +265,8 @@ class _Run:
     def _finish(self) -> Evaluation:
         """Writes both files for the last time."""
         summary = self.summary
+        if suites_are_named(self._config):
+            self._fail_what_no_data_set_has()
         if not summary["suites"] and not summary["failed"]:
             reasons = "; ".join(each["reason"] for each in summary["left_out"].values())
             summary["failed"] = {
@@ -283,6 +285,14 @@ class _Run:
         write_report(self._workdir / "report.html", summary, self._found, self._shown)
         say(f"report: {self._workdir / 'report.html'}")
         return Evaluation(summary, self._found)
+
+    def _fail_what_no_data_set_has(self) -> None:
+        """Counts a suite as failed if none of a mixture's data sets has what it needs."""
+        summary = self.summary
+        scored = {suite_of(section) for section in (*summary["suites"], *summary["failed"])}
+        for section in [each for each in summary["left_out"] if suite_of(each) not in scored]:
+            entry = summary["failed"][section] = summary["left_out"].pop(section)
+            say(f"error: {section}: {entry['reason']}", error=True)
 
     def _write(self) -> None:
         text = json.dumps(self.summary, indent=2) + "\n"

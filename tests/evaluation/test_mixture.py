@@ -95,21 +95,30 @@ def test_a_data_set_without_a_test_split_takes_nothing_from_the_others(
     summary = json.loads(path.read_text())
     summary["splits"]["test"] = 0
     path.write_text(json.dumps(summary))
-    values = config(
-        checkpoint=str(model),
-        suites=("zero_shot",),
-        data__dir=f"{small_data},{tmp_path / 'untested'}",
-        data__scenes=10,
-        cache="",
-        bootstrap=10,
-    )
-    found = evaluate(values, tmp_path / "out").summary
+
+    def score(first, workdir):
+        values = config(
+            checkpoint=str(model),
+            suites=("zero_shot",),
+            data__dir=f"{first},{tmp_path / 'untested'}",
+            data__scenes=10,
+            cache="",
+            bootstrap=10,
+        )
+        return evaluate(values, tmp_path / workdir)
+
+    found = score(small_data, "out").summary
     assert list(found["suites"]) == [f"zero_shot/{Path(small_data).name}"]
     assert list(found["left_out"]) == ["zero_shot/untested"]
     assert not found["failed"]
     said = capsys.readouterr()
     assert "zero_shot/untested: left out: " in said.out
     assert "Traceback" not in said.err
+    # A suite that was asked for and that none of them has is an error.
+    shutil.copytree(tmp_path / "untested", tmp_path / "other")
+    neither = score(tmp_path / "other", "neither")
+    assert list(neither.failed) == ["zero_shot/other", "zero_shot/untested"]
+    assert "error: zero_shot/other: " in capsys.readouterr().err
 
 
 def test_a_run_is_scored_on_all_data_sets_that_it_was_trained_on(
