@@ -357,6 +357,7 @@ def test_a_checkpoint_whose_end_was_written_once_more_is_whole(trained):
     end = f"{folder_of(6)}/{END}"
     bucket.write(end, bucket.read(end) + b" ")
     load(str(trained))  # raises if it isn't
+    assert checkpoint.steps(load_copy(trained)) == [6]
 
 
 def test_a_run_that_was_copied_to_a_bucket_by_hand_goes_on_there(

@@ -23,18 +23,9 @@ from scenarioclip_jax.train.drawn import drawn
 from scenarioclip_jax.train.loop import train
 from scenarioclip_jax.train.metrics import read_rows
 from tests.train import tiny
-from tests.train.shared_programs import Shared, draw_nothing
 
+pytestmark = pytest.mark.usefixtures("shared")
 STEPS, BATCH = 6, 16
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared():
-    with pytest.MonkeyPatch.context() as patch:
-        shared = Shared()
-        shared.share(patch)
-        draw_nothing(patch)
-        yield shared
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,9 @@ from scenarioclip_jax.train.metrics import (
 )
 from scenarioclip_jax.train.stop import StopRequest
 from tests.train import tiny
-from tests.train.shared_programs import Shared, draw_all, draw_nothing
+from tests.train.shared_programs import draw_all
+
+pytestmark = pytest.mark.usefixtures("shared")  # only the undisturbed run draws its figures
 
 MOST_PROGRAMS = 20  # 15, small ones included
 LEVELS = ("global", "object", "relation")
@@ -68,16 +70,6 @@ def scored(workdir):
     """What each checkpoint that is left scored."""
     found = workdir.glob("checkpoints/[0-9]*/metrics/metrics")
     return {path.parent.parent.name: json.loads(path.read_text()) for path in found}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared():
-    """All runs of this file share their programs, and only the undisturbed one draws its figures."""
-    with pytest.MonkeyPatch.context() as patch:
-        shared = Shared()
-        shared.share(patch)
-        draw_nothing(patch)
-        yield shared
 
 
 COMPILED: list[str] = []  # by the undisturbed run

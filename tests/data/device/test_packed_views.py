@@ -1,5 +1,7 @@
 """Patches that are made for packed rows are those of the whole views."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from scenarioclip_jax.data.batch import Rows
 from scenarioclip_jax.data.device import views
 from scenarioclip_jax.data.device.packed_views import packed_patches
+from scenarioclip_jax.data.region_styles import STYLES
 from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.patches import cut_patches
 from tests.data.device import test_views
@@ -39,12 +42,15 @@ def with_rows(batch, size: int):
     return batch._replace(levels=levels)
 
 
-@pytest.mark.parametrize("focus", [True, False])
+@pytest.mark.parametrize(
+    ("focus", "style"), [(True, "stored"), *((False, style) for style in STYLES)]
+)
 @pytest.mark.parametrize("settings", [ALWAYS, test_views.PLAIN], ids=["jitter", "plain"])
-def test_patches_are_those_of_the_whole_views(settings, focus):
+def test_patches_are_those_of_the_whole_views(settings, focus, style):
     """Also of boxes that cover pixels in part, and of regions that are images of their own."""
     size = 8
-    group = resized(test_views.GROUP, focus_images=focus)
+    settings = dataclasses.replace(settings, region_style=style)
+    group = resized(test_views.GROUP, focus_images=focus, region_style=style)
     scenes = test_views.four_scenes()
     if not focus:
         scenes[1] = fake_scene(1, objects=3, relations=2)

@@ -13,7 +13,7 @@ from scenarioclip_jax.data.packing.choose import shown_patches
 from scenarioclip_jax.data.photo import fit_scene, fit_shapes
 from scenarioclip_jax.data.stored import masks
 from scenarioclip_jax.data.tokens import train_tokenizer
-from tests.data.device import test_packed_views, test_views
+from tests.data.device import test_views
 from tests.data.device.test_views import PLAIN, make_batch, make_views, pixels
 from tests.data.fake_scenes import SETTINGS, encode, fake_scene, picture, resized
 from tests.data.test_region_styles import published
@@ -109,15 +109,6 @@ def test_images_of_their_own_are_shown_in_the_stored_style_only(style):
         damaged = scene_with_masks(image=b"no picture")  # never decoded
         assert fit_scene(damaged, SIDE, "centre_crop", None, style).focus == [None]
         assert make_batch([damaged], True, settings_of(style)).levels["relation"].focus is None
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_packed_patches_are_those_of_the_whole_views(style, monkeypatch):
-    monkeypatch.setattr(
-        test_views, "GROUP", dataclasses.replace(test_views.GROUP, region_style=style)
-    )
-    settings = dataclasses.replace(test_packed_views.ALWAYS, region_style=style)
-    test_packed_views.test_patches_are_those_of_the_whole_views(settings, style == "stored")
 
 
 @pytest.mark.parametrize("style", STYLES)
