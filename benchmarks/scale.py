@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scenarioclip_jax.data.order import Balanced, Sequential, shuffled_index
+from scenarioclip_jax.data.epochs import shuffled_index
+from scenarioclip_jax.data.order import Balanced, Sequential
 from scenarioclip_jax.data.packing import sizes
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stored import shards
