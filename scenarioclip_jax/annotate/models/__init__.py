@@ -1,0 +1,1 @@
+"""Models that annotate: the protocols of `protocols.py`, and what stands behind them."""

@@ -1,0 +1,137 @@
+"""Settings of the pipeline: what annotate.yaml holds, by stage. The defaults suit one GPU of 24 GB."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class CaptionSettings:
+    """The stage `caption`.
+
+    Attributes:
+      model: A model of Hugging Face that takes images and text, or what the server calls its model.
+      revision: Its revision; by default the newest when it was first used.
+      endpoints: Addresses of servers that speak OpenAI's protocol, such as http://localhost:8000/v1. Without
+        any, the model runs in this process.
+      key_variable: Environment variable with the servers' key, if they ask for one.
+      prompt: What the model is asked; by default the text in `prompts.py`.
+      max_objects, max_relations: Most objects and triplets that are asked for.
+      max_tokens: Most tokens of an answer.
+      max_side: Photos are made smaller to that many pixels.
+      concurrent: Requests on their way to each server.
+      timeout: Seconds that a request may take.
+      batch: Photos at a time, in process.
+      price_read, price_written: What a million tokens cost, for the sum that is shown.
+    """
+
+    model: str = "Qwen/Qwen3-VL-4B-Instruct"
+    revision: str = ""
+    endpoints: tuple[str, ...] = ()
+    key_variable: str = ""
+    prompt: str = ""
+    max_objects: int = 10
+    max_relations: int = 12
+    max_tokens: int = 1024
+    max_side: int = 768
+    concurrent: int = 16
+    timeout: float = 120.0
+    batch: int = 4
+    price_read: float = 0.0
+    price_written: float = 0.0
+
+
+@dataclass(frozen=True)
+class DetectSettings:
+    """The stage `detect`.
+
+    Attributes:
+      model: A zero-shot detector of Hugging Face.
+      revision: Its revision; by default the newest when it was first used.
+      threshold: Least score of a box.
+      text_threshold: Least score of a word that belongs to a box, for models that have it (Grounding DINO).
+      overlap: Intersection over union at which, of two boxes of one name, the one with the lower score goes.
+      max_boxes: Most boxes of a name.
+      batch: Photos at a time.
+    """
+
+    model: str = "IDEA-Research/grounding-dino-base"
+    revision: str = ""
+    threshold: float = 0.25
+    text_threshold: float = 0.25
+    overlap: float = 0.6
+    max_boxes: int = 10
+    batch: int = 4
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """The stage `segment`.
+
+    Attributes:
+      model: A model of the families SAM, SAM 2 or SAM 3; empty for boxes without masks.
+      revision: Its revision; by default the newest when it was first used.
+      batch: Photos at a time.
+    """
+
+    model: str = "facebook/sam2.1-hiera-large"
+    revision: str = ""
+    batch: int = 4
+
+
+@dataclass(frozen=True)
+class RegionSettings:
+    """The stage `regions`, which joins triplets with boxes.
+
+    Attributes:
+      nearness: Weight of how near two boxes are, against their scores, from 0 to 1.
+    """
+
+    nearness: float = 0.5
+
+
+@dataclass(frozen=True)
+class NegativeSettings:
+    """The stage `negatives`.
+
+    Attributes:
+      count: Most negatives of a relation.
+      paraphrases: Most paraphrases of a relation.
+      method: "checked" for what is false as far as the graph and the boxes tell; "published" for what the
+        authors' scripts draw.
+      seed: Seed of what is drawn.
+    """
+
+    count: int = 6
+    paraphrases: int = 2
+    method: str = "checked"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ValidateSettings:
+    """The stage `validate`: what a scene has to have.
+
+    Attributes:
+      min_score: Least score of an object.
+      min_area, max_area: Least and largest share of the photo that an object's box covers.
+      max_aspect: Largest ratio of a box's sides.
+      min_objects, min_relations: Fewer of them, and the scene is left out.
+    """
+
+    min_score: float = 0.3
+    min_area: float = 0.0005
+    max_area: float = 0.98
+    max_aspect: float = 20.0
+    min_objects: int = 1
+    min_relations: int = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of all stages."""
+
+    caption: CaptionSettings = field(default_factory=CaptionSettings)
+    detect: DetectSettings = field(default_factory=DetectSettings)
+    segment: SegmentSettings = field(default_factory=SegmentSettings)
+    regions: RegionSettings = field(default_factory=RegionSettings)
+    negatives: NegativeSettings = field(default_factory=NegativeSettings)
+    validate: ValidateSettings = field(default_factory=ValidateSettings)
