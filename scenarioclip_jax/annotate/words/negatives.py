@@ -1,0 +1,147 @@
+"""Negatives that are false of the photo as far as its graph and its boxes tell, and paraphrases.
+
+How certain each kind is:
+
+- `swapped` and `predicate`: false by meaning (a predicate that excludes what the graph says of the pair) or by
+  the boxes, for every pair of objects that the text may mean. Wrong where the graph is, or where an object was
+  missed that has the same name.
+- `object`, `subject` with the name of something in the photo: the same.
+- `object`, `subject` with another name: false if nothing by that name, nor anything that a reader may call
+  so, is in the photo. Wrong where the caption and the detector left it out. So things that are in most photos
+  without being named (parts, ground, sky, shirts) are never used.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from scenarioclip_jax.annotate.results import Box
+from scenarioclip_jax.annotate.settings import NegativeSettings
+from scenarioclip_jax.annotate.words import nouns, predicates
+from scenarioclip_jax.annotate.words.facts import Fact, Facts
+from scenarioclip_jax.annotate.words.names import plural_of, read_name
+from scenarioclip_jax.data.stored.scene import Triplet
+
+# Tried beside a predicate's opposites and the photo's own predicates; kept where boxes show that they
+# are false.
+_PLACES = ("left of", "right of", "above", "below", "inside", "on", "next to")
+
+
+class Negative(NamedTuple):
+    """A triplet that is false of the photo.
+
+    Attributes:
+      triplet: Subject, predicate, object.
+      kind: How it differs from its relation, one of `scene.NEGATIVE_KINDS`.
+    """
+
+    triplet: Triplet
+    kind: str
+
+
+def negatives(
+    relation: Fact,
+    objects: Sequence[str],
+    boxes: Sequence[Box | None],
+    graph: Sequence[Fact],
+    size: tuple[int, int],
+    *,
+    id: str,
+    position: int,
+    settings: NegativeSettings,
+) -> list[Negative]:
+    """Returns up to `settings.count` different negatives of a relation, as many of each kind as there are.
+
+    They are a pure function of the arguments: the order is drawn by SHA-256 of seed, id, position and text.
+
+    Args:
+      relation: Index of the subject, predicate, index of the object.
+      objects: Names of all objects of the photo. Add those that were named but not found, too.
+      boxes: Their boxes in pixels; None where nothing was found.
+      graph: All relations of the photo; `relation` is one of them.
+      size: Width and height of the photo, in pixels.
+      id: The photo's id.
+      position: Place of the relation among the photo's relations.
+      settings: How many, and the seed.
+    """
+    facts = Facts(objects, boxes, [*graph, relation], size)
+    subject, predicate, object_ = relation
+    own = (objects[subject], predicate, objects[object_])
+
+    def drawn(texts: Iterable[str]) -> list[str]:
+        def key(text: str) -> bytes:
+            seed = f"{settings.seed}\n{id}\n{position}\n{text}"
+            return hashlib.sha256(seed.encode()).digest()
+
+        return sorted(dict.fromkeys(texts), key=key)
+
+    pools = {
+        "swapped": [(own[2], predicate, own[0])] if own[2] != own[0] else [],
+        "predicate": [(own[0], p, own[2]) for p in _other_predicates(own, facts, drawn)],
+        "object": [(*own[:2], name) for name in _other_names(2, own, facts, drawn)],
+        "subject": [(name, *own[1:]) for name in _other_names(0, own, facts, drawn)],
+    }
+    return _balanced(pools, facts, settings.count)
+
+
+def paraphrases(triplet: Triplet, count: int) -> list[Triplet]:
+    """Returns up to `count` other triplets that say what this one says, or a little less; the inverse first."""
+    subject, predicate, object_ = triplet
+    back = predicates.inverse(predicate)
+    forward = [(subject, text, object_) for text in predicates.wordings(predicate)]
+    backward = []
+    if back is not None and subject != object_:
+        texts = dict.fromkeys((back, *predicates.wordings(back)))
+        if back == "has" and read_name(object_).plural:
+            texts = {"have": None}
+        backward = [(object_, text, subject) for text in texts]
+    found = backward[:1] + forward + backward[1:]
+    return [t for t in dict.fromkeys(found) if t != triplet][:count]
+
+
+def _balanced(pools: dict[str, list[Triplet]], facts: Facts, count: int) -> list[Negative]:
+    """One of each kind in turn, as long as there are any."""
+    found: list[Negative] = []
+    rest = {kind: iter(pool) for kind, pool in pools.items()}
+    while rest and len(found) < count:
+        for kind in list(rest):
+            taken = {negative.triplet for negative in found}
+            triplet = next((t for t in rest[kind] if t not in taken and facts.refute(t)), None)
+            if triplet is None:
+                del rest[kind]
+            elif len(found) < count:
+                found.append(Negative(triplet, kind))
+    return found
+
+
+def _other_predicates(
+    own: Triplet, facts: Facts, drawn: Callable[[Iterable[str]], list[str]]
+) -> list[str]:
+    """Predicates to try: first what excludes the true one, then the photo's own, then places."""
+    of_person = nouns.is_person(read_name(own[0]).noun)
+    tiers = (
+        predicates.opposites(own[1], of_person),
+        [predicates.clean(p) for _, p, _ in facts.graph],
+        _PLACES,
+    )
+    ordered = dict.fromkeys(p for tier in tiers for p in drawn(tier))
+    return [p for p in ordered if not predicates.same(p, own[1])]
+
+
+def _other_names(
+    end: int, own: Triplet, facts: Facts, drawn: Callable[[Iterable[str]], list[str]]
+) -> list[str]:
+    """Names to try in the place of an end: other objects of the photo, another color, a thing of its kind."""
+    name = read_name(own[end])
+    here = [
+        other
+        for other in facts.objects
+        if not any(nouns.could_name(facts.noun(other), facts.noun(kept)) for kept in own[::2])
+    ]
+
+    def gone(found: Iterable[str]) -> list[str]:
+        kept = [noun for noun in found if facts.absent(noun)]
+        return drawn(plural_of(noun) if name.plural else noun for noun in kept)
+
+    tiers = (drawn(here), gone(nouns.recolored(name.noun)), gone(nouns.siblings(name.noun)))
+    return list(dict.fromkeys(text for tier in tiers for text in tier))
