@@ -95,6 +95,32 @@ def _larger(pair: Pair) -> bool:
     return math.sqrt(area(pair.subject)) >= 0.85 * math.sqrt(area(pair.object))
 
 
+def _toward(x: float, y: float) -> Callable[[Pair], float]:
+    """The cosine between a direction, a unit vector, and the way from the object's center to the subject's."""
+
+    def cosine(pair: Pair) -> float:
+        (sx, sy), (ox, oy) = center(pair.subject), center(pair.object)
+        away = math.hypot(sx - ox, sy - oy)
+        return max((x * (sx - ox) + y * (sy - oy)) / away, 0.0) if away else 0.0
+
+    return cosine
+
+
+def _share_inside(pair: Pair) -> float:
+    return shared(pair.subject, pair.object) / max(area(pair.subject), 1e-9)
+
+
+def _share_covered(pair: Pair) -> float:
+    smaller = min(area(pair.subject), area(pair.object))
+    return shared(pair.subject, pair.object) / max(smaller, 1e-9)
+
+
+def _share_larger(pair: Pair) -> float:
+    """1 for a subject that is twice as wide and high, 0 for one of the object's size."""
+    ratio = math.sqrt(area(pair.subject) / max(area(pair.object), 1e-9))
+    return min(max(ratio - 1, 0.0), 1.0)
+
+
 def _within(share: float) -> Callable[[Pair], bool]:
     return lambda pair: gap(pair.subject, pair.object) <= share * pair.diagonal
 
@@ -124,4 +150,25 @@ RULES: dict[str, Callable[[Pair], bool]] = {
     "dwarfing": _larger,
     "smaller than": lambda pair: _larger(pair.turned()),
     "dwarfed by": lambda pair: _larger(pair.turned()),
+}
+
+_DIAGONAL = math.sqrt(0.5)
+# How good an example of a predicate a pair is, from 0 to 1; y points down.
+EXAMPLES: dict[str, Callable[[Pair], float]] = {
+    "left of": _toward(-1, 0),
+    "right of": _toward(1, 0),
+    "above": _toward(0, -1),
+    "below": _toward(0, 1),
+    "above left of": _toward(-_DIAGONAL, -_DIAGONAL),
+    "above right of": _toward(_DIAGONAL, -_DIAGONAL),
+    "below left of": _toward(-_DIAGONAL, _DIAGONAL),
+    "below right of": _toward(_DIAGONAL, _DIAGONAL),
+    "inside": _share_inside,
+    "containing": lambda pair: _share_inside(pair.turned()),
+    "covering": _share_covered,
+    "covered by": _share_covered,
+    "larger than": _share_larger,
+    "dwarfing": _share_larger,
+    "smaller than": lambda pair: _share_larger(pair.turned()),
+    "dwarfed by": lambda pair: _share_larger(pair.turned()),
 }

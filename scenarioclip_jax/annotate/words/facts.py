@@ -78,6 +78,10 @@ class Facts(NamedTuple):
             if predicates.could_hold(predicate, boxes[0], boxes[1], self.size) is False:
                 return True
         both_can_act = False not in acts
+        if predicates.tells_depth(predicate) and nouns.may_face(
+            *(self.noun(self.objects[k]) for k in (i, j))
+        ):
+            return False
         person = nouns.is_person(self.noun(self.objects[i]))
         if any(
             predicates.excludes(p, predicate, person, both_can_act) for p in self._between(i, j)

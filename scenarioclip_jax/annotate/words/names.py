@@ -35,6 +35,8 @@ _SAME_IN_PLURAL = frozenset(
     "aircraft bison cattle deer elk fish luggage moose salmon sheep shrimp".split()
 )
 
+_UNCOUNTABLE = frozenset("broccoli corn cream garlic pasta paper rice sushi".split())
+
 
 class Name(NamedTuple):
     """What the name of an object says.
@@ -88,7 +90,7 @@ def prompts(names: Iterable[str]) -> list[str]:
 def plural_of(noun: str) -> str:
     """The plural of a noun in the singular; a pair, such as "glasses", stays."""
     *before, head = noun.split()
-    if head in _ONE_THING or head in _SAME_IN_PLURAL:
+    if head in _ONE_THING or head in _SAME_IN_PLURAL or head in _UNCOUNTABLE:
         return noun
     return " ".join([*before, _english().plural_noun(head)])
 

@@ -75,8 +75,11 @@ def negatives(
 
         return sorted(dict.fromkeys(texts), key=key)
 
+    # A bus may be said to be on its bus wheels.
+    related = nouns.part_of_name(facts.noun(own[0]), facts.noun(own[2]))
+    apart = own[0] != own[2] and not (related and predicates.same(predicate, "on"))
     pools = {
-        "swapped": [(own[2], predicate, own[0])] if own[2] != own[0] else [],
+        "swapped": [(own[2], predicate, own[0])] if apart else [],
         "predicate": [(own[0], p, own[2]) for p in _other_predicates(own, facts, drawn)],
         "object": [(*own[:2], name) for name in _other_names(2, own, facts, drawn)],
         "subject": [(name, *own[1:]) for name in _other_names(0, own, facts, drawn)],
@@ -88,6 +91,8 @@ def paraphrases(triplet: Triplet, count: int) -> list[Triplet]:
     """Returns up to `count` other triplets that say what this one says, or a little less; the inverse first."""
     subject, predicate, object_ = triplet
     back = predicates.inverse(predicate)
+    if back == "behind" and nouns.may_face(*(read_name(end).noun for end in (subject, object_))):
+        back = None
     forward = [(subject, text, object_) for text in predicates.wordings(predicate)]
     backward = []
     if back is not None and subject != object_:
@@ -125,7 +130,14 @@ def _other_predicates(
         _PLACES,
     )
     ordered = dict.fromkeys(p for tier in tiers for p in drawn(tier))
-    return [p for p in ordered if not predicates.same(p, own[1])]
+    ends = {"subject": own[0], "object": own[2]}
+    acts = {end: nouns.can_act(read_name(name).noun) for end, name in ends.items()}
+    # Nobody has to be told that a plate doesn't chase anything.
+    return [
+        p
+        for p in ordered
+        if not predicates.same(p, own[1]) and acts.get(predicates.needs_actor(p)) is not False
+    ]
 
 
 def _other_names(
@@ -143,5 +155,8 @@ def _other_names(
         kept = [noun for noun in found if facts.absent(noun)]
         return drawn(plural_of(noun) if name.plural else noun for noun in kept)
 
-    tiers = (drawn(here), gone(nouns.recolored(name.noun)), gone(nouns.siblings(name.noun)))
+    in_one_place = end == 2 and predicates.in_one_place(own[1])
+    siblings = nouns.siblings(name.noun, in_one_place)
+    usual = predicates.usual_objects(own[1]) if end == 2 else ()
+    tiers = (drawn(here), gone(nouns.recolored(name.noun)), gone(usual), gone(siblings))
     return list(dict.fromkeys(text for tier in tiers for text in tier))

@@ -1,9 +1,9 @@
 """Everyday nouns, as data. `nouns.py` reads it.
 
 A line of a category holds words any of which a reader may say for another (synonyms, kinds, and what is
-easily confused). A thing is replaced by the first word of another line of its category. Leave out what is
-in most photos without being named: parts of bodies and of things, ground, sky, shirts and shoes. Underscores
-stand for spaces.
+easily confused). A thing is replaced by the first word of another line of its category, but for lines that
+begin with "-": these things are in many photos without being named. Leave out what is in most of them: parts of
+bodies and of things, ground, sky, shirts and shoes. Underscores stand for spaces.
 """
 
 CATEGORIES = {
@@ -39,8 +39,8 @@ CATEGORIES = {
         peacock
     """,
     "vehicle": """
-        car van truck taxi suv jeep pickup_truck pickup minivan sedan cab automobile fire_truck hatchback
-        bicycle bike tricycle tandem
+        - car van truck taxi suv jeep pickup_truck pickup minivan sedan cab automobile fire_truck hatchback
+        - bicycle bike tricycle tandem
         motorcycle motorbike scooter moped
         bus coach double_decker
         train locomotive tram trolley streetcar subway engine
@@ -122,8 +122,8 @@ CATEGORIES = {
         sandwich burger hamburger cheeseburger sub panini wrap burrito taco hot_dog hotdog
         cake cupcake muffin pie pastry brownie
         donut doughnut bagel pretzel
-        salad
-        soup stew
+        - salad
+        - soup stew
         sushi
         pasta spaghetti noodle
         ice_cream sundae gelato
@@ -131,15 +131,15 @@ CATEGORIES = {
     """,
     "worn": """
         helmet hat cap beanie hard_hat cowboy_hat visor
-        tie bow_tie necktie
+        - tie bow_tie necktie
         scarf shawl
-        backpack bag handbag purse suitcase luggage tote satchel
-        glasses sunglasses goggles eyeglasses
+        - backpack bag handbag purse suitcase luggage tote satchel
+        - glasses sunglasses goggles eyeglasses
         crown tiara
         apron
         wig
         life_jacket life_vest vest
-        mask
+        - mask
     """,
     "sport equipment": """
         tennis_racket racket racquet paddle badminton_racket
@@ -147,8 +147,8 @@ CATEGORIES = {
         frisbee disc
         kite
         golf_club
-        ski_pole pole stick
-        baseball_glove mitt
+        ski_pole
+        - baseball_glove mitt
         hockey_stick
         volleyball
         basketball
@@ -172,18 +172,18 @@ CATEGORIES = {
         fire_hydrant hydrant
         parking_meter meter
         mailbox postbox
-        traffic_light stoplight traffic_signal
+        - traffic_light stoplight traffic_signal
         stop_sign
         phone_booth
-        trash_can garbage_can bin dumpster recycling_bin trash_bin
+        - trash_can garbage_can bin dumpster recycling_bin trash_bin
         fountain
         statue sculpture monument
     """,
     "building": """
-        house cottage cabin hut home
+        - house cottage cabin hut home
         church cathedral chapel temple
         barn stable shed
-        tower clock_tower skyscraper
+        - tower clock_tower skyscraper
         lighthouse
         castle palace
         tent teepee
@@ -215,7 +215,7 @@ CATEGORIES = {
         flag banner
     """,
     "landscape": """
-        mountain hill cliff peak
+        - mountain hill cliff peak
         ocean sea lake river pond
         desert
         waterfall
@@ -243,6 +243,27 @@ CATEGORIES = {
         pentagon
         hexagon
     """,
+}
+# "A man in front of a mirror" may face it: then the mirror is in front of the man, too, and isn't behind him.
+# Nobody means that of what is in these categories, or of these things.
+BACKDROPS = (
+    frozenset({"animal", "bird", "vehicle", "building", "street furniture", "landscape"}),
+    frozenset(
+        "tree bush fence wall building grass field forest hedge plant flower rock gate".split()
+    ),
+)
+# The things of these categories are often together, named or not: a kitchen with an oven has a sink. So where
+# one of them might be there as well, it is replaced by what is out of place.
+OUT_OF_PLACE = {
+    "furniture": ("vehicle", "street furniture"),
+    "kitchen appliance": ("vehicle", "instrument"),
+    "device": ("instrument", "sport equipment"),
+    "tableware": ("sport equipment", "instrument"),
+    "fruit": ("vegetable",),
+    "vegetable": ("fruit",),
+    "bathroom fixture": ("vehicle", "instrument"),
+    "thing of paper": ("sport equipment", "instrument"),
+    "thing of cloth": ("sport equipment", "instrument"),
 }
 # Words for anything of a category.
 BROAD = {

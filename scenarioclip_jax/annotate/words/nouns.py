@@ -10,11 +10,21 @@ from scenarioclip_jax.annotate.words import noun_table as table
 
 
 def _lines(text: str) -> list[list[str]]:
-    lines = (line.split() for line in text.strip().splitlines())
+    lines = (line.removeprefix("-").split() for line in _stripped(text))
     return [[word.replace("_", " ") for word in line] for line in lines]
 
 
+def _stripped(text: str) -> list[str]:
+    return [line.strip() for line in text.strip().splitlines()]
+
+
+def _replacements(text: str) -> list[list[str]]:
+    """The lines whose first word may stand in the place of another thing."""
+    return _lines("\n".join(line for line in _stripped(text) if not line.startswith("-")))
+
+
 _LINES = {category: _lines(text) for category, text in table.CATEGORIES.items()}
+_REPLACEMENTS = {c: _replacements(text) for c, text in table.CATEGORIES.items()}
 _BROAD = {c: frozenset(w.replace("_", " ") for w in t.split()) for c, t in table.BROAD.items()}
 _FIXED = frozenset(word.replace("_", " ") for word in table.FIXED)
 _COLORS = {kind: _lines(text) for kind, text in table.ATTRIBUTES.items()}
@@ -72,6 +82,16 @@ def can_act(noun: str) -> bool | None:
     return False
 
 
+def may_face(a: str, b: str) -> bool:
+    """Whether one of two things may face the other, so that each is in front of the other."""
+    actors = [can_act(noun) is True for noun in (a, b)]
+    if not any(actors) or all(actors):
+        return all(actors)
+    other = b if actors[0] else a
+    in_categories, things = table.BACKDROPS
+    return head_of(other) not in things and not in_categories & set(categories(other))
+
+
 @functools.lru_cache(maxsize=1 << 16)
 def could_name(a: str, b: str) -> bool:
     """Whether a lenient reader may say noun `a` of a thing that is called `b`, or the other way round."""
@@ -117,10 +137,12 @@ def recolored(noun: str) -> list[str]:
     return found if known_words == 1 else []  # a black and white dog has no other color
 
 
-def siblings(noun: str) -> list[str]:
+def siblings(noun: str, in_one_place: bool = False) -> list[str]:
     """Other things of the noun's categories: "dog" gives "cat", "horse" and others.
 
-    A noun with an attribute keeps it ("red car" gives "red bus").
+    A noun with an attribute keeps it ("red car" gives "red bus"). Where things of a category are often
+    together, what is out of place takes their place, unless `in_one_place`: what is on a table isn't on a bed,
+    even if there is one.
     """
     before, head = split_noun(noun)
     if " of " in noun:
@@ -129,9 +151,16 @@ def siblings(noun: str) -> list[str]:
     if head in table.PEOPLE_SWAPS:
         return [" ".join([*kept, table.PEOPLE_SWAPS[head]])]
     found = []
-    for category in categories(noun):
-        found += [line[0] for line in _LINES[category] if head not in line]
+    for own in categories(noun):
+        away = () if in_one_place else table.OUT_OF_PLACE.get(own, ())
+        for category in away or (own,):
+            found += [line[0] for line in _REPLACEMENTS[category] if head not in line]
     return [" ".join([*kept, word]) for word in dict.fromkeys(found)]
+
+
+def part_of_name(a: str, b: str) -> bool:
+    """Whether one noun is named after the other, as "bus wheel" is after "bus"."""
+    return head_of(a) in b.split() or head_of(b) in a.split()
 
 
 def absent(noun: str, present: Iterable[str]) -> bool:
@@ -143,8 +172,13 @@ def absent(noun: str, present: Iterable[str]) -> bool:
     if any(could_name(noun, other) for other in others):
         return False
     head = head_of(noun)
-    if any(head.split()[-1] in other.split() for other in others):
-        return False  # "dog bowl" may be there because of a dog
+    # A "dog bowl" may be there because of a dog.
+    if any(
+        head in " ".join(split_noun(other)[0]) or f" {head}" in other
+        for other in others
+        if head_of(other) != head
+    ):
+        return False
     if is_person(noun):
         return all(is_person(other) or can_act(other) is not None for other in others)
     return True

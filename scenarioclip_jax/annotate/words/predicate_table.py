@@ -255,7 +255,8 @@ examine examining examined; feed feeding fed; fly flying flown; fold folding fol
 follow following followed; groom grooming groomed; guide guiding guided; herd herding herded;
 hit hitting hit; hold holding held; hug hugging hugged; illuminate illuminating illuminated;
 kick kicking kicked; kiss kissing kissed; lead leading led; leave leaving left; lick licking licked;
-lift lifting lifted; milk milking milked; open opening opened; operate operating operated;
+lift lifting lifted; milk milking milked; open opening opened;
+observe observing observed; operate operating operated;
 overlook overlooking overlooked; paint painting painted; pet petting petted;
 photograph photographing photographed; pour pouring poured; prepare preparing prepared;
 pull pulling pulled; push pushing pushed; read reading read; repair repairing repaired;
@@ -271,6 +272,7 @@ READ_AS = {
     "in the hand of": "held by",
     "in the hands of": "held by",
     "in hand of": "held by",
+    "decorated with": "decorated by",
     "covered with": "covered by",
     "covered in": "covered by",
     "surrounded with": "surrounded by",
@@ -349,6 +351,17 @@ POSTURE_GROUPS = (
     frozenset({"standing", "walking", "running", "jumping"}),
     frozenset({"lying", "sleeping"}),
 )
+# Likely objects of a verb, which make hard negatives: "man riding bicycle" beside "man riding horse".
+USUAL_OBJECTS = {
+    "riding": "horse camel elephant bicycle motorcycle skateboard surfboard snowboard sled wagon",
+    "eating": "pizza sandwich banana apple donut cake ice_cream carrot",
+    "playing": "guitar violin drum trumpet piano",
+    "driving": "tractor bus train boat",
+    "flying": "kite airplane helicopter",
+    "feeding": "giraffe elephant horse goat duck",
+}
+# What is at one place by one of these isn't so at another: a vase on a table isn't on a bed.
+ONE_PLACE = frozenset({"on", "in", "inside", "riding", "part of", "hanging from"})
 # Words before a preposition that add nothing: "located on".
 FILLERS = frozenset(
     "located placed positioned situated seen visible found set directly stacked displayed".split()

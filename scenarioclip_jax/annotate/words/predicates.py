@@ -61,7 +61,7 @@ def normalize(predicate: str) -> str:
     if text in _FORMS:
         return _FORMS[text]
     first, _, rest = text.partition(" ")
-    if first in table.FILLERS and rest:
+    if first in table.FILLERS and rest and rest != "by":  # "seen by"
         return normalize(rest)
     if first in _POSTURES:
         words = [word for word in rest.split() if word not in table.FILLERS]
@@ -249,6 +249,34 @@ def could_hold(predicate: str, subject: Box, object_: Box, size: tuple[int, int]
         return box_rules.touch(box_rules.Pair(subject, object_, size))
     rule = box_rules.RULES.get(core)
     return None if rule is None else rule(box_rules.Pair(subject, object_, size))
+
+
+def example(predicate: str, subject: Box, object_: Box, size: tuple[int, int]) -> float:
+    """How good an example of a predicate two boxes are, from 0 to 1; 1 if boxes can't tell.
+
+    Args:
+      predicate: The predicate.
+      subject, object_: Boxes in pixels.
+      size: Width and height of the photo, in pixels.
+    """
+    rule = box_rules.EXAMPLES.get(_split(normalize(predicate))[1])
+    return 1.0 if rule is None else rule(box_rules.Pair(subject, object_, size))
+
+
+def in_one_place(predicate: str) -> bool:
+    """Whether a thing that is so to one object isn't so to another one that is elsewhere: "on"."""
+    return _split(normalize(predicate))[1] in table.ONE_PLACE
+
+
+def usual_objects(predicate: str) -> tuple[str, ...]:
+    """Things that are often the object of a verb: "horse" and "bicycle" of "riding"."""
+    words = table.USUAL_OBJECTS.get(normalize(predicate), "").split()
+    return tuple(word.replace("_", " ") for word in words)
+
+
+def tells_depth(predicate: str) -> bool:
+    """Whether a predicate says which of two things is nearer: "in front of", "behind" and their like."""
+    return any(_split(name)[1] in ("in front of", "behind") for name in implied(predicate))
 
 
 def needs_actor(predicate: str) -> str | None:
