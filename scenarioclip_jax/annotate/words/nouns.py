@@ -71,8 +71,10 @@ def categories(noun: str) -> tuple[str, ...]:
 
 
 def can_act(noun: str) -> bool | None:
-    """Whether a noun names people or animals; None if unknown. Toys and statues can be said to act."""
+    """Whether a noun names people or animals; None if unknown, as with toys and statues."""
     found = categories(noun)
+    if head_of(noun) in table.AMBIGUOUS:
+        return None
     if is_person(noun) or {"animal", "bird"} & set(found):
         return True
     if head_of(noun) in _BROAD["animal"] | _BROAD["bird"]:
