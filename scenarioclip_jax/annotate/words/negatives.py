@@ -93,6 +93,9 @@ def paraphrases(triplet: Triplet, count: int) -> list[Triplet]:
     back = predicates.inverse(predicate)
     if back == "behind" and nouns.may_face(*(read_name(end).noun for end in (subject, object_))):
         back = None
+    if predicates.same(predicate, "flying") or predicates.same(predicate, "driving"):
+        # A kite is flown; the sky that a helicopter is flying (through) isn't.
+        back = back if nouns.categories(read_name(object_).noun) else None
     forward = [(subject, text, object_) for text in predicates.wordings(predicate)]
     backward = []
     if back is not None and subject != object_:

@@ -248,9 +248,12 @@ CATEGORIES = {
 # Nobody means that of what is in these categories, or of these things.
 BACKDROPS = (
     frozenset({"animal", "bird", "vehicle", "building", "street furniture", "landscape"}),
-    frozenset(
-        "tree bush fence wall building grass field forest hedge plant flower rock gate".split()
-    ),
+    frozenset("tree bush fence wall building forest hedge plant flower rock gate".split()),
+)
+# What is behind a thing is in front of it, too, if it is all around.
+ALL_AROUND = frozenset(
+    "grass field ground snow sand water dirt floor road street sidewalk beach pavement path ocean sea "
+    "lake river".split()
 )
 # The things of these categories are often together, named or not: a kitchen with an oven has a sink. So where
 # one of them might be there as well, it is replaced by what is out of place.

@@ -85,7 +85,9 @@ def can_act(noun: str) -> bool | None:
 
 
 def may_face(a: str, b: str) -> bool:
-    """Whether one of two things may face the other, so that each is in front of the other."""
+    """Whether each of two things may be in front of the other: one of them faces it, or is all around."""
+    if head_of(a) in table.ALL_AROUND or head_of(b) in table.ALL_AROUND:
+        return True
     actors = [can_act(noun) is True for noun in (a, b)]
     if not any(actors) or all(actors):
         return all(actors)

@@ -65,6 +65,7 @@ def test_what_is_in_the_photo_is_no_absent_thing():
         ("sniggering at", ("man", "woman")),
         ("in front of", ("man", "mirror")),
         ("on", ("bus wheel", "bus")),
+        ("behind", ("grass", "car")),
     ],
 )
 def test_no_swap_of_what_may_be_true_both_ways(predicate, ends):
@@ -218,6 +219,7 @@ def test_paraphrases(triplet, expected):
         ("man", "in front of", "mirror"),  # the mirror is in front of the man
         ("clock", "on", "wall"),  # the clock isn't on top of the wall
         ("flags", "displayed by", "people"),
+        ("helicopter", "flying", "sky"),
         ("man", "sniggering at", "dog"),
     ],
 )

@@ -111,5 +111,6 @@ def test_who_may_face_what():
     assert nouns.may_face("man", "mirror")
     assert nouns.may_face("laptop", "woman")
     assert nouns.may_face("man", "woman")
+    assert nouns.may_face("grass", "car")
     assert not nouns.may_face("man", "building")
     assert not nouns.may_face("car", "tree")

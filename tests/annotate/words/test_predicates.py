@@ -33,6 +33,7 @@ ALL = sorted({*(row.name for row in table.ROWS), *p._VERBS, "sitting on", "stand
         ("stands next to", "standing next to"),
         ("is seated on", "sitting on"),
         ("placed next to", "next to"),
+        ("stands connected to", "stands connected to"),
         ("sniggering at", "sniggering at"),
     ],
 )
