@@ -49,6 +49,7 @@ class ChatServer:
       requests: Bodies of the requests for answers.
       keys: Keys that came with them.
       busy, most: Requests that it is at, and the most that it was at.
+      crowd: How many it was at as each came, with that one.
       away: While set, it breaks every connection, as if nobody listened.
       times: When the requests came, in seconds of the monotonic clock.
     """
@@ -58,6 +59,7 @@ class ChatServer:
         self.requests: list[dict] = []
         self.times: list[float] = []
         self.keys: list[str] = []
+        self.crowd: list[int] = []
         self.busy = self.most = 0
         self.away = False
         self.lock = threading.Lock()
@@ -87,6 +89,7 @@ def serving(decide: Callable[[dict, int], Reply] = lambda *_: Reply()) -> Iterat
                 server.times.append(time.monotonic())
                 server.keys.append(self.headers.get("Authorization", ""))
                 server.busy += 1
+                server.crowd.append(server.busy)
                 server.most = max(server.most, server.busy)
             try:
                 if server.away:
