@@ -75,7 +75,10 @@ def load(auto: str, model: str, revision: str, **arguments: Any) -> Any:
             "network, download it first: `hf download`"
         ) from error
     except (ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"{model}: isn't a model for {auto}: {first_line(error)}") from error
+        raise ModelError(
+            f"{model}: isn't a model that {auto} loads: {first_line(error)} Check the name or folder, and that "
+            "it is a model of this stage's kind"
+        ) from error
 
 
 def load_network(auto: str, model: str, revision: str, dtype: "torch.dtype") -> Any:
