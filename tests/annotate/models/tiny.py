@@ -95,3 +95,81 @@ def owlv2(folder: Path) -> str:
     transformers.Owlv2Processor(images, tokenizer).save_pretrained(folder)
     transformers.Owlv2ForObjectDetection(config).save_pretrained(folder)
     return str(folder)
+
+
+def sam(folder: Path, kind: str = "Sam", side: int = 64) -> str:
+    """A segmenter of boxes.
+
+    Args:
+      folder: Where it is saved.
+      kind: "Sam", "Sam2" or "Sam3Tracker".
+      side: Side of the square that it sees.
+    """
+    import transformers
+
+    prompt = {"image_size": side, "patch_size": 16, "hidden_size": 32, "mask_input_channels": 4}
+    decoder = {
+        "hidden_size": 32,
+        "mlp_dim": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "iou_head_hidden_dim": 16,
+    }
+    configs = {
+        "Sam": {
+            "hidden_size": 16,
+            "output_channels": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": side,
+            "mlp_dim": 16,
+            "num_pos_feats": 16,
+            "global_attn_indexes": [0],
+            "initializer_range": 0.02,
+        },
+        "Sam2": {
+            "fpn_hidden_size": 32,
+            "backbone_channel_list": [64, 32, 16, 8],
+            "backbone_feature_sizes": [[side // 4] * 2, [side // 8] * 2, [side // 16] * 2],
+            "backbone_config": {
+                "model_type": "sam2_hiera_det_model",
+                "hidden_size": 8,
+                "image_size": [side, side],
+                "blocks_per_stage": [1, 1, 2, 1],
+                "embed_dim_per_stage": [8, 16, 32, 64],
+                "num_attention_heads_per_stage": [1, 1, 2, 2],
+                "window_size_per_stage": [8, 4, 4, 2],
+                "window_positional_embedding_background_size": [2, 2],
+                "global_attention_blocks": [3],
+            },
+        },
+        "Sam3Tracker": {
+            "fpn_hidden_size": 32,
+            "backbone_feature_sizes": [[side // 4] * 2, [side // 8] * 2, [side // 16] * 2],
+            "scale_factors": [4.0, 2.0, 1.0, 0.5],
+            "backbone_config": {
+                "model_type": "sam3_vit_model",
+                "hidden_size": 16,
+                "intermediate_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "image_size": side,
+                "patch_size": 16,
+                "pretrain_image_size": side,
+                "window_size": 2,
+                "global_attn_indexes": [0],
+            },
+        },
+    }
+    if kind == "Sam2":
+        configs[kind]["model_type"] = "sam2_vision_model"
+    if kind == "Sam3Tracker":
+        configs[kind]["model_type"] = "sam3_vision_model"
+    config = getattr(transformers, f"{kind}Config")(
+        vision_config=configs[kind], prompt_encoder_config=prompt, mask_decoder_config=decoder
+    )
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
+    # As published; classes of their processors can't be made without torchvision.
+    settings = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return str(folder)
