@@ -173,3 +173,68 @@ def sam(folder: Path, kind: str = "Sam", side: int = 64) -> str:
     settings = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3]}
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     return str(folder)
+
+
+def llava(folder: Path, template: bool = True) -> str:
+    """A vision-language model that writes letters.
+
+    Args:
+      folder: Where it is saved.
+      template: Whether it has a chat template.
+    """
+    import tokenizers
+    import torch
+    import transformers
+
+    letters = [chr(code) for code in range(32, 127)]
+    marks = ["<pad>", "<s>", "</s>", "<image>", "<unk>", "\n"]
+    vocabulary = {token: place for place, token in enumerate([*marks, *letters])}
+    core = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    core.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
+    core.decoder = tokenizers.decoders.Fuse()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        additional_special_tokens=["<image>"],
+    )
+    chat = (
+        "<s>{% for part in messages[0].content %}"
+        "{{ '<image>' if part.type == 'image' else part.text }}{% endfor %}\n"
+    )
+    images = transformers.CLIPImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
+    processor = transformers.LlavaProcessor(
+        images,
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        chat_template=chat if template else None,
+        num_additional_image_tokens=1,
+    )
+    layers = {"intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(
+            hidden_size=16, image_size=32, patch_size=16, projection_dim=16, **layers
+        ),
+        text_config=transformers.LlamaConfig(
+            hidden_size=32,
+            vocab_size=len(vocabulary),
+            max_position_embeddings=4096,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+            **layers,
+        ),
+        image_token_index=vocabulary["<image>"],
+        vision_feature_layer=-1,
+    )
+    torch.manual_seed(0)
+    model = transformers.LlavaForConditionalGeneration(config)
+    model.generation_config.eos_token_id = vocabulary["</s>"]
+    processor.save_pretrained(folder)
+    model.save_pretrained(folder)
+    return str(folder)
