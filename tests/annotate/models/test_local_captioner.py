@@ -37,7 +37,8 @@ def says(captioner, *texts):
     def generate(**inputs):
         asked.append(inputs)
         prompts = inputs["input_ids"]
-        rows = [captioner._tokenizer(rest.pop(0))["input_ids"] for _ in prompts]
+        tokens = captioner._tokenizer
+        rows = [tokens(rest.pop(0), add_special_tokens=False)["input_ids"] for _ in prompts]
         longest = max(map(len, rows))
         padded = [row + [inputs["pad_token_id"]] * (longest - len(row)) for row in rows]
         return torch.cat([prompts, torch.tensor(padded)], dim=1)

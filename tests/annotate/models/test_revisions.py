@@ -54,6 +54,14 @@ def test_of_large_files_both_ends_count(folder, monkeypatch):
     assert len(digests) == 4
 
 
+def test_files_are_not_taken_for_each_other(tmp_path):
+    for name, files in (("one", {"a": b"1b\0" + b"2"}), ("two", {"a": b"1", "b": b"2"})):
+        (tmp_path / name).mkdir()
+        for file, content in files.items():
+            (tmp_path / name / file).write_bytes(content)
+    assert resolve(str(tmp_path / "one")) != resolve(str(tmp_path / "two"))
+
+
 def test_an_empty_folder_is_said(tmp_path):
     with pytest.raises(ModelError, match="no files"):
         resolve(str(tmp_path))

@@ -192,6 +192,9 @@ def llava(folder: Path, template: bool = True) -> str:
     core = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
     core.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
     core.decoder = tokenizers.decoders.Fuse()
+    core.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", vocabulary["<s>"])]
+    )
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token="<pad>",
