@@ -85,9 +85,15 @@ def load_network(auto: str, model: str, revision: str, dtype: "torch.dtype") -> 
     """Loads a network for inference onto this process's device, in that precision.
 
     Raises:
-      ModelError: As `load`.
+      ModelError: As `load`, or some of the weights aren't there. The library would draw them at random.
     """
-    network = load(auto, model, revision, dtype=dtype)
+    network, found = load(auto, model, revision, dtype=dtype, output_loading_info=True)
+    parameters = {name for name, _ in network.named_parameters()}
+    if missing := sorted(parameters & set(found["missing_keys"])):
+        raise ModelError(
+            f"{model}: {len(missing)} of the weights of {type(network).__name__} are missing, the first "
+            f"{missing[0]}: check that the download is complete, and that the model is of this stage's kind"
+        )
     return network.to(device()).eval()
 
 

@@ -25,12 +25,11 @@ from scenarioclip_jax.annotate.results import Box, Mask, Photo
 from scenarioclip_jax.annotate.settings import SegmentSettings
 
 # The class of a family, by what its config says it is. Weights are published as those of the video models, of
-# which the image model is a part; SAM 3's own class takes texts, and its tracker takes boxes.
+# which the image model is a part. SAM 3's detector takes texts; what takes boxes is its tracker.
 _CLASSES = {
     "sam": "SamModel",
     "sam2": "Sam2Model",
     "sam2_video": "Sam2Model",
-    "sam3": "Sam3TrackerModel",
     "sam3_tracker": "Sam3TrackerModel",
     "sam3_tracker_video": "Sam3TrackerModel",
     "sam3_video": "Sam3TrackerModel",

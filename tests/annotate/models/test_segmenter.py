@@ -186,6 +186,45 @@ def test_a_photo_of_another_size_than_it_was_is_a_failure(make):
     assert "(10, 20)" in found.detail
 
 
+def test_the_weights_of_sam_2_are_those_of_videos(tmp_path):
+    import torch
+    import transformers
+
+    folder = tiny.sam2_video(tmp_path / "a")
+    segmenter = BoxSegmenter(SegmentSettings(model=folder))
+    assert type(segmenter._model) is transformers.Sam2Model
+    wanted = transformers.Sam2VideoModel.from_pretrained(folder).state_dict()
+    assert all(torch.equal(wanted[k], v) for k, v in segmenter._model.state_dict().items())
+    ((_, found),) = segmenter.segment([(photo(), [(0, 0, 10, 10)])])
+    assert len(found) == 1
+
+
+def test_the_weights_of_sam_3_are_those_of_videos(tmp_path):
+    import torch
+    import transformers
+
+    segmenter = BoxSegmenter(SegmentSettings(model=tiny.sam3_video(tmp_path / "a")))
+    assert type(segmenter._model) is transformers.Sam3TrackerModel
+    wanted = transformers.Sam3TrackerModel.from_pretrained(tmp_path / "a-image").state_dict()
+    assert all(torch.equal(wanted[k], v) for k, v in segmenter._model.state_dict().items())
+    ((_, found),) = segmenter.segment([(photo(), [(0, 0, 10, 10)])])
+    assert len(found) == 1
+
+
+def test_weights_that_are_missing_are_said(folders, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "a"
+    shutil.copytree(folders["Sam2"], folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["mask_decoder.iou_token.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"1 of the weights.*mask_decoder\.iou_token"):
+        BoxSegmenter(SegmentSettings(model=str(folder)))
+
+
 def test_a_model_of_another_family_is_said(tmp_path):
     import transformers
 

@@ -1,6 +1,7 @@
 """Tiny models of random weights, of the very classes that annotate, saved as they are published."""
 
 import json
+import shutil
 from pathlib import Path
 
 WORDS = [
@@ -172,6 +173,66 @@ def sam(folder: Path, kind: str = "Sam", side: int = 64) -> str:
     # As published; classes of their processors can't be made without torchvision.
     settings = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3]}
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return str(folder)
+
+
+def sam2_video(folder: Path) -> str:
+    """SAM 2 as it is published: the weights of the model of videos."""
+    import transformers
+
+    source = folder.with_name(f"{folder.name}-image")
+    image = transformers.Sam2Config.from_pretrained(sam(source, "Sam2"))
+    config = transformers.Sam2VideoConfig(
+        vision_config=image.vision_config,
+        prompt_encoder_config=image.prompt_encoder_config.to_dict(),
+        mask_decoder_config=image.mask_decoder_config.to_dict(),
+        image_size=64,
+        memory_attention_hidden_size=32,
+        memory_attention_feed_forward_hidden_size=16,
+        memory_attention_num_layers=1,
+        memory_attention_num_attention_heads=1,
+        memory_attention_rope_feat_sizes=[4, 4],
+        memory_encoder_hidden_size=32,
+        memory_encoder_output_channels=8,
+        mask_downsampler_embed_dim=32,
+        memory_fuser_embed_dim=32,
+        memory_fuser_intermediate_dim=16,
+        memory_fuser_num_layers=1,
+    )
+    transformers.Sam2VideoModel(config).save_pretrained(folder)
+    shutil.copy(source / "preprocessor_config.json", folder)
+    return str(folder)
+
+
+def sam3_video(folder: Path) -> str:
+    """SAM 3 as it is published: the tracker shares the detector's encoder. (Its class needs torchvision.)"""
+    import transformers
+    from safetensors.torch import save_file
+
+    source = folder.with_name(f"{folder.name}-image")
+    config = json.loads((Path(sam(source, "Sam3Tracker")) / "config.json").read_text())
+    shared = {
+        "vision_encoder.backbone.": "detector_model.vision_encoder.backbone.",
+        "vision_encoder.neck.": "tracker_neck.",
+    }
+
+    def published(name):
+        for own, other in shared.items():
+            if name.startswith(own):
+                return name.replace(own, other, 1)
+        return f"tracker_model.{name}"
+
+    weights = transformers.Sam3TrackerModel.from_pretrained(source).state_dict()
+    folder.mkdir()
+    save_file(
+        {published(name): array.clone() for name, array in weights.items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    tracker = config | {"model_type": "sam3_tracker_video"}
+    video = {"model_type": "sam3_video", "tracker_config": tracker}
+    (folder / "config.json").write_text(json.dumps(video))
+    shutil.copy(source / "preprocessor_config.json", folder)
     return str(folder)
 
 
