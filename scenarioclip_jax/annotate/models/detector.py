@@ -145,9 +145,9 @@ class ZeroShotDetector:
     def _detections(
         self, item: Item, names: Sequence[str], result: dict[str, Any]
     ) -> Iterator[Detection]:
-        labels = result.get("text_labels")
+        labels: list[str] | None = result.get("text_labels")
         if labels is None:  # a model of lists: places in them
-            labels = [names[place] for place in result["labels"].tolist()]
+            labels = [names[int(place)] for place in result["labels"].tolist()]
         labels = [_MARK.sub(" ", label).strip(" .") for label in labels]
         boxes, scores = result["boxes"].tolist(), result["scores"].tolist()
         for label, box, score in zip(labels, boxes, scores, strict=True):

@@ -167,5 +167,6 @@ def _row(embeddings: Any, row: int) -> Any:
 
 
 def _encode(mask: Bool[np.ndarray, "height width"], score: float) -> Mask:
-    coded = run_lengths.encode(np.asfortranarray(mask, np.uint8))
-    return Mask(tuple(coded["size"]), coded["counts"].decode("ascii"), score)
+    coded: Any = run_lengths.encode(np.asfortranarray(mask, np.uint8))
+    height, width = mask.shape
+    return Mask((height, width), coded["counts"].decode("ascii"), score)

@@ -81,6 +81,17 @@ def test_an_answer_ends_with_its_mark_and_what_fills_it_up_is_left_out(make):
     assert "What is it?" in text
 
 
+def test_it_computes_in_bfloat16_where_it_is_told_to(make):
+    import torch
+
+    captioner = make()
+    assert captioner._dtype == torch.float32, "on a CPU"
+    captioner._model.to(torch.bfloat16)
+    captioner._dtype = torch.bfloat16
+    (found,) = captioner.caption([photo()])
+    assert found.result.kind == "cut_off"
+
+
 def test_the_limits_of_the_settings_count(make):
     captioner = make(max_objects=1, max_relations=0)
     says(captioner, f"{json.dumps(ANSWER)}</s>")

@@ -120,6 +120,29 @@ def test_sam_pads_photos_and_the_others_stretch_them(make, kind, lower):
     assert (pixels[:, lower:] == 0).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_boxes_of_an_embedding_in_bfloat16_are_decoded_in_float32(make, kind):
+    import torch
+
+    segmenter = make(kind)
+    embed, forward, seen = segmenter._model.get_image_embeddings, segmenter._model.forward, []
+
+    def half(pixels):
+        found = embed(pixels)
+        if isinstance(found, torch.Tensor):
+            return found.bfloat16()
+        return [each.bfloat16() for each in found]
+
+    def spy(**inputs):
+        seen.append(inputs["input_boxes"].dtype)
+        return forward(**inputs)
+
+    segmenter._model.get_image_embeddings, segmenter._model.forward = half, spy
+    ((_, found),) = segmenter.segment([(photo(), [(0, 0, 10, 10)])])
+    assert len(found) == 1
+    assert seen == [torch.float32]
+
+
 @pytest.mark.parametrize("size", [(100, 64), (37, 90), (20, 20)])
 def test_the_preparation_is_that_of_the_processor_of_sam(make, size):
     import torch
