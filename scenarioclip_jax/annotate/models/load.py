@@ -67,7 +67,8 @@ def load(auto: str, model: str, revision: str, **arguments: Any) -> Any:
     try:
         return getattr(transformers, auto).from_pretrained(**source(model, revision), **arguments)
     except ImportError as error:  # such as torchvision, which some models' processors need
-        raise ModelError(f"{model}: {first_line(error)} (install it: {INSTALL})") from error
+        sentence = first_line(error).partition(". ")[0]
+        raise ModelError(f"{model}: {sentence}: {INSTALL}") from error
     except OSError as error:
         raise ModelError(
             f"{model}: can't be loaded: {first_line(error)} Give a folder with the weights or a name on the "

@@ -112,6 +112,21 @@ def test_shorter_prompts_are_filled_up_before_them(make):
     assert inputs["attention_mask"][0, -1] == 1
 
 
+def test_a_model_whose_prompts_differ_in_length_writes_the_same_in_batches(tmp_path):
+    pytest.importorskip("torchvision", reason="the processor of Qwen3-VL needs torchvision")
+    folder = tiny.qwen3_vl(tmp_path / "a")
+
+    def answers(batch):
+        settings = CaptionSettings(model=folder, batch=batch, max_tokens=6, prompt="What is it?")
+        return list(LocalCaptioner(settings).caption(photos))
+
+    photos = [photo(str(i), size, i) for i, size in enumerate([(64, 48), (128, 128), (40, 200)])]
+    together = answers(3)
+    assert together == answers(1)
+    assert len({answer.cost.read for answer in together}) == 3
+    assert len({answer.result.detail for answer in together}) > 1, "the photos make no difference"
+
+
 def test_photos_are_made_smaller_and_never_larger():
     assert shrink(photo(size=(400, 100)).open(), 200).size == (200, 50)
     assert shrink(photo(size=(100, 400)).open(), 200).size == (50, 200)

@@ -209,6 +209,7 @@ def test_a_server_that_goes_away_is_left_out_and_comes_back(monkeypatch):
     from scenarioclip_jax.annotate.models import endpoints
 
     monkeypatch.setattr(endpoints, "_FIRST_LOOK", 0.05)
+    monkeypatch.setattr(endpoints, "_LAST_LOOK", 0.05)
     with serving(lambda *_: Reply(wait=0.01)) as good, serving(lambda *_: Reply(wait=0.01)) as bad:
         done, seen_away = 0, 0
         for each in captioner(good, bad).caption(photo(str(i), (32, 24)) for i in range(200)):
@@ -242,6 +243,7 @@ def test_when_all_servers_are_away_for_long_it_ends_with_their_addresses(monkeyp
     from scenarioclip_jax.annotate.models import endpoints
 
     monkeypatch.setattr(endpoints, "_FIRST_LOOK", 0.05)
+    monkeypatch.setattr(endpoints, "_LAST_LOOK", 0.05)
     with serving() as one, serving() as two:
         found = captioner(one, two, patience=0.5).caption(photo(str(i)) for i in range(100))
         next(found)
@@ -259,6 +261,7 @@ def test_all_servers_may_be_away_for_a_while(monkeypatch):
     from scenarioclip_jax.annotate.models import endpoints
 
     monkeypatch.setattr(endpoints, "_FIRST_LOOK", 0.05)
+    monkeypatch.setattr(endpoints, "_LAST_LOOK", 0.05)
     with serving() as server:
         back = threading.Timer(1.0, lambda: setattr(server, "away", False))
         found = captioner(server).caption(photo(str(i)) for i in range(50))

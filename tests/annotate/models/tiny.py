@@ -247,12 +247,7 @@ def llava(folder: Path, template: bool = True) -> str:
     import torch
     import transformers
 
-    letters = [chr(code) for code in range(32, 127)]
-    marks = ["<pad>", "<s>", "</s>", "<image>", "<unk>", "\n"]
-    vocabulary = {token: place for place, token in enumerate([*marks, *letters])}
-    core = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
-    core.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
-    core.decoder = tokenizers.decoders.Fuse()
+    core, vocabulary = _letters("<s>", "</s>", "<image>")
     core.post_processor = tokenizers.processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", vocabulary["<s>"])]
     )
@@ -288,9 +283,9 @@ def llava(folder: Path, template: bool = True) -> str:
             hidden_size=32,
             vocab_size=len(vocabulary),
             max_position_embeddings=4096,
-            pad_token_id=0,
-            bos_token_id=1,
-            eos_token_id=2,
+            pad_token_id=vocabulary["<pad>"],
+            bos_token_id=vocabulary["<s>"],
+            eos_token_id=vocabulary["</s>"],
             **layers,
         ),
         image_token_index=vocabulary["<image>"],
@@ -302,3 +297,80 @@ def llava(folder: Path, template: bool = True) -> str:
     processor.save_pretrained(folder)
     model.save_pretrained(folder)
     return str(folder)
+
+
+def qwen3_vl(folder: Path) -> str:
+    """A vision-language model whose prompts are longer for larger photos. Needs torchvision."""
+    import torch
+    import transformers
+
+    marks = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+    core, vocabulary = _letters("<|im_end|>", *marks)
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        eos_token="<|im_end|>",
+        unk_token="<unk>",
+        additional_special_tokens=list(marks),
+    )
+    image = "".join(marks[place] for place in (0, 2, 1))
+    chat = (
+        "{% for part in messages[0].content %}"
+        f"{{{{ '{image}' if part.type == 'image' else part.text }}}}{{% endfor %}}\n"
+    )
+    patches = {"patch_size": 16, "merge_size": 2}
+    transformers.Qwen3VLProcessor(
+        transformers.Qwen2VLImageProcessor(min_pixels=32**2, max_pixels=128**2, **patches),
+        tokenizer,
+        transformers.Qwen3VLVideoProcessor(**patches),
+        chat_template=chat,
+    ).save_pretrained(folder)
+    config = transformers.Qwen3VLConfig(
+        text_config={
+            "vocab_size": len(vocabulary),
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "max_position_embeddings": 4096,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "mrope_section": [4, 2, 2],
+                "mrope_interleaved": True,
+            },
+            "pad_token_id": vocabulary["<pad>"],
+            "eos_token_id": vocabulary["<|im_end|>"],
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "num_position_embeddings": 16,
+            "deepstack_visual_indexes": [0],
+        },
+        vision_start_token_id=vocabulary[marks[0]],
+        vision_end_token_id=vocabulary[marks[1]],
+        image_token_id=vocabulary[marks[2]],
+        video_token_id=vocabulary[marks[3]],
+    )
+    torch.manual_seed(0)
+    transformers.Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
+    return str(folder)
+
+
+def _letters(*marks: str):
+    """What makes tokens of single letters and of marks, and its vocabulary."""
+    import tokenizers
+
+    letters = [chr(code) for code in range(32, 127)]
+    tokens = ["<pad>", "<unk>", "\n", *marks, *letters]
+    vocabulary = {token: place for place, token in enumerate(tokens)}
+    core = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    core.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
+    core.decoder = tokenizers.decoders.Fuse()
+    return core, vocabulary
