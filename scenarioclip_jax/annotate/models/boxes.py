@@ -1,0 +1,90 @@
+"""What a detector's boxes and labels become: names that were asked for, and no box twice."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool
+
+from scenarioclip_jax.annotate.results import Box, Detection
+
+# Boxes with a side below that many pixels show nothing.
+_LEAST_SIDE = 1.0
+_WORD = re.compile(r"##\w+|\w+")
+
+
+def match_label(label: str, names: Sequence[str]) -> str | None:
+    """The name that a detector's label stands for, or None.
+
+    Grounding DINO's labels are the words of its prompt that it found in a box: all of a name or some of it,
+    the end of a word ("##brella"), or the words of two names.
+
+    Args:
+      label: The label.
+      names: The names that were asked for.
+
+    Returns:
+      The name that the label is; else the one with the largest share of its words in the label, among those
+      with equal shares the one with more words, among those the first.
+    """
+    words = _WORD.findall(label.lower())
+    best, most = None, (0.0, 0)
+    for name in names:
+        own = _WORD.findall(name.lower())
+        if own and own == words:
+            return name
+        shared = sum(_has(words, word) for word in own)
+        if shared and (shared / len(own), shared) > most:
+            best, most = name, (shared / len(own), shared)
+    return best
+
+
+def _has(words: Sequence[str], word: str) -> bool:
+    return any(
+        word == each or (each.startswith("##") and word.endswith(each[2:])) for each in words
+    )
+
+
+def clip(box: Sequence[float], size: tuple[int, int]) -> Box | None:
+    """A box inside a photo; None if it isn't finite or shows less than a pixel of it.
+
+    Args:
+      box: x0, y0, x1, y1 in pixels.
+      size: Width and height of the photo, in pixels.
+    """
+    if not np.isfinite(box).all():
+        return None
+    width, height = size
+    x0, x1 = np.clip([box[0], box[2]], 0, width).tolist()
+    y0, y1 = np.clip([box[1], box[3]], 0, height).tolist()
+    return (x0, y0, x1, y1) if min(x1 - x0, y1 - y0) >= _LEAST_SIDE else None
+
+
+def select(found: Sequence[Detection], overlap: float, most: int) -> list[Detection]:
+    """Leaves out boxes that repeat a better one of the same name, and those above the limit of a name.
+
+    Args:
+      found: Detections.
+      overlap: Intersection over union from which on two boxes are the same.
+      most: Most boxes of a name.
+
+    Returns:
+      The rest, by descending score.
+    """
+    kept: dict[str, list[Detection]] = {}
+    for each in sorted(found, key=lambda detection: -detection.score):
+        same = kept.setdefault(each.name, [])
+        if len(same) < most and not _repeats(each, same, overlap).any():
+            same.append(each)
+    return sorted((each for same in kept.values() for each in same), key=lambda d: -d.score)
+
+
+def _repeats(
+    each: Detection, others: Sequence[Detection], overlap: float
+) -> Bool[np.ndarray, " others"]:
+    box = np.array(each.box, np.float64)
+    boxes = np.array([other.box for other in others], np.float64).reshape(-1, 4)
+    corner = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    shared = np.prod(np.maximum(corner, 0), axis=1)
+    union = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - shared
+    return shared >= overlap * union
