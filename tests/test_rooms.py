@@ -35,6 +35,15 @@ TABLE = {
     "importers": {"data/build", "importers/sources", "importers/exports", "storage"},
     "importers/sources": {"data/build", "importers", "storage"},
     "importers/exports": {"importers", "storage"},
+    "annotate": {
+        *("annotate/models", "annotate/stages", "annotate/words"),
+        *("data/build", "data/stored"),
+    },
+    "annotate/stages": {
+        *("annotate", "annotate/models", "annotate/words", "data", "data/build", "data/stored"),
+    },
+    "annotate/models": {"annotate", "data/build", "data/stored", "importers"},
+    "annotate/words": {"annotate", "data/stored"},
     "models": {"data", "parallel"},
     "losses": set(),
     "parallel": set(),
@@ -132,7 +141,9 @@ def test_small_modules_import_no_room():
             assert not rooms, f"{module} imports {rooms}"
 
 
-@pytest.mark.parametrize("room", [room for room in TABLE if room.startswith(("data", "importers"))])
+@pytest.mark.parametrize(
+    "room", [room for room in TABLE if room.startswith(("data", "importers", "annotate"))]
+)
 def test_only_the_device_room_of_data_imports_jax(room):
     names = {
         f"{module}: {name}"

@@ -1,6 +1,16 @@
-"""Settings of the pipeline: what annotate.yaml holds, by stage. The defaults suit one GPU of 24 GB."""
+"""Settings of the pipeline: what annotate.yaml holds, by stage. The defaults suit one GPU of 24 GB.
+
+A changed setting makes the records of its stage and of those after it stale, unless it is marked as one that
+changes no result.
+"""
 
 from dataclasses import dataclass, field
+from typing import Any
+
+
+def _without_effect(default: Any) -> Any:
+    """A setting that decides how fast results come, not which."""
+    return field(default=default, metadata={"effect": False})
 
 
 @dataclass(frozen=True)
@@ -25,18 +35,18 @@ class CaptionSettings:
 
     model: str = "Qwen/Qwen3-VL-4B-Instruct"
     revision: str = ""
-    endpoints: tuple[str, ...] = ()
-    key_variable: str = ""
+    endpoints: tuple[str, ...] = _without_effect(())
+    key_variable: str = _without_effect("")
     prompt: str = ""
     max_objects: int = 10
     max_relations: int = 12
     max_tokens: int = 1024
     max_side: int = 768
-    concurrent: int = 16
-    timeout: float = 120.0
-    batch: int = 4
-    price_read: float = 0.0
-    price_written: float = 0.0
+    concurrent: int = _without_effect(16)
+    timeout: float = _without_effect(120.0)
+    batch: int = _without_effect(4)
+    price_read: float = _without_effect(0.0)
+    price_written: float = _without_effect(0.0)
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class DetectSettings:
     text_threshold: float = 0.25
     overlap: float = 0.6
     max_boxes: int = 10
-    batch: int = 4
+    batch: int = _without_effect(4)
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ class SegmentSettings:
 
     model: str = "facebook/sam2.1-hiera-large"
     revision: str = ""
-    batch: int = 4
+    batch: int = _without_effect(4)
 
 
 @dataclass(frozen=True)
@@ -126,8 +136,52 @@ class ValidateSettings:
 
 
 @dataclass(frozen=True)
+class AssembleSettings:
+    """The last step, `assemble`.
+
+    Attributes:
+      duplicates: What becomes of near-duplicate photos: "group" keeps them in one split, "drop" keeps the
+        first of them, "keep" treats them as others.
+      distance: Bits of 256 in which the perceptual hashes of near-duplicates differ at most.
+      min_count: Labels that occur less often are left out, with the relations that need them.
+    """
+
+    duplicates: str = "group"
+    distance: int = 10
+    min_count: int = 1
+
+
+@dataclass(frozen=True)
+class TruthSettings:
+    """Annotations in place of the models, with errors that are set: for tests, and to measure the pipeline.
+
+    Attributes:
+      folder: Folder of annotations in the format of docs/guides/format.md; empty for real models.
+      missed: Share of the objects that the detector misses.
+      shifted: Standard deviation of a box's corners, as a share of its sides.
+      merged: Share of the names that the language model tells without their first word: "circle" of "red
+        circle".
+      wrong: Share of the triplets of which the language model swaps the ends.
+      unnamed: Share of the objects that the language model leaves out, with their triplets.
+      seed: Seed of the errors.
+    """
+
+    folder: str = ""
+    missed: float = 0.0
+    shifted: float = 0.0
+    merged: float = 0.0
+    wrong: float = 0.0
+    unnamed: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Settings:
-    """Settings of all stages."""
+    """Settings of all stages.
+
+    Attributes:
+      attempts: How often a photo is tried in a stage.
+    """
 
     caption: CaptionSettings = field(default_factory=CaptionSettings)
     detect: DetectSettings = field(default_factory=DetectSettings)
@@ -135,3 +189,6 @@ class Settings:
     regions: RegionSettings = field(default_factory=RegionSettings)
     negatives: NegativeSettings = field(default_factory=NegativeSettings)
     validate: ValidateSettings = field(default_factory=ValidateSettings)
+    assemble: AssembleSettings = field(default_factory=AssembleSettings)
+    truth: TruthSettings = field(default_factory=TruthSettings)
+    attempts: int = 3

@@ -69,7 +69,7 @@ def normalize(name: str) -> str:
 def _json(text: str) -> dict[str, Any] | Failure:
     """The first object of JSON in a text that has one of the keys; else the first object."""
     try:
-        found: Any = json.loads(text)
+        found: Any = json.loads(text, strict=False)
     except (json.JSONDecodeError, RecursionError):
         found = _embedded(text)
         if found is None:
@@ -80,7 +80,7 @@ def _json(text: str) -> dict[str, Any] | Failure:
 
 
 def _embedded(text: str) -> dict[str, Any] | None:
-    decoder = json.JSONDecoder(strict=False)  # texts with line breaks in them are common
+    decoder = json.JSONDecoder(strict=False)
     first, start = None, text.find("{")
     while start >= 0:
         try:

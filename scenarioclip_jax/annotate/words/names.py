@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import inflect
-
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _ORDINALS = (
     *("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"),
@@ -53,7 +51,9 @@ class Name(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1)
-def _english() -> inflect.engine:
+def _english():
+    import inflect  # here, because it takes a second, and most commands read no names
+
     return inflect.engine()
 
 

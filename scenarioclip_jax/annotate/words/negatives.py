@@ -133,8 +133,10 @@ def _other_predicates(
         _PLACES,
     )
     ordered = dict.fromkeys(p for tier in tiers for p in drawn(tier))
-    ends = {"subject": own[0], "object": own[2]}
-    acts = {end: nouns.can_act(read_name(name).noun) for end, name in ends.items()}
+    acts: dict[str | None, bool | None] = {
+        end: nouns.can_act(read_name(name).noun)
+        for end, name in (("subject", own[0]), ("object", own[2]))
+    }
     # Nobody has to be told that a plate doesn't chase anything.
     return [
         p

@@ -1,0 +1,241 @@
+"""The last step, `assemble`: gathers the scenes into metadata that the build reads, and how they were made."""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scenarioclip_jax.annotate import labels, near_duplicates
+from scenarioclip_jax.annotate.chain import DONE, FAILED, Chain, Link
+from scenarioclip_jax.annotate.labels import Labels
+from scenarioclip_jax.annotate.records import WorkError
+from scenarioclip_jax.annotate.stages import NAMES, VALIDATE
+from scenarioclip_jax.annotate.work import Work
+from scenarioclip_jax.files import whole, write_text
+from scenarioclip_jax.shell import to_paste
+
+FOLDER, METADATA, SUMMARY, REMOVED = (
+    "dataset",
+    "metadata.jsonl.gz",
+    "assemble.json",
+    "removed.jsonl",
+)
+Scene = dict[str, Any]
+
+
+@dataclass
+class Assembled:
+    """What was assembled.
+
+    Attributes:
+      folder: Where it lies.
+      counts: Scenes, objects, relations, masks, negatives, paraphrases.
+      removed: What each filter left out.
+      missing: Photos that aren't in it, by the first stage that has no result for them and the state there.
+      identities: What each stage's records were made by, with the number of scenes, by stage and digest.
+    """
+
+    folder: Path
+    counts: Counter[str] = field(default_factory=Counter)
+    removed: Counter[str] = field(default_factory=Counter)
+    missing: Counter[str] = field(default_factory=Counter)
+    identities: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def told(self, work: Work) -> str:
+        """The lines to print."""
+        counts = ", ".join(f"{number:,} {what}" for what, number in self.counts.items())
+        lines = [f"assemble: {counts}"]
+        lists = (("left out by filters", self.removed), ("photos without a scene", self.missing))
+        for title, found in lists:
+            if found:
+                listed = ", ".join(f"{number:,} {what}" for what, number in found.most_common())
+                lines.append(f"  {title}: {listed}")
+        flags = [f"--metadata={self.folder}", f"--images={work.images}"]
+        flags += ["--follow-links"] if work.follow_links else []
+        shards = work.folder / "shards"
+        build = to_paste(
+            "python", "-m", "scenarioclip_jax.data.build", *flags, f"--output={shards}"
+        )
+        train = to_paste(
+            *("python", "-m", "scenarioclip_jax.main", "--config=configs/pretrain.py"),
+            f"--config.data.dir={shards}",
+        )
+        return "\n".join([*lines, "Go on with:", f"  {build}", f"  {train}"])
+
+
+def assemble(work: Work) -> Assembled:
+    """Writes the data set anew.
+
+    Raises:
+      WorkError: There is no scene, the table of labels can't be read, or the folder holds something that this
+        didn't write.
+    """
+    folder = work.folder / FOLDER
+    _check(folder)
+    folder.mkdir(exist_ok=True)
+    assembled, chain = Assembled(folder), Chain(work)
+    try:
+        with whole(folder / METADATA) as unfinished, whole(folder / REMOVED) as left_out:
+            with (
+                unfinished.open("xb") as file,
+                # Neither name nor time, so that the same scenes give the same bytes.
+                gzip.GzipFile("", "wb", fileobj=file, mtime=0, compresslevel=6) as metadata,
+                left_out.open("xb") as removed,
+            ):
+                for record in _Assembler(chain, assembled, removed).records():
+                    metadata.write(_line(record))
+            if not assembled.counts["scenes"]:
+                told = ", ".join(f"{n:,} {what}" for what, n in assembled.missing.items())
+                raise WorkError(
+                    f"{work.folder}: no photo has a scene, so nothing was written ({told or 'no photos'}); see "
+                    "`annotate status`"
+                )
+            write_text(folder / SUMMARY, json.dumps(_summary(chain, assembled), indent=1) + "\n")
+    finally:
+        chain.close()
+    return assembled
+
+
+def scenes(chain: Chain) -> Iterator[tuple[str, dict[str, Link], Scene | None]]:
+    """Each photo with its scene after `validate`; None if it has none."""
+    for id, links in chain.links():
+        entry = links[VALIDATE.name].entry
+        output = chain.records[VALIDATE.name].read(entry)["output"] if entry else {}
+        yield id, links, output.get("scene")
+
+
+def write_labels(work: Work) -> Path:
+    """Writes the table of labels; see `labels.py`."""
+    chain = Chain(work)
+    try:
+        counts = labels.counted(scene for _, _, scene in scenes(chain) if scene)
+    finally:
+        chain.close()
+    return labels.write_table(work.folder, counts)
+
+
+def _check(folder: Path) -> None:
+    ours = {METADATA, REMOVED, SUMMARY}
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if other := sorted(name for name in found - ours if name.startswith(("metadata", "annot"))):
+        raise WorkError(
+            f"{folder}: holds {', '.join(other)}, which the build would read, too; remove it"
+        )
+
+
+class _Assembler:
+    """Makes records of scenes, and counts what is left out."""
+
+    def __init__(self, chain: Chain, assembled: Assembled, removed: Any):
+        self._chain, self._assembled, self._removed = chain, assembled, removed
+        self._settings = chain.work.settings
+        self._labels = labels.read_labels(chain.work.folder)
+        self._rare = self._rare_labels()
+        self._groups = self._duplicates()
+
+    def _rare_labels(self) -> Labels:
+        """Drops labels that occur too seldom, after the table was applied."""
+        if (least := self._settings.assemble.min_count) <= 1:
+            return Labels()
+        found = (self._labels.apply(scene)[0] for _, _, scene in scenes(self._chain) if scene)
+        counts = labels.counted(found)
+        return Labels(
+            {
+                (kind, label): labels.DROP
+                for kind, counted in counts.items()
+                for label, count in counted.items()
+                if count < least
+            }
+        )
+
+    def _duplicates(self) -> dict[str, str]:
+        if self._settings.assemble.duplicates == "keep":
+            return {}
+        hashes = {
+            id: self._chain.listing.known(id)["hash"]
+            for id, _, scene in scenes(self._chain)
+            if scene
+        }
+        return near_duplicates.groups(hashes, self._settings.assemble.distance)
+
+    def records(self) -> Iterator[Scene]:
+        """The records of docs/guides/format.md."""
+        for id, links in self._chain.links():
+            entry = links[VALIDATE.name].entry
+            if entry is None or not entry.done:
+                first = next(link for link in links.values() if link.state != DONE)
+                state = "failed" if first.state == FAILED else "not done"
+                self._assembled.missing[f"{state} in {first.stage}"] += 1
+                continue
+            output = self._chain.records[VALIDATE.name].read(entry)["output"]
+            scene = self._filtered(id, output["scene"], output["removed"])
+            if scene is None:
+                self._assembled.missing["left out by filters"] += 1
+                continue
+            self._count(scene, links)
+            known = self._chain.listing.known(id)
+            size = {"width": known["width"], "height": known["height"]}
+            group = self._groups.get(id)
+            more = {"group": group} if group else {}
+            yield {"id": id, "image_path": id, **size, **scene, **more}
+
+    def _filtered(self, id: str, scene: Scene | None, removed: list[list[str]]) -> Scene | None:
+        """A scene after the filters that need all scenes; None if nothing is left of it."""
+        if (
+            scene
+            and self._settings.assemble.duplicates == "drop"
+            and self._groups.get(id, id) != id
+        ):
+            removed, scene = [*removed, ["near_duplicate", self._groups[id]]], None
+        for change in (self._labels, self._rare):
+            if scene:
+                scene, dropped = change.apply(scene)
+                if change is self._rare:
+                    dropped = [["label_rare", detail] for _, detail in dropped]
+                removed = [*removed, *dropped]
+        least = self._settings.validate
+        if scene and (
+            len(scene["objects"]) < least.min_objects
+            or len(scene["relations"]) < least.min_relations
+        ):
+            removed, scene = [*removed, ["scene_few_labels", "too little is left of it"]], None
+        for name, detail in removed:
+            self._assembled.removed[name] += 1
+            self._removed.write(_line({"id": id, "filter": name, "detail": detail}))
+        return scene
+
+    def _count(self, scene: Scene, links: dict[str, Link]) -> None:
+        relations, counts = scene["relations"], self._assembled.counts
+        counts["scenes"] += 1
+        counts["objects"] += len(scene["objects"])
+        counts["masks"] += sum("mask" in thing for thing in scene["objects"])
+        counts["relations"] += len(relations)
+        for what in ("negatives", "paraphrases"):
+            counts[what] += sum(len(relation.get(what, ())) for relation in relations)
+        for stage in NAMES:
+            entry = links[stage].entry
+            assert entry  # `validate` has a result
+            made = self._chain.records[stage].read(entry)["made"]
+            self._assembled.identities.setdefault(stage, Counter())[made["by"]] += 1
+
+
+def _summary(chain: Chain, assembled: Assembled) -> dict[str, Any]:
+    made = {}
+    for stage, digests in assembled.identities.items():
+        made[stage] = [
+            {"scenes": number, **chain.work.identity(stage, digest)}
+            for digest, number in digests.most_common()
+        ]
+    return {
+        "counts": dict(assembled.counts),
+        "removed": dict(assembled.removed),
+        "missing": dict(assembled.missing),
+        "made": made,
+    }
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

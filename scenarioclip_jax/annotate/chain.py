@@ -1,0 +1,92 @@
+"""What is done, stale and to do, for each photo and stage.
+
+A record counts if it was made by what would make it now: its key is a digest of the stage's identity (version,
+settings, weights) and of the key and output of the record before it; the first stage's is of the photo's
+content. So a changed prompt or threshold makes the records of its stage and of all stages after it stale.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from scenarioclip_jax.annotate.records import Entry, Records, digest_of
+from scenarioclip_jax.annotate.shards import ALL, Shard
+from scenarioclip_jax.annotate.stage import Stage
+from scenarioclip_jax.annotate.stages import STAGES
+from scenarioclip_jax.annotate.stages.photos import Listing
+from scenarioclip_jax.annotate.work import Work
+
+DONE, FAILED, STALE, TO_DO, WAITING = "done", "failed", "stale", "to do", "waiting"
+STATES = (DONE, FAILED, STALE, TO_DO, WAITING)
+
+
+class Link(NamedTuple):
+    """A photo in a stage.
+
+    Attributes:
+      stage: The stage's name.
+      key: What a current record has; "" if the stage before has none.
+      entry: The current record, of a result or a failure.
+      state: One of STATES. `waiting`: the stage before failed.
+    """
+
+    stage: str
+    key: str
+    entry: Entry | None
+    state: str
+
+
+class Chain:
+    """Follows photos through the stages.
+
+    Args:
+      work: The working folder.
+      shard: The share of the photos.
+      stages: The stages, a beginning of STAGES.
+    """
+
+    def __init__(self, work: Work, shard: Shard = ALL, stages: tuple[Stage, ...] = STAGES):
+        self.work, self.stages = work.reloaded(), stages
+        self.listing = Listing(work, shard)
+        self.records: dict[str, Records] = {
+            stage.name: work.records(stage.name, shard.has) for stage in stages
+        }
+        self._identities = {s.name: digest_of(s.identity(self.work.pinned())) for s in stages}
+
+    def links(self) -> Iterator[tuple[str, dict[str, Link]]]:
+        """Each photo that is there, with its place in each stage."""
+        for id, entry in self.listing.current():
+            yield id, self.follow(id, entry)
+
+    def follow(self, id: str, photo: Entry) -> dict[str, Link]:
+        """A photo's place in each stage, by the entry that lists it."""
+        links, before, failed = {}, (photo.digest,), False
+        for stage in self.stages:
+            records = self.records[stage.name]
+            if before is None:
+                state = STALE if records.has_any(id) else WAITING if failed else TO_DO
+                links[stage.name] = Link(stage.name, "", None, state)
+                continue
+            key = digest_of([self._identities[stage.name], *before])
+            entry = records.find(id, key)
+            if entry is None:
+                state = STALE if records.has_any(id) else TO_DO
+            else:
+                state = DONE if entry.done else FAILED
+            links[stage.name] = Link(stage.name, key, entry, state)
+            before = (key, entry.digest) if entry and entry.done else None
+            failed = failed or state == FAILED
+        return links
+
+    def counts(self) -> dict[str, Counter[str]]:
+        """How many photos are in each state, by stage."""
+        counts: dict[str, Counter[str]] = {stage.name: Counter() for stage in self.stages}
+        for _, links in self.links():
+            for name, link in links.items():
+                counts[name][link.state] += 1
+        return counts
+
+    def close(self) -> None:
+        self.listing.close()
+        for records in self.records.values():
+            records.close()

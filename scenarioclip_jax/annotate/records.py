@@ -1,0 +1,270 @@
+"""The records of a stage: a line for each photo, in files that only grow.
+
+A stage has a folder with one file for each process that runs a share of it, `0-of-1.jsonl`. A line is written
+whole or not at all: what a killed process left of one is cut off when the file is opened again, and ignored
+until then. Which line of a photo counts is decided by its key (`keys.py`): lines of other keys are stale.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from scenarioclip_jax.annotate.results import Failure
+from scenarioclip_jax.annotate.shards import Shard
+from scenarioclip_jax.errors import ReadableError
+
+FORGIVEN = "forgiven.jsonl"  # written by `retry`
+_SYNC_SECONDS = 5.0  # how often what was written is forced to the disk
+
+
+class WorkError(ReadableError, ValueError):
+    """The working folder can't be used as asked. The message says what to do."""
+
+
+class Entry(NamedTuple):
+    """Where the line of a photo is, and what decides whether it counts.
+
+    Attributes:
+      key: What made it.
+      digest: Digest of its output; "" for a failure.
+      attempts: Number of this failure of the photo with this key, from 1; 0 for a result.
+      kind: The failure's kind, or "".
+    """
+
+    key: str
+    digest: str
+    attempts: int
+    kind: str
+    file: int
+    offset: int
+
+    @property
+    def done(self) -> bool:
+        return bool(self.digest)
+
+
+def digest_of(value: Any) -> str:
+    """A digest of a JSON value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+class Records:
+    """Reads the records of a stage.
+
+    Args:
+      folder: The stage's folder, which may not exist yet.
+      wanted: Whether a photo's records are kept in mind, by its id.
+
+    Attributes:
+      damaged: Lines that can't be read, which count as absent: file and number.
+    """
+
+    def __init__(self, folder: Path, wanted: Callable[[str], bool] = lambda id: True):
+        self.folder, self.damaged = folder, []
+        self._files = sorted(p for p in folder.glob("*-of-*.jsonl")) if folder.is_dir() else []
+        self._streams: dict[int, Any] = {}
+        self._entries: dict[str, list[Entry]] = {}
+        self._forgiven: dict[tuple[str, str], int] = {}
+        for number, path in enumerate(self._files):
+            for offset, line in _lines(path, self.damaged):
+                if wanted(line["id"]):
+                    self._add(line["id"], entry_of(line, number, offset))
+        for _, line in _lines(folder / FORGIVEN, self.damaged):
+            self._forgiven[line["id"], line["key"]] = line["attempts"]
+
+    def _add(self, id: str, entry: Entry) -> None:
+        entries = self._entries.setdefault(id, [])
+        for position, other in enumerate(entries):
+            if other.key == entry.key:
+                if (entry.done, entry.attempts) >= (other.done, other.attempts):
+                    entries[position] = entry
+                return
+        entries.append(entry)
+
+    def find(self, id: str, key: str) -> Entry | None:
+        """The entry of a photo that this key made; a result rather than a failure."""
+        return next((entry for entry in self._entries.get(id, ()) if entry.key == key), None)
+
+    def has_any(self, id: str) -> bool:
+        """Whether there is an entry of a photo, of whatever key."""
+        return id in self._entries
+
+    def entries(self) -> Iterator[tuple[str, list[Entry]]]:
+        """All entries by the photo's id."""
+        yield from self._entries.items()
+
+    def attempts_left(self, id: str, entry: Entry, limit: int) -> bool:
+        """Whether a failure may be tried again."""
+        return entry.attempts - self._forgiven.get((id, entry.key), 0) < limit
+
+    def read(self, entry: Entry) -> dict[str, Any]:
+        """The line of an entry."""
+        if entry.file not in self._streams:
+            self._streams[entry.file] = self._files[entry.file].open("rb")
+        stream = self._streams[entry.file]
+        stream.seek(entry.offset)
+        return json.loads(stream.readline())
+
+    def close(self) -> None:
+        for stream in self._streams.values():
+            stream.close()
+        self._streams.clear()
+
+    def forgive(self, failures: list[tuple[str, Entry]]) -> None:
+        """Lets failures be tried again as if they were new."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / FORGIVEN).open("ab") as file:
+            _lock(file, fcntl.LOCK_EX)
+            for id, entry in failures:
+                line = {"id": id, "key": entry.key, "attempts": entry.attempts}
+                file.write(_encoded(line))
+
+
+def entry_of(line: dict[str, Any], file: int, offset: int) -> Entry:
+    """The entry of a line."""
+    failure = line.get("failure") or {}
+    return Entry(
+        line["key"],
+        line.get("digest", ""),
+        line.get("attempts", 0),
+        failure.get("kind", ""),
+        file,
+        offset,
+    )
+
+
+def result_line(id: str, key: str, output: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """The line of a result; `made` says by what."""
+    return {"id": id, "key": key, "digest": digest_of(output), "output": output, "made": made}
+
+
+def failure_line(id: str, key: str, failure: Failure, attempts: int) -> dict[str, Any]:
+    """The line of a failure, which is the `attempts`-th of this photo with this key."""
+    told = {"kind": failure.kind, "detail": failure.detail[:2000]}
+    return {"id": id, "key": key, "failure": told, "attempts": attempts}
+
+
+class Writer:
+    """Appends the records of one share of a stage; only one process at a time can.
+
+    Args:
+      folder: The stage's folder.
+      shard: The share.
+
+    Raises:
+      WorkError: Another process runs this share, or another division of the stage into shares.
+    """
+
+    def __init__(self, folder: Path, shard: Shard):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._held = contextlib.ExitStack()
+        self._path = folder / f"{shard.index}-of-{shard.count}.jsonl"
+        try:
+            self._hold_division(folder, shard)
+            self._file = self._held.enter_context(self._path.open("ab"))
+            try:
+                _lock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise WorkError(
+                    f"{self._path}: another process runs this share of the stage; wait for its end, or give "
+                    "each process a share of its own: --shard 0/2, --shard 1/2, …"
+                ) from None
+            _cut_unfinished(self._path)
+        except BaseException:
+            self._held.close()
+            raise
+        self._synced = time.monotonic()
+
+    def _hold_division(self, folder: Path, shard: Shard) -> None:
+        """Refuses to run beside processes that divide the photos otherwise: both would do the same ones."""
+        lock = self._held.enter_context((folder / ".division").open("a+", encoding="ascii"))
+        try:
+            _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.truncate(0)
+            lock.write(str(shard.count))
+            lock.flush()
+        except BlockingIOError:
+            pass
+        _lock(lock, fcntl.LOCK_SH)
+        lock.seek(0)
+        if (others := lock.read()) != str(shard.count):
+            raise WorkError(
+                f"{folder}: processes run this stage in {others} shares now, and this one is {shard}; use the "
+                "same number of shares, or wait for their end"
+            )
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Appends a line; it is in the file when this returns."""
+        self._file.write(_encoded(line))
+        self._file.flush()
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
+
+    def close(self) -> None:
+        with self._held:
+            os.fsync(self._file.fileno())
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _lock(file: IO[Any], how: int) -> None:
+    """Locks a file, where the file system has locks."""
+    try:
+        fcntl.flock(file, how)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+
+
+def _encoded(line: dict[str, Any]) -> bytes:
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The complete lines of a file, with their places."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        offset = 0
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n"):  # else a process is writing it, or was killed
+                try:
+                    values = json.loads(line)
+                    is_record = isinstance(values, dict) and {"id", "key"} <= values.keys()
+                except ValueError:
+                    is_record = False
+                if is_record:
+                    yield offset, values
+                else:
+                    damaged.append(f"{path}:{number}")
+            offset += len(line)
+
+
+def _cut_unfinished(path: Path) -> None:
+    """Cuts off a line that a killed process left without its end."""
+    with path.open("r+b") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            step = min(end, 1 << 16)
+            file.seek(end - step)
+            if (found := file.read(step).rfind(b"\n")) >= 0:
+                end = end - step + found + 1
+                break
+            end -= step
+        if end < size:
+            file.truncate(end)

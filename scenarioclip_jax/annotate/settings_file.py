@@ -1,0 +1,98 @@
+"""Reads settings from YAML, and says what is wrong with them."""
+
+import dataclasses
+import difflib
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scenarioclip_jax.annotate.records import WorkError
+from scenarioclip_jax.annotate.settings import Settings
+
+_WANTED = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def read_settings(path: Path) -> Settings:
+    """Reads a file such as
+
+        caption:
+          endpoints: [http://localhost:8000/v1]
+          model: Qwen/Qwen3-VL-8B-Instruct
+        detect:
+          threshold: 0.3
+
+    Raises:
+      WorkError: It isn't YAML, or names what there isn't.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WorkError(f"--config={path}: can't be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise WorkError(f"--config={path}: isn't YAML: {' '.join(str(error).split())}") from error
+    return settings_of({} if values is None else values, f"--config={path}")
+
+
+def settings_of(values: Any, where: str) -> Settings:
+    """Makes settings of nested dictionaries; raises WorkError that begins with `where`."""
+    settings = _made(Settings, values, where, "")
+    for name, stage in dataclasses.asdict(settings).items():
+        for field, value in stage.items() if isinstance(stage, dict) else [(name, stage)]:
+            _check_range(f"{where}: {name}.{field}", field, value)
+    return settings
+
+
+def _check_range(where: str, field: str, value: Any) -> None:
+    """Refuses numbers that make no sense."""
+    shares = ("threshold", "overlap", "score", "nearness", "missed", "merged", "wrong", "unnamed")
+    if field.endswith((*shares, "_area")) and not 0 <= value <= 1:
+        raise WorkError(f"{where}: {value} isn't between 0 and 1")
+    if field in ("batch", "concurrent", "attempts", "max_tokens", "max_side", "max_boxes"):
+        if value < 1:
+            raise WorkError(f"{where}: {value} should be 1 or more")
+    elif isinstance(value, int | float) and value < 0:
+        raise WorkError(f"{where}: {value} should be 0 or more")
+    if field == "duplicates" and value not in ("group", "drop", "keep"):
+        raise WorkError(f"{where}: {value!r} is neither group, drop nor keep")
+    if field == "distance" and isinstance(value, int) and value > 64:
+        raise WorkError(
+            f"{where}: {value} of 256 bits would take most photos for the same; 64 at most"
+        )
+    if field == "method" and value not in ("checked", "published"):
+        raise WorkError(f"{where}: {value!r} is neither checked nor published")
+
+
+def _made(kind: type, values: Any, where: str, name: str) -> Any:
+    if not isinstance(values, dict):
+        place = name or "the file"
+        raise WorkError(f"{where}: {place} should hold settings by name, got {values!r}")
+    fields = typing.get_type_hints(kind)
+    arguments = {}
+    for key, value in values.items():
+        path = f"{name}.{key}" if name else str(key)
+        if key not in fields:
+            close = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise WorkError(
+                f"{where}: {path}: there is no such setting{hint}; known are {', '.join(fields)}"
+            )
+        if dataclasses.is_dataclass(fields[key]):
+            arguments[key] = _made(fields[key], {} if value is None else value, where, path)
+        else:
+            arguments[key] = _value(fields[key], value, f"{where}: {path}")
+    return kind(**arguments)
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if typing.get_origin(kind) is tuple:
+        given = [value] if isinstance(value, str) else value
+        if not (isinstance(given, list | tuple) and all(isinstance(text, str) for text in given)):
+            raise WorkError(f"{where}: should be a list of texts, got {value!r}")
+        return tuple(given)
+    if type(value) is not kind or value != value:
+        raise WorkError(f"{where}: should be {_WANTED[kind]}, got {value!r}")
+    return value

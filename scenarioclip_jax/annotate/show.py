@@ -1,0 +1,248 @@
+"""Draws everything that is known about a photo: boxes, masks, relations, texts, what was left out and why."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from PIL import Image
+
+from scenarioclip_jax.annotate.chain import DONE, FAILED, Chain, Link
+from scenarioclip_jax.annotate.records import WorkError
+from scenarioclip_jax.annotate.results import Box, Mask
+from scenarioclip_jax.annotate.stages.detect import detections_of
+from scenarioclip_jax.annotate.stages.segment import masks_of
+from scenarioclip_jax.annotate.work import Work
+from scenarioclip_jax.data.build import coco_masks
+from scenarioclip_jax.data.build.records import MaskRecord
+from scenarioclip_jax.files import whole
+
+FOLDER = "shown"
+# Distinct for most people with color blindness too (Okabe and Ito 2008).
+_COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+_OUTLINE = [patheffects.withStroke(linewidth=2.5, foreground="black")]
+_WIDE = 58  # characters of a line of text
+_COLUMNS, _ROW, _MOST_REGIONS = 4, 1.75, 12  # of the focused regions; a row's height in inches
+
+
+def draw(work: Work, id: str, to: Path | None = None) -> Path:
+    """Draws a photo and what the stages made of it; returns the picture's path.
+
+    Raises:
+      WorkError: There is no such photo.
+    """
+    chain = Chain(work)
+    try:
+        entry = chain.listing.find(id)
+        if entry is None:
+            raise WorkError(
+                f"{id}: isn't among the listed photos of {work.images}; give its path in that folder"
+            )
+        if not entry.done:
+            failure = chain.listing.records.read(entry)["failure"]
+            raise WorkError(f"{id}: can't be read ({failure['kind']}: {failure['detail']})")
+        links = chain.follow(id, entry)
+        outputs = {
+            name: chain.records[name].read(link.entry)["output"]
+            for name, link in links.items()
+            if link.state == DONE and link.entry
+        }
+        picture = chain.listing.photo(id, entry).open()
+        figure = _figure(id, picture, outputs, _states(chain, links))
+    finally:
+        chain.close()
+    file = to or work.folder / FOLDER / f"{id.replace('/', '_')}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with whole(file) as unfinished:
+        figure.savefig(unfinished, format="png", dpi=110)
+    return file
+
+
+def _states(chain: Chain, links: dict[str, Link]) -> list[str]:
+    """A line for each stage that has no result."""
+    lines = []
+    for name, link in links.items():
+        if link.state == FAILED and link.entry:
+            failure = chain.records[name].read(link.entry)["failure"]
+            lines.append(f"{name} failed ({failure['kind']}): {failure['detail'][:200]}")
+        elif link.state != DONE:
+            lines.append(f"{name}: {link.state}")
+    return lines
+
+
+def _figure(id: str, picture: Image.Image, outputs: dict[str, Any], states: list[str]) -> Figure:
+    text = _text(outputs, states)
+    width, height = picture.size
+    photo_height = min(8.0, 8.0 * height / width)  # inches
+    regions = _regions(picture, outputs)
+    rows = -(-len(regions) // _COLUMNS)
+    beneath = rows * _ROW + (0.3 if rows else 0)
+    tall = max(photo_height + beneath + 0.6, 0.175 * (text.count("\n") + 1) + 0.4)
+    figure = Figure(figsize=(14, tall), facecolor="white")
+    axes = figure.add_axes((0.01, 1 - (photo_height + 0.45) / tall, 0.56, photo_height / tall))
+    axes.imshow(picture)
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.set_anchor("NW")
+    _draw_objects(axes, picture, outputs)
+    for number, (title, region) in enumerate(regions):
+        row, column = divmod(number, _COLUMNS)
+        top = photo_height + 0.75 + row * _ROW
+        place = (0.01 + column * 0.14, 1 - (top + _ROW - 0.35) / tall, 0.135, (_ROW - 0.4) / tall)
+        small = figure.add_axes(place)
+        small.imshow(region)
+        small.set_axis_off()
+        small.set_title("\n".join(textwrap.wrap(title, 26)[:2]), fontsize=7.5, parse_math=False)
+    figure.text(0.01, 1 - 0.3 / tall, id, fontsize=11, fontweight="bold", parse_math=False)
+    figure.text(
+        *(0.585, 1 - 0.2 / tall, text),
+        fontsize=9.5,
+        va="top",
+        family="DejaVu Sans Mono",
+        linespacing=1.25,
+        parse_math=False,
+    )
+    return figure
+
+
+def _regions(picture: Image.Image, outputs: dict[str, Any]) -> list[tuple[str, np.ndarray]]:
+    """The focused region of each relation with its text: masks or boxes of its ends, black around them."""
+    if "segment" not in outputs or "regions" not in outputs:
+        return []
+    boxes, masks = detections_of(outputs["detect"]), masks_of(outputs["segment"])
+    objects, found = outputs["regions"]["objects"], []
+    for relation in outputs["regions"]["relations"][:_MOST_REGIONS]:
+        shown = np.zeros((picture.height, picture.width), bool)
+        for end in ("subject", "object"):
+            number = objects[relation[end]]["box"]
+            if masks:
+                shown |= _pixels(masks[number])
+            else:
+                x0, y0, x1, y1 = (round(value) for value in boxes[number].box)
+                shown[y0:y1, x0:x1] = True
+        names = [objects[relation[end]]["name"] for end in ("subject", "object")]
+        title = f"{names[0]} {relation['predicate']} {names[1]}"
+        found.append((title, np.asarray(picture) * shown[..., None]))
+    return found
+
+
+def _pixels(mask: Mask) -> np.ndarray:
+    return coco_masks.decode(MaskRecord(mask.size[1], mask.size[0], mask.counts))
+
+
+def _draw_objects(axes: Any, picture: Image.Image, outputs: dict[str, Any]) -> None:
+    if "detect" not in outputs:
+        return
+    boxes = detections_of(outputs["detect"])
+    regions = outputs.get("regions") or {"objects": [], "relations": []}
+    names = {each["box"]: each["name"] for each in regions["objects"]}
+    masks = masks_of(outputs["segment"]) if "segment" in outputs else []
+    for number, found in enumerate(boxes):
+        color = _COLORS[number % len(_COLORS)]
+        used = number in names
+        if masks and used:
+            _tint(axes, picture, masks[number], color)
+        x0, y0, x1, y1 = found.box
+        style = "-" if used else ":"
+        axes.add_patch(
+            Rectangle(
+                (x0, y0),
+                x1 - x0,
+                y1 - y0,
+                fill=False,
+                edgecolor=color,
+                linewidth=2,
+                linestyle=style,
+            )
+        )
+        label = f"{number} {names.get(number, found.name)} {found.score:.2f}"
+        axes.text(
+            *(x0, max(y0, 0.04 * picture.height), label),
+            color="white",
+            fontsize=9,
+            va="bottom",
+            path_effects=_OUTLINE,
+            parse_math=False,
+        )
+    for relation in regions["relations"]:
+        ends = [regions["objects"][relation[end]]["box"] for end in ("subject", "object")]
+        _arrow(axes, boxes[ends[0]].box, boxes[ends[1]].box, relation["predicate"])
+
+
+def _tint(axes: Any, picture: Image.Image, mask: Mask, color: str) -> None:
+    inside = _pixels(mask)
+    tint = np.zeros((*inside.shape, 4))
+    tint[..., :3] = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    tint[..., 3] = 0.35 * inside
+    axes.imshow(tint, extent=(0, picture.width, picture.height, 0))
+
+
+def _arrow(axes: Any, subject: Box, object_: Box, predicate: str) -> None:
+    start, end = (((b[0] + b[2]) / 2, (b[1] + b[3]) / 2) for b in (subject, object_))
+    arrow = FancyArrowPatch(
+        start,
+        end,
+        arrowstyle="-|>",
+        mutation_scale=14,
+        color="white",
+        connectionstyle="arc3,rad=0.12",
+        linewidth=1.6,
+        path_effects=_OUTLINE,
+    )
+    axes.add_patch(arrow)
+    # Nearer to the subject, so that two arrows into one object keep their words apart.
+    middle = [0.65 * a + 0.35 * b for a, b in zip(start, end, strict=True)]
+    axes.text(
+        *(*middle, predicate),
+        color="white",
+        fontsize=8.5,
+        ha="center",
+        va="center",
+        style="italic",
+        path_effects=_OUTLINE,
+        parse_math=False,
+    )
+
+
+def _text(outputs: dict[str, Any], states: list[str]) -> str:
+    lines: list[str] = []
+
+    def add(text: str, indent: int = 0) -> None:
+        first, later = " " * indent, " " * (indent + 2)
+        lines.extend(
+            textwrap.wrap(text, _WIDE, initial_indent=first, subsequent_indent=later) or [""]
+        )
+
+    for state in states:
+        add(state)
+    if caption := outputs.get("caption"):
+        add(f"ACTION {caption['action'] or '(none)'}")
+        add(f"CAPTION {caption['caption'] or '(none)'}")
+        add(f"NAMED {', '.join(caption['objects'])}")
+    regions = outputs.get("regions")
+    if regions:
+        names = [each["name"] for each in regions["objects"]]
+        more = (outputs.get("negatives") or {}).get("relations") or [{}] * len(regions["relations"])
+        add("")
+        add("RELATIONS")
+        for relation, texts in zip(regions["relations"], more, strict=True):
+            ends = [names[relation[end]] for end in ("subject", "object")]
+            add(f"{ends[0]} {relation['predicate']} {ends[1]}", 1)
+            for negative in texts.get("negatives", ()):
+                add(f"not ({negative[3]}): {' '.join(negative[:3])}", 4)
+            for paraphrase in texts.get("paraphrases", ()):
+                add(
+                    f"also: {paraphrase if isinstance(paraphrase, str) else ' '.join(paraphrase)}",
+                    4,
+                )
+    removed = (outputs.get("validate") or {}).get("removed")
+    if removed:
+        add("")
+        add("LEFT OUT")
+        for name, detail in removed:
+            add(f"{name}: {detail}", 1)
+    return "\n".join(lines)

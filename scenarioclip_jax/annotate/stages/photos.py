@@ -1,0 +1,157 @@
+"""The first step, `photos`: lists the photos below a folder, and reads each once, to the last pixel.
+
+A photo's id is its path in that folder. What is known of it (size, digest of the content) counts as long as its
+file has the same length and time; a photo whose content is the same under a new time makes nothing stale.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from scenarioclip_jax.annotate import near_duplicates
+from scenarioclip_jax.annotate.records import Entry, Records
+from scenarioclip_jax.annotate.results import Failure, Photo
+from scenarioclip_jax.annotate.shards import ALL, Shard
+from scenarioclip_jax.annotate.stage import Done
+from scenarioclip_jax.annotate.work import Work
+from scenarioclip_jax.data import images
+from scenarioclip_jax.data.build.photo_files import open_photo
+from scenarioclip_jax.data.build.photo_folders import Folders, PhotoError
+
+NAME = "photos"
+_VERSION = 1
+# What Pillow's plugins call their files, of formats that photos come in.
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".jfif",
+    ".mpo",
+    ".avif",
+)
+_THREADS = min(8, os.cpu_count() or 1)
+
+
+def found_below(folder: Path, follow_links: bool = False) -> Iterator[str]:
+    """The paths of image files below a folder, in order; hidden files and folders aren't looked at."""
+    for path, folders, names in os.walk(folder, followlinks=follow_links):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield os.path.relpath(os.path.join(path, name), folder)
+
+
+def key_of(file: Path) -> str | None:
+    """What a photo's record is current by: its version, length and time; None if there is no such file."""
+    try:
+        found = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return f"{_VERSION}:{found.st_size}:{found.st_mtime_ns}"
+
+
+class Listing:
+    """The photos that are listed.
+
+    Args:
+      work: The working folder.
+      shard: The share of the photos.
+    """
+
+    def __init__(self, work: Work, shard: Shard = ALL):
+        self._work, self.records = work, work.records(NAME, shard.has)
+        self._folders = work.photos()
+
+    def current(self) -> Iterator[tuple[str, Entry]]:
+        """Photos that could be read and haven't changed since, in the order of their ids."""
+        for id in sorted(id for id, _ in self.records.entries()):
+            if (entry := self.find(id)) and entry.done:
+                yield id, entry
+
+    def failed(self) -> Iterator[tuple[str, Entry]]:
+        """Photos that can't be read."""
+        for id in sorted(id for id, _ in self.records.entries()):
+            if (entry := self.find(id)) and not entry.done:
+                yield id, entry
+
+    def find(self, id: str) -> Entry | None:
+        """The current record of a photo, of a result or a failure; None if it isn't there or has changed."""
+        key = key_of(self._work.images / id)
+        return self.records.find(id, key) if key else None
+
+    def known(self, id: str) -> dict[str, Any]:
+        """What is known of a photo that is listed."""
+        entry = self.find(id)
+        if entry is None or not entry.done:
+            raise KeyError(id)
+        return self.records.read(entry)["output"]
+
+    def photo(self, id: str, entry: Entry) -> Photo:
+        """A photo to give to a model."""
+        known = self.records.read(entry)["output"]
+
+        def opened():
+            return images.open_image(self._folders.find(id), name=repr(id)).picture
+
+        return Photo(id, (known["width"], known["height"]), opened)
+
+    def close(self) -> None:
+        self.records.close()
+
+
+def to_list(work: Work, shard: Shard, records: Records, attempts: int) -> Iterator[tuple[str, str]]:
+    """Photos of a share that aren't listed, or have changed since: ids and keys."""
+    for path in found_below(work.images, work.follow_links):
+        if not shard.has(path):
+            continue
+        key = key_of(work.images / path)
+        entry = records.find(as_text(path), key) if key else None
+        if key and (
+            entry is None
+            or (not entry.done and records.attempts_left(as_text(path), entry, attempts))
+        ):
+            yield path, key
+
+
+def examine(work: Work, ids: Iterator[str]) -> Iterator[Done]:
+    """Reads photos, several at a time."""
+    folders = work.photos()
+    waiting: list[Future[Done]] = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        try:
+            for id in ids:
+                waiting.append(pool.submit(_examined, folders, id))
+                if len(waiting) > 2 * _THREADS:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _examined(folders: Folders, id: str) -> Done:
+    if as_text(id) != id:
+        return Done(id, Failure("file_name", f"{id!r} isn't UTF-8; rename the file"))
+    try:
+        photo = open_photo(folders, id)
+        content = folders.find(id).read_bytes()
+    except PhotoError as error:
+        return Done(id, Failure(error.reason, str(error)))
+    width, height = photo.picture.size
+    output = {"sha256": hashlib.sha256(content).hexdigest(), "width": width, "height": height}
+    output["hash"] = near_duplicates.hash_of(photo.picture)
+    return Done(id, output)
+
+
+def as_text(id: str) -> str:
+    """A path whose bytes aren't UTF-8 with those bytes escaped; any other as it is."""
+    return id.encode("utf-8", "backslashreplace").decode()

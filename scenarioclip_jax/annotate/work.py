@@ -1,0 +1,176 @@
+"""The working folder of a pipeline: where its photos are, its settings, and the records of its stages.
+
+WORK/work.json            photos' folder, settings, and which weights the models' names stand for
+WORK/STAGE/*.jsonl        records, see `records.py`
+WORK/dataset/             what `assemble` makes
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scenarioclip_jax.annotate.records import Records, WorkError, Writer
+from scenarioclip_jax.annotate.settings import Settings
+from scenarioclip_jax.annotate.settings_file import settings_of
+from scenarioclip_jax.annotate.shards import Shard
+from scenarioclip_jax.data.build.photo_folders import Folders
+from scenarioclip_jax.files import write_text
+
+NAME = "work.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """A working folder.
+
+    Attributes:
+      folder: The folder.
+      images: The folder of the photos.
+      follow_links: Whether links may lead out of that folder.
+      settings: Settings of the stages, as given.
+      revisions: Which weights models stand for, by "model@revision" as in the settings.
+    """
+
+    folder: Path
+    images: Path
+    follow_links: bool
+    settings: Settings
+    revisions: dict[str, str]
+
+    def records(self, stage: str, wanted: Callable[[str], bool] = lambda id: True) -> Records:
+        """Reads the records of a stage."""
+        return Records(self.folder / stage, wanted)
+
+    def writer(self, stage: str, shard: Shard) -> Writer:
+        """Opens the records of a stage for a share of the photos; raises WorkError."""
+        return Writer(self.folder / stage, shard)
+
+    def note_identity(self, stage: str, digest: str, identity: dict[str, Any]) -> None:
+        """Writes what makes a stage's records, under the digest that they name."""
+        file = self._identity(stage, digest)
+        if not file.is_file():
+            write_text(file, json.dumps(identity, indent=1, ensure_ascii=False) + "\n")
+
+    def identity(self, stage: str, digest: str) -> dict[str, Any]:
+        """What made the records that name a digest."""
+        return json.loads(self._identity(stage, digest).read_text(encoding="utf-8"))
+
+    def _identity(self, stage: str, digest: str) -> Path:
+        return self.folder / stage / f"made-by-{digest}.json"
+
+    def photos(self) -> Folders:
+        """Finds photos below the photos' folder."""
+        return Folders(self.images, follow_links=self.follow_links)
+
+    def save(self) -> None:
+        values = {
+            "version": 1,
+            "images": str(self.images),
+            "follow_links": self.follow_links,
+            "settings": dataclasses.asdict(self.settings),
+            "revisions": self.revisions,
+        }
+        write_text(self.folder / NAME, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+    def pinned(self) -> Settings:
+        """The settings with the revisions that models' names stand for, as far as they are known."""
+        found = {}
+        for stage in ("caption", "detect", "segment"):
+            own = getattr(self.settings, stage)
+            if revision := self.revisions.get(f"{own.model}@{own.revision}"):
+                found[stage] = dataclasses.replace(own, revision=revision)
+        return dataclasses.replace(self.settings, **found)
+
+    def reloaded(self) -> "Work":
+        """With the revisions that are known now; another process, or an earlier stage, may have found some."""
+        known = _read(self.folder / NAME).revisions
+        return dataclasses.replace(self, revisions=self.revisions | known)
+
+    def pin(self, stage: str, resolve: Callable[[str, str], str]) -> "Work":
+        """Notes which weights a stage's model stands for, so that later processes use the same.
+
+        Args:
+          stage: The stage.
+          resolve: Tells the revision of a model's name and the revision that was asked for.
+        """
+        own = getattr(self.settings, stage)
+        name = f"{own.model}@{own.revision}"
+        # The files of a folder may change, a commit on the hub doesn't.
+        in_folder = Path(own.model).is_dir()
+        if name in self.revisions and not in_folder:
+            return self
+        revision = resolve(own.model, own.revision)
+        if self.revisions.get(name) == revision:
+            return self
+        known = self.reloaded().revisions
+        work = dataclasses.replace(self, revisions=known | {name: revision})
+        work.save()
+        return work
+
+
+def open_work(
+    folder: Path,
+    images: Path | None = None,
+    settings: Settings | None = None,
+    *,
+    follow_links: bool = False,
+) -> Work:
+    """Opens a working folder, or makes one.
+
+    Args:
+      folder: The working folder.
+      images: The photos' folder; needed for a new one.
+      settings: Settings that replace those of the folder.
+      follow_links: Whether links may lead out of the photos' folder; stays so once it was said.
+
+    Raises:
+      WorkError: There is no working folder and none can be made, or it holds something else.
+    """
+    file = folder / NAME
+    if images is not None and not images.is_dir():
+        raise WorkError(f"--images={images}: isn't a folder; name the folder of your photos")
+    if images is not None and folder.resolve().is_relative_to(images.resolve()):
+        raise WorkError(
+            f"--output={folder}: lies in the photos' folder, whose files are all taken for photos; name another"
+        )
+    known = _read(file) if file.is_file() else None
+    if known is None:
+        if images is None:
+            raise WorkError(
+                f"{folder}: isn't a working folder of this pipeline; give --images to make it one"
+            )
+        if folder.is_dir() and any(folder.iterdir()):
+            raise WorkError(f"--output={folder}: holds other files; name a new folder")
+        known = Work(folder, images.resolve(), follow_links, Settings(), {})
+    elif images is not None and images.resolve() != known.images:
+        raise WorkError(
+            f"--images={images}: {folder} has the photos of {known.images}; name another --output for others. "
+            f"If that folder was moved, change its path in {file}"
+        )
+    work = dataclasses.replace(
+        known,
+        settings=settings or known.settings,
+        follow_links=known.follow_links or follow_links,
+    )
+    if work != known or not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        work.save()
+    return work
+
+
+def _read(file: Path) -> Work:
+    try:
+        values: Any = json.loads(file.read_text(encoding="utf-8"))
+        return Work(
+            file.parent,
+            Path(values["images"]),
+            bool(values["follow_links"]),
+            settings_of(values["settings"], str(file)),
+            dict(values["revisions"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, WorkError):
+            raise
+        raise WorkError(f"{file}: can't be read ({error}); was it edited?") from error
