@@ -96,10 +96,10 @@ def memory(folder: Path, counts: list[int], workers: int) -> list[dict]:
     return found
 
 
-def speed(folder: Path, photos: int, rounds: int) -> dict[str, list[float]]:
+def speed(folder: Path, photos: int, rounds: int, shapes: list[str]) -> dict[str, list[float]]:
     drawn = scenes.draw_scenes(photos, 0, objects=5, relations=4)
     ratios: dict[str, list[float]] = {}
-    for shape in ("outlines", "boxes without images"):
+    for shape in shapes:
         root = folder / "photos"
         scenes.write_root(root, drawn, shape.partition(" ")[0])
         if shape.endswith("images"):
@@ -131,6 +131,11 @@ def main() -> None:
     parser.add_argument("--json", required=True, metavar="FILE")
     parser.add_argument("--records", default="10000,100000", help="numbers of records; 0: none")
     parser.add_argument("--photos", type=int, default=1200, help="for the speed; 0: none")
+    parser.add_argument(
+        "--shapes",
+        default="outlines,boxes without images",
+        help="what the photos' focused regions are",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2, help="processes while memory is measured")
     args = parser.parse_args()
@@ -139,7 +144,10 @@ def main() -> None:
         found = {
             "cores": os.cpu_count(),
             "memory": memory(Path(folder), counts, args.workers),
-            "speed": speed(Path(folder), args.photos, args.rounds) if args.photos else {},
+            "speed": speed(Path(folder), args.photos, args.rounds, args.shapes.split(","))
+            if args.photos
+            else {},
+            "photos": args.photos,
         }
     for shape, ratios in found["speed"].items():
         print(f"{shape}: 2 processes are {statistics.median(ratios):.2f} times as fast as 1")
