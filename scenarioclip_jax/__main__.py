@@ -7,6 +7,7 @@ COMMANDS = {
     "main --config=configs/pretrain.py[:PRESET] --workdir=DIR": "train, validate, report; again to go on",
     "main --config=configs/evaluate.py --config.checkpoint=DIR": "score a model by benchmarks and its own data",
     "importers SOURCE --output DIR": "make metadata of COCO, Visual Genome and others; export it",
+    "annotate run --images DIR --output WORK": "make annotations of photos by models",
     "data.build --metadata DIR --output DIR": "make shards of photos and annotations",
     "convert from-huggingface | from-reference | to-pytorch": "bring weights in and out",
     "train.budgets --config=configs/pretrain.py": "how much room batches of a data set need",

@@ -42,6 +42,7 @@ class Stage:
       purpose: What it does, in a line.
       run: Does tasks, in any order.
       loads_weights: Whether it loads the weights of `model` and `revision` of its settings by itself.
+      resolve: Its settings with what an empty one stands for.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Stage:
     purpose: str
     run: Callable[[Iterable[Task], Settings], Iterator[Done]]
     loads_weights: Callable[[Settings], bool] = lambda settings: False
+    resolve: Callable[[Any], Any] = lambda own: own
 
     def identity(self, settings: Settings) -> Output:
         """Everything but the photo that decides what the stage makes, as JSON.
@@ -56,7 +58,7 @@ class Stage:
         Args:
           settings: Settings whose revisions are those of the weights that are used (`weights.py`).
         """
-        own = getattr(settings, self.name)
+        own = self.resolve(getattr(settings, self.name))
         values = {
             field.name: getattr(own, field.name)
             for field in dataclasses.fields(own)

@@ -87,3 +87,10 @@ SPEED = (
     "price_read",
     "price_written",
 )
+
+
+def test_another_default_prompt_makes_captions_stale(monkeypatch):
+    caption = STAGES[0]
+    before = digest_of(caption.identity(Settings()))
+    monkeypatch.setattr("scenarioclip_jax.annotate.models.prompts.PROMPT", "What is in this photo?")
+    assert digest_of(caption.identity(Settings())) != before

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Iterator
 
+from scenarioclip_jax.annotate.models.prompts import prompt
 from scenarioclip_jax.annotate.models.protocols import Captioner
 from scenarioclip_jax.annotate.results import Caption
 from scenarioclip_jax.annotate.settings import Settings
@@ -43,4 +44,6 @@ CAPTION = Stage(
     "a language model names action, objects and relations",
     _run,
     lambda settings: not (settings.truth.folder or settings.caption.endpoints),
+    # Another default prompt makes other captions, too.
+    lambda own: dataclasses.replace(own, prompt=prompt(own)),
 )
