@@ -20,6 +20,7 @@ REQUIREMENTS = [
     "optax>=0.2.6",
     "orbax-checkpoint>=0.12",
     "pillow>=11",
+    "pyarrow>=18",  # exports to Hugging Face; tensorflow-datasets needs it, too
     "pyyaml>=6",  # settings of annotate
     "pycocotools>=2.0.8",  # importers make run lengths of polygons and panoptic segments
     "safetensors>=0.5",
@@ -40,6 +41,7 @@ EXTRAS = {
         "beartype>=0.23",  # checks shapes, by jaxtyping's import hook
         # The one that s3fs allows, so that pip doesn't try all versions of what moto and s3fs need.
         "boto3==1.43.117",
+        "datasets>=5",  # reads what is exported for it
         "gcp-storage-emulator>=2026.7",
         "gcsfs>=2026.9",
         "hypothesis>=6.170",

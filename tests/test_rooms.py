@@ -34,7 +34,7 @@ TABLE = {
     "data": {"data/stored", "data/packing"},
     "importers": {"data/build", "importers/sources", "importers/exports", "storage"},
     "importers/sources": {"data/build", "importers", "storage"},
-    "importers/exports": {"importers", "storage"},
+    "importers/exports": {"data/build", "data/stored", "importers", "storage"},
     "annotate": {
         *("annotate/models", "annotate/stages", "annotate/words"),
         *("data/build", "data/stored"),

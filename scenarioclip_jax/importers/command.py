@@ -190,6 +190,10 @@ def _told(output: Output, run: Run, args: argparse.Namespace) -> str:
 def _export(export: Export, args: argparse.Namespace, finish: Callable[[], None]) -> str:
     """Runs an export; returns the summary as text."""
     address = check_address(args.output)
+    if export.is_folder and address is not None:
+        raise SourceError(
+            f"--output={address}: {export.name} writes a folder of this machine; copy it to the bucket after"
+        )
     path = local_path(args.output) if address is None else spool(address) / address.name
     if address is not None:
         if Bucket(address).list() and not args.overwrite:
@@ -198,9 +202,9 @@ def _export(export: Export, args: argparse.Namespace, finish: Callable[[], None]
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-    if path.is_dir():
+    if path.is_dir() and not export.is_folder:
         raise SourceError(f"--output={path} is a folder; name a file in it")
-    if path.exists() and not args.overwrite:
+    if (path.exists() and not args.overwrite) or (export.is_folder and path.is_file()):
         raise SourceError(
             f"--output={path} is there already; name another file, or replace it: --overwrite"
         )

@@ -113,12 +113,14 @@ class Export:
       add_flags: Adds its flags, besides --metadata and --output, to a parser.
       write: Writes records to a file, and returns counts for the summary. Its arguments are a function that
         goes through the records, the file, the flags, and what to call right before the file becomes visible.
+      is_folder: Whether it writes a folder.
     """
 
     name: str
     purpose: str
     add_flags: Callable[[argparse.ArgumentParser], None]
     write: Callable[[Records, Path, argparse.Namespace, Callable[[], None]], dict[str, int]]
+    is_folder: bool = False
 
 
 def found_in(package: ModuleType, attribute: str) -> list[Any]:
