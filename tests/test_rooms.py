@@ -42,7 +42,7 @@ TABLE = {
     "annotate/stages": {
         *("annotate", "annotate/models", "annotate/words", "data", "data/build", "data/stored"),
     },
-    "annotate/models": {"annotate", "data/build", "data/stored", "importers"},
+    "annotate/models": {"annotate", "annotate/words", "data/build", "data/stored", "importers"},
     "annotate/words": {"annotate", "data/stored"},
     "models": {"data", "parallel"},
     "losses": set(),

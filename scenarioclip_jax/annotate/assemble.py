@@ -1,6 +1,8 @@
 """The last step, `assemble`: gathers the scenes into metadata that the build reads, and how they were made."""
 
 import gzip
+import hashlib
+import heapq
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -8,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scenarioclip_jax.annotate import labels, near_duplicates
+from scenarioclip_jax.annotate import card, labels, near_duplicates
 from scenarioclip_jax.annotate.chain import DONE, FAILED, Chain, Link
 from scenarioclip_jax.annotate.labels import Labels
 from scenarioclip_jax.annotate.records import WorkError
@@ -23,6 +25,7 @@ FOLDER, METADATA, SUMMARY, REMOVED = (
     "assemble.json",
     "removed.jsonl",
 )
+EXAMPLES = "examples"
 Scene = dict[str, Any]
 
 
@@ -93,7 +96,9 @@ def assemble(work: Work) -> Assembled:
                     f"{work.folder}: no photo has a scene, so nothing was written ({told or 'no photos'}); see "
                     "`annotate status`"
                 )
-            write_text(folder / SUMMARY, json.dumps(_summary(chain, assembled), indent=1) + "\n")
+        summary = _summary(chain, assembled)
+        write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
+        _write_card(work, folder, summary)
     finally:
         chain.close()
     return assembled
@@ -115,6 +120,25 @@ def write_labels(work: Work) -> Path:
     finally:
         chain.close()
     return labels.write_table(work.folder, counts)
+
+
+def _write_card(work: Work, folder: Path, summary: dict[str, Any]) -> None:
+    """Writes the card and its pictures: of scenes with relations, chosen by a hash of their ids."""
+    from scenarioclip_jax.annotate import show  # it imports matplotlib, which takes a second
+
+    def ids() -> Iterator[str]:
+        with gzip.open(folder / METADATA, "rt", encoding="utf-8") as file:
+            for record in map(json.loads, file):
+                if record["relations"]:
+                    yield record["id"]
+
+    number = work.settings.assemble.examples
+    chosen = heapq.nsmallest(number, ids(), lambda id: hashlib.sha256(id.encode()).digest())
+    pictures = []
+    for position, id in enumerate(chosen):
+        show.draw(work, id, folder / EXAMPLES / f"{position}.png")
+        pictures.append(f"{EXAMPLES}/{position}.png")
+    write_text(folder / card.NAME, card.card(summary, work.settings.assemble, pictures))
 
 
 def _check(folder: Path) -> None:

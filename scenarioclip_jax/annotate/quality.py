@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from scenarioclip_jax.annotate.boxes import overlap
 from scenarioclip_jax.annotate.chain import Chain
-from scenarioclip_jax.annotate.models.truth import pairs_of, read_truth
+from scenarioclip_jax.annotate.models.truth import is_short_for, pairs_of, read_truth
 from scenarioclip_jax.annotate.stages.detect import detections_of
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.data.build.records import Record
@@ -110,7 +110,7 @@ def _matched(objects: Sequence[tuple[str, Sequence[float]]], true: Record) -> di
     fits = np.zeros((len(objects), len(true.objects)))
     for i, (name, box) in enumerate(objects):
         for j, thing in enumerate(true.objects):
-            if f" {thing.name}".endswith(f" {name}"):
+            if is_short_for(name, thing.name):
                 fits[i, j] = overlap(box, thing.box)
     fits[fits < OVERLAP] = 0
     rows, columns = linear_sum_assignment(-fits)

@@ -144,11 +144,18 @@ class AssembleSettings:
         first of them, "keep" treats them as others.
       distance: Bits of 256 in which the perceptual hashes of near-duplicates differ at most.
       min_count: Labels that occur less often are left out, with the relations that need them.
+      name, description, license: What the data set's card says of it; the license is an identifier of the
+        Hugging Face hub, such as cc-by-4.0.
+      examples: Pictures on the card.
     """
 
     duplicates: str = "group"
     distance: int = 10
     min_count: int = 1
+    name: str = ""
+    description: str = ""
+    license: str = ""
+    examples: int = 3
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ def _figure(id: str, picture: Image.Image, outputs: dict[str, Any], states: list
         small = figure.add_axes(place)
         small.imshow(region)
         small.set_axis_off()
-        small.set_title("\n".join(textwrap.wrap(title, 26)[:2]), fontsize=7.5, parse_math=False)
+        lines = textwrap.wrap(title, 28, max_lines=2, placeholder=" …")
+        small.set_title("\n".join(lines), fontsize=7.5, parse_math=False)
     figure.text(0.01, 1 - 0.3 / tall, id, fontsize=11, fontweight="bold", parse_math=False)
     figure.text(
         *(0.585, 1 - 0.2 / tall, text),

@@ -79,7 +79,10 @@ def test_photos_are_upright_and_say_nothing_of_where_they_were_taken(folder, tmp
 
 def test_the_card_of_the_metadata_goes_along(folder):
     (folder / "meta/README.md").write_text("# My data\n")
+    (folder / "meta/examples").mkdir()
+    (folder / "meta/examples/0.png").write_bytes(b"a picture")
     assert export(folder, *images(folder)) == 0
+    assert (folder / "out/examples/0.png").read_bytes() == b"a picture"
     assert (folder / "out/README.md").read_text() == "# My data\n"
 
 

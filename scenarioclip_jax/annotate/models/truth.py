@@ -17,6 +17,7 @@ from scenarioclip_jax.annotate.models.protocols import (
 )
 from scenarioclip_jax.annotate.results import Box, Caption, Detection, Failure, Mask, Photo
 from scenarioclip_jax.annotate.settings import TruthSettings
+from scenarioclip_jax.annotate.words.names import read_name
 from scenarioclip_jax.data.build.annotations import read_records
 from scenarioclip_jax.data.build.problems import AnnotationError, Problems
 from scenarioclip_jax.data.build.records import ObjectRecord, Record
@@ -56,6 +57,12 @@ def pairs_of(record: Record) -> list[tuple[int, str, int]]:
         if pair is not None and pair[0] != pair[1]:
             found.append((pair[0], predicate, pair[1]))
     return found
+
+
+def is_short_for(name: str, full: str) -> bool:
+    """Whether a name is another's last words, in the singular or not: "circle" of "red circles"."""
+    noun, whole = read_name(name).noun, read_name(full).noun
+    return f" {whole}".endswith(f" {noun}")
 
 
 class Truth:
@@ -110,7 +117,7 @@ class Truth:
     ) -> list[Detection]:
         found = []
         for number, thing in enumerate(record.objects):
-            fitting = [name for name in names if f" {thing.name}".endswith(f" {name}")]
+            fitting = [name for name in names if is_short_for(name, thing.name)]
             if not fitting or self._happens("missed", record.id, number):
                 continue
             box = self._shifted(record, number, size)

@@ -28,7 +28,7 @@ from scenarioclip_jax.importers import metadata
 from scenarioclip_jax.importers.source import SPLITS, Export, Record, Records, SourceError
 from scenarioclip_jax.storage.cache import local_copy
 
-_CARD = "README.md"
+_CARD, _PICTURES = "README.md", "examples"  # as `annotate assemble` writes them
 _FILE_BYTES = 500 << 20  # of photos in a file
 _GROUP_BYTES = 32 << 20  # of photos that are held and written at once
 _THING = {
@@ -176,6 +176,8 @@ def _write_card(file: Path, folder: Path) -> None:
     card = folder / _CARD
     if card.is_file():
         shutil.copyfile(card, file)
+        if (pictures := folder / _PICTURES).is_dir():
+            shutil.copytree(pictures, file.parent / _PICTURES)
         return
     text = (
         "---\nlicense: unknown\ntags:\n- scene-graph\n---\n\n# A data set of scenes\n\n"
