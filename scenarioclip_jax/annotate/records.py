@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,47 +72,66 @@ class Records:
         self.folder, self.damaged = folder, []
         self._files = sorted(p for p in folder.glob("*-of-*.jsonl")) if folder.is_dir() else []
         self._streams: dict[int, Any] = {}
-        self._entries: dict[str, list[Entry]] = {}
+        # Of most photos there is one entry; a list for each would take a fifth of the memory.
+        self._entries: dict[str, Entry | list[Entry]] = {}
         self._forgiven: dict[tuple[str, str], int] = {}
         for number, path in enumerate(self._files):
             for offset, line in _lines(path, self.damaged):
                 if wanted(line["id"]):
-                    self._add(line["id"], entry_of(line, number, offset))
+                    # The stages have their ids in common.
+                    self._add(sys.intern(line["id"]), entry_of(line, number, offset))
         for _, line in _lines(folder / FORGIVEN, self.damaged):
             self._forgiven[line["id"], line["key"]] = line["attempts"]
 
     def _add(self, id: str, entry: Entry) -> None:
-        entries = self._entries.setdefault(id, [])
+        entries = self._all(id)
         for position, other in enumerate(entries):
             if other.key == entry.key:
                 if (entry.done, entry.attempts) >= (other.done, other.attempts):
                     entries[position] = entry
-                return
-        entries.append(entry)
+                break
+        else:
+            entries.append(entry)
+        self._entries[id] = entries if len(entries) > 1 else entries[0]
+
+    def _all(self, id: str) -> list[Entry]:
+        found = self._entries.get(id)
+        return [] if found is None else [found] if isinstance(found, Entry) else found
 
     def find(self, id: str, key: str) -> Entry | None:
         """The entry of a photo that this key made; a result rather than a failure."""
-        return next((entry for entry in self._entries.get(id, ()) if entry.key == key), None)
+        return next((entry for entry in self._all(id) if entry.key == key), None)
 
     def has_any(self, id: str) -> bool:
         """Whether there is an entry of a photo, of whatever key."""
         return id in self._entries
 
-    def entries(self) -> Iterator[tuple[str, list[Entry]]]:
-        """All entries by the photo's id."""
-        yield from self._entries.items()
+    def ids(self) -> list[str]:
+        """The photos that have entries, sorted."""
+        return sorted(self._entries)
 
     def attempts_left(self, id: str, entry: Entry, limit: int) -> bool:
         """Whether a failure may be tried again."""
         return entry.attempts - self._forgiven.get((id, entry.key), 0) < limit
 
     def read(self, entry: Entry) -> dict[str, Any]:
-        """The line of an entry."""
+        """The line of an entry.
+
+        Raises:
+          WorkError: It is damaged.
+        """
         if entry.file not in self._streams:
             self._streams[entry.file] = self._files[entry.file].open("rb")
         stream = self._streams[entry.file]
         stream.seek(entry.offset)
-        return json.loads(stream.readline())
+        line = stream.readline()
+        try:
+            return json.loads(line)
+        except ValueError as error:
+            raise WorkError(
+                f"{self._files[entry.file]}: the line at byte {entry.offset} is damaged ({error}); remove it, "
+                "and run the stage again"
+            ) from error
 
     def close(self) -> None:
         for stream in self._streams.values():
@@ -235,6 +255,20 @@ def _encoded(line: dict[str, Any]) -> bytes:
     return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
+def _head(line: bytes) -> dict[str, Any]:
+    """What a line says beside its output, which is long and rarely needed; raises ValueError.
+
+    Within a JSON text, quotes are escaped, so these bytes begin the output. A disk that lost power leaves NUL
+    bytes in the place of what it didn't write.
+    """
+    head, found, _ = line.partition(b',"output":')
+    if not found:
+        return json.loads(line)
+    if b"\0" in line or not line.endswith(b"}\n"):
+        raise ValueError("the line is damaged")
+    return json.loads(head + b"}")
+
+
 def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The complete lines of a file, with their places."""
     if not path.is_file():
@@ -244,7 +278,7 @@ def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, dict[str, Any]
         for number, line in enumerate(file, start=1):
             if line.endswith(b"\n"):  # else a process is writing it, or was killed
                 try:
-                    values = json.loads(line)
+                    values = _head(line)
                     is_record = isinstance(values, dict) and {"id", "key"} <= values.keys()
                 except ValueError:
                     is_record = False

@@ -74,10 +74,13 @@ class Summary:
 def list_photos(work: Work, shard: Shard = ALL) -> Summary:
     """Runs the first step: lists the photos of a share that are new or have changed."""
     summary, began = Summary(photos.NAME), time.monotonic()
-    records = work.records(photos.NAME, shard.has)
-    found = dict(photos.to_list(work, shard, records, work.settings.attempts))
-    attempts = {id: _attempts(records, photos.as_text(id), key) for id, key in found.items()}
-    with work.writer(photos.NAME, shard) as writer, _bar(photos.NAME, len(found)) as bar:
+    with work.writer(photos.NAME, shard) as writer, contextlib.ExitStack() as held:
+        # After the writer, so that what another process has just done is known.
+        records = work.records(photos.NAME, shard.has)
+        held.callback(records.close)
+        found = dict(photos.to_list(work, shard, records, work.settings.attempts))
+        attempts = {id: _attempts(records, photos.as_text(id), key) for id, key in found.items()}
+        bar = held.enter_context(_bar(photos.NAME, len(found)))
         for done in photos.examine(work, iter(found)):
             key = found[done.id]
             if isinstance(done.result, Failure):

@@ -131,3 +131,23 @@ def test_a_failed_start_leaves_the_share_free(tmp_path):
 def test_errors_name_the_folder(tmp_path):
     with Writer(tmp_path, ALL), pytest.raises(WorkError, match=str(tmp_path)):
         Writer(tmp_path, ALL)
+
+
+def test_a_text_that_looks_like_an_output_is_no_output(tmp_path):
+    id = 'a,"output":{} .jpg'
+    write(tmp_path, result_line(id, "k", {"t": ',"output":'}, {}))
+    records = Records(tmp_path)
+    entry = records.find(id, "k")
+    assert entry
+    assert records.read(entry)["output"] == {"t": ',"output":'}
+
+
+def test_damage_within_an_output_is_named_when_it_is_read(tmp_path):
+    write(tmp_path, result_line("a", "k", {"text": "something long"}, {}))
+    (file,) = tmp_path.glob("*.jsonl")
+    file.write_bytes(file.read_bytes().replace(b"something", b'some"hing'))
+    records = Records(tmp_path)
+    entry = records.find("a", "k")
+    assert entry
+    with pytest.raises(WorkError, match=r"0-of-1\.jsonl: the line at byte 0 is damaged"):
+        records.read(entry)

@@ -72,13 +72,13 @@ class Listing:
 
     def current(self) -> Iterator[tuple[str, Entry]]:
         """Photos that could be read and haven't changed since, in the order of their ids."""
-        for id in sorted(id for id, _ in self.records.entries()):
+        for id in self.records.ids():
             if (entry := self.find(id)) and entry.done:
                 yield id, entry
 
     def failed(self) -> Iterator[tuple[str, Entry]]:
         """Photos that can't be read."""
-        for id in sorted(id for id, _ in self.records.entries()):
+        for id in self.records.ids():
             if (entry := self.find(id)) and not entry.done:
                 yield id, entry
 
