@@ -66,8 +66,9 @@ def test_a_result_counts_before_a_failure_and_the_last_failure_has_the_number(tm
     assert entry
     assert (entry.attempts, entry.kind) == (2, "timeout")
     # The order of lines and files says nothing: shares may change between runs.
-    write(tmp_path, result_line("a", "k", {}, {}), shard=Shard(0, 3))
-    write(tmp_path, failure_line("a", "k", TIMEOUT, 3))
+    write(tmp_path, result_line("a", "k", {}, {}), shard=Shard(1, 3))
+    for share in (Shard(0, 2), Shard(2, 3)):
+        write(tmp_path, failure_line("a", "k", TIMEOUT, 3), shard=share)
     entry = Records(tmp_path).find("a", "k")
     assert entry
     assert entry.done
