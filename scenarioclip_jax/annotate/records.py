@@ -142,10 +142,10 @@ class Records:
         """Lets failures be tried again as if they were new."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / FORGIVEN).open("ab") as file:
-            _lock(file, fcntl.LOCK_EX)
+            lock_file(file, fcntl.LOCK_EX)
             for id, entry in failures:
                 line = {"id": id, "key": entry.key, "attempts": entry.attempts}
-                file.write(_encoded(line))
+                file.write(encode_line(line))
 
 
 def entry_of(line: dict[str, Any], file: int, offset: int) -> Entry:
@@ -191,13 +191,13 @@ class Writer:
             self._hold_division(folder, shard)
             self._file = self._held.enter_context(self._path.open("ab"))
             try:
-                _lock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise WorkError(
                     f"{self._path}: another process runs this share of the stage; wait for its end, or give "
                     "each process a share of its own: --shard 0/2, --shard 1/2, …"
                 ) from None
-            _cut_unfinished(self._path)
+            cut_unfinished(self._path)
         except BaseException:
             self._held.close()
             raise
@@ -207,13 +207,13 @@ class Writer:
         """Refuses to run beside processes that divide the photos otherwise: both would do the same ones."""
         lock = self._held.enter_context((folder / ".division").open("a+", encoding="ascii"))
         try:
-            _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lock.truncate(0)
             lock.write(str(shard.count))
             lock.flush()
         except BlockingIOError:
             pass
-        _lock(lock, fcntl.LOCK_SH)
+        lock_file(lock, fcntl.LOCK_SH)
         lock.seek(0)
         if (others := lock.read()) != str(shard.count):
             raise WorkError(
@@ -223,7 +223,7 @@ class Writer:
 
     def write(self, line: dict[str, Any]) -> None:
         """Appends a line; it is in the file when this returns."""
-        self._file.write(_encoded(line))
+        self._file.write(encode_line(line))
         self._file.flush()
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             os.fsync(self._file.fileno())
@@ -240,8 +240,8 @@ class Writer:
         self.close()
 
 
-def _lock(file: IO[Any], how: int) -> None:
-    """Locks a file, where the file system has locks."""
+def lock_file(file: IO[Any], how: int) -> None:
+    """Locks a file, where the file system has locks; raises BlockingIOError."""
     try:
         fcntl.flock(file, how)
     except BlockingIOError:
@@ -251,7 +251,8 @@ def _lock(file: IO[Any], how: int) -> None:
             raise
 
 
-def _encoded(line: dict[str, Any]) -> bytes:
+def encode_line(line: dict[str, Any]) -> bytes:
+    """A line of a file that only grows."""
     return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
@@ -289,7 +290,7 @@ def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, dict[str, Any]
             offset += len(line)
 
 
-def _cut_unfinished(path: Path) -> None:
+def cut_unfinished(path: Path) -> None:
     """Cuts off a line that a killed process left without its end."""
     with path.open("r+b") as file:
         size = end = file.seek(0, os.SEEK_END)
