@@ -46,6 +46,14 @@ def parser() -> argparse.ArgumentParser:
     _add_output(own)
     own.add_argument("id", help="the photo's path in the photos' folder")
     own.add_argument("--to", type=Path, metavar="FILE", help="the picture (default: in WORK/shown)")
+    own = commands.add_parser("review", help="a page to keep, drop and edit scenes, in a browser")
+    _add_output(own)
+    own.add_argument("--reviewer", metavar="NAME", help="who decides (default: your user's name)")
+    own.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: only here)"
+    )
+    own.add_argument("--port", type=int, default=0, help="port (default: one that is free)")
+    own.add_argument("--no-browser", action="store_true", help="only print the address")
     own = commands.add_parser("quality", help="compare the scenes with annotations that are true")
     _add_output(own)
     own.add_argument("--truth", type=Path, required=True, metavar="DIR", help="the annotations")
@@ -117,6 +125,12 @@ def _run(args: argparse.Namespace) -> int:
         from scenarioclip_jax.annotate import show  # it imports matplotlib
 
         say(str(show.draw(work, args.id, args.to)))
+    elif args.command == "review":
+        from scenarioclip_jax.annotate.review.serve import (
+            serve,
+        )  # it imports the server's libraries
+
+        serve(work, args.reviewer, args.host, args.port, browser=not args.no_browser)
     else:
         from scenarioclip_jax.annotate import quality  # it imports scipy
 
