@@ -14,6 +14,7 @@ from scenarioclip_jax.annotate import card, labels, near_duplicates
 from scenarioclip_jax.annotate.chain import DONE, FAILED, Chain, Link
 from scenarioclip_jax.annotate.labels import Labels
 from scenarioclip_jax.annotate.records import WorkError
+from scenarioclip_jax.annotate.review.reviews import Dropped, Reviews
 from scenarioclip_jax.annotate.stages import NAMES, VALIDATE
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.files import whole, write_text
@@ -38,6 +39,7 @@ class Assembled:
       counts: Scenes, objects, relations, masks, negatives, paraphrases.
       removed: What each filter left out.
       missing: Photos that aren't in it, by the first stage that has no result for them and the state there.
+      reviews: Scenes that reviewers kept, dropped or edited, and "stale": those that were made anew since.
       identities: What each stage's records were made by, with the number of scenes, by stage and digest.
     """
 
@@ -45,13 +47,18 @@ class Assembled:
     counts: Counter[str] = field(default_factory=Counter)
     removed: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
+    reviews: dict[str, int] = field(default_factory=dict)
     identities: dict[str, Counter[str]] = field(default_factory=dict)
 
     def told(self, work: Work) -> str:
         """The lines to print."""
         counts = ", ".join(f"{number:,} {what}" for what, number in self.counts.items())
         lines = [f"assemble: {counts}"]
-        lists = (("left out by filters", self.removed), ("photos without a scene", self.missing))
+        lists = (
+            ("left out by filters", self.removed),
+            ("photos without a scene", self.missing),
+            ("decisions of reviewers", Counter(self.reviews)),
+        )
         for title, found in lists:
             if found:
                 listed = ", ".join(f"{number:,} {what}" for what, number in found.most_common())
@@ -79,7 +86,7 @@ def assemble(work: Work) -> Assembled:
     folder = work.folder / FOLDER
     _check(folder)
     folder.mkdir(exist_ok=True)
-    assembled, chain = Assembled(folder), Chain(work)
+    assembled, chain, reviews = Assembled(folder), Chain(work), Reviews(work.folder)
     try:
         with whole(folder / METADATA) as unfinished, whole(folder / REMOVED) as left_out:
             with (
@@ -88,8 +95,9 @@ def assemble(work: Work) -> Assembled:
                 gzip.GzipFile("", "wb", fileobj=file, mtime=0, compresslevel=6) as metadata,
                 left_out.open("xb") as removed,
             ):
-                for record in _Assembler(chain, assembled, removed).records():
+                for record in _Assembler(chain, reviews, assembled, removed).records():
                     metadata.write(_line(record))
+            assembled.reviews = reviews.counts()
             if not assembled.counts["scenes"]:
                 told = ", ".join(f"{n:,} {what}" for what, n in assembled.missing.items())
                 raise WorkError(
@@ -101,24 +109,35 @@ def assemble(work: Work) -> Assembled:
         _write_card(work, folder, summary)
     finally:
         chain.close()
+        reviews.close()
     return assembled
 
 
-def scenes(chain: Chain) -> Iterator[tuple[str, dict[str, Link], Scene | None]]:
-    """Each photo with its scene after `validate`; None if it has none."""
+def scenes(
+    chain: Chain, reviews: Reviews
+) -> Iterator[tuple[str, dict[str, Link], Scene | None, list[list[str]]]]:
+    """Each photo with its scene, as reviewers left it, and what was left out; None if it has none."""
     for id, links in chain.links():
         entry = links[VALIDATE.name].entry
-        output = chain.records[VALIDATE.name].read(entry)["output"] if entry else {}
-        yield id, links, output.get("scene")
+        output = chain.records[VALIDATE.name].read(entry).get("output", {}) if entry else {}
+        scene, removed = output.get("scene"), output.get("removed", [])
+        said = reviews.of(id, entry.digest) if entry and entry.done else None
+        if isinstance(said, Dropped):
+            scene, removed = None, [*removed, ["review_dropped", f"by {said.reviewer}"]]
+        elif said is not None:
+            # An edit gives a scene to a photo that had too little for one.
+            scene, removed = said, [each for each in removed if not each[0].startswith("scene_")]
+        yield id, links, scene, removed
 
 
 def write_labels(work: Work) -> Path:
     """Writes the table of labels; see `labels.py`."""
-    chain = Chain(work)
+    chain, reviews = Chain(work), Reviews(work.folder)
     try:
-        counts = labels.counted(scene for _, _, scene in scenes(chain) if scene)
+        counts = labels.counted(scene for _, _, scene, _ in scenes(chain, reviews) if scene)
     finally:
         chain.close()
+        reviews.close()
     return labels.write_table(work.folder, counts)
 
 
@@ -153,18 +172,22 @@ def _check(folder: Path) -> None:
 class _Assembler:
     """Makes records of scenes, and counts what is left out."""
 
-    def __init__(self, chain: Chain, assembled: Assembled, removed: Any):
+    def __init__(self, chain: Chain, reviews: Reviews, assembled: Assembled, removed: Any):
         self._chain, self._assembled, self._removed = chain, assembled, removed
+        self._reviews = reviews
         self._settings = chain.work.settings
         self._labels = labels.read_labels(chain.work.folder)
         self._rare = self._rare_labels()
         self._groups = self._duplicates()
 
+    def _scenes(self) -> Iterator[tuple[str, dict[str, Link], Scene | None, list[list[str]]]]:
+        return scenes(self._chain, self._reviews)
+
     def _rare_labels(self) -> Labels:
         """Drops labels that occur too seldom, after the table was applied."""
         if (least := self._settings.assemble.min_count) <= 1:
             return Labels()
-        found = (self._labels.apply(scene)[0] for _, _, scene in scenes(self._chain) if scene)
+        found = (self._labels.apply(scene)[0] for _, _, scene, _ in self._scenes() if scene)
         counts = labels.counted(found)
         return Labels(
             {
@@ -179,23 +202,20 @@ class _Assembler:
         if self._settings.assemble.duplicates == "keep":
             return {}
         hashes = {
-            id: self._chain.listing.known(id)["hash"]
-            for id, _, scene in scenes(self._chain)
-            if scene
+            id: self._chain.listing.known(id)["hash"] for id, _, scene, _ in self._scenes() if scene
         }
         return near_duplicates.groups(hashes, self._settings.assemble.distance)
 
     def records(self) -> Iterator[Scene]:
         """The records of docs/guides/format.md."""
-        for id, links in self._chain.links():
+        for id, links, scene, left_out in self._scenes():
             entry = links[VALIDATE.name].entry
             if entry is None or not entry.done:
                 first = next(link for link in links.values() if link.state != DONE)
                 state = "failed" if first.state == FAILED else "not done"
                 self._assembled.missing[f"{state} in {first.stage}"] += 1
                 continue
-            output = self._chain.records[VALIDATE.name].read(entry)["output"]
-            scene = self._filtered(id, output["scene"], output["removed"])
+            scene = self._filtered(id, scene, left_out)
             if scene is None:
                 self._assembled.missing["left out by filters"] += 1
                 continue
@@ -257,6 +277,7 @@ def _summary(chain: Chain, assembled: Assembled) -> dict[str, Any]:
         "counts": dict(assembled.counts),
         "removed": dict(assembled.removed),
         "missing": dict(assembled.missing),
+        "reviews": assembled.reviews,
         "made": made,
     }
 
