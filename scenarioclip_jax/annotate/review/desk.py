@@ -131,6 +131,7 @@ class Desk:
                 raise
             width = height = 0
         with self._deciding:
+            self._look_for_others()
             return {
                 "id": id,
                 "digest": digest,
