@@ -75,6 +75,8 @@ def _user() -> str:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
+        if not 0 <= port < 1 << 16:  # the system would take the rest of a division
+            raise OverflowError("ports are below 65536")
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(found[4][:2], family=found[0])
     except (OSError, OverflowError, UnicodeError) as error:

@@ -1,0 +1,51 @@
+"""The review server as a process of its own, and a browser that opens its page."""
+
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+PATIENCE = 60  # seconds
+
+
+class Server(NamedTuple):
+    """A running server."""
+
+    process: subprocess.Popen
+    address: str
+
+
+@contextlib.contextmanager
+def served(work: Path, reviewer: str, *more: str) -> Iterator[Server]:
+    """Starts the command and waits for its address; ends it, however the test ends."""
+    command = [sys.executable, "-m", "scenarioclip_jax.annotate", "review", f"--output={work}"]
+    command += [f"--reviewer={reviewer}", "--no-browser", *more]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        late = threading.Timer(PATIENCE, process.kill)
+        late.start()
+        try:
+            told = []
+            for line in process.stdout:
+                told.append(line)
+                if found := re.search(r"http://\S+", line):
+                    break
+            else:
+                raise AssertionError(f"the server told no address: {''.join(told)}")
+            late.cancel()
+            yield Server(process, found[0])
+        finally:
+            late.cancel()
+            process.kill()
+
+
+def browser_path() -> str | None:
+    """A Chromium of the system; None if there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next(filter(None, map(shutil.which, names)), None)
