@@ -5,6 +5,7 @@
 makes DIR/work, which `annotate review --output DIR/work` opens.
 """
 
+import functools
 import os
 import random
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pycocotools import mask as coco
 
 from scenarioclip_jax.annotate.chain import Chain
 from scenarioclip_jax.annotate.records import digest_of, encode_line, result_line
@@ -52,14 +54,26 @@ def write_many(folder: Path, count: int) -> Work:
     return work
 
 
+@functools.cache
+def _masks() -> list[dict]:
+    """Masks with about as many runs as those of real objects."""
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
+    draw, found = random.Random(0), []
+    for _ in range(20):
+        cx, cy, r = draw.randint(50, 590), draw.randint(50, 430), draw.randint(20, 200)
+        inside = (x - cx) ** 2 + (y - cy) ** 2 + 30 * (x % 7) * (y % 5) < r * r
+        mask = coco.encode(np.asfortranarray(inside.astype(np.uint8)))
+        found.append({"size": [SIZE[1], SIZE[0]], "counts": mask["counts"].decode()})
+    return found
+
+
 def _outputs(number: int) -> dict[str, dict]:
     draw = random.Random(number)
     objects = []
     for _ in range(draw.randint(3, 9)):
         x, y = draw.randint(0, 500), draw.randint(0, 380)
         box = [x, y, x + draw.randint(20, 140), y + draw.randint(20, 100)]
-        # A mask's text is as long as a real one's.
-        mask = {"size": [SIZE[1], SIZE[0]], "counts": "o0" * 300}
+        mask = _masks()[draw.randrange(20)]
         score = round(draw.uniform(0.3, 1), 4)
         objects.append({"name": draw.choice(NAMES), "box": box, "score": score, "mask": mask})
     relations = []

@@ -33,6 +33,7 @@ export class Stage {
   open(address, size) {
     const photo = by("photo");
     this.size = size;
+    this.scene = null;
     this.bitmaps.clear();
     this.drawnMasks = null;
     by("frame").hidden = !address;
