@@ -119,6 +119,15 @@ def test_negatives_that_became_true_go(relation):
     assert notes == ["1 negative of “dog near Man”, true of the scene now"]
 
 
+def test_what_was_doubtful_before_the_edit_is_not_the_edits_business():
+    base = copy.deepcopy(BASE)
+    base["relations"][1]["negatives"].append(["dog", "near", "man", "other"])  # the relation itself
+    values = sent()
+    values["objects"][0]["box"] = [12, 20, 110, 300]
+    scene, _, _ = edited(values, base, SIZE)
+    assert scene["relations"] == base["relations"]
+
+
 def test_objects_are_removed_and_added_with_relations_by_their_new_places():
     values = sent()
     del values["objects"][0]
