@@ -4,6 +4,7 @@ import { get, photoAddress, post } from "./api.js";
 import { by, element } from "./dom.js";
 import { keyboard } from "./keys.js";
 import { List, PAST } from "./list.js";
+import { notice, toast } from "./messages.js";
 import { Panel } from "./panel.js";
 import { Draft } from "./scene.js";
 import { Stage, movedBy } from "./stage.js";
@@ -348,20 +349,6 @@ function nudge(dx, dy) {
   thing.box = movedBy(thing.box, dx, dy, width, height);
   steps.changed();
   return true;
-}
-
-function notice(text) {
-  by("notice").textContent = text;
-  by("notice").hidden = !text;
-}
-
-let fading;
-function toast(text, lasting = false) {
-  by("toast").textContent = text;
-  by("toast").classList.toggle("error", lasting);
-  by("toast").hidden = false;
-  clearTimeout(fading);
-  fading = setTimeout(() => (by("toast").hidden = true), lasting ? 12000 : 3500);
 }
 
 function toggleLayer(name) {
