@@ -76,11 +76,11 @@ class Records:
         self._entries: dict[str, Entry | list[Entry]] = {}
         self._forgiven: dict[tuple[str, str], int] = {}
         for number, path in enumerate(self._files):
-            for offset, line in _lines(path, self.damaged):
+            for offset, line in read_lines(path, self.damaged):
                 if wanted(line["id"]):
                     # The stages have their ids in common.
                     self._add(sys.intern(line["id"]), entry_of(line, number, offset))
-        for _, line in _lines(folder / FORGIVEN, self.damaged):
+        for _, line in read_lines(folder / FORGIVEN, self.damaged):
             self._forgiven[line["id"], line["key"]] = line["attempts"]
 
     def _add(self, id: str, entry: Entry) -> None:
@@ -270,7 +270,7 @@ def _head(line: bytes) -> dict[str, Any]:
     return json.loads(head + b"}")
 
 
-def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The complete lines of a file, with their places."""
     if not path.is_file():
         return
