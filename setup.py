@@ -38,6 +38,7 @@ EXTRAS = {
     # ipykernel, nbclient, nbformat: the notebooks are executed.
     # gcp-storage-emulator, moto: servers that tests of gs:// and s3:// use.
     "test": [
+        "av>=14.2",  # as the extra annotate
         "beartype>=0.23",  # checks shapes, by jaxtyping's import hook
         # The one that s3fs allows, so that pip doesn't try all versions of what moto and s3fs need.
         "boto3==1.43.117",
@@ -68,10 +69,11 @@ EXTRAS = {
         "torch==2.13.0",
         "uvicorn>=0.30",
     ],
-    # fastapi, uvicorn: the review page. imagehash: near-duplicates. inflect: plural names. openai: models behind
-    # servers. rapidfuzz: spellings. torch: models in this process. torchvision: what transformers prepares the
-    # photos of some with.
+    # av: frames of videos. fastapi, uvicorn: the review page. imagehash: near-duplicates. inflect: plural names.
+    # openai: models behind servers. rapidfuzz: spellings. torch: models in this process. torchvision: what
+    # transformers prepares the photos of some with.
     "annotate": [
+        "av>=14.2",
         "fastapi>=0.115",
         "imagehash>=4.3",
         "inflect>=7.6",
