@@ -1,4 +1,4 @@
-"""Makes annotations from photos.
+"""Makes annotations from photos, or from frames of videos.
 
     python -m scenarioclip_jax.annotate run --images DIR --output WORK
 
@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from scenarioclip_jax.annotate import status
+from scenarioclip_jax.annotate import frames_command, status
 from scenarioclip_jax.annotate.assemble import assemble, write_labels
 from scenarioclip_jax.annotate.runner import Summary, list_photos, run_stage
 from scenarioclip_jax.annotate.settings_file import read_settings
@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m scenarioclip_jax.annotate", description=(__doc__ or "").partition("\n")[0]
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    frames_command.add(commands)
     run = commands.add_parser("run", help="do all stages, then assemble")
     _add_work(run)
     stages = [(photos.NAME, "list the photos"), *((s.name, s.purpose) for s in STAGES)]
@@ -108,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.command == frames_command.NAME:
+        return frames_command.run(args)
     if args.command in ("run", photos.NAME, *NAMES):
         settings = read_settings(args.config) if args.config else None
         work = open_work(args.output, args.images, settings, follow_links=args.follow_links)
