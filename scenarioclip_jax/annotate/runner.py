@@ -78,17 +78,19 @@ def list_photos(work: Work, shard: Shard = ALL) -> Summary:
         # After the writer, so that what another process has just done is known.
         records = work.records(photos.NAME, shard.has)
         held.callback(records.close)
-        found = dict(photos.to_list(work, shard, records, work.settings.attempts))
-        attempts = {id: _attempts(records, photos.as_text(id), key) for id, key in found.items()}
+        todo = photos.to_list(work, shard, records, work.settings.attempts)
+        found = {new.path: new for new in todo}
+        attempts = {
+            id: _attempts(records, photos.as_text(id), new.key) for id, new in found.items()
+        }
         bar = held.enter_context(_bar(photos.NAME, len(found)))
         for done in photos.examine(work, iter(found)):
-            key = found[done.id]
+            new, tried = found[done.id], attempts[done.id]
             if isinstance(done.result, Failure):
-                writer.write(
-                    failure_line(photos.as_text(done.id), key, done.result, attempts[done.id] + 1)
-                )
+                id = photos.as_text(done.id)
+                writer.write(failure_line(id, new.key, done.result, tried + 1))
             else:
-                writer.write(result_line(done.id, key, done.result, {}))
+                writer.write(new.line(done.result))
             summary.add(done)
             bar.update()
     kept = sum(1 for _ in photos.Listing(work, shard).current()) - summary.counts["done"]

@@ -2,6 +2,7 @@
 
 A photo's id is its path in that folder. What is known of it (size, digest of the content) counts as long as its
 file has the same length and time; a photo whose content is the same under a new time makes nothing stale.
+Nor does what a frame has from its video (`frame_index.py`): only `assemble` uses that.
 """
 
 import hashlib
@@ -9,10 +10,11 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from scenarioclip_jax.annotate import near_duplicates
-from scenarioclip_jax.annotate.records import Entry, Records
+from scenarioclip_jax.annotate.frame_index import Sources
+from scenarioclip_jax.annotate.records import Entry, Records, digest_of, result_line
 from scenarioclip_jax.annotate.results import Failure, Photo
 from scenarioclip_jax.annotate.shards import ALL, Shard
 from scenarioclip_jax.annotate.stage import Done
@@ -49,13 +51,14 @@ def found_below(folder: Path, follow_links: bool = False) -> Iterator[str]:
                 yield os.path.relpath(os.path.join(path, name), folder)
 
 
-def key_of(file: Path) -> str | None:
-    """What a photo's record is current by: its version, length and time; None if there is no such file."""
+def key_of(file: Path, source: dict[str, str]) -> str | None:
+    """What a photo's record is current by: version, length, time, its video; None if there is no such file."""
     try:
         found = file.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return f"{_VERSION}:{found.st_size}:{found.st_mtime_ns}"
+    key = f"{_VERSION}:{found.st_size}:{found.st_mtime_ns}"
+    return f"{key}:{digest_of(source)}" if source else key
 
 
 class Listing:
@@ -68,7 +71,7 @@ class Listing:
 
     def __init__(self, work: Work, shard: Shard = ALL):
         self._work, self.records = work, work.records(NAME, shard.has)
-        self._folders = work.photos()
+        self._folders, self._sources = work.photos(), Sources(work.images)
 
     def current(self) -> Iterator[tuple[str, Entry]]:
         """Photos that could be read and haven't changed since, in the order of their ids."""
@@ -84,7 +87,7 @@ class Listing:
 
     def find(self, id: str) -> Entry | None:
         """The current record of a photo, of a result or a failure; None if it isn't there or has changed."""
-        key = key_of(self._work.images / id)
+        key = key_of(self._work.images / id, self._sources.find(id))
         return self.records.find(id, key) if key else None
 
     def known(self, id: str) -> dict[str, Any]:
@@ -93,6 +96,10 @@ class Listing:
         if entry is None or not entry.done:
             raise KeyError(id)
         return self.records.read(entry)["output"]
+
+    def source(self, id: str) -> dict[str, str]:
+        """What a frame has from its video: `group`, maybe `action`. A current record's key is of the same."""
+        return self._sources.find(id)
 
     def photo(self, id: str, entry: Entry) -> Photo:
         """A photo to give to a model."""
@@ -107,18 +114,33 @@ class Listing:
         self.records.close()
 
 
-def to_list(work: Work, shard: Shard, records: Records, attempts: int) -> Iterator[tuple[str, str]]:
-    """Photos of a share that aren't listed, or have changed since: ids and keys."""
+class New(NamedTuple):
+    """A photo to list: its path, its key, and what is known of it by its video."""
+
+    path: str
+    key: str
+    source: dict[str, str]
+
+    def line(self, output: dict[str, Any]) -> dict[str, Any]:
+        """Its line. The source isn't part of the output, whose digest the stages go by."""
+        line = result_line(self.path, self.key, output, {})
+        return line | {"source": self.source} if self.source else line
+
+
+def to_list(work: Work, shard: Shard, records: Records, attempts: int) -> Iterator[New]:
+    """Photos of a share that aren't listed, or have changed since."""
+    sources = Sources(work.images)
     for path in found_below(work.images, work.follow_links):
         if not shard.has(path):
             continue
-        key = key_of(work.images / path)
+        source = sources.find(path)
+        key = key_of(work.images / path, source)
         entry = records.find(as_text(path), key) if key else None
         if key and (
             entry is None
             or (not entry.done and records.attempts_left(as_text(path), entry, attempts))
         ):
-            yield path, key
+            yield New(path, key, source)
 
 
 def examine(work: Work, ids: Iterator[str]) -> Iterator[Done]:
