@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scenarioclip_jax.annotate import card, labels, near_duplicates
+from scenarioclip_jax.annotate import card, groups, labels, near_duplicates
 from scenarioclip_jax.annotate.chain import DONE, FAILED, Chain, Link
 from scenarioclip_jax.annotate.labels import Labels
 from scenarioclip_jax.annotate.records import WorkError
@@ -122,11 +122,15 @@ def scenes(
         output = chain.records[VALIDATE.name].read(entry).get("output", {}) if entry else {}
         scene, removed = output.get("scene"), output.get("removed", [])
         said = reviews.of(id, entry.digest) if entry and entry.done else None
+        told = (scene or {}).get("action")
         if isinstance(said, Dropped):
             scene, removed = None, [*removed, ["review_dropped", f"by {said.reviewer}"]]
         elif said is not None:
             # An edit gives a scene to a photo that had too little for one.
             scene, removed = said, [each for each in removed if not each[0].startswith("scene_")]
+        given = chain.listing.source(id).get("action") if scene else None
+        if scene and given and scene.get("action") == told:  # no reviewer has changed it
+            scene = {**scene, "action": given}
         yield id, links, scene, removed
 
 
@@ -178,7 +182,8 @@ class _Assembler:
         self._settings = chain.work.settings
         self._labels = labels.read_labels(chain.work.folder)
         self._rare = self._rare_labels()
-        self._groups = self._duplicates()
+        self._duplicates = self._near_duplicates()
+        self._groups = groups.joined([self._duplicates, self._videos()])
 
     def _scenes(self) -> Iterator[tuple[str, dict[str, Link], Scene | None, list[list[str]]]]:
         return scenes(self._chain, self._reviews)
@@ -198,13 +203,19 @@ class _Assembler:
             }
         )
 
-    def _duplicates(self) -> dict[str, str]:
+    def _near_duplicates(self) -> dict[str, str]:
         if self._settings.assemble.duplicates == "keep":
             return {}
         hashes = {
             id: self._chain.listing.known(id)["hash"] for id, _, scene, _ in self._scenes() if scene
         }
         return near_duplicates.groups(hashes, self._settings.assemble.distance)
+
+    def _videos(self) -> dict[str, str]:
+        """The video of each frame of one."""
+        listing = self._chain.listing
+        found = ((id, listing.source(id).get("group")) for id, _ in listing.current())
+        return {id: group for id, group in found if group}
 
     def records(self) -> Iterator[Scene]:
         """The records of docs/guides/format.md."""
@@ -221,6 +232,8 @@ class _Assembler:
                 continue
             self._count(scene, links)
             known = self._chain.listing.known(id)
+            if "action" in self._chain.listing.source(id):
+                self._assembled.counts["actions of folders"] += 1
             size = {"width": known["width"], "height": known["height"]}
             group = self._groups.get(id)
             more = {"group": group} if group else {}
@@ -231,9 +244,9 @@ class _Assembler:
         if (
             scene
             and self._settings.assemble.duplicates == "drop"
-            and self._groups.get(id, id) != id
+            and self._duplicates.get(id, id) != id
         ):
-            removed, scene = [*removed, ["near_duplicate", self._groups[id]]], None
+            removed, scene = [*removed, ["near_duplicate", self._duplicates[id]]], None
         for change in (self._labels, self._rare):
             if scene:
                 scene, dropped = change.apply(scene)
