@@ -141,7 +141,10 @@ def open_work(
             raise WorkError(
                 f"{folder}: isn't a working folder of this pipeline; give --images to make it one"
             )
-        if folder.is_dir() and any(folder.iterdir()):
+        # Hidden ones may be of a process that makes it at the same moment, as tasks of an array do.
+        if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+            if file.is_file():
+                return open_work(folder, images, settings, follow_links=follow_links)
             raise WorkError(f"--output={folder}: holds other files; name a new folder")
         known = Work(folder, images.resolve(), follow_links, Settings(), {})
     elif images is not None and images.resolve() != known.images:
