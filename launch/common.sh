@@ -52,7 +52,7 @@ parse() {
     [[ -z $flag_name ]] || printf -v "${flag_name//-/_}" '%s' "$flag_value"
     shift
   done
-  (($#)) || fail "-- ARGS is missing: the arguments of scenarioclip_jax.main"
+  (($#)) || fail "-- ARGS is missing: the arguments of the run itself"
   shift
   args=("$@")
 }
@@ -93,4 +93,34 @@ check_own_workdir() {
   workdir_of_args
   [[ -z $workdir ]] || fail "--workdir goes before --, and only there"
   workdir=$workdir_before
+}
+
+# The words as a YAML list. $ is doubled because Kubernetes expands $(NAME) in arguments, and undoes the doubling.
+yaml_list() {
+  local word list=""
+  for word; do
+    [[ $word != *[[:cntrl:]]* ]] || fail "$(quoted "$word"): control characters can't be passed on"
+    word=${word//\\/\\\\}
+    word=${word//\"/\\\"}
+    list+=", \"${word//\$/\$\$}\""
+  done
+  echo "[${list#, }]"
+}
+
+# fill NAME VALUE: puts the value in place of ${NAME} in `manifest`.
+fill() { manifest=${manifest//"\${$1}"/"$2"}; }
+
+# check_output OUTPUT: the rules for --output of the launchers of annotate, which give each task its share themselves.
+check_output() {
+  local word
+  need output "$1"
+  [[ $1 == /* ]] || fail "--output=$1: must be an absolute path, of a folder that" \
+    "every task can write"
+  for word in "${args[@]}"; do
+    case $word in
+      # argparse takes beginnings of flags, too.
+      --o*) fail "--output goes before --, and only there" ;;
+      --s*) fail "$word: the launcher gives each task its share; say how many: --shards N" ;;
+    esac
+  done
 }

@@ -41,20 +41,7 @@ need chips "$chips" '[1-9][0-9]*'
 ((hosts * chips == ${topology//x/*})) ||
   fail "--hosts=$hosts of --chips=$chips are not the $((${topology//x/*})) chips of --topology=$topology"
 
-# The words as a YAML list. $ is doubled because Kubernetes expands $(NAME) in arguments, and undoes the doubling.
-yaml_list() {
-  local word list=""
-  for word; do
-    [[ $word != *[[:cntrl:]]* ]] || fail "$(quoted "$word"): control characters can't be passed on"
-    word=${word//\\/\\\\}
-    word=${word//\"/\\\"}
-    list+=", \"${word//\$/\$\$}\""
-  done
-  echo "[${list#, }]"
-}
-
 manifest=$(<"$here/gke.yaml")
-fill() { manifest=${manifest//"\${$1}"/"$2"}; }
 fill NAME "$name"
 fill HOSTS "$hosts"
 fill CHIPS "$chips"

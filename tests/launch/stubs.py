@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -22,6 +23,11 @@ AWKWARD = [
     "  spaces  ",
     "ünï: - ,",
 ]
+
+
+def unchanged(text: str) -> str:
+    """What Kubernetes makes of an argument: $$ is $, and $(NAME) would be replaced."""
+    return re.sub(r"\$(\$|\([^)]*\))", lambda m: "$" if m[1] == "$" else f"<replaced {m[1]}>", text)
 
 
 class Stubs:
@@ -82,6 +88,8 @@ class Stubs:
 SLURM = ["slurm.sh", "--nodes=4", "--gpus-per-node=8", "--workdir=/w"]
 TPU_VM = ["tpu_vm.sh", "--name=n", "--zone=z", "--repo=r", "--workdir=/w"]
 GKE = ["gke.sh", "--image=i", "--workdir=/shared/w"]
+ANNOTATE_SLURM = ["annotate_slurm.sh", "--shards=4", "--output=/w"]
+ANNOTATE_K8S = ["annotate_k8s.sh", "--image=i", "--shards=4", "--output=/shared/w"]
 
 
 def launch(*words):

@@ -1,7 +1,6 @@
 """The GKE launcher, against a stub of kubectl."""
 
 import json
-import re
 import signal
 import subprocess
 
@@ -13,12 +12,8 @@ from tests.launch.stubs import (
     GKE,
     SAVES_ON_SIGTERM,
     launch,
+    unchanged,
 )
-
-
-def unchanged(text):
-    """What Kubernetes makes of an argument: $$ is $, and $(NAME) would be replaced."""
-    return re.sub(r"\$(\$|\([^)]*\))", lambda m: "$" if m[1] == "$" else f"<replaced {m[1]}>", text)
 
 
 def gke_manifest(stubs, *words):

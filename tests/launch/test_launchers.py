@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.stubs import GKE, LAUNCH, ROOT, SLURM, TPU_VM, launch
+from tests.launch.stubs import (
+    ANNOTATE_K8S,
+    ANNOTATE_SLURM,
+    GKE,
+    LAUNCH,
+    ROOT,
+    SLURM,
+    TPU_VM,
+    launch,
+)
+
+ALL = (SLURM, TPU_VM, GKE, ANNOTATE_SLURM, ANNOTATE_K8S)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +37,7 @@ def test_shellcheck_finds_nothing(script):
 
 @pytest.mark.parametrize(
     ("command", "flag"),
-    [(c, w.split("=")[0]) for c in (SLURM, TPU_VM, GKE) for w in c[1:] if "--repo" not in w],
+    [(c, w.split("=")[0]) for c in ALL for w in c[1:] if "--repo" not in w],
 )
 def test_a_missing_flag_is_named(stubs, command, flag):
     words = [word for word in command if not word.startswith(f"{flag}=")]
@@ -56,6 +67,17 @@ def test_a_missing_flag_is_named(stubs, command, flag):
         ([*GKE, "--topology=4by4", "--"], "--topology"),
         ([*GKE, "--name=Upper", "--"], "--name"),
         ([*GKE, "--", "two\nlines"], "control characters"),
+        ([*ANNOTATE_SLURM, "--shards=all", "--"], "--shards=all"),
+        ([*ANNOTATE_SLURM, "--gpus-per-task=-1", "--"], "--gpus-per-task"),
+        ([*ANNOTATE_SLURM, "--output=w", "--"], "absolute"),
+        ([*ANNOTATE_SLURM, "--output=gs://bucket/w", "--"], "absolute"),
+        ([*ANNOTATE_SLURM, "--", "--output=/other"], "--output"),
+        ([*ANNOTATE_SLURM, "--", "--shard=0/2"], "--shards N"),
+        ([*ANNOTATE_K8S, "--", "--sh", "0/2"], "--shards N"),
+        ([*ANNOTATE_K8S, "--output=/elsewhere", "--"], "/shared"),
+        ([*ANNOTATE_K8S, "--parallel=0", "--"], "--parallel=0"),
+        ([*ANNOTATE_K8S, "--name=Upper", "--"], "--name"),
+        ([*ANNOTATE_K8S, "--partition=x", "--"], "--partition"),
         (["local.sh", "--", "--workdir=/w"], "number of processes"),
         (["local.sh", "two", "--", "--workdir=/w"], "two"),
         (["local.sh", "2", "3", "--", "--workdir=/w"], "3"),
@@ -75,7 +97,7 @@ def test_what_cannot_be_run_is_refused(stubs, command, message):
     assert not stubs.calls()
 
 
-@pytest.mark.parametrize("script", ["local.sh", "slurm.sh", "tpu_vm.sh", "gke.sh"])
+@pytest.mark.parametrize("script", ["local.sh", *(command[0] for command in ALL)])
 def test_help_is_the_head_of_the_file(stubs, script):
     done = stubs.run(*launch(script, "--help"))
     assert f"launch/{script}" in done.stdout
@@ -88,6 +110,8 @@ def test_help_is_the_head_of_the_file(stubs, script):
         (SLURM, "sbatch", "a login node"),
         (TPU_VM, "gcloud", "the Google Cloud CLI"),
         (GKE, "kubectl", "kubectl is installed"),
+        (ANNOTATE_SLURM, "sbatch", "a login node"),
+        (ANNOTATE_K8S, "kubectl", "kubectl is installed"),
         (["local.sh", "2"], "python", "activate the environment"),
     ],
 )
