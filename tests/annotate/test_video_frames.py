@@ -130,3 +130,11 @@ def test_a_playlist_reaches_no_other_file_by_network(tmp_path):
     file.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
     with pytest.raises(VideoError):
         times_of(file)
+
+
+def test_a_second_recording_in_a_file_is_taken_though_its_time_stamps_begin_anew(tmp_path):
+    one = write_video(tmp_path / "one.ts", range(0, 3000, 100), codec="libx264").read_bytes()
+    file = tmp_path / "both.ts"
+    file.write_bytes(one + one)
+    # The second begins one frame after the first has ended.
+    assert len(times_of(file)) == 6

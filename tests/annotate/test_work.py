@@ -1,6 +1,7 @@
 """Working folders that several processes open."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +29,18 @@ def test_a_folder_that_another_process_is_making_is_taken_and_others_are_not(tmp
     (tmp_path / "other/mine.txt").touch()
     with pytest.raises(WorkError, match="holds other files; name a new folder"):
         open_work(tmp_path / "other", tmp_path / "images")
+
+
+def test_a_folder_that_was_made_a_moment_ago_is_taken(tmp_path, monkeypatch):
+    images, folder = tmp_path / "images", tmp_path / "work"
+    images.mkdir()
+    folder.mkdir()
+    listed = Path.iterdir
+
+    def made_before_it_is_listed(self):
+        monkeypatch.undo()
+        open_work(folder, images)
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", made_before_it_is_listed)
+    assert open_work(folder, images).images == images.resolve()
