@@ -69,9 +69,9 @@ EXTRAS = {
         "torch==2.13.0",
         "uvicorn>=0.30",
     ],
-    # av: frames of videos. fastapi, uvicorn: the review page. imagehash: near-duplicates. inflect: plural names.
-    # openai: models behind servers. rapidfuzz: spellings. torch: models in this process. torchvision: what
-    # transformers prepares the photos of some with.
+    # av: frames of videos. fastapi, uvicorn: the review page. imagehash: near-duplicates. inflect: plural
+    # names. openai: models behind servers. rapidfuzz: spellings. torch: models in this process. torchvision:
+    # what transformers prepares the photos of some with.
     "annotate": [
         "av>=14.2",
         "fastapi>=0.115",

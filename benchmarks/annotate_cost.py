@@ -2,9 +2,9 @@
 
     python -m benchmarks.annotate_cost --json FILE
 
-The floating point operations of detector and segmenter are counted by PyTorch, of models with the shapes of
-the default ones and random weights. Those of the language model are 2 x parameters x tokens, of its published
-number of parameters and the tokens of the default prompt, a photo and an answer. How fast this machine is, is measured
+PyTorch counts the floating point operations of detector and segmenter, on models with the shapes of the default
+ones and random weights. Those of the language model are 2 x parameters x tokens: its published number of
+parameters, and the tokens of the default prompt, a photo and an answer. How fast this machine is, is measured
 on the detector; the time of everything else is scaled from that by operations, so it is an estimate.
 """
 
