@@ -39,10 +39,9 @@ def commands(text: str) -> list[list[str]]:
     text = re.sub(r"\\\n\s*", " ", text)
     found = re.findall(r"\bpython -m ([a-z][\w.]+(?:[^`\n&]*))", text)
     # What a launcher starts.
-    found += [
-        f"scenarioclip_jax.main {arguments}"
-        for arguments in re.findall(r"\blaunch/\w+\.sh [^`\n]* -- ([^`\n]*)", text)
-    ]
+    for launcher, arguments in re.findall(r"\blaunch/(\w+)\.sh [^`\n]* -- ([^`\n]*)", text):
+        module = "annotate run" if launcher.startswith("annotate") else "main"
+        found.append(f"scenarioclip_jax.{module} {arguments}")
     # Brackets mark what may be left out; an ellipsis what isn't told.
     return [shlex.split(re.sub(r"[\[\]]|…|\.\.\.", " ", line), comments=True) for line in found]
 
@@ -75,7 +74,7 @@ def flags_of(module: str) -> set[str]:
     ).parent  # of a package that is a command; its subcommands have modules of their own
     if spec.name.endswith("__main__"):
         beside = [folder / "command.py", *folder.glob("sources/*.py"), *folder.glob("exports/*.py")]
-        beside += folder.glob("merging.py")
+        beside += [*folder.glob("merging.py"), *folder.glob("*_command.py")]
         source += "".join(path.read_text() for path in beside if path.is_file())
     found = re.findall(r"""(?:DEFINE_\w+\(|add_argument\(|\badd\()\s*["'](?:--)?([\w-]+)""", source)
     return {*found, *(name.replace("_", "-") for name in found), "help"}

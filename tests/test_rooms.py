@@ -36,8 +36,11 @@ TABLE = {
     "importers/sources": {"data/build", "importers", "storage"},
     "importers/exports": {"data/build", "data/stored", "importers", "storage"},
     "annotate": {
-        *("annotate/models", "annotate/stages", "annotate/words"),
+        *("annotate/models", "annotate/review", "annotate/stages", "annotate/words"),
         *("data/build", "data/stored"),
+    },
+    "annotate/review": {
+        *("annotate", "annotate/stages", "annotate/words", "data", "data/build", "data/stored"),
     },
     "annotate/stages": {
         *("annotate", "annotate/models", "annotate/words", "data", "data/build", "data/stored"),

@@ -27,7 +27,7 @@ _FOREVER = "private, max-age=31536000, immutable"
 
 def page_files() -> dict[str, bytes]:
     """The files of the page, by name."""
-    folder = resources.files(__package__) / "page"
+    folder = resources.files("scenarioclip_jax.annotate.review") / "page"
     found = ((file.name, file) for file in folder.iterdir())
     return {
         name: file.read_bytes() for name, file in found if f".{name.rpartition('.')[2]}" in _TYPES

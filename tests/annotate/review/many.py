@@ -40,7 +40,7 @@ def write_many(folder: Path, count: int) -> Work:
         id = f"photo_{number:06}.jpg"
         os.link(folder / "photo.jpg", images / id)
         known = {"sha256": f"{number:064x}", "width": SIZE[0], "height": SIZE[1], "hash": "0" * 64}
-        lines["photos"].append(encode_line(result_line(id, key_of(images / id), known, {})))
+        lines["photos"].append(encode_line(result_line(id, key_of(images / id, {}), known, {})))
         before = (digest_of(known),)
         for stage in STAGES:
             output = _outputs(number).get(stage.name, {"text": id})
