@@ -216,3 +216,17 @@ def test_errors_name_the_remedy(photos, capsys, tmp_path):
     (photos.work / "dataset/metadata-mine.json").write_text("{}")
     assert main(["assemble", "--output", str(photos.work)]) == 1
     assert "metadata-mine.json, which the build would read, too" in capsys.readouterr().err
+
+
+def test_without_the_extra_the_command_says_what_to_install():
+    code = (
+        "import sys, runpy\n"
+        "sys.modules['rapidfuzz'] = None\n"
+        "sys.argv = ['annotate', '--help']\n"
+        "runpy.run_module('scenarioclip_jax.annotate', run_name='__main__')"
+    )
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "rapidfuzz isn't installed" in done.stderr
+    assert "scenarioclip_jax[annotate]" in done.stderr
