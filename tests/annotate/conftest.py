@@ -28,8 +28,10 @@ class Folder(NamedTuple):
         assert main([command, *flags, *more]) == code
 
     def configure(self, **stages: dict) -> None:
-        settings = {"truth": {"folder": str(self.truth)}} | stages
-        settings["truth"] = {"folder": str(self.truth)} | settings["truth"]
+        # Pictures for the card take most of the time of a run.
+        settings = {"truth": {"folder": str(self.truth)}, "assemble": {"examples": 0}}
+        for name, values in stages.items():
+            settings[name] = settings.get(name, {}) | values
         self.config.write_text(json.dumps(settings))  # which is YAML, too
 
 

@@ -73,6 +73,7 @@ def ours(scene, settings):
         yield scene.triplet(relation), found
 
 
+@pytest.mark.slow
 def test_no_negative_is_true(drawn):
     """And there are many, of all four kinds, of which the judge knows most."""
     kinds, judged, relations = collections.Counter(), 0, 0
