@@ -152,6 +152,11 @@ def open_work(
             f"--images={images}: {folder} has the photos of {known.images}; name another --output for others. "
             f"If that folder was moved, change its path in {file}"
         )
+    elif not known.images.is_dir():
+        raise WorkError(
+            f"{known.images}: the photos' folder isn't there; mount it, or, if it was moved, write its path as "
+            f"`images` into {file}"
+        )
     work = dataclasses.replace(
         known,
         settings=settings or known.settings,
