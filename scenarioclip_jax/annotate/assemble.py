@@ -15,7 +15,7 @@ from scenarioclip_jax.annotate.chain import DONE, FAILED, Chain, Link
 from scenarioclip_jax.annotate.labels import Labels
 from scenarioclip_jax.annotate.records import WorkError
 from scenarioclip_jax.annotate.review.reviews import Dropped, Reviews
-from scenarioclip_jax.annotate.stages import NAMES, VALIDATE
+from scenarioclip_jax.annotate.stages import NAMES, VALIDATE, photos
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.files import whole, write_text
 from scenarioclip_jax.shell import to_paste
@@ -97,13 +97,11 @@ def assemble(work: Work) -> Assembled:
             ):
                 for record in _Assembler(chain, reviews, assembled, removed).records():
                     metadata.write(_line(record))
+            if unread := sum(1 for _ in chain.listing.failed()):
+                assembled.missing[f"failed in {photos.NAME}"] = unread
             assembled.reviews = reviews.counts()
             if not assembled.counts["scenes"]:
-                told = ", ".join(f"{n:,} {what}" for what, n in assembled.missing.items())
-                raise WorkError(
-                    f"{work.folder}: no photo has a scene, so nothing was written ({told or 'no photos'}); see "
-                    "`annotate status`"
-                )
+                raise WorkError(_nothing(work, assembled))
         summary = _summary(chain, assembled)
         write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
         _write_card(work, folder, summary)
@@ -111,6 +109,22 @@ def assemble(work: Work) -> Assembled:
         chain.close()
         reviews.close()
     return assembled
+
+
+def _nothing(work: Work, assembled: Assembled) -> str:
+    """Why there is no scene, and what to do."""
+    start = f"{work.folder}: no photo has a scene, so nothing was written"
+    if not assembled.missing:
+        return (
+            f"{start}: {work.images} holds no file that ends in {', '.join(photos.SUFFIXES)}; check it. "
+            "Links to other folders are followed with --follow-links only"
+        )
+    told = ", ".join(f"{n:,} {what}" for what, n in assembled.missing.items())
+    remedy = "see `annotate status`"
+    if assembled.removed:
+        told += ": " + ", ".join(f"{n:,} {what}" for what, n in assembled.removed.most_common())
+        remedy += ", and the settings of `validate` and `assemble`"
+    return f"{start} ({told}); {remedy}"
 
 
 def scenes(

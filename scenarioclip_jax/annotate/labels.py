@@ -162,20 +162,13 @@ def read_labels(folder: Path) -> Labels:
 
 def _edited(file: Path) -> dict[tuple[str, str], str]:
     """The column `becomes`, in normal form, where it isn't empty."""
-    if not file.is_file():
-        return {}
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            text = stream.read()
-        # Spreadsheets of some languages write semicolons.
-        delimiter = ";" if text.partition("\n")[0].count(";") > 2 else ","
-        rows = list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise WorkError(
-            f"{file}: isn't a table in UTF-8 ({error}); save it as CSV, UTF-8"
-        ) from error
-    found = {}
-    for number, row in enumerate(rows, start=2):
+    found: dict[tuple[str, str], str] = {}
+    for number, row in _rows(file):
+        # A cell more shifts the others: "big, red box" without quotes is two.
+        if None in row:
+            raise WorkError(
+                f"{file} line {number}: has more cells than the first line; write a text with commas in quotes"
+            )
         kind, label, new = (
             str(row.get(column) or "").strip() for column in (*_COLUMNS[:2], "becomes")
         )
@@ -184,9 +177,40 @@ def _edited(file: Path) -> dict[tuple[str, str], str]:
                 f"{file} line {number}: needs the columns {', '.join(_COLUMNS[:4])}, and a kind of "
                 f"{', '.join(KINDS)}"
             )
-        if new:
-            found[kind, normalize_label(label)] = new if new == DROP else normalize_label(new)
+        if "becomes" not in row:
+            raise WorkError(f"{file}: has no column `becomes` in its first line; name it so")
+        if not new:
+            continue
+        label, told = normalize_label(label), new if new == DROP else normalize_label(new)
+        if not told:
+            raise WorkError(
+                f"{file} line {number}: {label!r} can't become {new!r}, which shows no letter; write a "
+                f"text, or {DROP} to drop the label"
+            )
+        if found.setdefault((kind, label), told) != told:
+            raise WorkError(
+                f"{file} line {number}: {kind} {label!r} becomes {told!r}, and {found[kind, label]!r} in a "
+                "line before; remove one of them"
+            )
     return found
+
+
+def _rows(file: Path) -> list[tuple[int, dict[str | None, Any]]]:
+    """The rows of a table that aren't empty, with the numbers of their lines."""
+    if not file.is_file():
+        return []
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            text = stream.read()
+        # Spreadsheets of some languages write semicolons.
+        delimiter = ";" if text.partition("\n")[0].count(";") > 2 else ","
+        # Strict, because a quote without its end would take all further lines for one cell.
+        reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True)
+        return [(reader.line_num, row) for row in reader if any(row.values())]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise WorkError(
+            f"{file}: isn't a table in UTF-8 ({error}); save it as CSV, UTF-8"
+        ) from error
 
 
 def _suggest(kind: str, label: str, counts: Counter[str]) -> tuple[str, str]:

@@ -223,15 +223,25 @@ class Writer:
 
     def write(self, line: dict[str, Any]) -> None:
         """Appends a line; it is in the file when this returns."""
-        self._file.write(encode_line(line))
-        self._file.flush()
-        if time.monotonic() - self._synced > _SYNC_SECONDS:
-            os.fsync(self._file.fileno())
-            self._synced = time.monotonic()
+        with self._named():
+            self._file.write(encode_line(line))
+            self._file.flush()
+            if time.monotonic() - self._synced > _SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
 
     def close(self) -> None:
-        with self._held:
+        with self._named(), self._held:
             os.fsync(self._file.fileno())
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Names the file in errors such as that of a full disk, which name none."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
     def __enter__(self) -> "Writer":
         return self

@@ -93,8 +93,13 @@ def list_photos(work: Work, shard: Shard = ALL) -> Summary:
                 writer.write(new.line(done.result))
             summary.add(done)
             bar.update()
-    kept = sum(1 for _ in photos.Listing(work, shard).current()) - summary.counts["done"]
-    summary.counts["kept"] += kept
+    listing = photos.Listing(work, shard)
+    try:
+        summary.counts["kept"] += sum(1 for _ in listing.current()) - summary.counts["done"]
+        given_up = sum(1 for _ in listing.failed()) - summary.counts["failed"]
+        summary.counts["given up"] += given_up
+    finally:
+        listing.close()
     summary.seconds = time.monotonic() - began
     return summary
 

@@ -19,6 +19,7 @@ from scenarioclip_jax.data.build.photo_folders import Folders
 from scenarioclip_jax.files import write_text
 
 NAME = "work.json"
+VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Work:
 
     def save(self) -> None:
         values = {
-            "version": 1,
+            "version": VERSION,
             "images": str(self.images),
             "follow_links": self.follow_links,
             "settings": dataclasses.asdict(self.settings),
@@ -152,6 +153,11 @@ def open_work(
             f"--images={images}: {folder} has the photos of {known.images}; name another --output for others. "
             f"If that folder was moved, change its path in {file}"
         )
+    elif not known.images.is_dir():
+        raise WorkError(
+            f"{known.images}: the photos' folder isn't there; mount it, or, if it was moved, write its path as "
+            f"`images` into {file}"
+        )
     work = dataclasses.replace(
         known,
         settings=settings or known.settings,
@@ -166,14 +172,32 @@ def open_work(
 def _read(file: Path) -> Work:
     try:
         values: Any = json.loads(file.read_text(encoding="utf-8"))
-        return Work(
-            file.parent,
-            Path(values["images"]),
-            bool(values["follow_links"]),
-            settings_of(values["settings"], str(file)),
-            dict(values["revisions"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, WorkError):
-            raise
-        raise WorkError(f"{file}: can't be read ({error}); was it edited?") from error
+    except ValueError as error:
+        raise WorkError(f"{file}: isn't JSON ({error}); mend what was edited") from error
+    if not isinstance(values, dict):
+        raise WorkError(f"{file}: should hold fields by name, got {str(values)[:80]!r}")
+    for field, (is_right, wanted) in _FIELDS.items():
+        if field not in values or not is_right(values[field]):
+            told = f"got {str(values[field])[:80]!r}" if field in values else "it is missing"
+            raise WorkError(f"{file}: {field}: should be {wanted}; {told}")
+    return Work(
+        file.parent,
+        Path(values["images"]),
+        values["follow_links"],
+        settings_of(values["settings"], f"{file}: settings"),
+        values["revisions"],
+    )
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+# What is right in each field, and how it is told.
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "version": (lambda value: value == VERSION, f"{VERSION}, as this release writes it"),
+    "images": (lambda value: isinstance(value, str) and Path(value).is_absolute(), "a whole path"),
+    "follow_links": (lambda value: isinstance(value, bool), "true or false"),
+    "settings": (lambda value: isinstance(value, dict), "settings by name"),
+    "revisions": (_is_texts, "texts by the names of models"),
+}

@@ -115,6 +115,15 @@ def test_labels_are_counted():
         ("kind,label,becomes\nobject,a,b\nobject,b,c\n", "'a' becomes 'b', which becomes 'c'"),
         ("label,becomes\na,b\n", "line 2: needs the columns"),
         ("kind,label,becomes\nthing,a,b\n", "line 2: needs the columns"),
+        ("kind,label,count,Becomes\nobject,a,1,b\n", "no column `becomes`"),
+        (
+            "kind,label,becomes\nobject,a,-\n\nobject,a,b\n",
+            "line 4: object 'a' becomes 'b', and '-'",
+        ),
+        ('kind,label,becomes\nobject,"a,b\nobject,c,d\n', "isn't a table"),
+        ("kind,label,becomes\nobject,a,big, red b\n", "line 2: has more cells than the first"),
+        ("kind,label,becomes\n\n\nobject,,b\n", "line 4: needs the columns"),
+        ("kind,label,becomes\nobject,a,\u200b\n", "line 2: 'a' can't become"),
     ],
 )
 def test_tables_that_make_no_sense_are_refused(tmp_path, text, message):
@@ -132,3 +141,25 @@ def test_tables_of_spreadsheets_are_read(tmp_path):
     )
     with pytest.raises(WorkError, match="UTF-8"):
         read_labels(tmp_path)
+
+
+def test_empty_lines_of_a_table_say_nothing(tmp_path):
+    (tmp_path / "labels.csv").write_text(
+        "kind,label,count,becomes\n,,,\n\nobject,dogs,2,dog\n,,,\n"
+    )
+    assert read_labels(tmp_path).apply(SCENE)[0]["objects"][0]["name"] == "dog"
+    (tmp_path / "labels.csv").write_text("")
+    assert read_labels(tmp_path).apply(SCENE) == (SCENE, [])
+
+
+def test_two_rows_that_agree_are_no_contradiction(tmp_path):
+    (tmp_path / "labels.csv").write_text("kind,label,becomes\nobject,dogs,dog\nobject,DOGS,Dog\n")
+    assert read_labels(tmp_path).apply(SCENE)[0]["objects"][0]["name"] == "dog"
+
+
+def test_a_table_whose_edits_cannot_be_read_is_not_written_over(tmp_path):
+    text = "kind,label,count,Becomes\nobject,dogs,2,dog\n"
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(WorkError):
+        write_table(tmp_path, counted([SCENE]))
+    assert (tmp_path / "labels.csv").read_text() == text

@@ -5,8 +5,10 @@ file has the same length and time; a photo whose content is the same under a new
 Nor does what a frame has from its video (`frame_index.py`): only `assemble` uses that.
 """
 
+import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -43,21 +45,38 @@ _THREADS = min(8, os.cpu_count() or 1)
 
 
 def found_below(folder: Path, follow_links: bool = False) -> Iterator[str]:
-    """The paths of image files below a folder, in order; hidden files and folders aren't looked at."""
+    """The paths of image files below a folder, in order; hidden files and folders aren't looked at.
+
+    A link to a folder that the walk is in is passed over, because it has no photos of its own.
+    """
+    inside = {str(folder): frozenset([os.path.realpath(folder)])}
     for path, folders, names in os.walk(folder, followlinks=follow_links):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if follow_links:
+            around = inside.pop(path)
+            real = {name: os.path.realpath(os.path.join(path, name)) for name in folders}
+            folders[:] = [name for name in folders if real[name] not in around]
+            inside |= {os.path.join(path, name): around | {real[name]} for name in folders}
         for name in sorted(names):
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 yield os.path.relpath(os.path.join(path, name), folder)
 
 
 def key_of(file: Path, source: dict[str, str]) -> str | None:
-    """What a photo's record is current by: version, length, time, its video; None if there is no such file."""
+    """What a photo's record is current by: version, length, time, its video; None if there is no such file.
+
+    A link to nothing is there: it fails as a photo, and is told of.
+    """
     try:
-        found = file.stat()
+        try:
+            found, kind = file.stat(), ""
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP):
+                raise
+            found, kind = file.lstat(), ":link"
     except (FileNotFoundError, NotADirectoryError):
         return None
-    key = f"{_VERSION}:{found.st_size}:{found.st_mtime_ns}"
+    key = f"{_VERSION}:{found.st_size}:{found.st_mtime_ns}{kind}"
     return f"{key}:{digest_of(source)}" if source else key
 
 
@@ -87,8 +106,11 @@ class Listing:
 
     def find(self, id: str) -> Entry | None:
         """The current record of a photo, of a result or a failure; None if it isn't there or has changed."""
-        key = key_of(self._work.images / id, self._sources.find(id))
-        return self.records.find(id, key) if key else None
+        for path in dict.fromkeys((id, _as_path(id))):
+            key = key_of(self._work.images / path, self._sources.find(path))
+            if key and (entry := self.records.find(id, key)):
+                return entry
+        return None
 
     def known(self, id: str) -> dict[str, Any]:
         """What is known of a photo that is listed."""
@@ -131,7 +153,7 @@ def to_list(work: Work, shard: Shard, records: Records, attempts: int) -> Iterat
     """Photos of a share that aren't listed, or have changed since."""
     sources = Sources(work.images)
     for path in found_below(work.images, work.follow_links):
-        if not shard.has(path):
+        if not shard.has(as_text(path)):  # as its record is looked for
             continue
         source = sources.find(path)
         key = key_of(work.images / path, source)
@@ -167,13 +189,28 @@ def _examined(folders: Folders, id: str) -> Done:
         photo = open_photo(folders, id)
         content = folders.find(id).read_bytes()
     except PhotoError as error:
-        return Done(id, Failure(error.reason, str(error)))
+        return Done(id, Failure(error.reason, _told(folders, id, error)))
     width, height = photo.picture.size
     output = {"sha256": hashlib.sha256(content).hexdigest(), "width": width, "height": height}
     output["hash"] = near_duplicates.hash_of(photo.picture)
     return Done(id, output)
 
 
+def _told(folders: Folders, id: str, error: PhotoError) -> str:
+    """Why a photo can't be used. The remedy for a link is another one than that of the build."""
+    if error.reason != "path_outside_root":
+        return str(error)
+    return (
+        f"{id!r} leads by a link to {os.path.realpath(folders.root / id)}, out of the photos' folder; to allow "
+        "all links, run with --follow-links"
+    )
+
+
 def as_text(id: str) -> str:
     """A path whose bytes aren't UTF-8 with those bytes escaped; any other as it is."""
     return id.encode("utf-8", "backslashreplace").decode()
+
+
+def _as_path(id: str) -> str:
+    """The path of an id that `as_text` made."""
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), id)
