@@ -13,7 +13,7 @@ from typing import Any
 from scenarioclip_jax.annotate import card, groups, labels, near_duplicates
 from scenarioclip_jax.annotate.chain import DONE, FAILED, Chain, Link
 from scenarioclip_jax.annotate.labels import Labels
-from scenarioclip_jax.annotate.records import WorkError
+from scenarioclip_jax.annotate.records import Entry, WorkError
 from scenarioclip_jax.annotate.review.reviews import Dropped, Reviews
 from scenarioclip_jax.annotate.stages import NAMES, VALIDATE, photos
 from scenarioclip_jax.annotate.work import Work
@@ -97,14 +97,15 @@ def assemble(work: Work) -> Assembled:
             ):
                 for record in _Assembler(chain, reviews, assembled, removed).records():
                     metadata.write(_line(record))
-            if unread := sum(1 for _ in chain.listing.failed()):
-                assembled.missing[f"failed in {photos.NAME}"] = unread
             assembled.reviews = reviews.counts()
             if not assembled.counts["scenes"]:
                 raise WorkError(_nothing(work, assembled))
         summary = _summary(chain, assembled)
         write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
         _write_card(work, folder, summary)
+    except OSError as error:
+        error.filename = error.filename or str(folder)  # the error of a full disk names no file
+        raise
     finally:
         chain.close()
         reviews.close()
@@ -238,7 +239,7 @@ class _Assembler:
             if entry is None or not entry.done:
                 first = next(link for link in links.values() if link.state != DONE)
                 state = "failed" if first.state == FAILED else "not done"
-                self._assembled.missing[f"{state} in {first.stage}"] += 1
+                self._miss(id, f"{state} in {first.stage}", first.entry, first.stage)
                 continue
             scene = self._filtered(id, scene, left_out)
             if scene is None:
@@ -252,6 +253,19 @@ class _Assembler:
             group = self._groups.get(id)
             more = {"group": group} if group else {}
             yield {"id": id, "image_path": id, **size, **scene, **more}
+        for id, entry in self._chain.listing.failed():
+            self._miss(id, f"failed in {photos.NAME}", entry, photos.NAME)
+
+    def _miss(self, id: str, why: str, entry: Entry | None, stage: str) -> None:
+        """Counts and lists a photo that a stage has no result for."""
+        self._assembled.missing[why] += 1
+        detail = ""
+        if entry:  # of a failure
+            chain = self._chain
+            records = chain.listing.records if stage == photos.NAME else chain.records[stage]
+            failure = records.read(entry)["failure"]
+            detail = f"{failure['kind']}: {failure['detail']}"
+        self._removed.write(_line({"id": id, "filter": why, "detail": detail}))
 
     def _filtered(self, id: str, scene: Scene | None, removed: list[list[str]]) -> Scene | None:
         """A scene after the filters that need all scenes; None if nothing is left of it."""

@@ -19,6 +19,7 @@ from scenarioclip_jax.annotate.stages import NAMES, STAGES, photos
 from scenarioclip_jax.annotate.work import Work, open_work
 from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
+from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.stop_signals import Stopped, stop_signals
 
 
@@ -153,7 +154,14 @@ def _do(work: Work, command: str, shard: Shard) -> int:
     if command == "run" and shard.count == 1:
         say(assemble(work).told(work))
     elif command == "run":
-        say("when all shares are done: python -m scenarioclip_jax.annotate assemble --output …")
+        command = (
+            "python",
+            "-m",
+            "scenarioclip_jax.annotate",
+            "assemble",
+            f"--output={work.folder}",
+        )
+        say(f"when all shares are done: {to_paste(*command)}")
     lost = [each.stage for each in summaries if each.counts["failed"] and not _any(each)]
     return 1 if lost else 0
 

@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from scenarioclip_jax.annotate.boxes import overlap
 from scenarioclip_jax.annotate.chain import Chain
 from scenarioclip_jax.annotate.models.truth import is_short_for, pairs_of, read_truth
+from scenarioclip_jax.annotate.records import WorkError
 from scenarioclip_jax.annotate.stages.detect import detections_of
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.data.build.records import Record
@@ -33,8 +34,12 @@ def measure(work: Work, truth: Path) -> dict[str, Any]:
       By step ("detect": all boxes; "regions": joined; "validate": after the filters), recall and precision
       from 0 to 1 of objects, triplets and groundings, with the numbers that they are of; the number of photos;
       and how many of them have a scene.
+
+    Raises:
+      ModelError: The annotations can't be read.
+      WorkError: They are of none of the photos.
     """
-    records, chain = read_truth(truth), Chain(work)
+    records, chain = read_truth(truth, "--truth"), Chain(work)
     counts: dict[str, Counter[str]] = {
         step: Counter() for step in ("detect", "regions", "validate")
     }
@@ -56,6 +61,12 @@ def measure(work: Work, truth: Path) -> dict[str, Any]:
                 _count(counts[step], graph, true)
     finally:
         chain.close()
+    if not photos:
+        example = next(iter(records), "none")
+        raise WorkError(
+            f"--truth={truth}: has annotations of none of the photos in {work.images}; a photo's path there "
+            f"has to be one of its paths, such as {example}, or the end of one"
+        )
     return {"photos": photos, "scenes": scenes} | {
         step: _figures(counted) for step, counted in counts.items()
     }

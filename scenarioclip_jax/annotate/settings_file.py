@@ -39,7 +39,10 @@ def settings_of(values: Any, where: str) -> Settings:
     """Makes settings of nested dictionaries; raises WorkError that begins with `where`."""
     settings = _made(Settings, values, where, "")
     for name, stage in dataclasses.asdict(settings).items():
-        for field, value in stage.items() if isinstance(stage, dict) else [(name, stage)]:
+        if not isinstance(stage, dict):
+            _check_range(f"{where}: {name}", name, stage)
+            continue
+        for field, value in stage.items():
             _check_range(f"{where}: {name}.{field}", field, value)
     return settings
 

@@ -1,5 +1,6 @@
 """Photos that can't be read, or aren't there: each is told of, and none ends the run of the others."""
 
+import errno
 import json
 import os
 import re
@@ -116,3 +117,65 @@ def test_when_filters_leave_nothing_they_are_named(photos, capsys):
     photos.configure(validate={"min_objects": 1000})
     photos.run(code=1)
     assert "24 scene_few_objects" in capsys.readouterr().err
+
+
+def test_each_missing_photo_is_listed_with_its_reason(photos):
+    (photos.images / "empty.jpg").touch()
+    shutil.copy(photos.images / "scene_000001.jpg", photos.images / "unknown.jpg")
+    photos.run()
+    lines = map(json.loads, (photos.work / "dataset/removed.jsonl").open())
+    listed = {line["id"]: (line["filter"], line["detail"]) for line in lines}
+    assert set(listed) == {"empty.jpg", "unknown.jpg"}
+    assert listed["unknown.jpg"][0] == "failed in caption"
+    assert "no_truth" in listed["unknown.jpg"][1]
+    assert listed["empty.jpg"][0] == "failed in photos"
+    assert "the file is empty" in listed["empty.jpg"][1]
+
+
+def test_a_full_disk_names_the_file_that_assemble_writes(photos, capsys, monkeypatch):
+    photos.run()
+
+    def full(value):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("scenarioclip_jax.annotate.assemble._line", full)
+    photos.run(command="assemble", code=1)
+    assert str(photos.work / "dataset") in capsys.readouterr().err
+
+
+def test_truth_of_other_photos_is_an_error(photos, capsys, tmp_path):
+    photos.run()
+    file = photos.truth / "metadata.json"
+    content = json.loads(file.read_text())
+    for record in content["data"]:
+        record["image_path"] = record["image_path"].replace("scene", "other")
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others/metadata.json").write_text(json.dumps(content))
+    truth = str(tmp_path / "others")
+    assert main(["quality", "--output", str(photos.work), "--truth", truth]) == 1
+    told = capsys.readouterr().err
+    assert f"--truth={truth}" in told
+    assert "other_0000" in told, "an example of the truth's paths"
+
+
+def test_truth_that_cannot_be_read_names_its_flag(photos, capsys, tmp_path):
+    photos.run()
+    capsys.readouterr()
+    absent = str(tmp_path / "absent")
+    assert main(["quality", "--output", str(photos.work), "--truth", absent]) == 1
+    told = capsys.readouterr().err
+    assert f"--truth={absent}" in told
+    assert "truth.folder" not in told
+
+
+def test_a_share_ends_with_a_command_to_paste(photos, capsys):
+    photos.run("--shard", "0/2")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.endswith(f"assemble --output={photos.work}"), last
+
+
+def test_attempts_that_are_out_of_range_are_named_once(photos, capsys):
+    photos.configure()
+    photos.config.write_text('{"attempts": 0}')
+    photos.run(code=1)
+    assert ": attempts: 0 should be 1 or more" in capsys.readouterr().err

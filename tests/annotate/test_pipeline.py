@@ -155,7 +155,7 @@ def test_failures_are_counted_tried_again_a_few_times_and_forgiven_when_asked(ph
     assert tries() == 4
     assert len(scenes(photos.work)) == COUNT
     summary = json.loads((photos.work / "dataset/assemble.json").read_text())
-    assert summary["missing"] == {"failed in caption": 1}
+    assert summary["missing"] == {"failed in caption": 1, "failed in photos": 1}
 
 
 @pytest.mark.slow

@@ -27,8 +27,12 @@ _LEAST_SCORE = 0.5
 _SAME = 0.5  # intersection over union from which a box is that of an object
 
 
-def read_truth(folder: Path) -> dict[str, Record]:
+def read_truth(folder: Path, given_as: str = "truth.folder") -> dict[str, Record]:
     """Annotations by the paths of their photos, and by each end of such a path: of `a/b.jpg` also `b.jpg`.
+
+    Args:
+      folder: Folder of annotations in the format of docs/guides/format.md.
+      given_as: The setting or flag that names it, for errors.
 
     Raises:
       ModelError: The folder holds no annotations.
@@ -36,7 +40,11 @@ def read_truth(folder: Path) -> dict[str, Record]:
     try:
         records = read_records(folder, Problems())
     except (AnnotationError, OSError) as error:
-        raise ModelError(f"truth.folder: {error}") from error
+        # The rest of the message is a remedy for the build.
+        reason = str(error).partition(". Name the folder")[0]
+        raise ModelError(
+            f"{given_as}={folder}: {reason}; name a folder of annotations, see docs/guides/format.md"
+        ) from error
     found: dict[str, Record] = {}
     for record in records:
         parts = Path(record.image_path).parts
