@@ -17,6 +17,7 @@ from scenarioclip_jax.annotate.records import Entry, WorkError
 from scenarioclip_jax.annotate.review.reviews import Dropped, Reviews
 from scenarioclip_jax.annotate.stages import NAMES, VALIDATE, photos
 from scenarioclip_jax.annotate.work import Work
+from scenarioclip_jax.console import say
 from scenarioclip_jax.files import whole, write_text
 from scenarioclip_jax.shell import to_paste
 
@@ -174,8 +175,12 @@ def _write_card(work: Work, folder: Path, summary: dict[str, Any]) -> None:
     chosen = heapq.nsmallest(number, ids(), lambda id: hashlib.sha256(id.encode()).digest())
     pictures = []
     for position, id in enumerate(chosen):
-        show.draw(work, id, folder / EXAMPLES / f"{position}.png")
-        pictures.append(f"{EXAMPLES}/{position}.png")
+        name = f"{EXAMPLES}/{position}.png"
+        try:
+            show.draw(work, id, folder / name)
+            pictures.append(name)
+        except ValueError as error:  # matplotlib can't; the data set is whole without a picture
+            say(f"the picture of {id} for the card can't be drawn ({error})", error=True)
     write_text(folder / card.NAME, card.card(summary, work.settings.assemble, pictures))
 
 

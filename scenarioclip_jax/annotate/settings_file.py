@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import math
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from scenarioclip_jax.annotate.records import WorkError
 from scenarioclip_jax.annotate.settings import Settings
 
 _WANTED = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_EXPONENT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
 
 
 def read_settings(path: Path) -> Settings:
@@ -55,10 +58,19 @@ def _check_range(where: str, field: str, value: Any) -> None:
     if field in ("batch", "concurrent", "attempts", "max_tokens", "max_side", "max_boxes"):
         if value < 1:
             raise WorkError(f"{where}: {value} should be 1 or more")
+    elif field in ("timeout", "max_aspect"):
+        if value <= 0:
+            raise WorkError(f"{where}: {value} should be above 0")
     elif isinstance(value, int | float) and value < 0:
         raise WorkError(f"{where}: {value} should be 0 or more")
     if field == "duplicates" and value not in ("group", "drop", "keep"):
         raise WorkError(f"{where}: {value!r} is neither group, drop nor keep")
+    if field == "endpoints":
+        for address in value:
+            if not address.startswith(("http://", "https://")):
+                raise WorkError(
+                    f"{where}: {address!r} isn't an address such as http://localhost:8000/v1"
+                )
     if field == "distance" and isinstance(value, int) and value > 64:
         raise WorkError(
             f"{where}: {value} of 256 bits would take most photos for the same; 64 at most"
@@ -96,6 +108,10 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         if not (isinstance(given, list | tuple) and all(isinstance(text, str) for text in given)):
             raise WorkError(f"{where}: should be a list of texts, got {value!r}")
         return tuple(given)
-    if type(value) is not kind or value != value:
+    if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        raise WorkError(
+            f"{where}: YAML takes {value!r} for a text; write it with a point, as 1.0e-3"
+        )
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
         raise WorkError(f"{where}: should be {_WANTED[kind]}, got {value!r}")
     return value

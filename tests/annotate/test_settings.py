@@ -23,7 +23,9 @@ def test_what_is_not_said_keeps_its_default(tmp_path):
 
 
 def test_settings_survive_json():
-    settings = settings_of({"caption": {"endpoints": ["a", "b"]}, "attempts": 5}, "x")
+    settings = settings_of(
+        {"caption": {"endpoints": ["http://a", "https://b"]}, "attempts": 5}, "x"
+    )
     assert settings_of(dataclasses.asdict(settings), "x") == settings
 
 
@@ -38,6 +40,10 @@ def test_settings_survive_json():
         ("detect: {threshold: high}", "detect.threshold: should be a number, got 'high'"),
         ("detect: {threshold: 30}", "detect.threshold: 30.0 isn't between 0 and 1"),
         ("detect: {threshold: .nan}", "detect.threshold: should be a number"),
+        ("detect: {threshold: 1e-3}", "detect.threshold: YAML takes '1e-3' for a text"),
+        ("truth: {shifted: .inf}", "truth.shifted: should be a number, got inf"),
+        ("caption: {timeout: 0}", "caption.timeout: 0.0 should be above 0"),
+        ("caption: {endpoints: [localhost]}", "'localhost' isn't an address such as http://"),
         ("detect: {batch: 0}", "detect.batch: 0 should be 1 or more"),
         ("detect: {batch: true}", "detect.batch: should be a whole number, got True"),
         ("validate: {min_objects: -1}", "validate.min_objects: -1 should be 0 or more"),
