@@ -154,14 +154,8 @@ def _do(work: Work, command: str, shard: Shard) -> int:
     if command == "run" and shard.count == 1:
         say(assemble(work).told(work))
     elif command == "run":
-        command = (
-            "python",
-            "-m",
-            "scenarioclip_jax.annotate",
-            "assemble",
-            f"--output={work.folder}",
-        )
-        say(f"when all shares are done: {to_paste(*command)}")
+        words = ("python", "-m", "scenarioclip_jax.annotate", "assemble", f"--output={work.folder}")
+        say(f"when all shares are done: {to_paste(*words)}")
     lost = [each.stage for each in summaries if each.counts["failed"] and not _any(each)]
     return 1 if lost else 0
 

@@ -65,7 +65,7 @@ def _check_range(where: str, field: str, value: Any) -> None:
         raise WorkError(f"{where}: {value} should be 0 or more")
     if field == "duplicates" and value not in ("group", "drop", "keep"):
         raise WorkError(f"{where}: {value!r} is neither group, drop nor keep")
-    if field == "endpoints":
+    if field == "endpoints" and isinstance(value, tuple):
         for address in value:
             if not address.startswith(("http://", "https://")):
                 raise WorkError(
@@ -112,6 +112,6 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         raise WorkError(
             f"{where}: YAML takes {value!r} for a text; write it with a point, as 1.0e-3"
         )
-    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
         raise WorkError(f"{where}: should be {_WANTED[kind]}, got {value!r}")
     return value
