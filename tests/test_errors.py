@@ -9,6 +9,7 @@ from scenarioclip_jax.errors import ReadableError
 
 # Raised and handled within the package, or by what it is part of.
 INNER = {
+    "scenarioclip_jax.annotate.video_frames.VideoError",  # about one video, which is listed
     "scenarioclip_jax.data.image_files.ImageFileError",  # about one image, which callers list
     "scenarioclip_jax.data.build.metadata_files._FormatError",
     "scenarioclip_jax.data.build.photo_folders.PhotoError",  # becomes a line in the list of problems

@@ -78,7 +78,7 @@ def _stages(made: dict[str, list[dict[str, Any]]]) -> list[str]:
             rows.append((version, f"{identity['scenes']:,}", model or "rules", revision, told))
     lines = _table(("stage, version", "scenes", "model", "revision", "settings"), rows)
     for prompt in dict.fromkeys(prompts):
-        lines += ["The prompt:", "", *(f"> {line}" for line in prompt.splitlines()), ""]
+        lines += ["The prompt:", "", *(f"> {line}" for line in prompt.split("\n")), ""]
     return lines
 
 

@@ -15,7 +15,7 @@ def _lines(text: str) -> list[list[str]]:
 
 
 def _stripped(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().splitlines()]
+    return [line.strip() for line in text.strip().split("\n")]
 
 
 def _replacements(text: str) -> list[list[str]]:
