@@ -45,11 +45,6 @@ fill CLAIM "$claim"
 list=$(yaml_list "$shards" "--output=$output" "${args[@]}")
 fill ARGS "$list" # last: nothing in it is filled in again
 
-if [[ -n $dry_run ]]; then
-  printf 'kubectl apply -f - <<'\''MANIFEST'\''\n%s\nMANIFEST\n' "$manifest"
-  exit
-fi
-need_program kubectl "run this where kubectl is installed and set to the cluster"
-kubectl apply -f - <<<"$manifest"
+apply_manifest
 printf 'When all are done (kubectl wait --for=condition=complete --timeout=-1s job/%s):\n  %s\n' "$name" \
   "$(quoted python -m scenarioclip_jax.annotate assemble "--output=$output")"

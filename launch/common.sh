@@ -110,6 +110,17 @@ yaml_list() {
 # fill NAME VALUE: puts the value in place of ${NAME} in `manifest`.
 fill() { manifest=${manifest//"\${$1}"/"$2"}; }
 
+# Gives `manifest` to Kubernetes, or prints that if `dry_run` is set, and ends.
+apply_manifest() {
+  # shellcheck disable=SC2154 # both are the launcher's
+  if [[ -n $dry_run ]]; then
+    printf 'kubectl apply -f - <<'\''MANIFEST'\''\n%s\nMANIFEST\n' "$manifest"
+    exit
+  fi
+  need_program kubectl "run this where kubectl is installed and set to the cluster"
+  kubectl apply -f - <<<"$manifest"
+}
+
 # check_output OUTPUT: the rules for --output of the launchers of annotate, which give each task its share themselves.
 check_output() {
   local word

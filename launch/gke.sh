@@ -52,9 +52,4 @@ fill VOLUME "$volume"
 list=$(yaml_list "$workdir" "${args[@]}")
 fill ARGS "$list" # last: nothing in it is filled in again
 
-if [[ -n $dry_run ]]; then
-  printf 'kubectl apply -f - <<'\''MANIFEST'\''\n%s\nMANIFEST\n' "$manifest"
-  exit
-fi
-need_program kubectl "run this where kubectl is installed and set to the cluster"
-kubectl apply -f - <<<"$manifest"
+apply_manifest
