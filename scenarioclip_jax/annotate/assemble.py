@@ -13,9 +13,10 @@ from typing import Any
 from scenarioclip_jax.annotate import card, groups, labels, near_duplicates
 from scenarioclip_jax.annotate.chain import DONE, FAILED, Chain, Link
 from scenarioclip_jax.annotate.labels import Labels
-from scenarioclip_jax.annotate.records import Entry, WorkError
+from scenarioclip_jax.annotate.line_files import WorkError
+from scenarioclip_jax.annotate.records import Entry
 from scenarioclip_jax.annotate.review.reviews import Dropped, Reviews
-from scenarioclip_jax.annotate.stages import NAMES, VALIDATE, photos
+from scenarioclip_jax.annotate.stages import VALIDATE, photos
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.console import say
 from scenarioclip_jax.files import whole, write_text
@@ -41,7 +42,6 @@ class Assembled:
       removed: What each filter left out.
       missing: Photos that aren't in it, by the first stage that has no result for them and the state there.
       reviews: Scenes that reviewers kept, dropped or edited, and "stale": those that were made anew since.
-      identities: What each stage's records were made by, with the number of scenes, by stage and digest.
     """
 
     folder: Path
@@ -49,7 +49,6 @@ class Assembled:
     removed: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
     reviews: dict[str, int] = field(default_factory=dict)
-    identities: dict[str, Counter[str]] = field(default_factory=dict)
 
     def told(self, work: Work) -> str:
         """The lines to print."""
@@ -250,7 +249,7 @@ class _Assembler:
             if scene is None:
                 self._assembled.missing["left out by filters"] += 1
                 continue
-            self._count(scene, links)
+            self._count(scene)
             known = self._chain.listing.known(id)
             if "action" in self._chain.listing.source(id):
                 self._assembled.counts["actions of folders"] += 1
@@ -297,7 +296,7 @@ class _Assembler:
             self._removed.write(_line({"id": id, "filter": name, "detail": detail}))
         return scene
 
-    def _count(self, scene: Scene, links: dict[str, Link]) -> None:
+    def _count(self, scene: Scene) -> None:
         relations, counts = scene["relations"], self._assembled.counts
         counts["scenes"] += 1
         counts["objects"] += len(scene["objects"])
@@ -305,20 +304,11 @@ class _Assembler:
         counts["relations"] += len(relations)
         for what in ("negatives", "paraphrases"):
             counts[what] += sum(len(relation.get(what, ())) for relation in relations)
-        for stage in NAMES:
-            entry = links[stage].entry
-            assert entry  # `validate` has a result
-            made = self._chain.records[stage].read(entry)["made"]
-            self._assembled.identities.setdefault(stage, Counter())[made["by"]] += 1
 
 
 def _summary(chain: Chain, assembled: Assembled) -> dict[str, Any]:
-    made = {}
-    for stage, digests in assembled.identities.items():
-        made[stage] = [
-            {"scenes": number, **chain.work.identity(stage, digest)}
-            for digest, number in digests.most_common()
-        ]
+    # Only records that these would make now count, so all scenes have them in common.
+    made = {stage.name: stage.identity(chain.work.pinned()) for stage in chain.stages}
     return {
         "counts": dict(assembled.counts),
         "removed": dict(assembled.removed),

@@ -62,22 +62,19 @@ def card(summary: dict[str, Any], settings: AssembleSettings, examples: list[str
     return "\n".join([*lines, "## Known limits", "", _LIMITS])
 
 
-def _stages(made: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """A table of the stages with model and settings; several rows where records differ in them."""
-    rows, prompts = [], []
-    for stage, identities in made.items():
-        for identity in identities:
-            settings = dict(identity["settings"])
-            model, revision = settings.pop("model", ""), settings.pop("revision", "")
-            if prompt := settings.pop("prompt", ""):
-                prompts.append(prompt)
-            if truth := identity.get("truth"):
-                model = f"annotations of {truth['folder']}"
-            told = ", ".join(f"{key} {value}" for key, value in settings.items())
-            version = f"{stage} {identity['version']}"
-            rows.append((version, f"{identity['scenes']:,}", model or "rules", revision, told))
-    lines = _table(("stage, version", "scenes", "model", "revision", "settings"), rows)
-    for prompt in dict.fromkeys(prompts):
+def _stages(made: dict[str, dict[str, Any]]) -> list[str]:
+    """A table of the stages with model and settings, then the prompt."""
+    rows, prompt = [], ""
+    for stage, identity in made.items():
+        settings = dict(identity["settings"])
+        model, revision = settings.pop("model", ""), settings.pop("revision", "")
+        prompt = settings.pop("prompt", prompt)
+        if truth := identity.get("truth"):
+            model = f"annotations of {truth['folder']}"
+        told = ", ".join(f"{key} {value}" for key, value in settings.items())
+        rows.append((f"{stage} {identity['version']}", model or "rules", revision, told))
+    lines = _table(("stage, version", "model", "revision", "settings"), rows)
+    if prompt:
         lines += ["The prompt:", "", *(f"> {line}" for line in prompt.split("\n")), ""]
     return lines
 

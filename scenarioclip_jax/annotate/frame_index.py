@@ -11,19 +11,12 @@ Already the first of these tells which video the frames in a folder belong to, s
 killed are never without their group.
 """
 
-import fcntl
 import functools
 import os
 from pathlib import Path, PurePath
 from typing import Any
 
-from scenarioclip_jax.annotate.records import (
-    WorkError,
-    cut_unfinished,
-    encode_line,
-    lock_file,
-    read_lines,
-)
+from scenarioclip_jax.annotate.line_files import WorkError, append_alone, encode_line, read_lines
 
 NAME = "frames.jsonl"
 REMOVING, BEGUN, DONE, FAILED = "removing", "begun", "done", "failed"
@@ -61,15 +54,7 @@ class Index:
         if not path.is_file() and folder.is_dir() and any(folder.iterdir()):
             raise WorkError(f"--output={folder}: holds other files; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-        try:
-            lock_file(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            cut_unfinished(path)
-        except BlockingIOError:
-            self._file.close()
-            raise WorkError(
-                f"{path}: another process writes frames there; wait for its end"
-            ) from None
+        self._file = append_alone(path, "another process writes frames there; wait for its end")
         self.lines = read_index(folder)
 
     def write(self, line: Line) -> None:

@@ -23,6 +23,7 @@ from scenarioclip_jax.annotate.results import Caption, Detection
 from scenarioclip_jax.annotate.settings import RegionSettings
 from scenarioclip_jax.annotate.words import box_rules, nouns, predicates
 from scenarioclip_jax.annotate.words.names import read_name
+from scenarioclip_jax.data.build.participants import overlap
 from scenarioclip_jax.data.stored.scene import Triplet
 
 SAME_THING = 0.9  # intersection over union of two boxes that are of one thing
@@ -179,8 +180,8 @@ class _Scene:
         """Whether two detections are of the same thing. A man may fill the box of his coat."""
         if i == j:
             return True
-        overlap = box_rules.overlap(self.detections[i].box, self.detections[j].box)
-        return overlap > SAME_THING and nouns.could_name(self.nouns[i], self.nouns[j])
+        shared = overlap(self.detections[i].box, self.detections[j].box)
+        return shared > SAME_THING and nouns.could_name(self.nouns[i], self.nouns[j])
 
     def _could_hold(self, predicate: str, i: int, j: int) -> bool:
         boxes = self.detections[i].box, self.detections[j].box

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from rapidfuzz import fuzz, process
 
-from scenarioclip_jax.annotate.records import WorkError
+from scenarioclip_jax.annotate.line_files import WorkError
 from scenarioclip_jax.annotate.words.names import read_name
 from scenarioclip_jax.annotate.words.predicates import normalize
 from scenarioclip_jax.data.stored.labels import normalize_label

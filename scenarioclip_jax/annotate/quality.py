@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from scenarioclip_jax.annotate.boxes import overlap
 from scenarioclip_jax.annotate.chain import Chain
+from scenarioclip_jax.annotate.line_files import WorkError
 from scenarioclip_jax.annotate.models.truth import is_short_for, pairs_of, read_truth
-from scenarioclip_jax.annotate.records import WorkError
+from scenarioclip_jax.annotate.results import Box
 from scenarioclip_jax.annotate.stages.detect import detections_of
 from scenarioclip_jax.annotate.work import Work
+from scenarioclip_jax.data.build.participants import overlap
 from scenarioclip_jax.data.build.records import Record
 from scenarioclip_jax.files import write_text
 
 OVERLAP = 0.5  # intersection over union
-Graph = tuple[list[tuple[str, Sequence[float]]], list[tuple[int, str, int]]]
+Graph = tuple[list[tuple[str, Box]], list[tuple[int, str, int]]]
 
 
 def measure(work: Work, truth: Path) -> dict[str, Any]:
@@ -83,9 +84,14 @@ def _graphs(outputs: dict[str, Any]) -> dict[str, Graph]:
             graphs["regions"] = objects, _relations(regions["relations"])
     if (outputs.get("validate") or {}).get("scene"):
         scene = outputs["validate"]["scene"]
-        objects = [(each["name"], each["box"]) for each in scene["objects"]]
+        objects = [(each["name"], _box(each["box"])) for each in scene["objects"]]
         graphs["validate"] = objects, _relations(scene["relations"])
     return graphs
+
+
+def _box(corners: Sequence[float]) -> Box:
+    x0, y0, x1, y1 = corners
+    return x0, y0, x1, y1
 
 
 def _relations(relations: Iterable[dict[str, Any]]) -> list[tuple[int, str, int]]:
@@ -114,7 +120,7 @@ def _count(counts: Counter[str], graph: Graph, true: Record) -> None:
         counts[f"{what} true"] += of_true
 
 
-def _matched(objects: Sequence[tuple[str, Sequence[float]]], true: Record) -> dict[int, int]:
+def _matched(objects: Sequence[tuple[str, Box]], true: Record) -> dict[int, int]:
     """The true object of each object that is right, one to one, with the most overlap in all."""
     if not objects or not true.objects:
         return {}

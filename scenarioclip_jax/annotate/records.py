@@ -1,12 +1,10 @@
-"""The records of a stage: a line for each photo, in files that only grow.
+"""The records of a stage: a line for each photo, in files that only grow (`line_files.py`).
 
-A stage has a folder with one file for each process that runs a share of it, `0-of-1.jsonl`. A line is written
-whole or not at all: what a killed process left of one is cut off when the file is opened again, and ignored
-until then. Which line of a photo counts is decided by its key (`keys.py`): lines of other keys are stale.
+A stage has a folder with one file for each process that runs a share of it, `0-of-1.jsonl`. Which line of a
+photo counts is decided by its key (`chain.py`): lines of other keys are stale.
 """
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -15,18 +13,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from scenarioclip_jax.annotate.line_files import (
+    WorkError,
+    append_alone,
+    encode_line,
+    lock_file,
+    read_lines,
+)
 from scenarioclip_jax.annotate.results import Failure
 from scenarioclip_jax.annotate.shards import Shard
-from scenarioclip_jax.errors import ReadableError
 
 FORGIVEN = "forgiven.jsonl"  # written by `retry`
 _SYNC_SECONDS = 5.0  # how often what was written is forced to the disk
-
-
-class WorkError(ReadableError, ValueError):
-    """The working folder can't be used as asked. The message says what to do."""
 
 
 class Entry(NamedTuple):
@@ -189,15 +189,11 @@ class Writer:
         self._path = folder / f"{shard.index}-of-{shard.count}.jsonl"
         try:
             self._hold_division(folder, shard)
-            self._file = self._held.enter_context(self._path.open("ab"))
-            try:
-                lock_file(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise WorkError(
-                    f"{self._path}: another process runs this share of the stage; wait for its end, or give "
-                    "each process a share of its own: --shard 0/2, --shard 1/2, …"
-                ) from None
-            cut_unfinished(self._path)
+            taken = (
+                "another process runs this share of the stage; wait for its end, or give each process a share "
+                "of its own: --shard 0/2, --shard 1/2, …"
+            )
+            self._file = self._held.enter_context(append_alone(self._path, taken))
         except BaseException:
             self._held.close()
             raise
@@ -206,13 +202,11 @@ class Writer:
     def _hold_division(self, folder: Path, shard: Shard) -> None:
         """Refuses to run beside processes that divide the photos otherwise: both would do the same ones."""
         lock = self._held.enter_context((folder / ".division").open("a+", encoding="ascii"))
-        try:
+        with contextlib.suppress(BlockingIOError):  # others run it, and have written their number
             lock_file(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lock.truncate(0)
             lock.write(str(shard.count))
             lock.flush()
-        except BlockingIOError:
-            pass
         lock_file(lock, fcntl.LOCK_SH)
         lock.seek(0)
         if (others := lock.read()) != str(shard.count):
@@ -248,68 +242,3 @@ class Writer:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def lock_file(file: IO[Any], how: int) -> None:
-    """Locks a file, where the file system has locks; raises BlockingIOError."""
-    try:
-        fcntl.flock(file, how)
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-
-
-def encode_line(line: dict[str, Any]) -> bytes:
-    """A line of a file that only grows."""
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-
-
-def _head(line: bytes) -> dict[str, Any]:
-    """What a line says beside its output, which is long and rarely needed; raises ValueError.
-
-    Within a JSON text, quotes are escaped, so these bytes begin the output. A disk that lost power leaves NUL
-    bytes in the place of what it didn't write.
-    """
-    head, found, _ = line.partition(b',"output":')
-    if not found:
-        return json.loads(line)
-    if b"\0" in line or not line.endswith(b"}\n"):
-        raise ValueError("the line is damaged")
-    return json.loads(head + b"}")
-
-
-def read_lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The complete lines of a file, with their places."""
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        offset = 0
-        for number, line in enumerate(file, start=1):
-            if line.endswith(b"\n"):  # else a process is writing it, or was killed
-                try:
-                    values = _head(line)
-                    is_record = isinstance(values, dict) and {"id", "key"} <= values.keys()
-                except ValueError:
-                    is_record = False
-                if is_record:
-                    yield offset, values
-                else:
-                    damaged.append(f"{path}:{number}")
-            offset += len(line)
-
-
-def cut_unfinished(path: Path) -> None:
-    """Cuts off a line that a killed process left without its end."""
-    with path.open("r+b") as file:
-        size = end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            step = min(end, 1 << 16)
-            file.seek(end - step)
-            if (found := file.read(step).rfind(b"\n")) >= 0:
-                end = end - step + found + 1
-                break
-            end -= step
-        if end < size:
-            file.truncate(end)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from scenarioclip_jax.annotate.records import WorkError
+from scenarioclip_jax.annotate.line_files import WorkError
 from scenarioclip_jax.annotate.settings import Settings
 
 _WANTED = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}

@@ -11,7 +11,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from PIL import Image
 
 from scenarioclip_jax.annotate.chain import DONE, FAILED, Chain, Link
-from scenarioclip_jax.annotate.records import WorkError
+from scenarioclip_jax.annotate.line_files import WorkError
 from scenarioclip_jax.annotate.results import Box, Mask
 from scenarioclip_jax.annotate.stages.detect import detections_of
 from scenarioclip_jax.annotate.stages.segment import masks_of

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from scenarioclip_jax.annotate import frame_index
 from scenarioclip_jax.annotate.frame_index import BEGUN, DONE, FAILED, REMOVING, Index, Line
-from scenarioclip_jax.annotate.records import WorkError, digest_of
+from scenarioclip_jax.annotate.line_files import WorkError
+from scenarioclip_jax.annotate.records import digest_of
 from scenarioclip_jax.annotate.stages.photos import as_text
 from scenarioclip_jax.annotate.video_frames import SUFFIXES, Video, VideoError
 from scenarioclip_jax.data.build.pool import local_pool, processes

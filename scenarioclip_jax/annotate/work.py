@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scenarioclip_jax.annotate.records import Records, WorkError, Writer
+from scenarioclip_jax.annotate.line_files import WorkError
+from scenarioclip_jax.annotate.records import Records, Writer
 from scenarioclip_jax.annotate.settings import Settings
 from scenarioclip_jax.annotate.settings_file import settings_of
 from scenarioclip_jax.annotate.shards import Shard
@@ -50,16 +51,9 @@ class Work:
 
     def note_identity(self, stage: str, digest: str, identity: dict[str, Any]) -> None:
         """Writes what makes a stage's records, under the digest that they name."""
-        file = self._identity(stage, digest)
+        file = self.folder / stage / f"made-by-{digest}.json"
         if not file.is_file():
             write_text(file, json.dumps(identity, indent=1, ensure_ascii=False) + "\n")
-
-    def identity(self, stage: str, digest: str) -> dict[str, Any]:
-        """What made the records that name a digest."""
-        return json.loads(self._identity(stage, digest).read_text(encoding="utf-8"))
-
-    def _identity(self, stage: str, digest: str) -> Path:
-        return self.folder / stage / f"made-by-{digest}.json"
 
     def photos(self) -> Folders:
         """Finds photos below the photos' folder."""

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from scenarioclip_jax.annotate.labels import DROP, Labels, counted, read_labels, write_table
-from scenarioclip_jax.annotate.records import WorkError
+from scenarioclip_jax.annotate.line_files import WorkError
 
 SCENE = {
     "action": "walking",

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from scenarioclip_jax.annotate.records import Records, WorkError, Writer, failure_line, result_line
+from scenarioclip_jax.annotate.line_files import WorkError
+from scenarioclip_jax.annotate.records import Records, Writer, failure_line, result_line
 from scenarioclip_jax.annotate.results import Failure
 from scenarioclip_jax.annotate.shards import ALL, Shard, read_shard
 
@@ -90,6 +91,7 @@ def test_forgiven_failures_have_all_their_attempts_again(tmp_path):
 def in_another_process(folder, shard):
     code = (
         "import sys; from pathlib import Path; from scenarioclip_jax.annotate.records import *\n"
+        "from scenarioclip_jax.annotate.line_files import *\n"
         "from scenarioclip_jax.annotate.shards import read_shard\n"
         "try: Writer(Path(sys.argv[1]), read_shard(sys.argv[2])); print('free')\n"
         "except WorkError as error: print(error)"

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from scenarioclip_jax.annotate.records import WorkError, digest_of
+from scenarioclip_jax.annotate.line_files import WorkError
+from scenarioclip_jax.annotate.records import digest_of
 from scenarioclip_jax.annotate.settings import Settings
 from scenarioclip_jax.annotate.settings_file import read_settings, settings_of
 from scenarioclip_jax.annotate.stages import STAGES

@@ -57,7 +57,7 @@ def test_photos_become_scenes_and_what_failed_is_done_later(photos, tmp_path, ca
             assert thing["mask"]["size"] == [scene["height"], scene["width"]]
     made = json.loads((photos.work / "dataset/assemble.json").read_text())["made"]
     assert list(made) == list(NAMES)
-    assert made["detect"][0]["settings"]["revision"].startswith("sha256:")
+    assert made["detect"]["settings"]["revision"].startswith("sha256:")
 
     # Other weights in the same folder are other weights.
     weights = tmp_path / "dino/model.safetensors"

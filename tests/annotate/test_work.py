@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scenarioclip_jax.annotate.records import WorkError, Writer
+from scenarioclip_jax.annotate.line_files import WorkError
+from scenarioclip_jax.annotate.records import Writer
 from scenarioclip_jax.annotate.shards import ALL
 from scenarioclip_jax.annotate.work import open_work
 

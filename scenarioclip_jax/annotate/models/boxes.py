@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool
 
 from scenarioclip_jax.annotate.results import Box, Detection
+from scenarioclip_jax.data.build.participants import overlap as iou
 
 # Boxes with a side below that many pixels show nothing.
 _LEAST_SIDE = 1.0
@@ -74,17 +74,6 @@ def select(found: Sequence[Detection], overlap: float, most: int) -> list[Detect
     kept: dict[str, list[Detection]] = {}
     for each in sorted(found, key=lambda detection: -detection.score):
         same = kept.setdefault(each.name, [])
-        if len(same) < most and not _repeats(each, same, overlap).any():
+        if len(same) < most and all(iou(each.box, other.box) < overlap for other in same):
             same.append(each)
     return sorted((each for same in kept.values() for each in same), key=lambda d: -d.score)
-
-
-def _repeats(
-    each: Detection, others: Sequence[Detection], overlap: float
-) -> Bool[np.ndarray, " others"]:
-    box = np.array(each.box, np.float64)
-    boxes = np.array([other.box for other in others], np.float64).reshape(-1, 4)
-    corner = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    shared = np.prod(np.maximum(corner, 0), axis=1)
-    union = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - shared
-    return shared >= overlap * union

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from scenarioclip_jax.annotate.boxes import overlap
 from scenarioclip_jax.annotate.models.protocols import (
     CaptionAnswer,
     DetectAnswer,
@@ -19,6 +18,7 @@ from scenarioclip_jax.annotate.results import Box, Caption, Detection, Failure, 
 from scenarioclip_jax.annotate.settings import TruthSettings
 from scenarioclip_jax.annotate.words.names import read_name
 from scenarioclip_jax.data.build.annotations import read_records
+from scenarioclip_jax.data.build.participants import overlap
 from scenarioclip_jax.data.build.problems import AnnotationError, Problems
 from scenarioclip_jax.data.build.records import ObjectRecord, Record
 from scenarioclip_jax.importers.masks import from_array

@@ -7,7 +7,7 @@ from fastapi import Body, FastAPI, Request
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, Response
 
-from scenarioclip_jax.annotate.records import WorkError
+from scenarioclip_jax.annotate.line_files import WorkError
 from scenarioclip_jax.annotate.review.desk import Desk, Refused
 from scenarioclip_jax.annotate.review.edits import Problem
 from scenarioclip_jax.annotate.review.guard import Guard

@@ -6,7 +6,6 @@ back is another line. So the files of several machines are merged by copying the
 """
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -16,13 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scenarioclip_jax.annotate.records import (
+from scenarioclip_jax.annotate.line_files import (
     WorkError,
-    cut_unfinished,
-    digest_of,
+    append_alone,
     encode_line,
-    lock_file,
 )
+from scenarioclip_jax.annotate.records import digest_of
 
 FOLDER = "review"
 KEEP, DROP, EDIT, UNDO = "keep", "drop", "edit", "undo"
@@ -77,17 +75,11 @@ class Journal:
         self.reviewer = check_name(reviewer)
         self._path = folder / FOLDER / f"{reviewer}.jsonl"
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as held:
-            self._file = held.enter_context(self._path.open("ab"))
-            try:
-                lock_file(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise WorkError(
-                    f"{self._path}: another process writes the decisions of {reviewer}; stop that one, or "
-                    "give --reviewer another name"
-                ) from None
-            cut_unfinished(self._path)
-            self._held = held.pop_all()
+        self._file = append_alone(
+            self._path,
+            f"another process writes the decisions of {reviewer}; stop that one, or give --reviewer "
+            "another name",
+        )
         self._last = 0.0
 
     def write(self, id: str, digest: str, action: str, scene: dict[str, Any] | None = None) -> None:
@@ -131,7 +123,7 @@ class Journal:
             )
 
     def close(self) -> None:
-        self._held.close()
+        self._file.close()
 
 
 class Reader:

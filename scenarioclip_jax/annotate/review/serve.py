@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import uvicorn
 
-from scenarioclip_jax.annotate.records import WorkError
+from scenarioclip_jax.annotate.line_files import WorkError
 from scenarioclip_jax.annotate.review.app import make_app
 from scenarioclip_jax.annotate.review.decisions import check_name
 from scenarioclip_jax.annotate.review.desk import Desk

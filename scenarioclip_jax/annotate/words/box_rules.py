@@ -50,12 +50,6 @@ def shared(a: Box, b: Box) -> float:
     return area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
 
 
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    both = shared(a, b)
-    return both / max(area(a) + area(b) - both, 1e-9)
-
-
 def touch(pair: Pair) -> bool:
     return gap(pair.subject, pair.object) <= TOUCH * pair.diagonal
 

@@ -16,7 +16,8 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from scenarioclip_jax.annotate.chain import Chain
-from scenarioclip_jax.annotate.records import digest_of, encode_line, result_line
+from scenarioclip_jax.annotate.line_files import encode_line
+from scenarioclip_jax.annotate.records import digest_of, result_line
 from scenarioclip_jax.annotate.stages import STAGES
 from scenarioclip_jax.annotate.stages.photos import key_of
 from scenarioclip_jax.annotate.work import Work, open_work

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from scenarioclip_jax.annotate.records import WorkError
+from scenarioclip_jax.annotate.line_files import WorkError
 from scenarioclip_jax.annotate.review.decisions import Journal, Reader, check_name, readers
 
 
