@@ -43,11 +43,19 @@ def groups(hashes: Mapping[str, str], distance: int) -> dict[str, str]:
         for value in same:
             buckets[(value >> low) & ((1 << (high - low)) - 1)].append(value)
         for members in buckets.values():
-            for position, a in enumerate(members):
-                for b in members[:position]:
-                    if (a ^ b).bit_count() <= distance:
-                        one, other = sorted((first(same[a]), first(same[b])))
+            # Of those that are linked already, one match is enough: frames of a still camera fill a bucket.
+            clusters: list[list[int]] = []
+            for a in members:
+                apart, mine = [], [a]
+                for cluster in clusters:
+                    one, other = sorted((first(same[a]), first(same[cluster[0]])))
+                    if one == other or any((a ^ b).bit_count() <= distance for b in cluster):
                         parent[other] = one
+                        mine, less = sorted((mine, cluster), key=len, reverse=True)
+                        mine.extend(less)
+                    else:
+                        apart.append(cluster)
+                clusters = [*apart, mine]
     found: dict[str, list[str]] = defaultdict(list)
     for id in sorted(hashes):
         found[first(id)].append(id)

@@ -1,6 +1,7 @@
 """Photos that show nearly the same are found, also among many; others aren't."""
 
 import random
+import time
 
 import numpy as np
 import pytest
@@ -53,6 +54,18 @@ def test_a_photo_saved_again_smaller_and_brighter_is_the_same_and_other_photos_a
     wrong = {id: first for id, first in found.items() if id[:2] != first[:2]}
     assert not wrong, "different scenes are one group"
     assert len(found) >= 54, f"only {len(found)} of 60 have their twin"
+
+
+def test_many_frames_of_a_still_camera_take_no_longer_than_other_photos():
+    draw = random.Random(0)
+    base = draw.getrandbits(256)
+    hashes = {f"{number:05}": changed(base, draw.randrange(4), draw) for number in range(20_000)}
+    began = time.process_time()
+    found = groups(hashes, 10)
+    took = time.process_time() - began
+    assert set(found.values()) == {"00000"}
+    assert len(found) == 20_000
+    assert took < 20, f"{took:.0f} s of computing: all pairs would be 200 million"
 
 
 def test_plain_pictures_are_no_error():
