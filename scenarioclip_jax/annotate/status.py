@@ -19,7 +19,7 @@ def told(work: Work) -> str:
         unread = list(chain.listing.failed())
         new = sum(1 for _ in photos.to_list(work, ALL, chain.listing.records, 0))
         rows = [["stage", *STATES]]
-        rows.append([photos.NAME, *map(str, (listed, len(unread), 0, max(0, new), 0))])
+        rows.append([photos.NAME, *(f"{n:,}" for n in (listed, len(unread), 0, new, 0))])
         for stage, counts in chain.counts().items():
             rows.append([stage, *(f"{counts[state]:,}" for state in STATES)])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

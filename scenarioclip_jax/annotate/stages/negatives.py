@@ -57,7 +57,7 @@ def _output(task: Task, settings: NegativeSettings) -> Output:
                     for each in false
                     if _meaning(each.triplet) not in said
                 ],
-                "paraphrases": [each if isinstance(each, str) else list(each) for each in true],
+                "paraphrases": [list(each) for each in true],
             }
         )
     return {"relations": relations}
