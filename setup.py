@@ -11,6 +11,7 @@ REQUIREMENTS = [
     "flax>=0.12",
     "grain>=0.2.16",
     "ijson>=3.3",  # importers read JSON that is larger than memory
+    "inflect>=7.6",  # plural names, in negatives and annotations
     "jax>=0.10",
     "jaxtyping>=0.3",  # shapes in signatures
     "jinja2>=3.1",  # the report
@@ -49,7 +50,6 @@ EXTRAS = {
         "httpx>=0.28",  # the client in tests of the review page
         "hypothesis>=6.170",
         "imagehash>=4.3",  # as the extra annotate
-        "inflect>=7.6",  # as the extra annotate
         "ipykernel>=6",
         "jsonschema>=4.23",  # the schema of annotations
         "moto[server]>=5.2",
@@ -69,14 +69,13 @@ EXTRAS = {
         "torch==2.13.0",
         "uvicorn>=0.30",
     ],
-    # av: frames of videos. fastapi, uvicorn: the review page. imagehash: near-duplicates. inflect: plural
-    # names. openai: models behind servers. rapidfuzz: spellings. torch: models in this process. torchvision:
-    # what transformers prepares the photos of some with.
+    # av: frames of videos. fastapi, uvicorn: the review page. imagehash: near-duplicates. openai: models
+    # behind servers. rapidfuzz: spellings. torch: models in this process. torchvision: what transformers
+    # prepares the photos of some with.
     "annotate": [
         "av>=14.2",
         "fastapi>=0.115",
         "imagehash>=4.3",
-        "inflect>=7.6",
         "openai>=1.60",
         "rapidfuzz>=3.14",
         "torch>=2.6",

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 
 from scenarioclip_jax.annotate.results import Caption, Detection
 from scenarioclip_jax.annotate.settings import RegionSettings
-from scenarioclip_jax.annotate.words import box_rules, nouns, predicates
-from scenarioclip_jax.annotate.words.names import read_name
 from scenarioclip_jax.data.build.participants import overlap
 from scenarioclip_jax.data.stored.scene import Triplet
+from scenarioclip_jax.words import box_rules, nouns, predicates
+from scenarioclip_jax.words.names import read_name
 
 SAME_THING = 0.9  # intersection over union of two boxes that are of one thing
 # Ways to hand out the numbered names that are tried. If there are more, one name after the other gets its box.

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from rapidfuzz import fuzz, process
 
 from scenarioclip_jax.annotate.line_files import WorkError
-from scenarioclip_jax.annotate.words.names import read_name
-from scenarioclip_jax.annotate.words.predicates import normalize
 from scenarioclip_jax.data.stored.labels import normalize_label
 from scenarioclip_jax.files import write_text
+from scenarioclip_jax.words.names import read_name
+from scenarioclip_jax.words.predicates import normalize
 
 NAME = "labels.csv"
 KINDS = ("action", "object", "predicate")

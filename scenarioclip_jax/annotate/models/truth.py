@@ -16,12 +16,12 @@ from scenarioclip_jax.annotate.models.protocols import (
 )
 from scenarioclip_jax.annotate.results import Box, Caption, Detection, Failure, Mask, Photo
 from scenarioclip_jax.annotate.settings import TruthSettings
-from scenarioclip_jax.annotate.words.names import read_name
 from scenarioclip_jax.data.build.annotations import read_records
 from scenarioclip_jax.data.build.participants import overlap
 from scenarioclip_jax.data.build.problems import AnnotationError, Problems
 from scenarioclip_jax.data.build.records import ObjectRecord, Record
 from scenarioclip_jax.importers.masks import from_array
+from scenarioclip_jax.words.names import read_name
 
 _LEAST_SCORE = 0.5
 _SAME = 0.5  # intersection over union from which a box is that of an object

@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from scenarioclip_jax.annotate.words import predicates
-from scenarioclip_jax.annotate.words.names import read_name
 from scenarioclip_jax.data.stored.labels import normalize_caption, normalize_label
 from scenarioclip_jax.data.stored.scene import Triplet
+from scenarioclip_jax.words import predicates
+from scenarioclip_jax.words.names import read_name
 
 Scene = dict[str, Any]
 EMPTY: Scene = {"objects": [], "relations": []}

@@ -8,7 +8,7 @@ from scenarioclip_jax.annotate.results import Detection
 from scenarioclip_jax.annotate.settings import Settings
 from scenarioclip_jax.annotate.stage import Done, Output, Stage, Task
 from scenarioclip_jax.annotate.stages.caption import caption_of
-from scenarioclip_jax.annotate.words.names import prompts
+from scenarioclip_jax.words.names import prompts
 
 
 def detections_of(output: Output) -> list[Detection]:

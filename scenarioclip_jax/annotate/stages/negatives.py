@@ -7,11 +7,11 @@ from scenarioclip_jax.annotate.settings import NegativeSettings, Settings
 from scenarioclip_jax.annotate.stage import Done, Output, Stage, Task
 from scenarioclip_jax.annotate.stages.caption import caption_of
 from scenarioclip_jax.annotate.stages.detect import detections_of
-from scenarioclip_jax.annotate.words.names import read_name
-from scenarioclip_jax.annotate.words.negatives import negatives, paraphrases
-from scenarioclip_jax.annotate.words.predicates import normalize
-from scenarioclip_jax.annotate.words.published_negatives import published_negatives
 from scenarioclip_jax.data.stored.scene import Triplet
+from scenarioclip_jax.words.names import read_name
+from scenarioclip_jax.words.negatives import negatives, paraphrases
+from scenarioclip_jax.words.predicates import normalize
+from scenarioclip_jax.words.published_negatives import published_negatives
 
 
 def _run(tasks: Iterable[Task], settings: Settings) -> Iterator[Done]:
@@ -27,7 +27,7 @@ def _output(task: Task, settings: NegativeSettings) -> Output:
     triplets = [(names[s], p, names[o]) for s, p, o in graph]
     if settings.method == "published":
         objects = caption_of(task.read("caption")).objects
-        shared = published_negatives(triplets, objects, id=task.photo.id, settings=settings)
+        shared = published_negatives(triplets, objects, id=task.photo.id, seed=settings.seed)
         texts = [[*each.triplet, each.kind] for each in shared]
         return {"relations": [{"negatives": texts, "paraphrases": []} for _ in graph]}
     caption = caption_of(task.read("caption"))
@@ -47,7 +47,8 @@ def _output(task: Task, settings: NegativeSettings) -> Output:
             task.photo.size,
             id=task.photo.id,
             position=position,
-            settings=settings,
+            count=settings.count,
+            seed=settings.seed,
         )
         true = paraphrases(triplet, settings.paraphrases)
         relations.append(

@@ -6,9 +6,9 @@ Answers hold for one ordered pair of things. The knowledge is data in `predicate
 
 import functools
 
-from scenarioclip_jax.annotate.results import Box
-from scenarioclip_jax.annotate.words import box_rules
-from scenarioclip_jax.annotate.words import predicate_table as table
+from scenarioclip_jax.words import box_rules
+from scenarioclip_jax.words import predicate_table as table
+from scenarioclip_jax.words.box_rules import Box
 
 _ROWS = {row.name: row for row in table.ROWS}
 

@@ -5,12 +5,11 @@ import random
 
 import pytest
 
-from scenarioclip_jax.annotate.settings import NegativeSettings
-from scenarioclip_jax.annotate.words import predicates
-from scenarioclip_jax.annotate.words.names import read_name
-from scenarioclip_jax.annotate.words.negatives import negatives, paraphrases
-from scenarioclip_jax.annotate.words.published_negatives import antonym, published_negatives
 from scenarioclip_jax.data.stored.scene import NEGATIVE_KINDS, negative_kind
+from scenarioclip_jax.words import predicates
+from scenarioclip_jax.words.names import read_name
+from scenarioclip_jax.words.negatives import negatives, paraphrases
+from scenarioclip_jax.words.published_negatives import antonym, published_negatives
 
 SIZE = (400, 300)
 
@@ -24,7 +23,8 @@ def made(relation, objects, *, boxes=None, graph=(), count=40, id="photo", posit
         SIZE,
         id=id,
         position=position,
-        settings=NegativeSettings(count=count, seed=seed),
+        count=count,
+        seed=seed,
     )
     own = (objects[relation[0]], relation[1], objects[relation[2]])
     for triplet, kind in found:
@@ -238,15 +238,12 @@ def test_paraphrases_are_never_negatives():
 def test_published_negatives_are_those_of_the_photo():
     triplets = [("man", "riding", "horse"), ("dog", "on", "grass")]
     objects = ["man", "horse", "dog", "grass", "tree"]
-    settings = NegativeSettings(seed=1)
-    found = published_negatives(triplets, objects, id="a", settings=settings)
+    found = published_negatives(triplets, objects, id="a", seed=1)
     assert len(found) == 14  # of each triplet, an antonym and six swaps
     assert (("dog", "under", "grass"), "predicate") in found
-    assert found == published_negatives(triplets, objects, id="a", settings=settings)
-    assert found != published_negatives(triplets, objects, id="b", settings=settings)
-    more = published_negatives(
-        [*triplets, ("tree", "on", "grass")], objects, id="a", settings=settings
-    )
+    assert found == published_negatives(triplets, objects, id="a", seed=1)
+    assert found != published_negatives(triplets, objects, id="b", seed=1)
+    more = published_negatives([*triplets, ("tree", "on", "grass")], objects, id="a", seed=1)
     assert len(more) == 15
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from scenarioclip_jax.annotate.results import Box
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 MARGIN = 0.02  # of the photo's width or height: centers nearer than that are level
 TOUCH = 0.03  # of the photo's diagonal: boxes nearer than that may touch

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from scenarioclip_jax.annotate.words import predicate_table as table
-from scenarioclip_jax.annotate.words import predicates as p
+from scenarioclip_jax.words import predicate_table as table
+from scenarioclip_jax.words import predicates as p
 
 ALL = sorted({*(row.name for row in table.ROWS), *p._VERBS, "sitting on", "standing behind"})
 

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scenarioclip_jax.annotate.settings import NegativeSettings
-from scenarioclip_jax.annotate.words.negatives import Negative
 from scenarioclip_jax.data.stored.scene import Triplet, negative_kind
+from scenarioclip_jax.words.negatives import Negative
 
 DRAWN = 15
 SWAPS = 6
@@ -33,7 +32,7 @@ ANTONYMS = dict(_PAIRS) | {b: a for a, b in _PAIRS}
 
 
 def published_negatives(
-    triplets: Sequence[Triplet], objects: Sequence[str], *, id: str, settings: NegativeSettings
+    triplets: Sequence[Triplet], objects: Sequence[str], *, id: str, seed: int
 ) -> list[Negative]:
     """Returns the 15 negatives that all relations of a photo get, or all if there are fewer.
 
@@ -41,11 +40,11 @@ def published_negatives(
       triplets: All relations of the photo.
       objects: Names of all its objects.
       id: The photo's id, which is part of the seed.
-      settings: Its seed; `count` isn't used.
+      seed: Seed of what is drawn.
 
     `kind` tells a negative from the relation that it was made of.
     """
-    digest = hashlib.sha256(f"{settings.seed}\n{id}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}\n{id}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
     pool: dict[Triplet, str] = {}
     for own in triplets:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from scenarioclip_jax.annotate.words import noun_table, nouns
-from scenarioclip_jax.annotate.words.names import read_name
+from scenarioclip_jax.words import noun_table, nouns
+from scenarioclip_jax.words.names import read_name
 
 
 @pytest.mark.parametrize(

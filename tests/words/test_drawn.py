@@ -4,11 +4,10 @@ import collections
 
 import pytest
 
-from scenarioclip_jax.annotate.settings import NegativeSettings
-from scenarioclip_jax.annotate.words.negatives import negatives, paraphrases
-from scenarioclip_jax.annotate.words.published_negatives import published_negatives
 from scenarioclip_jax.data.embedded import scenes
 from scenarioclip_jax.data.stored.scene import negative_kind
+from scenarioclip_jax.words.negatives import negatives, paraphrases
+from scenarioclip_jax.words.published_negatives import published_negatives
 
 SIZE = 96
 # What the drawn scenes have no word for, by a predicate that they have, with its ends swapped.
@@ -56,7 +55,7 @@ def judge(scene, triplet) -> bool | None:
     return scenes.could_be_said(predicate, scene.objects[s], scene.objects[o], in_front=s > o)
 
 
-def ours(scene, settings):
+def ours(scene, count, seed=0):
     names = [placed.name for placed in scene.objects]
     boxes = [placed.box for placed in scene.objects]
     for position, relation in enumerate(scene.relations):
@@ -68,7 +67,8 @@ def ours(scene, settings):
             (SIZE, SIZE),
             id=scene.id,
             position=position,
-            settings=settings,
+            count=count,
+            seed=seed,
         )
         yield scene.triplet(relation), found
 
@@ -78,7 +78,7 @@ def test_no_negative_is_true(drawn):
     """And there are many, of all four kinds, of which the judge knows most."""
     kinds, judged, relations = collections.Counter(), 0, 0
     for scene in drawn:
-        for own, found in ours(scene, NegativeSettings(count=8)):
+        for own, found in ours(scene, 8):
             relations += 1
             assert len({negative.triplet for negative in found}) == len(found)
             for triplet, kind in found:
@@ -98,7 +98,7 @@ def test_published_negatives_are_often_true(drawn):
     for scene in drawn:
         names = [placed.name for placed in scene.objects]
         triplets = [scene.triplet(relation) for relation in scene.relations]
-        found = published_negatives(triplets, names, id=scene.id, settings=NegativeSettings())
+        found = published_negatives(triplets, names, id=scene.id, seed=0)
         assert 0 < len(found) <= 15
         verdicts = [judge(scene, negative.triplet) for negative in found]
         true += sum(verdict is True for verdict in verdicts)
@@ -122,11 +122,10 @@ def test_paraphrases_are_true(drawn):
 
 
 def test_negatives_depend_on_seed_id_and_position_alone(drawn):
-    settings = NegativeSettings(count=4)
-    first = [list(ours(scene, settings)) for scene in drawn[:20]]
-    again = [list(ours(scene, settings)) for scene in drawn[:20]]
+    first = [list(ours(scene, 4)) for scene in drawn[:20]]
+    again = [list(ours(scene, 4)) for scene in drawn[:20]]
     assert first == again
-    other = [list(ours(scene, NegativeSettings(count=4, seed=1))) for scene in drawn[:20]]
+    other = [list(ours(scene, 4, seed=1)) for scene in drawn[:20]]
     assert first != other
-    renamed = [list(ours(scene._replace(id="x"), settings)) for scene in drawn[:20]]
+    renamed = [list(ours(scene._replace(id="x"), 4)) for scene in drawn[:20]]
     assert first != renamed

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scenarioclip_jax.annotate.words.names import plural_of, prompts, read_name
+from scenarioclip_jax.words.names import plural_of, prompts, read_name
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ The knowledge is data in `noun_table.py`. Nouns are in the singular, as `names.r
 import functools
 from collections.abc import Iterable
 
-from scenarioclip_jax.annotate.words import noun_table as table
+from scenarioclip_jax.words import noun_table as table
 
 
 def _lines(text: str) -> list[list[str]]:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from scenarioclip_jax.annotate.results import Box
-from scenarioclip_jax.annotate.words import nouns, predicates
-from scenarioclip_jax.annotate.words.names import read_name
 from scenarioclip_jax.data.stored.scene import Triplet
+from scenarioclip_jax.words import nouns, predicates
+from scenarioclip_jax.words.box_rules import Box
+from scenarioclip_jax.words.names import read_name
 
 Fact = tuple[int, str, int]  # index of the subject, predicate, index of the object
 

@@ -15,12 +15,11 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from scenarioclip_jax.annotate.results import Box
-from scenarioclip_jax.annotate.settings import NegativeSettings
-from scenarioclip_jax.annotate.words import nouns, predicates
-from scenarioclip_jax.annotate.words.facts import Fact, Facts
-from scenarioclip_jax.annotate.words.names import plural_of, read_name
 from scenarioclip_jax.data.stored.scene import Triplet
+from scenarioclip_jax.words import nouns, predicates
+from scenarioclip_jax.words.box_rules import Box
+from scenarioclip_jax.words.facts import Fact, Facts
+from scenarioclip_jax.words.names import plural_of, read_name
 
 # Tried beside a predicate's opposites and the photo's own predicates; kept where boxes show that they
 # are false.
@@ -48,9 +47,10 @@ def negatives(
     *,
     id: str,
     position: int,
-    settings: NegativeSettings,
+    count: int,
+    seed: int,
 ) -> list[Negative]:
-    """Returns up to `settings.count` different negatives of a relation, as many of each kind as there are.
+    """Returns up to `count` different negatives of a relation, as many of each kind as there are.
 
     They are a pure function of the arguments: the order is drawn by SHA-256 of seed, id, position and text.
 
@@ -62,7 +62,8 @@ def negatives(
       size: Width and height of the photo, in pixels.
       id: The photo's id.
       position: Place of the relation among the photo's relations.
-      settings: How many, and the seed.
+      count: Most negatives.
+      seed: Seed of what is drawn.
     """
     facts = Facts(objects, boxes, [*graph, relation], size)
     subject, predicate, object_ = relation
@@ -70,8 +71,8 @@ def negatives(
 
     def drawn(texts: Iterable[str]) -> list[str]:
         def key(text: str) -> bytes:
-            seed = f"{settings.seed}\n{id}\n{position}\n{text}"
-            return hashlib.sha256(seed.encode()).digest()
+            drawn_by = f"{seed}\n{id}\n{position}\n{text}"
+            return hashlib.sha256(drawn_by.encode()).digest()
 
         return sorted(dict.fromkeys(texts), key=key)
 
@@ -84,7 +85,7 @@ def negatives(
         "object": [(*own[:2], name) for name in _other_names(2, own, facts, drawn)],
         "subject": [(name, *own[1:]) for name in _other_names(0, own, facts, drawn)],
     }
-    return _balanced(pools, facts, settings.count)
+    return _balanced(pools, facts, count)
 
 
 def paraphrases(triplet: Triplet, count: int) -> list[Triplet]:
