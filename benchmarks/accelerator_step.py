@@ -83,7 +83,11 @@ def our_side(variant: str, preset: str, drawn: list[scenes.DrawnScene]) -> Side:
     seconds = time.perf_counter() - started
     memory = compiled.memory_analysis()
     flops = train_step_flops(
-        model_arguments(config), list(held[0].trainable), settings, distills=distills(config)
+        model_arguments(config),
+        list(held[0].trainable),
+        settings,
+        distills=distills(config),
+        terms=config.loss.terms.to_dict(),
     )
 
     def start():

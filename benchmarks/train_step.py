@@ -143,7 +143,11 @@ def our_side(config, drawn: list[scenes.DrawnScene]) -> Side:
     batch = jax.device_put(our_batch(drawn, settings), batch_sharding(mesh))
     held = [run.init()]
     flops = train_step_flops(
-        model_arguments(config), list(held[0].trainable), settings, distills=distills(config)
+        model_arguments(config),
+        list(held[0].trainable),
+        settings,
+        distills=distills(config),
+        terms=config.loss.terms.to_dict(),
     )
 
     def step() -> float:

@@ -10,6 +10,11 @@ chance).
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py
 
+`recipe`: the demo's towers with what makes relations learned: one pass over each photo for all levels, and
+texts that are made to be false. Half the demo's length; docs/recipe.md says what each part is worth.
+
+    python -m scenarioclip_jax.main --config=configs/pretrain.py:recipe
+
 `vitb32`: the published set-up. CLIP ViT-B/32, 12 epochs, batches of 128 scenes, planned for 8 chips of TPU v5e.
 On one GPU with less than 80 GB, add `--config.model.dtype=bfloat16 --config.model.remat=dots`. The published
 data set and compute aren't known, so no result is promised. Not run here.
@@ -29,6 +34,10 @@ v5e:16x16 by `python -m scenarioclip_jax.aot` (docs/guides/train.md has smaller 
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py:vitb16_fast --config.data.dir=SHARDS
 
+`vitb32_recipe`: the recipe with CLIP ViT-B/32, for your own photos. Not run here.
+
+    python -m scenarioclip_jax.main --config=configs/pretrain.py:vitb32_recipe --config.data.dir=SHARDS
+
 The values below are arguments of the constructors named in the comments, whose docstrings say more. Sections
 are in the order in which people usually change them. `WORKDIR/config.json` holds the values of a run.
 """
@@ -37,9 +46,10 @@ import ml_collections
 from ml_collections import config_dict
 
 PRESETS = (
-    "demo",
+    *("demo", "recipe"),
     *("vitb32", "vitb16", "vitl14"),
     *("vitb32_fast", "vitb16_fast", "vitl14_fast"),
+    "vitb32_recipe",
 )
 
 
@@ -51,9 +61,13 @@ def get_config(preset: str = "demo") -> ml_collections.ConfigDict:
     config = base()
     config.preset = preset  # names the default workdir
     towers, _, variant = preset.partition("_")
-    {"demo": demo, "vitb32": vitb32, "vitb16": vitb16, "vitl14": vitl14}[towers](config)
+    towers_of = {"demo": demo, "recipe": demo_recipe}
+    towers_of |= {"vitb32": vitb32, "vitb16": vitb16, "vitl14": vitl14}
+    towers_of[towers](config)
     if variant == "fast":
         fast(config)
+    elif variant == "recipe":
+        accelerated_recipe(config)
     return config
 
 
@@ -87,6 +101,7 @@ def base() -> ml_collections.ConfigDict:
             "scene": dict(  # the level `global`, whose name is a Python keyword
                 text_length=32,  # tokens of an action; longer texts are cut
                 tokens_per_scene=10.0,  # tokens of distinct texts, with text_row_tokens
+                further_per_scene=0.0,  # captions beside actions, for loss.terms
             ),
             "object": dict(
                 text_length=16,
@@ -99,6 +114,7 @@ def base() -> ml_collections.ConfigDict:
                 slots_per_scene=4.0,
                 tokens_per_scene=32.0,
                 patches_per_scene=80.0,
+                further_per_scene=0.0,  # negatives and paraphrases, for loss.terms
             ),
         },
         text_row_tokens=0,  # tokens in a row of packed texts; 0: one text per row
@@ -116,6 +132,10 @@ def base() -> ml_collections.ConfigDict:
         # one reads the other.
         global_text="action",
         caption_share=0.5,  # share of captions with mixed
+        # Negatives and paraphrases to make from graph and boxes for a relation whose annotations have fewer.
+        make_negatives=0,
+        make_paraphrases=0,
+        caption_sentences=False,  # True: captions beside actions are one sentence instead of all
         shuffle_texts=False,  # True: a control run in which nothing can be learned
         num_workers=2,  # reading processes; 0: threads of the training process
         num_threads=2,  # reading threads in each of them
@@ -130,6 +150,9 @@ def base() -> ml_collections.ConfigDict:
         embed_dim=512,  # size of the space in which images and texts are compared
         share_stem=False,  # True: one frozen stem for all levels and the teacher, instead of one each
         patch_packing=False,  # True: towers compute only the patches that show something
+        # views: an object or a relation is the photo with all else black, as published. pooled: it is the patch
+        # tokens of the photo under its boxes, so a tower sees a photo once.
+        regions="views",
         dtype="float32",  # of activations, or bfloat16; parameters are float32
         remat="none",  # what is recomputed in the backward pass instead of kept: none, dots, full
         unroll=1,  # blocks per iteration of the loop over blocks; more: faster, slower to compile
@@ -143,6 +166,17 @@ def base() -> ml_collections.ConfigDict:
         # on accelerators, float32 on CPU; or float32, bfloat16.
         products="auto",
         accumulate=1,  # parts in which a batch goes through the towers: less memory, same gradient
+        # Weights of terms that aren't published (losses.candidates). Each reads further texts of its level, for
+        # which data.levels.*.further_per_scene makes room.
+        terms=dict(
+            negatives=0.0,  # a relation's picture: its own text against its negatives
+            paraphrases=0.0,  # the same for its paraphrases
+            scene_texts=0.0,  # its own text against those of the scene's other relations
+            scene_pictures=0.0,  # a relation's text: its own picture against the scene's other ones
+            texts=0.0,  # a relation's text: its paraphrases against its negatives
+            captions=0.0,  # the whole photo: its caption against the other photos'
+            parts=0.0,  # a name or triplet: the photos of the batch that show it against the others
+        ),
         distill_weight=1.0,  # weight of the distillation loss; only scenario_clip_1 distills
         distill=dict(  # losses.distillation.kl
             scaling="published",  # or plain, which is 10^5 times stronger
@@ -338,3 +372,36 @@ def demo(config):
     config.ema.update(decay=0.99, warmup_steps=100)
     config.checkpoint.every = config.validation.every = 250
     config.validation.scenes = 200
+
+
+def recipe(config):
+    """What makes relations learned; docs/recipe.md says what each part is worth.
+
+    One vision tower sees a photo once, and objects and relations are pooled from it; each level has its own
+    text tower; each relation's picture is compared with texts that are made to be false of it.
+    """
+    config.arch = "scenario_clip_0"
+    config.model.regions = "pooled"
+    config.loss.terms.negatives = 1.0
+    config.data.make_negatives = 6  # of each relation
+    config.data.levels.relation.further_per_scene = 18.0
+
+
+def demo_recipe(config):
+    demo(config)
+    recipe(config)
+    config.epochs = 3.1  # 408 steps
+    config.model.vision.patch_size = 8  # as much to compute as the demo's many views of 16
+    config.data.text_row_tokens = 48
+    config.data.levels.scene.tokens_per_scene = 12.0
+    config.data.levels.object.tokens_per_scene = 24.0
+    config.data.levels.relation.tokens_per_scene = 240.0
+
+
+def accelerated_recipe(config):
+    fast(config)
+    recipe(config)
+    config.model.patch_packing = False  # objects and relations are no views
+    config.data.text_row_tokens = 48
+    config.data.levels.relation.update(slots_per_scene=4.0, further_per_scene=24.0)
+    config.data.levels.relation.tokens_per_scene = 260.0

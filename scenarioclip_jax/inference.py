@@ -34,7 +34,9 @@ from scenarioclip_jax.models.scenario_clip import (
     LEVELS,
     ScenarioCLIP,
     branch_of,
+    head_of,
     levels_of,
+    pools,
     sees_visible_only,
 )
 from scenarioclip_jax.parallel.mesh import replicated
@@ -301,9 +303,11 @@ class Model:
         """A common name for levels that embed images, and texts of one length, in the same way."""
         self._check_level(level)
         arch, packing = self.spec.model["arch"], self.spec.model.get("patch_packing", False)
+        if pools(self.spec.model):
+            return level  # each has its own head
 
         def key(other: str) -> tuple[str, bool]:
-            return branch_of(arch, other), sees_visible_only(arch, packing, other)
+            return head_of(arch, other), sees_visible_only(arch, packing, other)
 
         return next(other for other in LEVELS if key(other) == key(level))
 

@@ -111,6 +111,7 @@ def build(config: ConfigDict, where: Pod, *, focus_images: bool) -> Step:
         distills=configs.distills(config),
         accumulate=config.loss.accumulate,
         batch_ways=where.ways,
+        terms=config.loss.terms.to_dict(),
     )
     return Step(run.train_step, run.state_like, run.batch_like, flops)
 

@@ -15,7 +15,8 @@ Backward, for each product y = x @ w:
 So a trained block costs twice its forward pass. A frozen block above something trainable costs once for its
 kernels and twice for attention, both of whose factors are activations. A frozen block with nothing trainable
 below costs nothing. Patches cost 2 g^2 (3 p^2) W for a grid of g x g patches of p x p pixels, a head 2 W D. A
-level's loss compares all its N slots with each other, 2 N^2 D forward and twice that backward.
+level's loss compares all its N slots with each other, 2 N^2 D forward and twice that backward. Terms of a
+recipe compare within groups, [N, D] with [N + F, D], or all parts with all photos.
 
 Empty slots and tokens of a batch are computed like the others, so they are counted too.
 
@@ -26,13 +27,15 @@ loss's backward pass recomputes, the padding of its last chunk, and the resampli
 
 import dataclasses
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.losses.distillation import TEACHER_LEVELS
 from scenarioclip_jax.losses.pairwise import CHUNK
-from scenarioclip_jax.models.scenario_clip import branch_of, levels_of
+from scenarioclip_jax.models.regions import GEOMETRY
+from scenarioclip_jax.models.scenario_clip import branch_of, head_of, levels_of, pools
 from scenarioclip_jax.models.towers import TextConfig, TowerConfig, VisionConfig
 
 
@@ -70,6 +73,7 @@ class Level(NamedTuple):
     """The input of a level's towers in a step over all devices: rows and the tokens in each."""
 
     slots: int
+    texts: int  # the slots' own and further ones
     vision: tuple[int, int]
     text: tuple[int, int]
 
@@ -79,13 +83,16 @@ def level_shapes(settings: DataSettings, vision: VisionConfig) -> dict[str, Leve
     found, groups = {}, settings.packing_groups
     for level in LEVELS:
         shape = settings.level(level)
-        images, texts = (shape.slots, 1 + vision.grid**2), (shape.slots, shape.text_length)
+        told = shape.slots + shape.further
+        images, texts = (shape.slots, 1 + vision.grid**2), (told, shape.text_length)
         if shape.patch_rows:
             images = shape.patch_rows, settings.patch_row_tokens
         if shape.text_rows:
             texts = shape.text_rows, settings.text_row_tokens
         found[level] = Level(
-            groups * shape.slots, *((groups * rows, tokens) for rows, tokens in (images, texts))
+            groups * shape.slots,
+            groups * told,
+            *((groups * rows, tokens) for rows, tokens in (images, texts)),
         )
     return found
 
@@ -98,6 +105,7 @@ def train_step_flops(
     distills: bool,
     accumulate: int = 1,
     batch_ways: int = 1,
+    terms: Mapping[str, float] = MappingProxyType({}),
 ) -> Flops:
     """FLOPs of one train step over all devices.
 
@@ -109,15 +117,23 @@ def train_step_flops(
       accumulate: Number of parts in which the batch goes through the towers.
       batch_ways: Number of parts that the mesh splits the batch into, which decides how the loss fills its
         chunks. Neither count includes work that devices along the axis `tensor` duplicate.
+      terms: Weights of the recipe's terms, see `train.objective.TERMS`.
     """
     towers = {"vision": VisionConfig(**model["vision"]), "text": TextConfig(**model["text"])}
     shapes = level_shapes(settings, towers["vision"])
     levels = {level: shapes[level] for level in levels_of(model["arch"])}
     step = _Step(model, frozenset(trainable), accumulate)
+    pooled = pools(model)
+    seen = {"global": levels["global"]} if pooled else levels
     parts = {
-        kind: _sum(step.student(kind, config, level, shape) for level, shape in levels.items())
+        kind: _sum(
+            step.student(kind, config, level, shape)
+            for level, shape in (seen if kind == "vision" else levels).items()
+        )
         for kind, config in towers.items()
     }
+    if pooled:
+        parts["regions"] = step.regions(towers["vision"], levels, settings.packing_groups)
     if distills:
         parts["teacher"] = _sum(
             step.teacher(kind, towers[kind], level, levels[level])
@@ -127,7 +143,9 @@ def train_step_flops(
     parts["loss"] = _sum(
         _pairwise(shape.slots, model.get("embed_dim", 512), batch_ways) for shape in levels.values()
     )
-    parts["views"] = Count(0, _views(settings, finer=len(levels) > 1) * step.passes)
+    if any(terms.values()):
+        parts["terms"] = _terms(terms, levels, settings.packing_groups, model, batch_ways)
+    parts["views"] = Count(0, _views(settings, finer=len(seen) > 1) * step.passes)
     return Flops(parts)
 
 
@@ -201,7 +219,9 @@ class _Step:
         """Costs of stem, trunk and head of one level on all its rows."""
         branch = branch_of(self.arguments["arch"], level)
         stem = f"{kind}/stem/{'shared' if self.arguments.get('share_stem') else branch}/"
-        trunk, head = f"{kind}/trunk/{branch}/", f"{kind}/head/{branch}/"
+        trunk = f"{kind}/trunk/{branch}/"
+        pooled = kind == "vision" and pools(self.arguments)
+        head = f"{kind}/head/{level if pooled else head_of(self.arguments['arch'], level)}/"
         rows, tokens = getattr(shape, kind)
         patches = _Cost()
         if isinstance(config, VisionConfig):
@@ -217,9 +237,28 @@ class _Step:
         trunk_cost = self._stack(f"{trunk}stack/", block, config.depth - depth, below)
         below = below or self._trains(trunk)
         # Every slot is projected, even if several share a text.
-        forward = 2 * shape.slots * config.width * self.arguments.get("embed_dim", 512)
+        read = shape.slots if kind == "vision" else shape.texts
+        forward = 2 * read * config.width * self.arguments.get("embed_dim", 512)
         trains = f"{head}projection/kernel" in self.trainable
         return [stem_cost, trunk_cost, _Cost(forward, forward * (below + trains))]
+
+    def regions(self, config: VisionConfig, levels: Mapping[str, Level], groups: int) -> Count:
+        """Pooling of objects and relations from the photos' tokens, and their heads; all of it trains."""
+        width, tokens = config.width, config.grid**2
+        scenes = levels["global"].slots
+        of_kernels = of_pooling = 0
+        for level in ("object", "relation"):
+            slots, ends = levels[level].slots, 2 if level == "relation" else 1
+            of_kernels += 2 * scenes * tokens * width * (width + config.heads)
+            of_pooling += 2 * slots * ends * (scenes // groups) * tokens * (width + config.heads)
+            of_kernels += 2 * slots * width * self.arguments.get("embed_dim", 512)
+        of_kernels += 2 * levels["object"].slots * 2 * 4 * width * width
+        pairs = levels["relation"].slots
+        of_kernels += 2 * pairs * 4 * width * (2 * (2 * width + GEOMETRY) + width)
+        # Where boxes cover what isn't learned: pooling has a derivative for the tokens only.
+        model = 3 * of_kernels + 2 * of_pooling
+        again = (self.passes - 1) * (of_kernels + of_pooling)
+        return Count(model, model + again)
 
     def _trains(self, prefix: str, but: str = "\0") -> bool:
         """Whether any parameter under `prefix` trains, except those under `but`."""
@@ -246,12 +285,36 @@ class _Step:
         return _Cost(forward, (by_input + by_kernel) * length, again * length)
 
 
-def _pairwise(slots: int, dim: int, batch_ways: int) -> Count:
-    """A level's contrastive loss, which compares every slot with every slot, see `losses.pairwise`."""
-    rows = slots // batch_ways
-    chunks = -(-rows // CHUNK)
-    columns = batch_ways * chunks * -(-rows // chunks)  # the last chunk is padded
-    return Count(6 * slots * slots * dim, 8 * slots * columns * dim)
+def _pairwise(slots: int, dim: int, batch_ways: int, others: int = 0) -> Count:
+    """A contrastive loss that compares every slot with every slot, or others, see `losses.pairwise`."""
+    others = others or slots
+    here = others // batch_ways
+    chunks = -(-here // CHUNK)
+    columns = batch_ways * chunks * -(-here // chunks)  # the last chunk is padded
+    return Count(6 * slots * others * dim, 8 * slots * columns * dim)
+
+
+def _terms(
+    terms: Mapping[str, float],
+    levels: Mapping[str, Level],
+    groups: int,
+    model: Mapping,
+    batch_ways: int,
+) -> Count:
+    """The terms of a recipe. Backward, a product of two embeddings costs twice its forward pass."""
+    dim, on, total = model.get("embed_dim", 512), {k for k, v in terms.items() if v}, Count()
+    if on & {"negatives", "paraphrases", "scene_texts", "scene_pictures", "texts"}:
+        shape = levels["relation"]
+        times = 1 + ("texts" in on)
+        flops = 6 * times * shape.slots * shape.texts // groups * dim
+        total = total.plus(Count(flops, flops))
+    if "captions" in on:
+        total = total.plus(_pairwise(levels["global"].slots, dim, batch_ways))
+    if "parts" in on:
+        for level in ("object", "relation"):
+            photos = levels["global"].slots
+            total = total.plus(_pairwise(levels[level].slots, dim, batch_ways, photos))
+    return total
 
 
 def _views(settings: DataSettings, *, finer: bool) -> int:

@@ -11,6 +11,7 @@ Axis names, used throughout the package:
     V  slots of a level in a group: S for the level `global`, O for `object`, R for `relation`
     C  side of the canvas, pixels      P  side of a view (the model's image size), pixels
     L  tokens of a text                N  rows of T tokens in a group, if sequences are packed (`Rows`)
+    F  slots of a level's further texts in a group (`Further`); 0 if there are none
 """
 
 from typing import NamedTuple
@@ -19,6 +20,9 @@ import numpy as np
 
 # The three levels at which a scene is aligned with text, from coarse to fine.
 LEVELS = ("global", "object", "relation")
+# What a further text is to the picture of its slot: true of it, or false in one of the ways of
+# `data.stored.scene.NEGATIVE_KINDS`, in this order.
+TRUE = 0
 
 
 class Rows(NamedTuple):
@@ -33,20 +37,40 @@ class Rows(NamedTuple):
     # int32 [G, N, T]: number of the sequence that a token belongs to, or -1. A view's number is that of its
     # slot, a text's is its place among the group's distinct texts.
     sequence: np.ndarray
-    # int32 [G, V]: row * T + column of the token at which each slot's sequence is read out. Slots with equal
-    # texts read the same token, since a group computes each text once.
+    # int32 [G, V], of texts [G, V + F]: row * T + column of the token at which each slot's sequence is read
+    # out. Slots with equal texts read the same token, since a group computes each text once.
     read: np.ndarray
+
+
+class Further(NamedTuple):
+    """Texts of a level besides the slots' own: false ones, and others that are true.
+
+    They come behind the slots' own texts, in `Slots.tokens` or in `Slots.text_rows.read`.
+    """
+
+    slot: np.ndarray  # int32 [G, F]: index along V of the slot whose picture the text is about
+    mask: np.ndarray  # bool [G, F]: which are filled
+    kind: np.ndarray  # int32 [G, F]: TRUE, or 1 + the index in NEGATIVE_KINDS
+    count: np.ndarray  # int32 [G]: texts that were wanted
+
+
+class Boxes(NamedTuple):
+    """Where the slots of a level are in a view of the whole photo; for models that pool regions from it."""
+
+    scene: np.ndarray  # int32 [G, V]: the photo, along S
+    # float32 [G, V, E, 4]: x0, y0, x1, y1 as shares of the view's side; E is 1 for objects, 2 for relations
+    box: np.ndarray
 
 
 class Slots(NamedTuple):
     """The slots of one level of a batch. Slots whose `mask` is False hold zeros.
 
-    The last five fields are None (an empty pytree) at levels and in data sets that don't have them.
+    The fields after `patch_rows` are None (an empty pytree) at levels and in data sets that don't have them.
     """
 
     scene: np.ndarray  # int32 [G, V]: index along S of the scene that the slot belongs to
     mask: np.ndarray  # bool [G, V]: which slots are filled
-    tokens: np.ndarray  # int32 [G, V, L]; [G, N, T] if texts are packed
+    tokens: np.ndarray  # int32 [G, V + F, L]; [G, N, T] if texts are packed
     text: np.ndarray  # int32 [G, V]: equal texts have equal ids (multi-positive losses)
     count: np.ndarray  # int32 [G]: slots that were wanted; `count - mask.sum()` found no room
     hidden: np.ndarray  # int32 [G]: how many were left out as hardly visible in the view
@@ -68,6 +92,12 @@ class Slots(NamedTuple):
     # Relations in the style `published`: float32 [G, R, 4], x and y of the subject's and the object's center of
     # mass in view pixels.
     centers: np.ndarray | None = None
+    # Relations: float32 [G, R, 2, 4]: the boxes of both ends in view pixels, if regions are pooled.
+    ends: np.ndarray | None = None
+    # Relations: int32 [G, R]: equal for relations between ends of the same two names. Of a scene's relations,
+    # those of another pair are false of this one's.
+    pair: np.ndarray | None = None
+    further: Further | None = None
 
 
 class Batch(NamedTuple):

@@ -37,7 +37,13 @@ class EvaluationBatches:
     ):
         self._source, self._tokenizer = source, tokenizer
         # Evaluation embeds whole views, and embeds texts separately from images.
-        self.settings = dataclasses.replace(settings, text_row_tokens=0, patch_size=0)
+        levels = {
+            level: dataclasses.replace(each, further_per_scene=0.0)
+            for level, each in settings.levels.items()
+        }
+        self.settings = dataclasses.replace(
+            settings, text_row_tokens=0, patch_size=0, levels=levels
+        )
         self._indices = range(len(source)) if indices is None else indices
         self.give_up: Callable[[], bool] = lambda: False
         self.corrupt = CorruptLog(len(self._source), settings.max_corrupt_share)

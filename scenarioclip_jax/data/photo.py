@@ -34,16 +34,20 @@ class Shapes(NamedTuple):
     region_area: np.ndarray  # float32 [m]: view pixels that show the region
     # float32 [m, 4]: x and y of the subject's center and of the object's, in view pixels
     centers: np.ndarray
+    ends: (
+        np.ndarray
+    )  # float32 [m, 2, 4]: boxes of the relations' ends in view pixels, clipped to the view
 
 
 class FittedScene(NamedTuple):
-    """A scene's images and shapes, ready to be packed; the first five fields are those of `Shapes`."""
+    """A scene's images and shapes, ready to be packed; the first six fields are those of `Shapes`."""
 
     object_boxes: np.ndarray
     object_area: np.ndarray
     regions: np.ndarray
     region_area: np.ndarray
     centers: np.ndarray
+    ends: np.ndarray
     canvas: np.ndarray  # uint8 [C, C, 3]
     extent: tuple[int, int]  # width and height of the photo on the canvas, pixels
     photo_size: tuple[int, int]  # width and height of the photo itself, pixels
@@ -235,9 +239,8 @@ def fit_shapes(scene: Scene, size: int, fit: str, style: str = "stored") -> Shap
     )
     boxes, pairs = np.split(mapped, [len(scene.object_boxes)])
     regions = np.zeros((len(scene.relations), size, size), bool)
-    for region, relation, pair in zip(
-        regions, scene.relations, pairs.reshape(-1, 2, 4), strict=True
-    ):
+    ends = pairs.reshape(-1, 2, 4)
+    for region, relation, pair in zip(regions, scene.relations, ends, strict=True):
         region[...] = _region(relation, pair, scene, view, style)
     bits = np.packbits(regions, axis=-1)
     area = np.bitwise_count(bits).sum((1, 2), dtype=np.float32)
@@ -245,7 +248,7 @@ def fit_shapes(scene: Scene, size: int, fit: str, style: str = "stored") -> Shap
     if style == "published":
         for center, relation in zip(centers, scene.relations, strict=True):
             center[...] = _centers_of(relation, scene, view)
-    return Shapes(boxes, box_area(boxes), bits, area, centers)
+    return Shapes(boxes, box_area(boxes), bits, area, centers, ends)
 
 
 def fit_scene(

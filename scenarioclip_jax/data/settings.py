@@ -25,12 +25,15 @@ class LevelSettings:
       tokens_per_scene: Tokens of distinct texts, if texts are packed (`DataSettings.text_row_tokens`).
       patches_per_scene: Patches that show something, including class tokens, if views are packed
         (`DataSettings.patch_size`). Not used at the level `global`, whose views are whole.
+      further_per_scene: Slots for further texts: negatives and paraphrases of relations, captions of scenes;
+        see `data.packing.further`. 0 if none are read.
     """
 
     text_length: int = 77
     slots_per_scene: float = 1.0
     tokens_per_scene: float = 10.0
     patches_per_scene: float = 60.0
+    further_per_scene: float = 0.0
 
 
 class Shape(NamedTuple):
@@ -40,6 +43,7 @@ class Shape(NamedTuple):
     text_length: int  # L
     text_rows: int  # N of packed texts; 0 if they aren't packed
     patch_rows: int  # N of packed views; 0 if they aren't packed
+    further: int  # F
 
 
 # Only CLIP's 77 tokens are published. Budgets are those of a typical annotated photo.
@@ -73,11 +77,18 @@ class DataSettings:
     patch_row_views: int = 2  # length of a row of packed patches in whole views; must divide S
     min_visible_pixels: float = 16.0  # view pixels; training leaves out what shows fewer
     region_style: str = "stored"  # how focused regions are shown, see `data.region_styles`
+    pooled_regions: bool = (
+        False  # relations bring the boxes of their ends, for models that pool regions
+    )
     # The data set has focused regions stored as images; always False in other styles than `stored`.
     focus_images: bool = False
     balance: bool = False  # deal scenes so that all groups need about the same room
     global_text: str = "action"  # what the level `global` reads; see `data.global_text`
     caption_share: float = 0.5  # of the scenes that have both, with "mixed"
+    # Negatives and paraphrases of a relation: where annotations have fewer, more are made (`words.negatives`).
+    make_negatives: int = 0
+    make_paraphrases: int = 0
+    caption_sentences: bool = False  # captions as further texts: one sentence instead of the whole
     shuffle_texts: bool = False  # control run: every text comes from an unrelated scene
     seed: int = 0  # for the order of scenes and each scene's own seed; 0 <= seed < 2**32
     num_workers: int = 0  # reading processes; 0: threads of this process
@@ -92,7 +103,7 @@ class DataSettings:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in (
             *("min_visible_pixels", "num_workers", "stall_seconds"),
-            *("text_row_tokens", "patch_size"),
+            *("text_row_tokens", "patch_size", "make_negatives", "make_paraphrases"),
         ):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         size = self.image_size
@@ -155,7 +166,9 @@ class DataSettings:
         elif self.patch_size:
             patch_rows = _at_least(level.patches_per_scene * scenes / self.patch_row_tokens)
         slots = _at_least(level.slots_per_scene * scenes)
-        return Shape(slots, level.text_length, text_rows, patch_rows)
+        further = level.further_per_scene * scenes
+        further = _at_least(further) if further else 0
+        return Shape(slots, level.text_length, text_rows, patch_rows, further)
 
     def with_level(self, name: str, **changes) -> "DataSettings":
         """Returns the same settings with changes to one level."""
@@ -177,7 +190,11 @@ def _as_levels(given: Mapping) -> dict[str, LevelSettings]:
         for budget in ("slots_per_scene", "tokens_per_scene", "patches_per_scene"):
             value = getattr(level, budget)
             _require(value > 0, f"{key}.{budget}", value, "more than 0")
+        further = level.further_per_scene
+        _require(further >= 0, f"{key}.further_per_scene", further, "0 or more")
         levels[name] = level
+    further = levels["object"].further_per_scene
+    _require(further == 0, "levels.object.further_per_scene", further, "0: names have no others")
     one = levels["global"].slots_per_scene
     _require(one == 1, "levels.scene.slots_per_scene", one, "1: each scene has one slot")
     return levels

@@ -102,7 +102,11 @@ class ShuffledTexts:
             object_names=[names[i % len(names)] for i in range(objects)],
             object_boxes=scene.object_boxes[:objects],
             relations=[
-                relation._replace(triplet=relations[i % len(relations)].triplet, negatives=[])
+                relation._replace(
+                    triplet=relations[i % len(relations)].triplet,
+                    negatives=relations[i % len(relations)].negatives,
+                    paraphrases=relations[i % len(relations)].paraphrases,
+                )
                 for i, relation in enumerate(scene.relations)
                 if relations
             ],

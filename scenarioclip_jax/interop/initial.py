@@ -26,7 +26,9 @@ from scenarioclip_jax.models.scenario_clip import (
     INITIAL_SIGMOID_SCALE,
     LEVELS,
     ScenarioCLIP,
+    head_of,
     levels_of,
+    pools,
 )
 from scenarioclip_jax.models.towers import Head, TextConfig, VisionConfig
 from scenarioclip_jax.shell import to_paste
@@ -100,7 +102,11 @@ def from_clip(
       seed: Seed of new heads.
     """
     vision, text = VisionConfig(**model["vision"]), TextConfig(**model["text"])
-    branches = reference.branches(model["arch"])
+    branches = tuple(reference.branches(model["arch"]))
+    levels, pooled = levels_of(model["arch"]), pools(model)
+    seeing = {"vision": branches[:1] if pooled else branches, "text": branches}
+    own = tuple(dict.fromkeys(head_of(model["arch"], level) for level in levels))
+    heads = {"vision": levels if pooled else own, "text": own}
     rngs = nnx.Rngs(seed)
     params: Arrays = {}
     for modality, config in (("vision", vision), ("text", text)):
@@ -112,15 +118,16 @@ def from_clip(
         for path, value in tower.items():
             kind, rest = path.split("/", 1)
             shared = kind == "stem" and model.get("share_stem", False)
-            for branch in ("shared",) if shared else branches:
+            for branch in ("shared",) if shared else seeing[modality]:
                 params[f"{modality}/{kind}/{branch}/{rest}"] = value
-        for branch in branches:
+        for name in heads[modality]:
             if head == "clip":
                 values = _clip_head(clip, modality)
             else:
                 values = _new_head(config.width, model["embed_dim"], rngs)
-            params |= {f"{modality}/head/{branch}/{path}": v for path, v in values.items()}
+            params |= {f"{modality}/head/{name}/{path}": v for path, v in values.items()}
     params = _with_scalars(params, model)
+    params |= _new_parts(model, rngs)
     if head == "clip":
         # The model reads the scale as min(exp(scale), 100), as CLIP does.
         scale = clip.weights["logit_scale"]
@@ -150,6 +157,16 @@ def _below(name: str, prefix: str) -> str | None:
 def _new_head(width: int, embed_dim: int, rngs: nnx.Rngs) -> Arrays:
     _, head = parameters.split(Head(width, embed_dim, dtype=jnp.dtype("float32"), rngs=rngs))
     return {path: np.asarray(value) for path, value in head.items()}
+
+
+def _new_parts(model: dict[str, Any], rngs: nnx.Rngs) -> Arrays:
+    """Parameters of parts that CLIP doesn't have: vectors that tell levels, and pooling over boxes."""
+    # Their shapes depend on the towers' widths alone, and so small towers do.
+    small = {"depth": 1, "stem_blocks": 0}
+    sizes = {tower: {**model[tower], **small} for tower in ("vision", "text")}
+    _, params = parameters.split(ScenarioCLIP(**{**model, **sizes}, rngs=rngs))
+    parts = re.compile(r"(vision|text)/(level|pool|boxes)/.*")
+    return {path: np.asarray(value) for path, value in params.items() if parts.fullmatch(path)}
 
 
 def _clip_head(clip: ClipModel, modality: str) -> Arrays:
@@ -345,10 +362,9 @@ def _compare(source: str, model: dict[str, Any], found: dict[str, Any]) -> None:
                 f"{key} is {theirs} in the weights and {ours} in the model to be built"
             )
 
-    if "arch" in found and set(reference.branches(found["arch"])) != set(
-        reference.branches(model["arch"])
-    ):
+    if "arch" in found and _parts(found) != _parts(model):
         compare("arch", model["arch"], found["arch"])
+        compare("model.regions", model.get("regions", "views"), found.get("regions", "views"))
     if "embed_dim" in found:
         compare("model.embed_dim", model["embed_dim"], found["embed_dim"])
     for tower in ("vision", "text"):
@@ -369,6 +385,13 @@ def _compare(source: str, model: dict[str, Any], found: dict[str, Any]) -> None:
                 else ""
             )
         )
+
+
+def _parts(model: Mapping[str, Any]) -> tuple[set[str], set[str], bool]:
+    """What decides which towers and heads a model has."""
+    arch = model["arch"]
+    heads = {head_of(arch, level) for level in levels_of(arch)}
+    return set(reference.branches(arch)), heads, pools(model)
 
 
 def _arrange(params: Arrays, old: dict[str, Any], new: dict[str, Any], source: str) -> Arrays:

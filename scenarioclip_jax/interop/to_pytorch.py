@@ -28,7 +28,7 @@ from scenarioclip_jax.interop.card import model_card
 from scenarioclip_jax.interop.huggingface import FIELDS, LEGACY_EOS
 from scenarioclip_jax.interop.label_normalizer import label_normalizer
 from scenarioclip_jax.interop.weights import cast, check_finite
-from scenarioclip_jax.models.scenario_clip import levels_of
+from scenarioclip_jax.models.scenario_clip import levels_of, pools
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 from scenarioclip_jax.progress_bar import progress_bar
 
@@ -54,6 +54,7 @@ def write_folder(
       dtype: Key of DTYPES for the type in which weights are stored.
       origin: Origin of the weights, for the model card.
     """
+    _refuse_unknown(spec)
     vision, text = VisionConfig(**spec.model["vision"]), TextConfig(**spec.model["text"])
     theirs = reference.to_theirs(params, spec.model["arch"], vision, text)
     save_safetensors(out, theirs, dtype)
@@ -92,6 +93,7 @@ def write_reference(
         raise CheckpointError(
             "arch is 'clip', which the published implementation hasn't; leave out --layout reference"
         )
+    _refuse_unknown(spec)
     _refuse_packed(spec, "reference")
     if spec.model.get("logit_bias", False):
         raise CheckpointError(
@@ -132,6 +134,7 @@ def write_towers(
     The heads' arrays are named `image_projection.weight`, …, `text_norm.bias`; logit scales (and biases) are in
     `logits.json`.
     """
+    _refuse_unknown(spec)
     _refuse_packed(spec, "huggingface-towers")
     arch = spec.model["arch"]
     configs = {"vision": VisionConfig(**spec.model["vision"])}
@@ -164,6 +167,17 @@ def write_towers(
     }
     _write_json(out / "logits.json", scalars)
     write_processor(out, spec, tokenizer_file)
+
+
+def _refuse_unknown(spec: ModelSpec) -> None:
+    """Raises CheckpointError for models that can't be written for PyTorch yet."""
+    arch, pooled = spec.model["arch"], pools(spec.model)
+    if arch == "scenario_clip_shared" or pooled:
+        what = "model.regions is pooled" if pooled else f"arch is {arch}"
+        raise CheckpointError(
+            f"{what}: there is no PyTorch code for such models yet; use it in JAX (scenarioclip_jax.load), or "
+            "train with another arch and model.regions=views"
+        )
 
 
 def _refuse_packed(spec: ModelSpec, layout: str) -> None:

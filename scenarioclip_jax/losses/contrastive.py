@@ -87,7 +87,9 @@ def _mean(loss: PairLoss, image, text, logit_scale, bias, mask, text_id, shardin
     text = normalize(text.astype(jnp.float32))
     scale = jnp.minimum(jnp.exp(logit_scale), MAX_SCALE)
     label = jnp.where(mask, jnp.arange(len(mask)) if text_id is None else text_id, -1)
-    total: Array = pairwise_sum(loss, sharding, chunk, dtype, image, text, label, scale, bias)
+    total: Array = pairwise_sum(
+        loss, sharding, chunk, dtype, image, text, label, label, scale, bias
+    )
     return total / jnp.maximum(mask.sum(), 1)
 
 
@@ -103,9 +105,9 @@ class SoftmaxRows(NamedTuple):
     count: Float[Array, " n"]  # number of positives
 
 
-def _softmax_start(n: int):
-    zeros = jnp.zeros(n)
-    return SoftmaxRows(zeros + LOWEST, zeros, zeros), zeros + LOWEST
+def _softmax_start(rows: int, columns: int):
+    zeros = jnp.zeros(rows)
+    return SoftmaxRows(zeros + LOWEST, zeros, zeros), jnp.full(columns, LOWEST)
 
 
 def _softmax_add(rows: SoftmaxRows, block: Block):
@@ -132,6 +134,33 @@ def _softmax_gradient(rows: SoftmaxRows, columns: Float[Array, " c"], block: Blo
 SOFTMAX = PairLoss(_softmax_start, _softmax_add, jnp.logaddexp, _softmax_value, _softmax_gradient)
 
 
+# Softmax of each row over the columns alone: sum_i lse_j s_ij - mean_(j in P_i) s_ij, for rows with a positive.
+
+
+def _row_add(rows: SoftmaxRows, block: Block):
+    return _softmax_add(rows, block)[0], ()
+
+
+def _row_value(rows: SoftmaxRows, columns) -> Float[Array, " n"]:
+    of_positive = rows.positive / jnp.maximum(rows.count, 1)
+    return jnp.where(rows.count > 0, rows.log_sum - of_positive, 0.0)
+
+
+def _row_gradient(rows: SoftmaxRows, columns, block: Block):
+    target = block.positive / jnp.maximum(rows.count, 1)[:, None]
+    by_row = jnp.exp(block.logits - rows.log_sum[:, None])
+    return jnp.where(block.valid & (rows.count > 0)[:, None], by_row - target, 0.0)
+
+
+ROW_SOFTMAX = PairLoss(
+    lambda rows, columns: (_softmax_start(rows, columns)[0], ()),
+    _row_add,
+    lambda some, others: (),
+    _row_value,
+    _row_gradient,
+)
+
+
 # Sigmoid. With z_ij = 1 for positives and -1 for other pairs, sum = sum_ij log(1 + exp(-z_ij s_ij)).
 # Rows collect their sum; columns collect nothing.
 
@@ -146,7 +175,7 @@ def _sigmoid_gradient(rows, columns, block: Block):
 
 
 SIGMOID = PairLoss(
-    lambda n: (jnp.zeros(n), ()),
+    lambda rows, columns: (jnp.zeros(rows), ()),
     _sigmoid_add,
     lambda some, others: (),
     lambda rows, columns: rows,

@@ -2,7 +2,8 @@
 
 The logits of N images and N texts are `[N, N]`. Here no such array exists, forward or backward:
 
-- Each device keeps its own n rows (images) and sees the columns (texts) in chunks of at most c.
+- Each device keeps its own n rows (images) and sees the columns (texts) in chunks of at most c. A loss may
+  also have texts as rows and images as columns; there needn't be as many of each.
 - If the batch is sharded, the devices' columns travel around a ring, with one `ppermute` per turn. They carry
   what is collected for them: statistics in the forward pass, their gradient in the backward pass. On
   accelerators that follows one turn behind, so that all travels while a chip computes. After a full round
@@ -42,14 +43,15 @@ class Columns(NamedTuple):
     """What travels around the ring. Leaves are [n, ...], or [k, c, ...] once they are cut into k chunks."""
 
     text: Float[Array, "n D"]
-    label: Int[Array, " n"]
+    label: Int[Array, " n *set"]
     known: Any  # about each column; () in the forward pass
 
 
 class PairLoss(NamedTuple):
     """A loss that is a sum over rows, columns and pairs. `rows` and `columns` are pytrees of [n, ...]."""
 
-    start: Callable[[int], tuple[Any, Any]]  # n -> rows and columns that have seen no pair yet
+    # (number of rows, of columns) -> rows and columns that have seen no pair yet
+    start: Callable[[int, int], tuple[Any, Any]]
     add: Callable[
         [Any, Block], tuple[Any, Any]
     ]  # rows after one more block, columns after this one
@@ -74,13 +76,15 @@ def product(formula: str, a: Array, b: Array, dtype: DTypeLike) -> Array:
 
 
 def pairs(image, text, image_label, text_label, bias, dtype) -> Block:
+    """A block of logits; a column with a set of labels is positive for every row that has one of them."""
     logits = product("nd,cd->nc", image, text, dtype) + bias
-    used = image_label >= 0
-    return Block(
-        logits,
-        used[:, None] & (text_label >= 0),
-        used[:, None] & (image_label[:, None] == text_label),
-    )
+    used, told = image_label >= 0, text_label >= 0
+    if text_label.ndim == 1:
+        positive = image_label[:, None] == text_label
+    else:
+        positive = (image_label[:, None, None] == text_label).any(-1)
+        told = told.any(-1)
+    return Block(logits, used[:, None] & told, used[:, None] & positive)
 
 
 def visit(
@@ -180,8 +184,9 @@ def pairwise_sum(
     chunk: int,
     dtype: DTypeLike,
     image: Float[Array, "N D"],
-    text: Float[Array, "N D"],
+    text: Float[Array, "M D"],
     label: Int[Array, " N"],
+    column_label: Int[Array, " M *set"],
     scale: Float[Array, ""],
     bias: Float[Array, ""],
 ) -> Float[Array, ""]:
@@ -191,36 +196,39 @@ def pairwise_sum(
       sharding: Sharding of the rows over a mesh; None if one device holds them all.
       chunk: Most columns that a device compares its rows with at once.
       dtype: Type of the factors in products, whose sums are float32. Texts travel in it too.
-      label: Labels; equal labels make a positive pair, and a negative label marks an empty slot.
+      label: Labels of the rows; a negative one marks an empty slot.
+      column_label: Labels of the columns, or sets of labels, filled up with negative ones. Equal labels make a
+        positive pair.
     """
-    return _forward(loss, sharding, chunk, dtype, image, text, label, scale, bias)[0]
+    return _forward(loss, sharding, chunk, dtype, image, text, label, column_label, scale, bias)[0]
 
 
-def _forward(loss, sharding, chunk, dtype, image, text, label, scale, bias):
+def _forward(loss, sharding, chunk, dtype, image, text, label, column_label, scale, bias):
     meanwhile = travels_meanwhile(sharding)
 
-    def local(image, text, label, scale, bias, axes):
+    def local(image, text, label, column_label, scale, bias, axes):
         image = (image * scale).astype(dtype)
 
         def step(rows, columns):
             return loss.add(rows, pairs(image, columns.text, label, columns.label, bias, dtype))
 
-        rows, nothing = loss.start(len(label))
-        traveling = Columns(text.astype(dtype), label, ())
+        rows, nothing = loss.start(len(label), len(column_label))
+        traveling = Columns(text.astype(dtype), column_label, ())
         rows, columns = visit(
             step, rows, traveling, nothing, loss.merge, axes, chunk, meanwhile=meanwhile
         )
         return jnp.where(label >= 0, loss.value(rows, columns), 0.0), rows, columns
 
-    values, rows, columns = on_each_device(local, sharding, (image, text, label), (scale, bias))
-    return values.sum(), (image, text, label, scale, bias, rows, columns)
+    inputs = image, text, label, column_label
+    values, rows, columns = on_each_device(local, sharding, inputs, (scale, bias))
+    return values.sum(), (*inputs, scale, bias, rows, columns)
 
 
 def _backward(loss, sharding, chunk, dtype, residuals, cotangent):
     *inputs, scale, bias, rows, columns = residuals
     meanwhile = travels_meanwhile(sharding)
 
-    def local(image, text, label, rows, columns, scale, bias, axes):
+    def local(image, text, label, column_label, rows, columns, scale, bias, axes):
         scaled = (image * scale).astype(dtype)
 
         def step(gradients, columns):
@@ -231,7 +239,7 @@ def _backward(loss, sharding, chunk, dtype, residuals, cotangent):
             d_text = product("nc,nd->cd", d_logits, image, dtype)
             return (d_image, d_bias + d_logits.sum(axis=1)), d_text
 
-        traveling = Columns(text.astype(dtype), label, columns)
+        traveling = Columns(text.astype(dtype), column_label, columns)
         start = jnp.zeros_like(image), jnp.zeros(len(label))
         (d_image, d_bias), d_text = visit(
             step,
@@ -250,7 +258,7 @@ def _backward(loss, sharding, chunk, dtype, residuals, cotangent):
         local, sharding, (*inputs, rows, columns), (scale, bias)
     )
     embeddings = cotangent * scale * d_image, cotangent * scale * d_text
-    return *embeddings, None, cotangent * d_scale.sum(), cotangent * d_bias.sum()
+    return *embeddings, None, None, cotangent * d_scale.sum(), cotangent * d_bias.sum()
 
 
 pairwise_sum.defvjp(_forward, _backward)

@@ -6,6 +6,7 @@
 | `pyramid_clip`    | `all`                               | global, object, relation | no           |
 | `scenario_clip_0` | `global`, `object`, `relation`      | global, object, relation | no           |
 | `scenario_clip_1` | `global`, `object`, `relation`      | global, object, relation | yes          |
+| `scenario_clip_shared` | `all`, told the level, a head each | global, object, relation | no      |
 
 A branch is one vision and one text tower with their heads. With `share_stem` all branches share the stems
 `vision/stem/shared` and `text/stem/shared`. A branch's own stem has the branch's name, so that rules over paths
@@ -13,17 +14,18 @@ can tell the two apart.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Float, Int
 
 from scenarioclip_jax.arrays import Array
-from scenarioclip_jax.data.batch import LEVELS, Rows
+from scenarioclip_jax.data.batch import LEVELS, Boxes, Rows
 from scenarioclip_jax.models.layers import REMAT_POLICIES
+from scenarioclip_jax.models.regions import REGIONS, BoxHead, PairHead, RegionPool
 from scenarioclip_jax.models.rows import Stream, join, separate
 from scenarioclip_jax.models.towers import (
     Head,
@@ -35,7 +37,10 @@ from scenarioclip_jax.models.towers import (
     VisionTrunk,
 )
 
-ARCHITECTURES = ("clip", "pyramid_clip", "scenario_clip_0", "scenario_clip_1")
+ARCHITECTURES = (
+    *("clip", "pyramid_clip", "scenario_clip_0", "scenario_clip_1"),
+    "scenario_clip_shared",
+)
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 # With a bias, for the sigmoid loss: Zhai et al. 2023, section 3.2.
 INITIAL_SIGMOID_SCALE, INITIAL_LOGIT_BIAS = math.log(10.0), -10.0
@@ -55,6 +60,7 @@ class Inputs(NamedTuple):
     ids: Mapping[str, Int[Array, "N L"]]
     image_rows: Mapping[str, Rows] = NOT_PACKED  # `models.rows.flatten`
     text_rows: Mapping[str, Rows] = NOT_PACKED
+    boxes: Mapping[str, Boxes] = MappingProxyType({})  # finer levels, if regions are pooled
 
 
 class Features(NamedTuple):
@@ -78,7 +84,18 @@ def levels_of(arch: str) -> tuple[str, ...]:
 
 def branch_of(arch: str, level: str) -> str:
     """The branch that serves `level`. `clip` serves every level with its one branch."""
-    return {"clip": "global", "pyramid_clip": "all"}.get(arch, level)
+    one = {"clip": "global", "pyramid_clip": "all", "scenario_clip_shared": "all"}
+    return one.get(arch, level)
+
+
+def head_of(arch: str, level: str) -> str:
+    """The head that serves `level`: its branch's, or with `scenario_clip_shared` its own."""
+    return level if arch == "scenario_clip_shared" else branch_of(arch, level)
+
+
+def pools(model: Mapping[str, Any]) -> bool:
+    """Whether a model, given by its constructor's arguments, pools objects and relations from whole photos."""
+    return model.get("regions", "views") == "pooled" and len(levels_of(model["arch"])) > 1
 
 
 def sees_visible_only(arch: str, patch_packing: bool, level: str) -> bool:
@@ -87,16 +104,33 @@ def sees_visible_only(arch: str, patch_packing: bool, level: str) -> bool:
 
 
 class Tower(nnx.Module):
-    """One modality: a stem, a trunk and a head per branch; all branches may share one stem."""
+    """One modality: a stem and a trunk per branch, and heads; all branches may share one stem.
 
-    def __init__(self, stem, trunk, config, branches, *, share_stem, embed_dim, rngs, **run):
+    A tower that serves several levels may be told which: a learned vector for each of `told` is added to all of
+    a trunk's input.
+    """
+
+    def __init__(
+        self, stem, trunk, config, branches, heads, told, *, share_stem, embed_dim, rngs, **run
+    ):
         dtype = run["dtype"]
         stems = ("shared",) if share_stem else branches
         self.stem = nnx.Dict({b: stem(config, rngs=rngs, **run) for b in stems})
         self.trunk = nnx.Dict({b: trunk(config, rngs=rngs, **run) for b in branches})
         self.head = nnx.Dict(
-            {b: Head(config.width, embed_dim, dtype=dtype, rngs=rngs) for b in branches}
+            {h: Head(config.width, embed_dim, dtype=dtype, rngs=rngs) for h in heads}
         )
+        if told:
+            normal = nnx.initializers.normal(0.02)
+            self.level = nnx.Dict(
+                {level: nnx.Param(normal(rngs.params(), (config.width,))) for level in told}
+            )
+
+    def tell(self, level: str, stream: Stream) -> Stream:
+        """Tells a trunk's input its level, if this tower has vectors for levels."""
+        if not hasattr(self, "level"):
+            return stream
+        return stream._replace(x=stream.x + self.level[level][...].astype(stream.x.dtype))
 
 
 class ScenarioCLIP(nnx.Module):
@@ -110,6 +144,8 @@ class ScenarioCLIP(nnx.Module):
         in the reference, sharing loses only the reference's trainable `pre_norm`.
       patch_packing: Whether the towers of objects and relations attend only to patches that show something,
         so that black patches needn't be computed, see `data.batch.Rows`.
+      regions: Whether objects and relations are views of their own (`views`), or boxes over which the patch
+        tokens of the whole photo are pooled (`pooled`): then only the global level has a vision tower.
       logit_bias: Whether each level has a bias besides its logit scale, as the sigmoid loss needs.
       dtype: Type of the activations; parameters are float32.
       remat, unroll: Arguments of `layers.Stack`.
@@ -125,6 +161,7 @@ class ScenarioCLIP(nnx.Module):
         embed_dim: int = 512,
         share_stem: bool = False,
         patch_packing: bool = False,
+        regions: str = "views",
         logit_bias: bool = False,
         dtype: str = "float32",
         remat: str = "none",
@@ -136,12 +173,18 @@ class ScenarioCLIP(nnx.Module):
             raise ValueError(f"arch is {arch!r}; it must be one of {', '.join(ARCHITECTURES)}")
         if remat not in REMAT_POLICIES:
             raise ValueError(f"remat is {remat!r}; it must be one of {', '.join(REMAT_POLICIES)}")
+        if regions not in REGIONS:
+            raise ValueError(f"regions is {regions!r}; it must be one of {', '.join(REGIONS)}")
         if not isinstance(vision, VisionConfig):
             vision = VisionConfig(**vision)
         if not isinstance(text, TextConfig):
             text = TextConfig(**text)
         self.arch, self.share_stem, self.patch_packing = arch, share_stem, patch_packing
-        branches = tuple(dict.fromkeys(branch_of(arch, level) for level in levels_of(arch)))
+        levels = levels_of(arch)
+        self.pools = regions == "pooled" and len(levels) > 1
+        branches = tuple(dict.fromkeys(branch_of(arch, level) for level in levels))
+        heads = tuple(dict.fromkeys(head_of(arch, level) for level in levels))
+        told = levels if arch == "scenario_clip_shared" else ()
         kwargs = dict(
             share_stem=share_stem,
             embed_dim=embed_dim,
@@ -151,8 +194,16 @@ class ScenarioCLIP(nnx.Module):
             attention=attention,
             rngs=rngs,
         )
-        self.vision = Tower(VisionStem, VisionTrunk, vision, branches, **kwargs)
-        self.text = Tower(TextStem, TextTrunk, text, branches, **kwargs)
+        seeing = (branches[0],) if self.pools else branches, levels if self.pools else heads
+        asked = () if self.pools else told
+        self.vision = Tower(VisionStem, VisionTrunk, vision, *seeing, asked, **kwargs)
+        self.text = Tower(TextStem, TextTrunk, text, branches, heads, told, **kwargs)
+        if self.pools:
+            run = {"dtype": jnp.dtype(dtype), "rngs": rngs}
+            pools = {level: RegionPool(vision.width, vision.heads, **run) for level in levels[1:]}
+            self.vision.pool = nnx.Dict(pools)
+            of_box = {"object": BoxHead, "relation": PairHead}
+            self.vision.boxes = nnx.Dict({k: v(vision.width, **run) for k, v in of_box.items()})
         scale = INITIAL_SIGMOID_SCALE if logit_bias else INITIAL_LOGIT_SCALE
         self.logit_scale = self._scalars(scale)
         if logit_bias:
@@ -178,47 +229,91 @@ class ScenarioCLIP(nnx.Module):
             stem, rows = self.text.stem[self._stem_of(level)], inputs.text_rows.get(level)
             texts[level] = stem.embed(x, rows)
         return Features(
-            self._blocks(self.vision.stem, images, groups),
-            self._blocks(self.text.stem, texts, groups),
+            _blocks(self.vision.stem, self._stem_of, images, groups),
+            _blocks(self.text.stem, self._stem_of, texts, groups),
         )
-
-    def _blocks(self, stems: nnx.Dict, streams: Mapping[str, Stream], groups: int):
-        """Runs the stems' blocks on the streams; levels that can be joined go through as one batch."""
-        found, together = {}, {}
-        for level, stream in streams.items():
-            kind = (self._stem_of(level), stream.x.shape[1], stream.sequence is None)
-            together.setdefault(kind, []).append(level)
-        for (stem, *_), levels in together.items():
-            joined = join([streams[level] for level in levels], groups)
-            counts = [streams[level].x.shape[0] for level in levels]
-            split = separate(stems[stem].blocks(joined), counts, groups)
-            found |= dict(zip(levels, split, strict=True))
-        return {level: found[level] for level in streams}
 
     def _stem_of(self, level: str) -> str:
         return "shared" if self.share_stem else branch_of(self.arch, level)
 
-    def trunks(self, features: Features, inputs: Inputs) -> Embeddings:
-        """Runs trunks and heads on the stems' output."""
+    def trunks(self, features: Features, inputs: Inputs, *, groups: int = 1) -> Embeddings:
+        """Runs trunks and heads on the stems' output; see `stems` for `groups`."""
+        seen = {level: self.vision.tell(level, x) for level, x in features.images.items()}
+        read = {level: self.text.tell(level, x) for level, x in features.texts.items()}
+        seen = _blocks(self.vision.trunk, self._trunk_of, seen, groups)
+        read = _blocks(self.text.trunk, self._trunk_of, read, groups)
         image, text = {}, {}
-        for level, x in features.images.items():
-            branch = branch_of(self.arch, level)
-            pooled = self.vision.trunk[branch](x, inputs.image_rows.get(level))
-            image[level] = self.vision.head[branch](pooled)
-        for level, x in features.texts.items():
-            branch = branch_of(self.arch, level)
-            rows = inputs.text_rows.get(level)
-            pooled = self.text.trunk[branch](x, inputs.ids[level], rows)
-            text[level] = self.text.head[branch](pooled)
+        for level, x in seen.items():
+            trunk = self.vision.trunk[self._trunk_of(level)]
+            pooled = trunk.pool(x, inputs.image_rows.get(level))
+            image[level] = self.vision.head[self._vision_head_of(level)](pooled)
+            if self.pools and inputs.boxes:
+                tokens = trunk.tokens(x)
+                tokens = tokens.reshape(groups, -1, *tokens.shape[1:])
+                image |= self._regions(tokens, inputs.boxes)
+        for level, x in read.items():
+            pooled = self.text.trunk[self._trunk_of(level)].pool(
+                x, inputs.ids[level], inputs.text_rows.get(level)
+            )
+            text[level] = self.text.head[head_of(self.arch, level)](pooled)
         return Embeddings(image, text)
 
+    def _regions(
+        self, tokens: Float[Array, "G S T W"], boxes: Mapping[str, Boxes]
+    ) -> dict[str, Float[Array, "N D"]]:
+        """Embeds boxes of photos by level, groups flattened."""
+        found = {}
+        for level, where in boxes.items():
+            pooled = self.vision.pool[level](tokens, where)  # [G, N, E, W]
+            one = self.vision.boxes[level](pooled, where.box)
+            found[level] = self.vision.head[level](one.reshape(-1, one.shape[-1]))
+        return found
+
+    def _trunk_of(self, level: str) -> str:
+        return branch_of(self.arch, level)
+
+    def _vision_head_of(self, level: str) -> str:
+        return level if self.pools else head_of(self.arch, level)
+
     def __call__(self, inputs: Inputs, *, groups: int = 1) -> Embeddings:
-        return self.trunks(self.stems(inputs, groups=groups), inputs)
+        return self.trunks(self.stems(inputs, groups=groups), inputs, groups=groups)
 
     def encode_image(self, images: Float[Array, "N P P 3"], level: str) -> Float[Array, "N D"]:
-        """Embeds normalized images at `level`; the embeddings are not L2-normalized."""
-        return self(Inputs({level: images}, {})).image[level]
+        """Embeds normalized images at `level`; the embeddings are not L2-normalized.
+
+        If regions are pooled, an image of an object or a relation is one that is all box.
+        """
+        if not self.pools or level == "global":
+            return self(Inputs({level: images}, {})).image[level]
+        ends = 2 if level == "relation" else 1
+        box = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), (len(images), 1, ends, 4))
+        boxes = Boxes(jnp.zeros((len(images), 1), jnp.int32), box)
+        inputs = Inputs({"global": images}, {}, boxes={level: boxes})
+        return self(inputs, groups=len(images)).image[level]
 
     def encode_text(self, ids: Int[Array, "N L"], level: str) -> Float[Array, "N D"]:
         """Embeds token ids at `level`; the embeddings are not L2-normalized."""
         return self(Inputs({}, {level: ids})).text[level]
+
+
+def _blocks(
+    parts: nnx.Dict, name_of: Callable[[str], str], streams: Mapping[str, Stream], groups: int
+) -> dict[str, Stream]:
+    """Runs the blocks of stems or trunks; levels that can be joined go through as one batch.
+
+    Args:
+      parts: Stems or trunks.
+      name_of: The part that serves a level.
+      streams: Their inputs by level.
+      groups: Number of packing groups in the streams' first axes.
+    """
+    found, together = {}, {}
+    for level, stream in streams.items():
+        kind = (name_of(level), stream.x.shape[1], stream.sequence is None)
+        together.setdefault(kind, []).append(level)
+    for (part, *_), levels in together.items():
+        joined = join([streams[level] for level in levels], groups)
+        counts = [streams[level].x.shape[0] for level in levels]
+        split = separate(parts[part].blocks(joined), counts, groups)
+        found |= dict(zip(levels, split, strict=True))
+    return {level: found[level] for level in streams}

@@ -139,15 +139,22 @@ class VisionStem(nnx.Module):
 
 
 class VisionTrunk(nnx.Module):
-    """The later blocks, then the class token through `post_norm`."""
+    """The later blocks, then `post_norm`, of which the class token is read out."""
 
     def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs, **run):
         self.stack = config.stack(config.depth - config.stem_blocks, dtype=dtype, rngs=rngs, **run)
         self.post_norm = nnx.LayerNorm(config.width, epsilon=config.eps, dtype=dtype, rngs=rngs)
 
-    def __call__(self, stream: Stream, rows: Rows | None = None) -> Float[Array, "V W"]:
-        x = self.stack(stream.x, stream.sequence)
-        return self.post_norm(x[:, 0] if rows is None else read_out(x, rows))
+    def blocks(self, stream: Stream) -> Stream:
+        return stream._replace(x=self.stack(stream.x, stream.sequence))
+
+    def pool(self, stream: Stream, rows: Rows | None = None) -> Float[Array, "V W"]:
+        """Reads out the class tokens of what `blocks` returns."""
+        return self.post_norm(stream.x[:, 0] if rows is None else read_out(stream.x, rows))
+
+    def tokens(self, stream: Stream) -> Float[Array, "N T W"]:
+        """The patch tokens of what `blocks` returns for whole views, without the class token."""
+        return self.post_norm(stream.x[:, 1:])
 
 
 class TextStem(nnx.Module):
@@ -182,14 +189,17 @@ class TextTrunk(nnx.Module):
         self.stack = config.stack(config.depth - config.stem_blocks, dtype=dtype, rngs=rngs, **run)
         self.final_norm = nnx.LayerNorm(config.width, epsilon=config.eps, dtype=dtype, rngs=rngs)
 
-    def __call__(
+    def blocks(self, stream: Stream) -> Stream:
+        return stream._replace(x=self.stack(stream.x, stream.sequence, causal=True))
+
+    def pool(
         self, stream: Stream, ids: Int[Array, "N L"], rows: Rows | None = None
     ) -> Float[Array, "V W"]:
-        x = self.stack(stream.x, stream.sequence, causal=True)
+        """Reads out the texts' ends of what `blocks` returns."""
         if rows is not None:
-            return self.final_norm(read_out(x, rows))
+            return self.final_norm(read_out(stream.x, rows))
         first_eos = jnp.argmax(ids == self.eos_id, axis=1)  # 0 if there is none: an empty slot
-        pooled = jnp.take_along_axis(x, first_eos[:, None, None], axis=1)[:, 0]
+        pooled = jnp.take_along_axis(stream.x, first_eos[:, None, None], axis=1)[:, 0]
         return self.final_norm(pooled)
 
 

@@ -21,7 +21,7 @@ from scenarioclip_jax.console import say
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.order import STEPS, deal, steps_dealt
 from scenarioclip_jax.data.packing.choose import FINER
-from scenarioclip_jax.data.packing.needs import Needs, measure
+from scenarioclip_jax.data.packing.needs import Needs, has_room, measure
 from scenarioclip_jax.data.packing.rows import place
 from scenarioclip_jax.data.packing.sizes import collect, load_or_measure
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
@@ -109,10 +109,13 @@ def text_lengths(
     """Lengths of the distinct texts in each group, in tokens, by level."""
     found = {}
     for level in LEVELS:
-        texts = sorted({text for each in needs for text in each[level].texts})
+        texts = sorted({t for each in needs for t in (*each[level].texts, *each[level].further)})
         encoded, _ = tokenizer.encode_ragged(texts, settings.level(level).text_length)
         length = dict(zip(texts, map(len, encoded), strict=True))
-        told = [{t for i in group for t in needs[i][level].texts} for group in groups]
+        told = [
+            {t for i in group for t in (*needs[i][level].texts, *needs[i][level].further)}
+            for group in groups
+        ]
         found[level] = [[length[text] for text in sorted(each)] for each in told]
     return found
 
@@ -131,6 +134,12 @@ def suggest(
         count = [sum(len(needs[i][level].texts) for i in group) for group in groups]
         key = f"levels.{CONFIG_KEYS[level]}.slots_per_scene"
         found[key] = budget(np.array(count, float), settings.scenes, left_out)
+
+    for level in LEVELS:
+        if has_room(settings, level):
+            count = [sum(len(needs[i][level].further) for i in group) for group in groups]
+            key = f"levels.{CONFIG_KEYS[level]}.further_per_scene"
+            found[key] = budget(np.array(count, float), settings.scenes, left_out)
 
     def rows(sequences: Sequence[Sequence[int]], size: int) -> Budget:
         needed, held = in_rows(sequences, size)

@@ -13,6 +13,8 @@ from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
 from scenarioclip_jax.paths import PathError, local_path, require_local
 from scenarioclip_jax.storage.bucket import check_address
 
+DRAWN = ("demo", "recipe")  # presets that train on the drawn scenes if no data is named
+
 
 def model_arguments(config: Config) -> dict[str, Any]:
     """Arguments of `ScenarioCLIP` without `rngs` and `attention`, as plain values.
@@ -31,6 +33,7 @@ def data_settings(config: Config, **changes) -> DataSettings:
     values["levels"] = by_level(config.data.levels)
     vision = config.model.vision
     values |= {"image_size": vision.image_size, "seed": config.seed} | changes
+    values["pooled_regions"] = config.model.regions == "pooled"
     if config.model.patch_packing:
         values["patch_size"] = vision.patch_size
     with naming("data"):
@@ -107,12 +110,14 @@ def _check_names(config: Config) -> None:
     from scenarioclip_jax.losses.distillation import SCALINGS
     from scenarioclip_jax.models.attention import KINDS as ATTENTION
     from scenarioclip_jax.models.layers import ACTIVATIONS, REMAT_POLICIES
+    from scenarioclip_jax.models.regions import REGIONS
     from scenarioclip_jax.models.scenario_clip import ARCHITECTURES
     from scenarioclip_jax.train.optimizer import MU_DTYPES
 
     allowed = {
         "arch": ARCHITECTURES,
         "model.remat": REMAT_POLICIES,
+        "model.regions": REGIONS,
         "model.attention": ATTENTION,
         "model.dtype": ("float32", "bfloat16"),
         "loss.kind": KINDS,
@@ -126,6 +131,7 @@ def _check_names(config: Config) -> None:
     for key, names in allowed.items():
         value = _get(config, key)
         _require(value in names, key, value, f"one of {', '.join(names)}")
+    _check_terms(config)
     suites = listed(config.validation.suites)
     _require(
         "zero_shot" in suites and set(suites) <= set(SUITES),
@@ -135,8 +141,35 @@ def _check_names(config: Config) -> None:
     )
 
 
-def _check_towers(config: Config) -> None:
+def _check_terms(config: Config) -> None:
     from scenarioclip_jax.models.scenario_clip import levels_of
+    from scenarioclip_jax.train.objective import TERMS
+
+    for name, level in TERMS.items():
+        key = f"loss.terms.{name}"
+        weight = _get(config, key)
+        _require(weight >= 0, key, weight, "0 or more")
+        if not weight:
+            continue
+        _require(
+            name == "captions" or len(levels_of(config.arch)) > 1,
+            key,
+            weight,
+            f"0 with arch {config.arch}, which isn't trained on objects and relations",
+        )
+        if not level:
+            continue
+        section = CONFIG_KEYS[level]
+        if not config.data.levels[section].further_per_scene:
+            raise ConfigError(
+                f"config.{key}={weight!r} needs further texts in the batch: set "
+                f"config.data.levels.{section}.further_per_scene "
+                f"({'3 for each relation is a start' if level == 'relation' else '1'})"
+            )
+
+
+def _check_towers(config: Config) -> None:
+    from scenarioclip_jax.models.scenario_clip import levels_of, pools
     from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
     for tower, cls in (("vision", VisionConfig), ("text", TextConfig)):
@@ -147,6 +180,12 @@ def _check_towers(config: Config) -> None:
         "model.patch_packing",
         True,
         "False with arch clip, which sees whole scenes only: no patch of them is black",
+    )
+    _require(
+        not (config.model.patch_packing and pools(config.model.to_dict() | {"arch": config.arch})),
+        "model.patch_packing",
+        True,
+        "False with config.model.regions=pooled: objects and relations are no views that could be packed",
     )
     settings = data_settings(config)
     view_settings(config)
@@ -244,7 +283,7 @@ def _check_data(config: Config) -> None:
             f"config.data.dir={missing[0]!r}: no such folder{where}; build shards with "
             "python -m scenarioclip_jax.data.build --metadata=DIR --output=DIR"
         )
-    if not config.data.dir and config.preset != "demo":
+    if not config.data.dir and config.preset not in DRAWN:
         raise ConfigError(
             f"config.data.dir is empty: the preset {config.preset} trains on your own data; build shards "
             "with python -m scenarioclip_jax.data.build and name their folder"

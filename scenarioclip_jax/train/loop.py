@@ -294,6 +294,7 @@ def make_progress(run: Run, step: int, stop: StopRequest) -> Progress:
         distills=configs.distills(run.config),
         accumulate=run.config.loss.accumulate,
         batch_ways=ways,
+        terms=run.config.loss.terms.to_dict(),
     )
     peak = peak_flops(run.mesh.devices.flat[0].device_kind)
     return Progress(

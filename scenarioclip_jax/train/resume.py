@@ -20,6 +20,7 @@ from scenarioclip_jax.train.checkpoints import Checkpoints
 from scenarioclip_jax.train.config import plain
 from scenarioclip_jax.train.data import RunData, share_corrupt
 from scenarioclip_jax.train.metrics import finite
+from scenarioclip_jax.train.objective import TERMS
 from scenarioclip_jax.train.setup import Run
 from scenarioclip_jax.train.state import TrainState
 
@@ -35,10 +36,15 @@ ALLOWABLE += ("data/global_text", "data/caption_share")
 ALLOWABLE += ("optimizer/learning_rate", "optimizer/warmup_fraction", "optimizer/warmup_start")
 ALLOWABLE += ("optimizer/clip_norm", "optimizer/b1", "optimizer/b2", "optimizer/eps")
 ALLOWABLE += ("optimizer/weight_decay", "optimizer/learning_rate_scale", "loss/products")
+ALLOWABLE += tuple(f"loss/terms/{name}" for name in TERMS)
 # Keys that were added later, with the values that describe runs from before.
 CAME_LATER = {"ema/keep": "all", "optimizer/mu_dtype": "float32", "data/balance": False}
 CAME_LATER |= {"loss/products": "auto", "data/global_text": "action", "data/caption_share": 0.5}
-CAME_LATER |= {"data/region_style": "stored"}
+CAME_LATER |= {"data/region_style": "stored", "model/regions": "views"}
+CAME_LATER |= {"data/make_negatives": 0, "data/make_paraphrases": 0}
+CAME_LATER |= {"data/caption_sentences": False}
+CAME_LATER |= {f"data/levels/{level}/further_per_scene": 0.0 for level in ("scene", "relation")}
+CAME_LATER |= {f"loss/terms/{name}": 0.0 for name in TERMS}
 
 
 @dataclasses.dataclass

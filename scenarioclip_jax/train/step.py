@@ -13,9 +13,11 @@ from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
 
 from scenarioclip_jax.arrays import Array
-from scenarioclip_jax.data.batch import Batch
+from scenarioclip_jax.data.batch import TRUE, Batch, Slots
+from scenarioclip_jax.data.device.box_views import in_crop
 from scenarioclip_jax.data.device.packed_views import packed_patches
 from scenarioclip_jax.data.device.views import ViewSettings, draw_scenes, scene_views, views
+from scenarioclip_jax.losses.candidates import Further
 from scenarioclip_jax.losses.contrastive import MAX_SCALE
 from scenarioclip_jax.losses.distillation import TEACHER_LEVELS, Members
 from scenarioclip_jax.models import params as parameters
@@ -23,7 +25,7 @@ from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.models.rows import flatten, take_patches
 from scenarioclip_jax.models.scenario_clip import Embeddings, Features, Inputs, ScenarioCLIP
 from scenarioclip_jax.train.accumulate import embed_batch
-from scenarioclip_jax.train.objective import objective
+from scenarioclip_jax.train.objective import Level, objective
 from scenarioclip_jax.train.optimizer import ema_decay, ema_update
 from scenarioclip_jax.train.state import TrainState
 
@@ -36,6 +38,7 @@ class StepSettings:
       levels: The levels that are trained.
       distill_weight: Weight of the distillation loss; with 0 no teacher is run.
       distill: Arguments of `losses.distillation.kl`.
+      terms: Weights of the recipe's terms, see `train.objective.TERMS`.
       multi_positive: Whether equal texts in a batch are positives rather than negatives.
       ema: Arguments of `train.optimizer.ema_decay`.
       patch_size: Patch size of the vision tower, in pixels.
@@ -49,6 +52,7 @@ class StepSettings:
     levels: tuple[str, ...]
     distill_weight: float
     distill: Mapping
+    terms: Mapping[str, float]
     multi_positive: bool
     ema: Mapping
     patch_size: int
@@ -59,21 +63,27 @@ class StepSettings:
     loss_dtype: str
 
 
-def level_inputs(batch: Batch, settings: ViewSettings, levels, *, patch_size: int) -> Inputs:
+def level_inputs(
+    batch: Batch, settings: ViewSettings, levels, *, patch_size: int, pooled: bool = False
+) -> Inputs:
     """The towers' inputs in training by level, with groups flattened: [G * N, ...].
 
     Args:
       patch_size: Patch size of the vision tower, in pixels.
+      pooled: Whether objects and relations are boxes in the photo's view rather than views of their own.
     """
     # A jitted step computes only what is used of these, so not the whole views of packed objects and relations.
     shown = views(batch, settings, train=True)
     center, draws = scene_views(batch, settings), draw_scenes(batch, settings)
-    images, ids, image_rows, text_rows = {}, {}, {}, {}
+    images, ids, image_rows, text_rows, boxes = {}, {}, {}, {}, {}
     for level in levels:
         slots, image = batch.levels[level], shown[level]
         ids[level] = slots.tokens.reshape(-1, slots.tokens.shape[-1])
         if slots.text_rows is not None:
             text_rows[level] = flatten(slots.text_rows)
+        if pooled and level != "global":
+            boxes[level] = in_crop(batch, level, draws, settings)
+            continue
         if slots.patch_rows is None:
             images[level] = image.reshape(-1, *image.shape[2:])
             continue
@@ -83,7 +93,7 @@ def level_inputs(batch: Batch, settings: ViewSettings, levels, *, patch_size: in
         else:
             patches = packed_patches(batch, level, center, draws, settings, patch_size)
             images[level] = patches.reshape(-1, *patches.shape[2:])
-    return Inputs(images, ids, image_rows, text_rows)
+    return Inputs(images, ids, image_rows, text_rows, boxes)
 
 
 def packing_metrics(batch: Batch, levels) -> dict[str, jax.Array]:
@@ -96,6 +106,10 @@ def packing_metrics(batch: Batch, levels) -> dict[str, jax.Array]:
             lost = (slots.count.sum() - slots.mask.sum()) / jnp.maximum(slots.count.sum(), 1)
             metrics[f"packing/{level}_left_out"] = lost.astype(jnp.float32)
             metrics[f"packing/{level}_hidden"] = slots.hidden.sum()
+        if (further := slots.further) is not None:
+            metrics[f"packing/{level}_further_fill"] = further.mask.mean(dtype=jnp.float32)
+            lost = 1 - further.mask.sum() / jnp.maximum(further.count.sum(), 1)
+            metrics[f"packing/{level}_further_left_out"] = lost.astype(jnp.float32)
         for name, rows in (("token", slots.text_rows), ("patch", slots.patch_rows)):
             if rows is not None:
                 filled = (rows.sequence >= 0).mean(dtype=jnp.float32)
@@ -105,6 +119,15 @@ def packing_metrics(batch: Batch, levels) -> dict[str, jax.Array]:
         left_out = (wanted - batch.scenes.mask.sum()) / jnp.maximum(wanted, 1)
         metrics["packing/global_left_out"] = left_out.astype(jnp.float32)
     return metrics
+
+
+def _about(slots: Slots) -> Level:
+    """What the objective has to know of a level."""
+    further = None
+    if (given := slots.further) is not None:
+        true = given.kind == TRUE
+        further = Further(given.slot, given.mask & true, given.mask & ~true)
+    return Level(Members(slots.scene, slots.mask), slots.text, slots.pair, further)
 
 
 def _by_level(params: Params, kind: str) -> Params:
@@ -133,13 +156,15 @@ def embed(
     # Set here rather than by the caller, because accumulation traces this a second time, in `pull_back`.
     with jax.sharding.use_abstract_mesh(settings.sharding.mesh.abstract_mesh):
         size = settings.patch_size
-        inputs = level_inputs(batch, view_settings, settings.levels, patch_size=size)
         groups = len(batch.seed)
         # Autodiff skips whatever depends only on frozen parameters: with a frozen stem the backward pass ends
         # at the first trainable block.
         student = parameters.merge(graph, state.frozen | trainable)
+        inputs = level_inputs(
+            batch, view_settings, settings.levels, patch_size=size, pooled=student.pools
+        )
         features = student.stems(inputs, groups=groups)
-        embeddings = grouped(student.trunks(features, inputs))
+        embeddings = grouped(student.trunks(features, inputs, groups=groups))
         if not settings.distill_weight:
             return embeddings, None
         teacher = parameters.merge(graph, state.teacher())
@@ -149,7 +174,8 @@ def embed(
             features = Features(images(features.images), texts(features.texts))
         else:
             features = teacher.stems(inputs, groups=groups)
-        return embeddings, jax.lax.stop_gradient(grouped(teacher.trunks(features, inputs)))
+        taught = teacher.trunks(features, inputs, groups=groups)
+        return embeddings, jax.lax.stop_gradient(grouped(taught))
 
 
 def _only(of_levels: Mapping, levels: Collection[str]) -> dict:
@@ -177,9 +203,7 @@ def make_train_step(
     """Returns a pure step function that closes over everything static; its state may be donated when jitted."""
 
     def loss_and_gradient(state: TrainState, batch: Batch) -> tuple[dict[str, jax.Array], Params]:
-        slots = {level: batch.levels[level] for level in settings.levels}
-        members = {level: Members(each.scene, each.mask) for level, each in slots.items()}
-        text_id = {level: each.text for level, each in slots.items()}
+        levels = {level: _about(batch.levels[level]) for level in settings.levels}
         student, teacher, pull_back = embed_batch(
             partial(embed, graph, view_settings, settings, state),
             state.trainable,
@@ -192,10 +216,11 @@ def make_train_step(
                 student,
                 teacher,
                 _by_level(learned, "logit_scale"),
-                members,
-                text_id if settings.multi_positive else None,
+                levels,
                 distill_weight=settings.distill_weight,
                 distill=settings.distill,
+                multi_positive=settings.multi_positive,
+                terms=settings.terms,
                 logit_bias=_by_level(learned, "logit_bias"),
                 sharding=settings.sharding,
                 dtype=settings.loss_dtype,

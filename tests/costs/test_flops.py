@@ -11,6 +11,7 @@ from scenarioclip_jax.costs import chips
 from scenarioclip_jax.costs.flops import block_flops, train_step_flops
 from scenarioclip_jax.parallel.mesh import BATCH_AXES, batch_ways
 from scenarioclip_jax.train.config import data_settings, distills, resolve
+from scenarioclip_jax.train.objective import TERMS
 from scenarioclip_jax.train.setup import batch_like, set_up
 from tests.parallel import programs
 from tests.train import tiny
@@ -49,6 +50,18 @@ CASES = {
         "model__share_stem": True,
         "model__remat": "full",
     },
+    "shared towers that are told the level": {"arch": "scenario_clip_shared"},
+    "pooled regions": {
+        "arch": "scenario_clip_shared",
+        "model__regions": "pooled",
+        "loss__accumulate": 2,
+    },
+    "a recipe's terms": {
+        "mesh": "2x2x2",
+        **{f"loss__terms__{name}": 1.0 for name in TERMS},
+        "data__levels__relation__further_per_scene": 5.0,
+        "data__levels__scene__further_per_scene": 1.0,
+    },
     "eight devices": {"mesh": "8x1x1", "trainable": PUBLISHED},
     "all axes": {"mesh": "2x2x2", "loss__accumulate": 2},
 }
@@ -75,6 +88,7 @@ def predicted(config, mesh, settings, run):
         distills=distills(config),
         accumulate=config.loss.accumulate,
         batch_ways=batch_ways(mesh),
+        terms=config.loss.terms.to_dict(),
     )
 
 

@@ -124,6 +124,27 @@ def fill_slots(slots: Slots, settings, rng) -> None:
     if slots.region is not None:
         slots.scene[:] = rng.integers(0, settings.scenes, slots.scene.shape)
         slots.region[:] = rng.integers(0, 256, slots.region.shape)
+    if slots.ends is not None:
+        corner = rng.uniform(0, settings.image_size / 2, (*slots.ends.shape[:-1], 2))
+        slots.ends[:] = np.concatenate([corner, corner + settings.image_size / 3], axis=-1)
+    if slots.pair is not None:
+        slots.pair[:] = rng.integers(0, 3, slots.pair.shape)
+    if slots.further is not None:
+        fill_further(slots, rng)
+
+
+def fill_further(slots: Slots, rng) -> None:
+    """True and false texts about the filled slots; of a whole scene at most one, a true one."""
+    further = slots.further
+    assert further is not None
+    if slots.region is None:
+        further.slot[:] = np.arange(further.slot.shape[1])
+    else:
+        further.slot[:] = rng.integers(0, slots.mask.shape[1], further.slot.shape)
+        further.kind[:] = rng.integers(0, 3, further.kind.shape)
+    about = np.take_along_axis(slots.mask, further.slot, axis=1)
+    further.mask[:] = about & (rng.random(further.mask.shape) < 0.8)
+    further.count[:] = further.mask.sum(1) + 1
 
 
 def fill_rows(rows: Rows, rng, *, picture: bool) -> None:

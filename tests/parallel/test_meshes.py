@@ -10,6 +10,7 @@ import pytest
 
 from scenarioclip_jax.costs.collectives import collectives
 from scenarioclip_jax.parallel import mesh as meshes
+from scenarioclip_jax.train.objective import TERMS
 from tests.conftest import forget_compiled_programs
 from tests.parallel import programs
 from tests.parallel.collectives import ARCH, MESHES, minor_version, read, step_collectives
@@ -25,6 +26,11 @@ OTHERS += [(arch, mesh) for arch in ("pyramid_clip", "scenario_clip_0") for mesh
 OTHERS += [("clip", mesh) for mesh in SHARDED if mesh != AXES]
 PACKED = {"model__patch_packing": True, "model__share_stem": True, "data__text_row_tokens": 32}
 PACKED |= {"ema__keep": "teacher"}
+# One pass over each photo for all levels, and every term of the objective.
+RECIPE = {f"loss__terms__{name}": 0.5 for name in TERMS} | {"model__regions": "pooled"}
+RECIPE |= {"data__levels__relation__further_per_scene": 6.0, "data__text_row_tokens": 32}
+RECIPE |= {"data__levels__scene__further_per_scene": 1.0}
+RECIPE |= {"data__levels__relation__tokens_per_scene": 90.0}
 
 
 @pytest.mark.parametrize(
@@ -50,8 +56,8 @@ def test_batches_from_several_processes_fit_together(monkeypatch):
 
 
 @functools.cache
-def on_one_device(arch, packed=False):
-    changes = PACKED if packed else {}
+def on_one_device(arch, kind="plain"):
+    changes = {"plain": {}, "packed": PACKED, "recipe": RECIPE}[kind]
     program, start = programs.program(arch, "1x1x1", **changes), programs.start(arch, **changes)
     _, rows = programs.run_steps(program, start, STEPS)
     assert rows[-1]["loss/total"] < rows[0]["loss/total"]
@@ -125,7 +131,21 @@ def test_ten_packed_steps_as_on_one_device():
     """Packed patches and texts, levels joined in one stem: groups stay where they are."""
     program = programs.program("scenario_clip_1", "2x2x2", **PACKED)
     start = programs.start("scenario_clip_1", **PACKED)
-    assert_ten_steps(program, start, on_one_device("scenario_clip_1", packed=True))
+    assert_ten_steps(program, start, on_one_device("scenario_clip_1", "packed"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [1, 2])
+def test_ten_steps_of_a_recipe_as_on_one_device(parts):
+    """Its losses over candidates stay within groups, also where a batch goes through the towers in parts."""
+    arch = "scenario_clip_shared"
+    expected = on_one_device(arch, "recipe")
+    assert {f"loss/{name}" for name in TERMS} <= expected[0].keys()
+    assert all(expected[0][f"loss/{name}"] > 0.1 for name in TERMS)
+    program = programs.program(arch, "2x2x2", loss__accumulate=parts, **RECIPE)
+    assert_ten_steps(program, programs.start(arch, **RECIPE), expected)
+    for kind, shape, *_ in collectives(program.step.as_text()):
+        assert kind in ("all-gather", "all-reduce", "collective-permute"), (kind, shape)
 
 
 def assert_ten_steps(program, start, on_one):

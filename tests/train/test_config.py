@@ -124,7 +124,7 @@ def test_groups_must_be_shared_out_over_the_mesh(tmp_path):
 
 
 def test_the_published_presets_ask_for_data():
-    for preset in ("vitb32", "vitb16", "vitl14", "vitb32_fast"):
+    for preset in ("vitb32", "vitb16", "vitl14", "vitb32_fast", "vitb32_recipe"):
         config = runpy.run_path(str(tiny.CONFIG))["get_config"](preset)
         with pytest.raises(ConfigError, match=r"config\.data\.dir is empty"):
             check(config, batch_ways=1)
@@ -142,6 +142,44 @@ def test_fast_presets_change_how_a_model_is_computed_and_not_which(towers):
     assert fast.model.dtype == "bfloat16"
     fast.data.dir = published.data.dir = "somewhere"
     check(fast, batch_ways=8, reads_data=False)
+
+
+@pytest.mark.parametrize("preset", ["recipe", "vitb32_recipe"])
+def test_recipes_can_be_trained(preset):
+    config = runpy.run_path(str(tiny.CONFIG))["get_config"](preset)
+    check(config, batch_ways=8, reads_data=preset == "recipe")
+    assert (config.arch, config.model.regions) == ("scenario_clip_0", "pooled")
+    assert config.loss.terms.negatives > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"loss__terms__negatives": 1.0},
+            r"negatives=1\.0 needs .* config\.data\.levels\.relation\.further",
+        ),
+        (
+            {"loss__terms__captions": 0.5},
+            r"captions=0\.5 needs .* config\.data\.levels\.scene\.further",
+        ),
+        ({"loss__terms__texts": -1.0}, r"config\.loss\.terms\.texts=-1\.0: must be 0 or more"),
+        (
+            {"loss__terms__parts": 1.0, "arch": "clip"},
+            r"terms\.parts=1\.0: must be 0 with arch clip",
+        ),
+        ({"model__regions": "boxes"}, r"config\.model\.regions='boxes': .*views, pooled"),
+        (
+            {"model__regions": "pooled", "model__patch_packing": True},
+            r"config\.model\.patch_packing=True: must be False with config\.model\.regions=pooled",
+        ),
+        ({"data__make_negatives": -1}, r"data\.make_negatives=-1: must be at least 0"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense(changes, message, tmp_path):
+    check(tiny.config(tmp_path, loss__terms__parts=1.0), batch_ways=8)
+    with pytest.raises(ConfigError, match=message):
+        check(tiny.config(tmp_path, **changes), batch_ways=8)
 
 
 def test_loss_products_follow_the_towers_on_accelerators_only():

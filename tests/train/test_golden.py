@@ -16,7 +16,7 @@ from scenarioclip_jax.interop import reference
 from scenarioclip_jax.losses.distillation import Members
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import LEVELS, Embeddings, ScenarioCLIP
-from scenarioclip_jax.train.objective import objective
+from scenarioclip_jax.train.objective import Level, objective
 from scenarioclip_jax.train.optimizer import make_optimizer, warmup_cosine
 from tests import golden
 
@@ -43,7 +43,8 @@ def grouped(embeddings: Embeddings) -> Embeddings:
 def slots():
     where = {"global": np.arange(3, dtype=np.int32)}
     where |= {level: golden.owners(level) for level in ("object", "relation")}
-    return {k: Members(v[None], np.ones((1, len(v)), bool)) for k, v in where.items()}
+    mask = {k: np.ones((1, len(v)), bool) for k, v in where.items()}
+    return {k: Level(Members(v[None], mask[k]), np.zeros_like(v[None])) for k, v in where.items()}
 
 
 @functools.cache
@@ -62,7 +63,6 @@ def loss(arch, trainable, frozen, teacher, student_temperature=0.07, embedded=No
         teacher,
         logit_scale,
         slots(),
-        None,
         distill_weight=1.0,
         distill=distill,
     )

@@ -1,12 +1,14 @@
 """Chooses which objects and relations of the scenes go into the fixed slots of a batch."""
 
 import bisect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from scenarioclip_jax.data.batch import LEVELS
+from scenarioclip_jax.data.packing.further import FurtherText, wanted
 from scenarioclip_jax.data.packing.patches import box_patches, region_patches, whole_view
 from scenarioclip_jax.data.packing.rows import place
 from scenarioclip_jax.data.photo import FittedScene, Shapes
@@ -36,6 +38,8 @@ class Part(NamedTuple):
     # False where the slot only continues a scene that was counted before, or the scene found no room.
     counted: bool
     told: bool = True  # whether the slot's scene has a text to train on
+    # By level, further texts with the index of the relation that each is about (0 for the scene itself).
+    further: Mapping[str, Sequence[tuple[int, FurtherText]]] = MappingProxyType({})
 
 
 class Count(NamedTuple):
@@ -43,6 +47,7 @@ class Count(NamedTuple):
 
     packable: int  # how many could have been packed
     hidden: int = 0  # how many were left out because they are hardly visible in the view
+    further: int = 0  # how many further texts could have been packed
 
 
 class _Candidates(NamedTuple):
@@ -87,16 +92,41 @@ def pack_training_group(
         chosen[level] = [np.sort(index[owner == i]) for i in range(len(items))]
         if level == "global":
             taken = np.union1d(owner, [i for i, item in enumerate(items) if not item.text])
+    further: dict[str, list[list[tuple[int, FurtherText]]]] = {}
+    for level in LEVELS:
+        if settings.level(level).further:
+            further[level], count = _further(level, items, chosen[level], settings, tokenizer)
+            counts[level] = counts[level]._replace(further=count)
     parts = [
         Part(
             item,
             {level: chosen[level][i] for level in FINER},
             counted=bool(i in taken),
             told=bool(item.text),
+            further={level: each[i] for level, each in further.items()},
         )
         for i, item in enumerate(items)
     ]
     return parts, counts
+
+
+def _further(
+    level: str,
+    items: Sequence[Item],
+    chosen: Sequence[np.ndarray],
+    settings: DataSettings,
+    tokenizer: Tokenizer,
+) -> tuple[list[list[tuple[int, FurtherText]]], int]:
+    """Chooses further texts of the chosen slots of a level, by item, and counts those that there are."""
+    own = [text_of(item, level, j) for item, of in zip(items, chosen, strict=True) for j in of]
+    scenes = [(item.scene, item.text, item.seed) for item in items]
+    some = {i: of for i, of in enumerate(chosen) if len(of)}
+    found = wanted(level, scenes, some, settings)
+    room = _Room(level, settings, tokenizer).most_further(own, found.texts)
+    taken: list[list[tuple[int, FurtherText]]] = [[] for _ in items]
+    for i, j, text in list(zip(*found, strict=True))[:room]:
+        taken[i].append((j, text))
+    return taken, len(found.texts)
 
 
 def _area(item: Item, level: str) -> np.ndarray:
@@ -141,24 +171,46 @@ class _Room:
 
     def most(self, candidates: _Candidates) -> int:
         """How many candidates fit, counted from the first."""
-        s, shape, count = self._settings, self._shape, min(len(candidates.owner), self._shape.slots)
-        tokens: dict[str, int] = {}
-        if shape.text_rows:
-            unique = list(dict.fromkeys(candidates.texts))
-            encoded, _ = self._tokenizer.encode_ragged(unique, shape.text_length)
-            tokens = {text: len(ids) for text, ids in zip(unique, encoded, strict=True)}
+        s, shape = self._settings, self._shape
+        tokens = self._tokens(candidates.texts)
 
         def fits(n: int) -> bool:
-            texts = [tokens[text] for text in set(candidates.texts[:n])] if tokens else []
-            if shape.text_rows and place(texts, shape.text_rows, s.text_row_tokens) is None:
+            if not self._fit(set(candidates.texts[:n]), tokens):
                 return False
             views = [len(each) for each in candidates.patches[:n]]
             return not views or place(views, shape.patch_rows, s.patch_row_tokens) is not None
 
-        if fits(count):
-            return count
-        # The largest n that fits, between 0 (which fits) and `count` (which doesn't).
-        return bisect.bisect_left(range(count), True, key=lambda n: not fits(n + 1))
+        return _largest(min(len(candidates.owner), shape.slots), fits)
+
+    def most_further(self, own: Sequence[str], further: Sequence[FurtherText]) -> int:
+        """How many further texts fit beside the slots' own texts, counted from the first."""
+        tokens = self._tokens([*own, *(each.text for each in further)])
+
+        def fits(n: int) -> bool:
+            return self._fit({*own, *(each.text for each in further[:n])}, tokens)
+
+        return _largest(min(len(further), self._shape.further), fits)
+
+    def _tokens(self, texts: Sequence[str]) -> dict[str, int]:
+        """The number of tokens of each text; none if texts aren't packed."""
+        if not self._shape.text_rows:
+            return {}
+        unique = list(dict.fromkeys(texts))
+        encoded, _ = self._tokenizer.encode_ragged(unique, self._shape.text_length)
+        return {text: len(ids) for text, ids in zip(unique, encoded, strict=True)}
+
+    def _fit(self, texts: Set[str], tokens: Mapping[str, int]) -> bool:
+        """Whether different texts find room in the rows."""
+        rows = self._shape.text_rows
+        lengths = [tokens[text] for text in texts] if rows else []
+        return not rows or place(lengths, rows, self._settings.text_row_tokens) is not None
+
+
+def _largest(count: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to `count` that fits; 0 always does, and what is less than one that fits."""
+    if fits(count):
+        return count
+    return bisect.bisect_left(range(count), True, key=lambda n: not fits(n + 1))
 
 
 def text_of(item: Item, level: str, index: int) -> str:

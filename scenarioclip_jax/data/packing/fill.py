@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scenarioclip_jax.data.batch import LEVELS, Batch, Rows, Slots
+from scenarioclip_jax.data.batch import LEVELS, Batch, Further, Rows, Slots
 from scenarioclip_jax.data.packing.choose import FINER, Count, Item, Part, shown_patches, text_of
+from scenarioclip_jax.data.packing.further import FurtherText, pair_of
 from scenarioclip_jax.data.packing.patches import whole_view
 from scenarioclip_jax.data.packing.rows import empty_rows, write
 from scenarioclip_jax.data.settings import DataSettings
@@ -36,6 +37,8 @@ class BatchBuilder:
         self._labels = {
             level: _empty_labels((groups, settings.level(level).slots)) for level in LEVELS
         }
+        # By level and group: the further texts, in the order of their slots.
+        self._further = {level: [[] for _ in range(groups)] for level in LEVELS}
         self._settings = settings
 
     def add(
@@ -53,19 +56,25 @@ class BatchBuilder:
         filled = dict.fromkeys(FINER, 0)
         for scene, part in enumerate(parts):
             self._add_scene((group, scene), part)
+            slot_of = {("global", 0): scene}
             for level in FINER:
                 for index in part.chosen[level]:
                     where = (group, filled[level])
                     self._add_slot(level, where, scene, part.item, index)
+                    slot_of[level, int(index)] = filled[level]
                     filled[level] += 1
                 if settings.patch_size:
                     shown = shown_patches(part.item.fitted, level, settings)
                     views[level] += [shown[index] for index in part.chosen[level]]
+            for level, further in part.further.items():
+                for index, text in further:
+                    self._add_further(level, group, slot_of[level, index], text)
+        self._count_further(group, counts)
         for level in FINER:
             slots = batch.levels[level]
             slots.mask[group, : filled[level]] = True
             count = counts[level] if counts else Count(filled[level])
-            slots.count[group], slots.hidden[group] = count
+            slots.count[group], slots.hidden[group] = count.packable, count.hidden
         told = counts["global"].packable if counts else sum(part.counted for part in parts)
         batch.scenes.count[group] = told
         if settings.patch_size:
@@ -85,6 +94,20 @@ class BatchBuilder:
         batch.scenes.mask[where] = part.counted and part.told
         self._label("global", where, item, 0)
 
+    def _add_further(self, level: str, group: int, slot: int, text: FurtherText) -> None:
+        further, texts = self._batch.levels[level].further, self._further[level][group]
+        assert further is not None  # whoever chooses further texts has room for them
+        where = (group, len(texts))
+        further.slot[where], further.kind[where], further.mask[where] = slot, text.kind, True
+        texts.append(text.text)
+
+    def _count_further(self, group: int, counts: Mapping[str, Count] | None) -> None:
+        for level in LEVELS:
+            further = self._batch.levels[level].further
+            if further is not None:
+                filled = len(self._further[level][group])
+                further.count[group] = counts[level].further if counts else filled
+
     def _add_slot(
         self, level: str, where: tuple[int, int], scene: int, item: Item, index: int
     ) -> None:
@@ -98,6 +121,11 @@ class BatchBuilder:
             return
         assert slots.region is not None  # the level always has it
         slots.region[where] = fitted.regions[index]
+        if slots.ends is not None:
+            slots.ends[where] = fitted.ends[index]
+        if slots.pair is not None:
+            ends = pair_of(item.scene.relations[index].triplet)
+            slots.pair[where] = text_id("\n".join(ends))
         if slots.centers is not None:
             slots.centers[where] = fitted.centers[index]
         negatives = item.scene.relations[index].negatives
@@ -122,7 +150,7 @@ class BatchBuilder:
             texts = self._labels[level].text
             length = self._settings.level(level).text_length
             self._batch.truncated[:] += _write_texts(
-                self._batch.levels[level], texts, length, tokenizer
+                self._batch.levels[level], texts, self._further[level], length, tokenizer
             )
         return self._batch, self._labels
 
@@ -132,8 +160,21 @@ def _write_views(rows: Rows, group: int, sequences: Sequence[np.ndarray]) -> Non
     rows.read[group, : len(sequences)] = write(rows, group, sequences)
 
 
-def _write_texts(slots: Slots, texts: np.ndarray, length: int, tokenizer: Tokenizer) -> np.ndarray:
-    """Fills a level's tokens, text ids and length of the longest text where its mask holds.
+def _write_texts(
+    slots: Slots,
+    texts: np.ndarray,
+    further: Sequence[Sequence[str]],
+    length: int,
+    tokenizer: Tokenizer,
+) -> np.ndarray:
+    """Fills a level's tokens, text ids and length of the longest text where its masks hold.
+
+    Args:
+      slots: The level's slots.
+      texts: Their own texts, [G, V].
+      further: Each group's further texts, in the order of their slots.
+      length: Most tokens of a text.
+      tokenizer: The tokenizer.
 
     Returns:
       int32 [G]: Number of texts that were cut to `length`.
@@ -142,6 +183,9 @@ def _write_texts(slots: Slots, texts: np.ndarray, length: int, tokenizer: Tokeni
     for group, filled in enumerate(slots.mask):
         told = texts[group, filled].tolist()
         slots.text[group, filled] = [text_id(text) for text in told]
+        told += further[group]
+        if slots.further is not None:
+            filled = np.concatenate([filled, slots.further.mask[group]])
         unique = told if slots.text_rows is None else list(dict.fromkeys(told))
         encoded, whole = tokenizer.encode_ragged(unique, length)
         truncated[group] = sum(each > length for each in whole)
@@ -182,8 +226,9 @@ def empty_batch(groups: int, canvas_size: int, settings: DataSettings) -> Batch:
 
 def _empty_slots(level: str, groups: int, canvas_size: int, settings: DataSettings) -> Slots:
     g, c, p = groups, canvas_size, settings.image_size
-    v, length, text_rows, patch_rows = settings.level(level)
-    tokens = (g, text_rows, settings.text_row_tokens) if text_rows else (g, v, length)
+    v, length, text_rows, patch_rows, further = settings.level(level)
+    texts = v + further
+    tokens = (g, text_rows, settings.text_row_tokens) if text_rows else (g, texts, length)
     slots = Slots(
         scene=np.zeros((g, v), np.int32),
         mask=np.zeros((g, v), bool),
@@ -192,8 +237,9 @@ def _empty_slots(level: str, groups: int, canvas_size: int, settings: DataSettin
         count=np.zeros(g, np.int32),
         hidden=np.zeros(g, np.int32),
         longest=np.zeros(g, np.int32),
-        text_rows=empty_rows(*tokens, v) if text_rows else None,
+        text_rows=empty_rows(*tokens, texts) if text_rows else None,
         patch_rows=empty_rows(g, patch_rows, settings.patch_row_tokens, v) if patch_rows else None,
+        further=_empty_further(g, further) if further else None,
     )
     if level == "global":
         slots.scene[:] = np.arange(v)  # a scene belongs to itself
@@ -201,12 +247,26 @@ def _empty_slots(level: str, groups: int, canvas_size: int, settings: DataSettin
         return slots._replace(box=np.zeros((g, v, 4), np.float32))
     if level == "relation":
         slots = slots._replace(region=np.zeros((g, v, p, p // 8), np.uint8))
+        if settings.pooled_regions:
+            slots = slots._replace(ends=np.zeros((g, v, 2, 4), np.float32))
+        if further:
+            slots = slots._replace(pair=np.zeros((g, v), np.int32))
         if settings.focus_images:
             focus = np.zeros((g, v, c, c, 3), np.uint8)
             slots = slots._replace(focus=focus, has_focus=np.zeros((g, v), bool))
         if settings.region_style == "published":
             slots = slots._replace(centers=np.zeros((g, v, 4), np.float32))
     return slots
+
+
+def _empty_further(groups: int, slots: int) -> Further:
+    shape = groups, slots
+    return Further(
+        slot=np.zeros(shape, np.int32),
+        mask=np.zeros(shape, bool),
+        kind=np.zeros(shape, np.int32),
+        count=np.zeros(groups, np.int32),
+    )
 
 
 def _empty_labels(shape: tuple[int, int]) -> Labels:

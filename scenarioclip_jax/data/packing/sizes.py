@@ -64,7 +64,11 @@ def collect(
     for need in needs:
         levels = [need["object"], need["relation"]] if need else [Needs([], [])] * 2
         counts.extend([len(v.texts) for v in levels] + [sum(v.patches) for v in levels])
-        told = {(level, text) for level in LEVELS for text in need[level].texts} if need else ()
+        told = {
+            (level, text)
+            for level, of_level in (need or {}).items()
+            for text in (*of_level.texts, *of_level.further)
+        }
         numbers.extend(known.setdefault(each, len(known)) for each in sorted(told))
         starts.append(len(numbers))
     tokens = np.zeros((len(known), len(LEVELS)), np.float32)
@@ -174,6 +178,11 @@ def _key(source, tokenizer: Tokenizer, settings: DataSettings) -> str:
     values["source"] = [len(source), getattr(source, "identity", "")]
     if settings.region_style != "stored":
         values["region_style"] = settings.region_style
+    if any(settings.level(level).further for level in LEVELS):
+        values["further"] = [
+            *(bool(settings.level(level).further) for level in LEVELS),
+            *(settings.make_negatives, settings.make_paraphrases, settings.caption_sentences),
+        ]
     if settings.global_text != "action":
         values["global_text"] = settings.global_text
     values |= {"form": _FORM, "seed": settings.seed if settings.shuffle_texts else None}

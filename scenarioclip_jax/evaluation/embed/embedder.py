@@ -9,6 +9,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from scenarioclip_jax.data.batch import LEVELS, Batch
+from scenarioclip_jax.data.device.box_views import in_center
 from scenarioclip_jax.data.device.views import ViewSettings, views
 from scenarioclip_jax.data.packing.fill import Labels
 from scenarioclip_jax.data.tokens import Tokenizer
@@ -72,7 +73,11 @@ class Embedder:
         def encode_batch(model: ScenarioCLIP, batch: Batch) -> Mapping[str, jax.Array]:
             by_level = views(batch, view_settings, train=False)
             flat = {level: x.reshape(-1, *x.shape[2:]) for level, x in by_level.items()}
-            return model(Inputs(flat, {}), groups=len(batch.seed)).image
+            boxes = {}
+            if model.pools:
+                boxes = {level: in_center(batch, level) for level in LEVELS[1:]}
+                flat = {"global": flat["global"]}
+            return model(Inputs(flat, {}, boxes=boxes), groups=len(batch.seed)).image
 
         self._encode_batch = self._runner.compiled(encode_batch)
 

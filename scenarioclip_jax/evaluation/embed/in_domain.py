@@ -25,6 +25,7 @@ from scenarioclip_jax.evaluation.files import UnsupportedError
 from scenarioclip_jax.evaluation.report import pictures
 from scenarioclip_jax.evaluation.score.recognition import CLASS_LISTS
 from scenarioclip_jax.evaluation.score.result import Skips
+from scenarioclip_jax.models.scenario_clip import pools
 from scenarioclip_jax.parallel.mesh import batch_ways
 from scenarioclip_jax.progress_bar import progress_bar
 
@@ -41,6 +42,8 @@ class Split(NamedTuple):
     # Embeddings of the photos that have captions, float32 [N, D], and their captions.
     captioned: np.ndarray
     captions: list[list[str]]
+    paraphrases: list[list[str]]  # of each relation, as annotated
+    photos: Gallery  # all photos, also those without an action; texts are their actions
 
 
 @runtime_checkable
@@ -54,6 +57,8 @@ class InDomain(Protocol):
     def classes(self, level: str) -> list[str]: ...
 
     def predicates(self) -> dict[str, str]: ...
+
+    def unseen(self) -> set[str]: ...
 
 
 def open_split(data: InDomain, name: str, skips: Skips) -> Split:
@@ -105,6 +110,7 @@ class DataSet:
             image_size=encoder.model.image_size,
             fit=spec.fit,
             region_style=spec.region_style,
+            pooled_regions=pools(spec.model),
             num_threads=threads,
             max_corrupt_share=1.0,  # unreadable records are counted and shown
             focus_images=self._summary["has_focus_images"],
@@ -123,6 +129,11 @@ class DataSet:
                 f"class, {texts[0]!r}; there is nothing to tell apart"
             )
         return texts
+
+    def unseen(self) -> set[str]:
+        """The texts of relations that aren't in the training split."""
+        counts = shards.load_class_counts(self._directory)[CLASS_LISTS["relation"]]
+        return {text for text, by_split in counts.items() if not by_split["train"]}
 
     def photo_ids(self, name: str) -> set[str]:
         """Ids of all readable photos in a split; empty if there is no such split."""
@@ -245,6 +256,8 @@ class DataSet:
             sorted(corrupt),
             arrays["global"][list(row_of.values())],
             [list(dict.fromkeys(of_photo)) for of_photo in captions.values()],
+            [list(relation.paraphrases) for relation in relations],
+            whole["global"],
         )
 
     def _embed(self, name: str) -> dict[str, np.ndarray]:

@@ -1,0 +1,162 @@
+"""What each part of the recipe is worth, on the embedded scenes: the published recipe, ours, ours less a part.
+
+    python -m benchmarks.recipe --json FILE [--variants published,recipe,...] [--seeds 0,1,2] [--steps 400]
+
+Trains and evaluates every variant with every seed, one after the other, and prints tables with the mean and the
+95% interval over seeds, and the paired differences from the recipe. Every run's results are kept in FILE, with
+its rate in scenes a second; a run that is there isn't repeated. Flags that it doesn't know go to every run.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+ROOT = Path(__file__).parents[1]
+SUITES = "zero_shot,hard_negatives,paraphrases,half_truth,photo_search,retrieval"
+# The columns of the tables: suite, metric, title.
+COLUMNS = (
+    ("zero_shot", "global/top1", "actions"),
+    ("zero_shot", "object/top1", "objects"),
+    ("zero_shot", "relation/top1", "relations"),
+    ("hard_negatives", "all", "all negatives"),
+    ("hard_negatives", "swapped ends", "swapped ends"),
+    ("hard_negatives", "other predicate", "other predicate"),
+    ("hard_negatives", "swapped ends, unseen", "swapped, unseen"),
+    ("paraphrases", "beats negatives", "paraphrases"),
+    ("half_truth", "relation/relation", "half-truths"),
+    ("photo_search", "relation/R@5", "photos by triplet, R@5"),
+    ("retrieval", "caption/text_to_image/R@5", "photos by caption, R@5"),
+)
+# The published recipe as fast as it can be computed here: patches packed, batches balanced.
+PUBLISHED = [
+    "--config.model.patch_packing=True",
+    "--config.data.balance=True",
+    "--config.data.packing_groups=1",
+    "--config.data.patch_row_views=4",
+    "--config.data.levels.object.slots_per_scene=4.6",
+    "--config.data.levels.relation.slots_per_scene=2.91",
+    "--config.data.levels.object.patches_per_scene=21.25",
+    "--config.data.levels.relation.patches_per_scene=21.25",
+]
+NEGATIVES = [
+    "--config.loss.terms.negatives=1.0",
+    "--config.data.make_negatives=6",
+    "--config.data.levels.relation.further_per_scene=18",
+]
+# By variant: the preset, and what differs from it.
+VARIANTS: dict[str, tuple[str, list[str]]] = {
+    "published": ("demo", PUBLISHED),
+    "published with negatives": ("demo", [*PUBLISHED, *NEGATIVES]),
+    "recipe": ("recipe", []),
+    "less negatives": (
+        "recipe",
+        ["--config.loss.terms.negatives=0", "--config.data.levels.relation.further_per_scene=0"],
+    ),
+    "less pooled regions": ("recipe", ["--config.model.regions=views"]),
+    "texts share a tower": ("recipe", ["--config.arch=scenario_clip_shared"]),
+    "less patches of 8 pixels": ("recipe", ["--config.model.vision.patch_size=16"]),
+}
+
+
+def run(preset: str, arguments: list[str], seed: int, steps: int, extra: list[str]) -> dict:
+    """Trains and evaluates in processes of their own; returns the figures by suite and metric."""
+    with tempfile.TemporaryDirectory() as folder:
+        main, workdir = [sys.executable, "-m", "scenarioclip_jax.main"], f"{folder}/run"
+        often = [f"--config.validation.every={steps}", f"--config.checkpoint.every={steps}"]
+        command = [*main, f"--config=configs/pretrain.py:{preset}", f"--workdir={workdir}"]
+        command += [f"--config.seed={seed}", f"--config.steps={steps}", *often]
+        command += ["--config.report.queries=0", "--config.report.scenes=1"]
+        began = time.perf_counter()
+        subprocess.run([*command, *arguments, *extra], cwd=ROOT, check=True)
+        seconds = time.perf_counter() - began
+        rows = [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").open()]
+        rates = [row["time/scenes_per_second"] for row in rows if "time/scenes_per_second" in row]
+        command = [*main, "--config=configs/evaluate.py", f"--config.checkpoint={workdir}"]
+        command += [f"--workdir={folder}/scores", f"--config.suites={SUITES}"]
+        command += ["--config.bootstrap=10", "--config.cache="]
+        subprocess.run(command, cwd=ROOT, check=True)
+        results = json.loads((Path(folder) / "scores" / "results.json").read_text())
+    found = {
+        suite: {
+            name: values["value"] for name, values in entry["columns"]["student"]["metrics"].items()
+        }
+        for suite, entry in results["suites"].items()
+    }
+    return {"figures": found, "scenes_per_second": float(np.median(rates)), "seconds": seconds}
+
+
+def interval(values: np.ndarray) -> float:
+    """Half the width of the 95% interval of a mean, by Student's t; NaN of one value."""
+    if len(values) < 2:
+        return float("nan")
+    return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+
+
+def told(values: np.ndarray, sign: str = "") -> str:
+    spread = interval(values)
+    around = "" if np.isnan(spread) else f" ± {spread:.1f}"
+    return f"{np.mean(values):{sign}.1f}{around}"
+
+
+def tables(done: Mapping[str, Mapping[str, dict]], against: str = "recipe") -> str:
+    """Markdown: each variant's figures in percent, and their differences from `against`, seed by seed."""
+
+    def of(name: str, seeds: list[str], suite: str, metric: str) -> np.ndarray:
+        return 100 * np.array([done[name][s]["figures"][suite].get(metric, np.nan) for s in seeds])
+
+    head = "| | " + " | ".join(title for *_, title in COLUMNS) + " | scenes/s |"
+    lines = [head, "| --- " * (len(COLUMNS) + 2) + "|"]
+    for name, reports in done.items():
+        seeds = list(reports)
+        cells = [told(of(name, seeds, suite, metric)) for suite, metric, _ in COLUMNS]
+        rate = np.median([reports[seed]["scenes_per_second"] for seed in seeds])
+        lines.append(f"| {name} | {' | '.join(cells)} | {rate:.0f} |")
+    if against in done:
+        lines += ["", f"Difference from “{against}”, seed by seed, in points:", "", head]
+        lines[-1] = lines[-1].removesuffix(" scenes/s |")
+        lines.append("| --- " * (len(COLUMNS) + 1) + "|")
+        for name, reports in done.items():
+            seeds = [seed for seed in reports if seed in done[against]]
+            if name == against or not seeds:
+                continue
+            cells = [
+                told(of(name, seeds, s, m) - of(against, seeds, s, m), "+") for s, m, _ in COLUMNS
+            ]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, required=True, help="results; added to if it exists")
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="names, comma-separated")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--steps", type=int, default=400)
+    arguments, extra = parser.parse_known_args()
+    kept = {"steps": arguments.steps, "flags": extra, "runs": {}}
+    if arguments.json.is_file():
+        kept = json.loads(arguments.json.read_text())
+        if (kept["steps"], kept["flags"]) != (arguments.steps, extra):
+            parser.error(
+                f"{arguments.json} holds runs of {kept['steps']} steps with the flags {kept['flags']}"
+            )
+    for seed in arguments.seeds.split(","):
+        for name in arguments.variants.split(","):
+            of_variant = kept["runs"].setdefault(name, {})
+            if seed not in of_variant:
+                preset, flags = VARIANTS[name]
+                of_variant[seed] = run(preset, flags, int(seed), arguments.steps, extra)
+                arguments.json.write_text(json.dumps(kept, indent=1) + "\n")
+    print(tables({name: each for name, each in kept["runs"].items() if each}))
+
+
+if __name__ == "__main__":
+    main()

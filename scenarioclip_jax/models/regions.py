@@ -1,0 +1,147 @@
+"""Embeddings of objects and relations from one pass over the photo: its patch tokens, pooled over boxes.
+
+The alternative, as published, is a view for each object and relation with all else black. Here the tower sees
+a photo once, and each box reads out the tokens that it covers (as RoI pooling does; Girshick 2015, He et al.
+2017), so a token also knows what is around its box.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Float
+
+from scenarioclip_jax.arrays import Array
+from scenarioclip_jax.data.batch import Boxes
+
+REGIONS = ("views", "pooled")
+_LIMIT = (
+    10.0  # attention's logits are kept within ±this, so that no box finds all of its tokens at 0
+)
+GEOMETRY = 8  # numbers that say how two boxes lie to each other
+
+
+class RegionPool(nnx.Module):
+    """Attention over the patch tokens under a box, with one learned query for each head.
+
+    A query's logits don't depend on the box. So exp(logit) * value is computed once for each token, and a box
+    sums what it covers: however many boxes there are, this costs two products.
+
+    Args:
+      width: Width W of the tokens.
+      heads: Number of heads; must divide W.
+    """
+
+    def __init__(self, width: int, heads: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.heads = heads
+        init = nnx.initializers.normal(width**-0.5)
+        self.score = nnx.Linear(width, heads, kernel_init=init, dtype=dtype, rngs=rngs)
+        self.value = nnx.Linear(width, width, kernel_init=init, dtype=dtype, rngs=rngs)
+
+    def __call__(self, tokens: Float[Array, "G S T W"], boxes: Boxes) -> Float[Array, "G N E W"]:
+        """Pools square grids of patch tokens over each box; a patch counts by the share that the box covers."""
+        groups, scenes, count, width = tokens.shape
+        limited = _LIMIT * jnp.tanh(self.score(tokens).astype(jnp.float32) / _LIMIT)
+        weight = jnp.exp(limited)[..., None]  # [G, S, T, heads, 1]
+        value = self.value(tokens).reshape(groups, scenes, count, self.heads, -1)
+        summands = jnp.concatenate([weight * value, weight], axis=-1)
+        covered = coverage(boxes.box, round(count**0.5))  # [G, N, E, T]
+        own = jax.nn.one_hot(boxes.scene, scenes, dtype=covered.dtype)  # [G, N, S]
+        # A product with the tokens of all scenes of the group, most of them times 0, is cheaper than a copy of
+        # its own scene's tokens for every box.
+        where = covered[..., None, :] * own[:, :, None, :, None]
+        sums = jnp.einsum("gnest,gsthd->gnehd", where, summands)
+        pooled = sums[..., :-1] / jnp.maximum(sums[..., -1:], 1e-6)
+        return pooled.reshape(*pooled.shape[:-2], width)
+
+
+class BoxHead(nnx.Module):
+    """What is in one box: its pooled tokens a, and an MLP of them, a + f(a).
+
+    Args:
+      width: Width W of the pooled tokens.
+    """
+
+    def __init__(self, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        init = nnx.initializers.normal
+        self.expand = nnx.Linear(
+            width, 4 * width, kernel_init=init(width**-0.5), dtype=dtype, rngs=rngs
+        )
+        self.reduce = nnx.Linear(
+            4 * width, width, kernel_init=init((4 * width) ** -0.5), dtype=dtype, rngs=rngs
+        )
+
+    def __call__(
+        self, pooled: Float[Array, "G N one W"], box: Float[Array, "G N one 4"]
+    ) -> Float[Array, "G N W"]:
+        one = pooled[..., 0, :]
+        return one + self.reduce(jax.nn.gelu(self.expand(one), approximate=False))
+
+
+class PairHead(nnx.Module):
+    """What two boxes are to each other, whichever comes first: (a + b) / 2 + f(a, b) + f(b, a).
+
+    So a relation's embedding can't tell its subject from its object by their order, which is known from the
+    annotation only: a text has to say it.
+
+    Args:
+      width: Width W of the pooled tokens.
+    """
+
+    def __init__(self, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        init = nnx.initializers.normal
+        inputs = 2 * width + GEOMETRY
+        self.expand = nnx.Linear(
+            inputs, 4 * width, kernel_init=init(inputs**-0.5), dtype=dtype, rngs=rngs
+        )
+        self.reduce = nnx.Linear(
+            4 * width, width, kernel_init=init((4 * width) ** -0.5), dtype=dtype, rngs=rngs
+        )
+
+    def __call__(
+        self, pooled: Float[Array, "G N two W"], box: Float[Array, "G N two 4"]
+    ) -> Float[Array, "G N W"]:
+        def one_way(a: int, b: int) -> Array:
+            inputs = [
+                pooled[..., a, :],
+                pooled[..., b, :],
+                geometry(box[..., a, :], box[..., b, :]),
+            ]
+            return jax.nn.gelu(self.expand(jnp.concatenate(inputs, axis=-1)), approximate=False)
+
+        return pooled.mean(-2) + self.reduce(one_way(0, 1) + one_way(1, 0))
+
+
+def coverage(box: Float[Array, "*V 4"], grid: int) -> Float[Array, "*V patches"]:
+    """The share of each patch that a box covers, patches row by row.
+
+    A box of which the view shows nothing counts as the patch next to it.
+    """
+    start = jnp.arange(grid, dtype=jnp.float32)
+
+    def along(low: Array, high: Array) -> Array:
+        # No box is thinner than a hundredth of a patch, or outside.
+        low = jnp.clip(low * grid, 0, grid - 0.01)
+        high = jnp.clip(high * grid, low + 0.01, grid)
+        covered = jnp.minimum(start + 1, high[..., None]) - jnp.maximum(start, low[..., None])
+        return jnp.clip(covered, 0, 1)
+
+    x0, y0, x1, y1 = jnp.moveaxis(box, -1, 0)
+    shares = along(y0, y1)[..., :, None] * along(x0, x1)[..., None, :]
+    return shares.reshape(*shares.shape[:-2], grid * grid)
+
+
+def geometry(a: Float[Array, "*V 4"], b: Float[Array, "*V 4"]) -> Float[Array, "*V features"]:
+    """How box a lies to box b: offsets and distances as shares of the view, sizes, overlap."""
+    ax0, ay0, ax1, ay1 = jnp.moveaxis(a, -1, 0)
+    bx0, by0, bx1, by1 = jnp.moveaxis(b, -1, 0)
+    least = 1e-3
+    area_a = jnp.maximum((ax1 - ax0) * (ay1 - ay0), least)
+    area_b = jnp.maximum((bx1 - bx0) * (by1 - by0), least)
+    wide = jnp.maximum(jnp.minimum(ax1, bx1) - jnp.maximum(ax0, bx0), 0)
+    high = jnp.maximum(jnp.minimum(ay1, by1) - jnp.maximum(ay0, by0), 0)
+    both = wide * high
+    dx, dy = (ax0 + ax1 - bx0 - bx1) / 2, (ay0 + ay1 - by0 - by1) / 2
+    angle = jnp.sqrt(dx * dx + dy * dy + least)
+    features = (dx, dy, dx / angle, dy / angle, jnp.log(area_a / area_b) / 2)
+    features += (jnp.sqrt(area_a), both / area_a, both / area_b)
+    return jnp.stack(features, axis=-1)
