@@ -12,6 +12,9 @@ checkpoint computes none.
     zero_shot, retrieval, hard_negatives, linear_probe    score the data set that the run was trained on, or
                                                           the one in data.dir; what the data doesn't support,
                                                           such as negatives, is left out unless suites are named
+    paraphrases, half_truth, photo_search                 the same data set, where they are named: texts that
+                                                          say the same in other words, texts with something
+                                                          false added, photos found by what is in them
     aro, sugarcrepe, sugarcrepe_pp, winoground, whatsup,  need config.SUITE.path, and config.SUITE.images
     vsr, svo, captions, predcls                           if the images are elsewhere
 

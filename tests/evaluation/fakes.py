@@ -37,8 +37,10 @@ class FakeEncoder:
 class FakeData:
     """Splits by name: {level: [(embedding, text, photo id), …]}, and the test split's triplets."""
 
-    def __init__(self, splits, classes, triplets=(), negatives=()):
+    def __init__(self, splits, classes, triplets=(), negatives=(), paraphrases=(), unseen=()):
         self._splits, self._classes = splits, classes
+        self._paraphrases = list(paraphrases) or [[] for _ in triplets]
+        self._unseen = set(unseen)
         self._triplets, self._negatives = list(triplets), list(negatives)
         self.opened = []
 
@@ -52,7 +54,21 @@ class FakeData:
             )
             for level, rows in self._splits[name].items()
         }
-        return Split(galleries, self._triplets, self._negatives, [], np.zeros((0, 2)), [])
+        photos = galleries.get("global", Gallery(np.zeros((0, 2)), [], []))
+        nothing = np.zeros((0, 2))
+        return Split(
+            galleries,
+            self._triplets,
+            self._negatives,
+            [],
+            nothing,
+            [],
+            self._paraphrases,
+            photos,
+        )
+
+    def unseen(self):
+        return self._unseen
 
     def photo_ids(self, name):
         return {row[2] for rows in self._splits.get(name, {}).values() for row in rows}

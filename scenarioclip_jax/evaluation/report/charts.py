@@ -20,6 +20,9 @@ HEADLINES = {
     "retrieval": ("/R@5",),
     "linear_probe": ("/top1",),
     "hard_negatives": ("",),
+    "paraphrases": ("",),
+    "half_truth": ("",),
+    "photo_search": ("/R@5",),
     "aro": ("/macro_accuracy",),
     "sugarcrepe": ("mean_accuracy",),
     "sugarcrepe_pp": ("mean_image_text", "mean_text_only"),
@@ -53,7 +56,7 @@ def headline_metrics(suite: str, names: Sequence[str]) -> list[str]:
         return list(names[:1])
     plain = [name for name in names if "any_label_" not in name]
     if suite in ("zero_shot", "linear_probe"):
-        plain = [name for name in plain if "macro_" not in name]
+        plain = [name for name in plain if "macro_" not in name and "unseen_" not in name]
     return [name for name in plain if name.endswith(endings)]
 
 

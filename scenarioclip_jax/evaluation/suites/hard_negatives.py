@@ -1,6 +1,6 @@
 """In-domain hard negatives: a relation's own triplet against triplets that are false for the photo."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from scenarioclip_jax.data.stored.scene import Triplet, negative_kind, relation_text
 from scenarioclip_jax.evaluation.embed.embedder import Gallery
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, TextsOf
-from scenarioclip_jax.evaluation.embed.in_domain import InDomain, open_split
+from scenarioclip_jax.evaluation.embed.in_domain import InDomain, Split, open_split
 from scenarioclip_jax.evaluation.files import UnsupportedError
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, Skips, by_class
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
@@ -27,7 +27,8 @@ OTHERS = (
 )
 PROTOCOL = (
     "At the relation level, on the test split. all: the relation's own triplet scores strictly higher than "
-    "each of its negatives; by kind: than each of its negatives of that kind, over relations that have one."
+    "each of its negatives; by kind: than each of its negatives of that kind, over relations that have one; "
+    "unseen: over relations whose triplet isn't in the training split."
 )
 
 
@@ -64,6 +65,7 @@ class Measured(NamedTuple):
     metrics: dict[str, Metric]  # none where M is 0
     rows: list[int]  # M: their rows in the gallery
     negatives: list[list[Triplet]]  # M
+    own: np.ndarray  # float [M]: cosines of their own triplets
     cosines: list[np.ndarray]  # M: cosines of the negatives
     hits: np.ndarray  # bool [M]: whether all negatives are beaten
     ties: int = 0  # relations with a negative that is exactly as close
@@ -98,7 +100,7 @@ def measure(
         else:
             skips.add("relation without a negative", f"photo {gallery.photo_ids[row]}")
     if not rows:
-        return Measured({}, [], [], [], np.zeros(0, bool))
+        return Measured({}, [], [], np.zeros(0), [], np.zeros(0, bool))
     own_texts = [relation_text(triplets[row]) for row in rows]
     flat = [relation_text(each) for many in usable for each in many]
     counts = [len(many) for many in usable]
@@ -114,7 +116,7 @@ def measure(
     own = cosines[: len(rows)]
     metrics, hits = score(own, others, kinds, photos)
     ties = sum(int((one == many).any()) for one, many in zip(own, others, strict=True))
-    return Measured(metrics, rows, usable, others, hits, ties)
+    return Measured(metrics, rows, usable, own, others, hits, ties)
 
 
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
@@ -131,6 +133,7 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
             OTHERS,
         )
     result.metrics = found.metrics
+    result.metrics |= _unseen(found, split, data.unseen())
     result.ties["relation"] = found.ties
     result.counts = {
         "relations with negatives": len(found.rows),
@@ -146,6 +149,22 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
             Example(("relation", row), caption, False)
         )
     return result
+
+
+def _unseen(found: Measured, split: Split, unseen: Set[str]) -> dict[str, Metric]:
+    """The metrics of relations whose triplet isn't in the training split; none if there are none."""
+    kept = [i for i, row in enumerate(found.rows) if relation_text(split.triplets[row]) in unseen]
+    if not kept:
+        return {}
+    own = np.array([found.own[i] for i in kept])
+    names = [
+        [KINDS[negative_kind(split.triplets[found.rows[i]], each)] for each in found.negatives[i]]
+        for i in kept
+    ]
+    ids = [split.galleries["relation"].photo_ids[found.rows[i]] for i in kept]
+    photos = np.unique(np.array(ids), return_inverse=True)[1]
+    metrics, _ = score(own, [found.cosines[i] for i in kept], names, photos)
+    return {f"{name}, unseen": metric for name, metric in metrics.items()}
 
 
 SUITES = (Suite("hard_negatives", evaluate),)

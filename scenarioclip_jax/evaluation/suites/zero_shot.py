@@ -9,6 +9,7 @@ from scenarioclip_jax.evaluation.score.ranks import nearest
 from scenarioclip_jax.evaluation.score.result import (
     Confusion,
     Example,
+    Metric,
     Result,
     by_class,
     confusion,
@@ -20,7 +21,8 @@ from scenarioclip_jax.evaluation.suites.registry import Suite
 PROTOCOL = (
     "The nearest of all class texts of the data set. strict, named top-k: the picture's own label is among the "
     "k nearest; any_label: any label of its photo is. A tie is wrong. macro: mean over classes. k is capped at "
-    "the number of classes. Chance is guessing under the strict rule."
+    "the number of classes. Chance is guessing under the strict rule. unseen: over relations whose triplet "
+    "isn't in the training split."
 )
 SHOWN = 6  # hits and misses of each level in the report
 
@@ -51,6 +53,14 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
         named = [texts[i] for i in first]
         _add_examples(result, level, gallery.texts, named, ranks.strict < 1, settings.seed)
         if level == "relation":
+            unseen = data.unseen()
+            rows = [row for row, text in enumerate(gallery.texts) if text in unseen]
+            if rows:
+                ids = np.array([gallery.photo_ids[row] for row in rows])
+                photos = np.unique(ids, return_inverse=True)[1]
+                hits = (ranks.strict[rows] < 1).astype(float)
+                chance = 1 / len(texts)
+                result.metrics["relation/unseen_top1"] = Metric(hits, None, photos, chance=chance)
             predicates = [triplet[1] for triplet in split.triplets]
             result.bars["relation: strict top-1 by predicate"] = by_class(
                 predicates, ranks.strict < 1

@@ -1,0 +1,134 @@
+"""In-domain half-truths: a true text must score higher than itself with something false added.
+
+A text that says more that is wrong often scores higher than the true one alone, since it names more of what can
+be seen. Each unit that is added is false of the photo, and everything else stays.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from scenarioclip_jax.data.stored.scene import relation_text
+from scenarioclip_jax.evaluation.embed.encoder import Encoder
+from scenarioclip_jax.evaluation.embed.in_domain import InDomain, Split, open_split
+from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
+from scenarioclip_jax.evaluation.score.result import Example, Metric, Result
+from scenarioclip_jax.evaluation.score.zero_shot import normalize
+from scenarioclip_jax.evaluation.settings import Settings
+from scenarioclip_jax.evaluation.suites.registry import Suite
+
+PROTOCOL = (
+    "On the test split. A picture's own text (relation: its triplet; global: the action) must score strictly "
+    "higher than the same text with “ and ” and something false added. object: a name of the data set that "
+    "none of the photo's objects has, drawn by a digest of the photo's id; relation: a negative of the "
+    "relation, or of one of the photo's relations. Chance is 50%."
+)
+JOINT = " and "
+
+
+def pairs(
+    split: Split, names: Sequence[str]
+) -> dict[str, tuple[str, list[int], list[str], list[str]]]:
+    """The comparisons by metric: level, rows of its gallery, true texts, half-true texts.
+
+    Args:
+      split: The split.
+      names: All object names of the data set.
+    """
+    named: dict[str, set[str]] = {}
+    if "object" in split.galleries:
+        for photo, name in zip(*split.galleries["object"][2:0:-1], strict=True):
+            named.setdefault(photo, set()).add(name)
+    false: dict[str, list[str]] = {}  # of each photo
+    found = {}
+    if "relation" in split.galleries:
+        gallery = split.galleries["relation"]
+        for photo, wrong in zip(gallery.photo_ids, split.negatives, strict=True):
+            false.setdefault(photo, []).extend(map(relation_text, wrong))
+        own = [relation_text(triplet) for triplet in split.triplets]
+        of_row = {
+            row: relation_text(wrong[0]) for row, wrong in enumerate(split.negatives) if wrong
+        }
+        found["relation/relation"] = _with(own, of_row, "relation")
+        absent = {
+            row: name
+            for row, photo in enumerate(gallery.photo_ids)
+            if (name := _absent(photo, names, named.get(photo, set())))
+        }
+        found["relation/object"] = _with(own, absent, "relation")
+    if "global" in split.galleries:
+        gallery = split.galleries["global"]
+        some = {row: false[p][0] for row, p in enumerate(gallery.photo_ids) if false.get(p)}
+        found["global/relation"] = _with(gallery.texts, some, "global")
+        absent = {
+            row: name
+            for row, photo in enumerate(gallery.photo_ids)
+            if (name := _absent(photo, names, named.get(photo, set())))
+        }
+        found["global/object"] = _with(gallery.texts, absent, "global")
+    return {name: each for name, each in found.items() if each[1]}
+
+
+def _with(own: Sequence[str], false: Mapping[int, str], level: str):
+    rows = sorted(false)
+    return level, rows, [own[row] for row in rows], [own[r] + JOINT + false[r] for r in rows]
+
+
+def _absent(photo: str, names: Sequence[str], here: set[str]) -> str | None:
+    """A name that none of the photo's objects has, drawn by its id; None if it has all, or no objects."""
+    others = [name for name in names if name not in here]
+    if not here or not others:
+        return None
+    digest = hashlib.sha256(photo.encode()).digest()
+    return others[int.from_bytes(digest[:8], "big") % len(others)]
+
+
+def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
+    """Scores the suite; raises UnsupportedError if the test split has nothing to add."""
+    result = Result({}, {}, "each level its own", PROTOCOL)
+    split = open_split(data, "test", result.skips)
+    try:
+        names = data.classes("object")
+    except SuiteError:
+        names = []  # one name only
+    found = pairs(split, names)
+    if not found:
+        raise UnsupportedError("the test split has neither negatives nor objects to add to a text")
+    for metric, (level, rows, true, half) in found.items():
+        _score(encoder.texts, result, split, metric, level, rows, true, half)
+    return result
+
+
+def _score(
+    texts_of: Callable[[list[str], str], np.ndarray],
+    result: Result,
+    split: Split,
+    metric: str,
+    level: str,
+    rows: Sequence[int],
+    true: Sequence[str],
+    half: Sequence[str],
+) -> None:
+    gallery = split.galleries[level]
+    unique = list(dict.fromkeys([*true, *half]))
+    embedded = dict(zip(unique, normalize(texts_of(unique, level)), strict=True))
+    pictures = normalize(gallery.embeddings)
+    margin = np.array(
+        [
+            pictures[row] @ (embedded[a] - embedded[b])
+            for row, a, b in zip(rows, true, half, strict=True)
+        ]
+    )
+    photos = np.unique(np.array([gallery.photo_ids[row] for row in rows]), return_inverse=True)[1]
+    result.metrics[metric] = Metric((margin > 0).astype(float), clusters=photos, chance=0.5)
+    result.counts[metric] = len(rows)
+    for i in np.argsort(margin)[:2]:
+        if margin[i] <= 0:
+            caption = f"{half[i]}, rather than {true[i]}"
+            result.examples.setdefault(f"{metric}: failures", []).append(
+                Example((level, rows[i]), caption, False)
+            )
+
+
+SUITES = (Suite("half_truth", evaluate),)
