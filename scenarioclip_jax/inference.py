@@ -4,6 +4,7 @@
     image = model.encode_image(["photo.jpg"], "global")
     text = model.encode_text(["a person rides a horse", "two people talk"], "global")
     model.similarity(image, text)  # cosines, [1, 2]
+    model.encode_objects("photo.jpg", [[10, 20, 110, 300]])  # boxes in pixels
 
 Levels are `global`, `object` and `relation`.
 """
@@ -22,6 +23,7 @@ from numpy.typing import ArrayLike
 
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data import photo_parts
 from scenarioclip_jax.data.damage import open_checked
 from scenarioclip_jax.data.image_arrays import separate, to_array
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
@@ -194,6 +196,48 @@ class Model:
             self._runner.images, len(pictures), level, lambda part: self._pixels(pictures[part])
         )
 
+    def encode_objects(
+        self, photo: Picture, boxes: ArrayLike | Sequence[Sequence[float]]
+    ) -> Float[np.ndarray, "N D"]:
+        """Embeds objects of one photo, at the level `object`.
+
+        Args:
+          photo: The photo, as for `encode_image`.
+          boxes: Their boxes, [N, 4]: x0, y0, x1, y1 in pixels of the upright photo.
+
+        Raises:
+          ValueError: There is no box, or one is empty or lies outside of the photo.
+          OSError: The file can't be read or decoded.
+        """
+        return self._encode_parts(photo, boxes, "object")
+
+    def encode_relations(
+        self, photo: Picture, pairs: ArrayLike | Sequence[Sequence[Sequence[float]]]
+    ) -> Float[np.ndarray, "N D"]:
+        """Embeds relations of one photo, at the level `relation`. The order of a pair's boxes means nothing.
+
+        Args:
+          photo: The photo, as for `encode_image`.
+          pairs: The boxes of both ends of each, [N, 2, 4]: x0, y0, x1, y1 in pixels of the upright photo.
+
+        Raises:
+          ValueError: There is no pair, or a box is empty or lies outside of the photo.
+          OSError: The file can't be read or decoded.
+        """
+        return self._encode_parts(photo, pairs, "relation")
+
+    def _encode_parts(self, photo: Picture, boxes: Any, level: str) -> Float[np.ndarray, "N D"]:
+        image = open_checked(photo).picture
+        places = photo_parts.check(boxes, level, image.size)
+        view = photo_view(*image.size, self.image_size, self.spec.fit)
+        canvas = view_canvas(image, view)
+        if pools(self.spec.model):
+            box = photo_parts.in_view(places, view) / self.image_size
+            return self._runner.boxes(self.params, _normalized(canvas), box, level)
+        style = self.spec.region_style
+        shown = [photo_parts.show(canvas, each, view, image.size, level, style) for each in places]
+        return self.encode_pixels(np.stack([_normalized(each) for each in shown]), level, "NHWC")
+
     def encode_pixels(
         self, pixels: ArrayLike, level: str = "global", layout: str | None = None
     ) -> Float[np.ndarray, "N D"]:
@@ -325,13 +369,17 @@ class Model:
         return encode(self.params, count, self.alike(level), take)  # such levels share a program
 
     def _pixels(self, pictures: Sequence[Picture]) -> Float[np.ndarray, "N P P 3"]:
-        views = np.stack([self._view(picture) for picture in pictures])
-        mean, std = np.float32(CLIP_MEAN), np.float32(CLIP_STD)
-        return (views.astype(np.float32) / np.float32(255) - mean) / std
+        return _normalized(np.stack([self._view(picture) for picture in pictures]))
 
     def _view(self, picture: Picture) -> np.ndarray:
         image = open_checked(picture).picture
         return view_canvas(image, photo_view(*image.size, self.image_size, self.spec.fit))
+
+
+def _normalized(views: np.ndarray) -> np.ndarray:
+    """(view - mean) / std of images from 0 to 255."""
+    mean, std = np.float32(CLIP_MEAN), np.float32(CLIP_STD)
+    return (views.astype(np.float32) / np.float32(255) - mean) / std
 
 
 def _check(params: dict[str, Any], shapes: dict[str, Any]) -> None:

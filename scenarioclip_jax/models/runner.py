@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -31,6 +32,7 @@ class Runner:
         self._sizes = sorted({-(-size // ways) * ways for size in sizes})
         self._image = self.compiled(ScenarioCLIP.encode_image, static_argnums=2)
         self._text = self.compiled(ScenarioCLIP.encode_text, static_argnums=2)
+        self._boxes = self.compiled(ScenarioCLIP.encode_boxes, static_argnums=3)
 
     def compiled(self, function: Callable, **arguments) -> Callable:
         """`function(model, ...)` as a jitted function of (params, ...).
@@ -57,6 +59,20 @@ class Runner:
     ) -> Float[np.ndarray, "N D"]:
         """Embeds `count` normalized images; `take` returns those of a slice: float [n, P, P, 3]."""
         return self._batches(self._image, params, count, level, take)
+
+    def boxes(
+        self,
+        params: Params,
+        image: Float[np.ndarray, "P P 3"],
+        box: Float[np.ndarray, "M E 4"],
+        level: str,
+    ) -> Float[np.ndarray, "M D"]:
+        """Embeds the boxes of one normalized image; see `ScenarioCLIP.encode_boxes`."""
+        # Numbers of boxes are rounded up, since each is compiled.
+        room = max(8, 1 << (len(box) - 1).bit_length())
+        padded = np.pad(box, [(0, room - len(box)), (0, 0), (0, 0)], mode="edge")
+        found = self._boxes(params, jnp.asarray(image)[None], jnp.asarray(padded)[None], level)
+        return np.asarray(jax.device_get(found), np.float32)[0, : len(box)]
 
     def texts(
         self, params: Params, count: int, level: str, take: Callable[[slice], np.ndarray]

@@ -286,10 +286,25 @@ class ScenarioCLIP(nnx.Module):
         if not self.pools or level == "global":
             return self(Inputs({level: images}, {})).image[level]
         ends = 2 if level == "relation" else 1
-        box = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), (len(images), 1, ends, 4))
-        boxes = Boxes(jnp.zeros((len(images), 1), jnp.int32), box)
-        inputs = Inputs({"global": images}, {}, boxes={level: boxes})
-        return self(inputs, groups=len(images)).image[level]
+        whole = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), (len(images), 1, ends, 4))
+        return self.encode_boxes(images, whole, level)[:, 0]
+
+    def encode_boxes(
+        self, images: Float[Array, "N P P 3"], box: Float[Array, "N M E 4"], level: str
+    ) -> Float[Array, "N M D"]:
+        """Embeds boxes of normalized images at a finer level, if regions are pooled; not L2-normalized.
+
+        Args:
+          images: Whole photos.
+          box: M boxes of each as shares of its sides; E is 1 for objects and 2 for relations.
+          level: `object` or `relation`.
+        """
+        count, boxes = box.shape[:2]
+        where = Boxes(jnp.zeros((count, boxes), jnp.int32), box)
+        found = self(Inputs({"global": images}, {}, boxes={level: where}), groups=count).image[
+            level
+        ]
+        return found.reshape(count, boxes, -1)
 
     def encode_text(self, ids: Int[Array, "N L"], level: str) -> Float[Array, "N D"]:
         """Embeds token ids at `level`; the embeddings are not L2-normalized."""

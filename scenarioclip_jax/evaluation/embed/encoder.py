@@ -3,6 +3,7 @@
 import collections
 import copy
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +31,7 @@ from scenarioclip_jax.evaluation.embed.cache import (
 )
 from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.evaluation.image_files import pixels_of
+from scenarioclip_jax.models.scenario_clip import pools
 from scenarioclip_jax.parallel.mesh import make_mesh
 from scenarioclip_jax.progress_bar import progress_bar
 
@@ -163,10 +165,24 @@ class ModelEncoder:
         found = []
         title = f"pictures, {level}"
         with progress_bar(total=len(pictures), desc=title, disable=self.quiet) as bar:
+            if level == "relation" and pools(self.model.spec.model) and pictures[0].keep:
+                # One pass over the photo for all of its pairs.
+                for path, of_photo in itertools.groupby(pictures, lambda each: each.path):
+                    pairs = [(each.keep[0], each.keep[-1]) for each in of_photo]
+                    found.append(self._encode_pairs(path, pairs))
+                    bar.update(len(pairs))
+                return np.concatenate(found)
             for views in self._views(pictures):
                 found.append(self.model.encode_image(views, level))
                 bar.update(len(views))
         return np.concatenate(found)
+
+    def _encode_pairs(self, path: Path, pairs: Sequence) -> np.ndarray:
+        try:
+            return self.model.encode_relations(path, pairs)
+        except (OSError, ValueError) as error:
+            detail = str(error).removeprefix(f"{path}: ")
+            raise SuiteError(f"{path}: the image can't be read: {detail}") from error
 
     def _views(self, pictures: Sequence[Picture]) -> Iterator[list[np.ndarray]]:
         """Yields batches of views, read ahead by threads."""
