@@ -75,7 +75,8 @@ def base() -> ml_collections.ConfigDict:
     """The part of the published set-up that doesn't depend on the size of the model."""
     config = ml_collections.ConfigDict()
     config.job = "train"  # the job that main.py starts; configs/evaluate.py has another
-    config.arch = "scenario_clip_1"  # clip, pyramid_clip, scenario_clip_0: models.scenario_clip
+    # Or clip, pyramid_clip, scenario_clip_0, scenario_clip_shared: models.scenario_clip
+    config.arch = "scenario_clip_1"
     config.init_from = (
         ""  # CLIP or ScenarioCLIP weights: hub id, folder or workdir; empty: from scratch
     )

@@ -20,6 +20,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from PIL.Image import Image
 
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
@@ -228,7 +229,12 @@ class Model:
 
     def _encode_parts(self, photo: Picture, boxes: Any, level: str) -> Float[np.ndarray, "N D"]:
         image = open_checked(photo).picture
-        places = photo_parts.check(boxes, level, image.size)
+        return self.encode_places(image, photo_parts.check(boxes, level, image.size), level)
+
+    def encode_places(
+        self, image: Image, places: Float[np.ndarray, "N E 4"], level: str
+    ) -> Float[np.ndarray, "N D"]:
+        """Embeds parts of an opened RGB photo, E boxes each, which are clipped to it and not checked."""
         view = photo_view(*image.size, self.image_size, self.spec.fit)
         canvas = view_canvas(image, view)
         if pools(self.spec.model):

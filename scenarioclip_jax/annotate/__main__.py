@@ -6,7 +6,7 @@ import sys
 from scenarioclip_jax.console import say
 
 # Of the extra `annotate`; models and the review page import more when they are used.
-_NEEDED = ("imagehash", "inflect", "rapidfuzz")
+_NEEDED = ("imagehash", "rapidfuzz")
 
 
 def _run() -> int:

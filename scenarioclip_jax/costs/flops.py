@@ -233,7 +233,7 @@ class _Step:
         depth = config.stem_blocks
         below = self._trains(stem, but=f"{stem}stack/")
         stem_cost = _add([patches, self._stack(f"{stem}stack/", block, depth, below)])
-        below = below or self._trains(stem)
+        below = below or self._trains(stem) or self._trains(f"{kind}/level/")
         trunk_cost = self._stack(f"{trunk}stack/", block, config.depth - depth, below)
         below = below or self._trains(trunk)
         # Every slot is projected, even if several share a text.
@@ -255,7 +255,7 @@ class _Step:
         of_kernels += 2 * levels["object"].slots * 2 * 4 * width * width
         pairs = levels["relation"].slots
         of_kernels += 2 * pairs * 4 * width * (2 * (2 * width + GEOMETRY) + width)
-        # Where boxes cover what isn't learned: pooling has a derivative for the tokens only.
+        # The boxes aren't learned, so pooling has a derivative for the tokens only.
         model = 3 * of_kernels + 2 * of_pooling
         again = (self.passes - 1) * (of_kernels + of_pooling)
         return Count(model, model + again)

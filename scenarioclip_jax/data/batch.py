@@ -14,7 +14,7 @@ Axis names, used throughout the package:
     F  slots of a level's further texts in a group (`Further`); 0 if there are none
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,15 +51,16 @@ class Further(NamedTuple):
     slot: np.ndarray  # int32 [G, F]: index along V of the slot whose picture the text is about
     mask: np.ndarray  # bool [G, F]: which are filled
     kind: np.ndarray  # int32 [G, F]: TRUE, or 1 + the index in NEGATIVE_KINDS
+    text: np.ndarray  # int32 [G, F]: equal texts have equal ids
     count: np.ndarray  # int32 [G]: texts that were wanted
 
 
 class Boxes(NamedTuple):
     """Where the slots of a level are in a view of the whole photo; for models that pool regions from it."""
 
-    scene: np.ndarray  # int32 [G, V]: the photo, along S
+    scene: Any  # int32 [G, V], on the device: the photo, along S
     # float32 [G, V, E, 4]: x0, y0, x1, y1 as shares of the view's side; E is 1 for objects, 2 for relations
-    box: np.ndarray
+    box: Any
 
 
 class Slots(NamedTuple):

@@ -116,6 +116,11 @@ class DataSettings:
         text, share = self.global_text, self.caption_share
         _require(text in GLOBAL_TEXTS, "global_text", text, f"one of {', '.join(GLOBAL_TEXTS)}")
         _require(0 <= share <= 1, "caption_share", share, "between 0 and 1")
+        if self.shuffle_texts and (self.make_negatives or self.make_paraphrases):
+            raise ValueError(
+                "data.shuffle_texts=True with data.make_negatives or data.make_paraphrases: what is made from "
+                "a photo's boxes would tell its pictures apart in a run that must learn nothing; set both to 0"
+            )
         _require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2**32 - 1")
         share = self.max_corrupt_share
         _require(0 <= share <= 1, "max_corrupt_share", share, "between 0 and 1")

@@ -161,11 +161,13 @@ def _new_head(width: int, embed_dim: int, rngs: nnx.Rngs) -> Arrays:
 
 def _new_parts(model: dict[str, Any], rngs: nnx.Rngs) -> Arrays:
     """Parameters of parts that CLIP doesn't have: vectors that tell levels, and pooling over boxes."""
+    if model["arch"] != "scenario_clip_shared" and not pools(model):
+        return {}
     # Their shapes depend on the towers' widths alone, and so small towers do.
     small = {"depth": 1, "stem_blocks": 0}
     sizes = {tower: {**model[tower], **small} for tower in ("vision", "text")}
     _, params = parameters.split(ScenarioCLIP(**{**model, **sizes}, rngs=rngs))
-    parts = re.compile(r"(vision|text)/(level|pool|boxes)/.*")
+    parts = re.compile(r"regions/.*|(vision|text)/level/.*")
     return {path: np.asarray(value) for path, value in params.items() if parts.fullmatch(path)}
 
 
@@ -402,6 +404,12 @@ def _arrange(params: Arrays, old: dict[str, Any], new: dict[str, Any], source: s
     )
     if same and old.get("share_stem", False) == new.get("share_stem", False):
         return {path: np.asarray(value) for path, value in params.items()}
+    if old["arch"] == "scenario_clip_shared" or pools(old):
+        raise CheckpointError(
+            f"{source}: the stems of a model with arch {old['arch']} and model.regions="
+            f"{old.get('regions', 'views')} can't be rearranged: give the model.share_stem and the stem_blocks "
+            "that it was trained with"
+        )
     configs = VisionConfig(**old["vision"]), TextConfig(**old["text"])
     theirs = reference.to_theirs(params, old["arch"], *configs)
     configs = VisionConfig(**new["vision"]), TextConfig(**new["text"])

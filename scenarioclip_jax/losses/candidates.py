@@ -24,6 +24,7 @@ class Further(NamedTuple):
     slot: Int[Array, "G F"]  # the slot whose picture the text is about
     true: Bool[Array, "G F"]
     false: Bool[Array, "G F"]
+    text: Int[Array, "G F"]  # ids of the texts
 
 
 class Candidates(NamedTuple):
@@ -71,7 +72,7 @@ def relation_losses(
     scene: Int[Array, "G R"],
     mask: Bool[Array, "G R"],
     pair: Int[Array, "G R"],
-    further: Further,
+    further: Further | None,
     weights: Mapping[str, float],
 ) -> dict[str, Float[Array, ""]]:
     """The losses over candidates of relations, for the terms whose weight isn't 0.
@@ -87,12 +88,15 @@ def relation_losses(
       image, text: Embeddings of R relations; behind their own texts come F further ones.
       logit_scale: Logarithm of the level's scale.
       scene, mask, pair: Those of the level's slots, see `data.batch.Slots`.
-      further: What the further texts are.
+      further: What the further texts are; None if there are none.
       weights: Weights by term.
     """
     relations = image.shape[1]
     own = _own(mask, text.shape[1])
-    told = _of_further(further, relations, text.shape[1])
+    nothing = jnp.zeros_like(own)
+    told = Candidates(nothing, nothing)
+    if further is not None:
+        told = _of_further(further, relations, text.shape[1])
     others = scene[:, :, None] == scene[:, None, :]
     others &= pair[:, :, None] != pair[:, None, :]
     others &= mask[:, :, None] & mask[:, None, :]
@@ -111,13 +115,14 @@ def relation_losses(
 
 def of_slots(
     text: Float[Array, "G N_plus_F D"], further: Further, own: Float[Array, "G N D"]
-) -> tuple[Float[Array, "G N D"], Bool[Array, "G N"]]:
-    """The embedding of each slot's true further text, of which it has at most one, and whether it has one."""
+) -> tuple[Float[Array, "G N D"], Int[Array, "G N"], Bool[Array, "G N"]]:
+    """The embedding and the id of each slot's true further text, of which it has at most one; if it has one."""
     about = further.slot[:, None, :] == jnp.arange(own.shape[1])[:, None]
     about &= further.true[:, None, :]
     behind = text[:, own.shape[1] :]
     index = jnp.argmax(about, axis=-1)
-    return jnp.take_along_axis(behind, index[..., None], axis=1), about.any(-1)
+    of_slot = jnp.take_along_axis(behind, index[..., None], axis=1)
+    return of_slot, jnp.take_along_axis(further.text, index, axis=1), about.any(-1)
 
 
 def _own(mask: Bool[Array, "G R"], texts: int) -> Bool[Array, "G R {texts}"]:

@@ -26,7 +26,7 @@ def parts_loss(
     chunk: int = CHUNK,
     dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, ""]:
-    """Cross-entropy of each part's text over all photos of the global batch.
+    """Cross-entropy of each part's text over the photos of the global batch that have any part.
 
     All photos that show something with that text are positives, and the target is uniform over them (Khosla et
     al. 2020, eq. 2, from text to image).
@@ -74,7 +74,7 @@ def parts_of(
     """
     room = -(-ROOM * label.shape[1] // scenes)
     own = (scene[..., None] == jnp.arange(scenes)) & (label >= 0)[..., None]  # [G, N, S]
-    place = jnp.cumsum(own, axis=1) - 1  # the how-manieth part of its scene
+    place = jnp.cumsum(own, axis=1) - 1  # each part's index within its scene
     place = jnp.where(own.any(-1), jnp.take_along_axis(place, scene[..., None], 2)[..., 0], room)
     groups = jnp.arange(len(label))[:, None]
     empty = jnp.full((len(label), scenes, room), -1, label.dtype)

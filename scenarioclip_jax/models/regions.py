@@ -37,7 +37,9 @@ class RegionPool(nnx.Module):
         self.score = nnx.Linear(width, heads, kernel_init=init, dtype=dtype, rngs=rngs)
         self.value = nnx.Linear(width, width, kernel_init=init, dtype=dtype, rngs=rngs)
 
-    def __call__(self, tokens: Float[Array, "G S T W"], boxes: Boxes) -> Float[Array, "G N E W"]:
+    def __call__(
+        self, tokens: Float[jax.Array, "G S T W"], boxes: Boxes
+    ) -> Float[Array, "G N E W"]:
         """Pools square grids of patch tokens over each box; a patch counts by the share that the box covers."""
         groups, scenes, count, width = tokens.shape
         limited = _LIMIT * jnp.tanh(self.score(tokens).astype(jnp.float32) / _LIMIT)
@@ -50,8 +52,28 @@ class RegionPool(nnx.Module):
         # its own scene's tokens for every box.
         where = covered[..., None, :] * own[:, :, None, :, None]
         sums = jnp.einsum("gnest,gsthd->gnehd", where, summands)
-        pooled = sums[..., :-1] / jnp.maximum(sums[..., -1:], 1e-6)
+        pooled = sums[..., :-1] / jnp.maximum(sums[..., -1:], 1e-12)
         return pooled.reshape(*pooled.shape[:-2], width)
+
+
+class Regions(nnx.Module):
+    """Objects and relations of a photo, read out of its patch tokens.
+
+    Args:
+      width: Width W of the tokens.
+      heads: Number of attention's heads; must divide W.
+    """
+
+    def __init__(self, width: int, heads: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        run = {"dtype": dtype, "rngs": rngs}
+        of_boxes = {"object": BoxHead, "relation": PairHead}
+        self.pool = nnx.Dict({level: RegionPool(width, heads, **run) for level in of_boxes})
+        self.boxes = nnx.Dict({level: head(width, **run) for level, head in of_boxes.items()})
+
+    def __call__(
+        self, tokens: Float[jax.Array, "G S T W"], boxes: Boxes, level: str
+    ) -> Float[Array, "G N W"]:
+        return self.boxes[level](self.pool[level](tokens, boxes), boxes.box)
 
 
 class BoxHead(nnx.Module):
@@ -71,7 +93,7 @@ class BoxHead(nnx.Module):
         )
 
     def __call__(
-        self, pooled: Float[Array, "G N one W"], box: Float[Array, "G N one 4"]
+        self, pooled: Float[jax.Array, "G N one W"], box: Float[Array, "G N one 4"]
     ) -> Float[Array, "G N W"]:
         one = pooled[..., 0, :]
         return one + self.reduce(jax.nn.gelu(self.expand(one), approximate=False))
@@ -98,9 +120,9 @@ class PairHead(nnx.Module):
         )
 
     def __call__(
-        self, pooled: Float[Array, "G N two W"], box: Float[Array, "G N two 4"]
+        self, pooled: Float[jax.Array, "G N two W"], box: Float[Array, "G N two 4"]
     ) -> Float[Array, "G N W"]:
-        def one_way(a: int, b: int) -> Array:
+        def one_way(a: int, b: int) -> jax.Array:
             inputs = [
                 pooled[..., a, :],
                 pooled[..., b, :],
@@ -131,7 +153,7 @@ def coverage(box: Float[Array, "*V 4"], grid: int) -> Float[Array, "*V patches"]
 
 
 def geometry(a: Float[Array, "*V 4"], b: Float[Array, "*V 4"]) -> Float[Array, "*V features"]:
-    """How box a lies to box b: offsets and distances as shares of the view, sizes, overlap."""
+    """How box a lies to box b: offset as shares of the view, direction, sizes, overlap."""
     ax0, ay0, ax1, ay1 = jnp.moveaxis(a, -1, 0)
     bx0, by0, bx1, by1 = jnp.moveaxis(b, -1, 0)
     least = 1e-3
@@ -141,7 +163,7 @@ def geometry(a: Float[Array, "*V 4"], b: Float[Array, "*V 4"]) -> Float[Array, "
     high = jnp.maximum(jnp.minimum(ay1, by1) - jnp.maximum(ay0, by0), 0)
     both = wide * high
     dx, dy = (ax0 + ax1 - bx0 - bx1) / 2, (ay0 + ay1 - by0 - by1) / 2
-    angle = jnp.sqrt(dx * dx + dy * dy + least)
-    features = (dx, dy, dx / angle, dy / angle, jnp.log(area_a / area_b) / 2)
+    distance = jnp.sqrt(dx * dx + dy * dy + least)
+    features = (dx, dy, dx / distance, dy / distance, jnp.log(area_a / area_b) / 2)
     features += (jnp.sqrt(area_a), both / area_a, both / area_b)
     return jnp.stack(features, axis=-1)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Float, Int
@@ -25,7 +26,7 @@ from jaxtyping import Float, Int
 from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.batch import LEVELS, Boxes, Rows
 from scenarioclip_jax.models.layers import REMAT_POLICIES
-from scenarioclip_jax.models.regions import REGIONS, BoxHead, PairHead, RegionPool
+from scenarioclip_jax.models.regions import REGIONS, Regions
 from scenarioclip_jax.models.rows import Stream, join, separate
 from scenarioclip_jax.models.towers import (
     Head,
@@ -200,10 +201,7 @@ class ScenarioCLIP(nnx.Module):
         self.text = Tower(TextStem, TextTrunk, text, branches, heads, told, **kwargs)
         if self.pools:
             run = {"dtype": jnp.dtype(dtype), "rngs": rngs}
-            pools = {level: RegionPool(vision.width, vision.heads, **run) for level in levels[1:]}
-            self.vision.pool = nnx.Dict(pools)
-            of_box = {"object": BoxHead, "relation": PairHead}
-            self.vision.boxes = nnx.Dict({k: v(vision.width, **run) for k, v in of_box.items()})
+            self.regions = Regions(vision.width, vision.heads, **run)
         scale = INITIAL_SIGMOID_SCALE if logit_bias else INITIAL_LOGIT_SCALE
         self.logit_scale = self._scalars(scale)
         if logit_bias:
@@ -259,13 +257,12 @@ class ScenarioCLIP(nnx.Module):
         return Embeddings(image, text)
 
     def _regions(
-        self, tokens: Float[Array, "G S T W"], boxes: Mapping[str, Boxes]
+        self, tokens: Float[jax.Array, "G S T W"], boxes: Mapping[str, Boxes]
     ) -> dict[str, Float[Array, "N D"]]:
         """Embeds boxes of photos by level, groups flattened."""
         found = {}
         for level, where in boxes.items():
-            pooled = self.vision.pool[level](tokens, where)  # [G, N, E, W]
-            one = self.vision.boxes[level](pooled, where.box)
+            one = self.regions(tokens, where, level)
             found[level] = self.vision.head[level](one.reshape(-1, one.shape[-1]))
         return found
 

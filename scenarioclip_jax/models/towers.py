@@ -152,7 +152,7 @@ class VisionTrunk(nnx.Module):
         """Reads out the class tokens of what `blocks` returns."""
         return self.post_norm(stream.x[:, 0] if rows is None else read_out(stream.x, rows))
 
-    def tokens(self, stream: Stream) -> Float[Array, "N T W"]:
+    def tokens(self, stream: Stream) -> Float[jax.Array, "N T W"]:
         """The patch tokens of what `blocks` returns for whole views, without the class token."""
         return self.post_norm(stream.x[:, 1:])
 

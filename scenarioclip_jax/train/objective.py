@@ -19,7 +19,8 @@ from scenarioclip_jax.models.scenario_clip import Embeddings
 # The terms that a recipe adds, each with its weight in `config.loss.terms`, and the level whose further texts
 # (`data.packing.further`) they read, if any.
 TERMS: Mapping[str, str] = MappingProxyType(
-    dict.fromkeys(candidates.TERMS, "relation") | {"captions": "global", "parts": ""}
+    dict.fromkeys(candidates.TERMS, "relation")
+    | {"scene_texts": "", "scene_pictures": "", "captions": "global", "parts": ""}
 )
 
 
@@ -68,7 +69,7 @@ def objective(
         text: Float[Array, "G N D"],
         mask: Bool[Array, "G N"],
         text_id: Int[Array, "G N"] | None = None,
-    ) -> jax.Array:
+    ) -> Array:
         pairs = image.reshape(-1, image.shape[-1]), text.reshape(-1, image.shape[-1])
         which = mask.reshape(-1), None if text_id is None else text_id.reshape(-1)
         how = {"sharding": sharding, "dtype": dtype}
@@ -97,8 +98,7 @@ def objective(
     added = {}
     if any(weights[name] for name in candidates.TERMS):
         about = levels["relation"]
-        assert about.further is not None  # as the config is checked
-        assert about.pair is not None  # they come together
+        assert about.pair is not None  # relations always have it
         added |= candidates.relation_losses(
             student.image["relation"],
             student.text["relation"],
@@ -112,9 +112,16 @@ def objective(
     if weights["captions"]:
         about = levels["global"]
         assert about.further is not None  # as the config is checked
-        caption, has = candidates.of_slots(student.text["global"], about.further, own["global"])
-        mask = has & about.slots.mask
-        added["captions"] = contrastive("global", student.image["global"], caption, mask)
+        caption, text, has = candidates.of_slots(
+            student.text["global"], about.further, own["global"]
+        )
+        added["captions"] = contrastive(
+            "global",
+            student.image["global"],
+            caption,
+            has & about.slots.mask,
+            text if multi_positive else None,
+        )
     if weights["parts"]:
         for level in ("object", "relation"):
             about = levels[level]

@@ -126,7 +126,7 @@ def _about(slots: Slots) -> Level:
     further = None
     if (given := slots.further) is not None:
         true = given.kind == TRUE
-        further = Further(given.slot, given.mask & true, given.mask & ~true)
+        further = Further(given.slot, given.mask & true, given.mask & ~true, given.text)
     return Level(Members(slots.scene, slots.mask), slots.text, slots.pair, further)
 
 

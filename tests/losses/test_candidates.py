@@ -29,7 +29,7 @@ def case(groups=2, relations=8, further=20, dim=6, seed=0):
     slot = rng.integers(0, relations, (groups, further)).astype("i")
     kind = rng.integers(0, 3, (groups, further))  # empty, true, false
     kind = np.where(np.take_along_axis(mask, slot, axis=1), kind, 0)
-    return image, text, scene, pair, mask, Further(slot, kind == 1, kind == 2)
+    return image, text, scene, pair, mask, Further(slot, kind == 1, kind == 2, slot)
 
 
 def by_hand(rows, columns, true, false, scale=5.0):
@@ -151,7 +151,9 @@ def test_the_further_text_of_each_slot():
         slot=np.array([[1, 0, 0]]),
         true=np.array([[True, False, False]]),
         false=np.array([[False, True, False]]),
+        text=np.array([[7, 8, 9]]),
     )
-    found, has = of_slots(text, further, text[:, :2])
+    found, ids, has = of_slots(text, further, text[:, :2])
+    assert ids[0, 1] == 7
     assert has.tolist() == [[False, True]]
     np.testing.assert_array_equal(found[0, 1], [2.0, 2.0])

@@ -143,6 +143,7 @@ def fill_further(slots: Slots, rng) -> None:
         further.slot[:] = rng.integers(0, slots.mask.shape[1], further.slot.shape)
         further.kind[:] = rng.integers(0, 3, further.kind.shape)
     about = np.take_along_axis(slots.mask, further.slot, axis=1)
+    further.text[:] = rng.integers(0, 20, further.text.shape)
     further.mask[:] = about & (rng.random(further.mask.shape) < 0.8)
     further.count[:] = further.mask.sum(1) + 1
 

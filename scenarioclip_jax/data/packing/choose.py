@@ -207,7 +207,7 @@ class _Room:
 
 
 def _largest(count: int, fits: Callable[[int], bool]) -> int:
-    """The largest number up to `count` that fits; 0 always does, and what is less than one that fits."""
+    """The largest number up to `count` that fits; 0 always does, and so does any below one that fits."""
     if fits(count):
         return count
     return bisect.bisect_left(range(count), True, key=lambda n: not fits(n + 1))

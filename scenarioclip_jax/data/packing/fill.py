@@ -99,6 +99,7 @@ class BatchBuilder:
         assert further is not None  # whoever chooses further texts has room for them
         where = (group, len(texts))
         further.slot[where], further.kind[where], further.mask[where] = slot, text.kind, True
+        further.text[where] = text_id(text.text)
         texts.append(text.text)
 
     def _count_further(self, group: int, counts: Mapping[str, Count] | None) -> None:
@@ -249,8 +250,7 @@ def _empty_slots(level: str, groups: int, canvas_size: int, settings: DataSettin
         slots = slots._replace(region=np.zeros((g, v, p, p // 8), np.uint8))
         if settings.pooled_regions:
             slots = slots._replace(ends=np.zeros((g, v, 2, 4), np.float32))
-        if further:
-            slots = slots._replace(pair=np.zeros((g, v), np.int32))
+        slots = slots._replace(pair=np.zeros((g, v), np.int32))
         if settings.focus_images:
             focus = np.zeros((g, v, c, c, 3), np.uint8)
             slots = slots._replace(focus=focus, has_focus=np.zeros((g, v), bool))
@@ -265,6 +265,7 @@ def _empty_further(groups: int, slots: int) -> Further:
         slot=np.zeros(shape, np.int32),
         mask=np.zeros(shape, bool),
         kind=np.zeros(shape, np.int32),
+        text=np.zeros(shape, np.int32),
         count=np.zeros(groups, np.int32),
     )
 

@@ -2,9 +2,10 @@
 
 A relation's negatives and paraphrases come from the annotations; where these have too few, more are made from
 the scene's graph and boxes (`words`). A whole scene's further text is one of its captions, or a sentence of it,
-unless it reads captions instead of its action anyway.
+other than what it reads anyway.
 """
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from scenarioclip_jax.data.stored.scene import (
 )
 from scenarioclip_jax.words import negatives as words
 
+MANY = 20  # more paraphrases than any triplet has
 _SALT = 0xF07E  # tells the draws of further texts from other draws with the scene's seed
 # A sentence ends at a mark that a space and a capital letter follow, but not after an initial or "Mr.".
 _SENTENCE_END = re.compile(
@@ -42,7 +44,8 @@ def of_relation(
 ) -> list[FurtherText]:
     """Returns a relation's paraphrases and negatives, each text once.
 
-    A negative with the text of something that the annotations call true of the same pair is left out.
+    A negative with the text of something that the annotations call true of the same pair is left out; so is one
+    that says that in other words.
 
     Args:
       scene: The scene.
@@ -59,11 +62,10 @@ def of_relation(
         paraphrases = paraphrases[: settings.make_paraphrases]
     if settings.make_negatives > len(negatives):
         negatives += made_negatives(scene, index, settings.make_negatives - len(negatives), seed)
-    true = {own, *paraphrases}
-    pair = pair_of(relation.triplet)
+    true, pair = {own, *paraphrases}, pair_of(relation.triplet)
     for other in scene.relations:
         if pair_of(other.triplet) == pair:
-            true |= {relation_text(other.triplet), *other.paraphrases}
+            true |= {relation_text(other.triplet), *other.paraphrases, *said(other.triplet)}
     found = {text: TRUE for text in paraphrases if text and text != own}
     for negative in negatives:
         text = relation_text(negative)
@@ -73,6 +75,12 @@ def of_relation(
     return [FurtherText(text, kind) for text, kind in found.items()]
 
 
+@functools.lru_cache(maxsize=1 << 14)
+def said(triplet: Triplet) -> frozenset[str]:
+    """Other texts that are true wherever a triplet is."""
+    return frozenset(map(relation_text, words.paraphrases(triplet, MANY)))
+
+
 def made_negatives(scene: Scene, index: int, count: int, seed: int) -> list[Triplet]:
     """Makes up to `count` negatives that a relation doesn't have yet, from the scene's graph and boxes."""
     relation = scene.relations[index]
@@ -80,11 +88,14 @@ def made_negatives(scene: Scene, index: int, count: int, seed: int) -> list[Trip
     graph = []
     for each in scene.relations:
         ends = list(each.pair or (-1, -1))
-        for end, (name, box) in enumerate(zip(each.triplet[::2], each.boxes.tolist(), strict=True)):
-            if ends[end] < 0:  # it isn't among the objects
-                ends[end] = len(names)
-                names.append(name)
-                boxes.append(tuple(box))
+        places = zip(each.triplet[::2], map(tuple, each.boxes.tolist()), strict=True)
+        for end, what in enumerate(places):
+            if ends[end] < 0:  # it isn't known which object it is
+                known = list(zip(names, boxes, strict=True))
+                ends[end] = known.index(what) if what in known else len(names)
+                if what not in known:
+                    names.append(what[0])
+                    boxes.append(what[1])
         graph.append((ends[0], each.triplet[1], ends[1]))
     kept = set(relation.negatives)
     found = words.negatives(

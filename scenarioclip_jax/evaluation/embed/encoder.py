@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import numpy as np
 from jaxtyping import Float
+from PIL import Image
 
 from scenarioclip_jax import inference
 from scenarioclip_jax.data.images import to_rgb
@@ -64,6 +65,8 @@ class Encoder(Protocol):
     def images(self, pictures: Sequence[Picture], level: str) -> Float[np.ndarray, "N D"]: ...
 
     def texts(self, texts: Sequence[str], level: str) -> Float[np.ndarray, "N D"]: ...
+
+    def fits(self, text: str, level: str) -> bool: ...
 
 
 def by_levels(encode, inputs: Sequence, levels: Sequence[str]) -> Float[np.ndarray, "V N D"]:
@@ -131,6 +134,11 @@ class ModelEncoder:
 
         return self._blocks("text", texts, level, iter, encode)
 
+    def fits(self, text: str, level: str) -> bool:
+        """Whether a text is read to its end."""
+        length = self.text_length(level)
+        return self.model.tokenizer.encode_ragged([text], length)[1][0] <= length
+
     def text_length(self, level: str) -> int:
         """The number of tokens that a text is cut to, including bos and eos."""
         if self.longest_texts:
@@ -178,11 +186,8 @@ class ModelEncoder:
         return np.concatenate(found)
 
     def _encode_pairs(self, path: Path, pairs: Sequence) -> np.ndarray:
-        try:
-            return self.model.encode_relations(path, pairs)
-        except (OSError, ValueError) as error:
-            detail = str(error).removeprefix(f"{path}: ")
-            raise SuiteError(f"{path}: the image can't be read: {detail}") from error
+        places = np.array(pairs, np.float32)
+        return self.model.encode_places(_opened(path), places, "relation")
 
     def _views(self, pictures: Sequence[Picture]) -> Iterator[list[np.ndarray]]:
         """Yields batches of views, read ahead by threads."""
@@ -212,11 +217,7 @@ def view_of(picture: Picture, size: int, fit: str, style: str = "stored") -> np.
     Raises:
       SuiteError: The file can't be decoded, or the crop is outside it.
     """
-    try:
-        image = to_rgb(picture.path)
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL byte
-        detail = str(error).removeprefix(f"{picture.path}: ")
-        raise SuiteError(f"{picture.path}: the image can't be read: {detail}") from error
+    image = _opened(picture.path)
     if picture.crop:
         pixels = pixels_of(picture.crop, image.size)
         if pixels is None:
@@ -232,6 +233,14 @@ def view_of(picture: Picture, size: int, fit: str, style: str = "stored") -> np.
         region = union_region(map_boxes(boxes, view), size)
         canvas = show_region(canvas, region, boxes, view, image.size, style)
     return canvas
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return to_rgb(path)
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL byte
+        detail = str(error).removeprefix(f"{path}: ")
+        raise SuiteError(f"{path}: the image can't be read: {detail}") from error
 
 
 def _file_digest(path: Path) -> str:

@@ -131,7 +131,9 @@ class DataSet:
         return texts
 
     def unseen(self) -> set[str]:
-        """The texts of relations that aren't in the training split."""
+        """The texts of relations that aren't in this data set's training split; none if it has none."""
+        if not self._summary["splits"]["train"]:
+            return set()
         counts = shards.load_class_counts(self._directory)[CLASS_LISTS["relation"]]
         return {text for text, by_split in counts.items() if not by_split["train"]}
 

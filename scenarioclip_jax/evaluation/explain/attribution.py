@@ -16,7 +16,8 @@ from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.layers import Block, Stack
-from scenarioclip_jax.models.scenario_clip import sees_visible_only
+from scenarioclip_jax.models.rows import Stream
+from scenarioclip_jax.models.scenario_clip import pools, sees_visible_only
 
 STEPS = 32  # steps of the integral
 
@@ -122,6 +123,11 @@ def attention_rollout(
     """
 
     pixels = normalize_pixels(jnp.asarray(view[None], jnp.float32) / 255, jnp.float32)
+    if pools(model.spec.model) and level != "global":
+        raise ValueError(
+            f"level {level!r} of a model with pooled regions: it pools the photo's tokens and has no view of "
+            "its own whose attention could be followed; ask for the level 'global'"
+        )
     branch = model.branch(level)
     matrices = _attention_matrices(model.graph, level, branch, model.params, pixels)
     shares = rollout([np.asarray(matrix) for matrix in matrices])[0, 1:]
@@ -139,9 +145,12 @@ def _attention_matrices(graph, level: str, branch: str, params, pixels) -> list[
     stream = stem.embed(pixels, visible_only=seen)
     x, sequence = stream
     found = []
-    for block in [*_blocks(stem.stack), *_blocks(tower.trunk[branch].stack)]:
-        found.append(attention(block, x, sequence)[0].mean(axis=0))
-        x = block(x, sequence)
+    for stack in (stem.stack, tower.trunk[branch].stack):
+        for block in _blocks(stack):
+            found.append(attention(block, x, sequence)[0].mean(axis=0))
+            x = block(x, sequence)
+        if stack is stem.stack:
+            x = tower.tell(level, Stream(x, sequence)).x
     return found
 
 

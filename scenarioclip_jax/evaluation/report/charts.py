@@ -54,9 +54,9 @@ def headline_metrics(suite: str, names: Sequence[str]) -> list[str]:
     endings = HEADLINES.get(suite)
     if not endings:
         return list(names[:1])
-    plain = [name for name in names if "any_label_" not in name]
+    plain = [name for name in names if "any_label_" not in name and "unseen" not in name]
     if suite in ("zero_shot", "linear_probe"):
-        plain = [name for name in plain if "macro_" not in name and "unseen_" not in name]
+        plain = [name for name in plain if "macro_" not in name]
     return [name for name in plain if name.endswith(endings)]
 
 

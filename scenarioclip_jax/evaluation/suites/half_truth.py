@@ -17,12 +17,14 @@ from scenarioclip_jax.evaluation.score.result import Example, Metric, Result
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.suites.registry import Suite
+from scenarioclip_jax.words.names import read_name
+from scenarioclip_jax.words.nouns import absent
 
 PROTOCOL = (
     "On the test split. A picture's own text (relation: its triplet; global: the action) must score strictly "
     "higher than the same text with “ and ” and something false added. object: a name of the data set that "
     "none of the photo's objects has, drawn by a digest of the photo's id; relation: a negative of the "
-    "relation, or of one of the photo's relations. Chance is 50%."
+    "relation, or of one of the photo's relations. Texts that would be cut are left out. Chance is 50%."
 )
 JOINT = " and "
 
@@ -38,8 +40,13 @@ def pairs(
     """
     named: dict[str, set[str]] = {}
     if "object" in split.galleries:
-        for photo, name in zip(*split.galleries["object"][2:0:-1], strict=True):
+        gallery = split.galleries["object"]
+        for photo, name in zip(gallery.photo_ids, gallery.texts, strict=True):
             named.setdefault(photo, set()).add(name)
+    if "relation" in split.galleries:  # their ends needn't be among the objects
+        ids = split.galleries["relation"].photo_ids
+        for photo, (subject, _, object_) in zip(ids, split.triplets, strict=True):
+            named.setdefault(photo, set()).update((subject, object_))
     false: dict[str, list[str]] = {}  # of each photo
     found = {}
     if "relation" in split.galleries:
@@ -76,12 +83,17 @@ def _with(own: Sequence[str], false: Mapping[int, str], level: str):
 
 
 def _absent(photo: str, names: Sequence[str], here: set[str]) -> str | None:
-    """A name that none of the photo's objects has, drawn by its id; None if it has all, or no objects."""
-    others = [name for name in names if name not in here]
-    if not here or not others:
-        return None
-    digest = hashlib.sha256(photo.encode()).digest()
-    return others[int.from_bytes(digest[:8], "big") % len(others)]
+    """A name of nothing in the photo, drawn by its id; None if there is none, or nothing is known of the photo.
+
+    What a reader may call by the name counts, too: a photo of a man shows a person.
+    """
+    nouns = [read_name(name).noun for name in here]
+    start = int.from_bytes(hashlib.sha256(photo.encode()).digest()[:8], "big")
+    for i in range(len(names) if here else 0):
+        name = names[(start + i) % len(names)]
+        if name not in here and absent(read_name(name).noun, nouns):
+            return name
+    return None
 
 
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
@@ -96,7 +108,14 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     if not found:
         raise UnsupportedError("the test split has neither negatives nor objects to add to a text")
     for metric, (level, rows, true, half) in found.items():
-        _score(encoder.texts, result, split, metric, level, rows, true, half)
+        kept = [i for i, text in enumerate(half) if encoder.fits(text, level)]
+        for i in set(range(len(half))) - set(kept):
+            result.skips.add("longer than the texts of its level", half[i])
+        if kept:
+            chosen = ([each[i] for i in kept] for each in (rows, true, half))
+            _score(encoder.texts, result, split, metric, level, *chosen)
+    if not result.metrics:
+        raise UnsupportedError("with something added, every text is longer than the model reads")
     return result
 
 

