@@ -47,9 +47,9 @@ PUBLISHED = [
     "--config.data.levels.relation.patches_per_scene=21.25",
 ]
 NEGATIVES = [
-    "--config.loss.terms.negatives=1.0",
-    "--config.data.make_negatives=6",
-    "--config.data.levels.relation.further_per_scene=18",
+    "--config.loss.terms.negatives=2.0",
+    "--config.data.make_negatives=5",
+    "--config.data.levels.relation.further_per_scene=15",
 ]
 # By variant: the preset, and what differs from it.
 VARIANTS: dict[str, tuple[str, list[str]]] = {
@@ -58,9 +58,16 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "recipe": ("recipe", []),
     "less negatives": (
         "recipe",
-        ["--config.loss.terms.negatives=0", "--config.data.levels.relation.further_per_scene=0"],
+        [
+            "--config.loss.terms.negatives=0",
+            "--config.data.make_negatives=0",
+            "--config.data.levels.relation.further_per_scene=0",
+        ],
     ),
-    "less pooled regions": ("recipe", ["--config.model.regions=views"]),
+    "less pooled regions": (
+        "recipe",
+        [*PUBLISHED, "--config.model.regions=views", "--config.model.vision.patch_size=16"],
+    ),
     "texts share a tower": ("recipe", ["--config.arch=scenario_clip_shared"]),
     "less patches of 8 pixels": ("recipe", ["--config.model.vision.patch_size=16"]),
 }

@@ -383,9 +383,9 @@ def recipe(config):
     """
     config.arch = "scenario_clip_0"
     config.model.regions = "pooled"
-    config.loss.terms.negatives = 1.0
-    config.data.make_negatives = 6  # of each relation
-    config.data.levels.relation.further_per_scene = 18.0
+    config.loss.terms.negatives = 2.0
+    config.data.make_negatives = 5  # of each relation
+    config.data.levels.relation.further_per_scene = 15.0
 
 
 def demo_recipe(config):
@@ -394,9 +394,9 @@ def demo_recipe(config):
     config.epochs = 3.1  # 408 steps
     config.model.vision.patch_size = 8  # as much to compute as the demo's many views of 16
     config.data.text_row_tokens = 48
-    config.data.levels.scene.tokens_per_scene = 12.0
-    config.data.levels.object.tokens_per_scene = 24.0
-    config.data.levels.relation.tokens_per_scene = 240.0
+    config.data.levels.scene.tokens_per_scene = 8.0
+    config.data.levels.object.tokens_per_scene = 18.0
+    config.data.levels.relation.tokens_per_scene = 150.0
 
 
 def accelerated_recipe(config):
@@ -404,5 +404,5 @@ def accelerated_recipe(config):
     recipe(config)
     config.model.patch_packing = False  # objects and relations are no views
     config.data.text_row_tokens = 48
-    config.data.levels.relation.update(slots_per_scene=4.0, further_per_scene=24.0)
-    config.data.levels.relation.tokens_per_scene = 260.0
+    config.data.levels.relation.update(slots_per_scene=4.0, further_per_scene=20.0)
+    config.data.levels.relation.tokens_per_scene = 220.0
