@@ -99,10 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     args = parser().parse_args(arguments)
     try:
-        with stop_signals() as stopping:
-            status = _run(args)
-            stopping.finish()  # a server's library may have lost the signal's exception
-            return status
+        with stop_signals():
+            return _run(args)
     except (ReadableError, OSError) as error:
         say(f"error: {error}", error=True)
         return 1

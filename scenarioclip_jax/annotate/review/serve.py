@@ -4,10 +4,12 @@ import contextlib
 import ipaddress
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
 import webbrowser
+from collections.abc import Iterator
 from getpass import getuser
 from urllib.parse import urlencode
 
@@ -63,7 +65,20 @@ def serve(
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=_PATIENCE
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        _Server(config).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves a signal ignored that was ignored when it started."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        captured = (signal.SIGINT, signal.SIGTERM)
+        ignored = [each for each in captured if signal.getsignal(each) is signal.SIG_IGN]
+        with super().capture_signals():
+            for each in ignored:
+                signal.signal(each, signal.SIG_IGN)
+            yield
 
 
 def _user() -> str:

@@ -3,12 +3,15 @@
 import contextlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.harness.started import with_default_signals
 
 PATIENCE = 60  # seconds
 
@@ -21,12 +24,20 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def served(work: Path, reviewer: str, *more: str) -> Iterator[Server]:
-    """Starts the command and waits for its address; ends it, however the test ends."""
+def served(
+    work: Path, reviewer: str, *more: str, ignored: Sequence[signal.Signals] = ()
+) -> Iterator[Server]:
+    """Starts the command and waits for its address; ends it, however the test ends.
+
+    `ignored`: signals that are ignored when it starts.
+    """
     command = [sys.executable, "-m", "scenarioclip_jax.annotate", "review", f"--output={work}"]
     command += [f"--reviewer={reviewer}", "--no-browser", *more]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        with_default_signals(command, ignored=ignored),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         late = threading.Timer(PATIENCE, process.kill)
         late.start()

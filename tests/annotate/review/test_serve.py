@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+import time
 import urllib.error
 import urllib.request
 from urllib.parse import parse_qs, urlsplit
@@ -48,6 +49,17 @@ def test_it_stops_quietly_when_told_to(done, number):
     assert "Traceback" not in told
     assert "stopped" in told
     Journal(done.work, "ann").close()  # nobody holds it any more
+
+
+def test_a_signal_that_was_ignored_at_its_start_stays_ignored(done):
+    """As in the background of a script. The server's library would listen to it."""
+    with served(done.work, "ann", ignored=[signal.SIGINT]) as server:
+        ask(server, "/api/list")
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert ask(server, "/api/list")["reviewer"] == "ann"
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 128 + signal.SIGTERM
 
 
 @pytest.mark.slow
