@@ -12,7 +12,8 @@ How certain each kind is:
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from scenarioclip_jax.data.stored.scene import Triplet
@@ -79,11 +80,11 @@ def negatives(
     # A bus may be said to be on its bus wheels.
     related = nouns.part_of_name(facts.noun(own[0]), facts.noun(own[2]))
     apart = own[0] != own[2] and not (related and predicates.same(predicate, "on"))
-    pools = {
+    pools: dict[str, Iterable[Triplet]] = {  # only as many of each are made as are asked for
         "swapped": [(own[2], predicate, own[0])] if apart else [],
-        "predicate": [(own[0], p, own[2]) for p in _other_predicates(own, facts, drawn)],
-        "object": [(*own[:2], name) for name in _other_names(2, own, facts, drawn)],
-        "subject": [(name, *own[1:]) for name in _other_names(0, own, facts, drawn)],
+        "predicate": ((own[0], p, own[2]) for p in _other_predicates(own, facts, drawn)),
+        "object": ((*own[:2], name) for name in _other_names(2, own, facts, drawn)),
+        "subject": ((name, *own[1:]) for name in _other_names(0, own, facts, drawn)),
     }
     return _balanced(pools, facts, count)
 
@@ -108,7 +109,7 @@ def paraphrases(triplet: Triplet, count: int) -> list[Triplet]:
     return [t for t in dict.fromkeys(found) if t != triplet][:count]
 
 
-def _balanced(pools: dict[str, list[Triplet]], facts: Facts, count: int) -> list[Negative]:
+def _balanced(pools: dict[str, Iterable[Triplet]], facts: Facts, count: int) -> list[Negative]:
     """One of each kind in turn, as long as there are any."""
     found: list[Negative] = []
     rest = {kind: iter(pool) for kind, pool in pools.items()}
@@ -148,7 +149,7 @@ def _other_predicates(
 
 def _other_names(
     end: int, own: Triplet, facts: Facts, drawn: Callable[[Iterable[str]], list[str]]
-) -> list[str]:
+) -> Iterator[str]:
     """Names to try in the place of an end: other objects of the photo, another color, a thing of its kind."""
     name = read_name(own[end])
     here = [
@@ -157,12 +158,17 @@ def _other_names(
         if not any(nouns.could_name(facts.noun(other), facts.noun(kept)) for kept in own[::2])
     ]
 
-    def gone(found: Iterable[str]) -> list[str]:
-        kept = [noun for noun in found if facts.absent(noun)]
-        return drawn(plural_of(noun) if name.plural else noun for noun in kept)
+    def gone(found: Iterable[str]) -> Iterator[str]:
+        noun_of = {plural_of(noun) if name.plural else noun: noun for noun in found}
+        # Whether something is absent takes longest to find out, and few are asked for.
+        yield from (text for text in drawn(noun_of) if facts.absent(noun_of[text]))
 
     in_one_place = end == 2 and predicates.in_one_place(own[1])
     siblings = nouns.siblings(name.noun, in_one_place)
     usual = predicates.usual_objects(own[1]) if end == 2 else ()
     tiers = (drawn(here), gone(nouns.recolored(name.noun)), gone(usual), gone(siblings))
-    return list(dict.fromkeys(text for tier in tiers for text in tier))
+    seen = set()
+    for text in itertools.chain.from_iterable(tiers):
+        if text not in seen:
+            seen.add(text)
+            yield text

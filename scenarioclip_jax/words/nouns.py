@@ -70,6 +70,7 @@ def categories(noun: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(category for category, _ in _PLACES.get(head_of(noun), ())))
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def can_act(noun: str) -> bool | None:
     """Whether a noun names people or animals; None if unknown, as with toys and statues."""
     found = categories(noun)
@@ -122,11 +123,12 @@ def could_name(a: str, b: str) -> bool:
     )
 
 
-def recolored(noun: str) -> list[str]:
+@functools.lru_cache(maxsize=1 << 14)
+def recolored(noun: str) -> tuple[str, ...]:
     """The noun with another attribute that excludes its own: "red circle" gives "green circle" and others."""
     before, head = split_noun(noun)
     if head in _FIXED or " of " in noun:
-        return []
+        return ()
     found = []
     for at, word in enumerate(before):
         for lines in _COLORS.values():
@@ -138,7 +140,7 @@ def recolored(noun: str) -> list[str]:
     known_words = sum(
         any(w in line for lines in _COLORS.values() for line in lines) for w in before
     )
-    return found if known_words == 1 else []  # a black and white dog has no other color
+    return tuple(found) if known_words == 1 else ()  # a black and white dog has no other color
 
 
 def siblings(noun: str, in_one_place: bool = False) -> list[str]:

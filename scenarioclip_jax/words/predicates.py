@@ -43,6 +43,7 @@ _VERBS = frozenset(name for name in _VERB_FORMS.values() if _FORMS[name] == name
 _POSTURES = {text: name for name, texts in table.POSTURES.items() for text in texts}
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def clean(predicate: str) -> str:
     """Lower case, single spaces, and no auxiliary verb: "is  Holding" is "holding"."""
     words = predicate.lower().replace("-", " ").replace("_", " ").split()
@@ -112,6 +113,7 @@ def asymmetric(predicate: str, both_can_act: bool = True) -> bool:
     return not symmetric(predicate) and not maybe_symmetric(predicate, both_can_act)
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def inverse(predicate: str) -> str | None:
     """What the object is to the subject: "below" for "above", "held by" for "holding"; None if unknown.
 

@@ -63,10 +63,10 @@ def test_another_color_is_clearly_another_one():
     found = nouns.recolored("red circle")
     assert {"blue circle", "green circle", "white circle"} <= set(found)
     assert not {"pink circle", "orange circle", "red circle"} & set(found)
-    assert nouns.recolored("young man") == ["old man"]
+    assert nouns.recolored("young man") == ("old man",)
     assert nouns.recolored("wooden table")
     for noun in ("circle", "red panda", "black white dog", "orange", "glass of red wine"):
-        assert nouns.recolored(noun) == [], noun
+        assert nouns.recolored(noun) == (), noun
 
 
 def test_a_color_is_kept():
