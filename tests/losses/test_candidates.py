@@ -114,6 +114,17 @@ def test_every_term_by_hand(seed):
     assert float(some["texts"]) == float(found["texts"])
 
 
+def test_terms_of_a_scene_need_no_further_texts():
+    image, text, scene, pair, mask, further = case()
+    weights = dict.fromkeys(TERMS, 0.0) | {"scene_texts": 1.0, "scene_pictures": 1.0}
+    own = text[:, :8]
+    found = relation_losses(image, own, SCALE, scene, mask, pair, None, weights)
+    expected = relation_losses(image, text, SCALE, scene, mask, pair, further, weights)
+    assert found.keys() == {"scene_texts", "scene_pictures"}
+    for name, value in found.items():
+        assert float(value) == pytest.approx(float(expected[name]), rel=1e-5)
+
+
 def test_empty_slots_change_neither_loss_nor_gradient():
     image, text, scene, pair, mask, further = case()
 

@@ -12,6 +12,7 @@ from flax import nnx
 import scenarioclip_jax
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.evaluation import job
+from scenarioclip_jax.evaluation.explain import attribution
 from scenarioclip_jax.interop import initial, to_pytorch
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import ScenarioCLIP
@@ -82,6 +83,15 @@ def test_a_picture_without_a_box_is_all_box(workdir):
     assert np.abs(found["global"] - found["object"]).max() > 0.01
     other = model.encode_image(np.flip(picture, 1).copy(), "object")[0]
     assert np.abs(other - found["object"]).max() > 1e-3
+
+
+def test_attention_of_a_box_cannot_be_followed(workdir):
+    model = scenarioclip_jax.load(workdir)
+    view = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    found = attribution.attention_rollout(model, view, "global")
+    assert found.sum() == pytest.approx(1, rel=1e-5)
+    with pytest.raises(ValueError, match="pooled regions"):
+        attribution.attention_rollout(model, view, "object")
 
 
 def test_what_cannot_be_written_for_pytorch_is_refused(workdir, tmp_path):

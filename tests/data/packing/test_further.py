@@ -91,6 +91,53 @@ def test_what_is_true_is_no_negative():
     ]
 
 
+def test_what_says_the_same_is_no_negative():
+    """Whatever the annotations call it."""
+    own = relation(
+        ("dog", "next to", "cat"),
+        negatives=[("cat", "next to", "dog"), ("dog", "beside", "cat"), ("dog", "on", "cat")],
+    )
+    other = relation(("lamp", "above", "table"))
+    scene = fake_scene(0)._replace(relations=[own, other])
+    assert [each.text for each in of_relation(scene, 0, GROUP)] == ["dog on cat"]
+    below = relation(("lamp", "above", "table"), negatives=[("table", "below", "lamp")])
+    assert of_relation(scene._replace(relations=[below]), 0, GROUP) == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_negatives_are_made_whether_or_not_the_participants_are_known(known):
+    """A participant that isn't told is the object of its name and box, once."""
+    boxes = np.array([[5, 5, 20, 40], [4, 20, 30, 44], [8, 4, 16, 10]], np.float32)
+
+    def of(s, predicate, o):
+        names = ("man", "horse", "hat")
+        triplet = names[s], predicate, names[o]
+        return Relation(triplet, boxes[[s, o]], b"", b"", [], (s, o) if known else None)
+
+    scene = fake_scene(0)._replace(
+        object_names=["man", "horse", "hat"],
+        object_boxes=boxes,
+        relations=[of(0, "riding", 1), of(0, "wearing", 2)],
+    )
+    settings = dataclasses.replace(GROUP, make_negatives=6, make_paraphrases=1)
+    found = of_relation(scene, 0, settings, seed=3)
+    texts = {each.text for each in found}
+    assert "horse riding man" in texts
+    assert len(texts) == len(found)
+    assert sum(each.kind == TRUE for each in found) == 1
+    assert sum(each.kind != TRUE for each in found) == 6
+    if known:
+        unknown = scene._replace(relations=[r._replace(pair=None) for r in scene.relations])
+        assert of_relation(unknown, 0, settings, seed=3) == found
+    again = {each.text for each in of_relation(scene, 0, settings, seed=4)}
+    assert again != texts  # other ones whenever the scene is read
+
+
+def test_a_control_that_must_learn_nothing_makes_no_negatives():
+    with pytest.raises(ValueError, match=r"data\.shuffle_texts=True with data\.make_negatives"):
+        dataclasses.replace(GROUP, shuffle_texts=True, make_negatives=1)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
