@@ -1,14 +1,16 @@
-"""Converts weights from CLIP and from the published implementation, and to PyTorch.
+"""Converts weights from CLIP and from the published implementation, to PyTorch, and between two models.
 
     python -m scenarioclip_jax.convert from-huggingface --model DIR_OR_HUB_ID --output CKPT
     python -m scenarioclip_jax.convert from-reference --checkpoint FILE.ckpt --output CKPT
     python -m scenarioclip_jax.convert to-pytorch --checkpoint CKPT --output DIR
+    python -m scenarioclip_jax.convert interpolate --base CKPT --checkpoint CKPT --alpha 0.5 --output CKPT
 
 CKPT is a folder as described in `scenarioclip_jax.checkpoint`: pass it as `config.init_from`, open it with
 `scenarioclip_jax.load`, or convert it. Outputs appear only when complete, and never replace anything.
 """
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -37,6 +39,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _huggingface_arguments(commands.add_parser("from-huggingface", help="start from CLIP"))
     _reference_arguments(commands.add_parser("from-reference", help="from published PyTorch code"))
     _pytorch_arguments(commands.add_parser("to-pytorch", help="for PyTorch users"))
+    _interpolate_arguments(commands.add_parser("interpolate", help="between two models"))
     for command in commands.choices.values():
         command.add_argument("--output", type=_path, required=True, help="folder to be made")
     return parser.parse_args(argv)
@@ -110,6 +113,27 @@ def _pytorch_arguments(command: argparse.ArgumentParser) -> None:
     add("--step", type=_whole(0), help="which checkpoint of a run (default: the newest)")
     add("--dtype", choices=DTYPES, default="float32")
     add("--layout", choices=LAYOUTS, default="transformers")
+
+
+def _interpolate_arguments(command: argparse.ArgumentParser) -> None:
+    from scenarioclip_jax.checkpoint import WEIGHTS
+
+    add = command.add_argument
+    add("--base", type=_path, required=True, help="what fine-tuning began with")
+    add("--checkpoint", type=_path, required=True, help="what it ended with: --workdir of a run")
+    add("--weights", choices=WEIGHTS, default="student", help="of --checkpoint")
+    add("--step", type=_whole(0), help="of --checkpoint (default: the newest)")
+    add("--alpha", type=_share, default=0.5, help="0: the base; 1: the checkpoint; default 0.5")
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: it must be a number from 0 to 1")
+    return value
 
 
 def from_huggingface(args: argparse.Namespace, output: Path) -> None:
@@ -217,6 +241,30 @@ def to_pytorch(args: argparse.Namespace, output: Path) -> None:
         )
 
 
+def interpolate(args: argparse.Namespace, output: Path) -> None:
+    from scenarioclip_jax import checkpoint
+    from scenarioclip_jax.interop import interpolate as between
+    from scenarioclip_jax.interop.output import on_device, progress
+
+    given = args.checkpoint
+    folders = [model_copy(str(args.base)), model_copy(str(args.checkpoint), args.step)]
+    _say(f"reading {args.base} and {given}")
+    base, _ = checkpoint.load_params(folders[0])
+    tuned, step = checkpoint.load_params(folders[1], weights=args.weights, step=args.step)
+    params = between.interpolate(base, tuned, args.alpha)
+    tokenizers = [_tokenizer(str(folder / "tokenizer.json")) for folder in folders]
+    if text := tokenizers[0].difference(tokenizers[1]):
+        raise checkpoint.CheckpointError(
+            f"the two models' tokenizers read {text!r} differently; their texts can't be mixed"
+        )
+    spec = checkpoint.ModelSpec.read(folders[1])
+    size = sum(value.nbytes for value in params.values())
+    params, _ = on_device(params, {})
+    with progress(output, size, "writing"):
+        tokenizers[1].save(output / "tokenizer.json")
+        checkpoint.save_model(output, spec, params, {}, step=step)
+
+
 def _epoch(directory: Path, step: int) -> int:
     """The number of whole epochs before `step` of a training run; 0 if unknown."""
     from scenarioclip_jax.checkpoint import load_record
@@ -277,6 +325,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "from-huggingface": from_huggingface,
         "from-reference": from_reference,
         "to-pytorch": to_pytorch,
+        "interpolate": interpolate,
     }
     try:
         with stop_signals() as stopping:
