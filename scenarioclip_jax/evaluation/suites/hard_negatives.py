@@ -141,6 +141,20 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     }
     predicates = [split.triplets[row][1] for row in found.rows]
     result.bars["all negatives beaten, by predicate"] = by_class(predicates, found.hits)
+    for kind in KINDS.values():
+        names, hits = [], []
+        for i, row in enumerate(found.rows):
+            own = split.triplets[row]
+            of_kind = [
+                bool(found.own[i] > cosine)
+                for cosine, negative in zip(found.cosines[i], found.negatives[i], strict=True)
+                if KINDS[negative_kind(own, negative)] == kind
+            ]
+            if of_kind:
+                names.append(own[1])
+                hits.append(all(of_kind))
+        if names:
+            result.bars[f"{kind} beaten, by predicate"] = by_class(names, np.array(hits))
     for i in np.flatnonzero(~found.hits)[:6]:
         row = found.rows[i]
         worst = relation_text(found.negatives[i][int(found.cosines[i].argmax())])

@@ -126,6 +126,8 @@ def test_hard_negatives_by_kind():
     )
     assert result.metrics["all"].chance == pytest.approx((1 / 3 + 1 / 2 + 1 / 3) / 3)
     assert result.counts == {"relations with negatives": 3, "negatives": 5}
+    assert result.bars["swapped ends beaten, by predicate"] == {"rides": (1.0, 1), "b": (0.0, 1)}
+    assert result.bars["other object beaten, by predicate"] == {"y": (1.0, 1)}
     reason = "negative stands twice or is the relation's own triplet"
     assert result.skips.summary()[reason]["count"] == 1
     data = FakeData({"test": {"relation": rows}}, {}, triplets, [[], [], []])
