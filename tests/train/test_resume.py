@@ -87,11 +87,15 @@ def test_keys_that_came_later_are_no_difference():
     """A checkpoint of a version that hadn't them goes on with what that version did."""
     for key, before in resume.CAME_LATER.items():
         stored, read = newest({})
-        section, name = key.split("/")
-        assert stored._record["config"][section].pop(name) == before
+        *sections, name = key.split("/")
+        section = stored._record["config"]
+        for each in sections:
+            section = section[each]
+        assert section.pop(name) == before
         assert read()[1] == {"x": 1}
-        stored._record["config"][section][name] = "other"
-        with pytest.raises(ConfigError, match=rf"config\.{section}\.{name} was 'other'"):
+        section[name] = "other"
+        dotted = key.replace("/", r"\.")
+        with pytest.raises(ConfigError, match=rf"config\.{dotted} was 'other'"):
             read()
 
 
