@@ -25,7 +25,7 @@ to reach the scores in the report of its training.
 import ml_collections
 from ml_collections import config_dict
 
-from scenarioclip_jax.evaluation.suites.registry import registered
+from scenarioclip_jax.evaluation.suites.registry import DEFAULT, registered
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -36,7 +36,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.checkpoint = ""
     config.weights = ("student",)  # for our checkpoints: student, ema, or both
     config.baseline = ""  # another model to compare with, usually plain CLIP; empty: none
-    config.suites = ("zero_shot", "retrieval", "hard_negatives", "linear_probe")
+    config.suites = DEFAULT  # zero_shot, retrieval, hard_negatives, linear_probe
 
     # evaluation.settings.Settings
     config.levels = ("global",)  # levels that score a caption; the largest cosine counts

@@ -8,7 +8,7 @@ from scenarioclip_jax.command import ConfigError, listed
 from scenarioclip_jax.evaluation.files import Files
 from scenarioclip_jax.evaluation.run_data import choose
 from scenarioclip_jax.evaluation.settings import ProbeSettings, Settings
-from scenarioclip_jax.evaluation.suites.registry import registered
+from scenarioclip_jax.evaluation.suites.registry import DEFAULT, registered
 from scenarioclip_jax.storage.cache import local_copy
 
 IN_DOMAIN = {name: suite for name, suite in registered().items() if suite.read is None}
@@ -29,7 +29,7 @@ def chosen_suites(config: ConfigDict) -> list[str]:
 
 def suites_are_named(config: ConfigDict) -> bool:
     """Whether `config.suites` was set; a suite that the data doesn't support is then an error."""
-    return set(config.suites) != set(IN_DOMAIN)
+    return set(config.suites) != set(DEFAULT)
 
 
 def check(config: ConfigDict, suites: list[str]) -> Settings:

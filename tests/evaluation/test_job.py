@@ -124,7 +124,7 @@ def test_names_are_listed_in_one_way(small_data, tmp_path):
     [
         (
             {"suites": ("zero_shot,aroo",)},
-            "config.suites: 'aroo' is no suite; there are hard_negatives, ",
+            "config.suites: 'aroo' is no suite; there are half_truth, ",
         ),
         ({"suites": ()}, "config.suites: none is chosen"),
         ({"checkpoint": ""}, "config.checkpoint is empty"),

@@ -9,6 +9,9 @@ from typing import Any
 
 from scenarioclip_jax.evaluation.score.result import Result
 
+# The suites of an evaluation that names none: those that ask of a data set what training asks of it.
+DEFAULT = ("zero_shot", "retrieval", "hard_negatives", "linear_probe")
+
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
