@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
+
+from benchmarks import learning
 
 ROOT = Path(__file__).parents[1]
 SUITES = "zero_shot,hard_negatives,paraphrases,half_truth,photo_search,retrieval"
@@ -35,17 +36,8 @@ COLUMNS = (
     ("photo_search", "relation/R@5", "photos by triplet, R@5"),
     ("retrieval", "caption/text_to_image/R@5", "photos by caption, R@5"),
 )
-# The published recipe as fast as it can be computed here: patches packed, batches balanced.
-PUBLISHED = [
-    "--config.model.patch_packing=True",
-    "--config.data.balance=True",
-    "--config.data.packing_groups=1",
-    "--config.data.patch_row_views=4",
-    "--config.data.levels.object.slots_per_scene=4.6",
-    "--config.data.levels.relation.slots_per_scene=2.91",
-    "--config.data.levels.object.patches_per_scene=21.25",
-    "--config.data.levels.relation.patches_per_scene=21.25",
-]
+# The published recipe as fast as it can be computed here.
+PUBLISHED = learning.VARIANTS["balanced packing"]
 NEGATIVES = [
     "--config.loss.terms.negatives=2.0",
     "--config.data.make_negatives=5",
@@ -100,16 +92,8 @@ def run(preset: str, arguments: list[str], seed: int, steps: int, extra: list[st
     return {"figures": found, "scenes_per_second": float(np.median(rates)), "seconds": seconds}
 
 
-def interval(values: np.ndarray) -> float:
-    """Half the width of the 95% interval of a mean, by Student's t; NaN of one value."""
-    if len(values) < 2:
-        return float("nan")
-    return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
-
-
 def told(values: np.ndarray, sign: str = "") -> str:
-    spread = interval(values)
-    around = "" if np.isnan(spread) else f" ± {spread:.1f}"
+    around = f" ± {learning.interval(list(values)):.1f}" if len(values) > 1 else ""
     return f"{np.mean(values):{sign}.1f}{around}"
 
 

@@ -27,7 +27,7 @@ from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data import photo_parts
 from scenarioclip_jax.data.damage import open_checked
 from scenarioclip_jax.data.image_arrays import separate, to_array
-from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
+from scenarioclip_jax.data.normalization import normalize
 from scenarioclip_jax.data.photo import photo_view, view_canvas
 from scenarioclip_jax.data.stored.labels import labels_of
 from scenarioclip_jax.data.tokens import Tokenizer
@@ -239,10 +239,10 @@ class Model:
         canvas = view_canvas(image, view)
         if pools(self.spec.model):
             box = photo_parts.in_view(places, view) / self.image_size
-            return self._runner.boxes(self.params, _normalized(canvas), box, level)
+            return self._runner.boxes(self.params, normalize(canvas), box, level)
         style = self.spec.region_style
         shown = [photo_parts.show(canvas, each, view, image.size, level, style) for each in places]
-        return self.encode_pixels(np.stack([_normalized(each) for each in shown]), level, "NHWC")
+        return self.encode_pixels(np.stack([normalize(each) for each in shown]), level, "NHWC")
 
     def encode_pixels(
         self, pixels: ArrayLike, level: str = "global", layout: str | None = None
@@ -375,17 +375,11 @@ class Model:
         return encode(self.params, count, self.alike(level), take)  # such levels share a program
 
     def _pixels(self, pictures: Sequence[Picture]) -> Float[np.ndarray, "N P P 3"]:
-        return _normalized(np.stack([self._view(picture) for picture in pictures]))
+        return normalize(np.stack([self._view(picture) for picture in pictures]))
 
     def _view(self, picture: Picture) -> np.ndarray:
         image = open_checked(picture).picture
         return view_canvas(image, photo_view(*image.size, self.image_size, self.spec.fit))
-
-
-def _normalized(views: np.ndarray) -> np.ndarray:
-    """(view - mean) / std of images from 0 to 255."""
-    mean, std = np.float32(CLIP_MEAN), np.float32(CLIP_STD)
-    return (views.astype(np.float32) / np.float32(255) - mean) / std
 
 
 def _check(params: dict[str, Any], shapes: dict[str, Any]) -> None:

@@ -34,9 +34,8 @@ class Shapes(NamedTuple):
     region_area: np.ndarray  # float32 [m]: view pixels that show the region
     # float32 [m, 4]: x and y of the subject's center and of the object's, in view pixels
     centers: np.ndarray
-    ends: (
-        np.ndarray
-    )  # float32 [m, 2, 4]: boxes of the relations' ends in view pixels, clipped to the view
+    # float32 [m, 2, 4]: boxes of the relations' ends in view pixels, clipped to the view
+    ends: np.ndarray
 
 
 class FittedScene(NamedTuple):

@@ -77,9 +77,7 @@ class DataSettings:
     patch_row_views: int = 2  # length of a row of packed patches in whole views; must divide S
     min_visible_pixels: float = 16.0  # view pixels; training leaves out what shows fewer
     region_style: str = "stored"  # how focused regions are shown, see `data.region_styles`
-    pooled_regions: bool = (
-        False  # relations bring the boxes of their ends, for models that pool regions
-    )
+    pooled_regions: bool = False  # relations bring their ends' boxes, for models that pool regions
     # The data set has focused regions stored as images; always False in other styles than `stored`.
     focus_images: bool = False
     balance: bool = False  # deal scenes so that all groups need about the same room

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -14,7 +13,7 @@ from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.console import say
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.interop import clip_towers, exported, reference
+from scenarioclip_jax.interop import clip_towers, exported, new_parts, reference
 from scenarioclip_jax.interop.hub import find_folder, local_folder
 from scenarioclip_jax.interop.huggingface import ClipModel, open_clip
 from scenarioclip_jax.interop.label_normalizer import as_if_exported
@@ -30,7 +29,7 @@ from scenarioclip_jax.models.scenario_clip import (
     levels_of,
     pools,
 )
-from scenarioclip_jax.models.towers import Head, TextConfig, VisionConfig
+from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 from scenarioclip_jax.shell import to_paste
 
 Arrays = dict[str, np.ndarray]
@@ -122,12 +121,12 @@ def from_clip(
                 params[f"{modality}/{kind}/{branch}/{rest}"] = value
         for name in heads[modality]:
             if head == "clip":
-                values = _clip_head(clip, modality)
+                values = new_parts.clip_head(clip, modality)
             else:
-                values = _new_head(config.width, model["embed_dim"], rngs)
+                values = new_parts.new_head(config.width, model["embed_dim"], rngs)
             params |= {f"{modality}/head/{name}/{path}": v for path, v in values.items()}
     params = _with_scalars(params, model)
-    params |= _new_parts(model, rngs)
+    params |= new_parts.new_parts(model, rngs)
     if head == "clip":
         # The model reads the scale as min(exp(scale), 100), as CLIP does.
         scale = clip.weights["logit_scale"]
@@ -152,41 +151,6 @@ def _with_scalars(params: Arrays, model: dict[str, Any]) -> Arrays:
 
 def _below(name: str, prefix: str) -> str | None:
     return name.removeprefix(prefix) if name.startswith(prefix) else None
-
-
-def _new_head(width: int, embed_dim: int, rngs: nnx.Rngs) -> Arrays:
-    _, head = parameters.split(Head(width, embed_dim, dtype=jnp.dtype("float32"), rngs=rngs))
-    return {path: np.asarray(value) for path, value in head.items()}
-
-
-def _new_parts(model: dict[str, Any], rngs: nnx.Rngs) -> Arrays:
-    """Parameters of parts that CLIP doesn't have: vectors that tell levels, and pooling over boxes."""
-    if model["arch"] != "scenario_clip_shared" and not pools(model):
-        return {}
-    # Their shapes depend on the towers' widths alone, and so small towers do.
-    small = {"depth": 1, "stem_blocks": 0}
-    sizes = {tower: {**model[tower], **small} for tower in ("vision", "text")}
-    _, params = parameters.split(ScenarioCLIP(**{**model, **sizes}, rngs=rngs))
-    parts = re.compile(r"regions/.*|(vision|text)/level/.*")
-    return {path: np.asarray(value) for path, value in params.items() if parts.fullmatch(path)}
-
-
-def _clip_head(clip: ClipModel, modality: str) -> Arrays:
-    name = {"vision": "visual_projection.weight", "text": "text_projection.weight"}[modality]
-    absent = [each for each in (name, "logit_scale") if each not in clip.weights]
-    if absent:
-        raise CheckpointError(
-            f"{clip.name}: has no {' nor '.join(absent)}, so CLIP's own head can't be kept; convert it with "
-            "from-huggingface --head new, and train the heads"
-        )
-    kernel = clip.weights[name].T  # [W, projection_dim]
-    size = 2 * kernel.shape[1]
-    return {
-        "projection/kernel": np.concatenate([kernel, -kernel], axis=1),
-        "projection/bias": np.zeros(size, np.float32),
-        "norm/scale": np.ones(size, np.float32),
-        "norm/bias": np.zeros(size, np.float32),
-    }
 
 
 def check_against_model(params: Arrays, model: dict[str, Any]) -> None:

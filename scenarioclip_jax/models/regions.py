@@ -14,9 +14,8 @@ from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.data.batch import Boxes
 
 REGIONS = ("views", "pooled")
-_LIMIT = (
-    10.0  # attention's logits are kept within ±this, so that no box finds all of its tokens at 0
-)
+# Attention's logits are kept within ±this, so that no box finds all of its tokens at 0.
+_LIMIT = 10.0
 GEOMETRY = 8  # numbers that say how two boxes lie to each other
 
 
@@ -76,30 +75,37 @@ class Regions(nnx.Module):
         return self.boxes[level](self.pool[level](tokens, boxes), boxes.box)
 
 
-class BoxHead(nnx.Module):
+class Mlp(nnx.Module):
+    """Two linear layers with a GELU between them: from `inputs` to W features."""
+
+    def __init__(self, inputs: int, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        run = {"dtype": dtype, "rngs": rngs}
+        init = nnx.initializers.normal
+        self.expand = nnx.Linear(inputs, 4 * width, kernel_init=init(inputs**-0.5), **run)
+        self.reduce = nnx.Linear(4 * width, width, kernel_init=init((4 * width) ** -0.5), **run)
+
+    def hidden(self, x: Float[jax.Array, "*N inputs"]) -> jax.Array:
+        return jax.nn.gelu(self.expand(x), approximate=False)
+
+
+class BoxHead(Mlp):
     """What is in one box: its pooled tokens a, and an MLP of them, a + f(a).
 
     Args:
       width: Width W of the pooled tokens.
     """
 
-    def __init__(self, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        init = nnx.initializers.normal
-        self.expand = nnx.Linear(
-            width, 4 * width, kernel_init=init(width**-0.5), dtype=dtype, rngs=rngs
-        )
-        self.reduce = nnx.Linear(
-            4 * width, width, kernel_init=init((4 * width) ** -0.5), dtype=dtype, rngs=rngs
-        )
+    def __init__(self, width: int, **run):
+        super().__init__(width, width, **run)
 
     def __call__(
         self, pooled: Float[jax.Array, "G N one W"], box: Float[Array, "G N one 4"]
     ) -> Float[Array, "G N W"]:
         one = pooled[..., 0, :]
-        return one + self.reduce(jax.nn.gelu(self.expand(one), approximate=False))
+        return one + self.reduce(self.hidden(one))
 
 
-class PairHead(nnx.Module):
+class PairHead(Mlp):
     """What two boxes are to each other, whichever comes first: (a + b) / 2 + f(a, b) + f(b, a).
 
     So a relation's embedding can't tell its subject from its object by their order, which is known from the
@@ -109,26 +115,17 @@ class PairHead(nnx.Module):
       width: Width W of the pooled tokens.
     """
 
-    def __init__(self, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        init = nnx.initializers.normal
-        inputs = 2 * width + GEOMETRY
-        self.expand = nnx.Linear(
-            inputs, 4 * width, kernel_init=init(inputs**-0.5), dtype=dtype, rngs=rngs
-        )
-        self.reduce = nnx.Linear(
-            4 * width, width, kernel_init=init((4 * width) ** -0.5), dtype=dtype, rngs=rngs
-        )
+    def __init__(self, width: int, **run):
+        super().__init__(2 * width + GEOMETRY, width, **run)
 
     def __call__(
         self, pooled: Float[jax.Array, "G N two W"], box: Float[Array, "G N two 4"]
     ) -> Float[Array, "G N W"]:
         def one_way(a: int, b: int) -> jax.Array:
-            inputs = [
-                pooled[..., a, :],
-                pooled[..., b, :],
-                geometry(box[..., a, :], box[..., b, :]),
-            ]
-            return jax.nn.gelu(self.expand(jnp.concatenate(inputs, axis=-1)), approximate=False)
+            lies = geometry(box[..., a, :], box[..., b, :])
+            return self.hidden(
+                jnp.concatenate([pooled[..., a, :], pooled[..., b, :], lies], axis=-1)
+            )
 
         return pooled.mean(-2) + self.reduce(one_way(0, 1) + one_way(1, 0))
 

@@ -1,5 +1,6 @@
 """The training objective: contrastive losses of the levels, distillation, and the terms of a recipe."""
 
+import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -33,59 +34,71 @@ class Level(NamedTuple):
     further: candidates.Further | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+    """How images and texts of a level are contrasted over the global batch.
+
+    Attributes:
+      logit_scale: The learnable log of each level's scale.
+      logit_bias: Bias of each level for the sigmoid loss; empty for the softmax loss.
+      multi_positive: Whether equal texts are positives of each other; as published they are negatives.
+      sharding: Sharding of the groups over a mesh; None if one device holds them all.
+      dtype: Type of the factors in products of embeddings.
+    """
+
+    logit_scale: Mapping[str, jax.Array]
+    logit_bias: Mapping[str, jax.Array] = dataclasses.field(default_factory=dict)
+    multi_positive: bool = False
+    sharding: NamedSharding | None = None
+    dtype: DTypeLike = jnp.float32
+
+    def __call__(
+        self,
+        level: str,
+        image: Float[Array, "G N D"],
+        text: Float[Array, "G N D"],
+        mask: Bool[Array, "G N"],
+        text_id: Int[Array, "G N"],
+    ) -> Array:
+        """The loss of a level's pairs that `mask` keeps."""
+        pairs = image.reshape(-1, image.shape[-1]), text.reshape(-1, image.shape[-1])
+        which = mask.reshape(-1), text_id.reshape(-1) if self.multi_positive else None
+        how = {"sharding": self.sharding, "dtype": self.dtype}
+        scale = self.logit_scale[level]
+        if self.logit_bias:
+            return sigmoid_loss(*pairs, scale, self.logit_bias[level], *which, **how)
+        return softmax_loss(*pairs, scale, *which, **how)
+
+
 def objective(
     student: Embeddings,
     teacher: Embeddings | None,
-    logit_scale: Mapping[str, jax.Array],
     levels: Mapping[str, Level],
+    contrast: Contrast,
     *,
     distill_weight: float,
     distill: Mapping,
-    multi_positive: bool = False,
     terms: Mapping[str, float] = MappingProxyType({}),
-    logit_bias: Mapping[str, jax.Array] = MappingProxyType({}),
-    sharding: NamedSharding | None = None,
-    dtype: DTypeLike = jnp.float32,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Computes the total loss and its parts.
 
     Args:
       student, teacher: Embeddings by level, [G, N, D]; `teacher` is None for architectures without one. Behind
         the slots' own N texts may come F further ones.
-      logit_scale: The learnable log of each level's scale.
       levels: Masks, owners and texts by level, including `global`, where a scene owns itself.
+      contrast: How images and texts are contrasted.
       distill_weight: Weight of the distillation sum; the contrastive sum has weight 1.
       distill: Arguments of `losses.distillation.kl`.
-      multi_positive: Whether equal texts are positives of each other; as published they are negatives.
       terms: Weights of the further terms, by the names in `TERMS`.
-      logit_bias: Bias of each level for the sigmoid loss; empty for the softmax loss.
-      sharding: Sharding of the groups over a mesh; None if one device holds them all.
-      dtype: Type of the factors in the contrastive losses' products.
     """
-
-    def contrastive(
-        level: str,
-        image: Float[Array, "G N D"],
-        text: Float[Array, "G N D"],
-        mask: Bool[Array, "G N"],
-        text_id: Int[Array, "G N"] | None = None,
-    ) -> Array:
-        pairs = image.reshape(-1, image.shape[-1]), text.reshape(-1, image.shape[-1])
-        which = mask.reshape(-1), None if text_id is None else text_id.reshape(-1)
-        how = {"sharding": sharding, "dtype": dtype}
-        if logit_bias:
-            return sigmoid_loss(*pairs, logit_scale[level], logit_bias[level], *which, **how)
-        return softmax_loss(*pairs, logit_scale[level], *which, **how)
-
-    metrics = {}
     own = {level: student.text[level][:, : x.shape[1]] for level, x in student.image.items()}
-    for level, image in student.image.items():
-        about = levels[level]
-        alike = about.text if multi_positive else None
-        loss = contrastive(level, image, own[level], about.slots.mask, alike)
-        metrics[f"loss/{level}"] = loss
-    metrics["loss/contrastive"] = jnp.asarray(sum(metrics.values()))
-    total = metrics["loss/contrastive"]
+    metrics = {
+        f"loss/{level}": contrast(
+            level, image, own[level], levels[level].slots.mask, levels[level].text
+        )
+        for level, image in student.image.items()
+    }
+    total = metrics["loss/contrastive"] = jnp.asarray(sum(metrics.values()))
     if teacher is not None:
         taught = {level: x[:, : own[level].shape[1]] for level, x in teacher.text.items()}
         slots = {level: about.slots for level, about in levels.items()}
@@ -93,49 +106,46 @@ def objective(
             student.image, own, teacher.image, taught, slots, **distill
         )
         total = total + distill_weight * metrics["loss/distillation"]
+    for name, loss in _further_terms(student, own, levels, contrast, terms).items():
+        metrics[f"loss/{name}"] = loss
+        total = total + terms[name] * loss
+    return total, metrics | {"loss/total": total}
 
+
+def _further_terms(
+    student: Embeddings,
+    own: Mapping[str, Float[Array, "G _ D"]],
+    levels: Mapping[str, Level],
+    contrast: Contrast,
+    terms: Mapping[str, float],
+) -> dict[str, Array]:
+    """The terms whose weight isn't 0; `own` are the embeddings of the slots' own texts."""
     weights = {name: terms.get(name, 0.0) for name in TERMS}
-    added = {}
+    found: dict[str, Array] = {}
     if any(weights[name] for name in candidates.TERMS):
         about = levels["relation"]
         assert about.pair is not None  # relations always have it
-        added |= candidates.relation_losses(
+        found |= candidates.relation_losses(
             student.image["relation"],
             student.text["relation"],
-            logit_scale["relation"],
+            contrast.logit_scale["relation"],
             about.slots.scene,
             about.slots.mask,
             about.pair,
             about.further,
             weights,
         )
+    photos, about = student.image["global"], levels["global"]
     if weights["captions"]:
-        about = levels["global"]
         assert about.further is not None  # as the config is checked
-        caption, text, has = candidates.of_slots(
-            student.text["global"], about.further, own["global"]
-        )
-        added["captions"] = contrastive(
-            "global",
-            student.image["global"],
-            caption,
-            has & about.slots.mask,
-            text if multi_positive else None,
-        )
+        text = student.text["global"]
+        caption, ids, told = candidates.of_slots(text, about.further, own["global"])
+        found["captions"] = contrast("global", photos, caption, told & about.slots.mask, ids)
     if weights["parts"]:
+        how = {"sharding": contrast.sharding, "dtype": contrast.dtype}
+        found["parts"] = jnp.float32(0.0)
         for level in ("object", "relation"):
-            about = levels[level]
-            added["parts"] = added.get("parts", 0.0) + parts_loss(
-                own[level],
-                student.image["global"],
-                logit_scale[level],
-                about.text,
-                about.slots.mask,
-                about.slots.scene,
-                sharding=sharding,
-                dtype=dtype,
-            )
-    for name, loss in added.items():
-        metrics[f"loss/{name}"] = loss
-        total = total + weights[name] * loss
-    return total, metrics | {"loss/total": total}
+            (scene, mask), text_id = levels[level].slots, levels[level].text
+            scale = contrast.logit_scale[level]
+            found["parts"] += parts_loss(own[level], photos, scale, text_id, mask, scene, **how)
+    return found

@@ -25,7 +25,7 @@ from scenarioclip_jax.models.params import Params
 from scenarioclip_jax.models.rows import flatten, take_patches
 from scenarioclip_jax.models.scenario_clip import Embeddings, Features, Inputs, ScenarioCLIP
 from scenarioclip_jax.train.accumulate import embed_batch
-from scenarioclip_jax.train.objective import Level, objective
+from scenarioclip_jax.train.objective import Contrast, Level, objective
 from scenarioclip_jax.train.optimizer import ema_decay, ema_update
 from scenarioclip_jax.train.state import TrainState
 
@@ -212,18 +212,21 @@ def make_train_step(
         )
 
         def loss(student: Embeddings, learned: Params):
+            contrast = Contrast(
+                _by_level(learned, "logit_scale"),
+                _by_level(learned, "logit_bias"),
+                settings.multi_positive,
+                settings.sharding,
+                settings.loss_dtype,
+            )
             return objective(
                 student,
                 teacher,
-                _by_level(learned, "logit_scale"),
                 levels,
+                contrast,
                 distill_weight=settings.distill_weight,
                 distill=settings.distill,
-                multi_positive=settings.multi_positive,
                 terms=settings.terms,
-                logit_bias=_by_level(learned, "logit_bias"),
-                sharding=settings.sharding,
-                dtype=settings.loss_dtype,
             )
 
         learned = {k: v for k, v in state.student().items() if k.startswith("logit_")}

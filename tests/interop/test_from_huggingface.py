@@ -56,7 +56,9 @@ def test_every_level_and_the_teacher_start_from_clip(clip, tmp_path):
     np.testing.assert_array_equal(texts, helpers.tokenizer().encode(helpers.TEXTS, 20)[0])
 
 
-@pytest.mark.parametrize("arch", ["clip", "pyramid_clip", "scenario_clip_0"])
+@pytest.mark.parametrize(
+    "arch", ["clip", "pyramid_clip", "scenario_clip_0", "scenario_clip_shared"]
+)
 def test_other_architectures(clip, tmp_path, arch):
     flags = [f"--arch={arch}", "--share-stem", "--vision-stem-blocks=0", "--text-stem-blocks=3"]
     spec, params, ema = convert_clip(clip, tmp_path / "out", *flags, "--embed-dim=40")
@@ -68,6 +70,23 @@ def test_other_architectures(clip, tmp_path, arch):
         "text/head/" + ("all" if "pyramid" in arch else "global") + "/norm/bias"
     ].shape == (40,)
     assert load(tmp_path / "out").encode_text("ok", "object").shape == (1, 40)
+
+
+@pytest.mark.parametrize("arch", ["scenario_clip_0", "scenario_clip_shared"])
+def test_one_vision_tower_where_regions_are_pooled(clip, arch):
+    """`from_clip` compares with the model that it is for; what CLIP doesn't have starts at random."""
+    opened = open_clip(str(clip))
+    model = initial.model_arguments(opened, arch=arch) | {"regions": "pooled"}
+    params = initial.from_clip(opened, model)
+    towers = {path.split("/")[2] for path in params if path.startswith("vision/trunk/")}
+    assert len(towers) == 1
+    heads = {path.split("/")[2] for path in params if path.startswith("vision/head/")}
+    assert heads == {"global", "object", "relation"}
+    assert np.std(params["regions/pool/object/value/kernel"]) > 0
+    again = initial.from_clip(opened, model)
+    helpers.assert_same(again, params)
+    with pytest.raises(CheckpointError, match="can't be rearranged"):
+        initial._arrange(params, model, model | {"share_stem": True}, "here")
 
 
 def test_both_key_layouts_shards_and_buffers(clip, tmp_path):

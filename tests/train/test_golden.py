@@ -16,7 +16,7 @@ from scenarioclip_jax.interop import reference
 from scenarioclip_jax.losses.distillation import Members
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import LEVELS, Embeddings, ScenarioCLIP
-from scenarioclip_jax.train.objective import Level, objective
+from scenarioclip_jax.train.objective import Contrast, Level, objective
 from scenarioclip_jax.train.optimizer import make_optimizer, warmup_cosine
 from tests import golden
 
@@ -61,8 +61,8 @@ def loss(arch, trainable, frozen, teacher, student_temperature=0.07, embedded=No
     return objective(
         grouped(embed(arch, params) if embedded is None else embedded),
         teacher,
-        logit_scale,
         slots(),
+        Contrast(logit_scale),
         distill_weight=1.0,
         distill=distill,
     )

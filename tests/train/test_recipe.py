@@ -13,7 +13,7 @@ import scenarioclip_jax
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.evaluation import job
 from scenarioclip_jax.evaluation.explain import attribution
-from scenarioclip_jax.interop import initial, to_pytorch
+from scenarioclip_jax.interop import new_parts, to_pytorch
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import ScenarioCLIP
 from scenarioclip_jax.train.loop import train
@@ -110,7 +110,7 @@ def test_new_parts_beside_those_of_clip():
     arguments |= {"arch": config.arch}
     rngs = nnx.Rngs(0)
     _, expected = parameters.split(ScenarioCLIP(**arguments, rngs=rngs))
-    found = initial._new_parts(arguments, rngs)
+    found = new_parts.new_parts(arguments, rngs)
     assert {path.split("/")[1] for path in found} == {"level", "pool", "boxes"}
     for path, value in found.items():
         assert value.shape == expected[path].shape
