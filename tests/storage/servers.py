@@ -10,14 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from scenarioclip_jax.paths import Address
 from scenarioclip_jax.storage.bucket import Bucket
 
+_GS_SERVER = str(Path(__file__).with_name("gs_server.py"))
 COMMANDS = {
     "s3": ("-m", "moto.server", "-H", "127.0.0.1", "-p"),
-    "gs": ("-m", "gcp_storage_emulator", "start", "--in-memory", "--host", "127.0.0.1", "--port"),
+    "gs": (_GS_SERVER, "start", "--in-memory", "--host", "127.0.0.1", "--port"),
 }
 START_SECONDS = 60
 _numbers = itertools.count()

@@ -39,6 +39,15 @@ def test_what_is_written_is_listed_read_and_removed(place, tmp_path):
     assert list(bucket.list()) == ["b c.json"]
 
 
+@pytest.mark.parametrize("content", [b"\r", b"x\r", b"x\n", b"\r\n", bytes(range(256))])
+def test_any_bytes_come_back_as_they_were(place, content, tmp_path):
+    (tmp_path / "x").write_bytes(content)
+    bucket = Bucket(place)
+    bucket.put(tmp_path / "x", "put")
+    bucket.write("written", content)
+    assert bucket.read("put") == bucket.read("written") == content
+
+
 def test_replaced_content_has_another_tag(place):
     bucket = Bucket(place)
     bucket.write("x", b"old")
