@@ -24,7 +24,7 @@ from PIL.Image import Image
 
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
-from scenarioclip_jax.data import photo_parts
+from scenarioclip_jax.data import photo_boxes, photo_parts
 from scenarioclip_jax.data.damage import open_checked
 from scenarioclip_jax.data.image_arrays import separate, to_array
 from scenarioclip_jax.data.normalization import normalize
@@ -229,7 +229,7 @@ class Model:
 
     def _encode_parts(self, photo: Picture, boxes: Any, level: str) -> Float[np.ndarray, "N D"]:
         image = open_checked(photo).picture
-        return self.encode_places(image, photo_parts.check(boxes, level, image.size), level)
+        return self.encode_places(image, photo_boxes.check_boxes(boxes, level, image.size), level)
 
     def encode_places(
         self, image: Image, places: Float[np.ndarray, "N E 4"], level: str

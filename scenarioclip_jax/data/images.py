@@ -118,6 +118,7 @@ def open_image(
         raise ImageFileError(f"{name}: {explain(error, content)}") from error
     if orientation != 1:
         rgb = rgb.transpose(TURNS[orientation])
+        rgb.info.clear()  # it says how the stored picture lies, and would turn the upright one again
     return OpenedImage(rgb, picture, picture.format, max(orientation, turned), levels)
 
 

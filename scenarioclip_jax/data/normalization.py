@@ -10,5 +10,5 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 def normalize(views: Num[np.ndarray, "*N P P 3"]) -> Float[np.ndarray, "*N P P 3"]:
     """(view - mean) / std, on the host, of views from 0 to 255."""
-    mean, std = np.float32(CLIP_MEAN), np.float32(CLIP_STD)
+    mean, std = (np.array(each, np.float32) for each in (CLIP_MEAN, CLIP_STD))
     return (views.astype(np.float32) / np.float32(255) - mean) / std

@@ -1,46 +1,9 @@
-"""Parts of a photo that somebody gives as boxes: checked, mapped to its view, shown as a model sees them."""
-
-from typing import Any
+"""Parts of a photo that somebody gives as boxes: mapped to its view, shown as a model sees them."""
 
 import numpy as np
 from jaxtyping import Float
 
 from scenarioclip_jax.data.photo import View, map_boxes, show_region, union_region
-
-ENDS = {"object": 1, "relation": 2}  # boxes of each part, by level
-
-
-def check(boxes: Any, level: str, size: tuple[int, int]) -> Float[np.ndarray, "N E 4"]:
-    """Returns boxes as one array, with an axis of one box for objects.
-
-    Args:
-      boxes: [N, 4] for objects, [N, 2, 4] for relations, in pixels of the upright photo.
-      level: `object` or `relation`.
-      size: Width and height of the photo, in pixels.
-
-    Raises:
-      ValueError: There are none, they have another form, or one is empty or lies outside of the photo.
-    """
-    form = "[N, 4]: x0, y0, x1, y1" if level == "object" else "[N, 2, 4]: two boxes x0, y0, x1, y1"
-    try:
-        found = np.asarray(boxes, np.float32)
-    except (TypeError, ValueError):
-        raise ValueError(f"boxes aren't numbers; expected {form} in pixels") from None
-    if found.ndim != 1 + ENDS[level] or found.shape[-1] != 4 or not len(found):
-        raise ValueError(f"boxes are {list(found.shape)}; expected {form} in pixels, at least one")
-    if level == "relation" and found.shape[1] != 2:
-        raise ValueError(f"boxes are {list(found.shape)}; expected {form} in pixels")
-    found = found.reshape(len(found), ENDS[level], 4)
-    wrong = ~np.isfinite(found).all(-1)
-    wrong |= (found[..., 2:] <= found[..., :2]).any(-1)
-    wrong |= (found[..., :2] >= np.array(size)).any(-1) | (found[..., 2:] <= 0).any(-1)
-    if wrong.any():
-        first, end = np.argwhere(wrong)[0]
-        raise ValueError(
-            f"box {first}{f', end {end}' if level == 'relation' else ''} is {found[first, end].tolist()}: "
-            f"it must have x0 < x1 and y0 < y1 and meet the photo of {size[0]} x {size[1]} pixels"
-        )
-    return found
 
 
 def in_view(boxes: Float[np.ndarray, "N E 4"], view: View) -> Float[np.ndarray, "N E 4"]:

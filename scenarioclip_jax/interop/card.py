@@ -1,7 +1,7 @@
 """The model card of an exported folder."""
 
 from scenarioclip_jax.checkpoint import ModelSpec
-from scenarioclip_jax.models.scenario_clip import levels_of
+from scenarioclip_jax.models.scenario_clip import levels_of, pools
 
 ARCHITECTURE = {
     "clip": "one vision and one text tower, trained on whole scenes only",
@@ -9,7 +9,9 @@ ARCHITECTURE = {
     "scenario_clip_0": "one vision and one text tower for each of three levels",
     "scenario_clip_1": "one vision and one text tower for each of three levels, trained with "
     "distillation from an exponential moving average",
+    "scenario_clip_shared": "one vision and one text tower, told which of three levels, with heads for each",
 }
+_POOLED = "; one vision tower sees the photo, and objects and relations are pooled from its patches"
 
 # What a relation's picture shows, by `data.region_styles.STYLES`.
 _REGIONS = {
@@ -22,6 +24,27 @@ _REGIONS = {
 }
 
 
+_PARTS = """An object's picture is the photo, black outside the object's box; a relation's is {region}.
+Then it is prepared as above."""
+_PARTS_POOLED = """Objects and relations are boxes in the whole photo, so they need no pictures of their own.
+The order of a relation's two boxes means nothing: only its text says which is the subject."""
+# How an example asks for an object.
+_EXAMPLE_POOLED = """
+# Objects and relations of the photo, by boxes x0, y0, x1, y1 in its pixels.
+inputs = processor(images=photo, boxes=[[10, 20, 210, 400]], text=["a horse", "a dog"], level="object")
+with torch.no_grad():
+    print(model(**inputs, level="object").logits_per_image)
+inputs = processor(
+    images=photo,
+    boxes=[[[10, 20, 210, 400], [200, 80, 480, 470]]],
+    text=["person rides horse", "horse rides person"],
+    level="relation",
+)
+with torch.no_grad():
+    print(model(**inputs, level="relation").logits_per_image)
+"""
+
+
 def model_card(spec: ModelSpec, dtype: str, origin: str) -> str:
     """Returns README.md in Markdown, with the metadata that model hubs read. Its example runs in the folder."""
     model, vision, text = spec.model, spec.model["vision"], spec.model["text"]
@@ -30,6 +53,8 @@ def model_card(spec: ModelSpec, dtype: str, origin: str) -> str:
         "contain": "the long side is resized to it (bicubic); the rest stays black",
         "squash": "both sides are resized to it (bicubic), whatever the photo's shape",
     }[spec.fit]
+    pooled = pools(model)
+    parts = _PARTS_POOLED if pooled else _PARTS.format(region=_REGIONS[spec.region_style])
     lengths = ", ".join(f"{spec.lengths[level]} ({level})" for level in levels_of(model["arch"]))
     return f"""---
 library_name: transformers
@@ -49,7 +74,7 @@ Embeds pictures and texts at three levels of a scene: `global` (the whole pictur
 
 | | |
 | --- | --- |
-| architecture | {ARCHITECTURE[model["arch"]]} |
+| architecture | {ARCHITECTURE[model["arch"]]}{_POOLED if pooled else ""} |
 | vision tower | width {vision["width"]}, {vision["depth"]} blocks, patches of {vision["patch_size"]} pixels |
 | text tower | width {text["width"]}, {text["depth"]} blocks, vocabulary of {text["vocab_size"]} |
 | embeddings | {model.get("embed_dim", 512)} dimensions, not normalized; compare them by cosine |
@@ -57,8 +82,7 @@ Embeds pictures and texts at three levels of a scene: `global` (the whole pictur
 | tokens | {lengths}; longer texts are cut |
 | weights | {dtype}; {origin} |
 
-An object's picture is the photo, black outside the object's box; a relation's is {_REGIONS[spec.region_style]}.
-Then it is prepared as above.
+{parts}
 
 ## Use
 
@@ -80,7 +104,7 @@ with torch.no_grad():
     image = model.encode_image(inputs["pixel_values"], "global")
     text = model.encode_text(inputs["input_ids"], "global")
 print(torch.nn.functional.cosine_similarity(image, text))
-```
+{_EXAMPLE_POOLED if pooled else ""}```
 
 Needs torch and transformers, 4.57 or newer. `pipeline("zero-shot-image-classification", model=folder,
 trust_remote_code=True)` works too, at the global level.

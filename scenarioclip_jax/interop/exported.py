@@ -16,7 +16,8 @@ from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop import reference
 from scenarioclip_jax.interop.weights import check_names, check_sizes, open_folder, read_json
-from scenarioclip_jax.models.scenario_clip import ARCHITECTURES, levels_of
+from scenarioclip_jax.models.regions import REGIONS
+from scenarioclip_jax.models.scenario_clip import ARCHITECTURES, levels_of, pools
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
 MODEL_TYPE = "scenarioclip"
@@ -27,11 +28,14 @@ MODEL_FIELDS = (
     "embed_dim",
     "share_stem",
     "patch_packing",
+    "regions",
     "logit_bias",
 )
-# Architectures that there is PyTorch code for.
-KNOWN = tuple(arch for arch in ARCHITECTURES if arch != "scenario_clip_shared")
+# What folders of before there were these fields mean.
+BEFORE = {"region_style": "stored", "regions": "views"}
 MODELING, PROCESSING = "modeling_scenarioclip", "processing_scenarioclip"
+# Modules of the model, which import each other.
+MODELS = (MODELING, "towers_scenarioclip", "regions_scenarioclip")
 
 
 def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
@@ -52,6 +56,7 @@ def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
         "embed_dim": spec.model.get("embed_dim", 512),
         "share_stem": spec.model.get("share_stem", False),
         "patch_packing": spec.model.get("patch_packing", False),
+        "regions": spec.model.get("regions", "views"),
         "logit_bias": spec.model.get("logit_bias", False),
         "levels": list(levels_of(spec.model["arch"])),
         "lengths": spec.lengths,
@@ -77,7 +82,8 @@ def _check_fields(values: dict[str, Any], path: Path) -> None:
                 "again with to-pytorch"
             )
 
-    require(values["arch"] in KNOWN, "arch", f"one of {', '.join(KNOWN)}")
+    require(values["arch"] in ARCHITECTURES, "arch", f"one of {', '.join(ARCHITECTURES)}")
+    require(values["regions"] in REGIONS, "regions", f"one of {', '.join(REGIONS)}")
     require(values["fit"] in list(FITS), "fit", f"one of {', '.join(FITS)}")
     styles = list(STYLES)
     require(values["region_style"] in styles, "region_style", f"one of {', '.join(styles)}")
@@ -107,7 +113,7 @@ def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
       CheckpointError: A file is missing or damaged, or weights and config.json don't belong together.
     """
     path = folder / "config.json"
-    values = {"region_style": "stored"} | read_json(path)  # folders of before there were others
+    values = BEFORE | read_json(path)
     absent = [name for name in (*MODEL_FIELDS, "lengths", "fit") if name not in values]
     if values.get("model_type") != MODEL_TYPE or absent:
         raise CheckpointError(
@@ -124,14 +130,24 @@ def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
     check_names(
         weights.shapes,
         reference.expected_shapes(
-            values["arch"], vision, text, values["embed_dim"], logit_bias=values["logit_bias"]
+            values["arch"],
+            vision,
+            text,
+            values["embed_dim"],
+            pooled=pools(values),
+            logit_bias=values["logit_bias"],
         ),
         where=str(folder),
         remedy="Weights and config.json must come from the same to-pytorch; write the folder again.",
     )
     try:
         params = reference.to_ours(
-            weights, values["arch"], vision, text, share_stem=values["share_stem"]
+            weights,
+            values["arch"],
+            vision,
+            text,
+            pooled=pools(values),
+            share_stem=values["share_stem"],
         )
     except ValueError as error:  # the stems were changed elsewhere
         raise CheckpointError(

@@ -24,9 +24,10 @@ from scenarioclip_jax.models.scenario_clip import (
     INITIAL_LOGIT_SCALE,
     INITIAL_SIGMOID_SCALE,
     LEVELS,
+    Parts,
     ScenarioCLIP,
-    head_of,
     levels_of,
+    parts_of,
     pools,
 )
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
@@ -101,14 +102,10 @@ def from_clip(
       seed: Seed of new heads.
     """
     vision, text = VisionConfig(**model["vision"]), TextConfig(**model["text"])
-    branches = tuple(reference.branches(model["arch"]))
-    levels, pooled = levels_of(model["arch"]), pools(model)
-    seeing = {"vision": branches[:1] if pooled else branches, "text": branches}
-    own = tuple(dict.fromkeys(head_of(model["arch"], level) for level in levels))
-    heads = {"vision": levels if pooled else own, "text": own}
     rngs = nnx.Rngs(seed)
     params: Arrays = {}
     for modality, config in (("vision", vision), ("text", text)):
+        parts = parts_of(model["arch"], modality, pooled=pools(model))
         tower = clip_towers.to_ours(
             clip.weights.renamed(lambda n, m=modality: _below(n, f"{m}.")), config
         )
@@ -117,9 +114,9 @@ def from_clip(
         for path, value in tower.items():
             kind, rest = path.split("/", 1)
             shared = kind == "stem" and model.get("share_stem", False)
-            for branch in ("shared",) if shared else seeing[modality]:
+            for branch in ("shared",) if shared else parts.towers:
                 params[f"{modality}/{kind}/{branch}/{rest}"] = value
-        for name in heads[modality]:
+        for name in parts.heads:
             if head == "clip":
                 values = new_parts.clip_head(clip, modality)
             else:
@@ -353,11 +350,10 @@ def _compare(source: str, model: dict[str, Any], found: dict[str, Any]) -> None:
         )
 
 
-def _parts(model: Mapping[str, Any]) -> tuple[set[str], set[str], bool]:
-    """What decides which towers and heads a model has."""
-    arch = model["arch"]
-    heads = {head_of(arch, level) for level in levels_of(arch)}
-    return set(reference.branches(arch)), heads, pools(model)
+def _parts(model: Mapping[str, Any]) -> tuple[bool, list[Parts]]:
+    """Which towers and heads a model has, and whether it pools regions."""
+    pooled = pools(model)
+    return pooled, [parts_of(model["arch"], m, pooled=pooled) for m in ("vision", "text")]
 
 
 def _arrange(params: Arrays, old: dict[str, Any], new: dict[str, Any], source: str) -> Arrays:
@@ -368,18 +364,21 @@ def _arrange(params: Arrays, old: dict[str, Any], new: dict[str, Any], source: s
     )
     if same and old.get("share_stem", False) == new.get("share_stem", False):
         return {path: np.asarray(value) for path, value in params.items()}
-    if old["arch"] == "scenario_clip_shared" or pools(old):
+    if old["arch"] == "scenario_clip_shared" and not same:
         raise CheckpointError(
-            f"{source}: the stems of a model with arch {old['arch']} and model.regions="
-            f"{old.get('regions', 'views')} can't be rearranged: give the model.share_stem and the stem_blocks "
-            "that it was trained with"
+            f"{source}: a model with arch scenario_clip_shared is told its level behind the stem, whose end "
+            "can't be moved: give the stem_blocks that it was trained with"
         )
     configs = VisionConfig(**old["vision"]), TextConfig(**old["text"])
-    theirs = reference.to_theirs(params, old["arch"], *configs)
+    theirs = reference.to_theirs(params, old["arch"], *configs, pooled=pools(old))
     configs = VisionConfig(**new["vision"]), TextConfig(**new["text"])
     try:
         return reference.to_ours(
-            theirs, new["arch"], *configs, share_stem=new.get("share_stem", False)
+            theirs,
+            new["arch"],
+            *configs,
+            pooled=pools(new),
+            share_stem=new.get("share_stem", False),
         )
     except ValueError as error:
         raise CheckpointError(f"{source}: {error}") from None

@@ -13,6 +13,7 @@ from scenarioclip_jax.interop import known_files, reference
 from scenarioclip_jax.interop.huggingface import tower_configs
 from scenarioclip_jax.interop.initial import FROZEN, published_stem_blocks
 from scenarioclip_jax.interop.weights import Weights, check_names, from_tensors, load_torch
+from scenarioclip_jax.models.scenario_clip import Parts, branch_of, parts_of
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 from scenarioclip_jax.shell import to_paste
 
@@ -80,7 +81,7 @@ def read_checkpoint(
     del checkpoint
     student = student.renamed(lambda name: None if name == DISTILLATION_SCALE else name)
     detected = detect_arch(student, distillation_scale is not None, path)
-    if arch is not None and reference.branches(arch) != reference.branches(detected):
+    if arch is not None and _parts(arch) != _parts(detected):
         raise CheckpointError(
             f"{path}: its parameters are those of {detected}, not of --arch {arch}"
         )
@@ -178,10 +179,18 @@ def _no_teacher(path: Path) -> str:
     )
 
 
+def _parts(arch: str) -> Parts:
+    return parts_of(arch, "text", pooled=False)
+
+
+def _prefix(arch: str) -> str:
+    return reference.prefix_of(branch_of(arch, "global"))
+
+
 def _configs(
     student: Weights, arch: str, sizes: dict[str, dict] | None, path: Path
 ) -> tuple[VisionConfig, TextConfig]:
-    prefix = next(iter(reference.branches(arch).values()))
+    prefix = _prefix(arch)
     if sizes is None:
         patch = student.shapes.get(f"{prefix}visual_encoder.embeddings.patch_embedding.weight")
         tokens = student.shapes.get(f"{prefix}text_encoder.embeddings.token_embedding.weight")
@@ -197,7 +206,7 @@ def _configs(
 
 
 def _embed_dim(student: Weights, arch: str, path: Path) -> int:
-    prefix = next(iter(reference.branches(arch).values()))
+    prefix = _prefix(arch)
     name = f"{prefix}image_projection.weight"
     if name not in student:
         raise CheckpointError(f"{path}: {name} is missing")

@@ -2,16 +2,21 @@
 
 Its modules are `visual_encoder`, `text_encoder`, `image_projection`, … for `pyramid_clip`, and the same names
 with the prefixes `global_`, `object_` and `relation_` for `scenario_clip_0` and `scenario_clip_1`. The folder
-for PyTorch uses these names too, with only `global_` for `clip`.
+for PyTorch uses these names too, with only `global_` for `clip`, and ours for what isn't published: pooled
+regions (`regions.…`) and the vectors of `scenario_clip_shared` that tell a tower its level (`text_level.…`).
 """
 
 import re
 from collections.abc import Iterator, Mapping
 
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from scenarioclip_jax.interop import clip_towers
-from scenarioclip_jax.models.scenario_clip import branch_of, levels_of
+from scenarioclip_jax.models import params as parameters
+from scenarioclip_jax.models.regions import Regions
+from scenarioclip_jax.models.scenario_clip import levels_of, parts_of
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
 Arrays = dict[str, np.ndarray]
@@ -20,6 +25,8 @@ MODALITIES = {
     "vision": ("visual_encoder", "vision_model", "image"),
     "text": ("text_encoder", "text_model", "text"),
 }
+# Our modality -> the name in PyTorch of the vectors that tell its tower a level.
+TOLD = {"vision": "visual_level", "text": "text_level"}
 # Parameters of each level's loss; only our models have the second, for the sigmoid loss.
 SCALARS = ("logit_scale", "logit_bias")
 # Our head -> theirs.
@@ -31,10 +38,9 @@ HEAD_NAMES = {
 }
 
 
-def branches(arch: str) -> dict[str, str]:
-    """Our branch -> their prefix."""
-    ours = dict.fromkeys(branch_of(arch, level) for level in levels_of(arch))
-    return {branch: "" if branch == "all" else f"{branch}_" for branch in ours}
+def prefix_of(name: str) -> str:
+    """Their prefix of the tower or head that has this name here."""
+    return "" if name == "all" else f"{name}_"
 
 
 def plain(name: str) -> str:
@@ -48,25 +54,44 @@ def expected_shapes(
     text: TextConfig,
     embed_dim: int,
     *,
+    pooled: bool = False,
     logit_bias: bool = False,
 ) -> dict[str, tuple[int, ...]]:
     """Each of their names, as `plain` returns it, with its shape."""
     shapes = {}
     for modality, (tower, _, head) in MODALITIES.items():
         config = vision if modality == "vision" else text
+        parts = parts_of(arch, modality, pooled=pooled)
         head_shapes = {
             "projection.weight": (embed_dim, config.width),
             **dict.fromkeys(("projection.bias", "norm.weight", "norm.bias"), (embed_dim,)),
         }
-        for prefix in branches(arch).values():
+        for branch in parts.towers:
             for name, shape in clip_towers.expected_shapes(config).items():
-                shapes[f"{prefix}{tower}.{name}"] = shape
+                shapes[f"{prefix_of(branch)}{tower}.{name}"] = shape
+        for each in parts.heads:
             for name, shape in head_shapes.items():
-                shapes[f"{prefix}{head}_{name}"] = shape
+                shapes[f"{prefix_of(each)}{head}_{name}"] = shape
+        shapes |= {f"{TOLD[modality]}.{level}": (config.width,) for level in parts.told}
+    if pooled:
+        shapes |= {_theirs(path): shape[::-1] for path, shape in _region_shapes(vision).items()}
     scalars = SCALARS if logit_bias else SCALARS[:1]
     return shapes | {
         f"{level}_loss.{scalar}": () for level in levels_of(arch) for scalar in scalars
     }
+
+
+def _region_shapes(vision: VisionConfig) -> dict[str, tuple[int, ...]]:
+    """Our names of what pools regions, with their shapes."""
+    _, shapes = parameters.abstract(
+        lambda: Regions(vision.width, vision.heads, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
+    )
+    return {f"regions/{path}": tuple(shape.shape) for path, shape in shapes.items()}
+
+
+def _theirs(path: str) -> str:
+    """The name in PyTorch of a linear layer's parameter; a kernel is the transpose of a weight."""
+    return path.replace("/", ".").replace(".kernel", ".weight")
 
 
 def to_ours(
@@ -75,6 +100,7 @@ def to_ours(
     vision: VisionConfig,
     text: TextConfig,
     *,
+    pooled: bool = False,
     share_stem: bool = False,
 ) -> Arrays:
     """Converts reference parameters to our names.
@@ -82,13 +108,14 @@ def to_ours(
     Args:
       theirs: Arrays by PyTorch name; tower names may have `vision_model.` / `text_model.` or not. Logit scales
         may be missing, since a teacher has none.
+      pooled: Whether objects and relations are pooled from whole photos.
 
     Raises:
       ValueError: `share_stem` is True but the levels' stems differ.
     """
     ours: Arrays = {}
     different = []
-    for path, value in pairs(theirs, arch, vision, text, share_stem=share_stem):
+    for path, value in pairs(theirs, arch, vision, text, pooled=pooled, share_stem=share_stem):
         # Only a shared stem appears several times.
         if path in ours and not np.array_equal(ours[path], value):
             different.append(path)
@@ -107,14 +134,16 @@ def pairs(
     vision: VisionConfig,
     text: TextConfig,
     *,
+    pooled: bool = False,
     share_stem: bool,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the result of `to_ours` tower by tower; a shared stem appears once per branch."""
     names = {plain(name): name for name in theirs}
     for modality, (tower, _, head) in MODALITIES.items():
         config = vision if modality == "vision" else text
-        for branch, prefix in branches(arch).items():
-            start = f"{prefix}{tower}."
+        parts = parts_of(arch, modality, pooled=pooled)
+        for branch in parts.towers:
+            start = f"{prefix_of(branch)}{tower}."
             part = {
                 key.removeprefix(start): theirs[name]
                 for key, name in names.items()
@@ -125,9 +154,14 @@ def pairs(
                 shared = share_stem and kind == "stem"
                 yield f"{modality}/{kind}/{'shared' if shared else branch}/{rest}", value
             del part
+        for each in parts.heads:
             for path, name in HEAD_NAMES.items():
-                value = theirs[f"{prefix}{head}_{name}"]
-                yield f"{modality}/head/{branch}/{path}", value.T if value.ndim == 2 else value
+                value = theirs[f"{prefix_of(each)}{head}_{name}"]
+                yield f"{modality}/head/{each}/{path}", value.T
+        for level in parts.told:
+            yield f"{modality}/level/{level}", theirs[f"{TOLD[modality]}.{level}"]
+    for path in _region_shapes(vision) if pooled else ():
+        yield path, theirs[_theirs(path)].T
     for level in levels_of(arch):
         for scalar in SCALARS:
             if f"{level}_loss.{scalar}" in theirs:
@@ -135,7 +169,12 @@ def pairs(
 
 
 def to_theirs(
-    ours: Mapping[str, np.ndarray], arch: str, vision: VisionConfig, text: TextConfig
+    ours: Mapping[str, np.ndarray],
+    arch: str,
+    vision: VisionConfig,
+    text: TextConfig,
+    *,
+    pooled: bool = False,
 ) -> Arrays:
     """The inverse of `to_ours`. A shared stem is written out for every branch.
 
@@ -144,11 +183,17 @@ def to_theirs(
     theirs = {}
     for modality, (tower, infix, head) in MODALITIES.items():
         config = vision if modality == "vision" else text
-        for branch, prefix in branches(arch).items():
+        parts = parts_of(arch, modality, pooled=pooled)
+        for branch in parts.towers:
             for name, value in branch_tower(ours, modality, branch, config).items():
-                theirs[f"{prefix}{tower}.{infix}.{name}"] = value
-            for name, value in branch_head(ours, modality, branch).items():
-                theirs[f"{prefix}{head}_{name}"] = value
+                theirs[f"{prefix_of(branch)}{tower}.{infix}.{name}"] = value
+        for each in parts.heads:
+            for name, value in branch_head(ours, modality, each).items():
+                theirs[f"{prefix_of(each)}{head}_{name}"] = value
+        for level in parts.told:
+            theirs[f"{TOLD[modality]}.{level}"] = ours[f"{modality}/level/{level}"]
+    for path in _region_shapes(vision) if pooled else ():
+        theirs[_theirs(path)] = ours[path].T
     for level in levels_of(arch):
         for scalar in SCALARS:
             if f"{scalar}/{level}" in ours:
@@ -169,7 +214,6 @@ def branch_tower(
     return clip_towers.to_theirs(part, config)
 
 
-def branch_head(ours: Mapping[str, np.ndarray], modality: str, branch: str) -> Arrays:
-    """The head of a branch, as `projection.weight`, …"""
-    head = {name: ours[f"{modality}/head/{branch}/{path}"] for path, name in HEAD_NAMES.items()}
-    return {name: value.T if value.ndim == 2 else value for name, value in head.items()}
+def branch_head(ours: Mapping[str, np.ndarray], modality: str, head: str) -> Arrays:
+    """A head, as `projection.weight`, …"""
+    return {name: ours[f"{modality}/head/{head}/{path}"].T for path, name in HEAD_NAMES.items()}

@@ -19,6 +19,7 @@ from scenarioclip_jax.data import (
     image_files,
     image_levels,
     images,
+    photo_boxes,
 )
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.data.stored import labels
@@ -28,7 +29,7 @@ from scenarioclip_jax.interop.card import model_card
 from scenarioclip_jax.interop.huggingface import FIELDS, LEGACY_EOS
 from scenarioclip_jax.interop.label_normalizer import label_normalizer
 from scenarioclip_jax.interop.weights import cast, check_finite
-from scenarioclip_jax.models.scenario_clip import levels_of, pools
+from scenarioclip_jax.models.scenario_clip import levels_of, parts_of, pools
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 from scenarioclip_jax.progress_bar import progress_bar
 
@@ -37,9 +38,10 @@ LAYOUTS = ("transformers", "reference", "huggingface-towers")
 SHARD_BYTES = 2 << 30  # larger files are split, so that little is in memory twice
 END_OF_WORD = "</w>"  # in CLIP's vocabulary
 TEMPLATES = Path(__file__).parent / "pytorch"
-# The modules that open images and normalize texts; they are copied, so that the exported processor makes the
-# same pixels and tokens.
-SHARED = (images, image_arrays, image_colors, image_depth, image_files, image_levels, labels)
+# The modules that open images, check boxes and normalize texts; they are copied, so that the exported processor
+# makes the same pixels and tokens.
+SHARED = (images, image_arrays, image_colors, image_depth, image_files, image_levels)
+SHARED += (labels, photo_boxes)
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -54,12 +56,12 @@ def write_folder(
       dtype: Key of DTYPES for the type in which weights are stored.
       origin: Origin of the weights, for the model card.
     """
-    _refuse_unknown(spec)
     vision, text = VisionConfig(**spec.model["vision"]), TextConfig(**spec.model["text"])
-    theirs = reference.to_theirs(params, spec.model["arch"], vision, text)
+    theirs = reference.to_theirs(params, spec.model["arch"], vision, text, pooled=pools(spec.model))
     save_safetensors(out, theirs, dtype)
     _write_json(out / "config.json", exported.config_json(spec, dtype))
-    shutil.copyfile(TEMPLATES / f"{exported.MODELING}.py", out / f"{exported.MODELING}.py")
+    for module in exported.MODELS:
+        shutil.copyfile(TEMPLATES / f"{module}.py", out / f"{module}.py")
     write_processor(out, spec, tokenizer_file)
     (out / "README.md").write_text(model_card(spec, dtype, origin), encoding="utf-8")
 
@@ -93,7 +95,7 @@ def write_reference(
         raise CheckpointError(
             "arch is 'clip', which the published implementation hasn't; leave out --layout reference"
         )
-    _refuse_unknown(spec)
+    _refuse_unpublished(spec, "reference")
     _refuse_packed(spec, "reference")
     if spec.model.get("logit_bias", False):
         raise CheckpointError(
@@ -134,13 +136,13 @@ def write_towers(
     The heads' arrays are named `image_projection.weight`, …, `text_norm.bias`; logit scales (and biases) are in
     `logits.json`.
     """
-    _refuse_unknown(spec)
+    _refuse_unpublished(spec, "huggingface-towers")
     _refuse_packed(spec, "huggingface-towers")
     arch = spec.model["arch"]
     configs = {"vision": VisionConfig(**spec.model["vision"])}
     configs["text"] = TextConfig(**spec.model["text"])
     whole = clip_config(spec)
-    for branch in reference.branches(arch):
+    for branch in parts_of(arch, "text", pooled=False).towers:
         heads = {}
         for modality, (_, infix, head) in reference.MODALITIES.items():
             folder = out / branch / modality
@@ -169,14 +171,14 @@ def write_towers(
     write_processor(out, spec, tokenizer_file)
 
 
-def _refuse_unknown(spec: ModelSpec) -> None:
-    """Raises CheckpointError for models that can't be written for PyTorch yet."""
+def _refuse_unpublished(spec: ModelSpec, layout: str) -> None:
+    """Raises CheckpointError for models whose parts only `write_folder` can write."""
     arch, pooled = spec.model["arch"], pools(spec.model)
     if arch == "scenario_clip_shared" or pooled:
         what = "model.regions is pooled" if pooled else f"arch is {arch}"
         raise CheckpointError(
-            f"{what}: there is no PyTorch code for such models yet; use it in JAX (scenarioclip_jax.load), or "
-            "train with another arch and model.regions=views"
+            f"{what}, which plain CLIP towers can't do; leave out --layout {layout}: the folder that has code "
+            "of its own can"
         )
 
 

@@ -71,7 +71,7 @@ class Regions(nnx.Module):
 
     def __call__(
         self, tokens: Float[jax.Array, "G S T W"], boxes: Boxes, level: str
-    ) -> Float[Array, "G N W"]:
+    ) -> Float[jax.Array, "G N W"]:
         return self.boxes[level](self.pool[level](tokens, boxes), boxes.box)
 
 
@@ -100,7 +100,7 @@ class BoxHead(Mlp):
 
     def __call__(
         self, pooled: Float[jax.Array, "G N one W"], box: Float[Array, "G N one 4"]
-    ) -> Float[Array, "G N W"]:
+    ) -> Float[jax.Array, "G N W"]:
         one = pooled[..., 0, :]
         return one + self.reduce(self.hidden(one))
 
@@ -120,7 +120,7 @@ class PairHead(Mlp):
 
     def __call__(
         self, pooled: Float[jax.Array, "G N two W"], box: Float[Array, "G N two 4"]
-    ) -> Float[Array, "G N W"]:
+    ) -> Float[jax.Array, "G N W"]:
         def one_way(a: int, b: int) -> jax.Array:
             lies = geometry(box[..., a, :], box[..., b, :])
             return self.hidden(

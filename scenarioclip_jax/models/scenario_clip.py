@@ -94,6 +94,30 @@ def head_of(arch: str, level: str) -> str:
     return level if arch == "scenario_clip_shared" else branch_of(arch, level)
 
 
+class Parts(NamedTuple):
+    """The parts of a modality.
+
+    Attributes:
+      towers: Branches that have a tower.
+      heads: Names of the heads.
+      told: Levels for which there is a vector that tells a tower its level.
+    """
+
+    towers: tuple[str, ...]
+    heads: tuple[str, ...]
+    told: tuple[str, ...]
+
+
+def parts_of(arch: str, modality: str, *, pooled: bool) -> Parts:
+    """The parts of `vision` or `text`. If regions are pooled, one vision tower serves all levels' heads."""
+    levels = levels_of(arch)
+    towers = tuple(dict.fromkeys(branch_of(arch, level) for level in levels))
+    if pooled and modality == "vision":
+        return Parts(towers[:1], levels, ())
+    heads = tuple(dict.fromkeys(head_of(arch, level) for level in levels))
+    return Parts(towers, heads, levels if arch == "scenario_clip_shared" else ())
+
+
 def pools(model: Mapping[str, Any]) -> bool:
     """Whether a model, given by its constructor's arguments, pools objects and relations from whole photos."""
     return model.get("regions", "views") == "pooled" and len(levels_of(model["arch"])) > 1
@@ -107,24 +131,22 @@ def sees_visible_only(arch: str, patch_packing: bool, level: str) -> bool:
 class Tower(nnx.Module):
     """One modality: a stem and a trunk per branch, and heads; all branches may share one stem.
 
-    A tower that serves several levels may be told which: a learned vector for each of `told` is added to all of
-    a trunk's input.
+    A tower that serves several levels may be told which: a learned vector for each of `parts.told` is added to
+    all of a trunk's input.
     """
 
-    def __init__(
-        self, stem, trunk, config, branches, heads, told, *, share_stem, embed_dim, rngs, **run
-    ):
+    def __init__(self, stem, trunk, config, parts: Parts, *, share_stem, embed_dim, rngs, **run):
         dtype = run["dtype"]
-        stems = ("shared",) if share_stem else branches
+        stems = ("shared",) if share_stem else parts.towers
         self.stem = nnx.Dict({b: stem(config, rngs=rngs, **run) for b in stems})
-        self.trunk = nnx.Dict({b: trunk(config, rngs=rngs, **run) for b in branches})
+        self.trunk = nnx.Dict({b: trunk(config, rngs=rngs, **run) for b in parts.towers})
         self.head = nnx.Dict(
-            {h: Head(config.width, embed_dim, dtype=dtype, rngs=rngs) for h in heads}
+            {h: Head(config.width, embed_dim, dtype=dtype, rngs=rngs) for h in parts.heads}
         )
-        if told:
+        if parts.told:
             normal = nnx.initializers.normal(0.02)
             self.level = nnx.Dict(
-                {level: nnx.Param(normal(rngs.params(), (config.width,))) for level in told}
+                {level: nnx.Param(normal(rngs.params(), (config.width,))) for level in parts.told}
             )
 
     def tell(self, level: str, stream: Stream) -> Stream:
@@ -181,11 +203,7 @@ class ScenarioCLIP(nnx.Module):
         if not isinstance(text, TextConfig):
             text = TextConfig(**text)
         self.arch, self.share_stem, self.patch_packing = arch, share_stem, patch_packing
-        levels = levels_of(arch)
-        self.pools = regions == "pooled" and len(levels) > 1
-        branches = tuple(dict.fromkeys(branch_of(arch, level) for level in levels))
-        heads = tuple(dict.fromkeys(head_of(arch, level) for level in levels))
-        told = levels if arch == "scenario_clip_shared" else ()
+        self.pools = regions == "pooled" and len(levels_of(arch)) > 1
         kwargs = dict(
             share_stem=share_stem,
             embed_dim=embed_dim,
@@ -195,10 +213,9 @@ class ScenarioCLIP(nnx.Module):
             attention=attention,
             rngs=rngs,
         )
-        seeing = (branches[0],) if self.pools else branches, levels if self.pools else heads
-        asked = () if self.pools else told
-        self.vision = Tower(VisionStem, VisionTrunk, vision, *seeing, asked, **kwargs)
-        self.text = Tower(TextStem, TextTrunk, text, branches, heads, told, **kwargs)
+        seeing, reading = (parts_of(arch, m, pooled=self.pools) for m in ("vision", "text"))
+        self.vision = Tower(VisionStem, VisionTrunk, vision, seeing, **kwargs)
+        self.text = Tower(TextStem, TextTrunk, text, reading, **kwargs)
         if self.pools:
             run = {"dtype": jnp.dtype(dtype), "rngs": rngs}
             self.regions = Regions(vision.width, vision.heads, **run)

@@ -93,8 +93,8 @@ def objective(
     """
     own = {level: student.text[level][:, : x.shape[1]] for level, x in student.image.items()}
     metrics = {
-        f"loss/{level}": contrast(
-            level, image, own[level], levels[level].slots.mask, levels[level].text
+        f"loss/{level}": jnp.asarray(
+            contrast(level, image, own[level], levels[level].slots.mask, levels[level].text)
         )
         for level, image in student.image.items()
     }
@@ -102,12 +102,11 @@ def objective(
     if teacher is not None:
         taught = {level: x[:, : own[level].shape[1]] for level, x in teacher.text.items()}
         slots = {level: about.slots for level, about in levels.items()}
-        metrics["loss/distillation"] = distillation_loss(
-            student.image, own, teacher.image, taught, slots, **distill
-        )
-        total = total + distill_weight * metrics["loss/distillation"]
+        distilled = distillation_loss(student.image, own, teacher.image, taught, slots, **distill)
+        metrics["loss/distillation"] = jnp.asarray(distilled)
+        total = total + distill_weight * distilled
     for name, loss in _further_terms(student, own, levels, contrast, terms).items():
-        metrics[f"loss/{name}"] = loss
+        metrics[f"loss/{name}"] = jnp.asarray(loss)
         total = total + terms[name] * loss
     return total, metrics | {"loss/total": total}
 

@@ -261,6 +261,8 @@ def test_orientation_in_every_format(format, orientation):
     assert np.abs(np.asarray(opened.picture, int) - RGB).max() <= (12 if format == "JPEG" else 0)
     lazy = images.to_rgb(Image.open(io.BytesIO(content)))
     np.testing.assert_array_equal(np.asarray(lazy), np.asarray(opened.picture))
+    again = images.to_rgb(lazy)  # what is upright stays so
+    np.testing.assert_array_equal(np.asarray(again), np.asarray(lazy))
 
 
 class ByInterface:

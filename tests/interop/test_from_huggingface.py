@@ -85,8 +85,25 @@ def test_one_vision_tower_where_regions_are_pooled(clip, arch):
     assert np.std(params["regions/pool/object/value/kernel"]) > 0
     again = initial.from_clip(opened, model)
     helpers.assert_same(again, params)
-    with pytest.raises(CheckpointError, match="can't be rearranged"):
-        initial._arrange(params, model, model | {"share_stem": True}, "here")
+    # Stems can be shared and separated again.
+    shared = model | {"share_stem": True}
+    back = initial._arrange(params, model, shared, "here")
+    assert "vision/stem/shared/cls" in back
+    helpers.assert_same(initial._arrange(back, shared, model, "here"), params)
+
+
+@pytest.mark.parametrize("arch", ["scenario_clip_0", "scenario_clip_shared"])
+def test_only_what_tells_a_level_fixes_the_stems_end(clip, arch):
+    opened = open_clip(str(clip))
+    model = initial.model_arguments(opened, arch=arch) | {"regions": "pooled"}
+    params = initial.from_clip(opened, model)
+    shorter = model | {"text": {**model["text"], "stem_blocks": 1}}
+    if arch == "scenario_clip_shared":
+        with pytest.raises(CheckpointError, match=r"told its level behind the stem.*stem_blocks"):
+            initial._arrange(params, model, shorter, "here")
+        return
+    there = initial._arrange(params, model, shorter, "here")
+    helpers.assert_same(initial._arrange(there, shorter, model, "here"), params)
 
 
 def test_both_key_layouts_shards_and_buffers(clip, tmp_path):

@@ -21,14 +21,18 @@ from scenarioclip_jax.interop import exported, initial, to_pytorch
 from scenarioclip_jax.interop.huggingface import open_clip
 from tests.interop import helpers
 
-ARCHITECTURES = ("clip", "pyramid_clip", "scenario_clip_0", "scenario_clip_1")
+ARCHITECTURES = (
+    *("clip", "pyramid_clip", "scenario_clip_0", "scenario_clip_1"),
+    "scenario_clip_shared",
+)
 LENGTHS = {"global": 12, "object": 6, "relation": 9}
 
 
-def random_model(arch, *, share_stem, clip_folder):
+def random_model(arch, *, share_stem, clip_folder, regions="views"):
     """A model whose arrays are all different, heads and norms included."""
     clip = open_clip(str(clip_folder))
     model = initial.model_arguments(clip, arch=arch, share_stem=share_stem, embed_dim=40)
+    model |= {"regions": regions}
     params = initial.from_clip(clip, model)
     rng = np.random.default_rng(7)
     params = {
@@ -54,11 +58,21 @@ def trained(tmp_path_factory, clip):
     """Makes (and keeps) a checkpoint by architecture: folder, parameters, teacher."""
     made = {}
 
-    def make(arch, share_stem=False, fit="centre_crop", *, logit_bias=False, patch_packing=False):
-        key = arch, share_stem, fit, logit_bias, patch_packing
+    def make(
+        arch,
+        share_stem=False,
+        fit="centre_crop",
+        *,
+        logit_bias=False,
+        patch_packing=False,
+        regions="views",
+    ):
+        key = arch, share_stem, fit, logit_bias, patch_packing, regions
         if key not in made:
             folder = tmp_path_factory.mktemp("trained") / "-".join(map(str, key))
-            model, params, ema = random_model(arch, share_stem=share_stem, clip_folder=clip)
+            model, params, ema = random_model(
+                arch, share_stem=share_stem, clip_folder=clip, regions=regions
+            )
             if logit_bias:
                 model |= {"logit_bias": True}
                 params |= {f"logit_bias/{v}": np.array(-3.0, np.float32) for v in LEVELS}
@@ -206,7 +220,7 @@ def test_automodel_computes_the_same(trained, tmp_path, arch):
         np.testing.assert_array_equal(again.encode_ids(ids, level), text)
         found[level] = image
     differ = not np.allclose(found["object"], found["relation"])
-    assert differ == arch.startswith("scenario")  # a level has its own towers there
+    assert differ == arch.startswith("scenario")  # a level has its own towers or heads there
     with pytest.raises(ValueError, match="level is 'scene'"):
         theirs.encode_image(torch.from_numpy(pixels), "scene")
     with pytest.raises(ValueError, match=r"expected \[N, 3, 32, 32\]"):

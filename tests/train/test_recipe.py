@@ -10,10 +10,10 @@ import pytest
 from flax import nnx
 
 import scenarioclip_jax
-from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax import convert
 from scenarioclip_jax.evaluation import job
 from scenarioclip_jax.evaluation.explain import attribution
-from scenarioclip_jax.interop import new_parts, to_pytorch
+from scenarioclip_jax.interop import new_parts
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import ScenarioCLIP
 from scenarioclip_jax.train.loop import train
@@ -94,12 +94,12 @@ def test_attention_of_a_box_cannot_be_followed(workdir):
         attribution.attention_rollout(model, view, "object")
 
 
-def test_what_cannot_be_written_for_pytorch_is_refused(workdir, tmp_path):
-    model = scenarioclip_jax.load(workdir)
-    with pytest.raises(CheckpointError, match=r"model\.regions is pooled: there is no PyTorch"):
-        to_pytorch.write_folder(
-            tmp_path, model.spec, {}, workdir / "tokenizer.json", dtype="float32", origin="here"
-        )
+def test_the_folder_for_pytorch_leads_back(workdir, tmp_path):
+    convert.main(["to-pytorch", f"--checkpoint={workdir}", f"--output={tmp_path / 'out'}"])
+    ours, back = scenarioclip_jax.load(workdir), scenarioclip_jax.load(tmp_path / "out")
+    assert back.params.keys() == ours.params.keys()
+    for path, value in ours.params.items():
+        np.testing.assert_array_equal(back.params[path], value, err_msg=path)
 
 
 def test_new_parts_beside_those_of_clip():

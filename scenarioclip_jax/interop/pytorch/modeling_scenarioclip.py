@@ -4,8 +4,8 @@
     image = model.encode_image(pixel_values, "object")   # [N, embed_dim], not normalized
     text = model.encode_text(input_ids, "object")
 
-This file needs only torch and transformers, 4.57 or newer. Parameter names are those of the published
-implementation.
+These modules need only torch and transformers, 4.57 or newer. Parameter names are those of the published
+implementation, as far as it has such parameters.
 """
 
 import difflib
@@ -17,14 +17,10 @@ from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
+from .regions_scenarioclip import Regions
+from .towers_scenarioclip import TextEncoder, VisionEncoder
+
 LEVELS = ("global", "object", "relation")
-
-
-def quick_gelu(x):
-    return x * torch.sigmoid(1.702 * x)
-
-
-ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": functional.gelu}
 
 
 def refuse(unknown, known, where):
@@ -44,11 +40,13 @@ class ScenarioCLIPConfig(PretrainedConfig):
     """Sizes of a model.
 
     Args:
-      arch: clip, pyramid_clip, scenario_clip_0 or scenario_clip_1.
-      vision: Values of width, depth, heads, mlp_dim, activation, eps, image_size, patch_size.
-      text: Values of width, depth, heads, mlp_dim, activation, eps, vocab_size, max_length, eos_id.
+      arch: clip, pyramid_clip, scenario_clip_0, scenario_clip_1 or scenario_clip_shared.
+      vision: Values of width, depth, heads, mlp_dim, stem_blocks, activation, eps, image_size, patch_size.
+      text: Values of the first seven of these, and of vocab_size, max_length, eos_id.
       embed_dim: Size of the embedding space.
       patch_packing: Whether images of objects and relations are seen without their black patches.
+      regions: views, if objects and relations are pictures of their own, black outside; or pooled, if they are
+        boxes of whole photos.
       logit_bias: Whether the model was trained with the sigmoid loss, which adds a bias to the logits.
       levels: Levels that the model was trained for.
     """
@@ -63,6 +61,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
         text=None,
         embed_dim=512,
         patch_packing=False,
+        regions="views",
         logit_bias=False,
         levels=LEVELS,
         **kwargs,
@@ -72,167 +71,10 @@ class ScenarioCLIPConfig(PretrainedConfig):
         self.text = text or {}
         self.embed_dim = embed_dim
         self.patch_packing = patch_packing
+        self.regions = regions
         self.logit_bias = logit_bias
         self.levels = list(levels)
         super().__init__(**kwargs)
-
-
-class Attention(nn.Module):
-    def __init__(self, width, heads, config):
-        super().__init__()
-        self.heads, self.config = heads, config
-        self.q_proj = nn.Linear(width, width)
-        self.k_proj = nn.Linear(width, width)
-        self.v_proj = nn.Linear(width, width)
-        self.out_proj = nn.Linear(width, width)
-
-    def forward(self, x, causal, mask):
-        def split(y):  # [N, T, W] -> [N, heads, T, W / heads]
-            return y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-        query, key, value = split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x))
-        attend = functional.scaled_dot_product_attention
-        if self.config._attn_implementation == "eager":
-            attend = eager_attention
-        mixed = attend(query, key, value, attn_mask=mask, is_causal=causal)
-        return self.out_proj(mixed.transpose(1, 2).flatten(2))
-
-
-def eager_attention(query, key, value, attn_mask, is_causal):
-    """`scaled_dot_product_attention` step by step."""
-    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-    if is_causal:
-        tokens = scores.shape[-1]
-        attn_mask = torch.ones(tokens, tokens, dtype=torch.bool, device=scores.device).tril()
-    if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
-    return scores.softmax(-1) @ value
-
-
-class Mlp(nn.Module):
-    def __init__(self, width, mlp_dim, activation):
-        super().__init__()
-        self.fc1 = nn.Linear(width, mlp_dim)
-        self.fc2 = nn.Linear(mlp_dim, width)
-        self.activation = ACTIVATIONS[activation]
-
-    def forward(self, x):
-        return self.fc2(self.activation(self.fc1(x)))
-
-
-class Block(nn.Module):
-    def __init__(self, sizes, config):
-        super().__init__()
-        width = sizes["width"]
-        self.layer_norm1 = nn.LayerNorm(width, eps=sizes["eps"])
-        self.self_attn = Attention(width, sizes["heads"], config)
-        self.layer_norm2 = nn.LayerNorm(width, eps=sizes["eps"])
-        self.mlp = Mlp(width, sizes["mlp_dim"], sizes["activation"])
-
-    def forward(self, x, causal, mask):
-        x = x + self.self_attn(self.layer_norm1(x), causal, mask)
-        return x + self.mlp(self.layer_norm2(x))
-
-
-class Encoder(nn.Module):
-    def __init__(self, sizes, config):
-        super().__init__()
-        self.layers = nn.ModuleList(Block(sizes, config) for _ in range(sizes["depth"]))
-        self.gradient_checkpointing = False  # Transformers sets it, and the function
-
-    def forward(self, x, causal=False, mask=None):
-        """Runs the stack. `mask`, bool [N, 1, 1, T], marks the tokens that are seen; None for all of them."""
-        for layer in self.layers:
-            if self.gradient_checkpointing and self.training:
-                x = self._gradient_checkpointing_func(layer.__call__, x, causal, mask)
-            else:
-                x = layer(x, causal, mask)
-        return x
-
-
-class VisionEmbeddings(nn.Module):
-    def __init__(self, sizes):
-        super().__init__()
-        width, patch = sizes["width"], sizes["patch_size"]
-        self.class_embedding = nn.Parameter(torch.zeros(width))
-        self.patch_embedding = nn.Conv2d(3, width, patch, stride=patch, bias=False)
-        self.position_embedding = nn.Embedding((sizes["image_size"] // patch) ** 2 + 1, width)
-
-    def forward(self, pixels):
-        patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
-        first = self.class_embedding.expand(pixels.shape[0], 1, -1)
-        return torch.cat([first, patches], dim=1) + self.position_embedding.weight
-
-
-# A normalized black pixel, and half a gray level in the channel where it is smallest.
-BLACK = (-0.48145466 / 0.26862954, -0.4578275 / 0.26130258, -0.40821073 / 0.27577711)
-DIM = 0.5 / 255 / 0.27577711
-
-
-class VisionTransformer(nn.Module):
-    def __init__(self, sizes, config):
-        super().__init__()
-        self.patch_size = sizes["patch_size"]
-        self.embeddings = VisionEmbeddings(sizes)
-        self.pre_layrnorm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
-        self.encoder = Encoder(sizes, config)
-        self.post_layernorm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
-
-    def forward(self, pixels, visible_only=False):
-        mask = self.visible(pixels) if visible_only else None
-        x = self.encoder(self.pre_layrnorm(self.embeddings(pixels)), mask=mask)
-        return self.post_layernorm(x[:, 0])
-
-    def visible(self, pixels):
-        """The class token and the patches that aren't black, bool [N, 1, 1, T]."""
-        black = pixels.new_tensor(BLACK)[:, None, None]
-        lit = ((pixels - black).abs() > DIM).any(1, keepdim=True).float()
-        patches = functional.max_pool2d(lit, self.patch_size).flatten(1) > 0
-        return functional.pad(patches, (1, 0), value=True)[:, None, None]
-
-
-class TextEmbeddings(nn.Module):
-    def __init__(self, sizes):
-        super().__init__()
-        self.token_embedding = nn.Embedding(sizes["vocab_size"], sizes["width"])
-        self.position_embedding = nn.Embedding(sizes["max_length"], sizes["width"])
-
-    def forward(self, ids):
-        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
-
-
-class TextTransformer(nn.Module):
-    def __init__(self, sizes, config):
-        super().__init__()
-        self.eos_id = sizes["eos_id"]
-        self.embeddings = TextEmbeddings(sizes)
-        self.encoder = Encoder(sizes, config)
-        self.final_layer_norm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
-
-    def forward(self, ids):
-        x = self.encoder(self.embeddings(ids), causal=True)
-        first_eos = (ids == self.eos_id).int().argmax(dim=1)
-        # Not len(x): tracing makes that a constant, and other batches would get the first texts' features.
-        rows = torch.arange(x.shape[0], device=x.device)
-        return self.final_layer_norm(x[rows, first_eos])
-
-
-class VisionEncoder(nn.Module):
-    def __init__(self, sizes, config):
-        super().__init__()
-        self.vision_model = VisionTransformer(sizes, config)
-
-    def forward(self, pixels, visible_only):
-        return self.vision_model(pixels, visible_only)
-
-
-class TextEncoder(nn.Module):
-    def __init__(self, sizes, config):
-        super().__init__()
-        self.text_model = TextTransformer(sizes, config)
-
-    def forward(self, ids):
-        return self.text_model(ids)
 
 
 class Contrast(nn.Module):
@@ -274,7 +116,10 @@ def check_tensor(value, name, types, argument):
 
 
 class ScenarioCLIPModel(PreTrainedModel):
-    """One pair of towers per level, or one for all levels (`pyramid_clip`), or for all texts (`clip`)."""
+    """CLIP towers for three levels: a pair for each, or one for all (`pyramid_clip`, `scenario_clip_shared`).
+
+    With `regions="pooled"` one vision tower sees whole photos, and objects and relations are boxes in them.
+    """
 
     config_class = ScenarioCLIPConfig
     base_model_prefix = ""
@@ -284,19 +129,32 @@ class ScenarioCLIPModel(PreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
-        self.prefixes = {
-            "clip": dict.fromkeys(LEVELS, "global_"),
-            "pyramid_clip": dict.fromkeys(LEVELS, ""),
-        }.get(config.arch, {level: f"{level}_" for level in LEVELS})
-        for prefix in dict.fromkeys(self.prefixes.values()):
-            for tower, sizes, kind, head in (
-                ("visual_encoder", config.vision, VisionEncoder, "image"),
-                ("text_encoder", config.text, TextEncoder, "text"),
-            ):
-                setattr(self, f"{prefix}{tower}", kind(sizes, config))
+        own = {level: f"{level}_" for level in LEVELS}
+        one = {"clip": "global_", "pyramid_clip": "", "scenario_clip_shared": ""}
+        towers = dict.fromkeys(LEVELS, one[config.arch]) if config.arch in one else own
+        told = config.arch == "scenario_clip_shared"
+        heads = own if told else towers
+        self.pooled = config.regions == "pooled" and config.arch != "clip"
+        # By tower: the prefixes of what serves each level.
+        self.towers = {"visual": towers, "text": towers}
+        self.heads = {"visual": heads, "text": heads}
+        if self.pooled:
+            self.towers["visual"] = dict.fromkeys(LEVELS, towers["global"])
+            self.heads["visual"] = own
+            self.regions = Regions(config.vision["width"], config.vision["heads"])
+        for tower, sizes, kind, head in (
+            ("visual", config.vision, VisionEncoder, "image"),
+            ("text", config.text, TextEncoder, "text"),
+        ):
+            for prefix in dict.fromkeys(self.towers[tower].values()):
+                setattr(self, f"{prefix}{tower}_encoder", kind(sizes, config))
+            for prefix in dict.fromkeys(self.heads[tower].values()):
                 projection = nn.Linear(sizes["width"], config.embed_dim)
                 setattr(self, f"{prefix}{head}_projection", projection)
                 setattr(self, f"{prefix}{head}_norm", nn.LayerNorm(config.embed_dim))
+            if told and not (self.pooled and tower == "visual"):
+                vectors = {level: nn.Parameter(torch.zeros(sizes["width"])) for level in LEVELS}
+                setattr(self, f"{tower}_level", nn.ParameterDict(vectors))
         for level in ("global",) if config.arch == "clip" else LEVELS:
             setattr(self, f"{level}_loss", Contrast(config.logit_bias))
         self.post_init()
@@ -304,17 +162,28 @@ class ScenarioCLIPModel(PreTrainedModel):
     def _init_weights(self, module):
         pass  # from_pretrained brings every weight
 
-    def _head(self, name, level, x):
-        prefix = self.prefixes[level]
-        projection = getattr(self, f"{prefix}{name}_projection")
-        return getattr(self, f"{prefix}{name}_norm")(projection(x))
+    def _tower(self, tower, level):
+        return getattr(self, f"{self.towers[tower][level]}{tower}_encoder")
+
+    def _told(self, tower, level):
+        vectors = getattr(self, f"{tower}_level", None)
+        return None if vectors is None else vectors[level]
+
+    def _head(self, tower, level, x):
+        name = f"{self.heads[tower][level]}{'image' if tower == 'visual' else 'text'}"
+        return getattr(self, f"{name}_norm")(getattr(self, f"{name}_projection")(x))
 
     def _check(self, level):
         if level not in LEVELS:
             raise ValueError(f"level is {level!r}; it must be one of {', '.join(LEVELS)}")
 
-    def encode_image(self, pixel_values, level="global"):
-        """Embeds images [N, 3, P, P], prepared by the processor, at a level: [N, embed_dim]."""
+    def encode_image(self, pixel_values, level="global", boxes=None):
+        """Embeds images [N, 3, P, P], prepared by the processor, at a level: [N, embed_dim].
+
+        Args:
+          boxes: If regions are pooled: M objects [N, M, 1, 4] or relations [N, M, 2, 4] of each image, prepared
+            by the processor; then the result is [N, M, embed_dim]. Without, an image is all object or relation.
+        """
         self._check(level)
         check_tensor(pixel_values, "pixel_values", FLOATS, "images")
         side = self.config.vision["image_size"]
@@ -328,9 +197,35 @@ class ScenarioCLIPModel(PreTrainedModel):
                     f"pixel_values go beyond {LARGEST_PIXEL} or are NaN, so they weren't normalized: let the "
                     "processor prepare them (processor(images=...)['pixel_values'])"
                 )
-        tower = getattr(self, f"{self.prefixes[level]}visual_encoder")
-        masked = self.config.patch_packing and self.config.arch != "clip" and level != "global"
-        return self._head("image", level, tower(pixel_values.to(self.dtype), masked))
+        self._check_boxes(boxes, level, pixel_values.shape[0])
+        tower, pixels = self._tower("visual", level), pixel_values.to(self.dtype)
+        finer = self.config.arch != "clip" and level != "global"
+        if not (self.pooled and finer):
+            masked = self.config.patch_packing and finer
+            return self._head("visual", level, tower(pixels, masked, self._told("visual", level)))
+        asked = boxes
+        if asked is None:
+            whole = pixels.new_tensor([0.0, 0.0, 1.0, 1.0])
+            asked = whole.expand(pixels.shape[0], 1, 1 + (level == "relation"), 4)
+        found = self._head("visual", level, self.regions(tower.tokens(pixels), asked, level))
+        return found[:, 0] if boxes is None else found
+
+    def _check_boxes(self, boxes, level, count):
+        if boxes is None:
+            return
+        if not self.pooled:
+            raise ValueError(
+                "this model takes no boxes: it sees objects and relations as pictures of their own (README.md)"
+            )
+        if level == "global":
+            raise ValueError("boxes are of the level 'object' or 'relation', not 'global'")
+        check_tensor(boxes, "boxes", FLOATS, "images=..., boxes")
+        ends = 1 + (level == "relation")
+        if boxes.ndim != 4 or boxes.shape[0] != count or tuple(boxes.shape[2:]) != (ends, 4):
+            raise ValueError(
+                f"boxes are {tuple(boxes.shape)}; expected [{count}, M, {ends}, 4] at the level {level!r}: let "
+                "the processor prepare them (processor(images=..., boxes=..., level=...)['boxes'])"
+            )
 
     def encode_text(self, input_ids, level="global"):
         """Embeds token ids [N, L], each row with an end-of-text id, at a level: [N, embed_dim]."""
@@ -352,12 +247,12 @@ class ScenarioCLIPModel(PreTrainedModel):
                 raise ValueError(
                     f"no end-of-text id {self.config.text['eos_id']} in rows {rows} of input_ids"
                 )
-        tower = getattr(self, f"{self.prefixes[level]}text_encoder")
-        return self._head("text", level, tower(input_ids))
+        read = self._tower("text", level)(input_ids, self._told("text", level))
+        return self._head("text", level, read)
 
-    def get_image_features(self, pixel_values, level="global"):
+    def get_image_features(self, pixel_values, level="global", boxes=None):
         """`encode_image` under the name that other Transformers models use."""
-        return self.encode_image(pixel_values, level)
+        return self.encode_image(pixel_values, level, boxes)
 
     def get_text_features(self, input_ids, attention_mask=None, level="global"):
         """`encode_text` under the name that other Transformers models use; see `forward` for the mask."""
@@ -366,12 +261,10 @@ class ScenarioCLIPModel(PreTrainedModel):
 
     def get_input_embeddings(self):
         """The token embedding of the global level's text tower."""
-        tower = getattr(self, f"{self.prefixes['global']}text_encoder")
-        return tower.text_model.embeddings.token_embedding
+        return self._tower("text", "global").text_model.embeddings.token_embedding
 
     def set_input_embeddings(self, value):
-        tower = getattr(self, f"{self.prefixes['global']}text_encoder")
-        tower.text_model.embeddings.token_embedding = value
+        self._tower("text", "global").text_model.embeddings.token_embedding = value
 
     def _check_mask(self, mask):
         """Checks the mask: tokens after the end of a text are never seen, but no others can be hidden."""
@@ -399,11 +292,13 @@ class ScenarioCLIPModel(PreTrainedModel):
         attention_mask=None,
         return_loss=None,
         return_dict=None,
+        boxes=None,
         **unknown,
     ):
         """Embeds images, texts or both, and compares them.
 
         Args:
+          boxes: Boxes in the images, see `encode_image`; embeddings are then [N * M, embed_dim].
           attention_mask: Mask as returned by tokenizers; tokens after the end of a text are never seen anyway.
           return_loss: Whether to return the contrastive loss of a batch whose images and texts are pairs in
             order: CLIP's softmax loss both ways or, with a logit bias, the sigmoid loss.
@@ -415,12 +310,15 @@ class ScenarioCLIPModel(PreTrainedModel):
             "attention_mask",
             "return_loss",
             "return_dict",
+            "boxes",
         )
         refuse(unknown, known, "the model")
         if pixel_values is None and input_ids is None:
             raise ValueError("nothing to embed: give pixel_values, input_ids or both")
         self._check_mask(attention_mask)
-        image = None if pixel_values is None else self.encode_image(pixel_values, level)
+        image = None
+        if pixel_values is not None:
+            image = self.encode_image(pixel_values, level, boxes).flatten(0, -2)
         text = None if input_ids is None else self.encode_text(input_ids, level)
         logits = loss = None
         if image is not None and text is not None:

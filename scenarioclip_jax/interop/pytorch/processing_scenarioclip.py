@@ -16,6 +16,7 @@ from .image_files import ImageFileError
 from .image_levels import find_levels as _find_levels  # noqa: F401
 from .images import to_rgb
 from .labels import labels_of
+from .photo_boxes import check_boxes
 
 __all__ = ["ImageFileError", "ScenarioCLIPImageProcessor", "ScenarioCLIPProcessor"]
 
@@ -60,20 +61,12 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
     def view(self, image):
         """Returns the photo's view, uint8 [P, P, 3]. `image` is anything that `images.open_image` accepts."""
         image = to_rgb(image)
-        size, sides = self.image_size, image.size
-        if self.fit == "squash":
-            return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
-        short, long = min(sides), max(sides)
-        if self.fit == "contain":
-            resized = {long: size, short: max(1, round(size * short / long))}
-        else:
-            resized = {long: int(size * long / short), short: size}
         # Only what the view shows is resampled. Along each axis, these are the view pixels that show the photo
         # and the part of the photo that they show.
-        shown, part = [], []
-        for side in sides:
-            scale, offset = resized[side] / side, -round((resized[side] - size) / 2)
-            low, high = max(0, offset), min(size, resized[side] + offset)
+        shown, part, size = [], [], self.image_size
+        for side, (resized, offset) in zip(image.size, self._places(image.size), strict=True):
+            scale = resized / side
+            low, high = max(0, offset), min(size, resized + offset)
             shown.append((low, high))
             part.append((max(0.0, (low - offset) / scale), min(side, (high - offset) / scale)))
         (left, right), (top, bottom) = shown
@@ -85,6 +78,33 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
         canvas = Image.new("RGB", (size, size))
         canvas.paste(view, (left, top))
         return np.asarray(canvas)
+
+    def _places(self, sides):
+        """The photo's resized width and height, and where it starts in the view, in pixels."""
+        size, short, long = self.image_size, min(sides), max(sides)
+        if self.fit == "squash":
+            resized = {short: size, long: size}
+        elif self.fit == "contain":
+            resized = {short: max(1, round(size * short / long)), long: size}
+        else:
+            resized = {long: int(size * long / short), short: size}
+        return [(resized[side], -round((resized[side] - size) / 2)) for side in sides]
+
+    def in_view(self, boxes, level, sides):
+        """Checks boxes in pixels of a photo and returns them as shares of its view, clipped to it.
+
+        Args:
+          boxes: [M, 4] for objects, [M, 2, 4] for relations.
+          sides: Width and height of the photo.
+        """
+        # As in training: whole pixels of the photo, and at least one.
+        whole = np.floor(check_boxes(boxes, level, sides).astype(np.float64))
+        whole[..., 2:] = np.maximum(whole[..., 2:], whole[..., :2] + 1)
+        places = self._places(sides)
+        scale = [resized / side for side, (resized, _) in zip(sides, places, strict=True)]
+        offset = [start for _, start in places]
+        mapped = whole * np.array(scale * 2) + np.array(offset * 2)
+        return (np.clip(mapped, 0, self.image_size) / self.image_size).astype(np.float32)
 
     def preprocess(self, images, return_tensors=None, **unknown):
         """Prepares one or several images: paths, PIL images, arrays or tensors of any framework.
@@ -129,6 +149,7 @@ class ScenarioCLIPProcessor(ProcessorMixin):
         padding="max_length",
         truncation=True,
         max_length=None,
+        boxes=None,
         **unknown,
     ):
         """Prepares images, texts or both. Texts are brought into the form that labels have in training.
@@ -138,8 +159,12 @@ class ScenarioCLIPProcessor(ProcessorMixin):
           padding: "max_length", or True ("longest") to pad to the longest text.
           truncation: Must be True, because texts are always cut.
           max_length: Another L, at most the length that the text tower reads.
+          boxes: For models that pool regions: M objects [M, 4] or relations [M, 2, 4] of an image, as `level`
+            says, x0, y0, x1, y1 in pixels of the upright photo; a list of such for several images. They become
+            `boxes` [N, M, 1 or 2, 4].
         """
         known = ("images", "text", "level", "return_tensors", "padding", "truncation", "max_length")
+        known += ("boxes",)
         refuse(unknown, known, "the processor")
         if level not in LEVELS:
             raise ValueError(f"level is {level!r}; it must be one of {', '.join(LEVELS)}")
@@ -147,11 +172,37 @@ class ScenarioCLIPProcessor(ProcessorMixin):
             raise ValueError("nothing to prepare: give images, text or both")
         data = {}
         if images is not None:
-            data["pixel_values"] = self.image_processor.preprocess(images)["pixel_values"]
+            pictures = separate(images)
+            if boxes is not None:
+                pictures = [to_rgb(picture) for picture in pictures]
+                data["boxes"] = self._boxes(boxes, level, pictures)
+            data["pixel_values"] = self.image_processor.preprocess(pictures)["pixel_values"]
+        elif boxes is not None:
+            raise ValueError("boxes need the images that they are in")
         if text is not None:
             length = self.lengths[level] if max_length is None else max_length
             data["input_ids"] = self._ids(text, padding, truncation, length)
         return BatchFeature(data, tensor_type=return_tensors)
+
+    def _boxes(self, boxes, level, pictures):
+        if level == "global":
+            raise ValueError("boxes are of the level 'object' or 'relation', not 'global'")
+        if len(pictures) == 1 and _axes(boxes) == (2 if level == "object" else 3):
+            boxes = [boxes]  # of the only image
+        if not hasattr(boxes, "__len__") or len(boxes) != len(pictures):
+            raise ValueError(
+                f"boxes must be a list with those of each of {len(pictures)} images, in their order"
+            )
+        found = [
+            self.image_processor.in_view(each, level, picture.size)
+            for each, picture in zip(boxes, pictures, strict=True)
+        ]
+        counts = [len(each) for each in found]
+        if len(set(counts)) > 1:
+            raise ValueError(
+                f"the images have {counts} boxes; give the same number of each, or one image at a time"
+            )
+        return np.stack(found)
 
     def _ids(self, text, padding, truncation, length):
         try:
@@ -171,3 +222,11 @@ class ScenarioCLIPProcessor(ProcessorMixin):
             )
         encoded = self.tokenizer(texts, padding=padding, truncation=True, max_length=length)
         return np.asarray(encoded["input_ids"], np.int64)
+
+
+def _axes(values):
+    """The number of axes of nested lists or of an array; None if they have no regular form."""
+    try:
+        return np.ndim(values)
+    except ValueError:
+        return None

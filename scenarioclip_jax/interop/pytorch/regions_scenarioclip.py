@@ -1,0 +1,109 @@
+"""Objects and relations of a photo, read out of its patch tokens over their boxes."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+LIMIT = 10.0  # attention's logits are kept within it
+LEAST = 1e-3  # of areas and squared distances
+GEOMETRY = 8  # numbers that say how two boxes lie to each other
+
+
+class RegionPool(nn.Module):
+    """Attention over the patch tokens under a box, with one learned query for each head."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.score = nn.Linear(width, heads)
+        self.value = nn.Linear(width, width)
+
+    def forward(self, tokens, boxes):
+        """Pools tokens [N, T, W] of square grids over boxes [N, M, E, 4]: [N, M, E, W]."""
+        weight = (LIMIT * torch.tanh(self.score(tokens).float() / LIMIT)).exp()[..., None]
+        value = self.value(tokens).unflatten(-1, (self.heads, -1))  # [N, T, heads, W / heads]
+        covered = coverage(boxes, round(tokens.shape[1] ** 0.5))
+        total = torch.einsum("nmet,nthd->nmehd", covered, weight * value.float())
+        share = torch.einsum("nmet,nthd->nmehd", covered, weight)
+        return (total / share.clamp(min=1e-12)).flatten(-2).to(tokens.dtype)
+
+
+class Expansion(nn.Module):
+    """Two linear layers with a GELU between them."""
+
+    def __init__(self, inputs, width):
+        super().__init__()
+        self.expand = nn.Linear(inputs, 4 * width)
+        self.reduce = nn.Linear(4 * width, width)
+
+    def hidden(self, x):
+        return functional.gelu(self.expand(x))
+
+
+class BoxHead(Expansion):
+    """What is in one box: a + f(a) of its pooled tokens a."""
+
+    def __init__(self, width):
+        super().__init__(width, width)
+
+    def forward(self, pooled, boxes):
+        one = pooled[..., 0, :]
+        return one + self.reduce(self.hidden(one))
+
+
+class PairHead(Expansion):
+    """What two boxes are to each other, whichever comes first: (a + b) / 2 + f(a, b) + f(b, a)."""
+
+    def __init__(self, width):
+        super().__init__(2 * width + GEOMETRY, width)
+
+    def forward(self, pooled, boxes):
+        def one_way(a, b):
+            lies = geometry(boxes[..., a, :], boxes[..., b, :]).to(pooled.dtype)
+            return self.hidden(torch.cat([pooled[..., a, :], pooled[..., b, :], lies], dim=-1))
+
+        return pooled.mean(-2) + self.reduce(one_way(0, 1) + one_way(1, 0))
+
+
+class Regions(nn.Module):
+    """Pools boxes at the levels `object` and `relation`."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        kinds = {"object": BoxHead, "relation": PairHead}
+        self.pool = nn.ModuleDict({level: RegionPool(width, heads) for level in kinds})
+        self.boxes = nn.ModuleDict({level: kind(width) for level, kind in kinds.items()})
+
+    def forward(self, tokens, boxes, level):
+        """Tokens [N, T, W] and boxes [N, M, E, 4], as shares of the picture: [N, M, W]."""
+        boxes = boxes.float()
+        return self.boxes[level](self.pool[level](tokens, boxes), boxes)
+
+
+def coverage(boxes, grid):
+    """The share of each patch that a box covers, patches row by row: [..., grid * grid]."""
+    start = torch.arange(grid, dtype=boxes.dtype, device=boxes.device)
+
+    def along(low, high):
+        # No box is thinner than a hundredth of a patch, or outside.
+        low = (low * grid).clamp(0, grid - 0.01)
+        high = torch.maximum(high * grid, low + 0.01).clamp(max=grid)
+        covered = torch.minimum(start + 1, high[..., None]) - torch.maximum(start, low[..., None])
+        return covered.clamp(0, 1)
+
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    return (along(y0, y1)[..., :, None] * along(x0, x1)[..., None, :]).flatten(-2)
+
+
+def geometry(a, b):
+    """How box a lies to box b: offset, direction, sizes, overlap."""
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = a.unbind(-1), b.unbind(-1)
+    area_a = ((ax1 - ax0) * (ay1 - ay0)).clamp(min=LEAST)
+    area_b = ((bx1 - bx0) * (by1 - by0)).clamp(min=LEAST)
+    wide = (torch.minimum(ax1, bx1) - torch.maximum(ax0, bx0)).clamp(min=0)
+    high = (torch.minimum(ay1, by1) - torch.maximum(ay0, by0)).clamp(min=0)
+    both = wide * high
+    dx, dy = (ax0 + ax1 - bx0 - bx1) / 2, (ay0 + ay1 - by0 - by1) / 2
+    distance = (dx * dx + dy * dy + LEAST).sqrt()
+    features = (dx, dy, dx / distance, dy / distance, (area_a / area_b).log() / 2)
+    return torch.stack((*features, area_a.sqrt(), both / area_a, both / area_b), dim=-1)
