@@ -13,7 +13,7 @@ from typing import NamedTuple
 from scenarioclip_jax.data.build.records import Record
 
 _AT_ONCE = 10_000  # rows
-_CACHE = 64 << 10  # KiB of the file that SQLite keeps in memory
+_CACHE = 8 << 10  # KiB of the file that SQLite keeps in memory; the system caches the rest
 _TABLE = """
 CREATE TABLE scenes (
   position INTEGER PRIMARY KEY,  -- of the record, counted over all metadata files

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from scenarioclip_jax.data.build import tfds_format
@@ -18,7 +19,7 @@ from scenarioclip_jax.files import full_disk_named, whole
 _OPEN = 64  # chunks that are open at once
 
 # The job, the folder, the split, the number of this shard and of all, and (chunk, row) of its scenes.
-Task = tuple[Job, Path, str, int, int, list[tuple[int, int]]]
+Task = tuple[Job, Path, str, int, int, np.ndarray]
 
 
 def plan(index: Index, num_shards: int | None) -> tuple[dict[str, list[int]], dict[str, int]]:
@@ -37,12 +38,13 @@ def tasks(index: Index, job: Job, folder: Path, lengths: dict[str, list[int]]) -
     for split, counts in lengths.items():
         places = index.places(split)
         for number, count in enumerate(counts):
-            some = list(itertools.islice(places, count))
+            numbers = itertools.chain.from_iterable(itertools.islice(places, count))
+            some = np.fromiter(numbers, np.int64, 2 * count).reshape(-1, 2)
             yield job, folder, split, number, len(counts), some
 
 
 def write_shard(
-    job: Job, folder: Path, split: str, number: int, of: int, places: list[tuple[int, int]]
+    job: Job, folder: Path, split: str, number: int, of: int, places: np.ndarray
 ) -> Statistics:
     """Writes one shard; returns what its scenes hold."""
     statistics = Statistics()
@@ -51,7 +53,7 @@ def write_shard(
     with whole(path) as unfinished:
         with full_disk_named(folder):
             writer = ArrayRecordWriter(str(unfinished), tfds_format.WRITER_OPTIONS)
-        for chunk, row in places:
+        for chunk, row in map(np.ndarray.tolist, places):
             reader = readers.pop(chunk, None)
             if reader is None:
                 reader = ArrayRecordReader(str(job.path(chunk)), options=shards.READER_OPTIONS)
