@@ -25,6 +25,7 @@ from scenarioclip_jax.words.names import plural_of, read_name
 # Tried beside a predicate's opposites and the photo's own predicates; kept where boxes show that they
 # are false.
 _PLACES = ("left of", "right of", "above", "below", "inside", "on", "next to")
+_MOVED = {"vehicle", "toy", "thing of cloth", "animal"}  # what somebody flies or drives
 
 
 class Negative(NamedTuple):
@@ -96,8 +97,8 @@ def paraphrases(triplet: Triplet, count: int) -> list[Triplet]:
     if back == "behind" and nouns.may_face(*(read_name(end).noun for end in (subject, object_))):
         back = None
     if predicates.same(predicate, "flying") or predicates.same(predicate, "driving"):
-        # A kite is flown; the sky that a helicopter is flying (through) isn't.
-        back = back if nouns.categories(read_name(object_).noun) else None
+        # A kite is flown; the sky that a helicopter is flying (through), or the bridge below it, isn't.
+        back = back if _MOVED & set(nouns.categories(read_name(object_).noun)) else None
     forward = [(subject, text, object_) for text in predicates.wordings(predicate)]
     backward = []
     if back is not None and subject != object_:

@@ -202,6 +202,9 @@ def test_negatives_of_random_photos_are_false_of_all_their_pairs():
         (("man", "standing behind", "fence"), [("fence", "in front of", "man")]),
         (("wheels", "part of", "cars"), [("cars", "have", "wheels")]),
         (("car", "in front of", "house"), [("house", "behind", "car")]),
+        (("boy", "flying", "kite"), [("kite", "flown by", "boy")]),
+        (("boat", "flying", "flag"), [("flag", "flown by", "boat")]),
+        (("man", "driving", "cattle"), [("cattle", "driven by", "man")]),
     ],
 )
 def test_paraphrases(triplet, expected):
@@ -220,6 +223,7 @@ def test_paraphrases(triplet, expected):
         ("clock", "on", "wall"),  # the clock isn't on top of the wall
         ("flags", "displayed by", "people"),
         ("helicopter", "flying", "sky"),
+        ("kite", "flying", "bridge"),  # over it
         ("man", "sniggering at", "dog"),
     ],
 )
