@@ -38,22 +38,36 @@ COLUMNS = (
 )
 # The published recipe as fast as it can be computed here.
 PUBLISHED = learning.VARIANTS["balanced packing"]
-NEGATIVES = [
+TEXTS = [
     "--config.loss.terms.negatives=2.0",
+    "--config.loss.terms.paraphrases=2.0",
     "--config.data.make_negatives=5",
-    "--config.data.levels.relation.further_per_scene=15",
+    "--config.data.make_paraphrases=1",
+    "--config.data.levels.relation.further_per_scene=18",
 ]
 # By variant: the preset, and what differs from it.
 VARIANTS: dict[str, tuple[str, list[str]]] = {
     "published": ("demo", PUBLISHED),
-    "published with negatives": ("demo", [*PUBLISHED, *NEGATIVES]),
+    "published with negatives and paraphrases": ("demo", [*PUBLISHED, *TEXTS]),
     "recipe": ("recipe", []),
-    "less negatives": (
+    "less paraphrases": (
+        "recipe",
+        [
+            "--config.loss.terms.paraphrases=0",
+            "--config.data.make_paraphrases=0",
+            "--config.data.levels.relation.further_per_scene=15",
+            "--config.data.levels.relation.tokens_per_scene=150",
+        ],
+    ),
+    "less negatives and paraphrases": (
         "recipe",
         [
             "--config.loss.terms.negatives=0",
+            "--config.loss.terms.paraphrases=0",
             "--config.data.make_negatives=0",
+            "--config.data.make_paraphrases=0",
             "--config.data.levels.relation.further_per_scene=0",
+            "--config.data.levels.relation.tokens_per_scene=36",
         ],
     ),
     "less pooled regions": (

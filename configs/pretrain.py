@@ -379,13 +379,14 @@ def recipe(config):
     """What makes relations learned; docs/recipe.md says what each part is worth.
 
     One vision tower sees a photo once, and objects and relations are pooled from it; each level has its own
-    text tower; each relation's picture is compared with texts that are made to be false of it.
+    text tower; each relation's picture is compared with texts that are made to be false of it, both its own text
+    and one that says the same in other words.
     """
     config.arch = "scenario_clip_0"
     config.model.regions = "pooled"
-    config.loss.terms.negatives = 2.0
-    config.data.make_negatives = 5  # of each relation
-    config.data.levels.relation.further_per_scene = 15.0
+    config.loss.terms.update(negatives=2.0, paraphrases=2.0)
+    config.data.update(make_negatives=5, make_paraphrases=1)  # of each relation
+    config.data.levels.relation.further_per_scene = 18.0
 
 
 def demo_recipe(config):
@@ -396,7 +397,7 @@ def demo_recipe(config):
     config.data.text_row_tokens = 48
     config.data.levels.scene.tokens_per_scene = 8.0
     config.data.levels.object.tokens_per_scene = 18.0
-    config.data.levels.relation.tokens_per_scene = 150.0
+    config.data.levels.relation.tokens_per_scene = 175.0
 
 
 def accelerated_recipe(config):
@@ -404,5 +405,5 @@ def accelerated_recipe(config):
     recipe(config)
     config.model.patch_packing = False  # objects and relations are no views
     config.data.text_row_tokens = 48
-    config.data.levels.relation.update(slots_per_scene=4.0, further_per_scene=20.0)
-    config.data.levels.relation.tokens_per_scene = 220.0
+    config.data.levels.relation.update(slots_per_scene=4.0, further_per_scene=24.0)
+    config.data.levels.relation.tokens_per_scene = 260.0

@@ -13,6 +13,7 @@ SMALL = {
         "arrays",
         "command",
         "console",
+        "drawing",
         "errors",
         "faults",
         "files",
@@ -60,7 +61,8 @@ TABLE = {
     "interop": {"data", "data/stored", "models", "checkpoint", "storage"},
     "checkpoint": {"models", "orbax_setup"},
     "workdir": {"parallel", "storage"},
-    "inference": {"data", "data/stored", "models", "parallel", "checkpoint", "interop"},
+    "describe": {"data", "data/stored", "inference", "storage"},
+    "inference": {"describe", "data", "data/stored", "models", "parallel", "checkpoint", "interop"},
     "evaluation/embed": {
         *("data", "data/device", "data/packing", "data/stored", "models", "parallel", "inference"),
         *("evaluation", "evaluation/score", "evaluation/report"),

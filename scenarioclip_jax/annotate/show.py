@@ -5,25 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import patheffects
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Rectangle
 from PIL import Image
 
 from scenarioclip_jax.annotate.chain import DONE, FAILED, Chain, Link
 from scenarioclip_jax.annotate.line_files import WorkError
-from scenarioclip_jax.annotate.results import Box, Mask
+from scenarioclip_jax.annotate.results import Mask
 from scenarioclip_jax.annotate.stages.detect import detections_of
 from scenarioclip_jax.annotate.stages.segment import masks_of
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.data.build import coco_masks
 from scenarioclip_jax.data.build.records import MaskRecord
+from scenarioclip_jax.drawing import COLORS, draw_arrow, draw_box, show_photo
 from scenarioclip_jax.files import whole
 
 FOLDER = "shown"
-# Distinct for most people with color blindness too (Okabe and Ito 2008).
-_COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
-_OUTLINE = [patheffects.withStroke(linewidth=2.5, foreground="black")]
 _WIDE = 58  # characters of a line of text
 _COLUMNS, _ROW, _MOST_REGIONS = 4, 1.75, 12  # of the focused regions; a row's height in inches
 
@@ -83,10 +79,7 @@ def _figure(id: str, picture: Image.Image, outputs: dict[str, Any], states: list
     tall = max(photo_height + beneath + 0.6, 0.175 * (text.count("\n") + 1) + 0.4)
     figure = Figure(figsize=(14, tall), facecolor="white")
     axes = figure.add_axes((0.01, 1 - (photo_height + 0.45) / tall, 0.56, photo_height / tall))
-    axes.imshow(picture)
-    axes.set_axis_off()
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
+    show_photo(axes, picture)
     axes.set_anchor("NW")
     _draw_objects(axes, picture, outputs)
     for number, (title, region) in enumerate(regions):
@@ -143,35 +136,15 @@ def _draw_objects(axes: Any, picture: Image.Image, outputs: dict[str, Any]) -> N
     names = {each["box"]: each["name"] for each in regions["objects"]}
     masks = masks_of(outputs["segment"]) if "segment" in outputs else []
     for number, found in enumerate(boxes):
-        color = _COLORS[number % len(_COLORS)]
+        color = COLORS[number % len(COLORS)]
         used = number in names
         if masks and used:
             _tint(axes, picture, masks[number], color)
-        x0, y0, x1, y1 = found.box
-        style = "-" if used else ":"
-        axes.add_patch(
-            Rectangle(
-                (x0, y0),
-                x1 - x0,
-                y1 - y0,
-                fill=False,
-                edgecolor=color,
-                linewidth=2,
-                linestyle=style,
-            )
-        )
         label = f"{number} {names.get(number, found.name)} {found.score:.2f}"
-        axes.text(
-            *(x0, max(y0, 0.04 * picture.height), label),
-            color="white",
-            fontsize=9,
-            va="bottom",
-            path_effects=_OUTLINE,
-            parse_math=False,
-        )
+        draw_box(axes, found.box, label, color, picture.height, dotted=not used)
     for relation in regions["relations"]:
         ends = [regions["objects"][relation[end]]["box"] for end in ("subject", "object")]
-        _arrow(axes, boxes[ends[0]].box, boxes[ends[1]].box, relation["predicate"])
+        draw_arrow(axes, boxes[ends[0]].box, boxes[ends[1]].box, relation["predicate"])
 
 
 def _tint(axes: Any, picture: Image.Image, mask: Mask, color: str) -> None:
@@ -180,33 +153,6 @@ def _tint(axes: Any, picture: Image.Image, mask: Mask, color: str) -> None:
     tint[..., :3] = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     tint[..., 3] = 0.35 * inside
     axes.imshow(tint, extent=(0, picture.width, picture.height, 0))
-
-
-def _arrow(axes: Any, subject: Box, object_: Box, predicate: str) -> None:
-    start, end = (((b[0] + b[2]) / 2, (b[1] + b[3]) / 2) for b in (subject, object_))
-    arrow = FancyArrowPatch(
-        start,
-        end,
-        arrowstyle="-|>",
-        mutation_scale=14,
-        color="white",
-        connectionstyle="arc3,rad=0.12",
-        linewidth=1.6,
-        path_effects=_OUTLINE,
-    )
-    axes.add_patch(arrow)
-    # Nearer to the subject, so that two arrows into one object keep their words apart.
-    middle = [0.65 * a + 0.35 * b for a, b in zip(start, end, strict=True)]
-    axes.text(
-        *(*middle, predicate),
-        color="white",
-        fontsize=8.5,
-        ha="center",
-        va="center",
-        style="italic",
-        path_effects=_OUTLINE,
-        parse_math=False,
-    )
 
 
 def _text(outputs: dict[str, Any], states: list[str]) -> str:

@@ -1,0 +1,66 @@
+"""The picture of a scene graph."""
+
+import io
+import textwrap
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from scenarioclip_jax.drawing import COLORS, draw_arrow, draw_box, show_photo
+
+if TYPE_CHECKING:
+    from scenarioclip_jax.describe.scene_graph import SceneGraph
+
+_WIDTH, _TEXT_WIDTH, _LINE = 7.0, 4.2, 0.19  # inches: of the photo, of the list, of a line in it
+_CHARACTERS = 46  # of a line
+_DPI = 110
+
+
+def draw(graph: "SceneGraph", relations: int) -> Image.Image:
+    """Draws a scene graph with its best relations; see `SceneGraph.draw`."""
+    width, height = graph.size
+    photo_height = min(_WIDTH * height / width, 9.0)
+    photo_width = photo_height * width / height
+    lines = _lines(graph, relations)
+    tall = max(photo_height, _LINE * len(lines) + 0.2) + 0.2
+    wide = photo_width + _TEXT_WIDTH + 0.3
+    figure = Figure(figsize=(wide, tall), facecolor="white")
+    place = (0.1 / wide, 1 - (photo_height + 0.1) / tall, photo_width / wide, photo_height / tall)
+    axes = figure.add_axes(place)
+    show_photo(axes, graph.photo)
+    for index, each in enumerate(graph.objects):
+        color = COLORS[index % len(COLORS)]
+        draw_box(axes, each.box, f"{index} {each.name}", color, height)
+    for each in graph.relations[:relations]:
+        ends = graph.objects[each.subject].box, graph.objects[each.object].box
+        draw_arrow(axes, *ends, each.predicate)
+    figure.text(
+        *((photo_width + 0.3) / wide, 1 - 0.15 / tall, "\n".join(lines)),
+        fontsize=9.5,
+        va="top",
+        family="DejaVu Sans Mono",
+        linespacing=1.25,
+        parse_math=False,
+    )
+    written = io.BytesIO()
+    figure.savefig(written, format="png", dpi=_DPI)
+    return Image.open(written).convert("RGB")
+
+
+def _lines(graph: "SceneGraph", relations: int) -> list[str]:
+    lines: list[str] = []
+
+    def add(title: str, rows: list[tuple[float, str]]) -> None:
+        if not rows:
+            return
+        lines.extend(["", title] if lines else [title])
+        for score, text in rows:
+            first, *more = textwrap.wrap(text, _CHARACTERS - 6) or [""]
+            lines.append(f"{round(100 * score):4d}% {first}")
+            lines.extend(f"      {part}" for part in more)
+
+    add("ACTION", [(each.score, each.text) for each in graph.actions])
+    add("OBJECTS", [(each.score, f"{i} {each.name}") for i, each in enumerate(graph.objects)])
+    add("RELATIONS", [(each.score, graph.text(each)) for each in graph.relations[:relations]])
+    return lines

@@ -1,0 +1,145 @@
+"""What a photo is found to show."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from PIL import Image
+
+from scenarioclip_jax.data.stored.scene import relation_text
+
+if TYPE_CHECKING:
+    import networkx
+
+
+class Scored(NamedTuple):
+    """A text with its share among all texts of its kind, from 0 to 1."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class FoundObject:
+    """An object.
+
+    Attributes:
+      name: Its name: the best of `names`, or the one that was given.
+      score: The share of that name, 1 if it was given.
+      box: x0, y0, x1, y1 in pixels of the upright photo.
+      names: The best names with their shares, the best first.
+    """
+
+    name: str
+    score: float
+    box: tuple[float, float, float, float]
+    names: tuple[Scored, ...]
+
+
+@dataclass(frozen=True)
+class FoundRelation:
+    """A relation.
+
+    Attributes:
+      subject, object: Indices of the objects.
+      predicate: What the one is to the other.
+      score: The share of this predicate and direction among all for these two, times the scores of both names.
+    """
+
+    subject: int
+    predicate: str
+    object: int
+    score: float
+
+
+@dataclass(frozen=True)
+class SceneGraph:
+    """A photo's actions, objects and relations, each kind in the order of its scores but for objects.
+
+    Attributes:
+      size: Width and height of the upright photo, in pixels.
+      actions: What happens in the whole photo.
+      objects: One for each box, in the order in which boxes were given.
+      relations: Between two objects.
+      photo: The upright photo.
+    """
+
+    size: tuple[int, int]
+    actions: tuple[Scored, ...]
+    objects: tuple[FoundObject, ...]
+    relations: tuple[FoundRelation, ...]
+    photo: Image.Image = field(repr=False, compare=False)
+
+    def text(self, relation: FoundRelation) -> str:
+        """A relation in words, such as "man riding horse"."""
+        ends = self.objects[relation.subject].name, self.objects[relation.object].name
+        return relation_text((ends[0], relation.predicate, ends[1]))
+
+    def __str__(self) -> str:
+        lines = [f"{each.score:6.1%}  {each.text}" for each in self.actions]
+        for index, each in enumerate(self.objects):
+            where = ", ".join(f"{value:g}" for value in each.box)
+            lines.append(f"{each.score:6.1%}  {index}: {each.name}  [{where}]")
+        lines += [
+            f"{each.score:6.1%}  {self.text(each)}  ({each.subject}, {each.object})"
+            for each in self.relations
+        ]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Lists and numbers only; `relations` also have their text."""
+        return {
+            "size": list(self.size),
+            "actions": [each._asdict() for each in self.actions],
+            "objects": [
+                asdict(each)
+                | {"box": list(each.box), "names": [name._asdict() for name in each.names]}
+                for each in self.objects
+            ],
+            "relations": [asdict(each) | {"text": self.text(each)} for each in self.relations],
+        }
+
+    def to_json(self, **options: Any) -> str:
+        """The same as JSON; `options` are those of `json.dumps`."""
+        return json.dumps(self.to_dict(), **{"ensure_ascii": False, **options})
+
+    def to_networkx(self) -> "networkx.MultiDiGraph":
+        """A graph with objects as nodes (their indices) and relations as edges.
+
+        Raises:
+          ImportError: networkx isn't installed.
+        """
+        try:
+            import networkx
+        except ImportError:
+            raise ImportError("to_networkx needs networkx: pip install networkx") from None
+        graph = networkx.MultiDiGraph(
+            size=self.size, actions=[each._asdict() for each in self.actions]
+        )
+        for index, each in enumerate(self.objects):
+            graph.add_node(index, name=each.name, score=each.score, box=each.box)
+        for each in self.relations:
+            graph.add_edge(each.subject, each.object, predicate=each.predicate, score=each.score)
+        return graph
+
+    def draw(self, path: str | Path | None = None, *, relations: int = 10) -> Image.Image:
+        """Draws boxes with names and arrows with predicates on the photo, and lists everything beside it.
+
+        Args:
+          path: File to write, if any; its suffix gives the format.
+          relations: How many of the best relations are drawn.
+        """
+        from scenarioclip_jax.describe.picture import draw  # matplotlib is slow to import
+
+        picture = draw(self, relations)
+        if path is not None:
+            picture.save(path)
+        return picture
+
+
+def best(texts: Sequence[str], scores: Sequence[float], most: int) -> tuple[Scored, ...]:
+    """The texts with the highest scores, the best first; of equal ones the first."""
+    order = sorted(range(len(texts)), key=lambda index: -scores[index])
+    return tuple(Scored(texts[index], float(scores[index])) for index in order[:most])
