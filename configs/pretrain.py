@@ -379,7 +379,7 @@ def recipe(config):
     """What makes relations learned; docs/recipe.md says what each part is worth.
 
     One vision tower sees a photo once, and objects and relations are pooled from it; each level has its own
-    text tower; each relation's picture is compared with texts that are made to be false of it, both its own text
+    text tower; each relation's picture is compared with texts that are made to be false of it: its own text is,
     and one that says the same in other words.
     """
     config.arch = "scenario_clip_0"

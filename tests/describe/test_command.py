@@ -65,7 +65,7 @@ def test_boxes_that_cannot_be_read(given, tmp_path, entries, message):
 
 
 def test_other_mistakes(given, tmp_path, capsys):
-    with pytest.raises(SystemExit, match="^describe: .*nowhere.png"):
+    with pytest.raises(SystemExit, match=r"^describe: .*nowhere\.png"):
         command.main([*given, f"--photo={tmp_path / 'nowhere.png'}"])
     with pytest.raises(SystemExit):
         command.main([*given, "--box=1,2,3"])
