@@ -47,6 +47,12 @@ def settings_of(values: Any, where: str) -> Settings:
             continue
         for field, value in stage.items():
             _check_range(f"{where}: {name}.{field}", field, value)
+    least, most = settings.validate.min_area, settings.validate.max_area
+    if least > most:
+        raise WorkError(
+            f"{where}: validate.min_area is {least} and validate.max_area {most}, so every object would be "
+            "left out; the first must not be larger"
+        )
     return settings
 
 

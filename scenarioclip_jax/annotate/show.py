@@ -1,5 +1,6 @@
 """Draws everything that is known about a photo: boxes, masks, relations, texts, what was left out and why."""
 
+import posixpath
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def draw(work: Work, id: str, to: Path | None = None) -> Path:
       WorkError: There is no such photo.
     """
     chain = Chain(work)
+    id = posixpath.normpath(id)  # people write ./a.jpg
     try:
         entry = chain.listing.find(id)
         if entry is None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,6 +19,7 @@ from scenarioclip_jax.annotate.quality import measure
 from scenarioclip_jax.annotate.stages import NAMES
 from scenarioclip_jax.annotate.work import open_work
 from scenarioclip_jax.data.build.command import main as build
+from scenarioclip_jax.drawing import COLORS
 from tests.annotate.conftest import COUNT
 
 
@@ -61,6 +63,28 @@ def test_photos_become_a_data_set_that_can_be_built(photos, capsys, tmp_path):
     assert command[:3] == ["python", "-m", "scenarioclip_jax.data.build"]
     assert build(command[3:]) == 0
     assert "problem" not in capsys.readouterr().err.lower()
+
+
+def test_a_photo_is_shown_with_all_that_is_known_of_it(photos, capsys, tmp_path):
+    photos.run()
+    id, scene = next((id, s) for id, s in scenes(photos.work).items() if s["relations"])
+    show = ["show", "--output", str(photos.work)]
+    assert main([*show, id, "--to", str(tmp_path / "a.png")]) == 0
+    assert main([*show, f"./{id}", "--to", str(tmp_path / "b.png")]) == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    capsys.readouterr()
+    assert main([*show, id]) == 0
+    assert capsys.readouterr().out.strip() == str(photos.work / "shown" / f"{id}.png")
+    # Boxes in the colors of drawing.COLORS: as many as there are objects, up to seven.
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"), int)
+    drawn = [
+        (np.abs(pixels - [int(color[i : i + 2], 16) for i in (1, 3, 5)]).max(-1) < 12).sum() > 40
+        for color in COLORS
+    ]
+    assert sum(drawn[: len(scene["objects"])]) == min(len(scene["objects"]), len(COLORS))
+    assert main([*show, "nowhere.jpg"]) == 1
+    assert "nowhere.jpg: isn't among the listed photos" in capsys.readouterr().err
 
 
 def test_a_second_run_does_nothing_and_gives_the_same_bytes(photos):

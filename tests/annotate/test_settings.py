@@ -50,6 +50,10 @@ def test_settings_survive_json():
         ("validate: {min_objects: -1}", "validate.min_objects: -1 should be 0 or more"),
         ("caption: {endpoints: [1]}", "caption.endpoints: should be a list of texts"),
         ("negatives: {method: best}", "negatives.method: 'best' is neither checked nor published"),
+        (
+            "validate: {min_area: 0.5, max_area: 0.2}",
+            "validate.min_area is 0.5 and validate.max_area 0.2, so every object",
+        ),
         ("detect: 3", "detect should hold settings by name, got 3"),
         ("- a", "the file should hold settings by name"),
         ("a: [", "isn't YAML"),
