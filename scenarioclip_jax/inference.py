@@ -10,8 +10,9 @@
 Levels are `global`, `object` and `relation`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -32,6 +33,7 @@ from scenarioclip_jax.data.normalization import normalize
 from scenarioclip_jax.data.photo import photo_view, view_canvas
 from scenarioclip_jax.data.stored.labels import labels_of
 from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.describe import calibration
 from scenarioclip_jax.describe.describe import describe
 from scenarioclip_jax.describe.scene_graph import SceneGraph
 from scenarioclip_jax.describe.vocabulary import Source
@@ -89,7 +91,8 @@ def load(
             tokenizer = Tokenizer.load(folder / "tokenizer.json")
         except (FileNotFoundError, ValueError) as error:
             raise CheckpointError(f"{folder}: {error}; put the model's tokenizer there") from None
-        return Model(spec, params, tokenizer, dtype=dtype, batch_size=batch_size)
+        kept = calibration.temperatures(folder, weights)
+        return Model(spec, params, tokenizer, dtype=dtype, batch_size=batch_size, temperatures=kept)
     if weights != "student" or step is not None:
         raise CheckpointError(
             f"{path}: only a training run or a converted model has several weights"
@@ -130,6 +133,7 @@ class Model:
       embed_dim: Size D of the embedding space.
       graph: The model's structure, for `models.params.merge`.
       params: The model's parameters by path, for `models.params.merge`.
+      temperatures: Temperatures by level, if the model is calibrated, see `describe.calibrate`.
       mesh: The devices that batches are split over; each holds all parameters. None for one device.
     """
 
@@ -142,12 +146,14 @@ class Model:
         dtype: str = "float32",
         batch_size: int = 32,
         mesh: Mesh | None = None,
+        temperatures: Mapping[str, float] = MappingProxyType({}),
     ):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size is {batch_size!r}; it must be a whole number, at least 1")
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
         self.spec, self.tokenizer, self.mesh, self._dtype = spec, tokenizer, mesh, dtype
+        self.temperatures = dict(temperatures)
         arguments = {**spec.model, "dtype": dtype, "remat": "none"}
         graph, shapes = parameters.abstract(lambda: ScenarioCLIP(**arguments, rngs=nnx.Rngs(0)))
         _check(params, shapes)
@@ -170,6 +176,7 @@ class Model:
             raise TypeError("a model that is laid over a mesh can't be pickled; load it there")
         params = {path: np.asarray(value) for path, value in self.params.items()}
         arguments = {"dtype": self._dtype, "batch_size": self._batch_size}
+        arguments["temperatures"] = self.temperatures
         return {"spec": self.spec, "params": params, "tokenizer": self.tokenizer, **arguments}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -178,6 +185,7 @@ class Model:
     def on(self, mesh: Mesh, batch_size: int) -> "Model":
         """Returns the same model with its batches split over all devices of a mesh."""
         arguments = {"dtype": self._dtype, "batch_size": batch_size, "mesh": mesh}
+        arguments["temperatures"] = self.temperatures
         return Model(self.spec, self.params, self.tokenizer, **arguments)
 
     def encode_image(
@@ -247,7 +255,8 @@ class Model:
 
         An action's or a name's score is its share in the softmax over all words of its kind, with the scale
         that the model was trained with. For two objects, all predicates in both directions compete, and a
-        relation's score is its share among them times the scores of both names. Scores aren't calibrated.
+        relation's score is its share among them times the scores of both names. `describe.calibrate` finds
+        temperatures with which these shares are as often right as they say.
 
         Args:
           photo: The photo, as for `encode_image`.
@@ -393,6 +402,11 @@ class Model:
         self._check_level(level)
         name = level if level in levels_of(self.spec.model["arch"]) else "global"
         return float(self.params.get(f"logit_bias/{name}", 0.0))
+
+    def temperature(self, level: str = "global") -> float:
+        """What divides a level's scaled cosines before the softmax of `describe`; 1 if it isn't calibrated."""
+        self._check_level(level)
+        return self.temperatures.get(level, 1.0)
 
     def branch(self, level: str) -> str:
         """The branch of the model that serves a level."""

@@ -1,7 +1,7 @@
 """Finds the actions, the names of objects and the relations of a photo."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +34,8 @@ class Encoder(Protocol):
     ) -> Float[np.ndarray, "N M"]: ...
 
     def logit_scale(self, level: str = ...) -> float: ...
+
+    def temperature(self, level: str = ...) -> float: ...
 
 
 def describe(
@@ -106,12 +108,12 @@ def _objects(
 def _shares(
     model: Encoder, image: np.ndarray, texts: Sequence[str], level: str
 ) -> Float[np.ndarray, "N M"]:
-    """The softmax over texts of the scaled cosines, as the model was trained with."""
+    """The softmax over texts of the scaled cosines."""
     return _softmax(model, model.similarity(image, model.encode_text(texts, level)), level)
 
 
 def _softmax(model: Encoder, cosines: np.ndarray, level: str) -> np.ndarray:
-    logits = model.logit_scale(level) * cosines.astype(np.float64)
+    logits = model.logit_scale(level) / model.temperature(level) * cosines.astype(np.float64)
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
@@ -140,28 +142,42 @@ def _relations(
     one_per_pair: bool,
 ) -> tuple[FoundRelation, ...]:
     """The relations of pairs, the best first. Both directions of a pair compete with each other."""
-    if not pairs:
-        return ()
-    image = model.encode_relations(
-        picture, [[objects[index].box for index in pair] for pair in pairs]
-    )
-    asked = [list(_asked(pair, objects, predicates)) for pair in pairs]
-    texts = {text: None for of_pair in asked for text, *_ in of_pair}
-    place = {text: index for index, text in enumerate(texts)}
-    text = model.encode_text(list(texts), "relation")
     found = []
-    for index, of_pair in enumerate(asked):
-        own = text[[place[each] for each, *_ in of_pair]]
-        shares = _softmax(model, model.similarity(image[index : index + 1], own), "relation")[0]
+    for candidates, cosines in pair_cosines(model, picture, objects, pairs, predicates):
+        shares = _softmax(model, cosines, "relation")
         order = np.argsort(-shares, kind="stable")[: 1 if one_per_pair else None]
         for which in order.tolist():
-            _, subject, predicate, object_ = of_pair[which]
+            subject, predicate, object_ = candidates[which]
             score = shares[which] * objects[subject].score * objects[object_].score
             found.append(FoundRelation(subject, predicate, object_, float(score)))
     return tuple(sorted(found, key=lambda each: -each.score))
 
 
-def _asked(pair: tuple[int, int], objects: Sequence[FoundObject], predicates: Sequence[str]):
+def pair_cosines(
+    model: Encoder,
+    picture: Image.Image,
+    objects: Sequence[FoundObject],
+    pairs: Sequence[tuple[int, int]],
+    predicates: Sequence[str],
+) -> Iterator[tuple[list[tuple[int, str, int]], np.ndarray]]:
+    """Yields, for each pair, the M things that may be said of it, and the cosine of each with the pair, [M]."""
+    if not pairs:
+        return
+    image = model.encode_relations(
+        picture, [[objects[index].box for index in pair] for pair in pairs]
+    )
+    asked = [dict(_asked(pair, objects, predicates)) for pair in pairs]
+    texts = list(dict.fromkeys(text for of_pair in asked for text in of_pair))
+    place = {text: index for index, text in enumerate(texts)}
+    text = model.encode_text(texts, "relation")
+    for index, of_pair in enumerate(asked):
+        own = text[[place[each] for each in of_pair]]
+        yield list(of_pair.values()), model.similarity(image[index : index + 1], own)[0]
+
+
+def _asked(
+    pair: tuple[int, int], objects: Sequence[FoundObject], predicates: Sequence[str]
+) -> Iterator[tuple[str, tuple[int, str, int]]]:
     """Texts with what they mean; each text once, since two things of one name can't be told apart in words."""
     seen = set()
     for subject, object_ in (pair, pair[::-1]):
@@ -169,4 +185,4 @@ def _asked(pair: tuple[int, int], objects: Sequence[FoundObject], predicates: Se
             text = relation_text((objects[subject].name, predicate, objects[object_].name))
             if text not in seen:
                 seen.add(text)
-                yield text, subject, predicate, object_
+                yield text, (subject, predicate, object_)

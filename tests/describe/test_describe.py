@@ -67,6 +67,9 @@ class Known:
     def logit_scale(self, level="global"):
         return SCALE
 
+    def temperature(self, level="global"):
+        return 1.0
+
 
 @pytest.fixture
 def model():
