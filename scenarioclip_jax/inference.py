@@ -214,6 +214,9 @@ class Model:
     ) -> Float[np.ndarray, "N D"]:
         """Embeds objects of one photo, at the level `object`.
 
+        Most models see a photo's center square only; of a box outside of it they see nothing, see
+        `share_in_view`.
+
         Args:
           photo: The photo, as for `encode_image`.
           boxes: Their boxes, [N, 4]: x0, y0, x1, y1 in pixels of the upright photo.
@@ -260,7 +263,8 @@ class Model:
 
         Args:
           photo: The photo, as for `encode_image`.
-          boxes: The objects' boxes, [N, 4]: x0, y0, x1, y1 in pixels of the upright photo.
+          boxes: The objects' boxes, [N, 4]: x0, y0, x1, y1 in pixels of the upright photo. An object outside of
+            the part of the photo that the model sees gets no name and no relation.
           words: The texts to choose from: a data set's folder, whose classes are used; a JSON file or a mapping
             with lists of `actions`, `objects` and `predicates`; see `describe.vocabulary.read_words`.
           names: The objects' names, if they are known.
@@ -289,6 +293,19 @@ class Model:
     def _encode_parts(self, photo: Picture, boxes: Any, level: str) -> Float[np.ndarray, "N D"]:
         image = open_checked(photo).picture
         return self.encode_places(image, photo_boxes.check_boxes(boxes, level, image.size), level)
+
+    def share_in_view(
+        self, boxes: Float[np.ndarray, "N 4"], size: tuple[int, int]
+    ) -> Float[np.ndarray, " N"]:
+        """The share of each box, in pixels of a photo of this width and height, that the model sees."""
+        return photo_parts.share_in_view(boxes, photo_view(*size, self.image_size, self.spec.fit))
+
+    def cut_texts(self, texts: Sequence[str], level: str = "global") -> list[str]:
+        """The texts of which the model doesn't read the end, since they have more tokens than it reads."""
+        self._check_level(level)
+        length = self.spec.lengths[level]
+        _, whole = self.tokenizer.encode_ragged(texts, length)
+        return [text for text, tokens in zip(texts, whole, strict=True) if tokens > length]
 
     def encode_places(
         self, image: Image, places: Float[np.ndarray, "N E 4"], level: str

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+# Relative, because the modules are copied as well.
+from .image_arrays import is_array, to_array
+
 ENDS = {"object": 1, "relation": 2}  # boxes of each part, by level
 
 
@@ -23,8 +26,9 @@ def check_boxes(boxes: Any, level: str, size: tuple[int, int]) -> np.ndarray:
     """
     form = "[N, 4]: x0, y0, x1, y1" if level == "object" else "[N, 2, 4]: two boxes x0, y0, x1, y1"
     try:
-        found = np.asarray(boxes, np.float32)
-    except (TypeError, ValueError):
+        given = to_array(boxes) if is_array(boxes) else boxes
+        found = np.asarray(given, np.float32)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"boxes aren't numbers; expected {form} in pixels") from None
     if found.ndim != 1 + ENDS[level] or found.shape[-1] != 4 or not len(found):
         raise ValueError(f"boxes are {list(found.shape)}; expected {form} in pixels, at least one")

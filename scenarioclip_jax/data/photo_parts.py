@@ -11,6 +11,15 @@ def in_view(boxes: Float[np.ndarray, "N E 4"], view: View) -> Float[np.ndarray, 
     return map_boxes(boxes.reshape(-1, 4), view).reshape(boxes.shape)
 
 
+def share_in_view(boxes: Float[np.ndarray, "N 4"], view: View) -> Float[np.ndarray, " N"]:
+    """The share of each box that the photo's view shows; boxes in pixels of the photo."""
+    scale, offset = np.array(view.scale * 2), np.array(view.offset * 2)
+    whole = np.asarray(boxes, np.float64) * scale + offset
+    shown = np.clip(whole, 0, view.size)
+    areas = [np.prod(np.maximum(each[:, 2:] - each[:, :2], 0), axis=1) for each in (shown, whole)]
+    return (areas[0] / np.maximum(areas[1], 1e-12)).astype(np.float32)
+
+
 def show(
     canvas: np.ndarray,
     boxes: Float[np.ndarray, "E 4"],

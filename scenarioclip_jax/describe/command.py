@@ -45,7 +45,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--all-predicates", action="store_true", help="several relations for a pair")
     add("--picture", type=Path, metavar="FILE", help="picture to write (.png, .jpg)")
     add("--json", type=Path, metavar="FILE", help="file to write")
-    return parser.parse_args(argv)
+    return parser.parse_args(_joined(sys.argv[1:] if argv is None else argv))
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """Joins `--box -5,0,9,9` to `--box=-5,0,9,9`, which isn't taken for a flag."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] == "--box":
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _box(text: str) -> list[float]:
@@ -86,9 +97,16 @@ def read_boxes(path: Path) -> tuple[list[Any], list[str] | None]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     flags = parse(argv)
-    from scenarioclip_jax.inference import load  # slow to import
+    # These are slow to import.
+    from scenarioclip_jax.describe.picture import check_suffix
+    from scenarioclip_jax.inference import load
 
     try:
+        if flags.picture:
+            check_suffix(flags.picture)
+        for path in (flags.picture, flags.json):
+            if path and path.is_dir():
+                raise ValueError(f"{path} is a folder; name a file in it")
         boxes, names = read_boxes(flags.boxes) if flags.boxes else (flags.box or [], None)
         graph = load(flags.model, weights=flags.weights).describe(
             flags.photo,

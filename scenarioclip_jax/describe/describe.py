@@ -1,7 +1,8 @@
 """Finds the actions, the names of objects and the relations of a photo."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +38,16 @@ class Encoder(Protocol):
 
     def temperature(self, level: str = ...) -> float: ...
 
+    def share_in_view(
+        self, boxes: Float[np.ndarray, "N 4"], size: tuple[int, int]
+    ) -> np.ndarray: ...
+
+    def cut_texts(self, texts: Sequence[str], level: str = ...) -> list[str]: ...
+
+
+class CutTextWarning(UserWarning):
+    """A text is longer than a model reads, so texts that differ behind that are the same to it."""
+
 
 def describe(
     model: Encoder,
@@ -56,16 +67,19 @@ def describe(
         ("relations", relations),
         ("most_pairs", most_pairs),
     ):
-        if not isinstance(number, int) or number < 0:
+        if not isinstance(number, int | np.integer) or number < 0:
             raise ValueError(f"{name} is {number!r}; it must be a whole number, at least 0")
-    chosen = read_words(words)
+    known = None if names is None else _known(names)
+    chosen = read_words(words, known or ())
     picture = open_checked(photo).picture
     places = _places(boxes, picture)
-    if len(places) and names is None and not chosen.objects:
+    if len(places) and known is None and not chosen.objects:
         raise WordsError(
             "there are boxes but no names of objects: give words for objects, or names"
         )
-    found = _objects(model, picture, places, names, chosen)
+    if not len(places) and not chosen.actions:
+        raise WordsError("there is nothing to find: give boxes, or words for actions")
+    found = _objects(model, picture, places, known, chosen)
     acting = ()
     if chosen.actions and actions:
         whole = model.encode_image([picture], "global")
@@ -77,9 +91,24 @@ def describe(
 
 def _places(boxes: Any, picture: Image.Image) -> np.ndarray:
     """The boxes as [N, 4]; none if there are none."""
-    if boxes is None or len(boxes) == 0:
+    if isinstance(boxes, Iterable) and not hasattr(boxes, "__len__"):
+        boxes = list(boxes)
+    if boxes is None or (hasattr(boxes, "__len__") and len(boxes) == 0):
         return np.zeros((0, 4), np.float32)
     return check_boxes(boxes, "object", picture.size)[:, 0]
+
+
+def _known(names: Sequence[str]) -> list[str]:
+    """Names in the form that labels have."""
+    if isinstance(names, str):
+        raise ValueError(f"names are {names!r}; give a list with one for each box")
+    try:
+        found = [text for name in names for text in labels_of([name])]
+    except ValueError as error:
+        raise ValueError(f"names: {error}") from None
+    if "" in found:
+        raise ValueError(f"names: number {found.index('')} is empty")
+    return found
 
 
 def _objects(
@@ -89,19 +118,24 @@ def _objects(
     names: Sequence[str] | None,
     words: Words,
 ) -> tuple[FoundObject, ...]:
-    corners = [tuple(map(float, box)) for box in boxes]
-    if names is not None:
-        if isinstance(names, str) or len(names) != len(boxes):
-            raise ValueError(f"names are {names!r}; give one for each of {len(boxes)} boxes")
-        known = labels_of(list(names)) if len(names) else []
-        return tuple(FoundObject(n, 1.0, box, ()) for n, box in zip(known, corners, strict=True))
-    if not corners:
+    if names is not None and len(names) != len(boxes):
+        raise ValueError(f"names are {names!r}; give one for each of {len(boxes)} boxes")
+    if not len(boxes):
         return ()
-    shares = _shares(model, model.encode_objects(picture, boxes), words.objects, "object")
-    found = []
-    for box, share in zip(corners, shares, strict=True):
-        names_of = best(words.objects, share, 5)
-        found.append(FoundObject(*names_of[0], box, names_of))
+    corners = [tuple(map(float, box)) for box in boxes]
+    seen = model.share_in_view(boxes, picture.size).tolist()
+    if names is not None:
+        each = zip(names, corners, seen, strict=True)
+        return tuple(FoundObject(name, 1.0, box, (), share) for name, box, share in each)
+    found = [FoundObject("", 0.0, box, (), 0.0) for box in corners]
+    visible = [index for index, share in enumerate(seen) if share > 0]
+    if visible:
+        image = model.encode_objects(picture, boxes[visible])
+        for index, shares in zip(
+            visible, _shares(model, image, words.objects, "object"), strict=True
+        ):
+            names_of = best(words.objects, shares, 5)
+            found[index] = FoundObject(*names_of[0], corners[index], names_of, seen[index])
     return tuple(found)
 
 
@@ -109,7 +143,19 @@ def _shares(
     model: Encoder, image: np.ndarray, texts: Sequence[str], level: str
 ) -> Float[np.ndarray, "N M"]:
     """The softmax over texts of the scaled cosines."""
-    return _softmax(model, model.similarity(image, model.encode_text(texts, level)), level)
+    return _softmax(model, model.similarity(image, _embed(model, texts, level)), level)
+
+
+def _embed(model: Encoder, texts: Sequence[str], level: str) -> Float[np.ndarray, "N D"]:
+    """Embeds texts; warns if some are cut."""
+    if cut := model.cut_texts(texts, level):
+        warnings.warn(
+            f"the model doesn't read the end of {len(cut)} of {len(texts)} texts at the level {level}, such as "
+            f"{cut[0]!r}; what differs only there has the same score: use shorter words",
+            CutTextWarning,
+            stacklevel=2,
+        )
+    return model.encode_text(texts, level)
 
 
 def _softmax(model: Encoder, cosines: np.ndarray, level: str) -> np.ndarray:
@@ -129,7 +175,8 @@ def _nearest(
         gaps = [max(a.box[k] - b.box[k + 2], b.box[k] - a.box[k + 2], 0.0) for k in (0, 1)]
         return float(np.hypot(*gaps)) / diagonal - float(np.log(a.score * b.score + 1e-12))
 
-    pairs = list(itertools.combinations(range(len(objects)), 2))
+    visible = [index for index, each in enumerate(objects) if each.seen > 0]
+    pairs = list(itertools.combinations(visible, 2))
     return sorted(sorted(pairs, key=doubt)[:most])
 
 
@@ -169,7 +216,7 @@ def pair_cosines(
     asked = [dict(_asked(pair, objects, predicates)) for pair in pairs]
     texts = list(dict.fromkeys(text for of_pair in asked for text in of_pair))
     place = {text: index for index, text in enumerate(texts)}
-    text = model.encode_text(texts, "relation")
+    text = _embed(model, texts, "relation")
     for index, of_pair in enumerate(asked):
         own = text[[place[each] for each in of_pair]]
         yield list(of_pair.values()), model.similarity(image[index : index + 1], own)[0]

@@ -2,12 +2,15 @@
 
 import io
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
 from scenarioclip_jax.drawing import COLORS, draw_arrow, draw_box, show_photo
+from scenarioclip_jax.files import whole
 
 if TYPE_CHECKING:
     from scenarioclip_jax.describe.scene_graph import SceneGraph
@@ -19,6 +22,8 @@ _DPI = 110
 
 def draw(graph: "SceneGraph", relations: int) -> Image.Image:
     """Draws a scene graph with its best relations; see `SceneGraph.draw`."""
+    if relations < 0:
+        raise ValueError(f"relations is {relations}; it must be at least 0")
     width, height = graph.size
     photo_height = min(_WIDTH * height / width, 9.0)
     photo_width = photo_height * width / height
@@ -29,12 +34,12 @@ def draw(graph: "SceneGraph", relations: int) -> Image.Image:
     place = (0.1 / wide, 1 - (photo_height + 0.1) / tall, photo_width / wide, photo_height / tall)
     axes = figure.add_axes(place)
     show_photo(axes, graph.photo)
-    for index, each in enumerate(graph.objects):
-        color = COLORS[index % len(COLORS)]
-        draw_box(axes, each.box, f"{index} {each.name}", color, height)
+    boxes = [np.clip(each.box, 0, (*graph.size, *graph.size)).tolist() for each in graph.objects]
+    for index, (each, box) in enumerate(zip(graph.objects, boxes, strict=True)):
+        color, label = COLORS[index % len(COLORS)], f"{index} {each.name}"
+        draw_box(axes, box, label, color, height, dotted=not each.seen)
     for each in graph.relations[:relations]:
-        ends = graph.objects[each.subject].box, graph.objects[each.object].box
-        draw_arrow(axes, *ends, each.predicate)
+        draw_arrow(axes, boxes[each.subject], boxes[each.object], each.predicate)
     figure.text(
         *((photo_width + 0.3) / wide, 1 - 0.15 / tall, "\n".join(lines)),
         fontsize=9.5,
@@ -46,6 +51,24 @@ def draw(graph: "SceneGraph", relations: int) -> Image.Image:
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=_DPI)
     return Image.open(written).convert("RGB")
+
+
+def check_suffix(path: Path) -> str:
+    """Returns the format of a picture's file; raises ValueError if there is none for its suffix."""
+    Image.init()
+    found = Image.registered_extensions().get(path.suffix.lower())
+    if found not in Image.SAVE:
+        what = path.suffix or "a file without a suffix"
+        raise ValueError(f"{path}: a picture can't be written as {what}; use .png or .jpg")
+    return found
+
+
+def write(picture: Image.Image, path: Path) -> None:
+    """Writes a picture, and the folders that it is in."""
+    kind = check_suffix(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as unfinished:
+        picture.save(unfinished, format=kind)
 
 
 def _lines(graph: "SceneGraph", relations: int) -> list[str]:

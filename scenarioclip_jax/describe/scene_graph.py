@@ -30,12 +30,15 @@ class FoundObject:
       score: The share of that name, 1 if it was given.
       box: x0, y0, x1, y1 in pixels of the upright photo.
       names: The best names with their shares, the best first.
+      seen: The share of the box that the model sees. If it sees nothing, the object has no name (unless it was
+        given) and no relation.
     """
 
     name: str
     score: float
     box: tuple[float, float, float, float]
     names: tuple[Scored, ...]
+    seen: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class SceneGraph:
         lines = [f"{each.score:6.1%}  {each.text}" for each in self.actions]
         for index, each in enumerate(self.objects):
             where = ", ".join(f"{value:g}" for value in each.box)
-            lines.append(f"{each.score:6.1%}  {index}: {each.name}  [{where}]")
+            part = "" if each.seen > 0.995 else f"  {each.seen:.0%} in the model's view"
+            lines.append(f"{each.score:6.1%}  {index}: {each.name}  [{where}]{part}")
         lines += [
             f"{each.score:6.1%}  {self.text(each)}  ({each.subject}, {each.object})"
             for each in self.relations
@@ -130,12 +134,15 @@ class SceneGraph:
         Args:
           path: File to write, if any; its suffix gives the format.
           relations: How many of the best relations are drawn.
+
+        Raises:
+          ValueError: Pictures with that suffix can't be written, or `relations` is negative.
         """
-        from scenarioclip_jax.describe.picture import draw  # matplotlib is slow to import
+        from scenarioclip_jax.describe.picture import draw, write  # matplotlib is slow to import
 
         picture = draw(self, relations)
         if path is not None:
-            picture.save(path)
+            write(picture, Path(path))
         return picture
 
 

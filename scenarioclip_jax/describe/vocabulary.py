@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.labels import labels_of
 from scenarioclip_jax.errors import ReadableError
-from scenarioclip_jax.paths import Address, address_of
+from scenarioclip_jax.paths import Address, address_of, local_path
 from scenarioclip_jax.storage.cache import local_copy
 
 
@@ -29,10 +29,11 @@ Source = str | Path | Address | Mapping[str, Iterable[str]] | Words
 _KINDS = ("actions", "objects", "predicates", "relations")
 
 
-def read_words(source: Source) -> Words:
+def read_words(source: Source, names: Collection[str] = ()) -> Words:
     """Returns words.
 
     Args:
+      names: More names of objects, that relations may begin and end with.
       source: A data set's folder or address, whose classes are used; a JSON file or a mapping with lists of
         `actions`, `objects` and `predicates`, of which some may be missing. Instead of `predicates` there may
         be `relations`, whole triplets as in `classes.json`, from which predicates are taken.
@@ -43,15 +44,17 @@ def read_words(source: Source) -> Words:
     if isinstance(source, Words):
         source = source._asdict()
     if isinstance(source, Mapping):
-        return _from_lists(source, "the words that were given")
+        return _from_lists(source, "the words that were given", names)
     if not isinstance(source, str | Path | Address):
         raise WordsError(
             f"words are a {type(source).__name__}; give a data set's folder, a JSON file or a mapping with "
             "lists of actions, objects and predicates"
         )
-    path = local_copy(source) if address_of(source) else Path(source).expanduser()
+    path = local_copy(source) if address_of(source) else local_path(source)
     if path.is_dir() and shards.find_dataset(path) is not None:
-        return _from_lists(shards.load_classes(path), str(path))
+        classes = shards.load_classes(path)
+        predicates = predicates_of(classes["relations"], classes["objects"])
+        return _from_lists(classes | {"relations": (), "predicates": predicates}, str(path))
     if not path.is_file():
         raise WordsError(
             f"{source}: neither a data set nor a JSON file; give one of them, or a mapping with lists of "
@@ -65,10 +68,10 @@ def read_words(source: Source) -> Words:
         raise WordsError(
             f"{path}: holds a {type(found).__name__}; an object with lists is expected"
         )
-    return _from_lists(found, str(path))
+    return _from_lists(found, str(path), names)
 
 
-def _from_lists(lists: Mapping[str, Any], where: str) -> Words:
+def _from_lists(lists: Mapping[str, Any], where: str, names: Collection[str] = ()) -> Words:
     unknown = [str(key) for key in lists if key not in _KINDS]
     if unknown:
         raise WordsError(f"{where}: {unknown[0]!r} isn't one of {', '.join(_KINDS)}")
@@ -81,7 +84,13 @@ def _from_lists(lists: Mapping[str, Any], where: str) -> Words:
             found[kind] = tuple(text for text in dict.fromkeys(labels_of(list(texts))) if text)
         except ValueError as error:
             raise WordsError(f"{where}: {kind}: {error}") from None
-    predicates = found["predicates"] or predicates_of(found["relations"], found["objects"])
+    ends = {*found["objects"], *names}
+    predicates = found["predicates"] or predicates_of(found["relations"], ends)
+    if found["relations"] and not predicates:
+        raise WordsError(
+            f"{where}: no relation begins and ends with the name of an object, so no predicate is known; give "
+            "the objects' names, or predicates instead of relations"
+        )
     words = Words(found["actions"], found["objects"], predicates)
     if not any(words):
         raise WordsError(f"{where}: there is no text in it")

@@ -3,7 +3,7 @@
 Its modules are `visual_encoder`, `text_encoder`, `image_projection`, … for `pyramid_clip`, and the same names
 with the prefixes `global_`, `object_` and `relation_` for `scenario_clip_0` and `scenario_clip_1`. The folder
 for PyTorch uses these names too, with only `global_` for `clip`, and ours for what isn't published: pooled
-regions (`regions.…`) and the vectors of `scenario_clip_shared` that tell a tower its level (`text_level.…`).
+regions (`regions.…`) and the vectors of `scenario_clip_shared` that tell a tower its level (`text_level_…`).
 """
 
 import re
@@ -25,8 +25,8 @@ MODALITIES = {
     "vision": ("visual_encoder", "vision_model", "image"),
     "text": ("text_encoder", "text_model", "text"),
 }
-# Our modality -> the name in PyTorch of the vectors that tell its tower a level.
-TOLD = {"vision": "visual_level", "text": "text_level"}
+# Our modality -> the names in PyTorch of the vectors that tell its tower a level, without the level.
+TOLD = {"vision": "visual_level_", "text": "text_level_"}
 # Parameters of each level's loss; only our models have the second, for the sigmoid loss.
 SCALARS = ("logit_scale", "logit_bias")
 # Our head -> theirs.
@@ -72,7 +72,7 @@ def expected_shapes(
         for each in parts.heads:
             for name, shape in head_shapes.items():
                 shapes[f"{prefix_of(each)}{head}_{name}"] = shape
-        shapes |= {f"{TOLD[modality]}.{level}": (config.width,) for level in parts.told}
+        shapes |= {f"{TOLD[modality]}{level}": (config.width,) for level in parts.told}
     if pooled:
         shapes |= {_theirs(path): shape[::-1] for path, shape in _region_shapes(vision).items()}
     scalars = SCALARS if logit_bias else SCALARS[:1]
@@ -159,7 +159,7 @@ def pairs(
                 value = theirs[f"{prefix_of(each)}{head}_{name}"]
                 yield f"{modality}/head/{each}/{path}", value.T
         for level in parts.told:
-            yield f"{modality}/level/{level}", theirs[f"{TOLD[modality]}.{level}"]
+            yield f"{modality}/level/{level}", theirs[f"{TOLD[modality]}{level}"]
     for path in _region_shapes(vision) if pooled else ():
         yield path, theirs[_theirs(path)].T
     for level in levels_of(arch):
@@ -191,7 +191,7 @@ def to_theirs(
             for name, value in branch_head(ours, modality, each).items():
                 theirs[f"{prefix_of(each)}{head}_{name}"] = value
         for level in parts.told:
-            theirs[f"{TOLD[modality]}.{level}"] = ours[f"{modality}/level/{level}"]
+            theirs[f"{TOLD[modality]}{level}"] = ours[f"{modality}/level/{level}"]
     for path in _region_shapes(vision) if pooled else ():
         theirs[_theirs(path)] = ours[path].T
     for level in levels_of(arch):

@@ -70,3 +70,14 @@ def test_other_mistakes(given, tmp_path, capsys):
     with pytest.raises(SystemExit):
         command.main([*given, "--box=1,2,3"])
     assert "must be X0,Y0,X1,Y1" in capsys.readouterr().err
+    box = ["--box", ",".join(map(str, BOXES[0]))]
+    with pytest.raises(SystemExit, match=r"^describe: .*a\.xyz: a picture can't be written"):
+        command.main([*given, *box, f"--picture={tmp_path / 'a.xyz'}"])
+    with pytest.raises(SystemExit, match="is a folder; name a file in it"):
+        command.main([*given, *box, f"--json={tmp_path}"])
+
+
+def test_a_box_may_begin_left_of_the_photo(given, known, capsys):  # noqa: F811
+    known._objects[-5, 10, 60, 60] = {"man": 1}
+    command.main([*given, "--box", "-5,10,60,60"])
+    assert "0: man  [-5, 10, 60, 60]" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from PIL import Image
 from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.describe.describe import describe
+from scenarioclip_jax.describe.describe import CutTextWarning, describe
 from scenarioclip_jax.describe.scene_graph import SceneGraph
 from scenarioclip_jax.describe.vocabulary import WordsError
 from scenarioclip_jax.inference import Model
@@ -37,7 +37,7 @@ class Known:
     def __init__(self, whole, objects, relations):
         self._axes, self._whole, self._objects = {}, whole, objects
         self._relations = relations  # by pair of boxes
-        self.asked = []
+        self.asked, self.views = [], {}
 
     def _vector(self, text):
         return np.eye(64)[self._axes.setdefault(text, len(self._axes))]
@@ -69,6 +69,12 @@ class Known:
 
     def temperature(self, level="global"):
         return 1.0
+
+    def share_in_view(self, boxes, size):
+        return np.array([self.views.get(tuple(map(int, box)), 1.0) for box in boxes])
+
+    def cut_texts(self, texts, level="global"):
+        return [text for text in texts if len(text) > 40]
 
 
 @pytest.fixture
@@ -153,6 +159,35 @@ def test_two_of_one_name_are_asked_about_once(model):
     assert sum(r.score for r in found.relations) == pytest.approx(1)
 
 
+def test_what_the_model_does_not_see_has_no_name_and_no_relation(model):
+    model.views = {tuple(BOXES[0]): 0.0, tuple(BOXES[1]): 0.4}
+    found = describe(model, PHOTO, BOXES, words=WORDS)
+    assert [each.name for each in found.objects] == ["", "horse", "hat"]
+    assert [each.seen for each in found.objects] == [0.0, 0.4, 1.0]
+    assert found.objects[0].score == 0
+    assert [{r.subject, r.object} for r in found.relations] == [{1, 2}]
+    assert "40% in the model's view" in str(found)
+    found.draw()
+    known = describe(model, PHOTO, BOXES, words=WORDS, names=["man", "horse", "hat"])
+    assert known.objects[0].name == "man"
+    assert [{r.subject, r.object} for r in known.relations] == [{1, 2}]
+
+
+def test_texts_that_are_cut_are_told(model):
+    long = "standing quietly and patiently beside the"
+    words = WORDS | {"predicates": ["near", "on", long]}
+    with pytest.warns(CutTextWarning, match=rf"6 of 18 texts at the level relation.*{long}"):
+        describe(model, PHOTO, BOXES, words=words)
+
+
+def test_a_generator_of_boxes_and_whole_numbers_of_numpy(model):
+    found = describe(
+        model, PHOTO, (box for box in BOXES), words=WORDS, relations=np.int64(2), names=None
+    )
+    assert len(found.objects) == 3
+    assert len(found.relations) == 2
+
+
 def test_without_boxes_only_the_whole_photo_is_described(model):
     found = describe(model, PHOTO, words=WORDS)
     assert found.objects == found.relations == ()
@@ -166,6 +201,16 @@ def test_without_boxes_only_the_whole_photo_is_described(model):
     ("arguments", "error", "message"),
     [
         ({"words": {"actions": ["a"]}, "boxes": BOXES}, WordsError, "no names of objects"),
+        (
+            {"words": {"objects": ["a"]}},
+            WordsError,
+            "nothing to find: give boxes, or words for act",
+        ),
+        ({"boxes": BOXES, "names": ["a", "", "b"]}, ValueError, "names: number 1 is empty"),
+        ({"boxes": BOXES, "names": ["a", None, "b"]}, ValueError, "names: expected a string"),
+        ({"boxes": BOXES, "names": "abc"}, ValueError, "give a list with one for each box"),
+        ({"boxes": 5}, ValueError, r"boxes are \[\]; expected"),
+        ({"boxes": [[10**400, 1, 2, 3]]}, ValueError, "boxes aren't numbers"),
         ({"boxes": [[5, 5, 5, 9]]}, ValueError, "must have x0 < x1"),
         ({"boxes": [[500, 5, 510, 9]]}, ValueError, "meet the photo of 200 x 100 pixels"),
         ({"boxes": BOXES, "relations": -1}, ValueError, "relations is -1"),
@@ -175,6 +220,26 @@ def test_without_boxes_only_the_whole_photo_is_described(model):
 def test_what_makes_no_sense_is_refused(model, arguments, error, message):
     with pytest.raises(error, match=message):
         describe(model, PHOTO, **({"words": WORDS} | arguments))
+
+
+def test_boxes_are_drawn_where_the_photo_is(model, tmp_path):
+    """A box that reaches far out of the photo has its label and its arrow in the photo."""
+    boxes = [[-900, -300, 60, 60], [10, 40, 1600, 900]]
+    model._objects = {tuple(box): {"man": 1} for box in boxes}
+    model._relations = {tuple(map(tuple, boxes)): {"man near man": 1}}
+    inside = [[0, 0, 60, 60], [10, 40, 200, 100]]
+    model._objects |= {tuple(box): {"man": 1} for box in inside}
+    model._relations |= {tuple(map(tuple, inside)): {"man near man": 1}}
+    pictures = [describe(model, PHOTO, each, words=WORDS).draw() for each in (boxes, inside)]
+    np.testing.assert_array_equal(*map(np.asarray, pictures))
+    found = describe(model, PHOTO, inside, words=WORDS)
+    found.draw(tmp_path / "new/folder/scene.webp")
+    assert Image.open(tmp_path / "new/folder/scene.webp").format == "WEBP"
+    for name, what in (("a.xyz", r"\.xyz"), ("a", "a file without a suffix"), ("a.svg", r"\.svg")):
+        with pytest.raises(ValueError, match=rf"{name}: a picture can't be written as {what}"):
+            found.draw(tmp_path / name)
+    with pytest.raises(ValueError, match="relations is -1"):
+        found.draw(relations=-1)
 
 
 def test_forms_of_the_result(model, tmp_path):
@@ -229,3 +294,18 @@ def test_a_models_own_embeddings_give_its_scene_graph(tiny, small_data):
         assert found.text(each) == texts[int(shares.argmax())]
         names = ends[0].score * ends[1].score
         assert each.score == pytest.approx(shares.max() * names, rel=1e-4)
+
+
+def test_the_share_of_a_box_that_a_model_sees(tiny):
+    """By the center crop of a wide photo: x from 100 to 200 of 300."""
+    boxes = np.float32([[0, 0, 50, 50], [150, 0, 250, 100], [110, 10, 190, 90], [90, 0, 110, 9]])
+    np.testing.assert_allclose(tiny.share_in_view(boxes, (300, 100)), [0, 0.5, 1, 0.5], atol=0.02)
+    photo = np.random.default_rng(0).integers(0, 256, (100, 300, 3), np.uint8)
+    words = {"objects": ["red circle", "blue square"]}
+    found = tiny.describe(photo, boxes, words=words)
+    assert [bool(each.name) for each in found.objects] == [False, True, True, True]
+
+
+def test_texts_that_a_model_cuts(tiny):
+    long = "a " * 30 + "red circle"
+    assert tiny.cut_texts(["red circle", long], "object") == [long]

@@ -36,6 +36,9 @@ def test_words_of_a_file_and_of_a_mapping(tmp_path):
     assert read_words(wanted) == wanted
     found = read_words({"objects": ["dog", "man"], "relations": ["dog near man"]})
     assert found.predicates == ("near",)
+    # Relations may also begin and end with names that come from elsewhere.
+    found = read_words({"relations": ["dog near man"]}, names=["dog", "man"])
+    assert found.predicates == ("near",)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,7 @@ def test_words_of_a_file_and_of_a_mapping(tmp_path):
         ({"objects": "dog"}, "objects is 'dog'; a list of texts is expected"),
         ({"objects": [1]}, "objects: expected a string"),
         ("nowhere", "nowhere: neither a data set nor a JSON file"),
+        ({"actions": ["a"], "relations": ["b on c"]}, "no relation begins and ends with the name"),
         (5, "words are a int; give a data set's folder"),
     ],
 )

@@ -152,7 +152,8 @@ def test_wrong_boxes_are_refused(made, tmp_path):
         ([[5, 5, 5, 9]], r"box 0 is .* must have x0 < x1"),
         ([[90, 2, 99, 9]], r"meet the photo of 67 x 45 pixels"),
         (5, "boxes must be a list with those of each of 1 images"),
-        ([OBJECTS, OBJECTS], "boxes must be a list with those of each of 1 images"),
+        ([OBJECTS, OBJECTS], r"boxes are \[2, 4, 4\]; expected \[N, 4\]"),
+        ([], "boxes must be a list with those of each of 1 images"),
     ):
         with pytest.raises(ValueError, match=message):
             processor(images=photo(), boxes=boxes, level="object")
@@ -167,6 +168,12 @@ def test_wrong_boxes_are_refused(made, tmp_path):
         theirs.encode_image(**inputs, level="relation")
     with pytest.raises(ValueError, match="boxes are of the level"):
         theirs.encode_image(**inputs)
+    with pytest.raises(ValueError, match=r"boxes are \[4, 4\]; expected \[N, 2, 4\]"):
+        processor(images=photo(), boxes=OBJECTS, level="relation")
+    pixels = torch.tensor(OBJECTS)[None, :, None]
+    for wrong in (pixels, torch.full_like(pixels, torch.nan)):
+        with pytest.raises(ValueError, match="boxes aren't shares of the view, from 0 to 1"):
+            theirs.encode_image(inputs["pixel_values"], "object", wrong)
     with pytest.raises(TypeError, match=r"boxes is a list.*processor\(images=\.\.\., boxes="):
         theirs.encode_image(inputs["pixel_values"], "object", OBJECTS)
 
@@ -205,12 +212,65 @@ def test_it_trains_and_can_be_saved_again(made, tmp_path):
     inputs = processor(images=photo(), boxes=OBJECTS, text=helpers.TEXTS, level="object")
     theirs(**inputs, level="object", return_loss=True).loss.backward()
     reached = {name for name, p in theirs.named_parameters() if p.grad is not None and p.grad.any()}
-    for name in ("regions.pool.object.score.weight", "text_level.object", "object_text_norm.bias"):
+    for name in ("regions.pool.object.score.weight", "text_level_object", "object_text_norm.bias"):
         assert name in reached
-    assert "text_level.relation" not in reached
+    assert "text_level_relation" not in reached
     theirs.save_pretrained(tmp_path / "again")
     processor.save_pretrained(tmp_path / "again")
     again = load(tmp_path / "again")
     with torch.no_grad():
         wanted = theirs.encode_image(inputs["pixel_values"], "object", inputs["boxes"])[0]
     np.testing.assert_allclose(again.encode_objects(photo(), OBJECTS), wanted, atol=1e-5)
+
+
+class Tower(torch.nn.Module):
+    def __init__(self, model, level):
+        super().__init__()
+        self.model, self.level = model, level
+
+    def forward(self, pixels, boxes, ids):
+        image = self.model.encode_image(pixels, self.level, boxes)
+        return image, self.model.encode_text(ids, self.level)
+
+
+@pytest.mark.parametrize("arch", ["scenario_clip_0", "scenario_clip_shared"])
+@pytest.mark.parametrize("level", ["object", "relation"])
+# Tracing is deprecated, but used.
+@pytest.mark.filterwarnings("ignore")
+def test_recorded_models_take_other_batches(made, arch, level):
+    theirs, processor = opened(made(arch)[1])
+    boxes = {"object": OBJECTS, "relation": PAIRS}[level]
+    inputs = processor(images=photo(), boxes=boxes, text=helpers.TEXTS, level=level)
+    given = inputs["pixel_values"], inputs["boxes"], inputs["input_ids"]
+    tower = Tower(theirs, level)
+    two = given[0].repeat(2, 1, 1, 1), given[1][:, :2].repeat(2, 1, 1, 1), given[2][:1]
+    with torch.no_grad():
+        traced = torch.jit.trace(tower, two)
+        exported_program = torch.export.export(tower, given).module()
+        for found, wanted in (
+            (traced(*given), tower(*given)),
+            (exported_program(*given), tower(*given)),
+        ):
+            for one, other in zip(found, wanted, strict=True):
+                torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_half_precision_does_not_overflow(made):
+    """Sums of weights up to e^10 go beyond float16, which autocast would take for them."""
+    theirs, processor = opened(made("scenario_clip_1")[1])
+    theirs.regions.pool["object"].score.bias.data.fill_(30.0)
+    inputs = processor(images=photo(), boxes=OBJECTS, level="object")
+    with torch.no_grad():
+        wanted = theirs.encode_image(inputs["pixel_values"], "object", inputs["boxes"])
+        with torch.autocast("cpu", torch.float16):
+            found = theirs.encode_image(inputs["pixel_values"], "object", inputs["boxes"])
+    assert torch.cosine_similarity(found.float(), wanted, dim=-1).min() > 0.999
+
+
+def test_boxes_are_tensors_too(made):
+    _, processor = opened(made("pyramid_clip")[1])
+    plain = processor(images=photo(), boxes=OBJECTS, level="object")["boxes"]
+    for kind in (torch.float32, torch.bfloat16):
+        given = torch.tensor(OBJECTS, dtype=kind, requires_grad=True)
+        found = processor(images=photo(), boxes=given, level="object")["boxes"]
+        torch.testing.assert_close(found, plain, atol=0.05, rtol=0)

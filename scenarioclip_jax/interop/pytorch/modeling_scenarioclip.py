@@ -141,7 +141,9 @@ class ScenarioCLIPModel(PreTrainedModel):
         if self.pooled:
             self.towers["visual"] = dict.fromkeys(LEVELS, towers["global"])
             self.heads["visual"] = own
-            self.regions = Regions(config.vision["width"], config.vision["heads"])
+            sizes = config.vision
+            grid = sizes["image_size"] // sizes["patch_size"]
+            self.regions = Regions(sizes["width"], sizes["heads"], grid)
         for tower, sizes, kind, head in (
             ("visual", config.vision, VisionEncoder, "image"),
             ("text", config.text, TextEncoder, "text"),
@@ -153,8 +155,10 @@ class ScenarioCLIPModel(PreTrainedModel):
                 setattr(self, f"{prefix}{head}_projection", projection)
                 setattr(self, f"{prefix}{head}_norm", nn.LayerNorm(config.embed_dim))
             if told and not (self.pooled and tower == "visual"):
-                vectors = {level: nn.Parameter(torch.zeros(sizes["width"])) for level in LEVELS}
-                setattr(self, f"{tower}_level", nn.ParameterDict(vectors))
+                # Not a ParameterDict, in which the key "global" would be a keyword to torch.export.
+                for level in LEVELS:
+                    vector = nn.Parameter(torch.zeros(sizes["width"]))
+                    setattr(self, f"{tower}_level_{level}", vector)
         for level in ("global",) if config.arch == "clip" else LEVELS:
             setattr(self, f"{level}_loss", Contrast(config.logit_bias))
         self.post_init()
@@ -166,8 +170,7 @@ class ScenarioCLIPModel(PreTrainedModel):
         return getattr(self, f"{self.towers[tower][level]}{tower}_encoder")
 
     def _told(self, tower, level):
-        vectors = getattr(self, f"{tower}_level", None)
-        return None if vectors is None else vectors[level]
+        return getattr(self, f"{tower}_level_{level}", None)
 
     def _head(self, tower, level, x):
         name = f"{self.heads[tower][level]}{'image' if tower == 'visual' else 'text'}"
@@ -226,6 +229,12 @@ class ScenarioCLIPModel(PreTrainedModel):
                 f"boxes are {tuple(boxes.shape)}; expected [{count}, M, {ends}, 4] at the level {level!r}: let "
                 "the processor prepare them (processor(images=..., boxes=..., level=...)['boxes'])"
             )
+        if not is_recorded() and boxes.device.type != "meta":
+            if not ((boxes >= 0) & (boxes <= 1)).all():
+                raise ValueError(
+                    "boxes aren't shares of the view, from 0 to 1: let the processor prepare them "
+                    "(processor(images=..., boxes=..., level=...)['boxes'])"
+                )
 
     def encode_text(self, input_ids, level="global"):
         """Embeds token ids [N, L], each row with an end-of-text id, at a level: [N, embed_dim]."""

@@ -187,8 +187,10 @@ class ScenarioCLIPProcessor(ProcessorMixin):
     def _boxes(self, boxes, level, pictures):
         if level == "global":
             raise ValueError("boxes are of the level 'object' or 'relation', not 'global'")
-        if len(pictures) == 1 and _axes(boxes) == (2 if level == "object" else 3):
-            boxes = [boxes]  # of the only image
+        if len(pictures) == 1 and _axes(boxes) in (2, 3):
+            # Of the only image; one axis more is a list with those of the only image.
+            own = _axes(boxes) == (2 if level == "object" else 3) or len(boxes) != 1
+            boxes = [boxes] if own else boxes
         if not hasattr(boxes, "__len__") or len(boxes) != len(pictures):
             raise ValueError(
                 f"boxes must be a list with those of each of {len(pictures)} images, in their order"

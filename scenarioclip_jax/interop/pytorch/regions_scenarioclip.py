@@ -10,11 +10,14 @@ GEOMETRY = 8  # numbers that say how two boxes lie to each other
 
 
 class RegionPool(nn.Module):
-    """Attention over the patch tokens under a box, with one learned query for each head."""
+    """Attention over the patch tokens under a box, with one learned query for each head.
 
-    def __init__(self, width, heads):
+    `grid` is the number of patches in a row.
+    """
+
+    def __init__(self, width, heads, grid):
         super().__init__()
-        self.heads = heads
+        self.heads, self.grid = heads, grid
         self.score = nn.Linear(width, heads)
         self.value = nn.Linear(width, width)
 
@@ -22,9 +25,10 @@ class RegionPool(nn.Module):
         """Pools tokens [N, T, W] of square grids over boxes [N, M, E, 4]: [N, M, E, W]."""
         weight = (LIMIT * torch.tanh(self.score(tokens).float() / LIMIT)).exp()[..., None]
         value = self.value(tokens).unflatten(-1, (self.heads, -1))  # [N, T, heads, W / heads]
-        covered = coverage(boxes, round(tokens.shape[1] ** 0.5))
-        total = torch.einsum("nmet,nthd->nmehd", covered, weight * value.float())
-        share = torch.einsum("nmet,nthd->nmehd", covered, weight)
+        covered = coverage(boxes, self.grid)
+        with torch.autocast(tokens.device.type, enabled=False):  # sums of weights overflow float16
+            total = torch.einsum("nmet,nthd->nmehd", covered, weight * value.float())
+            share = torch.einsum("nmet,nthd->nmehd", covered, weight)
         return (total / share.clamp(min=1e-12)).flatten(-2).to(tokens.dtype)
 
 
@@ -68,10 +72,10 @@ class PairHead(Expansion):
 class Regions(nn.Module):
     """Pools boxes at the levels `object` and `relation`."""
 
-    def __init__(self, width, heads):
+    def __init__(self, width, heads, grid):
         super().__init__()
         kinds = {"object": BoxHead, "relation": PairHead}
-        self.pool = nn.ModuleDict({level: RegionPool(width, heads) for level in kinds})
+        self.pool = nn.ModuleDict({level: RegionPool(width, heads, grid) for level in kinds})
         self.boxes = nn.ModuleDict({level: kind(width) for level, kind in kinds.items()})
 
     def forward(self, tokens, boxes, level):
