@@ -40,7 +40,7 @@ COLUMNS = (
 PUBLISHED = learning.VARIANTS["balanced packing"]
 TEXTS = [
     "--config.loss.terms.negatives=2.0",
-    "--config.loss.terms.paraphrases=2.0",
+    "--config.loss.terms.paraphrases=1.0",
     "--config.data.make_negatives=5",
     "--config.data.make_paraphrases=1",
     "--config.data.levels.relation.further_per_scene=18",
@@ -50,6 +50,7 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "published": ("demo", PUBLISHED),
     "published with negatives and paraphrases": ("demo", [*PUBLISHED, *TEXTS]),
     "recipe": ("recipe", []),
+    "paraphrases with weight 2": ("recipe", ["--config.loss.terms.paraphrases=2.0"]),
     "less paraphrases": (
         "recipe",
         [

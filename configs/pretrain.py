@@ -384,7 +384,7 @@ def recipe(config):
     """
     config.arch = "scenario_clip_0"
     config.model.regions = "pooled"
-    config.loss.terms.update(negatives=2.0, paraphrases=2.0)
+    config.loss.terms.update(negatives=2.0, paraphrases=1.0)
     config.data.update(make_negatives=5, make_paraphrases=1)  # of each relation
     config.data.levels.relation.further_per_scene = 18.0
 
