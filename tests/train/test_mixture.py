@@ -164,7 +164,7 @@ def test_focused_regions_are_images_if_those_of_any_data_set_are(folders, monkey
 def test_data_sets_with_different_tokenizers_need_a_choice(folders, tmp_path):
     with pytest.raises(
         ConfigError,
-        match=r"config\.data\.tokenizer is empty, .*different tokenizers .*--config\.data\.tokenizer=/",
+        match=r"config\.data\.tokenizer is empty, .*different tokenizers .*--config\.data\.tokenizer='?/",
     ):
         open_data(config(folders, data__tokenizer=""))
     shutil.copytree(folders / "small", tmp_path / "same")
