@@ -17,6 +17,9 @@ from scenarioclip_jax.annotate.stages import STAGES, photos
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.progress_bar import progress_bar
 
+# Characters of a failure that are shown. Its remedy comes last, and its paths may be long.
+_SHOWN = 1000
+
 
 @dataclass
 class Summary:
@@ -67,7 +70,7 @@ class Summary:
                 parts.append(f"price {price:.4f}")
         lines = [f"{self.stage}: {'; '.join(parts)}"]
         for kind, (count, example) in sorted(self.failures.items()):
-            lines.append(f"  {count:,} x {kind}, such as {example[:200]}")
+            lines.append(f"  {count:,} x {kind}, such as {example[:_SHOWN]}")
         return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from scenarioclip_jax.annotate.command import main
 from scenarioclip_jax.annotate.stages.photos import found_below
+from scenarioclip_jax.shell import to_paste
 from tests.annotate.conftest import COUNT
 
 
@@ -171,7 +172,7 @@ def test_truth_that_cannot_be_read_names_its_flag(photos, capsys, tmp_path):
 def test_a_share_ends_with_a_command_to_paste(photos, capsys):
     photos.run("--shard", "0/2")
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.endswith(f"assemble --output={photos.work}"), last
+    assert last.endswith(f"assemble {to_paste(f'--output={photos.work}')}"), last
 
 
 def test_attempts_that_are_out_of_range_are_named_once(photos, capsys):

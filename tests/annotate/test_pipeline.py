@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -59,7 +60,7 @@ def test_photos_become_a_data_set_that_can_be_built(photos, capsys, tmp_path):
         ]
         assert sorted(triplets) == sorted(tuple(r[1]) for r in record["relations"])
     lines = told.splitlines()
-    command = lines[lines.index("Go on with:") + 1].split()
+    command = shlex.split(lines[lines.index("Go on with:") + 1])
     assert command[:3] == ["python", "-m", "scenarioclip_jax.data.build"]
     assert build(command[3:]) == 0
     assert "problem" not in capsys.readouterr().err.lower()

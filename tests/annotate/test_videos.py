@@ -15,6 +15,7 @@ from PIL import Image
 from scenarioclip_jax.annotate.command import main
 from scenarioclip_jax.annotate.frame_index import Index, read_index
 from scenarioclip_jax.files import UNFINISHED
+from scenarioclip_jax.shell import to_paste
 from tests.annotate.video_files import write_sound, write_video
 
 
@@ -62,7 +63,7 @@ def test_frames_lie_in_a_folder_for_each_video(videos, capsys, workers):
     assert made(frames).keys() == EXPECTED
     out = capsys.readouterr().out
     assert out.startswith("frames: 3 done; 7 frames")
-    assert f"--images={frames}" in out
+    assert to_paste(f"--images={frames}") in out
     with Image.open(frames / "top/000000000.jpg") as picture:
         assert (picture.format, picture.size, picture.mode) == ("JPEG", (64, 48), "RGB")
     lines = read_index(frames)
