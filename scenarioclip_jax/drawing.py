@@ -21,6 +21,18 @@ def show_photo(axes: Any, picture: Any) -> None:
     axes.set_ylim(picture.height, 0)
 
 
+def list_beside(figure: Any, x: float, y: float, text: str) -> None:
+    """Writes lines of text, whose upper left corner is at a place in shares of the figure."""
+    figure.text(
+        *(x, y, text),
+        fontsize=9.5,
+        va="top",
+        family="DejaVu Sans Mono",
+        linespacing=1.25,
+        parse_math=False,
+    )
+
+
 def draw_box(
     axes: Any, box: Box, label: str, color: str, height: float, *, dotted: bool = False
 ) -> None:

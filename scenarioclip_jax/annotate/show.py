@@ -17,7 +17,7 @@ from scenarioclip_jax.annotate.stages.segment import masks_of
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.data.build import coco_masks
 from scenarioclip_jax.data.build.records import MaskRecord
-from scenarioclip_jax.drawing import COLORS, draw_arrow, draw_box, show_photo
+from scenarioclip_jax.drawing import COLORS, draw_arrow, draw_box, list_beside, show_photo
 from scenarioclip_jax.files import whole
 
 FOLDER = "shown"
@@ -94,14 +94,7 @@ def _figure(id: str, picture: Image.Image, outputs: dict[str, Any], states: list
         lines = textwrap.wrap(title, 28, max_lines=2, placeholder=" …")
         small.set_title("\n".join(lines), fontsize=7.5, parse_math=False)
     figure.text(0.01, 1 - 0.3 / tall, id, fontsize=11, fontweight="bold", parse_math=False)
-    figure.text(
-        *(0.585, 1 - 0.2 / tall, text),
-        fontsize=9.5,
-        va="top",
-        family="DejaVu Sans Mono",
-        linespacing=1.25,
-        parse_math=False,
-    )
+    list_beside(figure, 0.585, 1 - 0.2 / tall, text)
     return figure
 
 

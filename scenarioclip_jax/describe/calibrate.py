@@ -11,7 +11,6 @@ between the best score and the share of the right ones, in 15 bins of equal widt
 """
 
 import argparse
-import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -19,12 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from scenarioclip_jax.console import say
 from scenarioclip_jax.data.batch import LEVELS
+from scenarioclip_jax.data.images import to_rgb
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.scene import Scene
 from scenarioclip_jax.describe.calibration import FILE, LEAST, MOST, CalibrationError, read
@@ -34,6 +33,7 @@ from scenarioclip_jax.describe.vocabulary import Words, read_words
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.progress_bar import progress_bar
+from scenarioclip_jax.storage.cache import local_copy
 
 _BINS = 15
 
@@ -48,6 +48,10 @@ class Case(NamedTuple):
 def cases(model: Encoder, scenes: Iterable[Scene], words: Words) -> dict[str, list[Case]]:
     """What a model says of annotated scenes, by level. What isn't among the words is left out."""
     found: dict[str, list[Case]] = {level: [] for level in LEVELS}
+    actions, names = (
+        {each: index for index, each in enumerate(texts)}
+        for texts in (words.actions, words.objects)
+    )
     text = {
         level: model.encode_text(texts, level)
         for level, texts in (("global", words.actions), ("object", words.objects))
@@ -59,18 +63,18 @@ def cases(model: Encoder, scenes: Iterable[Scene], words: Words) -> dict[str, li
         found[level].append(Case(scaled, truth))
 
     for scene in scenes:
-        picture = Image.open(io.BytesIO(scene.photo)).convert("RGB")
-        if scene.action in words.actions:
+        picture = to_rgb(scene.photo)
+        if scene.action in actions:
             image = model.encode_image([picture], "global")
             cosines = model.similarity(image, text["global"])[0]
-            add("global", cosines, words.actions.index(scene.action))
+            add("global", cosines, actions[scene.action])
         if len(scene.object_names) and words.objects:
             image = model.encode_objects(picture, scene.object_boxes)
             for name, cosines in zip(
                 scene.object_names, model.similarity(image, text["object"]), strict=True
             ):
-                if name in words.objects:
-                    add("object", cosines, words.objects.index(name))
+                if name in names:
+                    add("object", cosines, names[name])
         known = [each for each in scene.relations if each.triplet[1] in words.predicates]
         ends = [
             FoundObject(name, 1.0, tuple(box), ())
@@ -132,8 +136,10 @@ def calibrate(
 
     if not folder.is_dir():
         raise CalibrationError(f"{folder}: isn't a folder; calibrate a run or a converted model")
+    if most < 1:
+        raise CalibrationError(f"--scenes is {most}; it must be at least 1")
     model = load(folder, weights=weights)
-    source = shards.open_split(data, split)
+    words, source = read_words(data), shards.open_split(local_copy(data), split)
     count = min(most, len(source))
     with progress_bar(total=count, desc="Asking", unit=" scenes", delay=2) as bar:
 
@@ -142,17 +148,8 @@ def calibrate(
                 yield source[index]
                 bar.update()
 
-        found = cases(model, scenes(), read_words(data))
-    result = {
-        level: {
-            "temperature": fit(of_level),
-            "cases": len(of_level),
-            "error_before": calibration_error(of_level, 1.0),
-            "error_after": calibration_error(of_level, fit(of_level)),
-        }
-        for level, of_level in found.items()
-        if of_level
-    }
+        found = cases(model, scenes(), words)
+    result = {level: _summary(of_level) for level, of_level in found.items() if of_level}
     if not result:
         raise CalibrationError(
             f"{data}: the first {count} scenes of {split} have no action, object or relation"
@@ -160,6 +157,16 @@ def calibrate(
     kept = read(folder) | {weights: result}
     write_text(folder / FILE, json.dumps(kept, indent=1) + "\n")
     return result
+
+
+def _summary(of_level: Sequence[Case]) -> dict[str, float]:
+    temperature = fit(of_level)
+    return {
+        "temperature": temperature,
+        "cases": len(of_level),
+        "error_before": calibration_error(of_level, 1.0),
+        "error_after": calibration_error(of_level, temperature),
+    }
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from scenarioclip_jax.drawing import COLORS, draw_arrow, draw_box, show_photo
+from scenarioclip_jax.drawing import COLORS, draw_arrow, draw_box, list_beside, show_photo
 from scenarioclip_jax.files import whole
 
 if TYPE_CHECKING:
@@ -40,14 +40,7 @@ def draw(graph: "SceneGraph", relations: int) -> Image.Image:
         draw_box(axes, box, label, color, height, dotted=not each.seen)
     for each in graph.relations[:relations]:
         draw_arrow(axes, boxes[each.subject], boxes[each.object], each.predicate)
-    figure.text(
-        *((photo_width + 0.3) / wide, 1 - 0.15 / tall, "\n".join(lines)),
-        fontsize=9.5,
-        va="top",
-        family="DejaVu Sans Mono",
-        linespacing=1.25,
-        parse_math=False,
-    )
+    list_beside(figure, (photo_width + 0.3) / wide, 1 - 0.15 / tall, "\n".join(lines))
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=_DPI)
     return Image.open(written).convert("RGB")

@@ -106,6 +106,8 @@ def test_it_is_kept_with_the_model_and_used(folder, small_data, capsys):
 def test_what_cannot_be_calibrated(folder, small_data, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=r"^calibrate: .*isn't a folder"):
         main([f"--model={tmp_path / 'nowhere'}", f"--data={small_data}"])
+    with pytest.raises(SystemExit, match=r"^calibrate: --scenes is 0; it must be at least 1"):
+        main([f"--model={folder}", f"--data={small_data}", "--scenes=0"])
     with pytest.raises(SystemExit, match=r"^calibrate: .*nowhere"):
         main([f"--model={folder}", f"--data={tmp_path / 'nowhere'}"])
     monkeypatch.setattr(calibrating, "cases", lambda *_: {key: [] for key in LEVELS})
