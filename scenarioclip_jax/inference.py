@@ -35,8 +35,6 @@ from scenarioclip_jax.data.stored.labels import labels_of
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.describe import calibration
 from scenarioclip_jax.describe.describe import describe
-from scenarioclip_jax.describe.scene_graph import SceneGraph
-from scenarioclip_jax.describe.vocabulary import Source
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.runner import Runner
 from scenarioclip_jax.models.scenario_clip import (
@@ -170,6 +168,9 @@ class Model:
         # A single image shouldn't cost a full batch, but each batch size costs a compilation.
         self._runner = Runner(graph, mesh, (1, min(8, batch_size), batch_size))
 
+    # A function of what any model has: `model.describe(photo, boxes, words=...)`.
+    describe = describe
+
     def __getstate__(self) -> dict[str, Any]:
         """What another process needs to rebuild the model; compiled programs aren't included."""
         if self.mesh is not None:
@@ -241,54 +242,6 @@ class Model:
           OSError: The file can't be read or decoded.
         """
         return self._encode_parts(photo, pairs, "relation")
-
-    def describe(
-        self,
-        photo: Picture,
-        boxes: ArrayLike | Sequence[Sequence[float]] = (),
-        *,
-        words: Source,
-        names: Sequence[str] | None = None,
-        actions: int = 5,
-        relations: int = 20,
-        one_per_pair: bool = True,
-        most_pairs: int = 100,
-    ) -> SceneGraph:
-        """Finds the actions of a photo, the names of objects in it and their relations.
-
-        An action's or a name's score is its share in the softmax over all words of its kind, with the scale
-        that the model was trained with. For two objects, all predicates in both directions compete, and a
-        relation's score is its share among them times the scores of both names. `describe.calibrate` finds
-        temperatures with which these shares are as often right as they say.
-
-        Args:
-          photo: The photo, as for `encode_image`.
-          boxes: The objects' boxes, [N, 4]: x0, y0, x1, y1 in pixels of the upright photo. An object outside of
-            the part of the photo that the model sees gets no name and no relation.
-          words: The texts to choose from: a data set's folder, whose classes are used; a JSON file or a mapping
-            with lists of `actions`, `objects` and `predicates`; see `describe.vocabulary.read_words`.
-          names: The objects' names, if they are known.
-          actions: Most actions.
-          relations: Most relations.
-          one_per_pair: Whether two objects have only their best relation.
-          most_pairs: Most pairs that are asked about; near ones with sure names come first.
-
-        Raises:
-          WordsError: There are no such words, or none for what is asked.
-          ValueError: A box is empty or lies outside of the photo, or names aren't as many as boxes.
-          OSError: The photo can't be read or decoded.
-        """
-        return describe(
-            self,
-            photo,
-            boxes,
-            words=words,
-            names=names,
-            actions=actions,
-            relations=relations,
-            one_per_pair=one_per_pair,
-            most_pairs=most_pairs,
-        )
 
     def _encode_parts(self, photo: Picture, boxes: Any, level: str) -> Float[np.ndarray, "N D"]:
         image = open_checked(photo).picture

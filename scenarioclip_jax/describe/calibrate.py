@@ -1,4 +1,4 @@
-"""Finds temperatures with which a model's scores are as often right as they say, and keeps them with the model.
+"""Fits temperatures to a split, so that scores say how often they are right, and keeps them with the model.
 
     python -m scenarioclip_jax.describe.calibrate --model runs/mine --data SHARDS
 

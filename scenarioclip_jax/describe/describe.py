@@ -61,7 +61,31 @@ def describe(
     one_per_pair: bool = True,
     most_pairs: int = 100,
 ) -> SceneGraph:
-    """Finds the actions, the names of objects and the relations of a photo; see `inference.Model.describe`."""
+    """Finds the actions of a photo, the names of objects in it and their relations.
+
+    An action's or a name's score is its share in the softmax over all words of its kind, with the scale
+    that the model was trained with. For two objects, all predicates in both directions compete, and a
+    relation's score is its share among them times the scores of both names. `describe.calibrate` fits a
+    temperature for each level to a validation split.
+
+    Args:
+      model: The model. `inference.Model.describe` is this function.
+      photo: The photo, as for `inference.Model.encode_image`.
+      boxes: The objects' boxes, [N, 4]: x0, y0, x1, y1 in pixels of the upright photo. An object outside of
+        the part of the photo that the model sees gets no name and no relation.
+      words: The texts to choose from: a data set's folder, whose classes are used; a JSON file or a mapping
+        with lists of `actions`, `objects` and `predicates`; see `describe.vocabulary.read_words`.
+      names: The objects' names, if they are known.
+      actions: Most actions.
+      relations: Most relations.
+      one_per_pair: Whether two objects have only their best relation.
+      most_pairs: Most pairs that are asked about; near ones with sure names come first.
+
+    Raises:
+      WordsError: There are no such words, or none for what is asked.
+      ValueError: A box is empty or lies outside of the photo, or names aren't as many as boxes.
+      OSError: The photo can't be read or decoded.
+    """
     for name, number in (
         ("actions", actions),
         ("relations", relations),
