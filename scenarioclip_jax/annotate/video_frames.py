@@ -74,12 +74,13 @@ class Video:
 
         if not self._file.stat().st_size:
             raise VideoError("empty", "the file has no content")
+        # Titles in other encodings must not stop this; from 19 on, PyAV takes any bytes by itself.
+        strict = int(av.__version__.split(".")[0]) < 19
+        lenient: dict[str, Any] = {"metadata_errors": "replace"} if strict else {}
         try:
             # A file that names others, such as a playlist, must not make this fetch them.
             container = av.open(
-                str(self._file.absolute()),
-                metadata_errors="replace",
-                options={"protocol_whitelist": "file"},
+                str(self._file.absolute()), options={"protocol_whitelist": "file"}, **lenient
             )
         except FFmpegError as error:
             if isinstance(error, PermissionError | FileNotFoundError):

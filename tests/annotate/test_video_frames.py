@@ -66,6 +66,14 @@ def test_a_stream_without_duration_gives_all_its_frames(tmp_path):
     assert times_of(cut) == [0, 1000, 2000, 3000]
 
 
+def test_a_title_in_any_encoding_is_no_obstacle(tmp_path):
+    file = write_video(tmp_path / "a.mkv", [0, 1000], codec="libx264")
+    whole = file.read_bytes()
+    assert b"Lavf" in whole
+    file.write_bytes(whole.replace(b"Lavf", b"L\xe4\xfff"))  # no UTF-8
+    assert times_of(file) == [0, 1000]
+
+
 @pytest.mark.parametrize(
     ("degrees", "red"), [(90, "upper right"), (180, "lower right"), (270, "lower left")]
 )

@@ -16,6 +16,10 @@ NORMALIZER = label_normalizer()
 CASES = [text for mark in test_labels.pytestmark for text, _ in mark.args[1]]
 # Entities that are neither usual nor named: they stay as they are written.
 KEPT = {"in&notin;out", "d&#0000111;g", "a&#100;og"}
+# What Unicode added since the version that the library tokenizers has, as far as it stands for other characters:
+# a Python with newer tables replaces them.
+LATER = [0x32FF, *range(0xA7F2, 0xA7F5), 0xAB69, *range(0x10780, 0x107C0), *range(0x1E030, 0x1E090)]
+LATER += [0x1F16C, *range(0x1FBF0, 0x1FBFA)]
 
 
 @pytest.mark.parametrize("text", [*CASES, *KINDS])
@@ -25,15 +29,14 @@ def test_labels_have_the_form_that_training_gives_them(text):
 
 
 def test_every_character_has_that_form():
-    """But for a few that another version of Unicode orders otherwise, and a sigma before an accent."""
     different = []
-    for code in range(sys.maxunicode + 1):
+    for code in set(range(sys.maxunicode + 1)).difference(LATER):
         each = chr(code)
         if unicodedata.category(each) in ("Cs", "Cn", "Co"):
             continue
         if NORMALIZER.normalize_str(f"a {each} b") != normalize_label(f"a {each} b"):
             different.append(hex(code))
-    assert len(different) < 100, different
+    assert not different
 
 
 @given(st.text(st.characters(max_codepoint=0x2FF)))
