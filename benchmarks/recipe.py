@@ -2,9 +2,12 @@
 
     python -m benchmarks.recipe --json FILE [--variants published,recipe,...] [--seeds 0,1,2] [--steps 400]
 
-Trains and evaluates every variant with every seed, one after the other, and prints tables with the mean and the
-95% interval over seeds, and the paired differences from the recipe. Every run's results are kept in FILE, with
-its rate in scenes a second; a run that is there isn't repeated. Flags that it doesn't know go to every run.
+Trains and evaluates every variant with every seed, and prints tables with the mean and the 95% interval over
+seeds, and the paired differences from the recipe. Every run's results are kept in FILE, and a run that is there
+isn't repeated. Flags that it doesn't know go to every run.
+
+Runs come one after the other, or `--workers` at a time, which share the machine: the rates in scenes a second
+that are kept, too, then say little.
 """
 
 import argparse
@@ -14,11 +17,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import learning
+from scenarioclip_jax.files import write_text
 
 ROOT = Path(__file__).parents[1]
 SUITES = "zero_shot,hard_negatives,paraphrases,half_truth,photo_search,retrieval"
@@ -51,6 +56,15 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "published with negatives and paraphrases": ("demo", [*PUBLISHED, *TEXTS]),
     "recipe": ("recipe", []),
     "paraphrases with weight 2": ("recipe", ["--config.loss.terms.paraphrases=2.0"]),
+    "objects with weight 2": ("recipe", ["--config.loss.level_weights.object=2.0"]),
+    "four negatives": (
+        "recipe",
+        [
+            "--config.data.make_negatives=4",
+            "--config.data.levels.relation.further_per_scene=15",
+            "--config.data.levels.relation.tokens_per_scene=150",
+        ],
+    ),
     "less paraphrases": (
         "recipe",
         [
@@ -73,8 +87,14 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     ),
     "less pooled regions": (
         "recipe",
-        [*PUBLISHED, "--config.model.regions=views", "--config.model.vision.patch_size=16"],
+        [
+            *PUBLISHED,
+            "--config.model.regions=views",
+            "--config.model.object_parts=1",
+            "--config.model.vision.patch_size=16",
+        ],
     ),
+    "less parts of objects": ("recipe", ["--config.model.object_parts=1"]),
     "texts share a tower": ("recipe", ["--config.arch=scenario_clip_shared"]),
     "less patches of 8 pixels": ("recipe", ["--config.model.vision.patch_size=16"]),
 }
@@ -146,7 +166,10 @@ def main() -> None:
     parser.add_argument("--variants", default=",".join(VARIANTS), help="names, comma-separated")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time")
     arguments, extra = parser.parse_known_args()
+    if unknown := set(arguments.variants.split(",")) - set(VARIANTS):
+        parser.error(f"unknown variants {sorted(unknown)}; there are {', '.join(VARIANTS)}")
     kept = {"steps": arguments.steps, "flags": extra, "runs": {}}
     if arguments.json.is_file():
         kept = json.loads(arguments.json.read_text())
@@ -154,14 +177,26 @@ def main() -> None:
             parser.error(
                 f"{arguments.json} holds runs of {kept['steps']} steps with the flags {kept['flags']}"
             )
-    for seed in arguments.seeds.split(","):
-        for name in arguments.variants.split(","):
-            of_variant = kept["runs"].setdefault(name, {})
-            if seed not in of_variant:
-                preset, flags = VARIANTS[name]
-                of_variant[seed] = run(preset, flags, int(seed), arguments.steps, extra)
-                arguments.json.write_text(json.dumps(kept, indent=1) + "\n")
+    todo = [
+        (seed, name)
+        for seed in arguments.seeds.split(",")
+        for name in arguments.variants.split(",")
+        if seed not in kept["runs"].setdefault(name, {})
+    ]
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        running = {
+            pool.submit(run, *VARIANTS[name], int(seed), arguments.steps, extra): (seed, name)
+            for seed, name in todo
+        }
+        for done in as_completed(running):
+            seed, name = running[done]
+            if failure := done.exception():  # the others' results are kept
+                print(f"{name}, seed {seed}: {failure}", file=sys.stderr)
+                continue
+            kept["runs"][name][seed] = done.result()
+            write_text(arguments.json, json.dumps(kept, indent=1) + "\n")
     print(tables({name: each for name, each in kept["runs"].items() if each}))
+    sys.exit(any(done.exception() for done in running))
 
 
 if __name__ == "__main__":

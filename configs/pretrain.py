@@ -154,6 +154,8 @@ def base() -> ml_collections.ConfigDict:
         # views: an object or a relation is the photo with all else black, as published. pooled: it is the patch
         # tokens of the photo under its boxes, so a tower sees a photo once.
         regions="views",
+        # With pooled regions: parts along each side of an object's box that are pooled beside it; 1: none.
+        object_parts=1,
         dtype="float32",  # of activations, or bfloat16; parameters are float32
         remat="none",  # what is recomputed in the backward pass instead of kept: none, dots, full
         unroll=1,  # blocks per iteration of the loop over blocks; more: faster, slower to compile
@@ -167,6 +169,8 @@ def base() -> ml_collections.ConfigDict:
         # on accelerators, float32 on CPU; or float32, bfloat16.
         products="auto",
         accumulate=1,  # parts in which a batch goes through the towers: less memory, same gradient
+        # Weights of the levels' contrastive losses; published: 1.
+        level_weights=dict(scene=1.0, object=1.0, relation=1.0),
         # Weights of terms that aren't published (losses.candidates). Each reads further texts of its level, for
         # which data.levels.*.further_per_scene makes room.
         terms=dict(
@@ -383,7 +387,7 @@ def recipe(config):
     and one that says the same in other words.
     """
     config.arch = "scenario_clip_0"
-    config.model.regions = "pooled"
+    config.model.update(regions="pooled", object_parts=2)
     config.loss.terms.update(negatives=2.0, paraphrases=1.0)
     config.data.update(make_negatives=5, make_paraphrases=1)  # of each relation
     config.data.levels.relation.further_per_scene = 18.0

@@ -246,9 +246,12 @@ class _Step:
         """Pooling of objects and relations from the photos' tokens, and their heads; all of it trains."""
         width, tokens = config.width, config.grid**2
         scenes = levels["global"].slots
-        of_kernels = of_pooling = 0
+        parts, of_kernels, of_pooling = self.arguments.get("object_parts", 1), 0, 0
         for level in ("object", "relation"):
-            slots, ends = levels[level].slots, 2 if level == "relation" else 1
+            slots, ends = levels[level].slots, 2
+            if level == "object":
+                ends = 1 + (parts**2 if parts > 1 else 0)
+                of_kernels += 2 * slots * (ends - 1) * width * width
             of_kernels += 2 * scenes * tokens * width * (width + config.heads)
             of_pooling += 2 * slots * ends * (scenes // groups) * tokens * (width + config.heads)
             of_kernels += 2 * slots * width * self.arguments.get("embed_dim", 512)

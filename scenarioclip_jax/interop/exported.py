@@ -29,10 +29,11 @@ MODEL_FIELDS = (
     "share_stem",
     "patch_packing",
     "regions",
+    "object_parts",
     "logit_bias",
 )
 # What folders of before there were these fields mean.
-BEFORE = {"region_style": "stored", "regions": "views"}
+BEFORE = {"region_style": "stored", "regions": "views", "object_parts": 1}
 MODELING, PROCESSING = "modeling_scenarioclip", "processing_scenarioclip"
 # Modules of the model, which import each other.
 MODELS = (MODELING, "towers_scenarioclip", "regions_scenarioclip")
@@ -57,6 +58,7 @@ def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
         "share_stem": spec.model.get("share_stem", False),
         "patch_packing": spec.model.get("patch_packing", False),
         "regions": spec.model.get("regions", "views"),
+        "object_parts": spec.model.get("object_parts", 1),
         "logit_bias": spec.model.get("logit_bias", False),
         "levels": list(levels_of(spec.model["arch"])),
         "lengths": spec.lengths,
@@ -84,6 +86,8 @@ def _check_fields(values: dict[str, Any], path: Path) -> None:
 
     require(values["arch"] in ARCHITECTURES, "arch", f"one of {', '.join(ARCHITECTURES)}")
     require(values["regions"] in REGIONS, "regions", f"one of {', '.join(REGIONS)}")
+    parts = values["object_parts"]
+    require(type(parts) is int and 0 < parts < 100, "object_parts", "a whole number from 1 to 99")
     require(values["fit"] in list(FITS), "fit", f"one of {', '.join(FITS)}")
     styles = list(STYLES)
     require(values["region_style"] in styles, "region_style", f"one of {', '.join(styles)}")
@@ -135,6 +139,7 @@ def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
             text,
             values["embed_dim"],
             pooled=pools(values),
+            object_parts=values["object_parts"],
             logit_bias=values["logit_bias"],
         ),
         where=str(folder),

@@ -328,6 +328,8 @@ def _compare(source: str, model: dict[str, Any], found: dict[str, Any]) -> None:
     if "arch" in found and _parts(found) != _parts(model):
         compare("arch", model["arch"], found["arch"])
         compare("model.regions", model.get("regions", "views"), found.get("regions", "views"))
+    if "arch" in found and pools(found) and pools(model):
+        compare("model.object_parts", model.get("object_parts", 1), found.get("object_parts", 1))
     if "embed_dim" in found:
         compare("model.embed_dim", model["embed_dim"], found["embed_dim"])
     for tower in ("vision", "text"):

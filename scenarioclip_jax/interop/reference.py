@@ -55,6 +55,7 @@ def expected_shapes(
     embed_dim: int,
     *,
     pooled: bool = False,
+    object_parts: int = 1,
     logit_bias: bool = False,
 ) -> dict[str, tuple[int, ...]]:
     """Each of their names, as `plain` returns it, with its shape."""
@@ -74,24 +75,29 @@ def expected_shapes(
                 shapes[f"{prefix_of(each)}{head}_{name}"] = shape
         shapes |= {f"{TOLD[modality]}{level}": (config.width,) for level in parts.told}
     if pooled:
-        shapes |= {_theirs(path): shape[::-1] for path, shape in _region_shapes(vision).items()}
+        regions = _region_shapes(vision, object_parts)
+        shapes |= {_theirs(path): shape[::-1] for path, shape in regions.items()}
     scalars = SCALARS if logit_bias else SCALARS[:1]
     return shapes | {
         f"{level}_loss.{scalar}": () for level in levels_of(arch) for scalar in scalars
     }
 
 
-def _region_shapes(vision: VisionConfig) -> dict[str, tuple[int, ...]]:
+def _region_shapes(vision: VisionConfig, parts: int) -> dict[str, tuple[int, ...]]:
     """Our names of what pools regions, with their shapes."""
-    _, shapes = parameters.abstract(
-        lambda: Regions(vision.width, vision.heads, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
-    )
+    sizes, dtype = (vision.width, vision.heads, parts), jnp.dtype("float32")
+    _, shapes = parameters.abstract(lambda: Regions(*sizes, dtype=dtype, rngs=nnx.Rngs(0)))
     return {f"regions/{path}": tuple(shape.shape) for path, shape in shapes.items()}
 
 
 def _theirs(path: str) -> str:
     """The name in PyTorch of a linear layer's parameter; a kernel is the transpose of a weight."""
     return path.replace("/", ".").replace(".kernel", ".weight")
+
+
+def _ours(name: str) -> str:
+    """The inverse of `_theirs`."""
+    return name.replace(".", "/").replace("/weight", "/kernel")
 
 
 def to_ours(
@@ -160,8 +166,9 @@ def pairs(
                 yield f"{modality}/head/{each}/{path}", value.T
         for level in parts.told:
             yield f"{modality}/level/{level}", theirs[f"{TOLD[modality]}{level}"]
-    for path in _region_shapes(vision) if pooled else ():
-        yield path, theirs[_theirs(path)].T
+    for name in names:
+        if name.startswith("regions."):
+            yield _ours(name), theirs[names[name]].T
     for level in levels_of(arch):
         for scalar in SCALARS:
             if f"{level}_loss.{scalar}" in theirs:
@@ -192,8 +199,9 @@ def to_theirs(
                 theirs[f"{prefix_of(each)}{head}_{name}"] = value
         for level in parts.told:
             theirs[f"{TOLD[modality]}{level}"] = ours[f"{modality}/level/{level}"]
-    for path in _region_shapes(vision) if pooled else ():
-        theirs[_theirs(path)] = ours[path].T
+    for path, value in ours.items():
+        if path.startswith("regions/"):
+            theirs[_theirs(path)] = value.T
     for level in levels_of(arch):
         for scalar in SCALARS:
             if f"{scalar}/{level}" in ours:

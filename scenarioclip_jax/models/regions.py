@@ -61,18 +61,21 @@ class Regions(nnx.Module):
     Args:
       width: Width W of the tokens.
       heads: Number of attention's heads; must divide W.
+      parts: Parts of an object's box along each side that are pooled besides the box itself; 1: none.
     """
 
-    def __init__(self, width: int, heads: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, width: int, heads: int, parts: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         run = {"dtype": dtype, "rngs": rngs}
-        of_boxes = {"object": BoxHead, "relation": PairHead}
+        of_boxes = {"object": BoxHead(width, parts, **run), "relation": PairHead(width, **run)}
         self.pool = nnx.Dict({level: RegionPool(width, heads, **run) for level in of_boxes})
-        self.boxes = nnx.Dict({level: head(width, **run) for level, head in of_boxes.items()})
+        self.boxes = nnx.Dict(of_boxes)
 
     def __call__(
         self, tokens: Float[jax.Array, "G S T W"], boxes: Boxes, level: str
     ) -> Float[jax.Array, "G N W"]:
-        return self.boxes[level](self.pool[level](tokens, boxes), boxes.box)
+        head = self.boxes[level]
+        pooled = self.pool[level](tokens, boxes._replace(box=head.pooled(boxes.box)))
+        return head(pooled, boxes.box)
 
 
 class Mlp(nnx.Module):
@@ -89,19 +92,34 @@ class Mlp(nnx.Module):
 
 
 class BoxHead(Mlp):
-    """What is in one box: its pooled tokens a, and an MLP of them, a + f(a).
+    """What is in one box: a + f(a), where a is what was pooled over it.
+
+    Pooling over a whole box says what is in it, but not where, and a shape is where its ends are. So the parts
+    of the box are pooled, too, and what a matrix M makes of all of them is added to a.
 
     Args:
       width: Width W of the pooled tokens.
+      parts: Parts along each side; 1: only the whole box is pooled.
     """
 
-    def __init__(self, width: int, **run):
+    def __init__(self, width: int, parts: int = 1, **run):
         super().__init__(width, width, **run)
+        self.parts = parts
+        if parts > 1:
+            inputs = parts**2 * width
+            init = nnx.initializers.normal(inputs**-0.5)
+            self.mix = nnx.Linear(inputs, width, use_bias=False, kernel_init=init, **run)
+
+    def pooled(self, box: Float[Array, "G N one 4"]) -> Float[Array, "G N one_and_parts 4"]:
+        """The boxes to pool: the whole, then its parts row by row."""
+        return box if self.parts == 1 else jnp.concatenate([box, cut_box(box, self.parts)], -2)
 
     def __call__(
-        self, pooled: Float[jax.Array, "G N one W"], box: Float[Array, "G N one 4"]
+        self, pooled: Float[jax.Array, "G N one_and_parts W"], box: Float[Array, "G N one 4"]
     ) -> Float[jax.Array, "G N W"]:
         one = pooled[..., 0, :]
+        if self.parts > 1:
+            one = one + self.mix(pooled[..., 1:, :].reshape(*one.shape[:-1], -1))
         return one + self.reduce(self.hidden(one))
 
 
@@ -118,6 +136,10 @@ class PairHead(Mlp):
     def __init__(self, width: int, **run):
         super().__init__(2 * width + GEOMETRY, width, **run)
 
+    def pooled(self, box: Float[Array, "G N two 4"]) -> Float[Array, "G N two 4"]:
+        """The boxes to pool."""
+        return box
+
     def __call__(
         self, pooled: Float[jax.Array, "G N two W"], box: Float[Array, "G N two 4"]
     ) -> Float[jax.Array, "G N W"]:
@@ -128,6 +150,15 @@ class PairHead(Mlp):
             )
 
         return pooled.mean(-2) + self.reduce(one_way(0, 1) + one_way(1, 0))
+
+
+def cut_box(box: Float[Array, "*V one 4"], parts: int) -> Float[Array, "*V parts_parts 4"]:
+    """Cuts each box into parts * parts equal ones, row by row."""
+    x0, y0, x1, y1 = jnp.moveaxis(box, -1, 0)  # [*V, 1]
+    row, column = jnp.divmod(jnp.arange(parts**2), parts)
+    width, height = (x1 - x0) / parts, (y1 - y0) / parts
+    left, top = x0 + column * width, y0 + row * height
+    return jnp.stack([left, top, left + width, top + height], axis=-1)
 
 
 def coverage(box: Float[Array, "*V 4"], grid: int) -> Float[Array, "*V patches"]:

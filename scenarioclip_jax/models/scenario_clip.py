@@ -169,6 +169,7 @@ class ScenarioCLIP(nnx.Module):
         so that black patches needn't be computed, see `data.batch.Rows`.
       regions: Whether objects and relations are views of their own (`views`), or boxes over which the patch
         tokens of the whole photo are pooled (`pooled`): then only the global level has a vision tower.
+      object_parts: With pooled regions, parts along each side of an object's box that are pooled beside it.
       logit_bias: Whether each level has a bias besides its logit scale, as the sigmoid loss needs.
       dtype: Type of the activations; parameters are float32.
       remat, unroll: Arguments of `layers.Stack`.
@@ -185,6 +186,7 @@ class ScenarioCLIP(nnx.Module):
         share_stem: bool = False,
         patch_packing: bool = False,
         regions: str = "views",
+        object_parts: int = 1,
         logit_bias: bool = False,
         dtype: str = "float32",
         remat: str = "none",
@@ -198,6 +200,8 @@ class ScenarioCLIP(nnx.Module):
             raise ValueError(f"remat is {remat!r}; it must be one of {', '.join(REMAT_POLICIES)}")
         if regions not in REGIONS:
             raise ValueError(f"regions is {regions!r}; it must be one of {', '.join(REGIONS)}")
+        if object_parts < 1:
+            raise ValueError(f"object_parts is {object_parts}; it must be 1 or more")
         if not isinstance(vision, VisionConfig):
             vision = VisionConfig(**vision)
         if not isinstance(text, TextConfig):
@@ -218,7 +222,7 @@ class ScenarioCLIP(nnx.Module):
         self.text = Tower(TextStem, TextTrunk, text, reading, **kwargs)
         if self.pools:
             run = {"dtype": jnp.dtype(dtype), "rngs": rngs}
-            self.regions = Regions(vision.width, vision.heads, **run)
+            self.regions = Regions(vision.width, vision.heads, object_parts, **run)
         scale = INITIAL_SIGMOID_SCALE if logit_bias else INITIAL_LOGIT_SCALE
         self.logit_scale = self._scalars(scale)
         if logit_bias:

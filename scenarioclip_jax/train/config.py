@@ -187,6 +187,10 @@ def _check_towers(config: Config) -> None:
         True,
         "False with config.model.regions=pooled: objects and relations are no views that could be packed",
     )
+    pooled = config.model.regions == "pooled"
+    allowed = "1 or more" if pooled else "1 unless config.model.regions=pooled"
+    parts = config.model.object_parts
+    _require(parts == 1 or (parts > 1 and pooled), "model.object_parts", parts, allowed)
     settings = data_settings(config)
     view_settings(config)
     most = config.model.text.max_length
@@ -230,6 +234,7 @@ NOT_NEGATIVE = (
     "checkpoint.keep_best",
     "validation.scenes",
     "loss.distill_weight",
+    *(f"loss.level_weights.{key}" for key in CONFIG_KEYS.values()),
     "report.scenes",
     "report.queries",
     "ema.warmup_steps",

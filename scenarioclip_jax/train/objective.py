@@ -78,6 +78,7 @@ def objective(
     *,
     distill_weight: float,
     distill: Mapping,
+    level_weights: Mapping[str, float] = MappingProxyType({}),
     terms: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Computes the total loss and its parts.
@@ -87,18 +88,21 @@ def objective(
         the slots' own N texts may come F further ones.
       levels: Masks, owners and texts by level, including `global`, where a scene owns itself.
       contrast: How images and texts are contrasted.
-      distill_weight: Weight of the distillation sum; the contrastive sum has weight 1.
+      distill_weight: Weight of the distillation sum.
       distill: Arguments of `losses.distillation.kl`.
+      level_weights: Weights of the levels in the contrastive sum; 1 where none is given.
       terms: Weights of the further terms, by the names in `TERMS`.
     """
     own = {level: student.text[level][:, : x.shape[1]] for level, x in student.image.items()}
-    metrics = {
-        f"loss/{level}": jnp.asarray(
+    losses = {
+        level: jnp.asarray(
             contrast(level, image, own[level], levels[level].slots.mask, levels[level].text)
         )
         for level, image in student.image.items()
     }
-    total = metrics["loss/contrastive"] = jnp.asarray(sum(metrics.values()))
+    metrics = {f"loss/{level}": loss for level, loss in losses.items()}
+    total = sum(level_weights.get(level, 1.0) * loss for level, loss in losses.items())
+    total = metrics["loss/contrastive"] = jnp.asarray(total)
     if teacher is not None:
         taught = {level: x[:, : own[level].shape[1]] for level, x in teacher.text.items()}
         slots = {level: about.slots for level, about in levels.items()}

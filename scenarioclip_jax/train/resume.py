@@ -13,6 +13,7 @@ from scenarioclip_jax.command import Config, ConfigError, listed, naming
 from scenarioclip_jax.console import say
 from scenarioclip_jax.data.packing.measure import Crew
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
+from scenarioclip_jax.data.settings import CONFIG_KEYS
 from scenarioclip_jax.parallel.distributed import gather, wait_for_all
 from scenarioclip_jax.parallel.mesh import local_groups
 from scenarioclip_jax.renamed import new_name, with_new_names
@@ -40,11 +41,12 @@ ALLOWABLE += tuple(f"loss/terms/{name}" for name in TERMS)
 # Keys that were added later, with the values that describe runs from before.
 CAME_LATER = {"ema/keep": "all", "optimizer/mu_dtype": "float32", "data/balance": False}
 CAME_LATER |= {"loss/products": "auto", "data/global_text": "action", "data/caption_share": 0.5}
-CAME_LATER |= {"data/region_style": "stored", "model/regions": "views"}
+CAME_LATER |= {"data/region_style": "stored", "model/regions": "views", "model/object_parts": 1}
 CAME_LATER |= {"data/make_negatives": 0, "data/make_paraphrases": 0}
 CAME_LATER |= {"data/caption_sentences": False}
 CAME_LATER |= {f"data/levels/{level}/further_per_scene": 0.0 for level in ("scene", "relation")}
 CAME_LATER |= {f"loss/terms/{name}": 0.0 for name in TERMS}
+CAME_LATER |= {f"loss/level_weights/{key}": 1.0 for key in CONFIG_KEYS.values()}
 
 
 @dataclasses.dataclass

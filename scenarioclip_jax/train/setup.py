@@ -198,6 +198,7 @@ def _step_settings(config: Config, trainable: Sequence[str], mesh: Mesh) -> Step
         levels=levels_of(config.arch),
         distill_weight=config.loss.distill_weight if distills(config) else 0.0,
         distill=config.loss.distill.to_dict(),
+        level_weights=by_level(config.loss.level_weights),
         terms=config.loss.terms.to_dict(),
         accumulate=config.loss.accumulate,
         skip_nonfinite=config.optimizer.skip_nonfinite > 0,

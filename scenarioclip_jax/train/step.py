@@ -38,6 +38,7 @@ class StepSettings:
       levels: The levels that are trained.
       distill_weight: Weight of the distillation loss; with 0 no teacher is run.
       distill: Arguments of `losses.distillation.kl`.
+      level_weights: Weights of the levels' contrastive losses.
       terms: Weights of the recipe's terms, see `train.objective.TERMS`.
       multi_positive: Whether equal texts in a batch are positives rather than negatives.
       ema: Arguments of `train.optimizer.ema_decay`.
@@ -52,6 +53,7 @@ class StepSettings:
     levels: tuple[str, ...]
     distill_weight: float
     distill: Mapping
+    level_weights: Mapping[str, float]
     terms: Mapping[str, float]
     multi_positive: bool
     ema: Mapping
@@ -226,6 +228,7 @@ def make_train_step(
                 contrast,
                 distill_weight=settings.distill_weight,
                 distill=settings.distill,
+                level_weights=settings.level_weights,
                 terms=settings.terms,
             )
 

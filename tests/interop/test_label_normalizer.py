@@ -16,7 +16,7 @@ NORMALIZER = label_normalizer()
 CASES = [text for mark in test_labels.pytestmark for text, _ in mark.args[1]]
 # Entities that are neither usual nor named: they stay as they are written.
 KEPT = {"in&notin;out", "d&#0000111;g", "a&#100;og"}
-# What Unicode added since the version that the library tokenizers has, as far as it stands for other characters:
+# What Unicode added since the version that the library tokenizers has and that stands for other characters:
 # a Python with newer tables replaces them.
 LATER = [0x32FF, *range(0xA7F2, 0xA7F5), 0xAB69, *range(0x10780, 0x107C0), *range(0x1E030, 0x1E090)]
 LATER += [0x1F16C, *range(0x1FBF0, 0x1FBFA)]

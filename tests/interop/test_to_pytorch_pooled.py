@@ -27,12 +27,12 @@ def made(tmp_path_factory):
     kept = {}
     clip = open_clip(str(helpers.write_clip(tmp_path_factory.mktemp("clip") / "model")))
 
-    def make(arch, fit="centre_crop", share_stem=False):
-        key = arch, fit, share_stem
+    def make(arch, fit="centre_crop", share_stem=False, parts=2):
+        key = arch, fit, share_stem, parts
         if key not in kept:
             root = tmp_path_factory.mktemp("pooled")
             model = initial.model_arguments(clip, arch=arch, embed_dim=40, share_stem=share_stem)
-            model |= {"regions": "pooled"}
+            model |= {"regions": "pooled", "object_parts": parts}
             rng = np.random.default_rng(7)
             params = {
                 path: (value + 0.1 * rng.standard_normal(value.shape)).astype(np.float32)
@@ -76,16 +76,16 @@ def test_round_trip_is_bit_identical(made, arch, share_stem):
 
 
 @pytest.mark.parametrize(
-    ("arch", "fit"),
+    ("arch", "fit", "parts"),
     [
-        ("pyramid_clip", "centre_crop"),
-        ("scenario_clip_0", "contain"),
-        ("scenario_clip_1", "squash"),
-        ("scenario_clip_shared", "centre_crop"),
+        ("pyramid_clip", "centre_crop", 1),
+        ("scenario_clip_0", "contain", 2),
+        ("scenario_clip_1", "squash", 3),
+        ("scenario_clip_shared", "centre_crop", 2),
     ],
 )
-def test_objects_relations_scenes_and_texts_are_the_same(made, arch, fit):
-    source, out, _ = made(arch, fit)
+def test_objects_relations_scenes_and_texts_are_the_same(made, arch, fit, parts):
+    source, out, _ = made(arch, fit, parts=parts)
     ours, (theirs, processor) = load(source), opened(out)
     picture = photo()
     wanted = {

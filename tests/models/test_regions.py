@@ -1,12 +1,21 @@
 """Pooling over boxes: what is under a box counts, by its share, and pairs have no order."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from scenarioclip_jax.data.batch import Boxes
-from scenarioclip_jax.models.regions import PairHead, RegionPool, coverage, geometry
+from scenarioclip_jax.models.regions import (
+    BoxHead,
+    PairHead,
+    RegionPool,
+    Regions,
+    coverage,
+    cut_box,
+    geometry,
+)
 
 GRID, WIDTH = 4, 8
 
@@ -78,6 +87,42 @@ def test_nothing_but_the_box_counts():
     np.testing.assert_allclose(module(changed, boxes), module(x, boxes), rtol=1e-5, atol=1e-6)
     moved = x.at[:, 1].set(np.where(inside[:, None], x[:, 1] + 1, x[:, 1]))
     assert np.abs(module(moved, boxes) - module(x, boxes)).max() > 0.01
+
+
+def test_parts_of_a_box():
+    found = cut_box(jnp.array([[0.2, 0.0, 0.6, 0.3]]), 2)
+    expected = [
+        [0.2, 0, 0.4, 0.15],
+        [0.4, 0, 0.6, 0.15],
+        [0.2, 0.15, 0.4, 0.3],
+        [0.4, 0.15, 0.6, 0.3],
+    ]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_where_something_is_in_a_box_counts_with_parts(parts):
+    """A box over a whole picture, of which a column and its opposite change places."""
+    module = Regions(WIDTH, 2, parts, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
+    x = tokens(scenes=1)
+    grid = x.reshape(2, 1, GRID, GRID, WIDTH)
+    mirrored = grid[:, :, :, ::-1].reshape(x.shape)
+    whole = Boxes(np.zeros((2, 1), int), np.tile(np.array([0, 0, 1, 1], np.float32), (2, 1, 1, 1)))
+    changed = np.abs(module(mirrored, whole, "object") - module(x, whole, "object")).max()
+    if parts == 1:
+        assert changed < 1e-5
+    else:
+        assert changed > 0.01
+
+
+def test_parts_are_mixed_by_hand():
+    head = BoxHead(WIDTH, 2, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
+    boxes = random_boxes(ends=1)
+    pooled = pool()(tokens(), boxes._replace(box=head.pooled(boxes.box)))
+    assert pooled.shape[2] == 5
+    one = pooled[:, :, 0] + pooled[:, :, 1:].reshape(2, 5, -1) @ head.mix.kernel[...]
+    expected = one + head.reduce(jax.nn.gelu(head.expand(one), approximate=False))
+    np.testing.assert_allclose(head(pooled, boxes.box), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_pairs_have_no_order():

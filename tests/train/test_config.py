@@ -168,6 +168,15 @@ def test_recipes_can_be_trained(preset):
             {"loss__terms__parts": 1.0, "arch": "clip"},
             r"terms\.parts=1\.0: must be 0 with arch clip",
         ),
+        ({"model__object_parts": 2}, r"config\.model\.object_parts=2: must be 1 unless"),
+        (
+            {"model__regions": "pooled", "model__object_parts": 0},
+            r"config\.model\.object_parts=0: must be 1 or more",
+        ),
+        (
+            {"loss__level_weights__object": -1.0},
+            r"config\.loss\.level_weights\.object=-1\.0: must be 0 or more",
+        ),
         ({"model__regions": "boxes"}, r"config\.model\.regions='boxes': .*views, pooled"),
         (
             {"model__regions": "pooled", "model__patch_packing": True},

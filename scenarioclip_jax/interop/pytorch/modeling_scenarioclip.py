@@ -47,6 +47,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
       patch_packing: Whether images of objects and relations are seen without their black patches.
       regions: views, if objects and relations are pictures of their own, black outside; or pooled, if they are
         boxes of whole photos.
+      object_parts: With pooled regions, parts along each side of an object's box that are pooled beside it.
       logit_bias: Whether the model was trained with the sigmoid loss, which adds a bias to the logits.
       levels: Levels that the model was trained for.
     """
@@ -62,6 +63,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
         embed_dim=512,
         patch_packing=False,
         regions="views",
+        object_parts=1,
         logit_bias=False,
         levels=LEVELS,
         **kwargs,
@@ -72,6 +74,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
         self.embed_dim = embed_dim
         self.patch_packing = patch_packing
         self.regions = regions
+        self.object_parts = object_parts
         self.logit_bias = logit_bias
         self.levels = list(levels)
         super().__init__(**kwargs)
@@ -143,7 +146,7 @@ class ScenarioCLIPModel(PreTrainedModel):
             self.heads["visual"] = own
             sizes = config.vision
             grid = sizes["image_size"] // sizes["patch_size"]
-            self.regions = Regions(sizes["width"], sizes["heads"], grid)
+            self.regions = Regions(sizes["width"], sizes["heads"], grid, config.object_parts)
         for tower, sizes, kind, head in (
             ("visual", config.vision, VisionEncoder, "image"),
             ("text", config.text, TextEncoder, "text"),

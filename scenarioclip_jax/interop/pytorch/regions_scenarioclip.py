@@ -45,13 +45,24 @@ class Expansion(nn.Module):
 
 
 class BoxHead(Expansion):
-    """What is in one box: a + f(a) of its pooled tokens a."""
+    """What is in one box: a + f(a), where a is what was pooled over it, and over its parts."""
 
-    def __init__(self, width):
+    def __init__(self, width, parts):
         super().__init__(width, width)
+        self.parts = parts
+        if parts > 1:
+            self.mix = nn.Linear(parts**2 * width, width, bias=False)
+
+    def pooled(self, boxes):
+        """The boxes to pool: the whole, then its parts row by row."""
+        if self.parts == 1:
+            return boxes
+        return torch.cat([boxes, cut_box(boxes, self.parts)], dim=-2)
 
     def forward(self, pooled, boxes):
         one = pooled[..., 0, :]
+        if self.parts > 1:
+            one = one + self.mix(pooled[..., 1:, :].flatten(-2))
         return one + self.reduce(self.hidden(one))
 
 
@@ -60,6 +71,10 @@ class PairHead(Expansion):
 
     def __init__(self, width):
         super().__init__(2 * width + GEOMETRY, width)
+
+    def pooled(self, boxes):
+        """The boxes to pool."""
+        return boxes
 
     def forward(self, pooled, boxes):
         def one_way(a, b):
@@ -72,16 +87,26 @@ class PairHead(Expansion):
 class Regions(nn.Module):
     """Pools boxes at the levels `object` and `relation`."""
 
-    def __init__(self, width, heads, grid):
+    def __init__(self, width, heads, grid, parts):
         super().__init__()
-        kinds = {"object": BoxHead, "relation": PairHead}
-        self.pool = nn.ModuleDict({level: RegionPool(width, heads, grid) for level in kinds})
-        self.boxes = nn.ModuleDict({level: kind(width) for level, kind in kinds.items()})
+        of_boxes = {"object": BoxHead(width, parts), "relation": PairHead(width)}
+        self.pool = nn.ModuleDict({level: RegionPool(width, heads, grid) for level in of_boxes})
+        self.boxes = nn.ModuleDict(of_boxes)
 
     def forward(self, tokens, boxes, level):
         """Tokens [N, T, W] and boxes [N, M, E, 4], as shares of the picture: [N, M, W]."""
-        boxes = boxes.float()
-        return self.boxes[level](self.pool[level](tokens, boxes), boxes)
+        boxes, head = boxes.float(), self.boxes[level]
+        return head(self.pool[level](tokens, head.pooled(boxes)), boxes)
+
+
+def cut_box(boxes, parts):
+    """Cuts each box [..., 1, 4] into equal ones, row by row: [..., parts * parts, 4]."""
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    place = torch.arange(parts, device=boxes.device)
+    row, column = place.repeat_interleave(parts), place.repeat(parts)
+    width, height = (x1 - x0) / parts, (y1 - y0) / parts
+    left, top = x0 + column * width, y0 + row * height
+    return torch.stack([left, top, left + width, top + height], dim=-1)
 
 
 def coverage(boxes, grid):
