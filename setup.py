@@ -44,6 +44,7 @@ EXTRAS = {
         # The one that s3fs allows, so that pip doesn't try all versions of what moto and s3fs need.
         "boto3==1.43.117",
         "datasets>=5",  # reads what is exported for it
+        "faiss-cpu>=1.10",  # as the extra search
         "fastapi>=0.115",
         "gcp-storage-emulator>=2026.7",
         "gcsfs>=2026.9",
@@ -85,6 +86,7 @@ EXTRAS = {
     "beam": ["apache-beam>=2.70"],  # builds on several machines
     "gs": ["gcsfs>=2026.9"],  # addresses gs://…
     "s3": ["s3fs>=2026.9"],  # addresses s3://…
+    "search": ["faiss-cpu>=1.10"],  # compares a query with all embeddings of an album
     "torch": ["torch>=2.6"],
     "tpu": ["jax[tpu]>=0.10"],
     "gpu": ["jax[cuda13]>=0.10"],

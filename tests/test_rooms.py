@@ -38,7 +38,7 @@ TABLE = {
     "importers/exports": {"data/build", "data/stored", "importers", "storage"},
     "annotate": {
         *("annotate/models", "annotate/review", "annotate/stages", "words"),
-        *("data/build", "data/stored"),
+        *("data", "data/build", "data/stored"),
     },
     "annotate/review": {
         *("annotate", "annotate/stages", "words", "data", "data/build", "data/stored"),
@@ -62,6 +62,7 @@ TABLE = {
     "checkpoint": {"models", "orbax_setup"},
     "workdir": {"parallel", "storage"},
     "describe": {"data", "data/stored", "inference", "storage"},
+    "search": {"data", "inference", "models", "evaluation/report"},
     "inference": {"describe", "data", "data/stored", "models", "parallel", "checkpoint", "interop"},
     "evaluation/embed": {
         *("data", "data/device", "data/packing", "data/stored", "models", "parallel", "inference"),

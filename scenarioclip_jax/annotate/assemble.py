@@ -19,6 +19,7 @@ from scenarioclip_jax.annotate.review.reviews import Dropped, Reviews
 from scenarioclip_jax.annotate.stages import VALIDATE, photos
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.console import say
+from scenarioclip_jax.data.photo_listing import SUFFIXES
 from scenarioclip_jax.files import whole, write_text
 from scenarioclip_jax.shell import to_paste
 
@@ -117,7 +118,7 @@ def _nothing(work: Work, assembled: Assembled) -> str:
     start = f"{work.folder}: no photo has a scene, so nothing was written"
     if not assembled.missing:
         return (
-            f"{start}: {work.images} holds no file that ends in {', '.join(photos.SUFFIXES)}; check it. "
+            f"{start}: {work.images} holds no file that ends in {', '.join(SUFFIXES)}; check it. "
             "Links to other folders are followed with --follow-links only"
         )
     told = ", ".join(f"{n:,} {what}" for what, n in assembled.missing.items())

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from scenarioclip_jax.annotate.command import main
-from scenarioclip_jax.annotate.stages.photos import found_below
+from scenarioclip_jax.data.photo_listing import found_below
 from scenarioclip_jax.shell import to_paste
 from tests.annotate.conftest import COUNT
 

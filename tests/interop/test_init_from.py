@@ -107,6 +107,18 @@ def test_every_difference_is_named(clip, converted, model):
     assert "model.embed_dim is 24 in the weights and 8" in message
 
 
+def test_parts_of_objects_must_agree(clip, model, tmp_path):
+    model = model | {"arch": "scenario_clip_0", "regions": "pooled", "object_parts": 2}
+    params, _, _ = initial.init_from(str(clip), model)
+    checkpoint.save_model(tmp_path, ModelSpec(model, {}), params)
+    again, _, _ = initial.init_from(str(tmp_path), model)
+    helpers.assert_same(again, params)
+    with pytest.raises(
+        CheckpointError, match=r"model\.object_parts is 2 in the weights and 1 in the model"
+    ):
+        initial.init_from(str(tmp_path), model | {"object_parts": 1})
+
+
 @pytest.fixture(scope="module")
 def other_tokenizer(tmp_path_factory):
     """Of the same size and the same end, but with other words."""

@@ -24,42 +24,11 @@ from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build.photo_files import open_photo
 from scenarioclip_jax.data.build.photo_folders import Folders, PhotoError
+from scenarioclip_jax.data.photo_listing import found_below
 
 NAME = "photos"
 _VERSION = 1
-# What Pillow's plugins call their files, of formats that photos come in.
-SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".gif",
-    ".jfif",
-    ".mpo",
-    ".avif",
-)
 _THREADS = min(8, os.cpu_count() or 1)
-
-
-def found_below(folder: Path, follow_links: bool = False) -> Iterator[str]:
-    """The paths of image files below a folder, in order; hidden files and folders aren't looked at.
-
-    A link to a folder that the walk is in is passed over, because it has no photos of its own.
-    """
-    inside = {str(folder): frozenset([os.path.realpath(folder)])}
-    for path, folders, names in os.walk(folder, followlinks=follow_links):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if follow_links:
-            around = inside.pop(path)
-            real = {name: os.path.realpath(os.path.join(path, name)) for name in folders}
-            folders[:] = [name for name in folders if real[name] not in around]
-            inside |= {os.path.join(path, name): around | {real[name]} for name in folders}
-        for name in sorted(names):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield os.path.relpath(os.path.join(path, name), folder)
 
 
 def key_of(file: Path, source: dict[str, str]) -> str | None:

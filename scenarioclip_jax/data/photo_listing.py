@@ -1,0 +1,38 @@
+"""Lists the photos below a folder."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# What Pillow's plugins call their files, of formats that photos come in.
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".jfif",
+    ".mpo",
+    ".avif",
+)
+
+
+def found_below(folder: Path, follow_links: bool = False) -> Iterator[str]:
+    """The paths of image files below a folder, in order; hidden files and folders aren't looked at.
+
+    A link to a folder that the walk is in is passed over, because it has no photos of its own.
+    """
+    inside = {str(folder): frozenset([os.path.realpath(folder)])}
+    for path, folders, names in os.walk(folder, followlinks=follow_links):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if follow_links:
+            around = inside.pop(path)
+            real = {name: os.path.realpath(os.path.join(path, name)) for name in folders}
+            folders[:] = [name for name in folders if real[name] not in around]
+            inside |= {os.path.join(path, name): around | {real[name]} for name in folders}
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield os.path.relpath(os.path.join(path, name), folder)
