@@ -61,8 +61,10 @@ TABLE = {
     "interop": {"data", "data/stored", "models", "checkpoint", "storage"},
     "checkpoint": {"models", "orbax_setup"},
     "workdir": {"parallel", "storage"},
-    "describe": {"data", "data/stored", "inference", "storage"},
-    "search": {"data", "inference", "models", "evaluation/report"},
+    "describe": {
+        *("data", "data/stored", "inference", "storage", "annotate", "annotate/models"),
+    },
+    "search": {"data", "describe", "inference", "models", "evaluation/report"},
     "inference": {"describe", "data", "data/stored", "models", "parallel", "checkpoint", "interop"},
     "evaluation/embed": {
         *("data", "data/device", "data/packing", "data/stored", "models", "parallel", "inference"),

@@ -5,7 +5,8 @@
 
 Words are the classes of a data set, or a JSON file {"actions": [], "objects": [], "predicates": []}. Boxes are
 in pixels of the upright photo; `--boxes FILE` reads a JSON list of them, or, where names are known, of
-{"box": [x0, y0, x1, y1], "name": "dog"}. Prints what was found with scores; `--json FILE` keeps it,
+{"box": [x0, y0, x1, y1], "name": "dog"}. `--detector IDEA-Research/grounding-dino-tiny` finds boxes (extra
+`annotate`). Prints what was found with scores; `--json FILE` keeps it,
 `--picture FILE` draws it.
 """
 
@@ -41,6 +42,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--box", type=_box, action="append", metavar="X0,Y0,X1,Y1", help="one for each object"
     )
     where.add_argument("--boxes", type=Path, metavar="FILE", help="JSON list of boxes")
+    where.add_argument(
+        "--detector", metavar="MODEL", help="finds boxes: Grounding DINO, OWL and others"
+    )
+    where.add_argument("--grid", type=int, metavar="N", help="N x N equal boxes")
+    add("--threshold", type=float, default=0.25, help="least score of a detector's box")
     add("--relations", type=int, default=20, help="most relations")
     add("--all-predicates", action="store_true", help="several relations for a pair")
     add("--picture", type=Path, metavar="FILE", help="picture to write (.png, .jpg)")
@@ -98,6 +104,7 @@ def read_boxes(path: Path) -> tuple[list[Any], list[str] | None]:
 def main(argv: Sequence[str] | None = None) -> None:
     flags = parse(argv)
     # These are slow to import.
+    from scenarioclip_jax.describe.detector import grid, open_detector
     from scenarioclip_jax.describe.picture import check_suffix
     from scenarioclip_jax.inference import load
 
@@ -107,12 +114,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         for path in (flags.picture, flags.json):
             if path and path.is_dir():
                 raise ValueError(f"{path} is a folder; name a file in it")
+        detector = grid(flags.grid) if flags.grid is not None else None
+        if flags.detector:
+            detector = open_detector(flags.detector, flags.threshold)
         boxes, names = read_boxes(flags.boxes) if flags.boxes else (flags.box or [], None)
         graph = load(flags.model, weights=flags.weights).describe(
             flags.photo,
             boxes,
             words=flags.words,
             names=names,
+            detector=detector,
             relations=flags.relations,
             one_per_pair=not flags.all_predicates,
         )

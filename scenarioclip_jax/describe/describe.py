@@ -13,6 +13,7 @@ from scenarioclip_jax.data.damage import open_checked
 from scenarioclip_jax.data.photo_boxes import check_boxes
 from scenarioclip_jax.data.stored.labels import labels_of
 from scenarioclip_jax.data.stored.scene import relation_text
+from scenarioclip_jax.describe.detector import Detector
 from scenarioclip_jax.describe.scene_graph import FoundObject, FoundRelation, SceneGraph, best
 from scenarioclip_jax.describe.vocabulary import Source, Words, WordsError, read_words
 
@@ -56,6 +57,7 @@ def describe(
     *,
     words: Source,
     names: Sequence[str] | None = None,
+    detector: Detector | None = None,
     actions: int = 5,
     relations: int = 20,
     one_per_pair: bool = True,
@@ -76,6 +78,7 @@ def describe(
       words: The texts to choose from: a data set's folder, whose classes are used; a JSON file or a mapping
         with lists of `actions`, `objects` and `predicates`; see `describe.vocabulary.read_words`.
       names: The objects' names, if they are known.
+      detector: What finds boxes if none are given, see `describe.detector`: things of the words for objects.
       actions: Most actions.
       relations: Most relations.
       one_per_pair: Whether two objects have only their best relation.
@@ -97,6 +100,12 @@ def describe(
     chosen = read_words(words, known or ())
     picture = open_checked(photo).picture
     places = _places(boxes, picture)
+    if detector and not len(places):
+        if not chosen.objects:
+            raise WordsError(
+                "a detector needs names of objects to look for: give words for objects"
+            )
+        places = detector(picture, chosen.objects)
     if len(places) and known is None and not chosen.objects:
         raise WordsError(
             "there are boxes but no names of objects: give words for objects, or names"

@@ -14,6 +14,7 @@ from PIL import Image
 from scenarioclip_jax.data.images import open_image
 from scenarioclip_jax.data.photo_boxes import check_boxes
 from scenarioclip_jax.data.photo_listing import found_below
+from scenarioclip_jax.describe.detector import Detector
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.progress_bar import progress_bar
 from scenarioclip_jax.search.store import Content, Item, Store
@@ -39,6 +40,20 @@ class Outcome(NamedTuple):
     unreadable: list[tuple[str, str]]
 
 
+class Finder(NamedTuple):
+    """What finds boxes in photos for which none are given.
+
+    Attributes:
+      told: The detector and its settings; boxes of another one are other boxes.
+      detector: The detector.
+      names: What it looks for.
+    """
+
+    told: str
+    detector: Detector
+    names: Sequence[str]
+
+
 class _File(NamedTuple):
     """A photo's file as it is now."""
 
@@ -48,7 +63,14 @@ class _File(NamedTuple):
     digest: str
 
 
-def update(store: Store, model: Model, photos: Path, boxes: Boxes, most_pairs: int) -> Outcome:
+def update(
+    store: Store,
+    model: Model,
+    photos: Path,
+    boxes: Boxes,
+    most_pairs: int,
+    finder: Finder | None = None,
+) -> Outcome:
     """Brings an index up to date with the photos below a folder.
 
     Args:
@@ -58,14 +80,22 @@ def update(store: Store, model: Model, photos: Path, boxes: Boxes, most_pairs: i
       boxes: Boxes of objects by the path of a photo below the folder: x0, y0, x1, y1 in pixels of the upright
         photo.
       most_pairs: Most relations of a photo; those of the pairs with the smallest gaps.
+      finder: What finds boxes in the other photos.
     """
+    by_finder = [finder.told, *finder.names, most_pairs] if finder else []
+
+    def made_of(path: str) -> str:
+        """What a photo's items depend on, beside its file."""
+        given = boxes.get(path)
+        return json.dumps([given, most_pairs] if given is not None else by_finder)
+
     stamps, paths = store.stamps(), list(found_below(photos))
     gone = sorted(stamps.keys() - set(paths))
     embedded, unreadable = 0, []
     rest = iter(paths)
 
     def look(path: str) -> _File | OSError | None:
-        return _look(photos, path, boxes.get(path, ()), most_pairs, stamps.get(path))
+        return _look(photos, path, made_of(path), stamps.get(path))
 
     with progress_bar(desc="indexing", total=len(paths)) as bar, ThreadPoolExecutor() as pool:
         while chunk := list(itertools.islice(rest, AT_ONCE)):
@@ -78,7 +108,7 @@ def update(store: Store, model: Model, photos: Path, boxes: Boxes, most_pairs: i
             new = {file.digest: file for file in files if not store.knows(file.digest)}
             opened = pool.map(_open, new.values())
             contents = [
-                _embed(model, file, picture, boxes.get(file.path, ()), most_pairs)
+                _embed(model, file, picture, boxes.get(file.path), most_pairs, finder)
                 for file, picture in zip(new.values(), opened, strict=True)
             ]
             if files:
@@ -90,11 +120,14 @@ def update(store: Store, model: Model, photos: Path, boxes: Boxes, most_pairs: i
     return Outcome(len(paths), embedded, len(gone), unreadable)
 
 
-def _look(
-    photos: Path, path: str, boxes: Sequence, most_pairs: int, stamp: str | None
-) -> _File | OSError | None:
-    """Reads a photo's file; None if it is as it was."""
-    own = json.dumps([boxes, most_pairs]) if len(boxes) else ""
+def _look(photos: Path, path: str, own: str, stamp: str | None) -> _File | OSError | None:
+    """Reads a photo's file; None if it is as it was.
+
+    Args:
+      photos, path: The folder, and the photo in it.
+      own: What its items depend on, beside its file.
+      stamp: The state in which the index knows it.
+    """
     try:
         state = (photos / path).stat()
         now = f"{state.st_size}:{state.st_mtime_ns}:{_digest(own.encode())}"
@@ -121,13 +154,20 @@ def _open(file: _File) -> Image.Image | Exception:
 
 
 def _embed(
-    model: Model, file: _File, picture: Image.Image | Exception, boxes: Sequence, most_pairs: int
+    model: Model,
+    file: _File,
+    picture: Image.Image | Exception,
+    boxes: Sequence | None,
+    most_pairs: int,
+    finder: Finder | None,
 ) -> Content:
     """Embeds a photo, and the objects and relations in it."""
     if isinstance(picture, Exception):
         return Content(file.digest, (0, 0), str(picture))
     items = [Item("global", [], _unit(model.encode_image([picture], "global"))[0])]
-    if len(boxes):
+    if boxes is None and finder:
+        boxes = finder.detector(picture, finder.names).tolist()
+    if boxes:
         try:
             places = check_boxes(boxes, "object", picture.size)[:, 0]
         except ValueError as error:

@@ -5,9 +5,10 @@
     python -m scenarioclip_jax.search query --index album --relation "man holding leash" --without-object car
 
 `index` embeds every photo below a folder; again, it adds what is new, and forgets what is gone. With
-`--boxes FILE`, a JSON object of lists of boxes [x0, y0, x1, y1] by the photos' paths below the folder, objects
-and relations can be found too. `query` ranks the photos by everything that is asked; `--photo FILE` asks for
-photos like one, with `--box` for those with an object like the one there, with two for a relation.
+`--boxes FILE`, a JSON object of lists of boxes [x0, y0, x1, y1] by the photos' paths below the folder, or with
+`--detector MODEL --words WORDS`, which finds them, objects and relations can be found too. `query` ranks the
+photos by everything that is asked; `--photo FILE` asks for photos like one, with `--box` for those with an object
+like the one there, with two for a relation.
 """
 
 import argparse
@@ -38,6 +39,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     index.add_argument("--photos", type=Path, required=True, help="folder")
     index.add_argument("--output", type=Path, required=True, help="the index, a folder")
     index.add_argument("--boxes", type=Path, metavar="FILE", help="JSON: boxes by photo")
+    index.add_argument("--detector", metavar="MODEL", help="finds boxes in the other photos")
+    index.add_argument("--words", help="what it looks for: a data set, or a JSON file")
+    index.add_argument("--threshold", type=float, default=0.25, help="least score of its boxes")
     index.add_argument("--pairs", type=int, default=30, help="most relations of a photo")
     index.add_argument("--batch-size", type=int, default=32, help="photos to embed at once")
     query = commands.add_parser("query", help="find photos in an index")
@@ -90,6 +94,7 @@ def index(flags: argparse.Namespace) -> None:
     if flags.pairs < 0:
         raise ValueError(f"--pairs={flags.pairs}: must be at least 0")
     boxes = read_boxes(flags.boxes) if flags.boxes else {}
+    finder = open_finder(flags) if flags.detector else None
     model = load(flags.model, weights=flags.weights, batch_size=flags.batch_size)
     with own(flags.output, f"--output={flags.output}"):
         store = Store(flags.output, make=True)
@@ -103,7 +108,7 @@ def index(flags: argparse.Namespace) -> None:
                 "photos": str(flags.photos.resolve()),
             }
         )
-        done = update(store, model, flags.photos, boxes, flags.pairs)
+        done = update(store, model, flags.photos, boxes, flags.pairs, finder)
         counts, problems = store.counts(), store.problems()
         open_vectors(flags.output, store)
         store.close()
@@ -120,6 +125,23 @@ def index(flags: argparse.Namespace) -> None:
         'next: python -m scenarioclip_jax.search query "…" '
         + to_paste("--index", flags.output, "--page", "found.html")
     )
+
+
+def open_finder(flags: argparse.Namespace) -> Any:
+    """Opens the detector that the flags ask for.
+
+    Raises:
+      ValueError: There are no words, or none for objects.
+      ModelError: The detector can't be loaded.
+    """
+    from scenarioclip_jax.describe.detector import open_detector
+    from scenarioclip_jax.describe.vocabulary import read_words
+    from scenarioclip_jax.search.build import Finder
+
+    if not flags.words or not (names := read_words(flags.words).objects):
+        raise ValueError("--detector needs --words with names of objects to look for")
+    told = f"{flags.detector} from {flags.threshold}"
+    return Finder(told, open_detector(flags.detector, flags.threshold), names)
 
 
 def read_boxes(path: Path) -> dict[str, list[list[float]]]:

@@ -77,8 +77,7 @@ class Known:
         return [text for text in texts if len(text) > 40]
 
 
-@pytest.fixture
-def model():
+def known():
     boxes = [tuple(box) for box in BOXES]
     objects = {
         boxes[0]: {"man": 3, "hat": 1},
@@ -91,6 +90,11 @@ def model():
         (boxes[1], boxes[2]): {"horse wearing hat": 1, "hat near horse": 1},
     }
     return Known({"riding": 1, "eating": 1}, objects, relations)
+
+
+@pytest.fixture
+def model():
+    return known()
 
 
 def softmax(*cosines):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenarioclip_jax.search import build, vectors
-from scenarioclip_jax.search.build import update
+from scenarioclip_jax.search.build import Finder, update
 from scenarioclip_jax.search.query import Album
 from scenarioclip_jax.search.store import AlbumError, Store
 from scenarioclip_jax.search.vectors import Vectors, make_index
@@ -33,12 +33,12 @@ def photos(tmp_path):
 BOXES = {"both.png": [LEFT, RIGHT], "reds.png": [LEFT, RIGHT]}
 
 
-def index(photos, model=None, boxes=(), pairs=30):
+def index(photos, model=None, boxes=(), pairs=30, finder=None):
     """Updates the index beside the photos."""
     folder = photos.parent / "album"
     folder.mkdir(exist_ok=True)
     store = Store(folder, make=True)
-    outcome = update(store, model or Colors(), photos, dict(boxes), pairs)
+    outcome = update(store, model or Colors(), photos, dict(boxes), pairs, finder)
     store.close()
     return folder, outcome
 
@@ -171,6 +171,27 @@ def test_only_the_nearest_pairs_are_kept(photos):
     store = Album(folder).store
     kept = [store.boxes(item) for item, *_ in store.vectors("relation")]
     assert kept == [[boxes[0], boxes[1]], [boxes[1], boxes[2]]]
+
+
+def test_a_detector_finds_boxes_where_none_are_given(photos):
+    asked = []
+
+    def detector(picture, names):
+        asked.append(names)
+        return np.array([LEFT, RIGHT], np.float32)
+
+    finder = Finder("left and right", detector, ("red", "blue"))
+    folder, outcome = index(photos, boxes={"red.png": [], "both.png": [LEFT]}, finder=finder)
+    assert outcome.embedded == 5
+    assert asked == [("red", "blue")] * 3
+    # Two of each of three photos, and the one that was given.
+    assert len(Album(folder).levels["object"].items) == 7
+    # Again, it looks at nothing; another one looks at all that have no boxes.
+    index(photos, boxes={"red.png": [], "both.png": [LEFT]}, finder=finder)
+    assert len(asked) == 3
+    other = finder._replace(told="others")
+    _, outcome = index(photos, boxes={"red.png": [], "both.png": [LEFT]}, finder=other)
+    assert (outcome.embedded, len(asked)) == (3, 6)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4])

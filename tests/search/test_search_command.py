@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from scenarioclip_jax.search.command import main
+from tests.annotate.models import tiny
 from tests.evaluation import tiny_model
 from tests.search.colors import paint
 
@@ -153,6 +154,20 @@ def test_files_of_boxes_that_cannot_be_read(album, model, tmp_path, content, mes
             output=tmp_path / "album",
             boxes=tmp_path / "boxes.json",
         )
+
+
+def test_a_detector_of_the_command(album, model, small_data, tmp_path, capsys):
+    dino = tiny.grounding_dino(tmp_path / "dino")
+    flags = {
+        "model": model,
+        "photos": album / "photos",
+        "output": tmp_path / "album",
+        "detector": dino,
+    }
+    with pytest.raises(SystemExit, match="--detector needs --words"):
+        run("index", **flags)
+    run("index", **flags, words=small_data, threshold=0.9)
+    assert "items: global" in capsys.readouterr().out
 
 
 def test_folders_that_are_not_there(model, tmp_path):

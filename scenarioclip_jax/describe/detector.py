@@ -1,0 +1,74 @@
+"""Finds the boxes of objects where nobody gives any: by a zero-shot detector of Hugging Face, or on a grid."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from scenarioclip_jax.errors import ReadableError
+
+# Finds boxes [N, 4], in pixels, of things of these names in a picture.
+Detector = Callable[[Image.Image, Sequence[str]], Float[np.ndarray, "N 4"]]
+
+OVERLAP = 0.6  # intersection over union from which on two boxes are of the same object
+MOST = 30  # boxes of a picture
+
+
+class DetectorError(ReadableError):
+    """A detector failed at a picture."""
+
+
+def open_detector(model: str, threshold: float = 0.25) -> Detector:
+    """Loads a detector: Grounding DINO, MM-Grounding-DINO, LLMDet or OWL. It needs the extra `annotate`.
+
+    What a box is called is up to the model that describes the photo, so boxes of different names that lie on
+    each other are one.
+
+    Args:
+      model: A name on the hub, or a folder.
+      threshold: Least score of a box.
+
+    Raises:
+      ModelError: It can't be loaded, or is of another family.
+      ValueError: The threshold isn't between 0 and 1.
+    """
+    # Here, because most who describe photos have boxes.
+    from scenarioclip_jax.annotate.models.boxes import select
+    from scenarioclip_jax.annotate.models.detector import ZeroShotDetector
+    from scenarioclip_jax.annotate.results import Failure, Photo
+    from scenarioclip_jax.annotate.settings import DetectSettings
+
+    if not 0 < threshold < 1:
+        raise ValueError(f"the detector's threshold is {threshold}; it must be between 0 and 1")
+    settings = DetectSettings(model=model, threshold=threshold, text_threshold=threshold, batch=1)
+    detector = ZeroShotDetector(settings)
+
+    def find(picture: Image.Image, names: Sequence[str]) -> Float[np.ndarray, "N 4"]:
+        photo = Photo("the picture", picture.size, lambda: picture)
+        (answer,) = detector.detect([(photo, list(names))])
+        if isinstance(answer.result, Failure):
+            raise DetectorError(f"{model}: {answer.result.detail}")
+        unnamed = [dataclasses.replace(each, name="") for each in answer.result]
+        boxes = [each.box for each in select(unnamed, OVERLAP, MOST)]
+        return np.array(boxes, np.float32).reshape(-1, 4)
+
+    return find
+
+
+def grid(rows: int) -> Detector:
+    """A detector that cuts every picture into equal boxes, this many in each direction.
+
+    Raises:
+      ValueError: There are less than 1 or more than 10 in each direction.
+    """
+    if not 1 <= rows <= 10:
+        raise ValueError(f"the grid is {rows}; it must be from 1 to 10 boxes in each direction")
+
+    def find(picture: Image.Image, names: Sequence[str]) -> Float[np.ndarray, "N 4"]:
+        (x, y), side = np.meshgrid(np.arange(rows), np.arange(rows)), np.array(picture.size) / rows
+        low = np.stack([x.ravel(), y.ravel()], axis=1) * side
+        return np.concatenate([low, low + side], axis=1).astype(np.float32)
+
+    return find
