@@ -46,23 +46,36 @@ PUBLISHED = learning.VARIANTS["balanced packing"]
 TEXTS = [
     "--config.loss.terms.negatives=2.0",
     "--config.loss.terms.paraphrases=1.0",
-    "--config.data.make_negatives=5",
+    "--config.data.make_negatives=4",
     "--config.data.make_paraphrases=1",
-    "--config.data.levels.relation.further_per_scene=18",
+    "--config.data.levels.relation.further_per_scene=15",
 ]
+USUAL_RATE = '--config.optimizer.learning_rate_scale=((r".*", 1.0),)'
 # By variant: the preset, and what differs from it.
 VARIANTS: dict[str, tuple[str, list[str]]] = {
     "published": ("demo", PUBLISHED),
     "published with negatives and paraphrases": ("demo", [*PUBLISHED, *TEXTS]),
     "recipe": ("recipe", []),
     "paraphrases with weight 2": ("recipe", ["--config.loss.terms.paraphrases=2.0"]),
-    "objects with weight 2": ("recipe", ["--config.loss.level_weights.object=2.0"]),
-    "four negatives": (
+    "objects with weight 1": ("recipe", ["--config.loss.level_weights.object=1.0"]),
+    "positions at the usual rate": ("recipe", [USUAL_RATE]),
+    "five negatives": (
         "recipe",
         [
-            "--config.data.make_negatives=4",
-            "--config.data.levels.relation.further_per_scene=15",
-            "--config.data.levels.relation.tokens_per_scene=150",
+            "--config.data.make_negatives=5",
+            "--config.data.levels.relation.further_per_scene=18",
+            "--config.data.levels.relation.tokens_per_scene=175",
+        ],
+    ),
+    # What the parts were measured against (recipe_parts.json).
+    "earlier recipe": (
+        "recipe",
+        [
+            USUAL_RATE,
+            "--config.loss.level_weights.object=1.0",
+            "--config.data.make_negatives=5",
+            "--config.data.levels.relation.further_per_scene=18",
+            "--config.data.levels.relation.tokens_per_scene=175",
         ],
     ),
     "less paraphrases": (
@@ -70,8 +83,8 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
         [
             "--config.loss.terms.paraphrases=0",
             "--config.data.make_paraphrases=0",
-            "--config.data.levels.relation.further_per_scene=15",
-            "--config.data.levels.relation.tokens_per_scene=150",
+            "--config.data.levels.relation.further_per_scene=12",
+            "--config.data.levels.relation.tokens_per_scene=125",
         ],
     ),
     "less negatives and paraphrases": (

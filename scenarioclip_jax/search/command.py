@@ -7,8 +7,8 @@
 `index` embeds every photo below a folder; again, it adds what is new, and forgets what is gone. With
 `--boxes FILE`, a JSON object of lists of boxes [x0, y0, x1, y1] by the photos' paths below the folder, or with
 `--detector MODEL --words WORDS`, which finds them, objects and relations can be found too. `query` ranks the
-photos by everything that is asked; `--photo FILE` asks for photos like one, with `--box` for those with an object
-like the one there, with two for a relation.
+photos by everything that is asked; `--photo FILE` asks for photos like one, with `--box` for those with an
+object like the one there, with two for a relation.
 """
 
 import argparse
