@@ -34,7 +34,7 @@ from scenarioclip_jax.data.photo import photo_view, view_canvas
 from scenarioclip_jax.data.stored.labels import labels_of
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.describe import calibration
-from scenarioclip_jax.describe.describe import describe
+from scenarioclip_jax.describe.describe import describe, describe_many
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.runner import Runner
 from scenarioclip_jax.models.scenario_clip import (
@@ -168,8 +168,9 @@ class Model:
         # A single image shouldn't cost a full batch, but each batch size costs a compilation.
         self._runner = Runner(graph, mesh, (1, min(8, batch_size), batch_size))
 
-    # A function of what any model has: `model.describe(photo, boxes, words=...)`.
+    # Functions of what any model has: `model.describe(photo, boxes, words=...)`.
     describe = describe
+    describe_many = describe_many
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process needs to rebuild the model; compiled programs aren't included."""

@@ -29,6 +29,7 @@ from scenarioclip_jax.data.stored.scene import Scene
 from scenarioclip_jax.describe.calibration import FILE, LEAST, MOST, CalibrationError, read
 from scenarioclip_jax.describe.describe import Encoder, pair_cosines
 from scenarioclip_jax.describe.scene_graph import FoundObject
+from scenarioclip_jax.describe.texts import Texts
 from scenarioclip_jax.describe.vocabulary import Words, read_words
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.files import write_text
@@ -52,11 +53,7 @@ def cases(model: Encoder, scenes: Iterable[Scene], words: Words) -> dict[str, li
         {each: index for index, each in enumerate(texts)}
         for texts in (words.actions, words.objects)
     )
-    text = {
-        level: model.encode_text(texts, level)
-        for level, texts in (("global", words.actions), ("object", words.objects))
-        if texts
-    }
+    embed = Texts(model)
 
     def add(level: str, cosines: np.ndarray, truth: int) -> None:
         scaled = model.logit_scale(level) * cosines.astype(np.float64)
@@ -66,12 +63,14 @@ def cases(model: Encoder, scenes: Iterable[Scene], words: Words) -> dict[str, li
         picture = to_rgb(scene.photo)
         if scene.action in actions:
             image = model.encode_image([picture], "global")
-            cosines = model.similarity(image, text["global"])[0]
+            cosines = model.similarity(image, embed(words.actions, "global"))[0]
             add("global", cosines, actions[scene.action])
         if len(scene.object_names) and words.objects:
             image = model.encode_objects(picture, scene.object_boxes)
             for name, cosines in zip(
-                scene.object_names, model.similarity(image, text["object"]), strict=True
+                scene.object_names,
+                model.similarity(image, embed(words.objects, "object")),
+                strict=True,
             ):
                 if name in names:
                     add("object", cosines, names[name])
@@ -82,7 +81,7 @@ def cases(model: Encoder, scenes: Iterable[Scene], words: Words) -> dict[str, li
             for name, box in zip(each.triplet[::2], each.boxes.tolist(), strict=True)
         ]
         pairs = [(2 * index, 2 * index + 1) for index in range(len(known))]
-        asked = pair_cosines(model, picture, ends, pairs, words.predicates)
+        asked = pair_cosines(model, embed, picture, ends, pairs, words.predicates)
         for each, pair, (candidates, cosines) in zip(known, pairs, asked, strict=True):
             add("relation", cosines, candidates.index((pair[0], each.triplet[1], pair[1])))
     return found

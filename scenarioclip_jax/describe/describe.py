@@ -1,7 +1,6 @@
 """Finds the actions, the names of objects and the relations of a photo."""
 
 import itertools
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -15,10 +14,11 @@ from scenarioclip_jax.data.stored.labels import labels_of
 from scenarioclip_jax.data.stored.scene import relation_text
 from scenarioclip_jax.describe.detector import Detector
 from scenarioclip_jax.describe.scene_graph import FoundObject, FoundRelation, SceneGraph, best
+from scenarioclip_jax.describe.texts import TextEncoder, Texts
 from scenarioclip_jax.describe.vocabulary import Source, Words, WordsError, read_words
 
 
-class Encoder(Protocol):
+class Encoder(TextEncoder, Protocol):
     """What is needed of a model, see `inference.Model`."""
 
     def encode_image(self, images: Any, level: str = ...) -> Float[np.ndarray, "N D"]: ...
@@ -26,10 +26,6 @@ class Encoder(Protocol):
     def encode_objects(self, photo: Any, boxes: Any) -> Float[np.ndarray, "N D"]: ...
 
     def encode_relations(self, photo: Any, pairs: Any) -> Float[np.ndarray, "N D"]: ...
-
-    def encode_text(
-        self, texts: str | Sequence[str], level: str = ...
-    ) -> Float[np.ndarray, "N D"]: ...
 
     def similarity(
         self, images: Float[np.ndarray, "N D"], texts: Float[np.ndarray, "M D"]
@@ -42,12 +38,6 @@ class Encoder(Protocol):
     def share_in_view(
         self, boxes: Float[np.ndarray, "N 4"], size: tuple[int, int]
     ) -> np.ndarray: ...
-
-    def cut_texts(self, texts: Sequence[str], level: str = ...) -> list[str]: ...
-
-
-class CutTextWarning(UserWarning):
-    """A text is longer than a model reads, so texts that differ behind that are the same to it."""
 
 
 def describe(
@@ -89,6 +79,48 @@ def describe(
       ValueError: A box is empty or lies outside of the photo, or names aren't as many as boxes.
       OSError: The photo can't be read or decoded.
     """
+    return next(
+        describe_many(
+            model,
+            [photo],
+            [boxes],
+            words=words,
+            names=None if names is None else [names],
+            detector=detector,
+            actions=actions,
+            relations=relations,
+            one_per_pair=one_per_pair,
+            most_pairs=most_pairs,
+        )
+    )
+
+
+def describe_many(
+    model: Encoder,
+    photos: Iterable[Any],
+    boxes: Iterable[Any] | None = None,
+    *,
+    words: Source,
+    names: Iterable[Sequence[str]] | None = None,
+    detector: Detector | None = None,
+    actions: int = 5,
+    relations: int = 20,
+    one_per_pair: bool = True,
+    most_pairs: int = 100,
+) -> Iterator[SceneGraph]:
+    """Yields the scene graph of each photo, as `describe` finds it; each text is embedded once for all.
+
+    Args:
+      model: The model.
+      photos: The photos.
+      boxes: The boxes of each photo; None: all come from the detector, or there are none.
+      names: The names of each photo's boxes, if they are known.
+      words, detector, actions, relations, one_per_pair, most_pairs: As for `describe`.
+
+    Raises:
+      WordsError, OSError: As `describe`.
+      ValueError: As `describe`, or boxes or names are given for fewer photos.
+    """
     for name, number in (
         ("actions", actions),
         ("relations", relations),
@@ -96,30 +128,45 @@ def describe(
     ):
         if not isinstance(number, int | np.integer) or number < 0:
             raise ValueError(f"{name} is {number!r}; it must be a whole number, at least 0")
-    known = None if names is None else _known(names)
-    chosen = read_words(words, known or ())
-    picture = open_checked(photo).picture
-    places = _places(boxes, picture)
-    if detector and not len(places):
-        if not chosen.objects:
+    texts, absent = Texts(model), itertools.repeat(None)
+    rest = absent if boxes is None else boxes, absent if names is None else names
+    for photo, own, called in _together(photos, *rest):
+        known = None if called is None else _known(called)
+        chosen = read_words(words, known or ())
+        picture = open_checked(photo).picture
+        places = _places(own, picture)
+        if detector and not len(places):
+            if not chosen.objects:
+                raise WordsError("a detector looks for names of objects: give words for objects")
+            places = detector(picture, chosen.objects)
+        if len(places) and known is None and not chosen.objects:
             raise WordsError(
-                "a detector needs names of objects to look for: give words for objects"
+                "there are boxes but no names of objects: give words for objects, or names"
             )
-        places = detector(picture, chosen.objects)
-    if len(places) and known is None and not chosen.objects:
-        raise WordsError(
-            "there are boxes but no names of objects: give words for objects, or names"
-        )
-    if not len(places) and not chosen.actions:
-        raise WordsError("there is nothing to find: give boxes, or words for actions")
-    found = _objects(model, picture, places, known, chosen)
-    acting = ()
-    if chosen.actions and actions:
-        whole = model.encode_image([picture], "global")
-        acting = best(chosen.actions, _shares(model, whole, chosen.actions, "global")[0], actions)
-    pairs = _nearest(found, picture.size, most_pairs) if chosen.predicates and relations else []
-    related = _relations(model, picture, found, pairs, chosen.predicates, one_per_pair)
-    return SceneGraph(picture.size, acting, found, related[:relations], picture)
+        if not len(places) and not chosen.actions:
+            raise WordsError("there is nothing to find: give boxes, or words for actions")
+        found = _objects(model, texts, picture, places, known, chosen)
+        acting = ()
+        if chosen.actions and actions:
+            whole = model.encode_image([picture], "global")
+            shares = _shares(model, texts, whole, chosen.actions, "global")[0]
+            acting = best(chosen.actions, shares, actions)
+        pairs = _nearest(found, picture.size, most_pairs) if chosen.predicates and relations else []
+        related = _relations(model, texts, picture, found, pairs, chosen.predicates, one_per_pair)
+        yield SceneGraph(picture.size, acting, found, related[:relations], picture)
+
+
+def _together(
+    photos: Iterable[Any], boxes: Iterable[Any], names: Iterable[Any]
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Each photo with its boxes and names; raises ValueError if these end before the photos."""
+    rest = {"boxes": iter(boxes), "names": iter(names)}
+    for number, photo in enumerate(photos):
+        found = {kind: next(each, rest) for kind, each in rest.items()}
+        for kind, value in found.items():
+            if value is rest:
+                raise ValueError(f"{kind} are given for {number} photos, and there are more")
+        yield photo, found["boxes"], found["names"]
 
 
 def _places(boxes: Any, picture: Image.Image) -> np.ndarray:
@@ -146,6 +193,7 @@ def _known(names: Sequence[str]) -> list[str]:
 
 def _objects(
     model: Encoder,
+    texts: Texts,
     picture: Image.Image,
     boxes: np.ndarray,
     names: Sequence[str] | None,
@@ -165,7 +213,7 @@ def _objects(
     if visible:
         image = model.encode_objects(picture, boxes[visible])
         for index, shares in zip(
-            visible, _shares(model, image, words.objects, "object"), strict=True
+            visible, _shares(model, texts, image, words.objects, "object"), strict=True
         ):
             names_of = best(words.objects, shares, 5)
             found[index] = FoundObject(*names_of[0], corners[index], names_of, seen[index])
@@ -173,22 +221,10 @@ def _objects(
 
 
 def _shares(
-    model: Encoder, image: np.ndarray, texts: Sequence[str], level: str
+    model: Encoder, embed: Texts, image: np.ndarray, texts: Sequence[str], level: str
 ) -> Float[np.ndarray, "N M"]:
     """The softmax over texts of the scaled cosines."""
-    return _softmax(model, model.similarity(image, _embed(model, texts, level)), level)
-
-
-def _embed(model: Encoder, texts: Sequence[str], level: str) -> Float[np.ndarray, "N D"]:
-    """Embeds texts; warns if some are cut."""
-    if cut := model.cut_texts(texts, level):
-        warnings.warn(
-            f"the model doesn't read the end of {len(cut)} of {len(texts)} texts at the level {level}, such as "
-            f"{cut[0]!r}; what differs only there has the same score: use shorter words",
-            CutTextWarning,
-            stacklevel=2,
-        )
-    return model.encode_text(texts, level)
+    return _softmax(model, model.similarity(image, embed(texts, level)), level)
 
 
 def _softmax(model: Encoder, cosines: np.ndarray, level: str) -> np.ndarray:
@@ -215,6 +251,7 @@ def _nearest(
 
 def _relations(
     model: Encoder,
+    texts: Texts,
     picture: Image.Image,
     objects: Sequence[FoundObject],
     pairs: Sequence[tuple[int, int]],
@@ -223,7 +260,7 @@ def _relations(
 ) -> tuple[FoundRelation, ...]:
     """The relations of pairs, the best first. Both directions of a pair compete with each other."""
     found = []
-    for candidates, cosines in pair_cosines(model, picture, objects, pairs, predicates):
+    for candidates, cosines in pair_cosines(model, texts, picture, objects, pairs, predicates):
         shares = _softmax(model, cosines, "relation")
         order = np.argsort(-shares, kind="stable")[: 1 if one_per_pair else None]
         for which in order.tolist():
@@ -235,6 +272,7 @@ def _relations(
 
 def pair_cosines(
     model: Encoder,
+    embed: Texts,
     picture: Image.Image,
     objects: Sequence[FoundObject],
     pairs: Sequence[tuple[int, int]],
@@ -249,7 +287,7 @@ def pair_cosines(
     asked = [dict(_asked(pair, objects, predicates)) for pair in pairs]
     texts = list(dict.fromkeys(text for of_pair in asked for text in of_pair))
     place = {text: index for index, text in enumerate(texts)}
-    text = _embed(model, texts, "relation")
+    text = embed(texts, "relation")
     for index, of_pair in enumerate(asked):
         own = text[[place[each] for each in of_pair]]
         yield list(of_pair.values()), model.similarity(image[index : index + 1], own)[0]

@@ -12,8 +12,9 @@ from PIL import Image
 from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.describe.describe import CutTextWarning, describe
+from scenarioclip_jax.describe.describe import describe, describe_many
 from scenarioclip_jax.describe.scene_graph import SceneGraph
+from scenarioclip_jax.describe.texts import CutTextWarning
 from scenarioclip_jax.describe.vocabulary import WordsError
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.models import params as parameters
@@ -100,6 +101,27 @@ def model():
 def softmax(*cosines):
     powers = [math.exp(SCALE * cosine) for cosine in cosines]
     return [power / sum(powers) for power in powers]
+
+
+def test_many_photos_are_described_as_each_by_itself_and_embed_a_text_once(model, monkeypatch):
+    asked = []
+
+    def encode_text(texts, level="global"):
+        asked.extend((level, text) for text in texts)
+        return Known.encode_text(model, texts, level)
+
+    monkeypatch.setattr(model, "encode_text", encode_text)
+    boxes = [BOXES, BOXES[:2], []]
+    found = list(describe_many(model, [PHOTO] * 3, boxes, words=WORDS))
+    assert len(asked) == len(set(asked))
+    each = [describe(model, PHOTO, own, words=WORDS) for own in boxes]
+    assert [graph.to_json() for graph in found] == [graph.to_json() for graph in each]
+    called = list(describe_many(model, [PHOTO], [BOXES[:1]], words=WORDS, names=[["lady"]]))
+    assert called[0].objects[0].name == "lady"
+    (plain,) = describe_many(model, [PHOTO], words=WORDS)
+    assert plain.objects == ()
+    with pytest.raises(ValueError, match="boxes are given for 1 photos, and there are more"):
+        list(describe_many(model, [PHOTO] * 2, [BOXES], words=WORDS))
 
 
 def test_every_number_is_that_of_the_formulas(model):
