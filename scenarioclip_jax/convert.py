@@ -4,9 +4,11 @@
     python -m scenarioclip_jax.convert from-reference --checkpoint FILE.ckpt --output CKPT
     python -m scenarioclip_jax.convert to-pytorch --checkpoint CKPT --output DIR
     python -m scenarioclip_jax.convert interpolate --base CKPT --checkpoint CKPT --alpha 0.5 --output CKPT
+    python -m scenarioclip_jax.convert push --folder DIR --repo ORGANIZATION/NAME
 
 CKPT is a folder as described in `scenarioclip_jax.checkpoint`: pass it as `config.init_from`, open it with
-`scenarioclip_jax.load`, or convert it. Outputs appear only when complete, and never replace anything.
+`scenarioclip_jax.load`, or convert it. Outputs appear only when complete, and never replace anything. `push`
+uploads what `to-pytorch` wrote to the Hugging Face hub.
 """
 
 import argparse
@@ -42,6 +44,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _interpolate_arguments(commands.add_parser("interpolate", help="between two models"))
     for command in commands.choices.values():
         command.add_argument("--output", type=_path, required=True, help="folder to be made")
+    _push_arguments(commands.add_parser("push", help="to the Hugging Face hub"))
     return parser.parse_args(argv)
 
 
@@ -124,6 +127,14 @@ def _interpolate_arguments(command: argparse.ArgumentParser) -> None:
     add("--weights", choices=WEIGHTS, default="student", help="of --checkpoint")
     add("--step", type=_whole(0), help="of --checkpoint (default: the newest)")
     add("--alpha", type=_share, default=0.5, help="0: the base; 1: the checkpoint; default 0.5")
+
+
+def _push_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--folder", type=Path, required=True, help="output of to-pytorch")
+    add("--repo", required=True, metavar="ORGANIZATION/NAME", help="made if there is none")
+    add("--private", action="store_true", help="a new repository is private")
+    add("--revision", default="main", help="branch; made if there is none")
 
 
 def _share(text: str) -> float:
@@ -265,6 +276,15 @@ def interpolate(args: argparse.Namespace, output: Path) -> None:
         checkpoint.save_model(output, spec, params, {}, step=step)
 
 
+def push(args: argparse.Namespace) -> None:
+    from scenarioclip_jax.interop import push as uploading
+
+    address = uploading.push(args.folder, args.repo, private=args.private, revision=args.revision)
+    for note in uploading.notes_on(args.folder):
+        _say(f"note: {note}")
+    _say(f"pushed {args.folder} to {args.repo}: {address}")
+
+
 def _epoch(directory: Path, step: int) -> int:
     """The number of whole epochs before `step` of a training run; 0 if unknown."""
     from scenarioclip_jax.checkpoint import load_record
@@ -332,6 +352,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             from scenarioclip_jax.interop.output import new_output
 
             args = parse(argv)
+            if args.command == "push":
+                push(args)
+                return
             with new_output(args.output, stopping.finish) as partial:  # before anything slow
                 jobs[args.command](args, partial)
         _say(f"wrote {args.output}")
