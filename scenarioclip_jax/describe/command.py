@@ -39,7 +39,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--words", required=True, help="data set, or JSON file with lists of words")
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--box", type=_box, action="append", metavar="X0,Y0,X1,Y1", help="one for each object"
+        "--box", type=box_of, action="append", metavar="X0,Y0,X1,Y1", help="one for each object"
     )
     where.add_argument("--boxes", type=Path, metavar="FILE", help="JSON list of boxes")
     where.add_argument(
@@ -51,10 +51,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--all-predicates", action="store_true", help="several relations for a pair")
     add("--picture", type=Path, metavar="FILE", help="picture to write (.png, .jpg)")
     add("--json", type=Path, metavar="FILE", help="file to write")
-    return parser.parse_args(_joined(sys.argv[1:] if argv is None else argv))
+    return parser.parse_args(join_boxes(sys.argv[1:] if argv is None else argv))
 
 
-def _joined(argv: Sequence[str]) -> list[str]:
+def join_boxes(argv: Sequence[str]) -> list[str]:
     """Joins `--box -5,0,9,9` to `--box=-5,0,9,9`, which isn't taken for a flag."""
     joined: list[str] = []
     for word in argv:
@@ -65,7 +65,7 @@ def _joined(argv: Sequence[str]) -> list[str]:
     return joined
 
 
-def _box(text: str) -> list[float]:
+def box_of(text: str) -> list[float]:
     try:
         box = [float(part) for part in text.split(",")]
     except ValueError:

@@ -3,10 +3,15 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+import os
+import posixpath
+import stat
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -14,14 +19,17 @@ from PIL import Image
 from scenarioclip_jax.data.images import open_image
 from scenarioclip_jax.data.photo_boxes import check_boxes
 from scenarioclip_jax.data.photo_listing import found_below
-from scenarioclip_jax.describe.detector import Detector
+from scenarioclip_jax.describe.detector import Detector, DetectorError
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.progress_bar import progress_bar
-from scenarioclip_jax.search.store import Content, Item, Store
+from scenarioclip_jax.search.store import AlbumError, Content, Item, Store
 
-AT_ONCE = 64  # photos that are opened together, embedded, and then kept in one transaction
+AT_ONCE = 64  # photos that are kept in one transaction,
+SECONDS = 5.0  # or as many as are embedded in this time
+AHEAD = 4  # photos that are opened while another is embedded
 
 Boxes = Mapping[str, Sequence[Sequence[float]]]
+Given, Made = TypeVar("Given"), TypeVar("Made")
 
 
 class Outcome(NamedTuple):
@@ -31,13 +39,16 @@ class Outcome(NamedTuple):
       photos: Photos below the folder.
       embedded: Contents that are new.
       gone: Photos that were forgotten, because their files aren't there any more.
-      unreadable: Files that the system didn't give, with its reason; the next update tries them again.
+      left_out: Photos and folders that couldn't be used this time, with the reason; the next update tries them
+        again.
+      unmatched: Photos that boxes were given for and that aren't there.
     """
 
     photos: int
     embedded: int
     gone: int
-    unreadable: list[tuple[str, str]]
+    left_out: list[tuple[str, str]]
+    unmatched: list[str]
 
 
 class Finder(NamedTuple):
@@ -77,11 +88,15 @@ def update(
       store: The index.
       model: The model that embeds them.
       photos: The folder.
-      boxes: Boxes of objects by the path of a photo below the folder: x0, y0, x1, y1 in pixels of the upright
-        photo.
+      boxes: Boxes of objects by the path of a photo, below the folder or whole: x0, y0, x1, y1 in pixels of the
+        upright photo.
       most_pairs: Most relations of a photo; those of the pairs with the smallest gaps.
       finder: What finds boxes in the other photos.
+
+    Raises:
+      AlbumError: No photo of the index is there any more.
     """
+    boxes = {_below(photos, path): value for path, value in boxes.items()}
     by_finder = [finder.told, *finder.names, most_pairs] if finder else []
 
     def made_of(path: str) -> str:
@@ -89,39 +104,82 @@ def update(
         given = boxes.get(path)
         return json.dumps([given, most_pairs] if given is not None else by_finder)
 
-    stamps, paths = store.stamps(), list(found_below(photos))
-    gone = sorted(stamps.keys() - set(paths))
-    embedded, unreadable = 0, []
-    rest = iter(paths)
+    stamps, unlisted = store.stamps(), list[OSError]()
+    paths = list(found_below(photos, onerror=unlisted.append))
+    hidden = [f"{_below(photos, str(error.filename))}/" for error in unlisted]
+    # What lies below a folder that can't be listed now may be there.
+    gone = [p for p in stamps.keys() - set(paths) if not p.startswith(tuple(hidden))]
+    if stamps and len(gone) == len(stamps):
+        raise AlbumError(
+            f"{photos}: none of the {len(stamps):,} photos of the index is there any more; mount the drive or "
+            f"name their folder. To forget them all, delete {store.file.parent}"
+        )
+    left_out = [
+        (folder, f"can't be listed ({e.strerror})")
+        for folder, e in zip(hidden, unlisted, strict=True)
+    ]
+    embedded = 0
+    contents: list[Content] = []
+    files: list[_File] = []
 
-    def look(path: str) -> _File | OSError | None:
-        return _look(photos, path, made_of(path), stamps.get(path))
+    def keep() -> None:
+        nonlocal embedded
+        if files:
+            store.add(contents, [(file.path, file.stamp, file.digest) for file in files])
+        embedded += len(contents)
+        contents.clear()
+        files.clear()
 
-    with progress_bar(desc="indexing", total=len(paths)) as bar, ThreadPoolExecutor() as pool:
-        while chunk := list(itertools.islice(rest, AT_ONCE)):
-            files = []
-            for path, found in zip(chunk, pool.map(look, chunk), strict=True):
-                if isinstance(found, OSError):
-                    unreadable.append((path, found.strerror or str(found)))
-                elif found:
-                    files.append(found)
-            new = {file.digest: file for file in files if not store.knows(file.digest)}
-            opened = pool.map(_open, new.values())
-            contents = [
-                _embed(model, file, picture, boxes.get(file.path), most_pairs, finder)
-                for file, picture in zip(new.values(), opened, strict=True)
-            ]
-            if files:
-                store.add(contents, [(file.path, file.stamp, file.digest) for file in files])
-            embedded += len(contents)
-            bar.update(len(chunk))
+    def look(path: str) -> tuple[str, _File | str | None]:
+        return path, _look(photos, path, made_of(path), stamps.get(path))
+
+    began = time.monotonic()
+    with progress_bar(desc="indexing", total=len(paths)) as bar, ThreadPoolExecutor(AHEAD) as pool:
+        for path, file in _ahead(pool, look, paths):
+            bar.update(1)
+            if isinstance(file, str):
+                left_out.append((path, file))
+            elif file:
+                known = store.knows(file.digest) or any(c.digest == file.digest for c in contents)
+                if not known:
+                    try:
+                        content = _embed(model, file, boxes.get(path), most_pairs, finder)
+                    except DetectorError as error:
+                        left_out.append((path, str(error)))
+                        continue
+                    contents.append(content)
+                files.append(file)
+            if len(files) >= AT_ONCE or time.monotonic() - began > SECONDS:
+                keep()
+                began = time.monotonic()
+        keep()
     # At the end, because a photo that was moved is new under its other path.
     store.forget(gone)
-    return Outcome(len(paths), embedded, len(gone), unreadable)
+    unmatched = sorted(boxes.keys() - set(paths))
+    return Outcome(len(paths), embedded, len(gone), left_out, unmatched)
 
 
-def _look(photos: Path, path: str, own: str, stamp: str | None) -> _File | OSError | None:
-    """Reads a photo's file; None if it is as it was.
+def _below(photos: Path, path: str) -> str:
+    """A path as the listing has it: below the folder, without needless parts."""
+    if posixpath.isabs(path):
+        path = os.path.relpath(path, photos.absolute())
+    return posixpath.normpath(path)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, make: Callable[[Given], Made], given: Iterable[Given]
+) -> Iterator[Made]:
+    """Like `pool.map`, but only a few are made before they are used."""
+    rest = iter(given)
+    running = deque(pool.submit(make, each) for each in itertools.islice(rest, AHEAD))
+    while running:
+        made = running.popleft().result()
+        running.extend(pool.submit(make, each) for each in itertools.islice(rest, 1))
+        yield made
+
+
+def _look(photos: Path, path: str, own: str, stamp: str | None) -> _File | str | None:
+    """Reads a photo's file; None if it is as it was, or why it can't be read.
 
     Args:
       photos, path: The folder, and the photo in it.
@@ -129,13 +187,19 @@ def _look(photos: Path, path: str, own: str, stamp: str | None) -> _File | OSErr
       stamp: The state in which the index knows it.
     """
     try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "its name isn't UTF-8; rename it"
+    try:
         state = (photos / path).stat()
+        if not stat.S_ISREG(state.st_mode):
+            return "isn't a file"
         now = f"{state.st_size}:{state.st_mtime_ns}:{_digest(own.encode())}"
         if now == stamp:
             return None
         content = (photos / path).read_bytes()
     except OSError as error:
-        return error
+        return error.strerror or str(error)
     return _File(path, now, content, _digest(own.encode(), content))
 
 
@@ -146,42 +210,43 @@ def _digest(*parts: bytes) -> str:
     return total.hexdigest()
 
 
-def _open(file: _File) -> Image.Image | Exception:
-    try:
-        return open_image(file.content, name=file.path).picture
-    except (OSError, ValueError) as error:
-        return error
-
-
 def _embed(
-    model: Model,
-    file: _File,
-    picture: Image.Image | Exception,
-    boxes: Sequence | None,
-    most_pairs: int,
-    finder: Finder | None,
+    model: Model, file: _File, boxes: Sequence | None, most_pairs: int, finder: Finder | None
 ) -> Content:
-    """Embeds a photo, and the objects and relations in it."""
-    if isinstance(picture, Exception):
-        return Content(file.digest, (0, 0), str(picture))
+    """Embeds a photo, and the objects and relations in it.
+
+    Raises:
+      DetectorError: The detector fails at it.
+    """
+    try:
+        picture = open_image(file.content).picture
+    except (OSError, ValueError, MemoryError) as error:
+        return Content(file.digest, (0, 0), str(error) or "there isn't enough memory to open it")
     items = [Item("global", [], _unit(model.encode_image([picture], "global"))[0])]
     if boxes is None and finder:
         boxes = finder.detector(picture, finder.names).tolist()
-    if boxes:
+    places, problem = _places(boxes or (), picture)
+    places = places[model.share_in_view(places, picture.size) > 0] if len(places) else places
+    pairs = _nearest_pairs(places, most_pairs)
+    for level, each in (("object", places[:, None]), ("relation", places[pairs])):
+        if len(each):
+            vectors = _unit(model.encode_places(picture, each, level))
+            items += [
+                Item(level, ends.tolist(), vector)
+                for ends, vector in zip(each, vectors, strict=True)
+            ]
+    return Content(file.digest, picture.size, problem, items)
+
+
+def _places(boxes: Sequence, picture: Image.Image) -> tuple[np.ndarray, str]:
+    """The boxes that can be used, [N, 4], and why the first of the others can't."""
+    found, problem = [], ""
+    for number, box in enumerate(boxes):
         try:
-            places = check_boxes(boxes, "object", picture.size)[:, 0]
+            found.append(check_boxes([box], "object", picture.size)[0, 0])
         except ValueError as error:
-            return Content(file.digest, picture.size, f"its boxes can't be used: {error}")
-        places = places[model.share_in_view(places, picture.size) > 0]
-        pairs = _nearest_pairs(places, most_pairs)
-        for level, each in (("object", places[:, None]), ("relation", places[pairs])):
-            if len(each):
-                vectors = _unit(model.encode_places(picture, each, level))
-                items += [
-                    Item(level, ends.tolist(), vector)
-                    for ends, vector in zip(each, vectors, strict=True)
-                ]
-    return Content(file.digest, picture.size, "", items)
+            problem = problem or f"its box {number} can't be used: {error}"
+    return np.array(found, np.float32).reshape(-1, 4), problem
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -13,12 +13,14 @@ object like the one there, with two for a relation.
 
 import argparse
 import json
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scenarioclip_jax.console import say
+from scenarioclip_jax.describe.command import box_of, join_boxes
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.shell import to_paste
@@ -36,14 +38,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     index = commands.add_parser("index", help="embed the photos below a folder")
     index.add_argument("--model", required=True, help="as for scenarioclip_jax.load")
     index.add_argument("--weights", default="student", choices=("student", "ema"), help="of a run")
+    index.add_argument("--step", type=int, help="of a run (default: the newest)")
     index.add_argument("--photos", type=Path, required=True, help="folder")
     index.add_argument("--output", type=Path, required=True, help="the index, a folder")
     index.add_argument("--boxes", type=Path, metavar="FILE", help="JSON: boxes by photo")
     index.add_argument("--detector", metavar="MODEL", help="finds boxes in the other photos")
     index.add_argument("--words", help="what it looks for: a data set, or a JSON file")
     index.add_argument("--threshold", type=float, default=0.25, help="least score of its boxes")
+    index.add_argument("--forget-boxes", action="store_true", help="forget objects and relations")
     index.add_argument("--pairs", type=int, default=30, help="most relations of a photo")
-    index.add_argument("--batch-size", type=int, default=32, help="photos to embed at once")
     query = commands.add_parser("query", help="find photos in an index")
     query.add_argument("text", nargs="?", help="what to find, at the level where it fits best")
     query.add_argument("--index", type=Path, required=True, help="folder that `index` made")
@@ -55,76 +58,116 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     query.add_argument("--without-object", **texts, help="that they shouldn't show")
     query.add_argument("--without-relation", **texts, help="that they shouldn't show")
     query.add_argument("--photo", help="find photos like this one")
-    query.add_argument("--box", type=_box, action="append", default=[], metavar="X0,Y0,X1,Y1")
+    query.add_argument("--box", type=box_of, action="append", default=[], metavar="X0,Y0,X1,Y1")
     query.add_argument("--count", type=int, default=20, help="most photos")
-    query.add_argument("--model", help="where the model is now, if it was moved")
+    query.add_argument("--model", help="where the model is now, if it was moved or converted")
+    query.add_argument(
+        "--weights", default="student", choices=("student", "ema"), help="of --model"
+    )
+    query.add_argument("--step", type=int, help="of --model")
     query.add_argument("--page", type=Path, metavar="FILE", help="HTML page to write")
     query.add_argument("--json", type=Path, metavar="FILE", help="file to write")
-    return parser.parse_args(argv)
-
-
-def _box(text: str) -> list[float]:
-    try:
-        box = [float(part) for part in text.split(",")]
-    except ValueError:
-        box = []
-    if len(box) != 4:
-        raise argparse.ArgumentTypeError(f"{text!r}: it must be X0,Y0,X1,Y1 in pixels")
-    return box
+    return parser.parse_args(join_boxes(sys.argv[1:] if argv is None else argv))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     flags = parse(argv)
     try:
         (index if flags.command == "index" else query)(flags)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on", error=True)
+        sys.exit(130)
     except (ReadableError, OSError, ValueError) as error:
         sys.exit(f"search {flags.command}: {error}")
 
 
 def index(flags: argparse.Namespace) -> None:
+    from scenarioclip_jax.command import ConfigError
     from scenarioclip_jax.inference import load
     from scenarioclip_jax.lock import own
-    from scenarioclip_jax.search.build import update
-    from scenarioclip_jax.search.model import same_model
-    from scenarioclip_jax.search.store import Store
-    from scenarioclip_jax.search.vectors import open_vectors
+    from scenarioclip_jax.search.vectors import check_faiss
 
+    check_faiss()  # before anything slow
     if not flags.photos.is_dir():
         raise ValueError(f"--photos={flags.photos}: no such folder")
     if flags.pairs < 0:
         raise ValueError(f"--pairs={flags.pairs}: must be at least 0")
+    if flags.words and not flags.detector:
+        raise ValueError("--words is what a detector looks for: give --detector")
     boxes = read_boxes(flags.boxes) if flags.boxes else {}
     finder = open_finder(flags) if flags.detector else None
-    model = load(flags.model, weights=flags.weights, batch_size=flags.batch_size)
-    with own(flags.output, f"--output={flags.output}"):
-        store = Store(flags.output, make=True)
-        same_model(store, model, f"{flags.model}")
-        store.note(
-            {
-                "model": str(Path(flags.model).resolve())
-                if Path(flags.model).exists()
-                else flags.model,
-                "weights": flags.weights,
-                "photos": str(flags.photos.resolve()),
-            }
-        )
+    model = load(flags.model, weights=flags.weights, step=flags.step)
+    flags.output.mkdir(parents=True, exist_ok=True)
+    try:
+        with own(flags.output):
+            _update(flags, model, boxes, finder)
+    except ConfigError:
+        raise ValueError(
+            f"--output={flags.output}: another process writes there; wait for its end"
+        ) from None
+
+
+def _update(flags: argparse.Namespace, model: Any, boxes: Any, finder: Any) -> None:
+    """Brings the index up to date, and tells what was done."""
+    from scenarioclip_jax.search.build import update
+    from scenarioclip_jax.search.model import same_model
+    from scenarioclip_jax.search.store import Store, unusable
+    from scenarioclip_jax.search.vectors import open_vectors, sweep
+
+    store = Store(flags.output, make=True)
+    try:
+        same_model(store, model, flags.model)
+        store.note(_facts(flags, store.facts()))
         done = update(store, model, flags.photos, boxes, flags.pairs, finder)
         counts, problems = store.counts(), store.problems()
-        open_vectors(flags.output, store)
+        state, _ = open_vectors(flags.output, store)
+        sweep(flags.output, state)
+    except sqlite3.Error as error:
+        raise unusable(store.file, error) from None
+    finally:
         store.close()
     say(f"{done.photos:,} photos, {done.embedded:,} of them new, {done.gone:,} gone")
     say("items: " + (", ".join(f"{level} {n:,}" for level, n in counts.items()) or "none"))
-    left_out = [*problems, *done.unreadable]
-    if left_out:
-        say(f"{len(left_out):,} photos can't be found, because they couldn't be used:")
-    for path, reason in left_out[:5]:
-        say(f"  {path}: {reason}")
-    if missing := [path for path in boxes if not (flags.photos / path).is_file()]:
-        say(f"photos of {flags.boxes} that aren't there: {len(missing):,}, such as {min(missing)}")
+    if left_out := [*problems, *done.left_out]:
+        say(f"{len(left_out):,} of them couldn't be used, or not wholly:")
+    for path, reason in left_out:
+        say(f"  {ascii(path)[1:-1] if not path.isprintable() else path}: {reason}")
+    if done.unmatched:
+        say(
+            f"photos of {flags.boxes} that aren't there: {len(done.unmatched):,}, such as {done.unmatched[0]}"
+        )
     say(
         'next: python -m scenarioclip_jax.search query "…" '
         + to_paste("--index", flags.output, "--page", "found.html")
     )
+
+
+def _facts(flags: argparse.Namespace, known: dict[str, str]) -> dict[str, str]:
+    """What the index is made of now.
+
+    Raises:
+      ValueError: It holds photos of another folder, or its boxes would be forgotten.
+    """
+    photos = str(flags.photos.resolve())
+    if known.get("photos", photos) != photos:
+        raise ValueError(
+            f"--photos={flags.photos}: {flags.output} is the index of {known['photos']}; give that folder, or "
+            "another --output"
+        )
+    places = "--boxes" if flags.boxes else "--detector" if flags.detector else ""
+    if known.get("places") and not places and not flags.forget_boxes:
+        raise ValueError(
+            f"{flags.output} has objects and relations, made with {known['places']}: give it again to keep "
+            "them, or --forget-boxes to forget them"
+        )
+    there = Path(flags.model).exists()
+    return {
+        "model": str(Path(flags.model).resolve()) if there else flags.model,
+        "weights": flags.weights,
+        "step": "" if flags.step is None else str(flags.step),
+        "photos": photos,
+        "places": places,
+    }
 
 
 def open_finder(flags: argparse.Namespace) -> Any:
@@ -168,21 +211,38 @@ def read_boxes(path: Path) -> dict[str, list[list[float]]]:
     return found
 
 
-def query(flags: argparse.Namespace) -> None:
+def _open_model(flags: argparse.Namespace, facts: dict[str, str]) -> Any:
+    """The model of an index, or where the flags say that it is."""
+    from scenarioclip_jax.checkpoint import CheckpointError
     from scenarioclip_jax.inference import load
+
+    if flags.model:
+        return load(flags.model, weights=flags.weights, step=flags.step)
+    step = int(facts["step"]) if facts.get("step") else None
+    try:
+        return load(facts["model"], weights=facts["weights"], step=step)
+    except CheckpointError as error:
+        raise ValueError(f"{error}. If the model was moved, give --model") from None
+
+
+def query(flags: argparse.Namespace) -> None:
     from scenarioclip_jax.search.model import same_model
     from scenarioclip_jax.search.page import write_page
     from scenarioclip_jax.search.query import Album
+    from scenarioclip_jax.search.store import Store
 
     if flags.count < 1:
         raise ValueError(f"--count={flags.count}: must be at least 1")
     if flags.box and not flags.photo:
         raise ValueError("--box is a place in a photo: give --photo")
+    for path in (flags.page, flags.json):
+        if path and path.is_dir():
+            raise ValueError(f"{path} is a folder; name a file in it")
+    facts = Store(flags.index).facts()
+    model = _open_model(flags, facts)
     album = Album(flags.index)
-    facts = album.store.facts()
-    model = load(flags.model or facts["model"], weights=facts["weights"])
     same_model(album.store, model, flags.model or facts["model"])
-    parts = [album.text(model, flags.text)] if flags.text else []
+    parts = [] if flags.text is None else [album.text(model, flags.text)]
     for name, level in LEVELS.items():
         parts += [album.text(model, text, level) for text in getattr(flags, name)]
     if flags.photo:

@@ -34,14 +34,19 @@ def write_page(path: Path, photos: Path, parts: Sequence[Part], hits: Sequence[H
       parts: What was asked.
       hits: What was found.
     """
-    shown = [_shown(photos / hit.paths[0], hit) for hit in hits]
+    shown = [_shown(photos, hit) for hit in hits]
     write_text(path, render(TEMPLATE, parts=parts, shown=shown, corner=_corner))
 
 
-def _shown(file: Path, hit: Hit) -> Shown:
-    try:
-        picture = open_image(file).picture
-    except (OSError, ValueError):
+def _shown(photos: Path, hit: Hit) -> Shown:
+    for path in hit.paths:  # copies, of which one may be gone
+        file = photos / path
+        try:
+            picture = open_image(file).picture
+            break
+        except (OSError, ValueError):
+            continue
+    else:
         return Shown(hit, "", "")
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     stream = io.BytesIO()

@@ -8,6 +8,7 @@ score is the sum of its z over the parts, those of unwanted ones subtracted.
 Photos that are among the nearest of at least one wanted part are scored by all parts; the others aren't.
 """
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from scenarioclip_jax.data.images import open_image
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.models.scenario_clip import LEVELS
-from scenarioclip_jax.search.store import AlbumError, Store
+from scenarioclip_jax.search.store import AlbumError, Store, unusable
 from scenarioclip_jax.search.vectors import Vectors, open_vectors
 
-DEEP = 1000  # nearest items of each part whose photos are scored, at least
+DEEP = 1000  # nearest items of each part whose photos are scored, at least,
+PER_HIT = 20  # and for each photo that is asked for
 
 
 class Part(NamedTuple):
@@ -92,17 +95,29 @@ class Album:
     """
 
     def __init__(self, folder: Path):
-        self.store = Store(folder)
-        self.levels: dict[str, Vectors] = open_vectors(folder, self.store)
+        self.store, self._folder = Store(folder), folder
+        self._state, self.levels = "", dict[str, Vectors]()
+        self._refresh()
         if not self.levels:
             raise AlbumError(f"{folder}: the index holds no photo that could be read")
+
+    def _refresh(self) -> None:
+        """Opens the embeddings again if the index has changed."""
+        try:
+            if self.store.state() != self._state:
+                self._state, self.levels = open_vectors(self._folder, self.store)
+        except sqlite3.Error as error:
+            raise unusable(self.store.file, error) from None
 
     def text(self, model: Model, text: str, level: str = "", wanted: bool = True) -> Part:
         """A text as part of a query: at a level, or at the one where it fits best.
 
         Raises:
           AlbumError: The index has nothing at that level.
+          ValueError: The text is empty.
         """
+        if not text.strip():
+            raise ValueError("a text to find is empty")
         levels = [self._known(level)] if level else list(self.levels)
         queries = {each: _unit(model.encode_text([text], each)[0]) for each in levels}
         return Part(text, queries, wanted)
@@ -119,6 +134,9 @@ class Album:
                 f"there are {len(boxes)} boxes; give one for an object, two for a relation"
             )
         level = self._known(LEVELS[len(boxes)])
+        size = open_image(photo).picture.size
+        if boxes and not all(model.share_in_view(np.array(boxes, np.float32), size)):
+            raise ValueError(f"{photo}: the model sees nothing of one of the boxes {boxes}")
         if not boxes:
             found, told = model.encode_image([photo], level), f"{photo}"
         elif len(boxes) == 1:
@@ -132,7 +150,8 @@ class Album:
             raise ValueError(f"level is {level!r}; it must be one of {', '.join(LEVELS)}")
         if level not in self.levels:
             raise AlbumError(
-                f"{self.store.file.parent}: holds nothing at the level {level}; index the photos with --boxes"
+                f"{self.store.file.parent}: holds nothing at the level {level}; index the photos with --boxes "
+                "or --detector"
             )
         return level
 
@@ -144,29 +163,41 @@ class Album:
         """
         if not any(part.wanted for part in parts):
             raise ValueError("say what the photos should show, not only what they shouldn't")
-        deep = max(DEEP, 20 * count)
-        near = [
-            self.levels[level].contents[self.levels[level].nearest(query, deep)]
+        self._refresh()
+        asked = [
+            (self.levels[level], query)
             for part in parts
             if part.wanted
             for level, query in part.queries.items()
+            if level in self.levels
         ]
-        contents = np.unique(np.concatenate(near))
+        if not asked:
+            return []
+        deep = max(DEEP, PER_HIT * count)
+        while True:
+            near = [items.contents[items.nearest(query, deep)] for items, query in asked]
+            contents = np.unique(np.concatenate(near))
+            if len(contents) >= count or all(deep >= len(items.items) for items, _ in asked):
+                break
+            deep *= 4  # many items of few photos
         found = [self._best(part, contents) for part in parts]
         total = np.sum([best.points(part) for part, best in zip(parts, found, strict=True)], axis=0)
         order = np.argsort(-total, kind="stable")[:count]
-        return [
+        hits = [
             self._hit(
                 int(contents[place]), float(total[place]), parts, [b.at(place) for b in found]
             )
             for place in order.tolist()
             if total[place] > -np.inf
         ]
+        return [hit for hit in hits if hit.paths]  # but what was forgotten meanwhile
 
     def _best(self, part: Part, contents: Int[np.ndarray, " C"]) -> "_Best":
         """The best item of each content for a part, at the level that fits best."""
         levels = []
         for level, query in part.queries.items():
+            if level not in self.levels:
+                continue
             items = self.levels[level]
             mean, deviation = items.usual(query)
             cosines, rows = items.best(query, contents)

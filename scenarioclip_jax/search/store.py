@@ -7,6 +7,7 @@ killed leaves whole photos.
 
 import contextlib
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,11 +23,12 @@ VERSION = "1"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS contents (
-    id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, width INTEGER, height INTEGER, problem TEXT NOT NULL
+    id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT NOT NULL UNIQUE, width INTEGER, height INTEGER,
+    problem TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS photos (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, content INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS items (
-    id INTEGER PRIMARY KEY, content INTEGER NOT NULL, level TEXT NOT NULL, boxes TEXT NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, content INTEGER NOT NULL, level TEXT NOT NULL, boxes TEXT NOT NULL,
     vector BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS items_of_content ON items (content);
@@ -59,7 +61,7 @@ class Content(NamedTuple):
     Attributes:
       digest: Of the file's bytes and of the boxes that were given for it.
       size: Width and height of the upright photo in pixels.
-      problem: Why nothing could be embedded; "" if it could.
+      problem: Why it, or some of its boxes, couldn't be embedded; "" if all could.
       items: What can be found in it.
     """
 
@@ -87,17 +89,36 @@ class Store:
                 f"{folder}: no index of photos; make one with "
                 "python -m scenarioclip_jax.search index --model DIR --photos DIR --output DIR"
             )
-        self._database = sqlite3.connect(self.file, timeout=60.0)
         try:
-            self._database.executescript(_TABLES)
+            self._database = sqlite3.connect(self.file, timeout=60.0)
+            if make:
+                self._database.executescript(_TABLES)
             version = self.facts().get("version", VERSION)
-        except sqlite3.DatabaseError as error:
-            raise AlbumError(f"{self.file}: can't be read ({error}); make the index anew") from None
+            if make and "identity" not in self.facts():
+                self.note({"identity": secrets.token_hex(8)})
+        except sqlite3.Error as error:
+            raise unusable(self.file, error) from None
         if version != VERSION:
-            raise AlbumError(f"{self.file}: made by another release; make the index anew")
+            raise AlbumError(
+                f"{self.file}: made by another release; delete {folder} and index the photos again"
+            )
 
     def close(self) -> None:
         self._database.close()
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that is read within belongs to one moment."""
+        self._database.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._database.rollback()
+
+    def state(self) -> str:
+        """A name of what the index holds: another one whenever that has changed, or is another index."""
+        facts = self.facts()
+        return f"{facts.get('identity', '')}-{facts.get('changes', '0')}"
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -182,12 +203,21 @@ class Store:
         )
 
     def boxes(self, item: int) -> list[list[float]]:
-        query = "SELECT boxes FROM items WHERE id = ?"
-        return json.loads(self._database.execute(query, (item,)).fetchone()[0])
+        """Where an item is; nowhere if it was forgotten."""
+        found = self._database.execute("SELECT boxes FROM items WHERE id = ?", (item,)).fetchone()
+        return json.loads(found[0]) if found else []
 
     def photos_of(self, content: int) -> tuple[list[str], tuple[int, int]]:
-        """The paths of the photos that show something, and their size in pixels."""
+        """The paths of the photos that show something, none if it was forgotten, and their size in pixels."""
         query = "SELECT path FROM photos WHERE content = ? ORDER BY path"
         paths = [path for (path,) in self._database.execute(query, (content,))]
         query = "SELECT width, height FROM contents WHERE id = ?"
-        return paths, self._database.execute(query, (content,)).fetchone()
+        return paths, self._database.execute(query, (content,)).fetchone() or (0, 0)
+
+
+def unusable(file: Path, error: sqlite3.Error) -> AlbumError:
+    """The error of a file that SQLite can't read or write."""
+    return AlbumError(
+        f"{file}: can't be used ({error}); if it is damaged, delete {file.parent} and index the photos again; "
+        "if it can't be written, give an --output that can"
+    )

@@ -1,24 +1,21 @@
 """The embeddings of an album, as faiss compares them with a query.
 
-They are made of the store's items, and made anew whenever these have changed.
+They are made of the store's items, and made anew whenever these have changed. All but the store can be deleted.
 """
 
 import dataclasses
 import functools
-import json
 from array import array
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from scenarioclip_jax.files import whole, write_text, write_whole
+from scenarioclip_jax.files import UNFINISHED, whole, write_whole
 from scenarioclip_jax.models.scenario_clip import LEVELS
-from scenarioclip_jax.search.store import Store
+from scenarioclip_jax.search.store import AlbumError, Store
 
-STAMP = "vectors.json"  # the number of changes of the store that the files belong to
 SAMPLE = 5_000  # embeddings from which the usual cosine with a query is estimated
 EXACT = 500_000  # up to so many embeddings, a query is compared with all of them
 PROBES = 64  # of the cells of more embeddings, those that are looked into
@@ -96,22 +93,51 @@ def make_index(vectors: Float[np.ndarray, "N D"], exact: int | None = None) -> A
     return index
 
 
-def open_vectors(folder: Path, store: Store) -> dict[str, Vectors]:
-    """The items by level; makes the files if the store has changed since they were made."""
-    changes = store.facts().get("changes", "0")
+def check_faiss() -> None:
+    """Raises AlbumError if faiss isn't installed."""
     try:
-        known = json.loads((folder / STAMP).read_text(encoding="utf-8"))["changes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        known = None
-    if known != changes:
-        (folder / STAMP).unlink(missing_ok=True)
+        import faiss  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise AlbumError(
+            "searching needs faiss, which isn't installed: pip install 'scenarioclip_jax[search]'"
+        ) from error
+
+
+def open_vectors(folder: Path, store: Store) -> tuple[str, dict[str, Vectors]]:
+    """Opens the items by level, and makes their files where these are missing, damaged or of another state.
+
+    Files have the store's state in their names, so they fit each other, whoever makes them.
+
+    Returns:
+      The state, and the items by level.
+    """
+    check_faiss()
+    found = {}
+    with store.snapshot():
+        state = store.state()
         for level in LEVELS:
-            _make(folder, store, level)
-        write_text(folder / STAMP, json.dumps({"changes": changes}) + "\n")
-    return dict(_opened(folder))
+            if level in store.counts():
+                made = _opened(folder, state, level) or _made(folder, store, state, level)
+                if made:
+                    found[level] = made
+    return state, found
 
 
-def _make(folder: Path, store: Store, level: str) -> None:
+def sweep(folder: Path, state: str) -> None:
+    """Removes files of other states, and what was being written when a process died."""
+    for file in folder.glob("*.faiss"):
+        if not file.name.endswith(f"-{state}.faiss"):
+            file.unlink(missing_ok=True)
+            file.with_suffix(".npy").unlink(missing_ok=True)
+    for file in folder.glob(f".*{UNFINISHED}*"):
+        file.unlink(missing_ok=True)
+
+
+def _file(folder: Path, state: str, level: str) -> Path:
+    return folder / f"{level}-{state}.faiss"
+
+
+def _made(folder: Path, store: Store, state: str, level: str) -> Vectors | None:
     import faiss
 
     ids, parts = array("q"), []
@@ -119,22 +145,34 @@ def _make(folder: Path, store: Store, level: str) -> None:
         ids.extend((item, content))
         parts.append(vector)
     if not parts:
-        (folder / f"{level}.faiss").unlink(missing_ok=True)
-        return
+        return None
     vectors = np.frombuffer(b"".join(parts), np.float16).reshape(len(parts), -1)
     pairs = np.frombuffer(ids, np.int64).reshape(-1, 2)
-    write_whole(folder / f"{level}.items.npy", lambda stream: np.save(stream, pairs))
-    with whole(folder / f"{level}.faiss") as unfinished:
-        faiss.write_index(make_index(vectors), str(unfinished))
+    index, file = make_index(vectors), _file(folder, state, level)
+    try:
+        write_whole(file.with_suffix(".npy"), lambda stream: np.save(stream, pairs))
+        with whole(file) as unfinished:
+            faiss.write_index(index, str(unfinished))
+    except (OSError, RuntimeError):  # faiss raises the latter; the next to open it makes it again
+        pass
+    return _vectors(pairs, index)
 
 
-def _opened(folder: Path) -> Iterator[tuple[str, Vectors]]:
+def _opened(folder: Path, state: str, level: str) -> Vectors | None:
     import faiss
 
-    for level in LEVELS:
-        if (folder / f"{level}.faiss").is_file():
-            ids = np.load(folder / f"{level}.items.npy")
-            index = faiss.read_index(str(folder / f"{level}.faiss"), faiss.IO_FLAG_MMAP)
-            if isinstance(index, faiss.IndexIVF):
-                index.make_direct_map()  # finds an embedding by its row
-            yield level, Vectors(ids[:, 0], ids[:, 1], index)
+    file = _file(folder, state, level)
+    try:
+        pairs = np.load(file.with_suffix(".npy"), allow_pickle=False)
+        index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
+        return _vectors(pairs, index) if index.ntotal == len(pairs) else None
+    except (OSError, ValueError, EOFError, RuntimeError):
+        return None
+
+
+def _vectors(pairs: Int[np.ndarray, "N two"], index: Any) -> Vectors:
+    import faiss
+
+    if isinstance(index, faiss.IndexIVF):
+        index.make_direct_map()  # finds an embedding by its row
+    return Vectors(pairs[:, 0], pairs[:, 1], index)

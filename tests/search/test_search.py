@@ -1,6 +1,7 @@
 """An album: what is indexed, what is found, and what a change of the photos costs."""
 
 import json
+import os
 import shutil
 import sqlite3
 
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scenarioclip_jax.search import build, vectors
+from scenarioclip_jax.describe.detector import DetectorError
+from scenarioclip_jax.search import build, query, vectors
 from scenarioclip_jax.search.build import Finder, update
 from scenarioclip_jax.search.query import Album
 from scenarioclip_jax.search.store import AlbumError, Store
@@ -52,7 +54,7 @@ def found(folder, *parts, count=20):
 
 def test_a_color_finds_its_photos(photos):
     folder, outcome = index(photos)
-    assert (outcome.photos, outcome.embedded, outcome.gone, outcome.unreadable) == (5, 5, 0, [])
+    assert outcome == (5, 5, 0, [], [])
     assert found(folder, ("red", "global"), count=2) == ["red.png", "reds.png"]
     assert found(folder, ("green", "global"), count=1) == ["below/green.png"]
     assert len(found(folder, ("red", "global"))) == 5
@@ -111,6 +113,10 @@ def test_a_photo_or_a_place_in_one_finds_what_is_like_it(photos):
         part = album.picture(Colors(), str(like), boxes)
         assert list(part.queries) == [level]
         assert album.search([part], 1)[0].paths[0] in first
+    blind = Colors()
+    blind.share_in_view = lambda boxes, size: np.zeros(len(boxes))
+    with pytest.raises(ValueError, match="sees nothing of one of the boxes"):
+        album.picture(blind, str(like), [LEFT])
     with pytest.raises(ValueError, match="3 boxes"):
         album.picture(Colors(), str(like), [LEFT] * 3)
 
@@ -194,6 +200,104 @@ def test_a_detector_finds_boxes_where_none_are_given(photos):
     assert (outcome.embedded, len(asked)) == (3, 6)
 
 
+def test_an_album_that_is_open_follows_its_index(photos):
+    folder, _ = index(photos)
+    album = Album(folder)
+    asked = [album.text(Colors(), "red", "global")]
+    assert album.search(asked, 1)[0].paths == ["red.png"]
+    (photos / "red.png").unlink()
+    index(photos)
+    paint(photos / "another.png", "red")
+    index(photos)
+    assert album.search(asked, 1)[0].paths == ["another.png"]
+
+
+def test_an_index_that_is_made_anew_has_nothing_of_the_old_one(photos, tmp_path):
+    folder, _ = index(photos)
+    found(folder, ("red", "global"))
+    (folder / "album.sqlite").unlink()
+    shutil.rmtree(photos)
+    paint(photos / "one.png", "blue")
+    paint(photos / "two.png", "red")
+    index(photos)
+    assert found(folder, ("red", "global")) == ["two.png", "one.png"]
+
+
+def test_many_items_of_few_photos_leave_room_for_others(photos, monkeypatch):
+    monkeypatch.setattr(query, "DEEP", 2)
+    boxes = {
+        "red.png": [[x, 0, x + 5, 40] for x in range(0, 55, 5)],
+        "blue.png": [LEFT],
+        "both.png": [LEFT],
+    }
+    folder, _ = index(photos, boxes=boxes)
+    monkeypatch.setattr(query, "PER_HIT", 1)
+    assert len(found(folder, ("red", "object"), count=3)) == 3
+
+
+def test_what_cannot_be_listed_is_not_forgotten(photos, monkeypatch):
+    folder, _ = index(photos)
+    listed = build.found_below
+
+    def found_below(folder, onerror):
+        onerror(OSError(13, "Permission denied", str(folder / "below")))
+        return (path for path in listed(folder) if not path.startswith("below/"))
+
+    monkeypatch.setattr(build, "found_below", found_below)
+    _, outcome = index(photos)
+    assert outcome.gone == 0
+    assert outcome.left_out == [("below/", "can't be listed (Permission denied)")]
+    assert found(folder, ("green", "global"), count=1) == ["below/green.png"]
+
+
+def test_an_empty_folder_does_not_empty_the_index(photos):
+    folder, _ = index(photos)
+    shutil.move(photos, photos.parent / "elsewhere")
+    photos.mkdir()
+    with pytest.raises(AlbumError, match="none of the 5 photos of the index is there any more"):
+        index(photos)
+    assert found(folder, ("red", "global"), count=1) == ["red.png"]
+
+
+def test_odd_files_are_told_and_stop_nothing(photos):
+    os.mkfifo(photos / "pipe.jpg")
+    odd = os.fsencode(photos) + b"/caf\xe9.jpg"
+    shutil.copy(photos / "red.png", odd)
+    _, outcome = index(photos)
+    assert outcome.embedded == 5
+    assert sorted(reason for _, reason in outcome.left_out) == [
+        "isn't a file",
+        "its name isn't UTF-8; rename it",
+    ]
+
+
+def test_boxes_are_found_by_any_way_to_write_a_path(photos):
+    boxes = {
+        "./both.png": [LEFT],
+        str(photos / "reds.png"): [LEFT],
+        "below//green.png": [LEFT],
+        "no.png": [LEFT],
+    }
+    folder, outcome = index(photos, boxes=boxes)
+    assert len(Album(folder).levels["object"].items) == 3
+    assert outcome.unmatched == ["no.png"]
+
+
+def test_a_detector_that_fails_at_a_photo_is_asked_again(photos):
+    def detector(picture, names):
+        if np.asarray(picture)[0, 0].tolist() == [255, 0, 0]:
+            raise DetectorError("out of memory")
+        return np.array([LEFT], np.float32)
+
+    finder = Finder("some", detector, ("red",))
+    folder, outcome = index(photos, finder=finder)
+    assert sorted(path for path, _ in outcome.left_out) == ["both.png", "red.png", "reds.png"]
+    assert len(Album(folder).levels["object"].items) == 2
+    better = finder._replace(detector=lambda *_: np.array([LEFT], np.float32))
+    _, outcome = index(photos, finder=better)
+    assert (outcome.embedded, outcome.left_out) == (3, [])
+
+
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4])
 def test_an_interrupted_update_goes_on_and_ends_alike(photos, monkeypatch, after):
     monkeypatch.setattr(build, "AT_ONCE", 2)
@@ -214,8 +318,14 @@ def test_an_interrupted_update_goes_on_and_ends_alike(photos, monkeypatch, after
 def test_arrays_that_are_damaged_or_old_are_made_anew(photos):
     folder, _ = index(photos)
     before = found(folder, ("red", "global"))
-    (folder / "vectors.json").write_text("{")
-    (folder / "global.faiss").write_bytes(b"")
+    (file,) = folder.glob("*.faiss")
+    for damage in (b"", file.read_bytes()[:-9], b"no index at all" * 9):
+        file.write_bytes(damage)
+        assert found(folder, ("red", "global")) == before
+    for damage in (b"", file.with_suffix(".npy").read_bytes()[:-9]):
+        file.with_suffix(".npy").write_bytes(damage)
+        assert found(folder, ("red", "global")) == before
+    file.unlink()
     assert found(folder, ("red", "global")) == before
     paint(photos / "new.png", "red", ("gray", (0, 0, 2, 2)))
     index(photos)  # nobody opened the album since
@@ -229,8 +339,9 @@ def test_photos_that_cannot_be_used_are_told_and_the_rest_is_found(photos):
     store = Store(folder)
     problems = dict(store.problems())
     assert problems.keys() == {"broken.jpg", "red.png"}
-    assert "boxes" in problems["red.png"]
+    assert "its box 0 can't be used" in problems["red.png"]
     assert found(folder, ("blue", "global"), count=1) == ["blue.png"]
+    assert found(folder, ("red", "global"), count=1) == ["red.png"]
     # They aren't tried again before they change.
     model = Colors()
     index(photos, model, boxes)
@@ -244,11 +355,11 @@ def test_photos_that_cannot_be_used_are_told_and_the_rest_is_found(photos):
 def test_unreadable_files_are_tried_again(photos):
     (photos / "link.png").symlink_to(photos / "nothing.png")
     _, outcome = index(photos)
-    ((path, reason),) = outcome.unreadable
+    ((path, reason),) = outcome.left_out
     assert (path, bool(reason)) == ("link.png", True)
     paint(photos / "nothing.png", "red", ("blue", LEFT))
     _, outcome = index(photos)
-    assert (outcome.embedded, outcome.unreadable) == (1, [])
+    assert (outcome.embedded, outcome.left_out) == (1, [])
 
 
 def test_what_cannot_be_asked(photos, tmp_path):
@@ -263,7 +374,9 @@ def test_what_cannot_be_asked(photos, tmp_path):
     with pytest.raises(ValueError, match="level is 'scene'"):
         album.text(Colors(), "red", "scene")
     (folder / "album.sqlite").write_bytes(b"no database at all" * 100)
-    with pytest.raises(AlbumError, match=r"album\.sqlite: can't be read"):
+    with pytest.raises(
+        AlbumError, match=r"album\.sqlite: can't be used .*delete .*album and index"
+    ):
         Album(folder)
 
 
@@ -311,7 +424,8 @@ def test_many_items_lie_in_cells_and_are_found_alike(photos, monkeypatch):
     folder, _ = index(photos, boxes=BOXES)
     exact = found(folder, ("red", "global"), ("blue", "global", False))
     monkeypatch.setattr(vectors, "EXACT", 100)
-    (folder / "vectors.json").unlink()
+    for file in folder.glob("*.faiss"):
+        file.unlink()
     assert found(folder, ("red", "global"), ("blue", "global", False)) == exact
     assert Album(folder).levels["global"].index.nprobe == vectors.PROBES
 

@@ -1,10 +1,12 @@
 """The commands, with a model that wasn't trained."""
 
 import json
+import shutil
 from html.parser import HTMLParser
 
 import pytest
 
+from scenarioclip_jax.lock import own
 from scenarioclip_jax.search.command import main
 from tests.annotate.models import tiny
 from tests.evaluation import tiny_model
@@ -90,6 +92,7 @@ def test_a_photo_finds_itself(album, capsys):
 
 def test_an_index_says_what_it_did(album, model, capsys):
     (album / "photos/broken.jpg").write_bytes(b"no photo")
+    (album / "album/.global.faiss.unfinished-1234").write_bytes(b"")
     flags = {"model": model, "photos": album / "photos", "output": album / "album"}
     run("index", **flags, boxes=album / "boxes.json")
     said = capsys.readouterr().out
@@ -98,6 +101,8 @@ def test_an_index_says_what_it_did(album, model, capsys):
     assert "broken.jpg: " in said
     assert "that aren't there: 1, such as gone.png" in said
     assert "search query" in said
+    assert not list((album / "album").glob(".*unfinished*"))
+    assert len(list((album / "album").glob("*.faiss"))) == 3
 
 
 def test_a_photo_that_is_gone_since_has_no_picture(album, tmp_path):
@@ -124,6 +129,8 @@ def test_another_model_is_refused(album, small_data, tmp_path):
     ("flags", "message"),
     [
         ({}, "say what to find"),
+        ({"object": " "}, "a text to find is empty"),
+        ({"page": "/", "action": "sliding"}, "is a folder"),
         ({"count": 0, "action": "sliding"}, "--count=0: must be at least 1"),
         ({"box": "0,0,5,5", "action": "sliding"}, "--box is a place in a photo"),
         ({"photo": "nowhere.jpg"}, r"nowhere\.jpg"),
@@ -158,16 +165,45 @@ def test_files_of_boxes_that_cannot_be_read(album, model, tmp_path, content, mes
 
 def test_a_detector_of_the_command(album, model, small_data, tmp_path, capsys):
     dino = tiny.grounding_dino(tmp_path / "dino")
-    flags = {
-        "model": model,
-        "photos": album / "photos",
-        "output": tmp_path / "album",
-        "detector": dino,
-    }
+    flags = {"model": model, "photos": album / "photos", "output": tmp_path / "album"}
+    with pytest.raises(SystemExit, match="give --detector"):
+        run("index", **flags, words=small_data)
+    flags["detector"] = dino
     with pytest.raises(SystemExit, match="--detector needs --words"):
         run("index", **flags)
     run("index", **flags, words=small_data, threshold=0.9)
     assert "items: global" in capsys.readouterr().out
+
+
+def test_an_index_keeps_its_folder_and_its_boxes(album, model, tmp_path):
+    flags = {"model": model, "output": album / "album"}
+    with pytest.raises(SystemExit, match=r"is the index of .*photos; give that folder"):
+        run("index", **flags, photos=tmp_path)
+    with pytest.raises(
+        SystemExit, match="made with --boxes: give it again to keep them, or --forget-boxes"
+    ):
+        run("index", **flags, photos=album / "photos")
+
+
+def test_a_model_that_was_moved_is_asked_for(album, model, tmp_path, capsys):
+    moved = shutil.copytree(model, tmp_path / "moved")
+    run("index", model=moved, photos=album / "photos", output=tmp_path / "album")
+    shutil.rmtree(moved)
+    with pytest.raises(SystemExit, match="If the model was moved, give --model"):
+        run("query", "sliding", index=tmp_path / "album")
+    run("query", "sliding", index=tmp_path / "album", model=model)
+    assert "1  " in capsys.readouterr().out
+
+
+def test_two_at_once_are_one_too_many(album, model):
+    with own(album / "album"), pytest.raises(SystemExit, match="another process writes there"):
+        run(
+            "index",
+            model=model,
+            photos=album / "photos",
+            output=album / "album",
+            boxes=album / "boxes.json",
+        )
 
 
 def test_folders_that_are_not_there(model, tmp_path):
