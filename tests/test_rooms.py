@@ -64,7 +64,7 @@ TABLE = {
     "describe": {
         *("data", "data/stored", "inference", "storage", "annotate", "annotate/models"),
     },
-    "search": {"data", "describe", "inference", "models", "evaluation/report"},
+    "search": {"data", "describe", "inference", "models", "checkpoint", "evaluation/report"},
     "inference": {"describe", "data", "data/stored", "models", "parallel", "checkpoint", "interop"},
     "evaluation/embed": {
         *("data", "data/device", "data/packing", "data/stored", "models", "parallel", "inference"),
