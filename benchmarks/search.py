@@ -57,8 +57,6 @@ def measure(count: int, dim: int) -> dict[str, float]:
         "seconds to make": time.perf_counter() - began,
     }
     index = make_index(drawn, exact=count)
-    if hasattr(album.index, "make_direct_map"):
-        album.index.make_direct_map()
     exact = Vectors(rows, rows, index)
     single = drawn.astype(np.float32)
 

@@ -63,7 +63,7 @@ def full_disk_named(folder: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(folder).free
         raise OSError(
-            f"the shards can't be written to {folder} ({error}); {free / 1e6:,.0f} MB are free there. "
+            f"{folder} can't be written to ({error}); {free / 1e6:,.0f} MB are free there. "
             "Make room and start the same command again, or name another --output"
         ) from error
 

@@ -64,7 +64,15 @@ TABLE = {
     "describe": {
         *("data", "data/stored", "inference", "storage", "annotate", "annotate/models"),
     },
-    "search": {"data", "describe", "inference", "models", "checkpoint", "evaluation/report"},
+    "search": {
+        "data",
+        "describe",
+        "inference",
+        "models",
+        "checkpoint",
+        "evaluation/embed",
+        "evaluation/report",
+    },
     "inference": {"describe", "data", "data/stored", "models", "parallel", "checkpoint", "interop"},
     "evaluation/embed": {
         *("data", "data/device", "data/packing", "data/stored", "models", "parallel", "inference"),

@@ -1,5 +1,6 @@
 """Finds the actions, the names of objects and the relations of a photo."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -128,11 +129,13 @@ def describe_many(
     ):
         if not isinstance(number, int | np.integer) or number < 0:
             raise ValueError(f"{name} is {number!r}; it must be a whole number, at least 0")
+    # Most photos bring no names of their own, and a data set's words are read once for all of these.
+    chosen_with = functools.lru_cache(maxsize=8)(lambda known: read_words(words, known))
     texts, absent = Texts(model), itertools.repeat(None)
     rest = absent if boxes is None else boxes, absent if names is None else names
     for photo, own, called in _together(photos, *rest):
         known = None if called is None else _known(called)
-        chosen = read_words(words, known or ())
+        chosen = chosen_with(tuple(known or ()))
         picture = open_checked(photo).picture
         places = _places(own, picture)
         if detector and not len(places):

@@ -1,6 +1,5 @@
 """Embeds the photos below a folder, as far as the index doesn't hold what they show."""
 
-import hashlib
 import itertools
 import json
 import os
@@ -8,7 +7,7 @@ import posixpath
 import stat
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -20,6 +19,7 @@ from scenarioclip_jax.data.images import open_image
 from scenarioclip_jax.data.photo_boxes import check_boxes
 from scenarioclip_jax.data.photo_listing import found_below
 from scenarioclip_jax.describe.detector import Detector, DetectorError
+from scenarioclip_jax.evaluation.embed.cache import digest
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.progress_bar import progress_bar
 from scenarioclip_jax.search.store import AlbumError, Content, Item, Store
@@ -66,12 +66,51 @@ class Finder(NamedTuple):
 
 
 class _File(NamedTuple):
-    """A photo's file as it is now."""
+    """A photo's file as it is now.
+
+    Attributes:
+      path: Its path below the folder.
+      stamp: The state of the file, and of what its items depend on beside it.
+      digest: Of its content, and of the same.
+      picture: What it shows, or why it can't be opened; None if the index knows it.
+    """
 
     path: str
     stamp: str
-    content: bytes
     digest: str
+    picture: Image.Image | str | None
+
+
+class _Unkept:
+    """What was found since the store was last written to.
+
+    Args:
+      store: The store.
+
+    Attributes:
+      embedded: Contents that were new, in all.
+    """
+
+    def __init__(self, store: Store):
+        self._store, self.embedded = store, 0
+        self._contents: list[Content] = []
+        self._photos: list[tuple[str, str, str]] = []
+        self._began = time.monotonic()
+
+    def add(self, file: _File, content: Content | None) -> None:
+        """Adds a photo, and what it shows if that is new."""
+        if content:
+            self._contents.append(content)
+        self._photos.append((file.path, file.stamp, file.digest))
+        if len(self._photos) >= AT_ONCE or time.monotonic() - self._began > SECONDS:
+            self.keep()
+
+    def keep(self) -> None:
+        """Writes all of it in one transaction."""
+        if self._photos:
+            self._store.add(self._contents, self._photos)
+        self.embedded += len(self._contents)
+        self._contents, self._photos, self._began = [], [], time.monotonic()
 
 
 def update(
@@ -98,65 +137,67 @@ def update(
     """
     boxes = {_below(photos, path): value for path, value in boxes.items()}
     by_finder = [finder.told, *finder.names, most_pairs] if finder else []
-
-    def made_of(path: str) -> str:
-        """What a photo's items depend on, beside its file."""
-        given = boxes.get(path)
-        return json.dumps([given, most_pairs] if given is not None else by_finder)
-
-    stamps, unlisted = store.stamps(), list[OSError]()
-    paths = list(found_below(photos, onerror=unlisted.append))
-    hidden = [f"{_below(photos, str(error.filename))}/" for error in unlisted]
-    # What lies below a folder that can't be listed now may be there.
-    gone = [p for p in stamps.keys() - set(paths) if not p.startswith(tuple(hidden))]
-    if stamps and len(gone) == len(stamps):
-        raise AlbumError(
-            f"{photos}: none of the {len(stamps):,} photos of the index is there any more; mount the drive or "
-            f"name their folder. To forget them all, delete {store.file.parent}"
-        )
-    left_out = [
-        (folder, f"can't be listed ({e.strerror})")
-        for folder, e in zip(hidden, unlisted, strict=True)
-    ]
-    embedded = 0
-    contents: list[Content] = []
-    files: list[_File] = []
-
-    def keep() -> None:
-        nonlocal embedded
-        if files:
-            store.add(contents, [(file.path, file.stamp, file.digest) for file in files])
-        embedded += len(contents)
-        contents.clear()
-        files.clear()
+    stamps, known, unkept = store.stamps(), store.digests(), _Unkept(store)
+    paths, left_out = _listed(photos)
+    gone = _gone(store, photos, stamps, paths, left_out)
 
     def look(path: str) -> tuple[str, _File | str | None]:
-        return path, _look(photos, path, made_of(path), stamps.get(path))
+        given = boxes.get(path)
+        own = json.dumps([given, most_pairs] if given is not None else by_finder)
+        return path, _look(photos, path, own, stamps.get(path), known)
 
-    began = time.monotonic()
     with progress_bar(desc="indexing", total=len(paths)) as bar, ThreadPoolExecutor(AHEAD) as pool:
         for path, file in _ahead(pool, look, paths):
             bar.update(1)
             if isinstance(file, str):
                 left_out.append((path, file))
             elif file:
-                known = store.knows(file.digest) or any(c.digest == file.digest for c in contents)
-                if not known:
+                content = None
+                if file.digest not in known:
                     try:
                         content = _embed(model, file, boxes.get(path), most_pairs, finder)
                     except DetectorError as error:
                         left_out.append((path, str(error)))
                         continue
-                    contents.append(content)
-                files.append(file)
-            if len(files) >= AT_ONCE or time.monotonic() - began > SECONDS:
-                keep()
-                began = time.monotonic()
-        keep()
+                    known.add(file.digest)
+                unkept.add(file, content)
+        unkept.keep()
     # At the end, because a photo that was moved is new under its other path.
     store.forget(gone)
     unmatched = sorted(boxes.keys() - set(paths))
-    return Outcome(len(paths), embedded, len(gone), left_out, unmatched)
+    return Outcome(len(paths), unkept.embedded, len(gone), left_out, unmatched)
+
+
+def _listed(photos: Path) -> tuple[list[str], list[tuple[str, str]]]:
+    """The photos, and the folders that can't be listed, which end in a slash, with the reason."""
+    hidden: list[OSError] = []
+    paths = list(found_below(photos, onerror=hidden.append))
+    told = [
+        (f"{_below(photos, str(e.filename))}/", f"can't be listed ({e.strerror})") for e in hidden
+    ]
+    return paths, told
+
+
+def _gone(
+    store: Store,
+    photos: Path,
+    stamps: Mapping[str, str],
+    paths: Sequence[str],
+    hidden: Sequence[tuple[str, str]],
+) -> list[str]:
+    """The photos of the index that aren't there any more; what lies below a hidden folder may be there.
+
+    Raises:
+      AlbumError: These are all.
+    """
+    below = tuple(folder for folder, _ in hidden)
+    gone = [path for path in stamps.keys() - set(paths) if not path.startswith(below)]
+    if stamps and len(gone) == len(stamps):
+        raise AlbumError(
+            f"{photos}: none of the {len(stamps):,} photos of the index is there any more; mount the drive or "
+            f"name their folder. To forget them all, delete {store.file.parent}"
+        )
+    return gone
 
 
 def _below(photos: Path, path: str) -> str:
@@ -178,13 +219,16 @@ def _ahead(
         yield made
 
 
-def _look(photos: Path, path: str, own: str, stamp: str | None) -> _File | str | None:
+def _look(
+    photos: Path, path: str, own: str, stamp: str | None, known: Collection[str]
+) -> _File | str | None:
     """Reads a photo's file; None if it is as it was, or why it can't be read.
 
     Args:
       photos, path: The folder, and the photo in it.
       own: What its items depend on, beside its file.
       stamp: The state in which the index knows it.
+      known: Digests of contents that needn't be opened.
     """
     try:
         path.encode()
@@ -194,20 +238,19 @@ def _look(photos: Path, path: str, own: str, stamp: str | None) -> _File | str |
         state = (photos / path).stat()
         if not stat.S_ISREG(state.st_mode):
             return "isn't a file"
-        now = f"{state.st_size}:{state.st_mtime_ns}:{_digest(own.encode())}"
+        now = f"{state.st_size}:{state.st_mtime_ns}:{digest(own)}"
         if now == stamp:
             return None
         content = (photos / path).read_bytes()
     except OSError as error:
         return error.strerror or str(error)
-    return _File(path, now, content, _digest(own.encode(), content))
-
-
-def _digest(*parts: bytes) -> str:
-    total = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        total.update(len(part).to_bytes(8, "big") + part)
-    return total.hexdigest()
+    file = _File(path, now, digest(own, content), None)
+    if file.digest in known:
+        return file
+    try:
+        return file._replace(picture=open_image(content).picture)
+    except (OSError, ValueError, MemoryError) as error:
+        return file._replace(picture=str(error) or "there isn't enough memory to open it")
 
 
 def _embed(
@@ -218,10 +261,10 @@ def _embed(
     Raises:
       DetectorError: The detector fails at it.
     """
-    try:
-        picture = open_image(file.content).picture
-    except (OSError, ValueError, MemoryError) as error:
-        return Content(file.digest, (0, 0), str(error) or "there isn't enough memory to open it")
+    picture = file.picture
+    assert picture is not None  # its content isn't known
+    if isinstance(picture, str):
+        return Content(file.digest, (0, 0), picture)
     items = [Item("global", [], _unit(model.encode_image([picture], "global"))[0])]
     if boxes is None and finder:
         boxes = finder.detector(picture, finder.names).tolist()

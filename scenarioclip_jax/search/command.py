@@ -13,7 +13,6 @@ object like the one there, with two for a relation.
 
 import argparse
 import json
-import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,7 +110,7 @@ def _update(flags: argparse.Namespace, model: Any, boxes: Any, finder: Any) -> N
     """Brings the index up to date, and tells what was done."""
     from scenarioclip_jax.search.build import update
     from scenarioclip_jax.search.model import same_model
-    from scenarioclip_jax.search.store import Store, unusable
+    from scenarioclip_jax.search.store import Store
     from scenarioclip_jax.search.vectors import open_vectors, sweep
 
     store = Store(flags.output, make=True)
@@ -122,8 +121,6 @@ def _update(flags: argparse.Namespace, model: Any, boxes: Any, finder: Any) -> N
         counts, problems = store.counts(), store.problems()
         state, _ = open_vectors(flags.output, store)
         sweep(flags.output, state)
-    except sqlite3.Error as error:
-        raise unusable(store.file, error) from None
     finally:
         store.close()
     say(f"{done.photos:,} photos, {done.embedded:,} of them new, {done.gone:,} gone")
@@ -229,7 +226,6 @@ def query(flags: argparse.Namespace) -> None:
     from scenarioclip_jax.search.model import same_model
     from scenarioclip_jax.search.page import write_page
     from scenarioclip_jax.search.query import Album
-    from scenarioclip_jax.search.store import Store
 
     if flags.count < 1:
         raise ValueError(f"--count={flags.count}: must be at least 1")
@@ -238,9 +234,9 @@ def query(flags: argparse.Namespace) -> None:
     for path in (flags.page, flags.json):
         if path and path.is_dir():
             raise ValueError(f"{path} is a folder; name a file in it")
-    facts = Store(flags.index).facts()
-    model = _open_model(flags, facts)
     album = Album(flags.index)
+    facts = album.store.facts()
+    model = _open_model(flags, facts)
     same_model(album.store, model, flags.model or facts["model"])
     parts = [] if flags.text is None else [album.text(model, flags.text)]
     for name, level in LEVELS.items():

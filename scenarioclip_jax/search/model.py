@@ -1,19 +1,16 @@
 """An index and its model: embeddings of different models can't be compared."""
 
-import hashlib
-
-import numpy as np
-
+from scenarioclip_jax.evaluation.embed.cache import digest, params_digest
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.search.store import AlbumError, Store
 
 
 def same_model(store: Store, model: Model, name: str) -> None:
     """Notes a new index's model; raises AlbumError if the index was made by another one."""
-    digest, known = digest_of(model), store.facts().get("model_digest")
+    own, known = digest_of(model), store.facts().get("model_digest")
     if known is None:
-        store.note({"model_digest": digest})
-    elif known != digest:
+        store.note({"model_digest": own})
+    elif known != own:
         raise AlbumError(
             f"{name}: isn't the model that made {store.file.parent}, so their embeddings can't be compared; "
             "give that model, or index the photos again in another folder"
@@ -23,8 +20,4 @@ def same_model(store: Store, model: Model, name: str) -> None:
 def digest_of(model: Model) -> str:
     """A digest of what a model's embeddings depend on: its parameters, and how pictures are prepared."""
     how = model.spec.fit, model.spec.region_style, bool(model.spec.model.get("patch_packing"))
-    total = hashlib.blake2b(repr(how).encode())
-    for path in sorted(model.params):
-        total.update(path.encode())
-        total.update(np.ascontiguousarray(model.params[path]).data)
-    return total.hexdigest()[:32]
+    return digest(params_digest(model.params), how)

@@ -8,7 +8,6 @@ score is the sum of its z over the parts, those of unwanted ones subtracted.
 Photos that are among the nearest of at least one wanted part are scored by all parts; the others aren't.
 """
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from jaxtyping import Float, Int
 from scenarioclip_jax.data.images import open_image
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.models.scenario_clip import LEVELS
-from scenarioclip_jax.search.store import AlbumError, Store, unusable
+from scenarioclip_jax.search.store import AlbumError, Store
 from scenarioclip_jax.search.vectors import Vectors, open_vectors
 
 DEEP = 1000  # nearest items of each part whose photos are scored, at least,
@@ -103,11 +102,8 @@ class Album:
 
     def _refresh(self) -> None:
         """Opens the embeddings again if the index has changed."""
-        try:
-            if self.store.state() != self._state:
-                self._state, self.levels = open_vectors(self._folder, self.store)
-        except sqlite3.Error as error:
-            raise unusable(self.store.file, error) from None
+        if self.store.state() != self._state:
+            self._state, self.levels = open_vectors(self._folder, self.store)
 
     def text(self, model: Model, text: str, level: str = "", wanted: bool = True) -> Part:
         """A text as part of a query: at a level, or at the one where it fits best.
@@ -134,15 +130,16 @@ class Album:
                 f"there are {len(boxes)} boxes; give one for an object, two for a relation"
             )
         level = self._known(LEVELS[len(boxes)])
-        size = open_image(photo).picture.size
-        if boxes and not all(model.share_in_view(np.array(boxes, np.float32), size)):
-            raise ValueError(f"{photo}: the model sees nothing of one of the boxes {boxes}")
         if not boxes:
             found, told = model.encode_image([photo], level), f"{photo}"
         elif len(boxes) == 1:
             found, told = model.encode_objects(photo, boxes), f"{photo} at {list(boxes[0])}"
         else:
             found, told = model.encode_relations(photo, [boxes]), f"{photo} at {list(boxes)}"
+        if boxes:
+            size = open_image(photo).picture.size
+            if not all(model.share_in_view(np.array(boxes, np.float32), size)):
+                raise ValueError(f"{photo}: the model sees nothing of one of the boxes {boxes}")
         return Part(told, {level: _unit(found[0])})
 
     def _known(self, level: str) -> str:
@@ -164,15 +161,9 @@ class Album:
         if not any(part.wanted for part in parts):
             raise ValueError("say what the photos should show, not only what they shouldn't")
         self._refresh()
-        asked = [
-            (self.levels[level], query)
-            for part in parts
-            if part.wanted
-            for level, query in part.queries.items()
-            if level in self.levels
-        ]
+        asked = [each for part in parts if part.wanted for each in self._asked(part).values()]
         if not asked:
-            return []
+            return []  # the index has changed, and holds nothing at these levels any more
         deep = max(DEEP, PER_HIT * count)
         while True:
             near = [items.contents[items.nearest(query, deep)] for items, query in asked]
@@ -194,18 +185,23 @@ class Album:
 
     def _best(self, part: Part, contents: Int[np.ndarray, " C"]) -> "_Best":
         """The best item of each content for a part, at the level that fits best."""
-        levels = []
-        for level, query in part.queries.items():
-            if level not in self.levels:
-                continue
-            items = self.levels[level]
+        none = np.full(len(contents), np.nan, np.float32)
+        best = _Best(none, none, np.zeros(len(contents), np.int64), np.full(len(contents), ""))
+        for level, (items, query) in self._asked(part).items():
             mean, deviation = items.usual(query)
-            cosines, rows = items.best(query, contents)
-            levels.append((cosines, (cosines - mean) / deviation, rows))
-        cosines, z, rows = (np.stack(each) for each in zip(*levels, strict=True))
-        which = np.argmax(np.where(np.isnan(z), -np.inf, z), axis=0)[None]
-        cosine, z, row = (np.take_along_axis(each, which, axis=0)[0] for each in (cosines, z, rows))
-        return _Best(cosine, z, row, np.array(list(part.queries))[which[0]])
+            cosine, row = items.best(query, contents)
+            other = _Best(cosine, (cosine - mean) / deviation, row, np.full(len(contents), level))
+            better = ~np.isnan(other.z) & ~(best.z >= other.z)
+            best = _Best(*(np.where(better, b, a) for a, b in zip(best, other, strict=True)))
+        return best
+
+    def _asked(self, part: Part) -> dict[str, tuple[Vectors, Float[np.ndarray, " D"]]]:
+        """The items that a part is compared with, and its embedding, by level."""
+        return {
+            level: (self.levels[level], query)
+            for level, query in part.queries.items()
+            if level in self.levels
+        }
 
     def _hit(
         self, content: int, score: float, parts: Sequence[Part], found: Sequence["_Best"]

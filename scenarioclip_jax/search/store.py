@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -89,16 +89,14 @@ class Store:
                 f"{folder}: no index of photos; make one with "
                 "python -m scenarioclip_jax.search index --model DIR --photos DIR --output DIR"
             )
-        try:
+        with self._usable():
             self._database = sqlite3.connect(self.file, timeout=60.0)
             if make:
                 self._database.executescript(_TABLES)
-            version = self.facts().get("version", VERSION)
-            if make and "identity" not in self.facts():
-                self.note({"identity": secrets.token_hex(8)})
-        except sqlite3.Error as error:
-            raise unusable(self.file, error) from None
-        if version != VERSION:
+        facts = self.facts()
+        if make and "identity" not in facts:
+            self.note({"identity": secrets.token_hex(8)})
+        if facts.get("version", VERSION) != VERSION:
             raise AlbumError(
                 f"{self.file}: made by another release; delete {folder} and index the photos again"
             )
@@ -107,9 +105,27 @@ class Store:
         self._database.close()
 
     @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Raises AlbumError if SQLite can't read or write the file."""
+        try:
+            with full_disk_named(self.file.parent):
+                yield
+        except sqlite3.Error as error:
+            folder = self.file.parent
+            raise AlbumError(
+                f"{self.file}: can't be used ({error}); if it is damaged, delete {folder} and index the photos "
+                "again; if it can't be written, give an --output that can"
+            ) from None
+
+    def _read(self, query: str, *values: Any) -> list[tuple]:
+        with self._usable():
+            return self._database.execute(query, values).fetchall()
+
+    @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
         """All that is read within belongs to one moment."""
-        self._database.execute("BEGIN")
+        with self._usable():
+            self._database.execute("BEGIN")
         try:
             yield
         finally:
@@ -123,7 +139,7 @@ class Store:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction, after which what was made of the items before is out of date."""
-        with full_disk_named(self.file.parent), self._database:
+        with self._usable(), self._database:
             yield self._database
             self._database.execute(
                 "INSERT INTO facts VALUES ('changes', '1') ON CONFLICT (name) DO UPDATE SET value = value + 1"
@@ -131,20 +147,20 @@ class Store:
 
     def facts(self) -> dict[str, str]:
         """What is known of the index as a whole: model, its digest, photos' folder, number of changes."""
-        return dict(self._database.execute("SELECT name, value FROM facts"))
+        return dict(self._read("SELECT name, value FROM facts"))
 
     def note(self, facts: Mapping[str, str]) -> None:
         rows = ({**facts, "version": VERSION}).items()
-        with full_disk_named(self.file.parent), self._database:
+        with self._usable(), self._database:
             self._database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
 
     def stamps(self) -> dict[str, str]:
         """The state in which each photo's file was when it was looked at, by path."""
-        return dict(self._database.execute("SELECT path, stamp FROM photos"))
+        return dict(self._read("SELECT path, stamp FROM photos"))
 
-    def knows(self, digest: str) -> bool:
-        query = "SELECT 1 FROM contents WHERE digest = ?"
-        return self._database.execute(query, (digest,)).fetchone() is not None
+    def digests(self) -> set[str]:
+        """The digests of all contents."""
+        return {digest for (digest,) in self._read("SELECT digest FROM contents")}
 
     def add(self, contents: Sequence[Content], photos: Sequence[tuple[str, str, str]]) -> None:
         """Keeps new contents, and photos of known ones: path, stamp, digest."""
@@ -169,7 +185,7 @@ class Store:
     def forget(self, paths: Sequence[str]) -> None:
         """Forgets photos, and what no photo shows any more."""
         unused = "SELECT 1 FROM contents WHERE id NOT IN (SELECT content FROM photos) LIMIT 1"
-        if not paths and self._database.execute(unused).fetchone() is None:
+        if not paths and not self._read(unused):
             return
         with self._writing() as database:
             database.executemany("DELETE FROM photos WHERE path = ?", [(path,) for path in paths])
@@ -178,46 +194,34 @@ class Store:
 
     def counts(self) -> dict[str, int]:
         """Items by level."""
-        return dict(
-            self._database.execute(
-                "SELECT level, COUNT(*) FROM items GROUP BY level ORDER BY level"
-            )
-        )
+        return dict(self._read("SELECT level, COUNT(*) FROM items GROUP BY level ORDER BY level"))
 
     def problems(self) -> list[tuple[str, str]]:
-        """Photos that couldn't be embedded, with the reason."""
-        return self._database.execute(
+        """Photos that couldn't be embedded, or not all of their boxes, with the reason."""
+        return self._read(
             "SELECT path, problem FROM photos JOIN contents ON content = contents.id WHERE problem != '' "
             "ORDER BY path"
-        ).fetchall()
+        )
 
     def vectors(self, level: str) -> Iterator[tuple[int, int, bytes]]:
         """Item, content and embedding of a level's items, in the order of their contents.
 
         An update that was interrupted may leave contents that no photo shows any more; these don't count.
         """
-        return self._database.execute(
-            "SELECT id, content, vector FROM items WHERE level = ? AND content IN (SELECT content FROM photos) "
-            "ORDER BY content, id",
-            (level,),
-        )
+        with self._usable():
+            yield from self._database.execute(
+                "SELECT id, content, vector FROM items WHERE level = ? AND content IN "
+                "(SELECT content FROM photos) ORDER BY content, id",
+                (level,),
+            )
 
     def boxes(self, item: int) -> list[list[float]]:
         """Where an item is; nowhere if it was forgotten."""
-        found = self._database.execute("SELECT boxes FROM items WHERE id = ?", (item,)).fetchone()
-        return json.loads(found[0]) if found else []
+        found = self._read("SELECT boxes FROM items WHERE id = ?", item)
+        return json.loads(found[0][0]) if found else []
 
     def photos_of(self, content: int) -> tuple[list[str], tuple[int, int]]:
         """The paths of the photos that show something, none if it was forgotten, and their size in pixels."""
-        query = "SELECT path FROM photos WHERE content = ? ORDER BY path"
-        paths = [path for (path,) in self._database.execute(query, (content,))]
-        query = "SELECT width, height FROM contents WHERE id = ?"
-        return paths, self._database.execute(query, (content,)).fetchone() or (0, 0)
-
-
-def unusable(file: Path, error: sqlite3.Error) -> AlbumError:
-    """The error of a file that SQLite can't read or write."""
-    return AlbumError(
-        f"{file}: can't be used ({error}); if it is damaged, delete {file.parent} and index the photos again; "
-        "if it can't be written, give an --output that can"
-    )
+        paths = self._read("SELECT path FROM photos WHERE content = ? ORDER BY path", content)
+        size = self._read("SELECT width, height FROM contents WHERE id = ?", content)
+        return [path for (path,) in paths], size[0] if size else (0, 0)

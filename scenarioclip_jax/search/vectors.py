@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from scenarioclip_jax.console import say
 from scenarioclip_jax.files import UNFINISHED, whole, write_whole
 from scenarioclip_jax.models.scenario_clip import LEVELS
 from scenarioclip_jax.search.store import AlbumError, Store
@@ -90,6 +91,13 @@ def make_index(vectors: Float[np.ndarray, "N D"], exact: int | None = None) -> A
         index.nprobe = PROBES
     for start in range(0, count, 100_000):
         index.add(vectors[start : start + 100_000].astype(np.float32))
+    return _by_row(index)
+
+
+def _by_row(index: Any) -> Any:
+    """An index that finds an embedding by its row, as cells don't by themselves."""
+    if hasattr(index, "make_direct_map"):
+        index.make_direct_map()
     return index
 
 
@@ -153,9 +161,12 @@ def _made(folder: Path, store: Store, state: str, level: str) -> Vectors | None:
         write_whole(file.with_suffix(".npy"), lambda stream: np.save(stream, pairs))
         with whole(file) as unfinished:
             faiss.write_index(index, str(unfinished))
-    except (OSError, RuntimeError):  # faiss raises the latter; the next to open it makes it again
-        pass
-    return _vectors(pairs, index)
+    except (OSError, RuntimeError) as error:  # faiss raises the latter
+        say(
+            f"{folder}: embeddings can't be kept there ({error}), so each query sorts them again",
+            error=True,
+        )
+    return Vectors(pairs[:, 0], pairs[:, 1], index)
 
 
 def _opened(folder: Path, state: str, level: str) -> Vectors | None:
@@ -164,15 +175,7 @@ def _opened(folder: Path, state: str, level: str) -> Vectors | None:
     file = _file(folder, state, level)
     try:
         pairs = np.load(file.with_suffix(".npy"), allow_pickle=False)
-        index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
-        return _vectors(pairs, index) if index.ntotal == len(pairs) else None
+        index = _by_row(faiss.read_index(str(file), faiss.IO_FLAG_MMAP))
     except (OSError, ValueError, EOFError, RuntimeError):
-        return None
-
-
-def _vectors(pairs: Int[np.ndarray, "N two"], index: Any) -> Vectors:
-    import faiss
-
-    if isinstance(index, faiss.IndexIVF):
-        index.make_direct_map()  # finds an embedding by its row
-    return Vectors(pairs[:, 0], pairs[:, 1], index)
+        return None  # missing or damaged
+    return Vectors(pairs[:, 0], pairs[:, 1], index) if index.ntotal == len(pairs) else None

@@ -1,5 +1,6 @@
 """A scene graph's numbers by hand, and that of a model by its own embeddings."""
 
+import importlib
 import itertools
 import json
 import math
@@ -122,6 +123,15 @@ def test_many_photos_are_described_as_each_by_itself_and_embed_a_text_once(model
     assert plain.objects == ()
     with pytest.raises(ValueError, match="boxes are given for 1 photos, and there are more"):
         list(describe_many(model, [PHOTO] * 2, [BOXES], words=WORDS))
+
+
+def test_many_photos_read_their_words_once(model, tmp_path, monkeypatch):
+    (tmp_path / "words.json").write_text(json.dumps(WORDS))
+    read, module = [], importlib.import_module("scenarioclip_jax.describe.describe")
+    read_words = module.read_words
+    monkeypatch.setattr(module, "read_words", lambda *a: read.append(a) or read_words(*a))
+    graphs = list(describe_many(model, [PHOTO] * 3, [BOXES] * 3, words=tmp_path / "words.json"))
+    assert (len(graphs), len(read)) == (3, 1)
 
 
 def test_every_number_is_that_of_the_formulas(model):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scenarioclip_jax.describe.detector import DetectorError
 from scenarioclip_jax.search import build, query, vectors
 from scenarioclip_jax.search.build import Finder, update
-from scenarioclip_jax.search.query import Album
+from scenarioclip_jax.search.query import Album, Part
 from scenarioclip_jax.search.store import AlbumError, Store
 from scenarioclip_jax.search.vectors import Vectors, make_index
 from tests.search.colors import Colors, paint
@@ -210,6 +210,43 @@ def test_an_album_that_is_open_follows_its_index(photos):
     paint(photos / "another.png", "red")
     index(photos)
     assert album.search(asked, 1)[0].paths == ["another.png"]
+
+
+def test_levels_that_are_gone_since_a_text_was_embedded_count_no_more(photos):
+    folder, _ = index(photos, boxes=BOXES)
+    album = Album(folder)
+    blue = np.array([0, 0, 1], np.float32)
+    index(photos)
+    hits = album.search([Part("blue", {"object": blue, "global": blue})], 2)
+    assert hits[0].paths == ["blue.png"]
+    assert {match.level for hit in hits for match in hit.matches} == {"global"}
+    assert album.search([Part("blue", {"object": blue})]) == []
+
+
+def test_a_database_that_is_damaged_inside_is_told_of(photos):
+    folder, _ = index(photos, boxes=BOXES)
+    content = bytearray((folder / "album.sqlite").read_bytes())
+    whole = 3 * 4096  # the pages of what is known of the index as a whole
+    content[whole:] = b"\xff" * (len(content) - whole)
+    (folder / "album.sqlite").write_bytes(content)
+    with pytest.raises(
+        AlbumError, match=r"album\.sqlite: can't be used .*delete .*album and index"
+    ):
+        Store(folder).boxes(1)
+
+
+def test_embeddings_that_cannot_be_kept_are_told_of_and_found_alike(photos, monkeypatch, capsys):
+    folder, _ = index(photos)
+    expected = found(folder, ("red", "global"))
+    for file in folder.glob("*.faiss"):
+        file.unlink()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(vectors, "write_whole", full)
+    assert found(folder, ("red", "global")) == expected
+    assert "can't be kept there ([Errno 28] No space left" in capsys.readouterr().err
 
 
 def test_an_index_that_is_made_anew_has_nothing_of_the_old_one(photos, tmp_path):

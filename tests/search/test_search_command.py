@@ -29,18 +29,17 @@ def album(model, tmp_path_factory):
     )
     boxes = {"<b>&.png": [[5, 5, 30, 30], [40, 5, 55, 30]], "gone.png": [[0, 0, 1, 1]]}
     (folder / "boxes.json").write_text(json.dumps(boxes))
-    run(
-        "index",
-        model=model,
-        photos=folder / "photos",
-        output=folder / "album",
-        boxes=folder / "boxes.json",
-    )
+    index(folder, model, boxes=folder / "boxes.json")
     return folder
 
 
 def run(*words, **flags):
     main([*words, *(f"--{key}={value}" for key, value in flags.items())])
+
+
+def index(folder, model, output=None, **flags):
+    """Indexes the photos of a folder, beside them or elsewhere."""
+    run("index", model=model, photos=folder / "photos", output=output or folder / "album", **flags)
 
 
 class Page(HTMLParser):
@@ -122,7 +121,7 @@ def test_another_model_is_refused(album, small_data, tmp_path):
     with pytest.raises(SystemExit, match="isn't the model that made"):
         run("query", "sliding", index=album / "album", model=other)
     with pytest.raises(SystemExit, match="isn't the model that made"):
-        run("index", model=other, photos=album / "photos", output=album / "album")
+        index(album, other)
 
 
 @pytest.mark.parametrize(
@@ -154,40 +153,33 @@ def test_what_cannot_be_asked(album, flags, message):
 def test_files_of_boxes_that_cannot_be_read(album, model, tmp_path, content, message):
     (tmp_path / "boxes.json").write_text(content)
     with pytest.raises(SystemExit, match=message):
-        run(
-            "index",
-            model=model,
-            photos=album / "photos",
-            output=tmp_path / "album",
-            boxes=tmp_path / "boxes.json",
-        )
+        index(album, model, tmp_path / "album", boxes=tmp_path / "boxes.json")
 
 
 def test_a_detector_of_the_command(album, model, small_data, tmp_path, capsys):
     dino = tiny.grounding_dino(tmp_path / "dino")
-    flags = {"model": model, "photos": album / "photos", "output": tmp_path / "album"}
+    to = tmp_path / "album"
     with pytest.raises(SystemExit, match="give --detector"):
-        run("index", **flags, words=small_data)
-    flags["detector"] = dino
+        index(album, model, to, words=small_data)
     with pytest.raises(SystemExit, match="--detector needs --words"):
-        run("index", **flags)
-    run("index", **flags, words=small_data, threshold=0.9)
+        index(album, model, to, detector=dino)
+    index(album, model, to, detector=dino, words=small_data, threshold=0.9)
     assert "items: global" in capsys.readouterr().out
 
 
 def test_an_index_keeps_its_folder_and_its_boxes(album, model, tmp_path):
-    flags = {"model": model, "output": album / "album"}
+    (tmp_path / "photos").mkdir()
     with pytest.raises(SystemExit, match=r"is the index of .*photos; give that folder"):
-        run("index", **flags, photos=tmp_path)
+        index(tmp_path, model, album / "album")
     with pytest.raises(
         SystemExit, match="made with --boxes: give it again to keep them, or --forget-boxes"
     ):
-        run("index", **flags, photos=album / "photos")
+        index(album, model)
 
 
 def test_a_model_that_was_moved_is_asked_for(album, model, tmp_path, capsys):
     moved = shutil.copytree(model, tmp_path / "moved")
-    run("index", model=moved, photos=album / "photos", output=tmp_path / "album")
+    index(album, moved, tmp_path / "album")
     shutil.rmtree(moved)
     with pytest.raises(SystemExit, match="If the model was moved, give --model"):
         run("query", "sliding", index=tmp_path / "album")
@@ -197,17 +189,11 @@ def test_a_model_that_was_moved_is_asked_for(album, model, tmp_path, capsys):
 
 def test_two_at_once_are_one_too_many(album, model):
     with own(album / "album"), pytest.raises(SystemExit, match="another process writes there"):
-        run(
-            "index",
-            model=model,
-            photos=album / "photos",
-            output=album / "album",
-            boxes=album / "boxes.json",
-        )
+        index(album, model, boxes=album / "boxes.json")
 
 
 def test_folders_that_are_not_there(model, tmp_path):
     with pytest.raises(SystemExit, match="no such folder"):
-        run("index", model=model, photos=tmp_path / "none", output=tmp_path / "album")
+        index(tmp_path, model)
     with pytest.raises(SystemExit, match="no index of photos"):
         run("query", "sliding", index=tmp_path)
