@@ -91,7 +91,7 @@ TABLE = {
         "evaluation/score",
     },
     "evaluation/report": {
-        *("data", "data/device", "data/packing", "inference"),
+        *("data", "data/device", "data/packing", "data/stored", "inference"),
         *("evaluation", "evaluation/embed", "evaluation/score"),
     },
     "evaluation/explain": {"data/device", "models", "inference", "evaluation/score"},

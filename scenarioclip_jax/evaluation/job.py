@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from scenarioclip_jax import inference
+from scenarioclip_jax.checkpoint import steps
 from scenarioclip_jax.command import ConfigError, listed, naming
 from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
@@ -31,7 +32,7 @@ from scenarioclip_jax.evaluation.score.result import Result
 from scenarioclip_jax.evaluation.sections import part_of, section_of, suite_of
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.files import write_text
-from scenarioclip_jax.paths import PathError, local_path, require_local
+from scenarioclip_jax.paths import PathError, address_of, local_path, require_local
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.workdir import open_workdir
 
@@ -126,6 +127,8 @@ class _Run:
 
     def score_all(self) -> Evaluation:
         self.summary = describe(self._config, self._models, self._data)
+        for column, model in self.summary["models"].items():
+            model["step"] = None if column == "baseline" else _step(self._config.checkpoint)
         self.summary |= {"config": _comparable(self._config)}
         encoders = self._encoders()
         self._read_files()
@@ -297,6 +300,13 @@ class _Run:
     def _write(self) -> None:
         text = json.dumps(self.summary, indent=2) + "\n"
         write_text(self._workdir / "results.json", text)
+
+
+def _step(checkpoint: str) -> int | None:
+    """The step of the checkpoint that is scored; None if it isn't that of a training run on this machine."""
+    if address_of(checkpoint) is not None:
+        return None
+    return max(steps(local_path(checkpoint)), default=None)
 
 
 def _say_data(chosen: Chosen) -> None:

@@ -90,10 +90,10 @@ def test_results_hold_all_that_is_needed_to_believe_them(ran):
 def test_the_report_is_one_file_with_everything_in_it(ran):
     page = (ran[0] / "run" / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!data:|#)', page)
-    for text in ("baseline", "chance", "any_label_top1", "Confusion: predicates", "hits, drawn"):
+    for text in ("baseline", "chance", "top 1, any label", "Confusion: predicates", "hits, drawn"):
         assert text in page
     assert "<b>1</b> image is missing" in page
-    assert page.count("data:image/png;base64,") >= 10
+    assert page.count("data:image/jpeg;base64,") >= 10
 
 
 def test_a_second_run_computes_nothing(ran):

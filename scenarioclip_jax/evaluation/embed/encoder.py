@@ -187,7 +187,7 @@ class ModelEncoder:
 
     def _encode_pairs(self, path: Path, pairs: Sequence) -> np.ndarray:
         places = np.array(pairs, np.float32)
-        return self.model.encode_places(_opened(path), places, "relation")
+        return self.model.encode_places(opened(path), places, "relation")
 
     def _views(self, pictures: Sequence[Picture]) -> Iterator[list[np.ndarray]]:
         """Yields batches of views, read ahead by threads."""
@@ -217,7 +217,7 @@ def view_of(picture: Picture, size: int, fit: str, style: str = "stored") -> np.
     Raises:
       SuiteError: The file can't be decoded, or the crop is outside it.
     """
-    image = _opened(picture.path)
+    image = opened(picture.path)
     if picture.crop:
         pixels = pixels_of(picture.crop, image.size)
         if pixels is None:
@@ -235,7 +235,7 @@ def view_of(picture: Picture, size: int, fit: str, style: str = "stored") -> np.
     return canvas
 
 
-def _opened(path: Path) -> Image.Image:
+def opened(path: Path) -> Image.Image:
     try:
         return to_rgb(path)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL byte

@@ -23,6 +23,7 @@ from scenarioclip_jax.evaluation.embed.embedder import Embedder, Gallery
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.files import UnsupportedError
 from scenarioclip_jax.evaluation.report import pictures
+from scenarioclip_jax.evaluation.report.shots import Shot, collect_shots
 from scenarioclip_jax.evaluation.score.recognition import CLASS_LISTS
 from scenarioclip_jax.evaluation.score.result import Skips
 from scenarioclip_jax.models.scenario_clip import pools
@@ -166,6 +167,18 @@ class DataSet:
     def views(self, wanted: dict[str, set[int]]) -> dict[str, dict[int, np.ndarray]]:
         """Views of the test split by level and row, uint8 [P, P, 3]."""
         return pictures.collect_views(self._batches("test"), self._view_settings, wanted)
+
+    def shots(self, wanted: dict[str, set[int]]) -> dict[str, dict[int, Shot]]:
+        """Photos of the test split with their boxes, by level and row, for the report."""
+        views = {}
+        # A tower that pools its regions sees the whole photo; so does the one of actions.
+        if any(wanted[level] for level in LEVELS[1:]) and not self._settings.pooled_regions:
+            views = self.views({level: wanted[level] for level in LEVELS[1:]})
+        return collect_shots(self._scenes_of("test", self.split("test").corrupt), wanted, views)
+
+    def count(self, name: str) -> int:
+        """The number of scenes of a split that are scored, damaged ones included."""
+        return len(self._indices(name)) if self._summary["splits"][name] else 0
 
     def object_boxes(self, name: str) -> Float[np.ndarray, "N 4"]:
         """The box of each object of a split in its photo's view: x0, y0, x1, y1 in pixels, by gallery row."""

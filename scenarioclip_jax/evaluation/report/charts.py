@@ -1,63 +1,24 @@
 """Charts of the evaluation report and of the notebooks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from scenarioclip_jax.evaluation.report.figure_text import drawable, drawables
-from scenarioclip_jax.evaluation.report.pictures import GRAY
+from scenarioclip_jax.evaluation.report.headlines import headlines
+from scenarioclip_jax.evaluation.report.names import one_line, suite_name
+from scenarioclip_jax.evaluation.report.pictures import GRAY, INK, LINE
 from scenarioclip_jax.evaluation.score.result import Confusion
-from scenarioclip_jax.evaluation.sections import suite_of
+from scenarioclip_jax.evaluation.sections import part_of, suite_of
 
-MOST = 30  # bars in a chart: the most frequent classes
+MOST, HALF = 30, 10  # classes that a bar chart chooses from, and best and worst ones that it shows
+# Inches. A phone shows the narrow ones at nearly their size, so that their texts stay readable.
+NARROW, WIDE = 4.3, 5.2
 BLUE, ORANGE, GREEN = "#4c5c96", "#c8853d", "#8fc3a5"
 MODELS = (BLUE, ORANGE, GRAY)  # colors of models side by side
-# Suffixes of the metrics that represent a suite in the overview and on the terminal.
-HEADLINES = {
-    "zero_shot": ("/top1",),
-    "retrieval": ("/R@5",),
-    "linear_probe": ("/top1",),
-    "hard_negatives": ("",),
-    "paraphrases": ("",),
-    "half_truth": ("",),
-    "photo_search": ("/R@5",),
-    "aro": ("/macro_accuracy",),
-    "sugarcrepe": ("mean_accuracy",),
-    "sugarcrepe_pp": ("mean_image_text", "mean_text_only"),
-    "winoground": ("text", "image", "group"),
-    "whatsup": ("/individual", "/pair", "/set"),
-    "vsr": ("accuracy",),
-    "svo": ("accuracy",),
-    "captions": ("/R@1",),
-    "predcls": ("R@50",),
-}
-
-
-def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The main figures that are shares, as (section, metric), in the report's order.
-
-    A suite without any of its usual ones, as of partial files, is represented by its first share.
-    """
-    chosen = []
-    for section, entry in summary["suites"].items():
-        metrics = next(iter(entry["columns"].values()))["metrics"]
-        shares = [name for name, values in metrics.items() if values["unit"] == "share"]
-        names = headline_metrics(suite_of(section), shares) or shares[:1]
-        chosen += [(section, name) for name in names]
-    return chosen
-
-
-def headline_metrics(suite: str, names: Sequence[str]) -> list[str]:
-    """The metrics that represent a suite; the first one if the suite isn't known."""
-    endings = HEADLINES.get(suite)
-    if not endings:
-        return list(names[:1])
-    plain = [name for name in names if "any_label_" not in name and "unseen" not in name]
-    if suite in ("zero_shot", "linear_probe"):
-        plain = [name for name in plain if "macro_" not in name]
-    return [name for name in plain if name.endswith(endings)]
 
 
 def overview(summary: Mapping[str, Any]) -> Figure:
@@ -67,20 +28,26 @@ def overview(summary: Mapping[str, Any]) -> Figure:
       summary: Content of `results.json`.
     """
     chosen, columns = headlines(summary), list(summary["models"])
-    gap = 0.0
-    places, last = [], None
-    for row, (suite, _) in enumerate(chosen):
-        gap += 0.7 if last not in (None, suite) else 0.0
-        places.append(row + gap)
-        last = suite
-    figure = Figure(figsize=(7.6, 0.8 + 0.27 * (max(places, default=0) + 1)))
+    places, labels, heads, at = [], [], [], 0.0
+    last = None
+    for section, name in chosen:
+        if section != last:
+            part = part_of(section)
+            heads.append(
+                (at, suite_name(suite_of(section)) + (f", {_short(part, 16)}" if part else ""))
+            )
+            last, at = section, at + 1.0
+        places.append(at)
+        labels.append(_short(one_line(suite_of(section), name), 40))
+        at += 1.0
+    figure = Figure(figsize=(WIDE, 0.6 + 0.2 * max(at, 1)))
     axis = figure.subplots()
     step = 0.28 if len(columns) > 1 else 0.0
     for number, column in enumerate(columns):
         color, label = MODELS[number % len(MODELS)], drawable(column)
-        for place, (suite, name) in zip(places, chosen, strict=True):
+        for place, (section, name) in zip(places, chosen, strict=True):
             values = (
-                summary["suites"][suite]["columns"].get(column, {}).get("metrics", {}).get(name)
+                summary["suites"][section]["columns"].get(column, {}).get("metrics", {}).get(name)
             )
             if values is None:
                 continue
@@ -90,19 +57,38 @@ def overview(summary: Mapping[str, Any]) -> Figure:
             axis.plot(100 * values["value"], where, "o", ms=4.5, color=color, label=label)
             label = None
             if number == 0 and values["chance"] is not None:
-                axis.plot([100 * values["chance"]] * 2, [place - 0.4, place + 0.4], color="#aaaaaa")
-    labels = drawables(f"{suite}  {_path(name)}" for suite, name in chosen)
-    axis.set_yticks(places, labels, fontsize=8)
+                axis.plot([100 * values["chance"]] * 2, [place - 0.4, place + 0.4], color=LINE)
+    axis.set_yticks(
+        [*places, *(place for place, _ in heads)],
+        drawables([*labels, *(head for _, head in heads)]),
+        fontsize=8,
+        color=INK,
+    )
+    for tick in axis.get_yticklabels()[len(places) :]:
+        tick.set_fontweight("bold")
     axis.invert_yaxis()
     axis.set_xlim(0, 100)
-    axis.xaxis.set_major_formatter("{x:g}%")
-    axis.tick_params(axis="x", labelsize=8)
+    _percents(axis)
+    axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
-    axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.grid(axis="x", alpha=0.25)
-    if len(columns) > 1:
-        axis.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    _legend(axis, columns)
     return figure
+
+
+def _percents(axis) -> None:
+    """The horizontal axis of shares, and no frame."""
+    axis.xaxis.set_major_formatter("{x:g}%")
+    axis.tick_params(axis="x", labelsize=8, labelcolor=INK, color=LINE)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color(LINE)
+    axis.grid(axis="x", color=LINE, alpha=0.4)
+    axis.set_axisbelow(True)
+
+
+def _legend(axis, columns: Collection[str]) -> None:
+    if len(columns) > 1:
+        place = dict(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+        axis.legend(fontsize=8, frameon=False, labelcolor=INK, **place)
 
 
 class Guess(NamedTuple):
@@ -207,59 +193,77 @@ def embedding_maps(
     return figure
 
 
+def shown_classes(values: Mapping[str, tuple[float, int]]) -> list[str]:
+    """The classes of a chart: of the MOST frequent ones, the best and the worst HALF, best first."""
+    names = sorted(list(values)[:MOST], key=lambda name: -values[name][0])
+    return names if len(names) <= 2 * HALF else names[:HALF] + names[-HALF:]
+
+
 def bars(columns: Mapping[str, Mapping[str, tuple[float, int]]]) -> Figure:
-    """Accuracy by class, with one bar per model. `columns` maps a model to {class: (accuracy, samples)}."""
+    """Accuracy by class, best first, with one bar per model.
+
+    Args:
+      columns: By model {class: (accuracy, samples)}, the most frequent class first; the first model decides
+        which classes are shown, see `shown_classes`.
+    """
     first = next(iter(columns.values()))
-    names = list(first)[:MOST]
-    figure = Figure(figsize=(6.8, 0.6 + 0.19 * len(names) * max(1, 0.7 * len(columns))))
+    names = shown_classes(first)
+    figure = Figure(figsize=(NARROW, 0.5 + 0.17 * len(names) * max(1, 0.7 * len(columns))))
     axis = figure.subplots()
-    place = np.arange(len(names))
+    place = np.arange(len(names), dtype=float)
+    if len(first) > len(names):
+        place[HALF:] += 0.8  # a gap where classes are left out
     height = 0.8 / len(columns)
     for number, (column, values) in enumerate(columns.items()):
         shares = [100 * values.get(name, (0.0, 0))[0] for name in names]
         where = place + (number - (len(columns) - 1) / 2) * height
         axis.barh(where, shares, height, color=MODELS[number % len(MODELS)], label=drawable(column))
-    labels = drawables(f"{_short(name)} ({first[name][1]})" for name in names)
-    axis.set_yticks(place, labels, fontsize=7)
+        for at, each in zip(where, shares, strict=True):
+            told = f"{each:.0f}%" if len(columns) == 1 else ""
+            axis.text(each + 1.5, at, told, va="center", fontsize=7, color=INK)
+    labels = drawables(f"{_short(name, 28)} ({first[name][1]})" for name in names)
+    axis.set_yticks(place, labels, fontsize=8, color=INK)
     axis.invert_yaxis()
-    largest = 100 * max(v.get(name, (0.0, 0))[0] for v in columns.values() for name in names)
-    axis.set_xlim(0, 100 if largest > 40 else max(1.25 * largest, 1))
-    axis.set_ylim(len(names) - 0.4, -0.6)
-    axis.xaxis.set_major_formatter("{x:g}%")
-    axis.tick_params(axis="x", labelsize=7)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="x", alpha=0.25)
-    if len(columns) > 1:
-        axis.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    axis.set_xlim(0, 100)  # of all charts alike, so that they can be compared
+    axis.set_ylim(place[-1] + 0.6, -0.6)
+    _percents(axis)
+    axis.tick_params(axis="y", length=0)
+    _legend(axis, columns)
     return figure
 
 
 def confusion(table: Confusion) -> Figure:
-    """Rows are the truth, columns the prediction; shades are shares of a row, numbers are counts."""
+    """Rows are the truth, columns the prediction; shades and numbers are percents of a row."""
     counts = table.counts
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 1.8 + 0.32 * len(table.names)
+    side = 1.3 + 0.27 * len(table.names)
     figure = Figure(figsize=(side, side))
     axis = figure.subplots()
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    # The darkest shade is the largest share, since a weak model has no large one.
+    most = max(float(shares.max()), 1e-9)
     ticks = np.arange(len(table.names))
+    for (row, column), share in np.ndenumerate(shares):
+        patch = dict(lw=0, color=BLUE, alpha=0.85 * share / most)
+        axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **patch))
+        if counts[row, column]:
+            color = "white" if share > 0.6 * most else INK
+            told = f"{100 * share:.0f}" if share >= 0.005 else "<1"
+            place = dict(ha="center", va="center", fontsize=7, color=color)
+            axis.text(column, row, told, **place)
+    for each in ticks:
+        frame = dict(fill=False, lw=1.3, edgecolor=INK)
+        axis.add_patch(Rectangle((each - 0.5, each - 0.5), 1, 1, **frame))
     labels = drawables(_short(name, 18) for name in table.names)
-    axis.set_xticks(ticks, labels, fontsize=7, rotation=60, ha="right", rotation_mode="anchor")
-    axis.set_yticks(ticks, labels, fontsize=7)
-    axis.set_xlabel("predicted", fontsize=8)
-    axis.set_ylabel("true", fontsize=8)
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        color = "white" if shares[row, column] > 0.5 else "#333333"
-        axis.text(
-            column, row, counts[row, column], ha="center", va="center", fontsize=6, color=color
-        )
+    axis.set_xlim(-0.5, len(ticks) - 0.5)
+    axis.set_ylim(len(ticks) - 0.5, -0.5)
+    slant = dict(rotation=60, ha="right", rotation_mode="anchor")
+    axis.set_xticks(ticks, labels, fontsize=8, color=INK, **slant)
+    axis.set_yticks(ticks, labels, fontsize=8, color=INK)
+    axis.set_xlabel("predicted", fontsize=9, color=INK)
+    axis.set_ylabel("true", fontsize=9, color=INK)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
     return figure
-
-
-def _path(name: str) -> str:
-    return name.replace("_", " ").replace("/", ", ")
 
 
 def _short(name: str, most: int = 34) -> str:

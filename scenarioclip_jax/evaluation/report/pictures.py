@@ -20,9 +20,11 @@ from scenarioclip_jax.evaluation.report.figure_text import drawable
 matplotlib.use("agg")
 COLORS = {"global": "#4c5c96", "object": "#c8553d", "relation": "#3a7d5d"}
 GRAY = "#666666"
+INK, LINE = "#222222", "#aaaaaa"  # texts and axes; on a page they follow its colors, see `svg`
 # These aren't the levels' colors, and can be told apart without red and green; each comes with a mark.
 RIGHT, WRONG = "#00798c", "#a4286a"
 RIGHT_MARK, WRONG_MARK = "\u2713", "\u2717"
+MARKS = {"right": RIGHT_MARK, "wrong": WRONG_MARK}
 OTHERS = ("#333333", "#4c5c96", "#c8553d", "#3a7d5d", "#c8953d", "#8a5a96")
 EMA, CHANCE = " (EMA)", " (chance)"  # suffixes of line names
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from scenarioclip_jax import inference
 from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
-from scenarioclip_jax.evaluation.report.charts import headline_metrics
+from scenarioclip_jax.evaluation.report.headlines import headline_metrics
 from scenarioclip_jax.evaluation.run_data import Chosen
 from scenarioclip_jax.evaluation.score.result import Result
 from scenarioclip_jax.evaluation.sections import suite_of

@@ -1,27 +1,25 @@
-"""`report.html`: one self-contained file with all tables, charts and images of an evaluation."""
+"""`report.html`: one self-contained file with all scores, charts and photos of an evaluation."""
 
-import base64
-import io
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from markupsafe import Markup
-from PIL import Image
-
 from scenarioclip_jax.errors import ReadableError
-from scenarioclip_jax.evaluation.embed.encoder import Picture, view_of
+from scenarioclip_jax.evaluation.embed.encoder import Picture
 from scenarioclip_jax.evaluation.embed.in_domain import DataSet
-from scenarioclip_jax.evaluation.files import SuiteError
-from scenarioclip_jax.evaluation.report import charts, pictures
+from scenarioclip_jax.evaluation.report import charts, pictures, svg
+from scenarioclip_jax.evaluation.report.cards import cards
+from scenarioclip_jax.evaluation.report.headlines import headlines
+from scenarioclip_jax.evaluation.report.names import suite_name
 from scenarioclip_jax.evaluation.report.page import render
+from scenarioclip_jax.evaluation.report.shots import MISSING, Shot, of_file, shown
+from scenarioclip_jax.evaluation.report.tables import table
 from scenarioclip_jax.evaluation.score.result import Result
-from scenarioclip_jax.evaluation.sections import part_of
+from scenarioclip_jax.evaluation.sections import part_of, suite_of
 from scenarioclip_jax.files import write_text
 
-SIDE = 160  # pixels of an image from a file
-_MISSING = np.full((SIDE, SIDE, 3), 128, np.uint8)  # shown for an image that can't be read any more
+Shots = Mapping[str, Mapping[int, Shot]]  # photos by level and row
 
 
 def write_report(
@@ -34,61 +32,89 @@ def write_report(
 
     Args:
       summary: Content of `results.json`.
-      found: Results by section (see `evaluation.sections`) and column; images are those of the first column.
-      data: Sources of in-domain images, by the name of the data set.
+      found: Results by section (see `evaluation.sections`) and column; photos are those of the first column.
+      data: Sources of in-domain photos, by the name of the data set.
     """
-    views = {part: _in_domain_views(found, part, source) for part, source in data.items()}
+    shots = {part: _in_domain_shots(found, part, source) for part, source in data.items()}
+    sections = [
+        _section(section, summary, found[section], shots.get(part_of(section), {}))
+        for section in found
+    ]
+    overview = ""
+    if headlines(summary):
+        overview = svg.inline(charts.overview(summary), "main scores of each suite beside chance")
     page = render(
-        _template("report.html"),
+        Path(__file__).with_name("report.html"),
         summary=summary,
+        facts=_facts(summary, data),
         columns=list(summary["models"]),
-        overview=pictures.to_html(charts.overview(summary)) if charts.headlines(summary) else "",
-        marks={"right": pictures.RIGHT_MARK, "wrong": pictures.WRONG_MARK},
-        colors={"right": pictures.RIGHT, "wrong": pictures.WRONG},
-        sections=[
-            _section(section, summary, found[section], views.get(part_of(section), {}))
-            for section in found
-        ],
+        cards=cards(summary, found),
+        overview=overview,
+        marks=pictures.MARKS,
+        sections=sections,
+        contents=_contents(summary, sections, bool(overview)),
     )
     write_text(path, page)
 
 
-def table(summary: dict[str, Any], suite: str) -> Markup:
-    """All metrics of a suite as an HTML table: a column per model, chance, and the number of samples.
+def _facts(summary: dict[str, Any], data: Mapping[str, DataSet]) -> dict[str, str]:
+    """What the head of the report says, by name."""
+    facts = {"Date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")}
+    for name, model in summary["models"].items():
+        step = model.get("step")
+        at = f", step {step:,}" if step is not None else ""
+        facts[f"Model ({name})"] = (
+            f"{model['path']}{at} ({model['arch']}, {model['weights']} weights, "
+            f"{model['image_size']} pixels)"
+        )
+    why = f" ({summary['data_chosen_by']})" if summary["data_chosen_by"] else ""
+    facts["Data set"] = summary["data"] + why
+    counts = {part: each.count("test") for part, each in data.items()}
+    if counts:
+        told = (f"{part}: {n:,}" if part else f"{n:,}" for part, n in counts.items())
+        facts["Test photos"] = "; ".join(told)
+    return facts | {"Seed": str(summary["seed"]), "Devices": summary["devices"]}
 
-    Args:
-      summary: Content of `results.json`.
-    """
-    columns, entry = list(summary["models"]), summary["suites"][suite]
-    groups: dict[str, list[dict]] = {}
-    # Plain figures come first, because zero-shot recognition has three more of each.
-    # A suite may have failed for some models.
-    names = dict.fromkeys(name for each in entry["columns"].values() for name in each["metrics"])
-    for name in sorted(names, key=lambda name: ("any_label_" in name, "macro_" in name)):
-        group, _, metric = name.rpartition("/") if "/" not in name else name.partition("/")
-        groups.setdefault(group, []).append(_row(name, entry, columns) | {"name": metric})
-    return Markup(render(_template("table.html"), columns=columns, groups=groups))
 
-
-def _template(name: str) -> Path:
-    return Path(__file__).with_name(name)
+def _contents(summary: dict[str, Any], sections: list[dict], overview: bool) -> dict[str, str]:
+    """The navigation: names by the id of what they lead to."""
+    wrong = {"failed": bool(summary["failed"]), "left-out": bool(summary["left_out"])}
+    pictures = any(each["suite"] == "zero_shot" and each["examples"] for each in sections)
+    here = {"scores": True, **wrong, "pictures": pictures, "overview": overview}
+    names = {
+        "scores": "Scores",
+        "failed": "Failed",
+        "left-out": "Left out",
+        "pictures": "Hits and misses",
+        "overview": "At a glance",
+    }
+    contents = {id: names[id] for id, there in here.items() if there}
+    return contents | {each["id"]: each["name"] for each in sections} | {"run": "What was run"}
 
 
 def _section(
-    suite: str, summary: dict[str, Any], results: dict[str, Result], views: dict
+    section: str, summary: dict[str, Any], results: dict[str, Result], shots: Shots
 ) -> dict[str, Any]:
-    columns, entry = list(results), summary["suites"][suite]
+    columns, entry, part = list(results), summary["suites"][section], part_of(section)
     first = results[columns[0]]
-    bars = {}
-    for title in first.bars:
-        by_column = {c: r.bars[title] for c, r in results.items() if title in r.bars}
-        if first.bars[title]:
-            bars[title] = pictures.to_html(charts.bars(by_column))
+    suite = suite_of(section)
+    figures = {}
+    for title, classes in first.bars.items():
+        if classes:
+            by_column = {c: r.bars[title] for c, r in results.items() if title in r.bars}
+            figure = f"{title}{_how_many(classes)}"
+            figures[figure] = svg.inline(charts.bars(by_column), f"bars: {figure}")
+    for title, counts in first.confusions.items():
+        figure = f"Confusion: {title}, percent of each true class"
+        figures[figure] = svg.inline(charts.confusion(counts), figure)
     return {
+        "id": section,
         "suite": suite,
+        "part": part,
+        "name": suite_name(suite) + (f", {part}" if part else ""),
         "protocol": entry["protocol"],
         "level": first.level,
-        "table": table(summary, suite),
+        "table": table(summary, section),
         "counts": first.counts,
         "files": entry.get("files", []),
         "notes": first.notes,
@@ -97,13 +123,20 @@ def _section(
         "skipped": _once({c: entry["columns"][c]["skipped"] for c in columns}),
         "damaged": _once({c: entry["columns"][c]["damaged_images"] for c in columns}),
         "choices": _once({c: r.choices for c, r in results.items() if r.choices}),
-        "bars": bars,
-        "confusions": {
-            title: pictures.to_html(charts.confusion(table))
-            for title, table in first.confusions.items()
-        },
-        "examples": _examples(first, views),
+        "figures": figures,
+        "examples": _examples(first, shots),
     }
+
+
+def _how_many(classes: Mapping[str, Any]) -> str:
+    """Which classes a bar chart shows, if that isn't all of them."""
+    number = len(charts.shown_classes(classes))
+    if number == len(classes):
+        return ""
+    of = f"the {charts.MOST} most frequent classes" if len(classes) > charts.MOST else "all classes"
+    if number == 2 * charts.HALF:
+        return f": best and worst {charts.HALF} of {of}"
+    return f": {of}"
 
 
 def _once(by_column: dict[str, dict]) -> dict[str, dict]:
@@ -113,61 +146,24 @@ def _once(by_column: dict[str, dict]) -> dict[str, dict]:
     return {"": values[0]} if same else by_column
 
 
-def _row(name: str, entry: dict, columns: list[str]) -> dict[str, Any]:
-    cells, chance, samples = [], None, 0
-    for column in columns:
-        values = entry["columns"].get(column, {}).get("metrics", {}).get(name)
-        if values is None:
-            cells.append(("-", ""))
-            continue
-        chance = values["chance"] if chance is None else chance
-        samples = samples or values["samples"]
-        low, high = values["interval"]
-        if values["unit"] == "rank":
-            cells.append((f"{values['value']:g}", f"{low:g} to {high:g}"))
-        else:
-            cells.append((f"{values['value']:.1%}", f"{low:.1%} to {high:.1%}"))
+def _examples(result: Result, shots: Shots) -> dict[str, list[dict]]:
+    """Photos with their captions, by title."""
     return {
-        "cells": cells,
-        "chance": "-" if chance is None else f"{chance:.1%}" if chance > 0.005 else f"{chance:.2%}",
-        "samples": samples,
-    }
-
-
-def _examples(result: Result, views: dict) -> dict[str, list[dict]]:
-    """Images with their captions, by title."""
-    return {
-        title: [
-            {
-                "source": _to_png(_pixels(each.picture, views)),
-                "caption": each.caption,
-                "frame": "right" if each.right else "wrong",
-            }
-            for each in examples
-        ]
+        title: [shown(_shot(each.picture, shots), each.caption, each.right) for each in examples]
         for title, examples in result.examples.items()
         if examples
     }
 
 
-def _to_png(pixels: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _pixels(picture: Any, views: dict) -> np.ndarray:
+def _shot(picture: Any, shots: Shots) -> Shot:
     if isinstance(picture, Picture):
-        try:
-            return view_of(picture, SIDE, "contain")
-        except SuiteError:  # deleted since it was scored: the report is written anyway
-            return _MISSING
+        return of_file(picture)
     level, row = picture
-    return views.get(level, {}).get(row, _MISSING)
+    return shots.get(level, {}).get(row, MISSING)
 
 
-def _in_domain_views(found: dict[str, dict[str, Result]], part: str, data: DataSet) -> dict:
-    """The images that the sections of a data set show, by level and row."""
+def _in_domain_shots(found: dict[str, dict[str, Result]], part: str, data: DataSet) -> Shots:
+    """The photos that the sections of a data set show, by level and row."""
     wanted: dict[str, set[int]] = {"global": set(), "object": set(), "relation": set()}
     for section, results in found.items():
         for examples in next(iter(results.values())).examples.values():
@@ -176,6 +172,6 @@ def _in_domain_views(found: dict[str, dict[str, Result]], part: str, data: DataS
                     level, row = each.picture
                     wanted[level].add(int(row))
     try:
-        return data.views(wanted) if any(wanted.values()) else {}
+        return data.shots(wanted) if any(wanted.values()) else {}
     except (ReadableError, OSError):  # unreadable since it was scored: the report is written anyway
         return {}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.evaluation.report import charts, pictures
-from scenarioclip_jax.evaluation.report.write import table
+from scenarioclip_jax.evaluation.report.headlines import headline_metrics, headlines
+from scenarioclip_jax.evaluation.report.tables import table
 
 
 def metric(value, chance=None, unit="share"):
@@ -36,7 +37,7 @@ def summary():
 
 
 def test_the_overview_shows_the_main_figures():
-    assert charts.headlines(summary()) == [
+    assert headlines(summary()) == [
         ("zero_shot", "object/top1"),
         ("zero_shot", "relation/top1"),
         ("retrieval", "object/text_to_image/R@5"),
@@ -51,7 +52,7 @@ def test_the_overview_shows_the_main_figures():
         found[dot.get_color()].append(dot.get_xdata()[0])
     np.testing.assert_allclose(found[charts.BLUE], [20, 50, 25, 30, 50, 60])
     np.testing.assert_allclose(found[charts.ORANGE], [30, 60, 35, 40, 60, 70])
-    chance = [line.get_xdata()[0] for line in axis.lines if line.get_color() == "#aaaaaa"]
+    chance = [line.get_xdata()[0] for line in axis.lines if line.get_color() == pictures.LINE]
     np.testing.assert_allclose(chance, [10, 10, 25, 50])
 
 
@@ -59,12 +60,12 @@ def test_an_overview_needs_no_headline():
     of = {"models": {"student": {}}, "suites": {}}
     partial = {"attribution/accuracy": metric(0.7, 0.5)}
     of["suites"]["aro"] = {"columns": {"student": {"metrics": partial}}}
-    assert charts.headlines(of) == [("aro", "attribution/accuracy")]
+    assert headlines(of) == [("aro", "attribution/accuracy")]
     (dot,) = [line for line in charts.overview(of).axes[0].lines if line.get_marker() == "o"]
     assert dot.get_xdata()[0] == 70
     ranks = {"text_to_image/median_rank": metric(3.0, unit="rank")}
     of["suites"] = {"retrieval": {"columns": {"student": {"metrics": ranks}}}}
-    assert charts.headlines(of) == []
+    assert headlines(of) == []
     assert not charts.overview(of).axes[0].lines
 
 
@@ -74,8 +75,12 @@ def test_a_table_has_the_rows_of_all_models():
     del columns["student"]
     columns["ema"]["metrics"]["swapped names"] = metric(0.4)
     shown = table(of, "hard_negatives")
-    assert re.findall(r"<tr><td>([^<]*)", shown) == ["all", "swapped ends", "swapped names"]
-    assert "<td><b>-</b><small></small></td><td><b>40.0%</b>" in shown
+    assert re.findall(r"<tr><td>([^<]*)", shown) == [
+        "beats all of its negatives",
+        "beats swapped subject and object",
+        "swapped names",  # which has no name of its own
+    ]
+    assert "<td><b>-</b></td><td><b>40.0%</b>" in shown
 
 
 @pytest.mark.parametrize(
@@ -92,15 +97,23 @@ def test_a_table_has_the_rows_of_all_models():
     ],
 )
 def test_suites_on_files_lead_with_their_own_main_figures(suite, others, main):
-    assert charts.headline_metrics(suite, others + main) == main
+    assert headline_metrics(suite, others + main) == main
 
 
-def test_tables_are_grouped_by_level_with_the_plain_figures_first():
-    rows = re.findall(r'<tr(?: class="group")?><t[hd][^>]*>([^<]*)', table(summary(), "zero_shot"))
-    assert rows == ["metric", "object", "top1", "macro_top1", "any_label_top1", "relation", "top1"]
-    rows = re.findall(r"<tr><td>([^<]*)", table(summary(), "hard_negatives"))
-    assert rows == ["all", "swapped ends"]
-    assert "<b>30.0%</b><small>25.0% to 35.0%</small>" in table(summary(), "hard_negatives")
+def test_tables_have_a_column_per_level_with_the_plain_figures_first():
+    shown = table(summary(), "zero_shot")
+    plain, folded = shown.split("<details>")
+    for part in (plain, folded):
+        assert re.findall(r'<th class="group" colspan="2">([^<]*)', part)[0] == "Object"
+    assert re.findall(r"<tr><td>([^<]*)", plain) == ["top 1"]
+    assert re.findall(r"<tr><td>([^<]*)", folded) == [
+        "top 1, mean over classes",
+        "top 1, any label",
+    ]
+    # Object, then relation, each of the student and of its EMA.
+    assert re.findall(r"<b>([^<]*)", plain) == ["20.0%", "30.0%", "50.0%", "60.0%"]
+    cell = "<b>30.0%</b><br><small>25.0% to 35.0%</small><br><small>chance 25.0%</small>"
+    assert cell + "<br><small>n = 9</small>" in table(summary(), "hard_negatives")
 
 
 def test_relevance_is_red_for_and_blue_against():
