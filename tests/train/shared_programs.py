@@ -7,7 +7,7 @@ need none of that anew.
 
 import json
 
-from scenarioclip_jax.evaluation.report import pictures
+from scenarioclip_jax.evaluation.report import svg
 from scenarioclip_jax.train import loop, validation
 from scenarioclip_jax.train.config import plain
 
@@ -63,14 +63,14 @@ class Shared:
 
 DRAWS = {
     (loop, "write_first_batch"): loop.write_first_batch,
-    (pictures, "to_html"): pictures.to_html,
+    (svg, "inline"): svg.inline,
 }
 
 
 def draw_nothing(patch) -> None:
     """Leaves the figures of a run and of its report out."""
     patch.setattr(loop, "write_first_batch", lambda *_: None)
-    patch.setattr(pictures, "to_html", lambda figure: "")
+    patch.setattr(svg, "inline", lambda figure, label: "")
 
 
 def draw_all(patch) -> None:

@@ -93,7 +93,7 @@ def test_what_a_run_says_of_each_data_set(ran, folders, capsys):
     for name in ("large/student", "small/ema", "student"):
         assert 0 <= last[f"validation/{name}/relation/top1"] <= 1
     page = (ran / "report.html").read_text()
-    for text in ("object, large", "object, small", "of all\ndata sets together", "passes)"):
+    for text in ("Object, large", "Object, small", "of all\ndata sets together", "passes)"):
         assert text in page
     # An evaluation finds each of them.
     kept = recorded(ran)

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from scenarioclip_jax.evaluation.embed.embedder import Stopped
-from scenarioclip_jax.train.report import _gallery_scenes, write_report
+from scenarioclip_jax.train.report import write_report
+from scenarioclip_jax.train.report_photos import gallery_scenes
 from tests.train import tiny
 
 
@@ -14,7 +15,7 @@ from tests.train import tiny
 )
 def test_the_gallery_is_what_was_recognized(asked, there, shown):
     config = SimpleNamespace(report=SimpleNamespace(scenes=asked))
-    assert _gallery_scenes(config, range(there)) == shown
+    assert gallery_scenes(config, range(there)) == shown
 
 
 def test_what_is_reported_is_the_test_split(tmp_path):

@@ -128,7 +128,7 @@ def test_what_a_run_leaves_behind(undisturbed, small_data):
     (trained,) = recorded(undisturbed)
     assert trained.identity == identity_digest(shards.open_split(small_data, "train"))
     page = (undisturbed / "report.html").read_text()
-    assert page.count('alt="training curves') == 5
+    assert page.count('aria-label="training curves') == 5
     assert_trained(undisturbed, "clip")
     report = json.loads((undisturbed / "report.json").read_text())
     for level in LEVELS:

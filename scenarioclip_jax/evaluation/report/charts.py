@@ -221,7 +221,7 @@ def bars(columns: Mapping[str, Mapping[str, tuple[float, int]]]) -> Figure:
         for at, each in zip(where, shares, strict=True):
             told = f"{each:.0f}%" if len(columns) == 1 else ""
             axis.text(each + 1.5, at, told, va="center", fontsize=7, color=INK)
-    labels = drawables(f"{_short(name, 28)} ({first[name][1]})" for name in names)
+    labels = drawables(f"{_short(name)} ({first[name][1]})" for name in names)
     axis.set_yticks(place, labels, fontsize=8, color=INK)
     axis.invert_yaxis()
     axis.set_xlim(0, 100)  # of all charts alike, so that they can be compared

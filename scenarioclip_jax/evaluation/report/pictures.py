@@ -1,7 +1,5 @@
 """Figures for people: views as they enter the towers, retrievals, curves. Drawn with matplotlib."""
 
-import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,7 +23,7 @@ INK, LINE = "#222222", "#aaaaaa"  # texts and axes; on a page they follow its co
 RIGHT, WRONG = "#00798c", "#a4286a"
 RIGHT_MARK, WRONG_MARK = "\u2713", "\u2717"
 MARKS = {"right": RIGHT_MARK, "wrong": WRONG_MARK}
-OTHERS = ("#333333", "#4c5c96", "#c8553d", "#3a7d5d", "#c8953d", "#8a5a96")
+OTHERS = (INK, "#c8853d", "#8a5a96", "#4a9aa8", "#8b6b4a", "#d07a9b")
 EMA, CHANCE = " (EMA)", " (chance)"  # suffixes of line names
 
 
@@ -33,13 +31,6 @@ def to_uint8(pictures: np.ndarray) -> np.ndarray:
     """Undoes CLIP's normalization: [..., 3] float to uint8."""
     pixels = np.asarray(pictures, np.float32) * CLIP_STD + CLIP_MEAN
     return np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8)
-
-
-def to_html(figure: Figure, dpi: int = 110) -> str:
-    """Encodes a figure as a `data:` URL, so that a report is one file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def collect_views(
@@ -155,20 +146,19 @@ def spotlight(view: np.ndarray, shares: np.ndarray) -> np.ndarray:
 def curves(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *,
-    title: str,
     colors: Mapping[str, str],
     steps: int,
     percent: bool = False,
 ) -> Figure:
     """Draws lines over optimizer steps. Names that end in EMA are dashed, those that end in CHANCE are dotted.
 
-    Both have the color of the name without the suffix, and only that name is in the legend. Names without a
-    color of their own get the next of OTHERS.
+    Both have the color of the name without the suffix. Names without a color of their own get the next of
+    OTHERS, and only they are in the legend; the others are in that of the page.
 
     Args:
       steps: Steps of the whole run, over which a single value of chance is a line, too.
     """
-    figure = Figure(figsize=(5.4, 2.9))
+    figure = Figure(figsize=(4.3, 2.6))
     axis = figure.subplots()
     others = iter(OTHERS)
     chosen: dict[str, str] = {}
@@ -176,7 +166,11 @@ def curves(
         base = name.removesuffix(EMA).removesuffix(CHANCE)
         if base not in chosen:
             chosen[base] = colors.get(base) or next(others, GRAY)
-        style = {"linestyle": "-", "lw": 1.5, "label": drawable(name)}
+        style = {
+            "linestyle": "-",
+            "lw": 1.5,
+            "label": drawable(name) if base not in colors else None,
+        }
         if name.endswith(EMA):
             style = {"linestyle": "--", "lw": 1.1, "alpha": 0.8}
         elif name.endswith(CHANCE):
@@ -187,17 +181,19 @@ def curves(
         if name.endswith(CHANCE) and len(at) == 1:
             at, values = [0, steps], np.repeat(values, 2)
         axis.plot(at, values, color=chosen[base], **style)
-    axis.set_title(drawable(title), fontsize=10, loc="left")
-    axis.set_xlabel("optimizer step", fontsize=8)
-    axis.tick_params(labelsize=8)
+    axis.set_xlabel("optimizer step", fontsize=9, color=INK)
+    axis.tick_params(labelsize=9, labelcolor=INK, color=LINE)
     # From the start to the end of the run, with room for a mark at either edge.
     axis.set_xlim(-0.02 * steps, 1.02 * steps)
     axis.set_ylim(bottom=0)
     if percent:
         axis.yaxis.set_major_formatter("{x:g}%")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="y", alpha=0.25)
-    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axis.spines[["left", "bottom"]].set_color(LINE)
+    axis.grid(axis="y", color=LINE, alpha=0.4)
+    if axis.get_legend_handles_labels()[1]:
+        place = dict(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+        axis.legend(fontsize=8, frameon=False, labelcolor=INK, **place)
     return figure
 
 

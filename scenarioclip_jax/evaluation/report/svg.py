@@ -47,6 +47,7 @@ def inline(figure: Figure, label: str) -> Markup:
     text = buffer.getvalue()
     text = text[text.index("<svg ") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    text = text.replace("xlink:href=", "href=")  # a prefix that HTML needn't know
     prefix = "s" + hashlib.sha256((text + label).encode("utf-8", "replace")).hexdigest()[:10]
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
     text = _FONT.sub("system-ui, sans-serif", text)

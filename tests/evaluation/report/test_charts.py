@@ -136,19 +136,19 @@ def test_curves_of_a_model_its_ema_and_chance_share_a_color():
     steps = [1, 2]
     series = {"object": (steps, [0.1, 0.2]), "object (EMA)": (steps, [0.1, 0.3])}
     series |= {"object (chance)": (steps, [0.05, 0.05]), "all": (steps, [0.4, 0.4])}
-    figure = pictures.curves(series, title="t", colors=pictures.COLORS, steps=2, percent=True)
+    figure = pictures.curves(series, colors=pictures.COLORS, steps=2, percent=True)
     lines = figure.axes[0].lines
     assert [line.get_linestyle() for line in lines] == ["-", "--", ":", "-"]
     assert len({line.get_color() for line in lines[:3]}) == 1
     assert lines[3].get_color() != lines[0].get_color()
     assert lines[1].get_ydata().tolist() == [10, 30]
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert legend == ["object", "all"]
+    assert legend == ["all"]  # that of the levels is the page's
 
 
 def test_curves_of_one_validation_stand_in_the_whole_run():
     series = {"object": ([200], [0.2]), "object" + pictures.CHANCE: ([200], [0.05])}
-    figure = pictures.curves(series, title="t", colors={}, steps=200, percent=True)
+    figure = pictures.curves(series, colors={}, steps=200, percent=True)
     (axis,) = figure.axes
     left, right = axis.get_xlim()
     assert -10 < left <= 0
