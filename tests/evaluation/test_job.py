@@ -19,6 +19,7 @@ from scenarioclip_jax.evaluation.job import (
     evaluate,
     open_models,
 )
+from scenarioclip_jax.evaluation.report.names import known_metric
 from tests.evaluation.fakes import write_images, write_json
 from tests.evaluation.tiny_model import write_model
 
@@ -71,11 +72,12 @@ def test_results_hold_all_that_is_needed_to_believe_them(ran):
     assert set(results["counting"]) == {"strict", "any_label"}
     assert {"jax", "flax", "python", "scenarioclip_jax"} <= set(results["versions"])
     assert results["seed"] == 0
-    for suite in results["suites"].values():
+    for name, suite in results["suites"].items():
         assert suite["protocol"]
         for column in suite["columns"].values():
             assert column["level"]
-            for metric in column["metrics"].values():
+            for key, metric in column["metrics"].items():
+                assert known_metric(name, key), f"the report has no name for {name}, {key}"
                 low, high = metric["interval"]
                 assert low <= metric["value"] + 1e-9
                 assert metric["value"] <= high + 1e-9

@@ -129,6 +129,17 @@ def test_what_a_run_leaves_behind(undisturbed, small_data):
     assert trained.identity == identity_digest(shards.open_split(small_data, "train"))
     page = (undisturbed / "report.html").read_text()
     assert page.count('aria-label="training curves') == 5
+    assert page.count('<article class="card') == 3
+    assert (
+        page.index('<article class="card')
+        < page.index('<figure class="photo')
+        < page.index("<h2>Training")
+    )
+    for title in ("object: misses", "object: nearest to", "Test photos"):
+        assert title in page
+    assert not re.search(r'<script|(src|href)="(?!data:|#)', page)
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
     assert_trained(undisturbed, "clip")
     report = json.loads((undisturbed / "report.json").read_text())
     for level in LEVELS:

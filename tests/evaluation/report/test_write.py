@@ -44,6 +44,7 @@ def result(label="a dog"):
         found.counts |= {f"{level} pictures": 4, f"{level} classes": 20}
         classes = {label: (0.5, 2), "a cat": (0.25, 4)}
         found.bars[f"{level}: strict top-1 by class"] = classes
+    found.bars[f"nearest to {label}"] = {label: (0.5, 2)}
     found.confusions["predicates"] = Confusion([label, "b"], np.array([[3, 1], [0, 2]]))
     found.examples["object: hits, drawn by chance"] = [Example(("object", 0), label, True)]
     found.examples["object: misses, drawn by chance"] = [
