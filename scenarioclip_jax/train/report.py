@@ -63,6 +63,7 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
         return  # every process took part in the recognition; only the first one writes
     first_batch = workdir / "first_batch.png"
     tested = [each for each in data.sets if each.test is not None]
+    tests = [each.test for each in data.sets if each.test is not None]
     photos = [
         report_photos.photos(run, data, each, of_sets["student"][each.name]) for each in tested
     ]
@@ -77,7 +78,9 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
         names=[each.name for each in data.sets],
         title=f"{config.arch}, preset {config.preset}",
         facts={
-            "Data set": told(read) if len(data.sets) > 1 else str(data.sets[0].directory),
+            "Data set": told(read)
+            if len(data.sets) > 1
+            else "".join(str(each.directory) for each in data.sets),
             "Training": f"step {run.steps:,}, {config.data.batch_size:,} scenes a step, "
             f"{len(data.train):,} scenes to learn from",
             "Test photos": "; ".join(_count(config, each) for each in tested) or "none",
@@ -87,9 +90,7 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
         subtitle=f"{run.table.splitlines()[-1]}.{_changed(changes)}{f' Data: {told(read)}.' if read else ''}",
         examples={title: each for part in photos for title, each in part.examples.items()},
         retrievals={title: each for part in photos for title, each in part.retrievals.items()},
-        gallery=max(
-            (report_photos.gallery_scenes(config, each.test) for each in tested), default=0
-        ),
+        gallery=max((report_photos.gallery_scenes(config, test) for test in tests), default=0),
         first_batch=_embed(first_batch) if first_batch.is_file() else None,
     )
     write_text(workdir / "report.html", page)

@@ -15,8 +15,8 @@ from scenarioclip_jax.evaluation.score.result import Confusion
 from scenarioclip_jax.evaluation.sections import part_of, suite_of
 
 MOST, HALF = 30, 10  # classes that a bar chart chooses from, and best and worst ones that it shows
-# Inches. A phone shows the narrow ones at nearly their size, so that their texts stay readable.
-NARROW, WIDE = 4.3, 5.2
+# Inches, without the names at the left; with them, a phone shows charts at nearly their size.
+BARS, OVERVIEW = 3.1, 3.3
 BLUE, ORANGE, GREEN = "#4c5c96", "#c8853d", "#8fc3a5"
 MODELS = (BLUE, ORANGE, GRAY)  # colors of models side by side
 
@@ -40,7 +40,7 @@ def overview(summary: Mapping[str, Any]) -> Figure:
         places.append(at)
         labels.append(_short(one_line(suite_of(section), name), 40))
         at += 1.0
-    figure = Figure(figsize=(WIDE, 0.6 + 0.2 * max(at, 1)))
+    figure = Figure(figsize=(OVERVIEW, 0.6 + 0.2 * max(at, 1)))
     axis = figure.subplots()
     step = 0.28 if len(columns) > 1 else 0.0
     for number, column in enumerate(columns):
@@ -208,7 +208,7 @@ def bars(columns: Mapping[str, Mapping[str, tuple[float, int]]]) -> Figure:
     """
     first = next(iter(columns.values()))
     names = shown_classes(first)
-    figure = Figure(figsize=(NARROW, 0.5 + 0.17 * len(names) * max(1, 0.7 * len(columns))))
+    figure = Figure(figsize=(BARS, 0.5 + 0.17 * len(names) * max(1, 0.7 * len(columns))))
     axis = figure.subplots()
     place = np.arange(len(names), dtype=float)
     if len(first) > len(names):
@@ -243,20 +243,20 @@ def confusion(table: Confusion) -> Figure:
     most = max(float(shares.max()), 1e-9)
     ticks = np.arange(len(table.names))
     for (row, column), share in np.ndenumerate(shares):
-        patch = dict(lw=0, color=BLUE, alpha=0.85 * share / most)
+        patch: dict[str, Any] = dict(lw=0, color=BLUE, alpha=0.85 * share / most)
         axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **patch))
         if counts[row, column]:
             color = "white" if share > 0.6 * most else INK
             told = f"{100 * share:.0f}" if share >= 0.005 else "<1"
-            place = dict(ha="center", va="center", fontsize=7, color=color)
+            place: dict[str, Any] = dict(ha="center", va="center", fontsize=7, color=color)
             axis.text(column, row, told, **place)
     for each in ticks:
-        frame = dict(fill=False, lw=1.3, edgecolor=INK)
+        frame: dict[str, Any] = dict(fill=False, lw=1.3, edgecolor=INK)
         axis.add_patch(Rectangle((each - 0.5, each - 0.5), 1, 1, **frame))
     labels = drawables(_short(name, 18) for name in table.names)
     axis.set_xlim(-0.5, len(ticks) - 0.5)
     axis.set_ylim(len(ticks) - 0.5, -0.5)
-    slant = dict(rotation=60, ha="right", rotation_mode="anchor")
+    slant: dict[str, Any] = dict(rotation=60, ha="right", rotation_mode="anchor")
     axis.set_xticks(ticks, labels, fontsize=8, color=INK, **slant)
     axis.set_yticks(ticks, labels, fontsize=8, color=INK)
     axis.set_xlabel("predicted", fontsize=9, color=INK)
