@@ -177,7 +177,10 @@ def _take_steps(run: Run, world: World, watch: Watch, batches: Alone | Together)
         world.validated, world.scores = False, None
         computed = when_computed(world.metrics["loss/total"])
         if world.step == 1:
-            write_first_batch(watch.writer.directory, batch, run.view_settings, watch.tokenizer)
+            folder = watch.writer.directory
+            write_first_batch(folder, batch, run.view_settings, watch.tokenizer)
+            if folder is not None and (drawing := folder / "first_batch.png").is_file():
+                watch.writer.picture(world.step, "first_batch", drawing.read_bytes())
             longest = run.config.model.text.max_length
             if note := describe_cut_texts(batch, run.settings, longest):
                 watch.progress.say(note)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import json
 import math
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+from PIL import Image
 
 from scenarioclip_jax.checkpoint import what_is_whole
 from scenarioclip_jax.console import say
@@ -80,6 +82,10 @@ class MetricWriter:
             self._file.flush()
         self._board.write(step, metrics)
 
+    def picture(self, step: int, name: str, png: bytes) -> None:
+        """Shows a picture, an encoded PNG, in TensorBoard."""
+        self._board.picture(step, name, png)
+
     def close(self) -> None:
         self._board.close()
         with explaining_output(self.directory, self.path):
@@ -87,7 +93,7 @@ class MetricWriter:
 
 
 class TensorBoard:
-    """Scalars in TensorBoard's format, for viewing only: if the file can't be written, the run continues.
+    """Scalars and pictures for TensorBoard; if its file can't be written, the run continues.
 
     The caller's thread writes. `tensorboardX.SummaryWriter` has a thread of its own that ends at the first
     error, after which every caller blocks forever.
@@ -128,6 +134,17 @@ class TensorBoard:
                 self._file.flush()
                 self._flushed = time.monotonic()
 
+    def picture(self, step: int, name: str, png: bytes) -> None:
+        """Adds a picture, an encoded PNG."""
+        if self._file is None:
+            return
+        with Image.open(io.BytesIO(png)) as opened:
+            size = dict(zip(("width", "height"), opened.size, strict=True))
+        summary = self._x.proto.summary_pb2.Summary
+        image = summary.Image(colorspace=3, encoded_image_string=png, **size)
+        with self._giving_up():
+            self._add(step, summary=summary(value=[summary.Value(tag=name, image=image)]))
+
     def _add(self, step: int, **what) -> None:
         assert self._file is not None  # whoever adds has looked
         self._file.write_event(self._events.Event(wall_time=time.time(), step=step, **what))
@@ -146,6 +163,9 @@ class NullWriter:
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         del step, metrics
+
+    def picture(self, step: int, name: str, png: bytes) -> None:
+        del step, name, png
 
     def close(self) -> None:
         """Does nothing, because nothing was opened."""

@@ -67,6 +67,9 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
     photos = [
         report_photos.photos(run, data, each, of_sets["student"][each.name]) for each in tested
     ]
+    for part in photos:
+        for name, png in part.grids.items():
+            watch.writer.picture(run.steps, f"retrieval/{name}", png)
     by_data = {"": found} if found else {}
     for name in next(iter(of_sets.values()), {}):
         if name:

@@ -1,5 +1,7 @@
 """Photos of a run's report: hits and misses of recognition, and the photos nearest to some texts."""
 
+import io
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +12,7 @@ from scenarioclip_jax.data.corrupt import Corrupt, read_scene
 from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
 from scenarioclip_jax.data.stored.shards import SceneSource
 from scenarioclip_jax.evaluation.report import pictures
-from scenarioclip_jax.evaluation.report.shots import collect_shots, shown
+from scenarioclip_jax.evaluation.report.shots import MISSING, Shot, collect_shots, shown
 from scenarioclip_jax.evaluation.score.recognition import CLASS_LISTS, Recognition
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.train.data import DataSet, RunData
@@ -27,6 +29,7 @@ Titled = dict[str, list[dict[str, Any]]]  # photos as `pieces.html` shows them, 
 class Photos(NamedTuple):
     examples: Titled  # hits and misses
     retrievals: Titled
+    grids: dict[str, bytes]  # the retrievals of each level as a PNG, for TensorBoard
 
 
 def gallery_scenes(config: Config, test: SceneSource) -> int:
@@ -86,7 +89,8 @@ def photos(run: Run, data: RunData, shown_set: DataSet, found: Recognition) -> P
     examples, retrievals = (
         {
             f"{prefix}{level}: {title}": [
-                shown(shots[level][row], caption, right) for row, caption, right in each
+                shown(shots[level].get(row, MISSING), caption, right)
+                for row, caption, right in each
             ]
             for level, parts in chosen.items()
             for title, each in parts[part].items()
@@ -94,7 +98,34 @@ def photos(run: Run, data: RunData, shown_set: DataSet, found: Recognition) -> P
         }
         for part in (0, 1)
     )
-    return Photos(examples, retrievals)
+    grids = {
+        f"{prefix}{level}": _grid(shots[level], nearest) for level, (_, nearest) in chosen.items()
+    }
+    return Photos(examples, retrievals, grids)
+
+
+def _grid(shots: Mapping[int, Shot], nearest: Mapping[str, list[Row]]) -> bytes:
+    """The photos nearest to some texts, a row per text, as a PNG."""
+    gone = np.full((8, 8, 3), 128, np.uint8)
+    rows = []
+    for title, near in nearest.items():
+        found = [(shots.get(row, MISSING).photo, caption, right) for row, caption, right in near]
+        rows.append(
+            (
+                title,
+                [
+                    pictures.Shown(
+                        gone if photo is None else photo,
+                        f"{pictures.RIGHT_MARK} {caption}" if right else caption,
+                        pictures.RIGHT if right else None,
+                    )
+                    for photo, caption, right in found
+                ],
+            )
+        )
+    buffer = io.BytesIO()
+    pictures.picture_grid(rows).savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+    return buffer.getvalue()
 
 
 def _hits_and_misses(own, classes, scores: np.ndarray, draw) -> dict[str, list[Row]]:

@@ -5,10 +5,13 @@ read them from the compilation cache and to draw its figures. Tests of what beco
 need none of that anew.
 """
 
+import io
 import json
 
+from PIL import Image
+
 from scenarioclip_jax.evaluation.report import svg
-from scenarioclip_jax.train import loop, validation
+from scenarioclip_jax.train import loop, report_photos, validation
 from scenarioclip_jax.train.config import plain
 
 # What a run reads from its config while it runs; nothing that is compiled depends on it.
@@ -64,6 +67,7 @@ class Shared:
 DRAWS = {
     (loop, "write_first_batch"): loop.write_first_batch,
     (svg, "inline"): svg.inline,
+    (report_photos, "_grid"): report_photos._grid,
 }
 
 
@@ -71,6 +75,9 @@ def draw_nothing(patch) -> None:
     """Leaves the figures of a run and of its report out."""
     patch.setattr(loop, "write_first_batch", lambda *_: None)
     patch.setattr(svg, "inline", lambda figure, label: "")
+    blank = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(blank, "PNG")
+    patch.setattr(report_photos, "_grid", lambda *_: blank.getvalue())
 
 
 def draw_all(patch) -> None:

@@ -1,6 +1,9 @@
 """The one writer of numbers."""
 
+import io
+
 import pytest
+from PIL import Image
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 
@@ -60,6 +63,24 @@ def test_tensorboard_gets_every_number(tmp_path):
     assert events[1].session_log.status == events[1].session_log.START
     shown = {v.tag: (e.step, v.simple_value) for e in events for v in e.summary.value}
     assert shown == {"loss/total": (5, 2.5), "learning_rate": (5, 0.125)}
+
+
+def test_tensorboard_gets_pictures(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (30, 20), (200, 10, 10)).save(buffer, "PNG")
+    writer = MetricWriter(tmp_path, 0)
+    writer.picture(3, "first_batch", buffer.getvalue())
+    writer.close()
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    content, events = path.read_bytes(), []
+    while content:
+        size = int.from_bytes(content[:8], "little")
+        events.append(Event.FromString(content[12 : 12 + size]))
+        content = content[16 + size :]
+    assert events[-1].step == 3
+    (value,) = events[-1].summary.value
+    assert (value.tag, value.image.width, value.image.height) == ("first_batch", 30, 20)
+    assert value.image.encoded_image_string == buffer.getvalue()
 
 
 def test_a_full_disk_names_the_file_and_what_is_whole(tmp_path):

@@ -124,6 +124,8 @@ def test_what_a_run_leaves_behind(undisturbed, small_data):
             assert 0 < row[f"validation/chance/{name}"] <= 1
     board = b"".join(path.read_bytes() for path in (undisturbed / "tensorboard").iterdir())
     assert b"validation/student/object/text_to_image/R5" in board
+    for name in (b"first_batch", *(f"retrieval/{level}".encode() for level in LEVELS)):
+        assert name in board
     # An evaluation sees by it whether the data set was built again.
     (trained,) = recorded(undisturbed)
     assert trained.identity == identity_digest(shards.open_split(small_data, "train"))
