@@ -8,6 +8,7 @@ import pytest
 from scenarioclip_jax.evaluation.report import charts, pictures
 from scenarioclip_jax.evaluation.report.headlines import headline_metrics, headlines
 from scenarioclip_jax.evaluation.report.tables import table
+from scenarioclip_jax.evaluation.score.result import Confusion
 
 
 def metric(value, chance=None, unit="share"):
@@ -155,3 +156,31 @@ def test_curves_of_one_validation_stand_in_the_whole_run():
     assert 200 <= right < 210
     chance = axis.lines[1]
     assert (list(chance.get_xdata()), list(chance.get_ydata())) == ([0, 200], [5, 5])
+
+
+def test_bars_show_the_best_and_the_worst_classes_best_first():
+    # The most frequent class first, as suites give them; beyond the thirtieth they are left out.
+    values = {f"c{i}": (((7 * i) % 30) / 30, 99 - i) for i in range(30)} | {"rare": (1.0, 1)}
+    names = charts.shown_classes(values)
+    shares = [values[name][0] for name in names]
+    assert shares == sorted(shares, reverse=True)
+    assert len(names) == 20
+    assert [round(30 * share) for share in shares] == [*range(29, 19, -1), *range(9, -1, -1)]
+    (axis,) = charts.bars({"student": values}).axes
+    np.testing.assert_allclose([bar.get_width() for bar in axis.patches], np.multiply(shares, 100))
+    assert axis.get_xlim() == (0, 100)
+    few = {"a": (0.01, 3), "b": (0.02, 2)}
+    (axis,) = charts.bars({"student": few}).axes
+    assert axis.get_xlim() == (0, 100)  # of small shares, too
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels == ["b (2)", "a (3)"]
+
+
+def test_confusions_are_percents_of_a_row_with_the_diagonal_outlined():
+    (axis,) = charts.confusion(Confusion(["a", "b"], np.array([[3, 1], [0, 5]]))).axes
+    told = {text.get_position(): text.get_text() for text in axis.texts}  # column, row
+    assert told == {(0, 0): "75", (1, 0): "25", (1, 1): "100"}
+    frames = [each.get_xy() for each in axis.patches if not each.get_fill()]
+    assert frames == [(-0.5, -0.5), (0.5, 0.5)]
+    shades = [each.get_alpha() for each in axis.patches if each.get_fill()]
+    np.testing.assert_allclose(shades, 0.85 * np.array([0.75, 0.25, 0, 1]))
