@@ -218,6 +218,7 @@ def from_reference(args: argparse.Namespace, output: Path) -> None:
 
 def to_pytorch(args: argparse.Namespace, output: Path) -> None:
     from scenarioclip_jax import checkpoint
+    from scenarioclip_jax.describe import calibration
     from scenarioclip_jax.interop import to_pytorch as out
 
     given, args.checkpoint = args.checkpoint, model_copy(str(args.checkpoint), args.step)
@@ -234,7 +235,10 @@ def to_pytorch(args: argparse.Namespace, output: Path) -> None:
         params, step = checkpoint.load_params(args.checkpoint, weights=args.weights, step=args.step)
     if args.layout == "transformers":
         origin = f"the {args.weights}'s of training step {step}"
-        out.write_folder(output, spec, params, tokenizer, dtype=args.dtype, origin=origin)
+        kept = calibration.temperatures(args.checkpoint, args.weights)
+        out.write_folder(
+            output, spec, params, tokenizer, dtype=args.dtype, origin=origin, temperatures=kept
+        )
     elif args.layout == "huggingface-towers":
         out.write_towers(output, spec, params, tokenizer, dtype=args.dtype)
     else:

@@ -10,7 +10,6 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
 Box = Sequence[float]  # x0, y0, x1, y1 in pixels
-_OUTLINE = [patheffects.withStroke(linewidth=2.5, foreground="black")]
 
 
 def show_photo(axes: Any, picture: Any) -> None:
@@ -49,7 +48,7 @@ def draw_box(
         color="white",
         fontsize=9,
         va="bottom",
-        path_effects=_OUTLINE,
+        path_effects=_outline(),
         parse_math=False,
     )
 
@@ -65,7 +64,7 @@ def draw_arrow(axes: Any, subject: Box, object_: Box, predicate: str) -> None:
         color="white",
         connectionstyle="arc3,rad=0.12",
         linewidth=1.6,
-        path_effects=_OUTLINE,
+        path_effects=_outline(),
     )
     axes.add_patch(arrow)
     # Nearer to the subject, so that two arrows into one object keep their words apart.
@@ -77,6 +76,10 @@ def draw_arrow(axes: Any, subject: Box, object_: Box, predicate: str) -> None:
         ha="center",
         va="center",
         style="italic",
-        path_effects=_OUTLINE,
+        path_effects=_outline(),
         parse_math=False,
     )
+
+
+def _outline() -> list[Any]:
+    return [patheffects.withStroke(linewidth=2.5, foreground="black")]

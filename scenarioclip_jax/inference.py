@@ -30,9 +30,9 @@ from scenarioclip_jax.data import photo_boxes, photo_parts
 from scenarioclip_jax.data.damage import open_checked
 from scenarioclip_jax.data.image_arrays import separate, to_array
 from scenarioclip_jax.data.normalization import normalize
-from scenarioclip_jax.data.photo import photo_view, view_canvas
 from scenarioclip_jax.data.stored.labels import labels_of
 from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.data.view import photo_view, view_canvas
 from scenarioclip_jax.describe import calibration
 from scenarioclip_jax.describe.describe import describe, describe_many
 from scenarioclip_jax.models import params as parameters
@@ -96,7 +96,9 @@ def load(
             f"{path}: only a training run or a converted model has several weights"
         )
     if exported.is_exported(folder):
-        return Model(*exported.read(folder), dtype=dtype, batch_size=batch_size)
+        found = exported.read(folder)
+        kept = exported.temperatures(folder) | calibration.temperatures(folder, weights)
+        return Model(*found, dtype=dtype, batch_size=batch_size, temperatures=kept)
     if folder.is_file():
         if what := known_files.describe(folder):
             raise CheckpointError(f"{path}: a file, {what}")

@@ -58,7 +58,8 @@ TABLE = {
         *("parallel", "costs", "checkpoint", "interop", "storage", "workdir", "orbax_setup"),
         *("evaluation/embed", "evaluation/score", "evaluation/report"),  # scores during training
     },
-    "interop": {"data", "data/stored", "models", "checkpoint", "storage"},
+    # It copies `describe` into folders for PyTorch.
+    "interop": {"data", "data/stored", "models", "checkpoint", "storage", "describe"},
     "checkpoint": {"models", "orbax_setup"},
     "workdir": {"parallel", "storage"},
     "describe": {

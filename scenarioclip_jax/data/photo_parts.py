@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from scenarioclip_jax.data.photo import View, map_boxes, show_region, union_region
+from scenarioclip_jax.data.view import View, map_boxes, show_region, union_region
 
 
 def in_view(boxes: Float[np.ndarray, "N E 4"], view: View) -> Float[np.ndarray, "N E 4"]:

@@ -27,10 +27,11 @@ from scenarioclip_jax.data.images import to_rgb
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.scene import Scene
 from scenarioclip_jax.describe.calibration import FILE, LEAST, MOST, CalibrationError, read
-from scenarioclip_jax.describe.describe import Encoder, pair_cosines
+from scenarioclip_jax.describe.graphs import Encoder, pair_cosines
 from scenarioclip_jax.describe.scene_graph import FoundObject
 from scenarioclip_jax.describe.texts import Texts
-from scenarioclip_jax.describe.vocabulary import Words, read_words
+from scenarioclip_jax.describe.vocabulary import read_words
+from scenarioclip_jax.describe.word_lists import Words
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.progress_bar import progress_bar

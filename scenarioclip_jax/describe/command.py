@@ -104,7 +104,8 @@ def read_boxes(path: Path) -> tuple[list[Any], list[str] | None]:
 def main(argv: Sequence[str] | None = None) -> None:
     flags = parse(argv)
     # These are slow to import.
-    from scenarioclip_jax.describe.detector import grid, open_detector
+    from scenarioclip_jax.describe.boxes import grid
+    from scenarioclip_jax.describe.detector import open_detector
     from scenarioclip_jax.describe.picture import check_suffix
     from scenarioclip_jax.inference import load
 

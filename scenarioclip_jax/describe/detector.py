@@ -1,16 +1,14 @@
-"""Finds the boxes of objects where nobody gives any: by a zero-shot detector of Hugging Face, or on a grid."""
+"""Finds the boxes of objects where nobody gives any, by a zero-shot detector of Hugging Face."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from scenarioclip_jax.describe.boxes import Detector
 from scenarioclip_jax.errors import ReadableError
-
-# Finds boxes [N, 4], in pixels, of things of these names in a picture.
-Detector = Callable[[Image.Image, Sequence[str]], Float[np.ndarray, "N 4"]]
 
 OVERLAP = 0.6  # intersection over union from which on two boxes are of the same object
 MOST = 30  # boxes of a picture
@@ -53,22 +51,5 @@ def open_detector(model: str, threshold: float = 0.25) -> Detector:
         unnamed = [dataclasses.replace(each, name="") for each in answer.result]
         boxes = [each.box for each in select(unnamed, OVERLAP, MOST)]
         return np.array(boxes, np.float32).reshape(-1, 4)
-
-    return find
-
-
-def grid(rows: int) -> Detector:
-    """A detector that cuts every picture into equal boxes, this many in each direction.
-
-    Raises:
-      ValueError: There are less than 1 or more than 10 in each direction.
-    """
-    if not 1 <= rows <= 10:
-        raise ValueError(f"the grid is {rows}; it must be from 1 to 10 boxes in each direction")
-
-    def find(picture: Image.Image, names: Sequence[str]) -> Float[np.ndarray, "N 4"]:
-        (x, y), side = np.meshgrid(np.arange(rows), np.arange(rows)), np.array(picture.size) / rows
-        low = np.stack([x.ravel(), y.ravel()], axis=1) * side
-        return np.concatenate([low, low + side], axis=1).astype(np.float32)
 
     return find

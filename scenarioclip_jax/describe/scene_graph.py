@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
-from scenarioclip_jax.data.stored.scene import relation_text
+from scenarioclip_jax.data.stored.labels import relation_text
 
 if TYPE_CHECKING:
     import networkx
@@ -137,7 +137,12 @@ class SceneGraph:
 
         Raises:
           ValueError: Pictures with that suffix can't be written, or `relations` is negative.
+          ImportError: matplotlib isn't installed.
         """
+        try:
+            import matplotlib  # noqa: F401  a folder for PyTorch may lie where it isn't
+        except ImportError:
+            raise ImportError("draw needs matplotlib: pip install matplotlib") from None
         from scenarioclip_jax.describe.picture import draw, write  # matplotlib is slow to import
 
         picture = draw(self, relations)

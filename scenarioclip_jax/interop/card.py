@@ -25,7 +25,7 @@ _REGIONS = {
 
 
 _PARTS = """An object's picture is the photo, black outside the object's box; a relation's is {region}.
-Then it is prepared as above."""
+`processor(images=photo, boxes=[[x0, y0, x1, y1]], level="object")` makes them from boxes in the photo."""
 _PARTS_POOLED = """Objects and relations are boxes in the whole photo, so they need no pictures of their own.
 The order of a relation's two boxes means nothing: only its text says which is the subject."""
 # How an example asks for an object.
@@ -42,6 +42,18 @@ inputs = processor(
 )
 with torch.no_grad():
     print(model(**inputs, level="relation").logits_per_image)
+"""
+
+# How an example asks for all that is in a photo.
+_EXAMPLE_DESCRIBE = """
+# The scene graph of a photo, from boxes and words.
+scene = model.describe(
+    photo,
+    [[10, 20, 210, 400], [200, 80, 480, 470]],
+    words={"actions": texts, "objects": ["person", "horse"], "predicates": ["rides", "leads"]},
+    processor=processor,
+)
+print(scene)  # scene.draw("scene.png") draws it, with matplotlib; scene.to_json() keeps it
 """
 
 
@@ -104,7 +116,7 @@ with torch.no_grad():
     image = model.encode_image(inputs["pixel_values"], "global")
     text = model.encode_text(inputs["input_ids"], "global")
 print(torch.nn.functional.cosine_similarity(image, text))
-{_EXAMPLE_POOLED if pooled else ""}```
+{_EXAMPLE_POOLED if pooled else ""}{_EXAMPLE_DESCRIBE}```
 
 Needs torch and transformers, 4.57 or newer. `pipeline("zero-shot-image-classification", model=folder,
 trust_remote_code=True)` works too, at the global level.

@@ -5,7 +5,9 @@ model*.safetensors     with the published parameter names; a shared stem is writ
 tokenizer.json, …      read by AutoProcessor
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data.region_styles import STYLES
 from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.describe.calibration import LEAST, MOST
 from scenarioclip_jax.interop import reference
 from scenarioclip_jax.interop.weights import check_names, check_sizes, open_folder, read_json
 from scenarioclip_jax.models.regions import REGIONS
@@ -33,13 +36,17 @@ MODEL_FIELDS = (
     "logit_bias",
 )
 # What folders of before there were these fields mean.
-BEFORE = {"region_style": "stored", "regions": "views", "object_parts": 1}
+BEFORE = {"region_style": "stored", "regions": "views", "object_parts": 1, "temperatures": {}}
 MODELING, PROCESSING = "modeling_scenarioclip", "processing_scenarioclip"
 # Modules of the model, which import each other.
 MODELS = (MODELING, "towers_scenarioclip", "regions_scenarioclip")
+# Modules of the processor.
+PROCESSORS = (PROCESSING, "encoder_scenarioclip")
 
 
-def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
+def config_json(
+    spec: ModelSpec, dtype: str, temperatures: Mapping[str, float] = MappingProxyType({})
+) -> dict[str, Any]:
     """The content of config.json for a model."""
     vision, text = VisionConfig(**spec.model["vision"]), TextConfig(**spec.model["text"])
     return {
@@ -64,6 +71,7 @@ def config_json(spec: ModelSpec, dtype: str) -> dict[str, Any]:
         "lengths": spec.lengths,
         "fit": spec.fit,
         "region_style": spec.region_style,
+        "temperatures": dict(temperatures),
         "torch_dtype": dtype,
     }
 
@@ -72,6 +80,14 @@ def is_exported(folder: Path) -> bool:
     """Whether a folder was written by `to_pytorch`."""
     path = folder / "config.json"
     return path.is_file() and read_json(path).get("model_type") == MODEL_TYPE
+
+
+def temperatures(folder: Path) -> dict[str, float]:
+    """The temperatures of a folder's model by level, see `describe.calibrate`; empty if it isn't calibrated."""
+    path = folder / "config.json"
+    values = BEFORE | read_json(path)
+    _check_fields(values, path)
+    return dict(values["temperatures"])
 
 
 def _check_fields(values: dict[str, Any], path: Path) -> None:
@@ -104,6 +120,13 @@ def _check_fields(values: dict[str, Any], path: Path) -> None:
         and all(type(n) is int and 2 < n < 10**9 for n in lengths.values()),
         "lengths",
         "tokens by level, at least 3 each",
+    )
+    kept = values["temperatures"]
+    require(
+        isinstance(kept, dict)
+        and all(type(t) in (int, float) and LEAST <= t <= MOST for t in kept.values()),
+        "temperatures",
+        f"numbers from {LEAST} to {MOST} by level",
     )
     for tower in ("vision", "text"):
         require(isinstance(values[tower], dict), tower, "an object")

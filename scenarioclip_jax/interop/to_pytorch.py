@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import ml_dtypes
 import numpy as np
@@ -11,6 +12,7 @@ import tokenizers
 from safetensors.numpy import save_file
 from tokenizers import decoders, processors
 
+from scenarioclip_jax import drawing, errors, files
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data import (
     image_arrays,
@@ -20,14 +22,19 @@ from scenarioclip_jax.data import (
     image_levels,
     images,
     photo_boxes,
+    photo_parts,
+    region_styles,
+    view,
 )
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.data.stored import labels
 from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.describe import boxes, graphs, picture, scene_graph, texts, word_lists
 from scenarioclip_jax.interop import exported, reference
 from scenarioclip_jax.interop.card import model_card
 from scenarioclip_jax.interop.huggingface import FIELDS, LEGACY_EOS
 from scenarioclip_jax.interop.label_normalizer import label_normalizer
+from scenarioclip_jax.interop.portable import name_of, portable
 from scenarioclip_jax.interop.weights import cast, check_finite
 from scenarioclip_jax.models.scenario_clip import levels_of, parts_of, pools
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
@@ -38,16 +45,24 @@ LAYOUTS = ("transformers", "reference", "huggingface-towers")
 SHARD_BYTES = 2 << 30  # larger files are split, so that little is in memory twice
 END_OF_WORD = "</w>"  # in CLIP's vocabulary
 TEMPLATES = Path(__file__).parent / "pytorch"
-# The modules that open images, check boxes and normalize texts; they are copied, so that the exported processor
-# makes the same pixels and tokens.
+# Modules that are copied (see `portable`), so that an exported processor makes the same pixels and tokens from
+# photos, boxes and texts, and an exported model describes photos by the same code.
 SHARED = (images, image_arrays, image_colors, image_depth, image_files, image_levels)
-SHARED += (labels, photo_boxes)
+SHARED += (labels, photo_boxes, photo_parts, region_styles, view)
+SHARED += (boxes, graphs, scene_graph, texts, word_lists, errors, drawing, files, picture)
 
 Arrays = Mapping[str, np.ndarray]
 
 
 def write_folder(
-    out: Path, spec: ModelSpec, params: Arrays, tokenizer_file: Path, *, dtype: str, origin: str
+    out: Path,
+    spec: ModelSpec,
+    params: Arrays,
+    tokenizer_file: Path,
+    *,
+    dtype: str,
+    origin: str,
+    temperatures: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     """Writes the files that `AutoModel` and `AutoProcessor` read with `trust_remote_code=True`.
 
@@ -55,11 +70,12 @@ def write_folder(
       params: Parameters by our names, including frozen ones.
       dtype: Key of DTYPES for the type in which weights are stored.
       origin: Origin of the weights, for the model card.
+      temperatures: Temperatures by level, if the model is calibrated, see `describe.calibrate`.
     """
     vision, text = VisionConfig(**spec.model["vision"]), TextConfig(**spec.model["text"])
     theirs = reference.to_theirs(params, spec.model["arch"], vision, text, pooled=pools(spec.model))
     save_safetensors(out, theirs, dtype)
-    _write_json(out / "config.json", exported.config_json(spec, dtype))
+    _write_json(out / "config.json", exported.config_json(spec, dtype, temperatures))
     for module in exported.MODELS:
         shutil.copyfile(TEMPLATES / f"{module}.py", out / f"{module}.py")
     write_processor(out, spec, tokenizer_file)
@@ -234,9 +250,11 @@ def _stored(name: str, value: np.ndarray, dtype) -> np.ndarray:
 def write_processor(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
     """Writes the files that `AutoProcessor` reads: settings, tokenizer and code."""
     write_tokenizer(out, spec, tokenizer_file)
-    shutil.copyfile(TEMPLATES / f"{exported.PROCESSING}.py", out / f"{exported.PROCESSING}.py")
+    for name in exported.PROCESSORS:
+        shutil.copyfile(TEMPLATES / f"{name}.py", out / f"{name}.py")
     for module in SHARED:
-        shutil.copyfile(module.__file__, out / Path(module.__file__).name)
+        code = portable(Path(module.__file__).read_text(encoding="utf-8"))
+        (out / f"{name_of(module)}.py").write_text(code, encoding="utf-8")
     auto_map = {
         "AutoImageProcessor": f"{exported.PROCESSING}.ScenarioCLIPImageProcessor",
         "AutoProcessor": f"{exported.PROCESSING}.ScenarioCLIPProcessor",
@@ -250,7 +268,8 @@ def write_processor(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
     }
     common = {"processor_class": "ScenarioCLIPProcessor", "auto_map": auto_map}
     _write_json(out / "preprocessor_config.json", image | common)
-    _write_json(out / "processor_config.json", {"lengths": spec.lengths} | common)
+    parts = {"regions": spec.model.get("regions", "views"), "region_style": spec.region_style}
+    _write_json(out / "processor_config.json", {"lengths": spec.lengths} | parts | common)
 
 
 def write_tokenizer(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:

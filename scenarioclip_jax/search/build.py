@@ -18,7 +18,8 @@ from PIL import Image
 from scenarioclip_jax.data.images import open_image
 from scenarioclip_jax.data.photo_boxes import check_boxes
 from scenarioclip_jax.data.photo_listing import found_below
-from scenarioclip_jax.describe.detector import Detector, DetectorError
+from scenarioclip_jax.describe.boxes import Detector
+from scenarioclip_jax.describe.detector import DetectorError
 from scenarioclip_jax.evaluation.embed.cache import digest
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.progress_bar import progress_bar

@@ -8,9 +8,9 @@ from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
 from scenarioclip_jax.data import region_styles
-from scenarioclip_jax.data.photo import map_boxes, photo_view, show_region, union_region
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stored import masks
+from scenarioclip_jax.data.view import map_boxes, photo_view, show_region, union_region
 from tests.data.fake_scenes import picture
 
 WHOLE = np.array([0, 0, 1, 1], np.float32)

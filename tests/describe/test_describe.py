@@ -16,7 +16,7 @@ from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.describe.describe import describe, describe_many
 from scenarioclip_jax.describe.scene_graph import SceneGraph
 from scenarioclip_jax.describe.texts import CutTextWarning
-from scenarioclip_jax.describe.vocabulary import WordsError
+from scenarioclip_jax.describe.word_lists import WordsError
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP

@@ -9,10 +9,11 @@ from PIL import Image
 from scenarioclip_jax.annotate.models.detector import ZeroShotDetector
 from scenarioclip_jax.annotate.models.protocols import DetectAnswer, ModelError
 from scenarioclip_jax.annotate.results import Detection, Failure
+from scenarioclip_jax.describe.boxes import grid
 from scenarioclip_jax.describe.command import main
 from scenarioclip_jax.describe.describe import describe
-from scenarioclip_jax.describe.detector import MOST, DetectorError, grid, open_detector
-from scenarioclip_jax.describe.vocabulary import WordsError
+from scenarioclip_jax.describe.detector import MOST, DetectorError, open_detector
+from scenarioclip_jax.describe.word_lists import WordsError
 from tests.annotate.models import tiny
 from tests.describe.test_describe import BOXES, PHOTO, WORDS, known
 from tests.evaluation import tiny_model

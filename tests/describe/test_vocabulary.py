@@ -5,7 +5,8 @@ import json
 import pytest
 
 from scenarioclip_jax.data.stored import shards
-from scenarioclip_jax.describe.vocabulary import Words, WordsError, predicates_of, read_words
+from scenarioclip_jax.describe.vocabulary import read_words
+from scenarioclip_jax.describe.word_lists import Words, WordsError, predicates_of
 
 OBJECTS = ["man", "tennis", "tennis racket", "racket", "dog"]
 

@@ -18,7 +18,7 @@ from scenarioclip_jax.evaluation.report import charts
 from tests.evaluation.tiny_model import write_model
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-NAMES = ("quickstart", "evaluate", "look_inside", "to_pytorch")
+NAMES = ("quickstart", "your_photos", "evaluate", "look_inside", "to_pytorch")
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,23 @@ def test_quickstart(execute):
     notebook = execute("quickstart")
     assert "scenario_clip_1" in text(notebook)
     assert re.search(r"object: \d+ test pictures, 36 texts", text(notebook))
+    assert len(figures(notebook)) == 2
+
+
+@pytest.mark.slow
+def test_your_photos(execute):
+    notebook = execute("your_photos")
+    printed = text(notebook)
+    photos, names = re.search(r"(\d+) photos, (\d+) names", printed).groups()
+    assert int(photos) >= 6
+    assert int(names) == 36
+    # The first photo's scene graph: an action, objects with boxes, relations with both ends.
+    assert re.search(r"%  0: .*\[\d+, \d+, \d+, \d+\]", printed)
+    assert re.search(r"%  .* \(\d, \d\)", printed)
+    counts = {level: int(n) for level, n in re.findall(r"(global|object|relation): (\d+)", printed)}
+    assert counts["global"] == int(photos)
+    assert counts["object"] > counts["global"]
+    assert len(re.findall(r"\d\d\d\.jpg\n", printed)) == 6
     assert len(figures(notebook)) == 2
 
 

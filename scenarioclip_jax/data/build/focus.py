@@ -212,7 +212,7 @@ def _best_set_off(
 def _slices(box: Box) -> tuple[slice, slice]:
     x0, y0, x1, y1 = (
         int(value) for value in box
-    )  # as `photo.map_boxes` cuts them when they are read
+    )  # as `view.map_boxes` cuts them when they are read
     return slice(y0, max(y1, y0 + 1)), slice(x0, max(x1, x0 + 1))
 
 

@@ -13,7 +13,8 @@ from scenarioclip_jax.data.build.photo_folders import Folders, PhotoError
 from scenarioclip_jax.data.build.problems import DROPPED, FIXED, GUESSED, KEPT, Problems
 from scenarioclip_jax.data.build.records import Box, Record, RelationRecord
 from scenarioclip_jax.data.stored import masks
-from scenarioclip_jax.data.stored.scene import Relation, relation_text
+from scenarioclip_jax.data.stored.labels import relation_text
+from scenarioclip_jax.data.stored.scene import Relation
 
 _NOT_SHOWN = {
     "empty": ("focus_empty", "is black"),

@@ -10,8 +10,8 @@ from typing import Any, TypeGuard
 from scenarioclip_jax.data.build.metadata_files import Repeated, show
 from scenarioclip_jax.data.build.problems import DROPPED, FIXED, GUESSED, NOTED, Problems
 from scenarioclip_jax.data.build.records import Box, MaskRecord, ObjectRecord, RelationRecord
-from scenarioclip_jax.data.stored.labels import looks_the_same, normalize_label
-from scenarioclip_jax.data.stored.scene import NEGATIVE_KINDS, Triplet, negative_kind, relation_text
+from scenarioclip_jax.data.stored.labels import looks_the_same, normalize_label, relation_text
+from scenarioclip_jax.data.stored.scene import NEGATIVE_KINDS, Triplet, negative_kind
 
 _OBJECT = ("name", "box", "mask", "score", "attributes")
 _RELATION = ("triplet", "subject", "predicate", "object", "focus", "negatives", "paraphrases")

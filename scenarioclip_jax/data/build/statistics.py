@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from scenarioclip_jax.data.build.class_lists import CLASS_KINDS
-from scenarioclip_jax.data.stored.scene import Scene, relation_text
+from scenarioclip_jax.data.stored.labels import relation_text
+from scenarioclip_jax.data.stored.scene import Scene
 from scenarioclip_jax.data.stored.splits import SPLITS
 
 MANY_CAPTIONS = 10_000  # that the tokenizer is trained on

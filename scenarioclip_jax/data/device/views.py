@@ -280,7 +280,7 @@ def center_views(
 def center_window(photo_size: Int[Array, "*V 2"], size: int, fit: str) -> Float[Array, "*V 4"]:
     """The part of the photo that its center view shows: x0, y0, x1, y1 as shares of width and height.
 
-    Sizes and offsets match those of `photo.photo_view` to the pixel, since both use whole numbers; sides may
+    Sizes and offsets match those of `view.photo_view` to the pixel, since both use whole numbers; sides may
     have up to 2**31 / size pixels. With `contain` the window reaches beyond the photo.
     """
     if fit == "squash":

@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data.embedded import drawing
-from scenarioclip_jax.data.stored.scene import Triplet, relation_text
+from scenarioclip_jax.data.stored.labels import relation_text
+from scenarioclip_jax.data.stored.scene import Triplet
 from scenarioclip_jax.data.stored.splits import split_of
 
 # In order of priority: the first predicate that is true names the pair.

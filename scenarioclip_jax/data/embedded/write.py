@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from scenarioclip_jax.data.embedded.scenes import EmbeddedScene, draw_scene, make_scene
-from scenarioclip_jax.data.stored.scene import relation_text
+from scenarioclip_jax.data.stored.labels import relation_text
 
 # Increase it whenever the images or their truth change: data sets built from older ones are then rebuilt.
 VERSION = 1

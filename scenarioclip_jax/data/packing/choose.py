@@ -14,7 +14,8 @@ from scenarioclip_jax.data.packing.rows import place
 from scenarioclip_jax.data.photo import FittedScene, Shapes
 from scenarioclip_jax.data.region_styles import shows_whole_view
 from scenarioclip_jax.data.settings import DataSettings
-from scenarioclip_jax.data.stored.scene import Scene, relation_text
+from scenarioclip_jax.data.stored.labels import relation_text
+from scenarioclip_jax.data.stored.scene import Scene
 from scenarioclip_jax.data.tokens import Tokenizer
 
 FINER = ("object", "relation")  # the levels at which a scene may have any number of slots

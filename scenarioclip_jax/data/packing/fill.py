@@ -12,7 +12,7 @@ from scenarioclip_jax.data.packing.further import FurtherText, pair_of
 from scenarioclip_jax.data.packing.patches import whole_view
 from scenarioclip_jax.data.packing.rows import empty_rows, write
 from scenarioclip_jax.data.settings import DataSettings
-from scenarioclip_jax.data.stored.scene import relation_text
+from scenarioclip_jax.data.stored.labels import relation_text
 from scenarioclip_jax.data.tokens import Tokenizer
 
 

@@ -15,13 +15,8 @@ import numpy as np
 
 from scenarioclip_jax.data.batch import TRUE
 from scenarioclip_jax.data.settings import DataSettings
-from scenarioclip_jax.data.stored.scene import (
-    NEGATIVE_KINDS,
-    Scene,
-    Triplet,
-    negative_kind,
-    relation_text,
-)
+from scenarioclip_jax.data.stored.labels import relation_text
+from scenarioclip_jax.data.stored.scene import NEGATIVE_KINDS, Scene, Triplet, negative_kind
 from scenarioclip_jax.words import negatives as words
 
 MANY = 20  # more paraphrases than any triplet has

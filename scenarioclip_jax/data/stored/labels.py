@@ -98,3 +98,8 @@ def labels_of(texts: str | Iterable[str]) -> list[str]:
                 f"{text!r:.80} holds half of a surrogate pair, no character: it was decoded wrongly"
             )
     return list(map(normalize_label, found))
+
+
+def relation_text(triplet: tuple[str, str, str]) -> str:
+    """The text of a relation: its triplet joined by spaces."""
+    return " ".join(triplet)

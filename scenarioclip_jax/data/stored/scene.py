@@ -48,11 +48,6 @@ class Scene(NamedTuple):
     source: str = ""  # where the annotation comes from
 
 
-def relation_text(triplet: Triplet) -> str:
-    """The text of a relation: its triplet joined by spaces."""
-    return " ".join(triplet)
-
-
 def negative_kind(own: Triplet, negative: Triplet) -> str:
     """How a negative differs, one of NEGATIVE_KINDS; a change of several parts that isn't a swap is `other`."""
     subject, predicate, object_ = own

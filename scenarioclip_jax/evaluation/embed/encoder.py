@@ -16,13 +16,7 @@ from PIL import Image
 
 from scenarioclip_jax import inference
 from scenarioclip_jax.data.images import to_rgb
-from scenarioclip_jax.data.photo import (
-    map_boxes,
-    photo_view,
-    show_region,
-    union_region,
-    view_canvas,
-)
+from scenarioclip_jax.data.view import map_boxes, photo_view, show_region, union_region, view_canvas
 from scenarioclip_jax.evaluation.embed.cache import (
     Cache,
     NoCache,

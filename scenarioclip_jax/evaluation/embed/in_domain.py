@@ -13,11 +13,12 @@ from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.corrupt import Corrupt, CorruptDataError, read_scene
 from scenarioclip_jax.data.device.views import ViewSettings
 from scenarioclip_jax.data.evaluation_batches import EvaluationBatches
-from scenarioclip_jax.data.photo import map_boxes, photo_view
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stored import shards
-from scenarioclip_jax.data.stored.scene import Scene, Triplet, relation_text
+from scenarioclip_jax.data.stored.labels import relation_text
+from scenarioclip_jax.data.stored.scene import Scene, Triplet
 from scenarioclip_jax.data.stored.splits import SPLITS
+from scenarioclip_jax.data.view import map_boxes, photo_view
 from scenarioclip_jax.evaluation.embed.cache import digest
 from scenarioclip_jax.evaluation.embed.embedder import Embedder, Gallery
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder

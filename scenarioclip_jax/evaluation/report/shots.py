@@ -11,7 +11,8 @@ from PIL import Image
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.image_files import open_encoded
 from scenarioclip_jax.data.photo import rgb
-from scenarioclip_jax.data.stored.scene import Scene, relation_text
+from scenarioclip_jax.data.stored.labels import relation_text
+from scenarioclip_jax.data.stored.scene import Scene
 from scenarioclip_jax.evaluation.embed.encoder import Picture, opened
 from scenarioclip_jax.evaluation.files import SuiteError
 

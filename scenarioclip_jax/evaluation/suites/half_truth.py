@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from scenarioclip_jax.data.stored.scene import relation_text
+from scenarioclip_jax.data.stored.labels import relation_text
 from scenarioclip_jax.evaluation.embed.encoder import Encoder
 from scenarioclip_jax.evaluation.embed.in_domain import InDomain, Split, open_split
 from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError

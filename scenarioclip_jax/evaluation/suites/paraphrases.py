@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scenarioclip_jax.data.stored.scene import Triplet, relation_text
+from scenarioclip_jax.data.stored.labels import relation_text
+from scenarioclip_jax.data.stored.scene import Triplet
 from scenarioclip_jax.evaluation.embed.embedder import Gallery
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, TextsOf
 from scenarioclip_jax.evaluation.embed.in_domain import InDomain, open_split

@@ -1,22 +1,40 @@
 """Prepares photos and texts for ScenarioCLIP as its training does: AutoProcessor finds it in this folder."""
 
 import difflib
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import transformers
-from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
-# `images` needs all of these, but Transformers 4 fetches only what is imported here.
+from .encoder_scenarioclip import Encoder
+from .graphs import make_graphs
 from .image_arrays import separate
-from .image_colors import convert as _convert  # noqa: F401
-from .image_depth import stored_depth as _stored_depth  # noqa: F401
 from .image_files import ImageFileError
-from .image_levels import find_levels as _find_levels  # noqa: F401
 from .images import to_rgb
 from .labels import labels_of
 from .photo_boxes import check_boxes
+from .photo_parts import in_view, share_in_view, show
+from .view import photo_view, view_canvas
+from .word_lists import from_lists, read_lists
+
+if TYPE_CHECKING:
+    # These need all of the following, but Transformers 4 fetches only what is imported in this file.
+    from .boxes import grid  # noqa: F401
+    from .drawing import draw_box  # noqa: F401
+    from .errors import ReadableError  # noqa: F401
+    from .files import whole  # noqa: F401
+    from .image_colors import convert  # noqa: F401
+    from .image_depth import stored_depth  # noqa: F401
+    from .image_levels import find_levels  # noqa: F401
+    from .picture import draw  # noqa: F401
+    from .region_styles import STYLES  # noqa: F401
+    from .scene_graph import SceneGraph  # noqa: F401
+    from .texts import Texts  # noqa: F401
 
 __all__ = ["ImageFileError", "ScenarioCLIPImageProcessor", "ScenarioCLIPProcessor"]
 
@@ -61,34 +79,11 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
     def view(self, image):
         """Returns the photo's view, uint8 [P, P, 3]. `image` is anything that `images.open_image` accepts."""
         image = to_rgb(image)
-        # Only what the view shows is resampled. Along each axis, these are the view pixels that show the photo
-        # and the part of the photo that they show.
-        shown, part, size = [], [], self.image_size
-        for side, (resized, offset) in zip(image.size, self._places(image.size), strict=True):
-            scale = resized / side
-            low, high = max(0, offset), min(size, resized + offset)
-            shown.append((low, high))
-            part.append((max(0.0, (low - offset) / scale), min(side, (high - offset) / scale)))
-        (left, right), (top, bottom) = shown
-        view = image.resize(
-            (right - left, bottom - top),
-            Image.Resampling.BICUBIC,
-            box=(part[0][0], part[1][0], part[0][1], part[1][1]),
-        )
-        canvas = Image.new("RGB", (size, size))
-        canvas.paste(view, (left, top))
-        return np.asarray(canvas)
+        return view_canvas(image, self._place(image.size))
 
-    def _places(self, sides):
-        """The photo's resized width and height, and where it starts in the view, in pixels."""
-        size, short, long = self.image_size, min(sides), max(sides)
-        if self.fit == "squash":
-            resized = {short: size, long: size}
-        elif self.fit == "contain":
-            resized = {short: max(1, round(size * short / long)), long: size}
-        else:
-            resized = {long: int(size * long / short), short: size}
-        return [(resized[side], -round((resized[side] - size) / 2)) for side in sides]
+    def _place(self, sides):
+        """Where a photo of this width and height lies in its view."""
+        return photo_view(*sides, self.image_size, self.fit)
 
     def in_view(self, boxes, level, sides):
         """Checks boxes in pixels of a photo and returns them as shares of its view, clipped to it.
@@ -97,14 +92,29 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
           boxes: [M, 4] for objects, [M, 2, 4] for relations.
           sides: Width and height of the photo.
         """
-        # As in training: whole pixels of the photo, and at least one.
-        whole = np.floor(check_boxes(boxes, level, sides).astype(np.float64))
-        whole[..., 2:] = np.maximum(whole[..., 2:], whole[..., :2] + 1)
-        places = self._places(sides)
-        scale = [resized / side for side, (resized, _) in zip(sides, places, strict=True)]
-        offset = [start for _, start in places]
-        mapped = whole * np.array(scale * 2) + np.array(offset * 2)
-        return (np.clip(mapped, 0, self.image_size) / self.image_size).astype(np.float32)
+        found = in_view(check_boxes(boxes, level, sides), self._place(sides)) / self.image_size
+        return found.astype(np.float32)
+
+    def share_in_view(self, boxes, sides):
+        """The share of each box [M, 4], in pixels of a photo of this width and height, that its view shows."""
+        return share_in_view(boxes, self._place(sides))
+
+    def parts(self, image, boxes, level, style):
+        """Pictures of objects or relations of an RGB photo, as the model was trained on: float [M, 3, P, P].
+
+        Args:
+          boxes: [M, 4] for objects, [M, 2, 4] for relations.
+          style: What surrounds a relation's participants, one of `region_styles.STYLES`.
+        """
+        place = self._place(image.size)
+        canvas = view_canvas(image, place)
+        found = check_boxes(boxes, level, image.size)
+        return self._normalized([show(canvas, b, place, image.size, level, style) for b in found])
+
+    def _normalized(self, views):
+        mean, std = np.float32(self.image_mean), np.float32(self.image_std)
+        pixels = (np.stack(views).astype(np.float32) / np.float32(255) - mean) / std
+        return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
     def preprocess(self, images, return_tensors=None, **unknown):
         """Prepares one or several images: paths, PIL images, arrays or tensors of any framework.
@@ -116,10 +126,7 @@ class ScenarioCLIPImageProcessor(BaseImageProcessor):
         pictures = separate(images)
         if not pictures:
             raise ValueError("no picture: the list is empty")
-        mean, std = np.float32(self.image_mean), np.float32(self.image_std)
-        views = np.stack([self.view(picture) for picture in pictures])
-        pixels = (views.astype(np.float32) / np.float32(255) - mean) / std
-        data = {"pixel_values": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))}
+        data = {"pixel_values": self._normalized([self.view(picture) for picture in pictures])}
         return BatchFeature(data, tensor_type=return_tensors)
 
 
@@ -128,6 +135,9 @@ class ScenarioCLIPProcessor(ProcessorMixin):
 
     Args:
       lengths: Length L of texts by level, in tokens including begin and end; longer texts are cut.
+      regions: views, if the model sees objects and relations as pictures of their own; or pooled, if they are
+        boxes of whole photos.
+      region_style: With views, what surrounds a relation's participants, one of `region_styles.STYLES`.
     """
 
     # Transformers 4 reads these; version 5 finds them itself and warns about one of them.
@@ -136,8 +146,17 @@ class ScenarioCLIPProcessor(ProcessorMixin):
     if transformers.__version__.startswith("4."):
         image_processor_class = "AutoImageProcessor"
 
-    def __init__(self, image_processor=None, tokenizer=None, lengths=None, **kwargs):
+    def __init__(
+        self,
+        image_processor=None,
+        tokenizer=None,
+        lengths=None,
+        regions="views",
+        region_style="stored",
+        **kwargs,
+    ):
         super().__init__(image_processor, tokenizer)
+        self.regions, self.region_style = regions, region_style
         self.lengths = lengths or dict.fromkeys(LEVELS, tokenizer.model_max_length)
 
     def __call__(
@@ -159,9 +178,9 @@ class ScenarioCLIPProcessor(ProcessorMixin):
           padding: "max_length", or True ("longest") to pad to the longest text.
           truncation: Must be True, because texts are always cut.
           max_length: Another L, at most the length that the text tower reads.
-          boxes: For models that pool regions: M objects [M, 4] or relations [M, 2, 4] of an image, as `level`
-            says, x0, y0, x1, y1 in pixels of the upright photo; a list of such for several images. They become
-            `boxes` [N, M, 1 or 2, 4].
+          boxes: M objects [M, 4] or relations [M, 2, 4] of an image, as `level` says, x0, y0, x1, y1 in pixels
+            of the upright photo; a list of such for several images. For models that pool regions they become
+            `boxes` [N, M, 1 or 2, 4]; for others `pixel_values` are the parts of one image after the other.
         """
         known = ("images", "text", "level", "return_tensors", "padding", "truncation", "max_length")
         known += ("boxes",)
@@ -175,8 +194,17 @@ class ScenarioCLIPProcessor(ProcessorMixin):
             pictures = separate(images)
             if boxes is not None:
                 pictures = [to_rgb(picture) for picture in pictures]
-                data["boxes"] = self._boxes(boxes, level, pictures)
-            data["pixel_values"] = self.image_processor.preprocess(pictures)["pixel_values"]
+                boxes = self._of_each(boxes, level, pictures)
+            if boxes is None or self.regions == "pooled":
+                data["pixel_values"] = self.image_processor.preprocess(pictures)["pixel_values"]
+                if boxes is not None:
+                    data["boxes"] = self._in_views(boxes, level, pictures)
+            else:
+                parts = [
+                    self.image_processor.parts(picture, each, level, self.region_style)
+                    for picture, each in zip(pictures, boxes, strict=True)
+                ]
+                data["pixel_values"] = np.concatenate(parts)
         elif boxes is not None:
             raise ValueError("boxes need the images that they are in")
         if text is not None:
@@ -184,7 +212,23 @@ class ScenarioCLIPProcessor(ProcessorMixin):
             data["input_ids"] = self._ids(text, padding, truncation, length)
         return BatchFeature(data, tensor_type=return_tensors)
 
-    def _boxes(self, boxes, level, pictures):
+    def describe_many(self, model, photos, boxes=None, *, words, **options):
+        """See `ScenarioCLIPModel.describe_many`."""
+        if isinstance(words, Mapping):
+            chosen = functools.partial(from_lists, dict(words), "the words that were given")
+        else:
+            chosen = functools.partial(read_lists, Path(words))
+        pictures = (to_rgb(photo) for photo in photos)
+        return make_graphs(Encoder(model, self), pictures, boxes, words=chosen, **options)
+
+    def cut_texts(self, texts, level):
+        """The texts of which the model doesn't read the end, since they have more tokens than it reads."""
+        ids = self.tokenizer(labels_of(texts), verbose=False)["input_ids"]
+        length = self.lengths[level]
+        return [text for text, own in zip(texts, ids, strict=True) if len(own) > length]
+
+    def _of_each(self, boxes, level, pictures):
+        """The boxes of each picture."""
         if level == "global":
             raise ValueError("boxes are of the level 'object' or 'relation', not 'global'")
         if len(pictures) == 1 and _axes(boxes) in (2, 3):
@@ -195,6 +239,9 @@ class ScenarioCLIPProcessor(ProcessorMixin):
             raise ValueError(
                 f"boxes must be a list with those of each of {len(pictures)} images, in their order"
             )
+        return boxes
+
+    def _in_views(self, boxes, level, pictures):
         found = [
             self.image_processor.in_view(each, level, picture.size)
             for each, picture in zip(boxes, pictures, strict=True)

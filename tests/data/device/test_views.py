@@ -23,6 +23,7 @@ from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.data.stored import masks
 from scenarioclip_jax.data.stored.scene import Scene
 from scenarioclip_jax.data.tokens import train_tokenizer
+from scenarioclip_jax.data.view import photo_view
 from tests.data.fake_scenes import SETTINGS, encode, fake_scene, picture, resized
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -129,7 +130,7 @@ def test_training_center_views_are_the_evaluation_views():
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize(("width", "height"), [(96, 64), (64, 96), (50, 50), (97, 31), (427, 640)])
 def test_center_window_agrees_with_the_host(width, height, fit):
-    host = photo.photo_view(width, height, 64, fit)
+    host = photo_view(width, height, 64, fit)
     window = views.center_window(np.array([width, height]), 64, fit)
     low, high = -np.array(host.offset), 64 - np.array(host.offset)
     resized = np.array([width, height]) * host.scale
@@ -394,7 +395,7 @@ def test_the_devices_center_window_is_the_hosts_to_the_pixel(fit):
     sizes = np.concatenate(sizes).astype(np.int32)
     window = np.asarray(views.center_window(sizes, 224, fit))
     for (width, height), found in zip(sizes.tolist(), window, strict=True):
-        host = photo.photo_view(width, height, 224, fit)
+        host = photo_view(width, height, 224, fit)
         resized = np.array([width, height]) * host.scale
         start = -np.array(host.offset)
         expected = np.concatenate([start, start + 224])

@@ -10,7 +10,8 @@ from scenarioclip_jax.data.packing.choose import Item, pack_training_group
 from scenarioclip_jax.data.packing.fill import BatchBuilder, text_tokens
 from scenarioclip_jax.data.packing.further import of_relation, sentences
 from scenarioclip_jax.data.photo import fit_scene
-from scenarioclip_jax.data.stored.scene import Relation, relation_text
+from scenarioclip_jax.data.stored.labels import relation_text
+from scenarioclip_jax.data.stored.scene import Relation
 from scenarioclip_jax.data.tokens import train_tokenizer
 from tests.data.fake_scenes import SETTINGS, fake_scene, resized
 
