@@ -7,6 +7,7 @@ from scenarioclip_jax.data.damage import open_checked
 from scenarioclip_jax.describe.boxes import Detector
 from scenarioclip_jax.describe.graphs import Encoder, make_graphs
 from scenarioclip_jax.describe.scene_graph import SceneGraph
+from scenarioclip_jax.describe.texts import Texts
 from scenarioclip_jax.describe.vocabulary import Source, read_words
 
 
@@ -22,6 +23,7 @@ def describe(
     relations: int = 20,
     one_per_pair: bool = True,
     most_pairs: int = 100,
+    texts: Texts | None = None,
 ) -> SceneGraph:
     """Finds the actions of a photo, the names of objects in it and their relations.
 
@@ -43,6 +45,7 @@ def describe(
       relations: Most relations.
       one_per_pair: Whether two objects have only their best relation.
       most_pairs: Most pairs that are asked about; near ones with sure names come first.
+      texts: The model's `describe.texts.Texts`, if embedded texts should be kept for further calls.
 
     Raises:
       WordsError: There are no such words, or none for what is asked.
@@ -61,6 +64,7 @@ def describe(
             relations=relations,
             one_per_pair=one_per_pair,
             most_pairs=most_pairs,
+            texts=texts,
         )
     )
 
@@ -77,6 +81,7 @@ def describe_many(
     relations: int = 20,
     one_per_pair: bool = True,
     most_pairs: int = 100,
+    texts: Texts | None = None,
 ) -> Iterator[SceneGraph]:
     """Yields the scene graph of each photo, as `describe` finds it; each text is embedded once for all.
 
@@ -85,7 +90,7 @@ def describe_many(
       photos: The photos.
       boxes: The boxes of each photo; None: all come from the detector, or there are none.
       names: The names of each photo's boxes, if they are known.
-      words, detector, actions, relations, one_per_pair, most_pairs: As for `describe`.
+      words, detector, actions, relations, one_per_pair, most_pairs, texts: As for `describe`.
 
     Raises:
       WordsError, OSError: As `describe`.
@@ -102,4 +107,5 @@ def describe_many(
         relations=relations,
         one_per_pair=one_per_pair,
         most_pairs=most_pairs,
+        texts=texts,
     )

@@ -54,13 +54,14 @@ def make_graphs(
     relations: int = 20,
     one_per_pair: bool = True,
     most_pairs: int = 100,
+    texts: Texts | None = None,
 ) -> Iterator[SceneGraph]:
     """Yields the scene graph of each upright RGB photo; each text is embedded once for all.
 
     Args:
       words: Makes the words to choose from, given the names of objects that are known.
       pictures: The opened photos.
-      model, boxes, names, detector, actions, relations, one_per_pair, most_pairs: As for
+      model, boxes, names, detector, actions, relations, one_per_pair, most_pairs, texts: As for
         `describe.describe_many`.
 
     Raises:
@@ -75,7 +76,7 @@ def make_graphs(
             raise ValueError(f"{name} is {number!r}; it must be a whole number, at least 0")
     # Most photos bring no names of their own, and a data set's words are read once for all of these.
     chosen_with = functools.lru_cache(maxsize=8)(words)
-    texts, absent = Texts(model), itertools.repeat(None)
+    texts, absent = texts or Texts(model), itertools.repeat(None)
     rest = absent if boxes is None else boxes, absent if names is None else names
     for picture, own, called in _together(pictures, *rest):
         known = None if called is None else _known(called)

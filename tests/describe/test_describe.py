@@ -15,7 +15,7 @@ from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.describe.describe import describe, describe_many
 from scenarioclip_jax.describe.scene_graph import SceneGraph
-from scenarioclip_jax.describe.texts import CutTextWarning
+from scenarioclip_jax.describe.texts import CutTextWarning, Texts
 from scenarioclip_jax.describe.word_lists import WordsError
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.models import params as parameters
@@ -102,6 +102,14 @@ def model():
 def softmax(*cosines):
     powers = [math.exp(SCALE * cosine) for cosine in cosines]
     return [power / sum(powers) for power in powers]
+
+
+def test_texts_that_are_kept_are_not_embedded_again(model, monkeypatch):
+    texts = Texts(model)
+    first = describe(model, PHOTO, BOXES, words=WORDS, texts=texts)
+    monkeypatch.setattr(model, "encode_text", None)
+    again = describe(model, PHOTO, BOXES, words=WORDS, texts=texts)
+    assert again.to_json() == first.to_json()
 
 
 def test_many_photos_are_described_as_each_by_itself_and_embed_a_text_once(model, monkeypatch):
