@@ -164,6 +164,14 @@ def test_parts_of_several_photos_are_pictures_one_after_the_other(made):
         assert model(**both, level="object").image_embeds.shape == (len(BOXES) + 1, 40)
 
 
+def test_texts_that_are_cut_are_told(made):
+    model, processor = opened(made()[1])
+    with pytest.warns(UserWarning, match=r"the end of \d+ of \d+ texts at the level relation"):
+        model.describe(photo(), BOXES[:2], words=WORDS, processor=processor)
+    with pytest.warns(UserWarning, match="the end of 1 of 1 texts at the level object"):
+        model.describe(photo(), BOXES[:1], words={"objects": ["horse " * 20]}, processor=processor)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
