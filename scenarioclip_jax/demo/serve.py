@@ -29,6 +29,8 @@ def listen(host: str, port: int, token: str) -> socket.socket:
       ServeError: It can't be opened, or others can reach it and there is no token.
     """
     try:
+        if not 0 <= port < 1 << 16:  # the system would take the rest of a division
+            raise OverflowError("ports are below 65536")
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         if not ipaddress.ip_address(found[4][0]).is_loopback and not token:
             raise ServeError(
