@@ -2,9 +2,9 @@
 
     python -m benchmarks.service --json FILE --model runs/demo [--clients 8] [--requests 200] [--rounds 5]
 
-In turn: `service`, requests for the embedding of one text each by concurrent clients over loopback; `loop`, the
-same texts by one call of the model each. Texts all differ. Medians of the rounds, after one to warm up, in requests
-a second; latency of all requests of the service, in milliseconds.
+In turn: `service`, requests for the embedding of one text each by concurrent clients over loopback; `loop`,
+the same texts by one call of the model each. Texts all differ. Medians of the rounds, after one to warm up, in
+requests a second; latency of all requests of the service, in milliseconds.
 """
 
 import argparse
