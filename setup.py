@@ -84,6 +84,7 @@ EXTRAS = {
         "uvicorn>=0.30",
     ],
     "beam": ["apache-beam>=2.70"],  # builds on several machines
+    "demo": ["faiss-cpu>=1.10", "fastapi>=0.115", "uvicorn>=0.30"],  # a model as a service
     "gs": ["gcsfs>=2026.9"],  # addresses gs://…
     "s3": ["s3fs>=2026.9"],  # addresses s3://…
     "search": ["faiss-cpu>=1.10"],  # compares a query with all embeddings of an album

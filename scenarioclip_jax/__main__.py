@@ -11,6 +11,7 @@ COMMANDS = {
     "data.build --metadata DIR --output DIR": "make shards of photos and annotations",
     "describe --model DIR --words DATA --photo FILE --box ...": "a photo's action, names of objects, relations",
     "search index --model DIR --photos DIR --output ALBUM": "embed photos; `search query` finds some",
+    "demo --api --model DIR --words DATA --index ALBUM": "serve descriptions, embeddings and search",
     "convert from-huggingface | from-reference | to-pytorch | push": "bring weights in and out",
     "train.budgets --config=configs/pretrain.py": "how much room batches of a data set need",
     "aot --config=configs/pretrain.py:vitb32 --topology=v5e:16x16": "will it fit on a pod? needs no TPU",

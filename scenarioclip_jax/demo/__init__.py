@@ -1,0 +1,1 @@
+"""A model as a service: photos and texts in, scene graphs, embeddings and found photos out."""

@@ -1,0 +1,64 @@
+"""Serves a model to other programs.
+
+    python -m scenarioclip_jax.demo --api --model runs/demo --words data/embedded/6000-0 [--index ALBUM]
+
+POST /describe, /embed and /search take JSON, which /docs explains; /health and /metrics tell how it goes.
+Requests wait in a queue for the device, and those of one kind are computed together. It listens on this
+machine only, unless `--host` says otherwise, which needs `--token-file`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scenarioclip_jax.errors import ReadableError
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m scenarioclip_jax.demo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--api", action="store_true", required=True, help="serve requests of programs")
+    add("--model", required=True, help="as for scenarioclip_jax.load")
+    add("--weights", default="student", choices=("student", "ema"), help="of a run")
+    add("--words", help="data set, or JSON file with lists of words")
+    add("--index", type=Path, help="album to search, from scenarioclip_jax.search index")
+    add("--detector", metavar="MODEL", help="finds boxes where a request has none")
+    add("--threshold", type=float, default=0.25, help="least score of a detector's box")
+    add("--host", default="127.0.0.1", help="address to listen at")
+    add("--port", type=int, default=0, help="port; by default one that is free")
+    add("--queue", type=int, default=64, help="most requests that wait; more are told 429")
+    add("--token-file", type=Path, help="file with the token that requests have to bring")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    flags = parse(argv)
+    # These are slow to import.
+    from scenarioclip_jax.demo.serve import listen, serve
+    from scenarioclip_jax.demo.service import Service
+    from scenarioclip_jax.describe.detector import open_detector
+    from scenarioclip_jax.describe.vocabulary import read_words
+    from scenarioclip_jax.inference import load
+
+    try:
+        if flags.queue < 1:
+            raise ValueError(f"--queue={flags.queue}: must be at least 1")
+        token = ""
+        if flags.token_file:
+            token = flags.token_file.read_text(encoding="utf-8").strip()
+            if not token.isascii() or len(token) < 16:
+                raise ValueError(
+                    f"--token-file={flags.token_file}: put at least 16 ASCII characters into it"
+                )
+        with listen(flags.host, flags.port, token) as listening:
+            words = read_words(flags.words) if flags.words else None
+            detector = open_detector(flags.detector, flags.threshold) if flags.detector else None
+            model = load(flags.model, weights=flags.weights)
+            serve(Service(model, words, flags.index, detector), listening, token, flags.queue)
+    except (ReadableError, OSError, ValueError) as error:
+        sys.exit(f"demo: {error}")

@@ -1,0 +1,140 @@
+"""The service answers with what the model says, and refuses what it can't use with a reason."""
+
+import base64
+import io
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+import scenarioclip_jax
+from scenarioclip_jax.demo.app import make_app
+from scenarioclip_jax.demo.batcher import Batcher
+from scenarioclip_jax.demo.metrics import Metrics
+from scenarioclip_jax.demo.photos import MOST_BYTES
+from scenarioclip_jax.demo.service import Service
+from scenarioclip_jax.describe.vocabulary import read_words
+from scenarioclip_jax.search.command import main as search
+from tests.evaluation import tiny_model
+
+pytestmark = pytest.mark.timeout(180)
+HOSTS = frozenset({"127.0.0.1"})
+BOXES = [[2, 2, 30, 30], [30, 20, 60, 60]]
+
+
+def file_of(size=(64, 64)):
+    stream = io.BytesIO()
+    Image.new("RGB", size, "teal").save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+PHOTO = file_of()
+
+
+@pytest.fixture(scope="module")
+def service(small_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("service")
+    path = tiny_model.write_model(folder / "model", small_data)
+    (folder / "photos").mkdir()
+    for color in ("red", "blue"):
+        Image.new("RGB", (40, 40), color).save(folder / "photos" / f"{color}.png")
+    search(
+        ["index", f"--model={path}", f"--photos={folder / 'photos'}", f"--output={folder / 'a'}"]
+    )
+    return Service(scenarioclip_jax.load(path), read_words(small_data), folder / "a")
+
+
+def client(service, batcher, token="", hosts=HOSTS):
+    app = make_app(service, batcher, Metrics(), token, hosts)
+    return TestClient(app, "http://127.0.0.1", raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def web(service):
+    batcher = Batcher(8)
+    yield client(service, batcher)
+    batcher.close()
+
+
+def test_a_photo_is_described_as_by_the_model(web, service):
+    answer = web.post("/describe", json={"photo": PHOTO, "boxes": BOXES})
+    photo = Image.new("RGB", (64, 64), "teal")
+    assert answer.json() == service.model.describe(photo, BOXES, words=service.words).to_dict()
+    own = {"actions": ["resting"], "objects": ["cat", "mat"], "predicates": ["on"]}
+    answer = web.post("/describe", json={"photo": PHOTO, "boxes": BOXES, "words": own}).json()
+    assert answer["actions"][0]["text"] == "resting"
+    assert {each["name"] for each in answer["objects"]} <= {"cat", "mat"}
+
+
+def test_texts_and_photos_are_embedded_as_by_the_model(web, service):
+    texts = ["red circle", "blue ring"]
+    answer = web.post("/embed", json={"texts": texts, "level": "object"}).json()["embeddings"]
+    np.testing.assert_allclose(answer, service.model.encode_text(texts, "object"), rtol=1e-5)
+    found = web.post("/embed", json={"photo": PHOTO, "boxes": BOXES}).json()["embeddings"]
+    whole = Image.new("RGB", (64, 64), "teal")
+    np.testing.assert_allclose(found, service.model.encode_objects(whole, BOXES), rtol=1e-4)
+    assert len(web.post("/embed", json={"photo": PHOTO}).json()["embeddings"]) == 1
+
+
+def test_joined_texts_come_back_to_whom_asked(service):
+    asked = [(["red circle"], "object"), (["a", "b"], "global"), (["blue ring"], "object")]
+    for (texts, level), found in zip(asked, service.texts(asked), strict=True):
+        np.testing.assert_allclose(found, service.model.encode_text(texts, level), rtol=1e-4)
+
+
+def test_the_album_is_searched(web):
+    hits = web.post("/search", json={"parts": [{"text": "sliding"}]}).json()["hits"]
+    assert {hit["paths"][0] for hit in hits} == {"red.png", "blue.png"}
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "message"),
+    [
+        ("/describe", {"photo": "?"}, "isn't base64"),
+        ("/describe", {"photo": base64.b64encode(b"%PDF").decode()}, "a PDF document"),
+        ("/describe", {"photo": PHOTO, "boxes": [[5, 5, 5, 9]]}, "x0 < x1"),
+        ("/describe", {"photo": file_of((9000, 9000))}, "decompression bomb"),
+        ("/describe", {"photo": PHOTO, "wrods": {}}, "wrods"),
+        ("/embed", {}, "texts or a photo"),
+        ("/search", {"parts": [{"text": "x", "wanted": False}]}, "should show"),
+        ("/search", {"parts": [{"text": "x", "level": "object"}]}, "nothing at the level"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_a_reason(web, path, asked, message):
+    answer = web.post(path, json=asked)
+    assert answer.status_code == 422
+    assert message in answer.text
+
+
+def test_a_huge_request_another_host_and_a_wrong_token_are_refused(web, service):
+    assert web.post("/embed", content=b" " * (MOST_BYTES + 1)).status_code == 413
+    assert web.get("/health", headers={"host": "evil.example"}).status_code == 421
+    batcher = Batcher(1)
+    guarded = client(service, batcher, token="a" * 16)
+    assert guarded.get("/health").status_code == 401
+    assert (
+        guarded.get("/health", headers={"authorization": "Bearer " + "b" * 16}).status_code == 401
+    )
+    assert guarded.get("/health", headers={"authorization": "Bearer " + "a" * 16}).json()["ready"]
+    batcher.close()
+
+
+def test_a_full_queue_says_when_to_come_back(service):
+    batcher = Batcher(1)
+    batcher.submit(lambda items: [time.sleep(1)], 0)
+    time.sleep(0.2)
+    batcher.submit(lambda items: items, 0)
+    answer = client(service, batcher).post("/embed", json={"texts": ["a"]})
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "1"
+    batcher.close()
+
+
+def test_metrics_and_the_page_of_addresses(web):
+    web.get("/absent")
+    text = web.get("/metrics").text
+    assert 'requests_total{route="other",status="404"}' in text
+    assert "queue_length 0" in text
+    assert "/describe" in web.get("/openapi.json").json()["paths"]
