@@ -16,8 +16,9 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
@@ -26,6 +27,10 @@ from scenarioclip_jax.stop_signals import Stopped, stop_signals
 from scenarioclip_jax.storage.bucket import StorageError, check_address
 from scenarioclip_jax.storage.cache import local_copy
 from scenarioclip_jax.storage.models import model_copy
+
+if TYPE_CHECKING:  # these are slow to import
+    from scenarioclip_jax.checkpoint import ModelSpec
+    from scenarioclip_jax.interop.card_facts import Facts
 
 MODEL_HELP = "folder of a Hugging Face CLIP model, or its hub id"
 DEFAULT_TOKENIZER = "openai/clip-vit-base-patch32"
@@ -116,6 +121,8 @@ def _pytorch_arguments(command: argparse.ArgumentParser) -> None:
     add("--step", type=_whole(0), help="which checkpoint of a run (default: the newest)")
     add("--dtype", choices=DTYPES, default="float32")
     add("--layout", choices=LAYOUTS, default="transformers")
+    add("--license", type=_license, help="of weights and data, as the hub names it: cc-by-4.0")
+    add("--results", type=Path, help="results.json of an evaluation of these weights, for the card")
 
 
 def _interpolate_arguments(command: argparse.ArgumentParser) -> None:
@@ -135,6 +142,14 @@ def _push_arguments(command: argparse.ArgumentParser) -> None:
     add("--repo", required=True, metavar="ORGANIZATION/NAME", help="made if there is none")
     add("--private", action="store_true", help="a new repository is private")
     add("--revision", default="main", help="branch; made if there is none")
+
+
+def _license(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: it must be an identifier in lower case, such as cc-by-4.0 or other"
+        )
+    return text
 
 
 def _share(text: str) -> float:
@@ -237,7 +252,14 @@ def to_pytorch(args: argparse.Namespace, output: Path) -> None:
         origin = f"the {args.weights}'s of training step {step}"
         kept = calibration.temperatures(args.checkpoint, args.weights)
         out.write_folder(
-            output, spec, params, tokenizer, dtype=args.dtype, origin=origin, temperatures=kept
+            output,
+            spec,
+            params,
+            tokenizer,
+            dtype=args.dtype,
+            origin=origin,
+            temperatures=kept,
+            facts=_facts(args, spec, params),
         )
     elif args.layout == "huggingface-towers":
         out.write_towers(output, spec, params, tokenizer, dtype=args.dtype)
@@ -254,6 +276,26 @@ def to_pytorch(args: argparse.Namespace, output: Path) -> None:
             progress=progress,
             teacher=teacher,
         )
+
+
+def _facts(args: argparse.Namespace, spec: "ModelSpec", params: Mapping[str, Any]) -> "Facts":
+    """What the model card states."""
+    from scenarioclip_jax.interop.card_facts import Facts, Score, of_run
+
+    known = of_run(args.checkpoint)
+    if args.license:
+        known["license"] = args.license
+    if args.results:
+        import numpy as np
+
+        from scenarioclip_jax.evaluation.embed.encoder import checkpoint_hash
+        from scenarioclip_jax.evaluation.report.for_card import read_figures
+
+        computed = {path: np.asarray(value, np.float32) for path, value in params.items()}
+        own = _tokenizer(str(args.checkpoint / "tokenizer.json"))
+        figures, data = read_figures(args.results, checkpoint_hash(computed, spec, own))
+        known |= {"scores": tuple(Score(*figure) for figure in figures), "scored_on": data}
+    return Facts(**known)
 
 
 def interpolate(args: argparse.Namespace, output: Path) -> None:

@@ -79,6 +79,7 @@ TABLE = {
     "evaluation/embed": {
         *("data", "data/device", "data/packing", "data/stored", "models", "parallel", "inference"),
         *("evaluation", "evaluation/score", "evaluation/report"),
+        "checkpoint",
     },
     "evaluation/score": {
         *("data", "data/packing", "data/stored", "models"),

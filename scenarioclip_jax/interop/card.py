@@ -1,6 +1,7 @@
 """The model card of an exported folder."""
 
 from scenarioclip_jax.checkpoint import ModelSpec
+from scenarioclip_jax.interop.card_facts import Facts, front_matter, sections
 from scenarioclip_jax.models.scenario_clip import levels_of, pools
 
 ARCHITECTURE = {
@@ -57,7 +58,7 @@ print(scene)  # scene.draw("scene.png") draws it, with matplotlib; scene.to_json
 """
 
 
-def model_card(spec: ModelSpec, dtype: str, origin: str) -> str:
+def model_card(spec: ModelSpec, dtype: str, origin: str, facts: Facts) -> str:
     """Returns README.md in Markdown, with the metadata that model hubs read. Its example runs in the folder."""
     model, vision, text = spec.model, spec.model["vision"], spec.model["text"]
     fit = {
@@ -68,16 +69,9 @@ def model_card(spec: ModelSpec, dtype: str, origin: str) -> str:
     pooled = pools(model)
     parts = _PARTS_POOLED if pooled else _PARTS.format(region=_REGIONS[spec.region_style])
     lengths = ", ".join(f"{spec.lengths[level]} ({level})" for level in levels_of(model["arch"]))
-    return f"""---
-library_name: transformers
-pipeline_tag: zero-shot-image-classification
-license: unknown
-tags:
-- clip
-- scenarioclip
-- zero-shot-image-classification
----
-
+    tags = ["clip", "scenarioclip", "zero-shot-image-classification"]
+    head = front_matter("ScenarioCLIP " + model["arch"], tags, facts)
+    return f"""{head}
 # ScenarioCLIP, `{model["arch"]}`
 
 Embeds pictures and texts at three levels of a scene: `global` (the whole picture and its action), `object`
@@ -127,5 +121,4 @@ for HTML entities other than the usual ones: `&notin;` and `&#100;` stay as they
 
 The same folder opens in JAX: `scenarioclip_jax.load(folder)`.
 
-Results, training data and license are for whoever trained these weights to state.
-"""
+{sections(facts)}"""

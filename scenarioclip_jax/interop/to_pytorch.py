@@ -32,6 +32,7 @@ from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.describe import boxes, graphs, picture, scene_graph, texts, word_lists
 from scenarioclip_jax.interop import exported, reference
 from scenarioclip_jax.interop.card import model_card
+from scenarioclip_jax.interop.card_facts import NOTHING_KNOWN, Facts
 from scenarioclip_jax.interop.huggingface import FIELDS, LEGACY_EOS
 from scenarioclip_jax.interop.label_normalizer import label_normalizer
 from scenarioclip_jax.interop.portable import name_of, portable
@@ -63,6 +64,7 @@ def write_folder(
     dtype: str,
     origin: str,
     temperatures: Mapping[str, float] = MappingProxyType({}),
+    facts: Facts = NOTHING_KNOWN,
 ) -> None:
     """Writes the files that `AutoModel` and `AutoProcessor` read with `trust_remote_code=True`.
 
@@ -71,6 +73,7 @@ def write_folder(
       dtype: Key of DTYPES for the type in which weights are stored.
       origin: Origin of the weights, for the model card.
       temperatures: Temperatures by level, if the model is calibrated, see `describe.calibrate`.
+      facts: What the model card states.
     """
     vision, text = VisionConfig(**spec.model["vision"]), TextConfig(**spec.model["text"])
     theirs = reference.to_theirs(params, spec.model["arch"], vision, text, pooled=pools(spec.model))
@@ -79,7 +82,7 @@ def write_folder(
     for module in exported.MODELS:
         shutil.copyfile(TEMPLATES / f"{module}.py", out / f"{module}.py")
     write_processor(out, spec, tokenizer_file)
-    (out / "README.md").write_text(model_card(spec, dtype, origin), encoding="utf-8")
+    (out / "README.md").write_text(model_card(spec, dtype, origin, facts), encoding="utf-8")
 
 
 def write_reference(

@@ -4,10 +4,10 @@ import collections
 import copy
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -15,7 +15,9 @@ from jaxtyping import Float
 from PIL import Image
 
 from scenarioclip_jax import inference
+from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.data.images import to_rgb
+from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.view import map_boxes, photo_view, show_region, union_region, view_canvas
 from scenarioclip_jax.evaluation.embed.cache import (
     Cache,
@@ -94,9 +96,7 @@ class ModelEncoder:
         self.model, self.cache, self.quiet = model.on(make_mesh(), batch_size), cache, quiet
         self._batch_size, self._threads = batch_size, threads
         self.longest_texts, self.cut = False, {}
-        self.digest = digest(
-            params_digest(model.params), repr(model.spec), model.tokenizer.to_json()
-        )
+        self.digest = checkpoint_hash(model.params, model.spec, model.tokenizer)
         self._base = digest(self.digest, code_digest(), jax.default_backend())
         self._file_digest = functools.lru_cache(maxsize=1 << 20)(_file_digest)
 
@@ -235,6 +235,11 @@ def opened(path: Path) -> Image.Image:
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL byte
         detail = str(error).removeprefix(f"{path}: ")
         raise SuiteError(f"{path}: the image can't be read: {detail}") from error
+
+
+def checkpoint_hash(params: Mapping[str, Any], spec: ModelSpec, tokenizer: Tokenizer) -> str:
+    """A digest of all that a model's embeddings depend on: its float32 weights, settings and tokenizer."""
+    return digest(params_digest(params), repr(spec), tokenizer.to_json())
 
 
 def _file_digest(path: Path) -> str:
