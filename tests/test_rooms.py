@@ -74,7 +74,7 @@ TABLE = {
         "evaluation/embed",
         "evaluation/report",
     },
-    "demo": {"data", "describe", "inference", "search"},
+    "demo": {"data", "data/embedded", "describe", "inference", "search"},
     "inference": {"describe", "data", "data/stored", "models", "parallel", "checkpoint", "interop"},
     "evaluation/embed": {
         *("data", "data/device", "data/packing", "data/stored", "models", "parallel", "inference"),

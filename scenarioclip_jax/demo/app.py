@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scenarioclip_jax.demo.batcher import Batcher, QueueFullError
 from scenarioclip_jax.demo.metrics import Metrics
+from scenarioclip_jax.demo.page import add_page
 from scenarioclip_jax.demo.photos import MOST_BYTES, decode
 from scenarioclip_jax.demo.service import Service
 from scenarioclip_jax.errors import ReadableError
@@ -73,7 +74,12 @@ class SearchRequest(_Asked):
 
 
 def make_app(
-    service: Service, batcher: Batcher, metrics: Metrics, token: str, hosts: frozenset[str] | None
+    service: Service,
+    batcher: Batcher,
+    metrics: Metrics,
+    token: str,
+    hosts: frozenset[str] | None,
+    page: str | None = None,
 ) -> "Gate":
     """The application.
 
@@ -83,6 +89,7 @@ def make_app(
       metrics: What is counted.
       token: What requests have to bring as `Authorization: Bearer`; "" for none.
       hosts: Names that requests may be for; None for all.
+      page: What the model is called on the web page; None: there is no page.
     """
     app = FastAPI(title="scenarioclip_jax", redoc_url=None)
     app.add_exception_handler(QueueFullError, _full)
@@ -134,7 +141,8 @@ def make_app(
         """Counts for Prometheus."""
         return PlainTextResponse(metrics.text(len(batcher)))
 
-    return Gate(app, metrics, token, hosts)
+    without = frozenset() if page is None else add_page(app, service, page)
+    return Gate(app, metrics, token, hosts, without)
 
 
 class Gate:
@@ -142,10 +150,19 @@ class Gate:
 
     Args:
       app, metrics, token, hosts: As for `make_app`.
+      without: Addresses that need no token.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, token: str, hosts: frozenset[str] | None):
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        token: str,
+        hosts: frozenset[str] | None,
+        without: frozenset[str] = frozenset(),
+    ):
         self._app, self._metrics, self._token, self._hosts = app, metrics, token, hosts
+        self._without = without
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -172,7 +189,8 @@ class Gate:
         if self._hosts is not None and name not in self._hosts:
             return _problem(421, "this server isn't known by that name")
         given = headers.get("authorization", "").encode("utf-8", "replace")
-        if self._token and not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
+        needed = self._token and scope["path"] not in self._without
+        if needed and not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
             return _problem(401, "send the header Authorization: Bearer TOKEN")
         length = headers.get("content-length", "0" if scope["method"] in ("GET", "HEAD") else "")
         if not (length.isascii() and length.isdigit()) or int(length) > MOST_BYTES:

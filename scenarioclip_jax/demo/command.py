@@ -1,13 +1,16 @@
-"""Serves a model to other programs.
+"""Shows on a web page what a model says of photos, or serves it to other programs.
 
-    python -m scenarioclip_jax.demo --api --model runs/demo --words data/embedded/6000-0 [--index ALBUM]
+    python -m scenarioclip_jax.demo --model runs/demo --words data/embedded/6000-0 [--index ALBUM]
+    python -m scenarioclip_jax.demo --api --model runs/demo [--words …] [--index ALBUM]
 
-POST /describe, /embed and /search take JSON, which /docs explains; /health and /metrics tell how it goes.
-Requests wait in a queue for the device, and those of one kind are computed together. It listens on this
-machine only, unless `--host` says otherwise, which needs `--token-file`.
+The page takes photos, boxes that are dragged on them, and words, and draws the scene graph. With `--api`, POST
+/describe, /embed and /search take JSON, which /docs explains; /health and /metrics tell how it goes. Requests
+wait in a queue for the device, and those of one kind are computed together. It listens on this machine only,
+unless `--host` says otherwise, which needs `--token-file`.
 """
 
 import argparse
+import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +25,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--api", action="store_true", required=True, help="serve requests of programs")
+    add("--api", action="store_true", help="no page: serve requests of programs")
     add("--model", required=True, help="as for scenarioclip_jax.load")
     add("--weights", default="student", choices=("student", "ema"), help="of a run")
     add("--words", help="data set, or JSON file with lists of words")
     add("--index", type=Path, help="album to search, from scenarioclip_jax.search index")
-    add("--detector", metavar="MODEL", help="finds boxes where a request has none")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--detector", metavar="MODEL", help="finds boxes where a request has none")
+    where.add_argument("--grid", type=int, metavar="N", help="N x N boxes where there are none")
     add("--threshold", type=float, default=0.25, help="least score of a detector's box")
     add("--host", default="127.0.0.1", help="address to listen at")
     add("--port", type=int, default=0, help="port; by default one that is free")
@@ -41,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # These are slow to import.
     from scenarioclip_jax.demo.serve import listen, serve
     from scenarioclip_jax.demo.service import Service
+    from scenarioclip_jax.describe.boxes import grid
     from scenarioclip_jax.describe.detector import open_detector
     from scenarioclip_jax.describe.vocabulary import read_words
     from scenarioclip_jax.inference import load
@@ -48,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if flags.queue < 1:
             raise ValueError(f"--queue={flags.queue}: must be at least 1")
-        token = ""
+        token = "" if flags.api else secrets.token_urlsafe(24)
         if flags.token_file:
             token = flags.token_file.read_text(encoding="utf-8").strip()
             if not token.isascii() or len(token) < 16:
@@ -57,8 +63,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 )
         with listen(flags.host, flags.port, token) as listening:
             words = read_words(flags.words) if flags.words else None
-            detector = open_detector(flags.detector, flags.threshold) if flags.detector else None
+            detector = grid(flags.grid) if flags.grid is not None else None
+            if flags.detector:
+                detector = open_detector(flags.detector, flags.threshold)
             model = load(flags.model, weights=flags.weights)
-            serve(Service(model, words, flags.index, detector), listening, token, flags.queue)
+            service = Service(model, words, flags.index, detector)
+            page = None if flags.api else f"{Path(flags.model).name}, {model.spec.model['arch']}"
+            serve(service, listening, token, flags.queue, page)
     except (ReadableError, OSError, ValueError) as error:
         sys.exit(f"demo: {error}")

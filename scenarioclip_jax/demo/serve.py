@@ -43,7 +43,13 @@ def listen(host: str, port: int, token: str) -> socket.socket:
         ) from None
 
 
-def serve(service: Service, listening: socket.socket, token: str, waiting: int) -> None:
+def serve(
+    service: Service,
+    listening: socket.socket,
+    token: str,
+    waiting: int,
+    page: str | None = None,
+) -> None:
     """Serves until SIGINT or SIGTERM.
 
     Args:
@@ -51,14 +57,20 @@ def serve(service: Service, listening: socket.socket, token: str, waiting: int) 
       listening: From `listen`; it is closed at the end.
       token: What requests have to bring; "" for none.
       waiting: Most requests that wait.
+      page: What the model is called on the web page; None: there is no page.
     """
     bound, port = listening.getsockname()[:2]
     local = ipaddress.ip_address(bound).is_loopback
     metrics = Metrics()
     batcher = Batcher(waiting, note=metrics.batch)
-    app = make_app(service, batcher, metrics, token, _LOOPBACK if local else None)
+    app = make_app(service, batcher, metrics, token, _LOOPBACK if local else None, page)
     name = f"[{bound}]" if ":" in bound else bound
-    say(f"listening at http://{name}:{port}; /docs explains requests; Ctrl-C stops it")
+    if page is None:
+        say(f"listening at http://{name}:{port}; /docs explains requests; Ctrl-C stops it")
+    else:
+        # Browsers keep what is behind # to themselves, and the page sends it as the token.
+        say(f"Open in a browser: http://{name}:{port}/#{token}")
+        say("Ctrl-C stops it.")
     try:
         _Server(uvicorn.Config(app, log_level="warning", access_log=False)).run([listening])
     finally:

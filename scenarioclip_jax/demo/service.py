@@ -40,7 +40,10 @@ class Service:
         self._texts = Texts(model)  # most requests name things by the same words
         self._album: Album | None = None
         if index is not None:
-            same_model(Album(index).store, model, "--model")
+            store = Album(index).store
+            same_model(store, model, "--model")
+            self._photos = Path(store.facts()["photos"])
+        self._found: set[str] = set()  # paths of photos that searches have returned
 
     def texts(self, items: Sequence[tuple[Sequence[str], str]]) -> list[np.ndarray]:
         """Embeds texts at a level, [N, D] each; those of all requests of a level at once."""
@@ -84,5 +87,11 @@ class Service:
         found = []
         for parts, count in items:
             asked = [self._album.text(self.model, *part) for part in parts]
-            found.append([hit.as_json() for hit in self._album.search(asked, count)])
+            hits = self._album.search(asked, count)
+            self._found.update(path for hit in hits for path in hit.paths)
+            found.append([hit.as_json() for hit in hits])
         return found
+
+    def photo_file(self, path: str) -> Path | None:
+        """The file of a photo that a search has returned; None for any other path."""
+        return self._photos / path if path in self._found else None
