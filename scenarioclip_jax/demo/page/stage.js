@@ -84,8 +84,9 @@ function arrow(relation, index, size) {
   const cx = (ax + bx) / 2 + (by - ay) * 0.15, cy = (ay + by) / 2 - (bx - ax) * 0.15;
   const text = draw("text", { x: (ax + 2 * cx + bx) / 4, y: (ay + 2 * cy + by) / 4, "font-size": 0.9 * size, "text-anchor": "middle" });
   text.textContent = relation.predicate;
-  const line = draw("path", { d: `M${ax} ${ay}Q${cx} ${cy} ${bx} ${by}`, "marker-end": "url(#head)" });
-  return draw("g", { "data-relation": index }, line, text);
+  const d = `M${ax} ${ay}Q${cx} ${cy} ${bx} ${by}`;
+  const under = draw("path", { d, class: "under" }), line = draw("path", { d, "marker-end": "url(#head)" });
+  return draw("g", { "data-relation": index }, under, line, text);
 }
 
 const arrowhead = () =>
