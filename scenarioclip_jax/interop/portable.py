@@ -22,7 +22,8 @@ def portable(source: str) -> str:
     Raises:
       ValueError: A module of this package is imported in another form than `from module import names`.
     """
-    tree, lines = ast.parse(source), source.splitlines()
+    # Python ends lines there only, and texts in modules may hold other ends of lines.
+    tree, lines = ast.parse(source), source.split("\n")
     for node in sorted(_imports(tree), key=lambda node: -node.lineno):
         assert node.end_lineno is not None  # as in all code that was parsed
         here = slice(node.lineno - 1, node.end_lineno)
@@ -32,7 +33,7 @@ def portable(source: str) -> str:
         body = tree.body
         start = body[0].end_lineno if ast.get_docstring(tree) is not None else 0
         lines[start:start] = ["", "from __future__ import annotations"]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def name_of(module: ModuleType) -> str:

@@ -303,6 +303,11 @@ def lazily(x: Float[Any, "N"]):
     ]
 
 
+def test_odd_ends_of_lines_inside_of_texts_stay_where_they_are():
+    source = 'SPACES = "\u2028\x85\x0c"\nfrom scenarioclip_jax.files import whole\n'
+    assert portable(source) == 'SPACES = "\u2028\x85\x0c"\nfrom .files import whole\n'
+
+
 @pytest.mark.parametrize(
     "line", ["import scenarioclip_jax.data", "from scenarioclip_jax.data import images"]
 )
