@@ -178,6 +178,7 @@ def test_bad_and_huge_files_are_told_and_the_photo_stays(page):
     for given, told in ((huge, "huge.png has 12 MiB; at most 11"), (bad, "can't show that file")):
         upload(page, given)
         expect(page.locator("#message")).to_contain_text(told, timeout=WAIT)
+        assert page.locator("#found-actions li").first.is_visible()  # of the photo before
     drag(page, (0.1, 0.1), (0.5, 0.6))  # the first photo can still be asked
     page.wait_for_selector("#found-objects li")
     assert page.locator("#message").is_hidden()

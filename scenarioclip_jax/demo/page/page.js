@@ -6,7 +6,7 @@ import { forget, list } from "/lists.js";
 import { boxes, drawGraph, onBoxes, setBoxes, show } from "/stage.js";
 
 const KINDS = ["actions", "objects", "predicates"];
-let photo = "", newest = 0, waiting = 0;
+let photo = "", newest = 0, taken = 0, waiting = 0;
 
 function say(text) {
   byId("message").textContent = text;
@@ -37,18 +37,18 @@ async function describe() {
 }
 
 async function take(file, given = []) {
-  const asked = ++newest;
+  const asked = ++taken;
   try {
     if (file.size > MOST) {
       throw new Error(`${file.name || "the photo"} has ${(file.size / 2 ** 20).toFixed(0)} MiB; at most ${MOST >> 20} are taken`);
     }
     const address = URL.createObjectURL(file), content = await base64(file);
-    if (asked !== newest) return;
+    if (asked !== taken) return; // a newer photo has come
     const before = photo;
     photo = content;
-    forget();
-    say("");
     await show(address, given).catch((error) => { photo = before; throw error; });
+    forget(); // until the answer comes
+    say("");
   } catch (error) {
     say(error.message);
   }
