@@ -116,7 +116,12 @@ def _own(partial: Path) -> Iterator[bool]:
     The system releases it when the process ends, however it ends.
     """
     while True:
-        partial.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if partial.exists():
+                raise
+            continue  # whoever had it removed it just after this one found it there
         with contextlib.ExitStack() as at_end:
             try:
                 file = at_end.enter_context((partial / LOCK).open("a+", encoding="utf-8"))

@@ -6,7 +6,6 @@ All modules of such a folder lie side by side, and Transformers finds only those
 
 import ast
 import importlib.util
-from types import ModuleType
 
 PACKAGE = "scenarioclip_jax"
 # Only pictures of scene graphs need it; `SceneGraph.draw` says so if it is missing.
@@ -34,11 +33,6 @@ def portable(source: str) -> str:
         start = body[0].end_lineno if ast.get_docstring(tree) is not None else 0
         lines[start:start] = ["", "from __future__ import annotations"]
     return "\n".join(lines)
-
-
-def name_of(module: ModuleType) -> str:
-    """The name of a module's copy."""
-    return module.__name__.rpartition(".")[2]
 
 
 def _imports(tree: ast.Module) -> list[ast.Import | ast.ImportFrom]:

@@ -1,5 +1,6 @@
 """Exports one of our models to folders that PyTorch users can read."""
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import tokenizers
 from safetensors.numpy import save_file
 from tokenizers import decoders, processors
 
-from scenarioclip_jax import drawing, errors, files
+from scenarioclip_jax import errors, files
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data import (
     image_arrays,
@@ -29,13 +30,13 @@ from scenarioclip_jax.data import (
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.data.stored import labels
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.describe import boxes, graphs, picture, scene_graph, texts, word_lists
+from scenarioclip_jax.describe import boxes, graphs, scene_graph, texts, word_lists
 from scenarioclip_jax.interop import exported, reference
 from scenarioclip_jax.interop.card import model_card
 from scenarioclip_jax.interop.card_facts import NOTHING_KNOWN, Facts
 from scenarioclip_jax.interop.huggingface import FIELDS, LEGACY_EOS
 from scenarioclip_jax.interop.label_normalizer import label_normalizer
-from scenarioclip_jax.interop.portable import name_of, portable
+from scenarioclip_jax.interop.portable import portable
 from scenarioclip_jax.interop.weights import cast, check_finite
 from scenarioclip_jax.models.scenario_clip import levels_of, parts_of, pools
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
@@ -50,7 +51,9 @@ TEMPLATES = Path(__file__).parent / "pytorch"
 # photos, boxes and texts, and an exported model describes photos by the same code.
 SHARED = (images, image_arrays, image_colors, image_depth, image_files, image_levels)
 SHARED += (labels, photo_boxes, photo_parts, region_styles, view)
-SHARED += (boxes, graphs, scene_graph, texts, word_lists, errors, drawing, files, picture)
+SHARED += (boxes, graphs, scene_graph, texts, word_lists, errors, files)
+# Copied as well, but not imported: matplotlib is slow, and makes a folder in the user's home.
+DRAWING = ("scenarioclip_jax.drawing", "scenarioclip_jax.describe.picture")
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -255,9 +258,12 @@ def write_processor(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
     write_tokenizer(out, spec, tokenizer_file)
     for name in exported.PROCESSORS:
         shutil.copyfile(TEMPLATES / f"{name}.py", out / f"{name}.py")
-    for module in SHARED:
-        code = portable(Path(module.__file__).read_text(encoding="utf-8"))
-        (out / f"{name_of(module)}.py").write_text(code, encoding="utf-8")
+    for name in (*(module.__name__ for module in SHARED), *DRAWING):
+        found = importlib.util.find_spec(name)
+        assert found is not None
+        assert found.origin is not None
+        code = portable(Path(found.origin).read_text(encoding="utf-8"))
+        (out / f"{name.rpartition('.')[2]}.py").write_text(code, encoding="utf-8")
     auto_map = {
         "AutoImageProcessor": f"{exported.PROCESSING}.ScenarioCLIPImageProcessor",
         "AutoProcessor": f"{exported.PROCESSING}.ScenarioCLIPProcessor",
