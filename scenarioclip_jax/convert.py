@@ -286,14 +286,10 @@ def _facts(args: argparse.Namespace, spec: "ModelSpec", params: Mapping[str, Any
     if args.license:
         known["license"] = args.license
     if args.results:
-        import numpy as np
-
-        from scenarioclip_jax.evaluation.embed.encoder import checkpoint_hash
         from scenarioclip_jax.evaluation.report.for_card import read_figures
 
-        computed = {path: np.asarray(value, np.float32) for path, value in params.items()}
-        own = _tokenizer(str(args.checkpoint / "tokenizer.json"))
-        figures, data = read_figures(args.results, checkpoint_hash(computed, spec, own))
+        tokenizer = _tokenizer(str(args.checkpoint / "tokenizer.json"))
+        figures, data = read_figures(args.results, params, spec, tokenizer)
         known |= {"scores": tuple(Score(*figure) for figure in figures), "scored_on": data}
     return Facts(**known)
 

@@ -96,6 +96,7 @@ TABLE = {
     "evaluation/report": {
         *("data", "data/device", "data/packing", "data/stored", "inference"),
         *("evaluation", "evaluation/embed", "evaluation/score"),
+        "checkpoint",
     },
     "evaluation/explain": {"data/device", "models", "inference", "evaluation/score"},
     "evaluation": {

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.data.mixture import parse
+from scenarioclip_jax.renamed import with_new_names
 
 UNKNOWN = "unknown"
 _TASK = "zero-shot-image-classification"
@@ -21,15 +23,16 @@ class Score(NamedTuple):
     Attributes:
       suite, metric: What was measured, for people.
       value: A share, 0 to 1.
-      interval: 95%, from and to.
-      chance: What guessing gives; None if that isn't known.
+      shown, interval, chance: The same in percent, its 95% interval, and what guessing gives; "" if that isn't
+        known.
     """
 
     suite: str
     metric: str
     value: float
-    interval: tuple[float, float]
-    chance: float | None
+    shown: str
+    interval: str
+    chance: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ NOTHING_KNOWN = Facts()
 
 
 def of_run(folder: Path) -> dict[str, Any]:
-    """The base model and the data of a run, by the names of `Facts`; empty if it isn't a run.
+    """The base model and the data of a run, by the names of `Facts`, as far as its config tells.
 
     Only names are told, no paths of this machine.
 
@@ -64,20 +67,26 @@ def of_run(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     if not path.is_file():
-        return {}
+        return {}  # a converted model
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        begun, text = str(config["init_from"]), str(config["data"]["dir"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not isinstance(config, dict):
+            raise ValueError("it isn't an object")
+        config = with_new_names(config)
+    except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is no config of a training run ({error!r}); copy it again"
+            f"{path} is no config of a training run ({error!r}); copy it again, or remove it"
         ) from None
-    if begun and (not _HUB_ID.fullmatch(begun) or Path(begun).exists()):
-        begun = Path(begun).name
-    # Several are separated by commas, with names and weights: "a=DIR:0.5,b=DIR".
-    parts = [part.partition("=")[2] or part for part in text.split(",") if part]
-    names = [re.sub(r":[\d.]+$", "", part).rstrip("/").rpartition("/")[2] for part in parts]
-    return {"base_model": begun, "data": tuple(names) or ("scenes that this package draws",)}
+    found: dict[str, Any] = {}
+    if begun := str(config.get("init_from") or ""):
+        is_hub_id = _HUB_ID.fullmatch(begun) and not Path(begun).exists()
+        found["base_model"] = begun if is_hub_id else Path(begun).name
+    data = config.get("data")
+    if isinstance(data, dict) and isinstance(text := data.get("dir"), str):
+        entries = parse(text) if text else []
+        names = tuple(each.path.rstrip("/").rpartition("/")[2] for each in entries)
+        found["data"] = names or ("scenes that this package draws",)
+    return found
 
 
 def front_matter(name: str, tags: list[str], facts: Facts) -> str:
@@ -135,11 +144,5 @@ def sections(facts: Facts) -> str:
 
 
 def _row(score: Score) -> str:
-    low, high = score.interval
-    chance = "" if score.chance is None else _percent(score.chance)
-    texts = (score.suite, score.metric, _percent(score.value), f"{low:.1%} to {high:.1%}", chance)
+    texts = (score.suite, score.metric, score.shown, score.interval, score.chance)
     return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}" if share > 0.005 or not share else f"{share:.2%}"

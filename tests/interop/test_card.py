@@ -20,7 +20,10 @@ from tests.evaluation.tiny_model import write_model
 @pytest.fixture(scope="module")
 def run(small_data, tmp_path_factory):
     folder = write_model(tmp_path_factory.mktemp("card") / "run", small_data)
-    config = {"init_from": "openai/clip-vit-base-patch32", "data": {"dir": "a=/x/psg:0.5,b=/y/vg/"}}
+    config = {
+        "init_from": "openai/clip-vit-base-patch32",
+        "data": {"dir": "a=/x/psg:0.5,b=/y/vg/:0.5"},
+    }
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
@@ -90,6 +93,12 @@ def test_results_of_other_weights_are_refused(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture(scope="module")
+def model(run):
+    loaded = load(run)
+    return loaded.params, loaded.spec, loaded.tokenizer
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -98,16 +107,16 @@ def test_results_of_other_weights_are_refused(run, tmp_path):
         ('{"models": {}, "suites": {}, "data": ""}', "has figures of no model"),
         (
             '{"models": {"s": {"checkpoint_hash": "x"}}, "suites": {}, "data": ""}',
-            "no figures of s",
+            "figures of s, but of other weights",
         ),
     ],
 )
-def test_other_files_are_refused(tmp_path, content, message):
+def test_other_files_are_refused(model, tmp_path, content, message):
     (tmp_path / "results.json").write_text(content)
     with pytest.raises(ResultsError, match=message):
-        read_figures(tmp_path / "results.json", "x")
+        read_figures(tmp_path / "results.json", *model)
     with pytest.raises(ResultsError, match=r"gone\.json: isn't the results"):
-        read_figures(tmp_path / "gone.json", "x")
+        read_figures(tmp_path / "gone.json", *model)
 
 
 @pytest.mark.parametrize("license", ["CC BY", "", "-x", "a\nb"])
@@ -127,18 +136,26 @@ def test_a_license_is_an_identifier(run, tmp_path, license, capsys):
 def test_runs_tell_names_and_no_paths(tmp_path, config, wanted):
     (tmp_path / "config.json").write_text(json.dumps(config))
     found = of_run(tmp_path)
-    assert (found["base_model"], found["data"]) == wanted
+    assert (found.get("base_model", ""), found["data"]) == wanted
+
+
+def test_runs_of_before_a_setting_was_there_tell_the_rest(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"data": {"dir": "/x/psg"}}))
+    assert of_run(tmp_path) == {"data": ("psg",)}
+    (tmp_path / "config.json").write_text("{}")
+    assert of_run(tmp_path) == {}
 
 
 def test_what_is_no_run_tells_nothing_and_what_is_damaged_is_named(tmp_path):
     assert of_run(tmp_path) == {}
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"config\.json is no config of a training run"):
-        of_run(tmp_path)
+    for damaged in ("{", "[]", "3"):
+        (tmp_path / "config.json").write_text(damaged)
+        with pytest.raises(CheckpointError, match=r"config\.json is no config of a training run"):
+            of_run(tmp_path)
 
 
 def test_odd_names_do_not_break_table_or_metadata():
-    score = Score("a | b", "c: 'd'", 0.004, (0.0, 0.01), 0.0002)
+    score = Score("a | b", "c: 'd'", 0.004, "0.40%", "0.0% to 1.0%", "0.02%")
     facts = Facts(scores=(score,), scored_on="x: [y]\n- z")
     (row,) = [line for line in sections(facts).splitlines() if line.startswith("| a")]
     assert row == r"| a \| b | c: 'd' | 0.40% | 0.0% to 1.0% | 0.02% |"

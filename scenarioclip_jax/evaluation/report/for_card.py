@@ -1,32 +1,43 @@
 """The figures of `results.json` that a model card shows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from scenarioclip_jax.checkpoint import ModelSpec
+from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.errors import ReadableError
+from scenarioclip_jax.evaluation.embed.encoder import checkpoint_hash
 from scenarioclip_jax.evaluation.report.headlines import headlines
 from scenarioclip_jax.evaluation.report.names import one_line, suite_name
+from scenarioclip_jax.evaluation.report.tables import share
 from scenarioclip_jax.evaluation.sections import suite_of
 
-# Suite and metric for people, the share, its 95% interval, and what guessing gives, if that is known.
-Figure = tuple[str, str, float, tuple[float, float], float | None]
+# Suite and metric for people, the share, and as text: the same, its 95% interval, and what guessing gives.
+Figure = tuple[str, str, float, str, str, str]
 
 
 class ResultsError(ReadableError):
     """A file isn't `results.json`, or holds no figures of the model."""
 
 
-def read_figures(path: Path, digest: str) -> tuple[list[Figure], str]:
+def read_figures(
+    path: Path, params: Mapping[str, Any], spec: ModelSpec, tokenizer: Tokenizer
+) -> tuple[list[Figure], str]:
     """The main figures of a model, and the name of the data that they were measured on.
 
     Args:
       path: `results.json` of an evaluation.
-      digest: The model's checkpoint hash, as the evaluation keeps it.
+      params, spec, tokenizer: The model.
 
     Raises:
       ResultsError: It can't be read, or holds no figures of this model.
     """
+    computed = {name: np.asarray(value, np.float32) for name, value in params.items()}
+    digest = checkpoint_hash(computed, spec, tokenizer)
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
         models = {c: model.get("checkpoint_hash") for c, model in summary["models"].items()}
@@ -56,6 +67,7 @@ def _figures(summary: dict, own: Sequence[str], chosen: Sequence[tuple[str, str]
         if values is not None and values["unit"] == "share":
             suite = suite_of(section)
             low, high = values["interval"]
-            numbers = float(values["value"]), (float(low), float(high)), values["chance"]
-            found.append((suite_name(suite), one_line(suite, name), *numbers))
+            value, chance = float(values["value"]), values["chance"]
+            told = share(value), f"{low:.1%} to {high:.1%}", "" if chance is None else share(chance)
+            found.append((suite_name(suite), one_line(suite, name), value, *told))
     return found
