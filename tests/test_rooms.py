@@ -17,6 +17,7 @@ SMALL = {
         "errors",
         "faults",
         "files",
+        "listening",
         "lock",
         "patches",
         "paths",

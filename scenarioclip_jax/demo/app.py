@@ -20,6 +20,7 @@ from scenarioclip_jax.demo.page import add_page
 from scenarioclip_jax.demo.photos import MOST_BYTES, decode
 from scenarioclip_jax.demo.service import Service
 from scenarioclip_jax.errors import ReadableError
+from scenarioclip_jax.listening import host_of
 
 Level = Literal["global", "object", "relation"]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -95,7 +96,23 @@ def make_app(
     app.add_exception_handler(QueueFullError, _full)
     app.add_exception_handler(ReadableError, _refused)
     app.add_exception_handler(ValueError, _refused)
+    _add_questions(app, service, batcher)
 
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        """Whether the service answers, and how many requests wait."""
+        return {"ready": True, "waiting": len(batcher)}
+
+    @app.get("/metrics")
+    async def told() -> PlainTextResponse:
+        """Counts for Prometheus."""
+        return PlainTextResponse(metrics.text(len(batcher)))
+
+    without = frozenset() if page is None else add_page(app, service, page)
+    return Gate(app, metrics, token, hosts, without)
+
+
+def _add_questions(app: FastAPI, service: Service, batcher: Batcher) -> None:
     async def done(run: Callable, item: Any) -> Any:
         return await asyncio.wrap_future(batcher.submit(run, item))
 
@@ -130,19 +147,6 @@ def make_app(
             raise HTTPException(404, "there is no album; start the service with --index")
         parts = [(each.text, each.level or "", each.wanted) for each in asked.parts]
         return {"hits": await done(service.search, (parts, asked.count))}
-
-    @app.get("/health")
-    async def health() -> dict[str, Any]:
-        """Whether the service answers, and how many requests wait."""
-        return {"ready": True, "waiting": len(batcher)}
-
-    @app.get("/metrics")
-    async def told() -> PlainTextResponse:
-        """Counts for Prometheus."""
-        return PlainTextResponse(metrics.text(len(batcher)))
-
-    without = frozenset() if page is None else add_page(app, service, page)
-    return Gate(app, metrics, token, hosts, without)
 
 
 class Gate:
@@ -184,9 +188,7 @@ class Gate:
             self._metrics.request(route, status, time.perf_counter() - began)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        name = headers.get("host", "").lower()
-        name = name.partition("]")[0] + "]" if name.startswith("[") else name.partition(":")[0]
-        if self._hosts is not None and name not in self._hosts:
+        if self._hosts is not None and host_of(headers.get("host", "")) not in self._hosts:
             return _problem(421, "this server isn't known by that name")
         given = headers.get("authorization", "").encode("utf-8", "replace")
         needed = self._token and scope["path"] not in self._without

@@ -44,7 +44,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     flags = parse(argv)
     # These are slow to import.
-    from scenarioclip_jax.demo.serve import listen, serve
+    from scenarioclip_jax.demo.serve import listen_guarded, serve
     from scenarioclip_jax.demo.service import Service
     from scenarioclip_jax.describe.boxes import grid
     from scenarioclip_jax.describe.detector import open_detector
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise ValueError(
                     f"--token-file={flags.token_file}: put at least 16 ASCII characters into it"
                 )
-        with listen(flags.host, flags.port, token) as listening:
+        with listen_guarded(flags.host, flags.port, token) as listening:
             words = read_words(flags.words) if flags.words else None
             detector = grid(flags.grid) if flags.grid is not None else None
             if flags.detector:

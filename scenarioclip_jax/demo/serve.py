@@ -14,33 +14,31 @@ from scenarioclip_jax.demo.batcher import Batcher
 from scenarioclip_jax.demo.metrics import Metrics
 from scenarioclip_jax.demo.service import Service
 from scenarioclip_jax.errors import ReadableError
-
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+from scenarioclip_jax.listening import LOOPBACK, listen
 
 
 class ServeError(ReadableError):
-    """The service can't listen there."""
+    """Others could reach the service without a token."""
 
 
-def listen(host: str, port: int, token: str) -> socket.socket:
+def listen_guarded(host: str, port: int, token: str) -> socket.socket:
     """Opens the socket to listen at.
 
     Raises:
-      ServeError: It can't be opened, or others can reach it and there is no token.
+      ListenError: It can't be opened.
+      ServeError: Others can reach it and there is no token.
     """
-    try:
-        if not 0 <= port < 1 << 16:  # the system would take the rest of a division
-            raise OverflowError("ports are below 65536")
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        if not ipaddress.ip_address(found[4][0]).is_loopback and not token:
-            raise ServeError(
-                f"--host={host}: others can reach it, so give --token-file with what they have to send"
-            )
-        return socket.create_server(found[4][:2], family=found[0])
-    except (OSError, OverflowError, UnicodeError, ValueError) as error:
+    listening = listen(host, port)
+    if not token and not _is_local(listening):
+        listening.close()
         raise ServeError(
-            f"--host={host} --port={port}: can't listen there ({error}); leave --port out for a free one"
-        ) from None
+            f"--host={host}: others can reach it, so give --token-file with what they have to send"
+        )
+    return listening
+
+
+def _is_local(listening: socket.socket) -> bool:
+    return ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def serve(
@@ -54,16 +52,17 @@ def serve(
 
     Args:
       service: What is done.
-      listening: From `listen`; it is closed at the end.
+      listening: From `listen_guarded`; it is closed at the end.
       token: What requests have to bring; "" for none.
       waiting: Most requests that wait.
       page: What the model is called on the web page; None: there is no page.
     """
     bound, port = listening.getsockname()[:2]
-    local = ipaddress.ip_address(bound).is_loopback
     metrics = Metrics()
     batcher = Batcher(waiting, note=metrics.batch)
-    app = make_app(service, batcher, metrics, token, _LOOPBACK if local else None, page)
+    app = make_app(
+        service, batcher, metrics, token, LOOPBACK if _is_local(listening) else None, page
+    )
     name = f"[{bound}]" if ":" in bound else bound
     if page is None:
         say(f"listening at http://{name}:{port}; /docs explains requests; Ctrl-C stops it")

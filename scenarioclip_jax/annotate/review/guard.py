@@ -10,6 +10,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from scenarioclip_jax.listening import host_of
+
 HEADER = "x-review-token"
 _LARGEST = 2 << 20  # bytes of a request
 _ANSWERS = {
@@ -73,7 +75,7 @@ class Guard:
     def _refusal(
         self, scope: dict[str, Any] | Scope, headers: Headers, by_address: bool
     ) -> PlainTextResponse | None:
-        if self._hosts is not None and _host(headers.get("host", "")) not in self._hosts:
+        if self._hosts is not None and host_of(headers.get("host", "")) not in self._hosts:
             return PlainTextResponse("this server isn't known by that name\n", 421)
         changes = scope["method"] not in ("GET", "HEAD")
         by_header = self._is_token(headers.get(HEADER, ""))
@@ -95,10 +97,3 @@ class Guard:
         except CookieError:
             return ""
         return found.value if found else ""
-
-
-def _host(header: str) -> str:
-    """The name in a header `Host`, without its port."""
-    if header.startswith("["):
-        return header.partition("]")[0] + "]"
-    return header.partition(":")[0].lower()

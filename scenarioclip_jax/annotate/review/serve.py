@@ -21,8 +21,8 @@ from scenarioclip_jax.annotate.review.decisions import check_name
 from scenarioclip_jax.annotate.review.desk import Desk
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.console import say
+from scenarioclip_jax.listening import LOOPBACK, listen
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _PATIENCE = 3  # seconds that open requests have when the server stops
 
 
@@ -44,15 +44,16 @@ def serve(
       browser: Whether to open a browser.
 
     Raises:
-      WorkError: The port is taken, or another process writes this reviewer's decisions.
+      WorkError: Another process writes this reviewer's decisions.
+      ListenError: The port is taken.
     """
     with contextlib.ExitStack() as held:
         desk = Desk(work, check_name(reviewer) if reviewer is not None else _user())
         held.callback(desk.close)
-        listening = held.enter_context(_listen(host, port))
+        listening = held.enter_context(listen(host, port))
         token = secrets.token_urlsafe(24)
         address, local = _address(listening, host, token)
-        app = make_app(desk, token, _LOOPBACK | {host} if local else None)
+        app = make_app(desk, token, LOOPBACK | {host} if local else None)
         say(
             f"{len(desk.catalog.ids):,} photos for {desk.reviewer}. Open in a browser on this machine:"
         )
@@ -86,18 +87,6 @@ def _user() -> str:
         return check_name(getuser())
     except (WorkError, OSError, KeyError):
         raise WorkError("your user's name can't be used; give --reviewer=NAME") from None
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        if not 0 <= port < 1 << 16:  # the system would take the rest of a division
-            raise OverflowError("ports are below 65536")
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(found[4][:2], family=found[0])
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise WorkError(
-            f"--host={host} --port={port}: can't listen there ({error}); leave --port out for one that is free"
-        ) from error
 
 
 def _address(listening: socket.socket, host: str, token: str) -> tuple[str, bool]:
