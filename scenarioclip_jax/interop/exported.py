@@ -39,7 +39,7 @@ MODEL_FIELDS = (
 BEFORE = {"region_style": "stored", "regions": "views", "object_parts": 1, "temperatures": {}}
 MODELING, PROCESSING = "modeling_scenarioclip", "processing_scenarioclip"
 # Modules of the model, which import each other.
-MODELS = (MODELING, "towers_scenarioclip", "regions_scenarioclip")
+MODELS = (MODELING, "towers_scenarioclip", "regions_scenarioclip", "describes_scenarioclip")
 # Modules of the processor.
 PROCESSORS = (PROCESSING, "encoder_scenarioclip")
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -13,7 +14,7 @@ from scenarioclip_jax.evaluation.score.recognition import Recognition
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.train import report_photos
 from scenarioclip_jax.train.data import DataSet, RunData
-from scenarioclip_jax.train.drawn import told
+from scenarioclip_jax.train.drawn import Drawn, told
 from scenarioclip_jax.train.metrics import read_rows
 from scenarioclip_jax.train.report_page import write_page
 from scenarioclip_jax.train.resume import World
@@ -36,29 +37,8 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
             of_sets[name], found[name] = watch.validator.recognize(
                 params, "test", config.report.scenes
             )
-    summary = {
-        "preset": config.preset,
-        "arch": config.arch,
-        "seed": config.seed,
-        "steps": run.steps,
-        "scenes": len(data.train),
-        "split": "test",
-        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "changes": list(changes),
-        "zero_shot": found["student"].scores if found else {},
-        "zero_shot_ema": found["ema"].scores if "ema" in found else {},
-    }
     read = watch.drawn(run.steps)
-    if read:
-        summary["data_sets"] = {
-            name: {
-                "directory": str(next(s.directory for s in data.sets if s.name == name)),
-                **dataclasses.asdict(part),
-                "zero_shot": _scores(of_sets, "student", name),
-                "zero_shot_ema": _scores(of_sets, "ema", name),
-            }
-            for name, part in read.items()
-        }
+    summary = _summary(run, data, read, list(world.changes), found, of_sets)
     if jax.process_index():
         return  # every process took part in the recognition; only the first one writes
     first_batch = workdir / "first_batch.png"
@@ -90,7 +70,7 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
             "Seed": str(config.seed),
             "Devices": summary["devices"],
         },
-        subtitle=f"{run.table.splitlines()[-1]}.{_changed(changes)}{f' Data: {told(read)}.' if read else ''}",
+        subtitle=f"{run.table.splitlines()[-1]}.{_changed(changes)}",
         examples={title: each for part in photos for title, each in part.examples.items()},
         retrievals={title: each for part in photos for title, each in part.retrievals.items()},
         gallery=max((report_photos.gallery_scenes(config, test) for test in tests), default=0),
@@ -99,6 +79,53 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
     write_text(workdir / "report.html", page)
     # Written last, because launchers treat a run that has it as finished.
     write_text(workdir / "report.json", json.dumps(summary, indent=2) + "\n")
+    _say(summary, read, workdir, watch)
+
+
+def _summary(
+    run: Run,
+    data: RunData,
+    read: dict[str, Drawn],
+    changes: list[dict],
+    found: dict[str, Recognition],
+    of_sets: dict[str, dict[str, Recognition]],
+) -> dict[str, Any]:
+    """The content of `report.json`.
+
+    Args:
+      read: What was read of each data set of a mixture; empty if there is only one.
+      changes: Settings that were changed on the way.
+      found: Recognition of all data together by weights.
+      of_sets: The same by weights and data set.
+    """
+    config = run.config
+    summary = {
+        "preset": config.preset,
+        "arch": config.arch,
+        "seed": config.seed,
+        "steps": run.steps,
+        "scenes": len(data.train),
+        "split": "test",
+        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "changes": changes,
+        "zero_shot": found["student"].scores if found else {},
+        "zero_shot_ema": found["ema"].scores if "ema" in found else {},
+    }
+    if read:
+        summary["data_sets"] = {
+            name: {
+                "directory": str(next(s.directory for s in data.sets if s.name == name)),
+                **dataclasses.asdict(part),
+                "zero_shot": _scores(of_sets, "student", name),
+                "zero_shot_ema": _scores(of_sets, "ema", name),
+            }
+            for name, part in read.items()
+        }
+    return summary
+
+
+def _say(summary: dict[str, Any], read: dict[str, Drawn], workdir: Path, watch: Watch) -> None:
+    """Tells the main scores."""
     for level, scores in summary["zero_shot"].items():
         watch.progress.say(
             f"{level:>8}: top-1 {scores['top1']:6.1%}  top-5 {scores['top5']:6.1%}  "

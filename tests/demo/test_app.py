@@ -16,8 +16,6 @@ from scenarioclip_jax.demo.metrics import Metrics
 from scenarioclip_jax.demo.photos import MOST_BYTES
 from scenarioclip_jax.demo.service import Service
 from scenarioclip_jax.describe.vocabulary import read_words
-from scenarioclip_jax.search.command import main as search
-from tests.evaluation import tiny_model
 
 pytestmark = pytest.mark.timeout(180)
 HOSTS = frozenset({"127.0.0.1"})
@@ -34,16 +32,8 @@ PHOTO = file_of()
 
 
 @pytest.fixture(scope="module")
-def service(small_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("service")
-    path = tiny_model.write_model(folder / "model", small_data)
-    (folder / "photos").mkdir()
-    for color in ("red", "blue"):
-        Image.new("RGB", (40, 40), color).save(folder / "photos" / f"{color}.png")
-    search(
-        ["index", f"--model={path}", f"--photos={folder / 'photos'}", f"--output={folder / 'a'}"]
-    )
-    return Service(scenarioclip_jax.load(path), read_words(small_data), folder / "a")
+def service(album, small_data):
+    return Service(scenarioclip_jax.load(album / "model"), read_words(small_data), album / "a")
 
 
 def client(service, batcher, token="", hosts=HOSTS):

@@ -5,7 +5,6 @@ import contextlib
 import io
 import socket
 import threading
-from pathlib import Path
 
 import pytest
 import uvicorn
@@ -20,9 +19,7 @@ from scenarioclip_jax.demo.metrics import Metrics
 from scenarioclip_jax.demo.page import page_files
 from scenarioclip_jax.demo.service import Service
 from scenarioclip_jax.describe.word_lists import Words
-from scenarioclip_jax.search.command import main as search
-from tests.annotate.review.servers import browser_path
-from tests.evaluation import tiny_model
+from tests.harness.browser import open_browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
 expect = sync_api.expect
@@ -34,17 +31,9 @@ WORDS = Words(("riding", "sleeping"), ("horse", EVIL), ("on", "near"))
 
 
 @pytest.fixture(scope="module")
-def service(small_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("page")
-    model = tiny_model.write_model(folder / "model", small_data)
-    (folder / "photos").mkdir()
-    for color in ("red", "blue"):
-        Image.new("RGB", (40, 30), color).save(folder / "photos" / f"{color}.png")
-    Image.new("RGB", (40, 30), "gray").save(folder / "secret.png")  # not of the album
-    search(
-        ["index", f"--model={model}", f"--photos={folder / 'photos'}", f"--output={folder / 'a'}"]
-    )
-    return Service(scenarioclip_jax.load(model), WORDS, folder / "a")
+def service(album):
+    Image.new("RGB", (40, 30), "gray").save(album / "secret.png")  # isn't in the album
+    return Service(scenarioclip_jax.load(album / "model"), WORDS, album / "a")
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +57,7 @@ def address(app):
         thread.join(20)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        path = str(own) if own.is_file() else browser_path()
-        if path is None:
-            pytest.skip("there is no Chromium; `playwright install chromium` brings one")
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+browser = pytest.fixture(scope="module")(open_browser)
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-"""The review server as a process of its own, and a browser that opens its page."""
+"""The review server as a process of its own."""
 
 import contextlib
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -54,9 +53,3 @@ def served(
         finally:
             late.cancel()
             process.kill()
-
-
-def browser_path() -> str | None:
-    """A Chromium of the system; None if there is none."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return next(filter(None, map(shutil.which, names)), None)

@@ -2,12 +2,12 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
 from scenarioclip_jax.annotate.review.reviews import Reviews
-from tests.annotate.review.servers import browser_path, served
+from tests.annotate.review.servers import served
+from tests.harness.browser import open_browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
 expect = sync_api.expect
@@ -17,16 +17,7 @@ SIDE = 96  # pixels of the drawn photos
 EVIL = "<img src=x onerror=document.title='hacked'>"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        path = str(own) if own.is_file() else browser_path()
-        if path is None:
-            pytest.skip("there is no Chromium; `playwright install chromium` brings one")
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+browser = pytest.fixture(scope="module")(open_browser)
 
 
 @pytest.fixture(scope="module")
