@@ -23,6 +23,9 @@ NEAREST = 5
 SHOWN = 6  # hits and misses of each level
 
 Row = tuple[int, str, bool | None]  # row in the gallery, caption, whether it is right
+Chosen = tuple[
+    dict[str, list[Row]], dict[str, list[Row]]
+]  # by title: hits and misses, and nearest ones
 Titled = dict[str, list[dict[str, Any]]]  # photos as `pieces.html` shows them, by title
 
 
@@ -48,25 +51,7 @@ def photos(run: Run, data: RunData, shown_set: DataSet, found: Recognition) -> P
     config, scenes = run.config, range(gallery_scenes(run.config, test))
     batches = EvaluationBatches(test, data.tokenizer, data.settings, scenes)
     seen = list(batches)
-    chosen: dict[str, tuple[dict[str, list[Row]], dict[str, list[Row]]]] = {}
-    for level in LEVELS:
-        # The gallery is in the split's order, so the first scenes' rows come first.
-        count = sum(
-            int((batch.levels[level].mask & (labels[level].text != "")).sum())
-            for batch, labels in seen
-        )
-        if level in found.scores and config.report.queries and count:
-            classes = shown_set.classes[CLASS_LISTS[level]]
-            own = found.galleries[level].texts[:count]
-            scores = (
-                normalize(found.galleries[level].embeddings[:count])
-                @ normalize(found.class_embeddings[level]).T
-            )
-            draw = np.random.default_rng(config.seed)
-            chosen[level] = (
-                _hits_and_misses(own, classes, scores, draw),
-                _nearest(own, classes, scores, draw, config.report.queries),
-            )
+    chosen = _choose(config, shown_set, found, seen)
     wanted = {
         level: {row for part in parts for each in part.values() for row, _, _ in each}
         for level, parts in chosen.items()
@@ -102,6 +87,36 @@ def photos(run: Run, data: RunData, shown_set: DataSet, found: Recognition) -> P
         f"{prefix}{level}": _grid(shots[level], nearest) for level, (_, nearest) in chosen.items()
     }
     return Photos(examples, retrievals, grids)
+
+
+def _choose(
+    config: Config, shown_set: DataSet, found: Recognition, seen: list
+) -> dict[str, Chosen]:
+    """Rows of the gallery by level: hits and misses, and those nearest to some texts.
+
+    Args:
+      seen: The batches that the rows are from, with their labels.
+    """
+    chosen: dict[str, Chosen] = {}
+    for level in LEVELS:
+        # The gallery is in the split's order, so the first scenes' rows come first.
+        count = sum(
+            int((batch.levels[level].mask & (labels[level].text != "")).sum())
+            for batch, labels in seen
+        )
+        if level in found.scores and config.report.queries and count:
+            classes = shown_set.classes[CLASS_LISTS[level]]
+            own = found.galleries[level].texts[:count]
+            scores = (
+                normalize(found.galleries[level].embeddings[:count])
+                @ normalize(found.class_embeddings[level]).T
+            )
+            draw = np.random.default_rng(config.seed)
+            chosen[level] = (
+                _hits_and_misses(own, classes, scores, draw),
+                _nearest(own, classes, scores, draw, config.report.queries),
+            )
+    return chosen
 
 
 def _grid(shots: Mapping[int, Shot], nearest: Mapping[str, list[Row]]) -> bytes:
