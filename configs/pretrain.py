@@ -80,6 +80,9 @@ def base() -> ml_collections.ConfigDict:
     config.init_from = (
         ""  # CLIP or ScenarioCLIP weights: hub id, folder or workdir; empty: from scratch
     )
+    # Heads of a run that starts from plain CLIP: new, as published; or clip, which give CLIP's own similarities
+    # and need model.embed_dim to be twice CLIP's.
+    config.init_heads = "new"
     # Passes over the training split; used if `steps` is not given. One over a mixture reads as many scenes as
     # all its data sets hold together; the log says how often each is read.
     config.epochs = 12.0
@@ -208,6 +211,7 @@ def base() -> ml_collections.ConfigDict:
             (r".*", 0.0),
         ),
         learning_rate_scale=((r".*", 1.0),),
+        layer_decay=1.0,  # a layer's rate as a share of the next one's: train.layer_decay
     )
     config.trainable = (
         # As published. `model.share_stem` freezes this norm too, since student and teacher share the stem.

@@ -5,7 +5,9 @@ import platform
 
 COMMANDS = {
     "main --config=configs/pretrain.py[:PRESET] --workdir=DIR": "train, validate, report; again to go on",
+    "main --config=configs/finetune.py[:TASK] --config.init_from=WEIGHTS": "teach existing weights one task",
     "main --config=configs/evaluate.py --config.checkpoint=DIR": "score a model by benchmarks and its own data",
+    "evaluation.compare NAME=DIR,DIR NAME=DIR --output DIR": "one table of several evaluations, for a paper",
     "importers SOURCE --output DIR": "make metadata of COCO, Visual Genome and others; export it",
     "annotate run --images DIR --output WORK": "make annotations of photos by models",
     "data.build --metadata DIR --output DIR": "make shards of photos and annotations",

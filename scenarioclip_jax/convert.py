@@ -129,7 +129,7 @@ def _interpolate_arguments(command: argparse.ArgumentParser) -> None:
     from scenarioclip_jax.checkpoint import WEIGHTS
 
     add = command.add_argument
-    add("--base", type=_path, required=True, help="what fine-tuning began with")
+    add("--base", required=True, help="what fine-tuning began with, its config.init_from")
     add("--checkpoint", type=_path, required=True, help="what it ended with: --workdir of a run")
     add("--weights", choices=WEIGHTS, default="student", help="of --checkpoint")
     add("--step", type=_whole(0), help="of --checkpoint (default: the newest)")
@@ -299,22 +299,17 @@ def interpolate(args: argparse.Namespace, output: Path) -> None:
     from scenarioclip_jax.interop import interpolate as between
     from scenarioclip_jax.interop.output import on_device, progress
 
-    given = args.checkpoint
-    folders = [model_copy(str(args.base)), model_copy(str(args.checkpoint), args.step)]
-    _say(f"reading {args.base} and {given}")
-    base, _ = checkpoint.load_params(folders[0])
-    tuned, step = checkpoint.load_params(folders[1], weights=args.weights, step=args.step)
+    folder = model_copy(str(args.checkpoint), args.step)
+    _say(f"reading {args.base} and {args.checkpoint}")
+    spec = checkpoint.ModelSpec.read(folder)
+    tuned, step = checkpoint.load_params(folder, weights=args.weights, step=args.step)
+    tokenizer = _tokenizer(str(folder / "tokenizer.json"))
+    base = between.read_base(str(args.base), spec, tokenizer, folder)
     params = between.interpolate(base, tuned, args.alpha)
-    tokenizers = [_tokenizer(str(folder / "tokenizer.json")) for folder in folders]
-    if text := tokenizers[0].difference(tokenizers[1]):
-        raise checkpoint.CheckpointError(
-            f"the two models' tokenizers read {text!r} differently; their texts can't be mixed"
-        )
-    spec = checkpoint.ModelSpec.read(folders[1])
     size = sum(value.nbytes for value in params.values())
     params, _ = on_device(params, {})
     with progress(output, size, "writing"):
-        tokenizers[1].save(output / "tokenizer.json")
+        tokenizer.save(output / "tokenizer.json")
         checkpoint.save_model(output, spec, params, {}, step=step)
 
 

@@ -28,6 +28,8 @@ from scenarioclip_jax.evaluation.plan import (
 from scenarioclip_jax.evaluation.report.summary import cut_texts, describe, failure, line, record
 from scenarioclip_jax.evaluation.report.write import write_report
 from scenarioclip_jax.evaluation.run_data import Chosen, choose
+from scenarioclip_jax.evaluation.samples import FILE as SAMPLES
+from scenarioclip_jax.evaluation.samples import write_samples
 from scenarioclip_jax.evaluation.score.result import Result
 from scenarioclip_jax.evaluation.sections import part_of, section_of, suite_of
 from scenarioclip_jax.evaluation.settings import Settings
@@ -237,7 +239,9 @@ class _Run:
         digests = {}
         if suite in IN_DOMAIN:
             counting = encoder.counting()
+            assert data is not None  # the caller gives in-domain suites one
             result = IN_DOMAIN[suite].evaluate(counting, data, self._settings)
+            digests = data.digests()
         else:
             counting = encoder.counting(longest_texts=self._config.text_length == "longest")
             files = self._files[suite]
@@ -282,6 +286,7 @@ class _Run:
             say(f"error: nothing could be scored: {reasons}", error=True)
         summary["cache"] = {"found": self._cache.found, "computed": self._cache.computed}
         self._write()
+        write_samples(self._workdir / SAMPLES, self._found)
         say(
             f"embeddings: {self._cache.found} files found in the cache, {self._cache.computed} computed"
         )

@@ -171,6 +171,26 @@ def check_source(source: str) -> None:
         raise CheckpointError(f"{found}: no config.json in it, so there is no model to start from")
 
 
+def spec_of(source: str, *, arch: str) -> ModelSpec:
+    """The model that `source` holds, of any kind that `init_from` reads; reads no weights of a ScenarioCLIP.
+
+    Args:
+      source: As for `init_from`.
+      arch: Architecture of a model that plain CLIP begins, with CLIP's own heads (`head="clip"`).
+
+    Raises:
+      CheckpointError: There is no model.
+    """
+    folder = local_folder(source)
+    if exported.is_exported(folder):
+        return exported.read(folder)[0]
+    if (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
+        return ModelSpec.read(folder)
+    clip = open_clip(source)
+    model = model_arguments(clip, arch=arch, head="clip")
+    return ModelSpec(model, dict.fromkeys(LEVELS, clip.text["max_length"]), clip.fit)
+
+
 class Initial(NamedTuple):
     """The initial parameters of a run.
 
@@ -190,6 +210,7 @@ def init_from(
     model: dict[str, Any],
     *,
     seed: int = 0,
+    head: str = "new",
     fit: str | None = None,
     region_style: str | None = None,
     lengths: Mapping[str, int] | None = None,
@@ -198,11 +219,12 @@ def init_from(
     """Loads the parameters that a training run starts from, on the host.
 
     Args:
-      source: A CLIP model in Hugging Face's format (folder or hub id), which initializes every level and leaves
-        the heads new; or a ScenarioCLIP model (a run's workdir, the output of the converter, or a folder for
-        PyTorch), which initializes everything.
+      source: A CLIP model in Hugging Face's format (folder or hub id), which initializes every level; or a
+        ScenarioCLIP model (a run's workdir, the output of the converter, or a folder for PyTorch), which
+        initializes everything.
       model: Arguments of `ScenarioCLIP` for the model to be built.
       seed: Seed of new heads.
+      head: Kind of the heads that a CLIP model gives, see `from_clip`.
       fit, region_style, lengths, tokenizer: How the run prepares its inputs (see `ModelSpec`), which is
         compared with how the weights' inputs were prepared; None skips the comparison.
 
@@ -237,12 +259,13 @@ def init_from(
             )
     else:
         clip = open_clip(source)
-        _compare(source, model, {"vision": clip.vision, "text": clip.text})
+        sizes = {"embed_dim": 2 * clip.projection_dim} if head == "clip" else {}
+        _compare(source, model, {"vision": clip.vision, "text": clip.text} | sizes)
         spec = ModelSpec({}, dict.fromkeys(LEVELS, clip.text["max_length"]), clip.fit)
         _compare_inputs(
             source, model, spec, clip.tokenizer, prepared, lengths, tokenizer, trained=False
         )
-        return Initial(from_clip(clip, model, seed=seed), None)
+        return Initial(from_clip(clip, model, seed=seed, head=head), None)
     if ema is not None:
         ema = _arrange(params | ema, spec.model, model, source)
     return Initial(_arrange(params, spec.model, model, source), ema, steps)

@@ -1,12 +1,37 @@
 """Weights between two models: WiSE-FT, which keeps what fine-tuning would forget (Wortsman et al. 2022)."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
-from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.interop.initial import init_from
 
 Arrays = dict[str, np.ndarray]
+
+
+def read_base(source: str, spec: ModelSpec, tokenizer: Tokenizer, run: Path) -> Arrays:
+    """Reads the weights that a run was started from, arranged like its own.
+
+    Args:
+      source: Anything that `config.init_from` may name.
+      spec, tokenizer: Those of the run.
+      run: The run's folder, whose config says which heads plain CLIP began with.
+
+    Raises:
+      CheckpointError: They aren't weights for such a model.
+    """
+    heads, seed = "clip", 0
+    if (run / "config.json").is_file():
+        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        heads, seed = config.get("init_heads", "new"), config.get("seed", 0)
+    prepared = {"fit": spec.fit, "region_style": spec.region_style}
+    return init_from(
+        source, spec.model, head=heads, seed=seed, tokenizer=tokenizer, **prepared
+    ).params
 
 
 def interpolate(

@@ -144,6 +144,16 @@ class Checkpoints:
         restored = dict(self.manager.restore(step, args=ocp.args.Composite(**items)))
         return {name: tree for name, tree in arrays.items() if name not in items} | restored
 
+    def remove_after(self, step: int) -> None:
+        """Removes the checkpoints of later steps; where the workdir lies in a bucket, there too."""
+        self.wait()
+        for later in [each for each in self.steps if each > step]:
+            if later in self.manager.all_steps():
+                self.manager.delete(later)
+            self._saved.discard(later)
+        if self._uploads is not None:
+            self._uploads.start()
+
     def set_aside(self, step: int) -> Path:
         """Moves a damaged checkpoint out of the way; the first process returns its new place."""
         folder = Path(self.manager.directory) / f"{step:08d}"

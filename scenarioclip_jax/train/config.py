@@ -13,6 +13,7 @@ from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
 from scenarioclip_jax.paths import PathError, local_path, require_local
 from scenarioclip_jax.storage.bucket import check_address
 
+SCORES = ("top1", "R1")  # what validation of a fine-tuning chooses by
 DRAWN = ("demo", "recipe")  # presets that train on the drawn scenes if no data is named
 
 
@@ -94,6 +95,8 @@ def check(config: Config, *, batch_ways: int, reads_data: bool = True) -> None:
     _check_towers(config)
     _check_batch(config, batch_ways)
     _check_numbers(config)
+    if "finetune" in config:
+        _check_finetune(config)
     if reads_data:
         _check_data(config)
 
@@ -106,6 +109,7 @@ def _require(holds: bool, key: str, value, allowed: str) -> None:
 def _check_names(config: Config) -> None:
     # Imported here because this module is loaded before JAX is set up.
     from scenarioclip_jax.evaluation.score.from_embeddings import SUITES
+    from scenarioclip_jax.interop.initial import HEADS
     from scenarioclip_jax.losses.contrastive import KINDS
     from scenarioclip_jax.losses.distillation import SCALINGS
     from scenarioclip_jax.models.attention import KINDS as ATTENTION
@@ -116,6 +120,7 @@ def _check_names(config: Config) -> None:
 
     allowed = {
         "arch": ARCHITECTURES,
+        "init_heads": HEADS,
         "model.remat": REMAT_POLICIES,
         "model.regions": REGIONS,
         "model.attention": ATTENTION,
@@ -256,6 +261,8 @@ def _check_numbers(config: Config) -> None:
         _require(_get(config, key) >= 0, key, _get(config, key), "0 or more")
     for key in SHARES:
         _require(0 <= _get(config, key) < 1, key, _get(config, key), "at least 0 and below 1")
+    decay = config.optimizer.layer_decay
+    _require(0 < decay <= 1, "optimizer.layer_decay", decay, "more than 0 and at most 1")
     if config.steps is not None:
         _require(config.steps > 0, "steps", config.steps, "more than 0")
     if distills(config) and not config.ema.decay:
@@ -267,6 +274,32 @@ def _check_numbers(config: Config) -> None:
         raise ConfigError(
             "config.ema.keep=teacher keeps the average of what distills, and this run distills nothing; set "
             "it to all, or set config.ema.decay=0 to keep no average"
+        )
+
+
+def _check_finetune(config: Config) -> None:
+    section, keep = config.finetune, config.checkpoint
+    _require(
+        section.score == "top1" or "retrieval" in listed(config.validation.suites),
+        "validation.suites",
+        config.validation.suites,
+        "with retrieval, since config.finetune.score=R1 chooses by it",
+    )
+    _require(
+        section.score in SCORES, "finetune.score", section.score, f"one of {', '.join(SCORES)}"
+    )
+    shares = tuple(section.shares)
+    _require(
+        all(isinstance(each, int | float) and 0 <= each <= 1 for each in shares),
+        "finetune.shares",
+        shares,
+        "numbers between 0 and 1",
+    )
+    if section.patience and (config.validation.every % keep.every or not keep.keep_best):
+        raise ConfigError(
+            f"config.finetune.patience={section.patience} goes back to the step that was best in validation, "
+            "which needs a checkpoint: set config.checkpoint.every to config.validation.every="
+            f"{config.validation.every}, and config.checkpoint.keep_best to 1 or more"
         )
 
 

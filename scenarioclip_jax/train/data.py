@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scenarioclip_jax.checkpoint import steps
-from scenarioclip_jax.command import Config, ConfigError, naming
+from scenarioclip_jax.command import Config, ConfigError, listed, naming
 from scenarioclip_jax.console import say
+from scenarioclip_jax.data import few_shots
 from scenarioclip_jax.data.build.dataset import default_embedded
 from scenarioclip_jax.data.corrupt import CorruptDataError
 from scenarioclip_jax.data.mixture import Entry, parse, whole_weights
 from scenarioclip_jax.data.pipeline import TrainIterator
 from scenarioclip_jax.data.settings import DataSettings
-from scenarioclip_jax.data.source import Mixture, identity_digest
+from scenarioclip_jax.data.source import Mixture, Source, identity_digest
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.remote import local_data
 from scenarioclip_jax.data.tokens import Tokenizer
@@ -38,7 +39,7 @@ class DataSet(NamedTuple):
 
     name: str
     directory: Path
-    train: shards.SceneSource
+    train: Source
     validation: shards.SceneSource | None  # None if too few photos were built to give it any
     test: shards.SceneSource | None
     classes: dict[str, list[str]]
@@ -54,7 +55,7 @@ class RunData(NamedTuple):
     """
 
     sets: tuple[DataSet, ...]
-    train: shards.SceneSource | Mixture
+    train: Source
     classes: dict[str, list[str]]
     tokenizer: Tokenizer
     settings: DataSettings
@@ -93,6 +94,8 @@ def open_data(config: Config, workdir: Path | None = None) -> RunData:
                 raise ConfigError(f"config.data.dir={directory}: its training split holds no scene")
         sets.append(DataSet(entry.name, directory, train, validation, test, classes))
         has_images |= summary["has_focus_images"]
+    if "finetune" in config and config.finetune.shots:
+        sets = [_few_shots(each, config.finetune) for each in sets]
     with naming("data.dir"):
         train = sets[0].train if len(sets) == 1 else _mix(entries, sets)
     return RunData(
@@ -102,6 +105,18 @@ def open_data(config: Config, workdir: Path | None = None) -> RunData:
         tokenizer=_tokenizer(config, [each.directory for each in sets], workdir),
         settings=data_settings(config, focus_images=has_images),
     )
+
+
+def _few_shots(data: DataSet, section: Config) -> DataSet:
+    """The data set with a few pictures of each class in its training split."""
+    levels = listed(section.levels)
+    kept = few_shots.choose(data.train, levels, section.shots, section.draw)
+    if not kept:
+        raise ConfigError(
+            f"config.finetune.shots={section.shots}: {data.directory} has no picture of a class at "
+            f"{', '.join(levels)} in its training split; name other levels in config.finetune.levels"
+        )
+    return data._replace(train=few_shots.FewShots(data.train, kept))
 
 
 def _mix(entries: Sequence[Entry], sets: Sequence[DataSet]) -> Mixture:

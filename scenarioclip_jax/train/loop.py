@@ -19,11 +19,13 @@ from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
 from scenarioclip_jax.parallel.distributed import wait_for_all
 from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh, put_batch
 from scenarioclip_jax.shell import to_paste
+from scenarioclip_jax.train import best
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.ahead import Alone, LastBatchError, Together, read_ahead
 from scenarioclip_jax.train.checkpoints import Checkpoints
 from scenarioclip_jax.train.data import TooCorruptError, open_data, share_corrupt
 from scenarioclip_jax.train.drawn import as_metrics, drawn, told
+from scenarioclip_jax.train.finetune import with_model
 from scenarioclip_jax.train.metrics import (
     MetricWriter,
     NonFiniteLossError,
@@ -35,7 +37,7 @@ from scenarioclip_jax.train.metrics import (
 from scenarioclip_jax.train.pictures import write_first_batch
 from scenarioclip_jax.train.progress import Progress, duration, when_computed
 from scenarioclip_jax.train.report import write_report
-from scenarioclip_jax.train.resume import World, save, start_or_resume
+from scenarioclip_jax.train.resume import World, go_back, save, start_or_resume
 from scenarioclip_jax.train.setup import Run, check_parameters, describe_workdir, set_up
 from scenarioclip_jax.train.state import TrainState
 from scenarioclip_jax.train.stop import StopRequest
@@ -56,6 +58,7 @@ def train(config: Config, workdir: str | Path) -> None:
       NonFiniteLossError: The loss is NaN or infinite; the last checkpoint is from before that.
       OutputError: `metrics.jsonl` can't be written.
     """
+    config = with_model(config, workdir)
     with naming("mesh"):
         mesh = make_mesh(**config.mesh)
     configs.check(config, batch_ways=batch_ways(mesh))
@@ -115,9 +118,12 @@ def train(config: Config, workdir: str | Path) -> None:
             )
         saved = None
         try:
-            take_steps(run, world, watch)
+            ended = best.has_ended(workdir, world.step, run.steps)
+            if not ended:
+                take_steps(run, world, watch)
+                ended = go_back_to_best(run, world, watch, workdir)
             saved = world.step
-            if saved == run.steps:
+            if saved == run.steps or ended:
                 write_report(run, world, data, watch, workdir)
                 # The first process draws. The others' wait at exit would time out after a few minutes.
                 wait_for_all("the report is drawn", minutes=24 * 60)
@@ -127,6 +133,21 @@ def train(config: Config, workdir: str | Path) -> None:
             watch.progress.say(
                 f"stopped at step {saved}; go on with {to_paste(f'--workdir={place.name}')}"
             )
+
+
+def go_back_to_best(run: Run, world: World, watch: Watch, workdir: Path) -> bool:
+    """Goes back to the best step of a fine-tuning that has ended; returns whether that was another one."""
+    last, found = world.step, world.best
+    over = last == run.steps or best.is_over(run.config, found, last)
+    if not best.patience(run.config) or not over or found is None or found.step == last:
+        return False
+    watch.progress.say(
+        f"ended at step {last}: validation was best at step {found.step}, whose weights are kept; later "
+        "ones are removed"
+    )
+    go_back(run, world, found.step)
+    best.remember(workdir, found.step, last, run.steps)
+    return True
 
 
 def take_steps(run: Run, world: World, watch: Watch) -> None:
@@ -205,8 +226,11 @@ def validate_and_save(run: Run, world: World, watch: Watch) -> bool:
                 # If one process fails in there, the others wait for it and can't save any more.
                 save(run, world)
             world.scores = watch.validator.validate(world.state, step, watch.writer, watch.progress)
+            if world.scores is not None:
+                world.best = best.better(world.best, step, world.scores["score"])
     except Stopped:
         last = True
+    last = last or best.is_over(run.config, world.best, step)
     last = last or watch.stop()  # every process asks at the same steps, since all have to agree
     due = step and step % run.config.checkpoint.every == 0
     if last or due or world.checkpoints.latest == step:

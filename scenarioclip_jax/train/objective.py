@@ -138,13 +138,14 @@ def _further_terms(
             about.further,
             weights,
         )
-    photos, about = student.image["global"], levels["global"]
     if weights["captions"]:
+        photos, about = student.image["global"], levels["global"]
         assert about.further is not None  # as the config is checked
         text = student.text["global"]
         caption, ids, told = candidates.of_slots(text, about.further, own["global"])
         found["captions"] = contrast("global", photos, caption, told & about.slots.mask, ids)
     if weights["parts"]:
+        photos = student.image["global"]
         how = {"sharding": contrast.sharding, "dtype": contrast.dtype}
         found["parts"] = jnp.float32(0.0)
         for level in ("object", "relation"):

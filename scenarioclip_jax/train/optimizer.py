@@ -1,10 +1,12 @@
 """AdamW with (regex, value) lists, linear warm-up then cosine, and the schedule of the EMA teacher."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from scenarioclip_jax import rules
@@ -34,11 +36,17 @@ def warmup_cosine(
     )
 
 
-def _scale_updates(factors: dict[str, float]) -> optax.GradientTransformation:
+def _scale_updates(factors: Mapping[str, np.ndarray]) -> optax.GradientTransformation:
+    """Scales updates; a factor is one number, or one for each entry of the first axis."""
+
     def scaled(updates: Any, _: Any) -> Params:
-        return {path: u * factors[path] for path, u in updates.items()}
+        return {path: u * _along_first(factors[path], u.ndim) for path, u in updates.items()}
 
     return optax.stateless(scaled)
+
+
+def _along_first(factor: np.ndarray, ndim: int) -> np.ndarray | float:
+    return factor.reshape(-1, *[1] * (ndim - 1)) if factor.size > 1 else float(factor.item())
 
 
 def _decay_weights(rates: dict[str, float]) -> optax.GradientTransformation:
@@ -79,6 +87,7 @@ def make_optimizer(
     schedule: optax.Schedule,
     weight_decay: rules.Rules[float],
     learning_rate_scale: rules.Rules[float],
+    layers: Mapping[str, np.ndarray] = MappingProxyType({}),
     b1: float,
     b2: float,
     eps: float,
@@ -92,6 +101,7 @@ def make_optimizer(
       schedule: The learning rate as a function of the steps taken.
       weight_decay: (regex, decay) pairs.
       learning_rate_scale: (regex, factor on the learning rate) pairs.
+      layers: Further factors by path, see `train.layer_decay`; 1 where none is given.
       clip_norm: Limit on the global norm of the gradient.
       mu_dtype: Type in which the first moment is stored: float32 as published, or bfloat16, which takes half
         the memory.
@@ -107,7 +117,9 @@ def make_optimizer(
         optax.clip_by_global_norm(clip_norm),
         _adam(mu_dtype, b1=b1, b2=b2, eps=eps),
         _decay_weights(decay),
-        _scale_updates(scale),
+        _scale_updates(
+            {path: np.float32(scale[path] * layers.get(path, np.ones(1))) for path in paths}
+        ),
         optax.scale_by_learning_rate(schedule),
     )
 

@@ -9,36 +9,46 @@ from typing import Any
 
 import jax
 
-from scenarioclip_jax.command import Config
+from scenarioclip_jax.command import Config, listed
 from scenarioclip_jax.evaluation.score.recognition import Recognition
 from scenarioclip_jax.files import write_text
-from scenarioclip_jax.train import report_photos
+from scenarioclip_jax.models.params import Params
+from scenarioclip_jax.train import best, report_photos, report_shares
 from scenarioclip_jax.train.data import DataSet, RunData
 from scenarioclip_jax.train.drawn import Drawn, told
 from scenarioclip_jax.train.metrics import read_rows
 from scenarioclip_jax.train.report_page import write_page
 from scenarioclip_jax.train.resume import World
 from scenarioclip_jax.train.setup import Run
+from scenarioclip_jax.train.shares import Share, between, compare, placed
 from scenarioclip_jax.train.watch import Watch
+
+BEFORE = "before fine-tuning"
 
 
 def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: Path) -> None:
     """Scores student and EMA on the test split and writes both reports.
 
+    That of a fine-tuning sets the weights that it began with beside them, and weights in between.
+
     Raises:
       Stopped: A stop was requested meanwhile.
     """
     config, changes = run.config, world.changes
+    last = best.last_step(workdir, run.steps)
     found: dict[str, Recognition] = {}  # by weights, of all data sets together
     of_sets: dict[str, dict[str, Recognition]] = {}  # by weights and data set
     if any(each.test is not None for each in data.sets):
         watch.progress.say("recognizing the test split")
-        for name, params in world.state.weights().items():
+        for name, params in _weights(run, world).items():
             of_sets[name], found[name] = watch.validator.recognize(
                 params, "test", config.report.scenes
             )
-    read = watch.drawn(run.steps)
+    read = watch.drawn(last)
+    shares = _shares(run, world, watch)
     summary = _summary(run, data, read, list(world.changes), found, of_sets)
+    summary |= {"steps": world.step} if world.step != run.steps else {}
+    summary |= {"shares": [each._asdict() for each in shares]} if shares else {}
     if jax.process_index():
         return  # every process took part in the recognition; only the first one writes
     first_batch = workdir / "first_batch.png"
@@ -64,9 +74,10 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
             "Data set": told(read)
             if len(data.sets) > 1
             else "".join(str(each.directory) for each in data.sets),
-            "Training": f"step {run.steps:,}, {config.data.batch_size:,} scenes a step, "
+            "Training": f"step {world.step:,}, {config.data.batch_size:,} scenes a step, "
             f"{len(data.train):,} scenes to learn from",
             "Test photos": "; ".join(_count(config, each) for each in tested) or "none",
+            **_tuned(config),
             "Seed": str(config.seed),
             "Devices": summary["devices"],
         },
@@ -75,11 +86,57 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
         retrievals={title: each for part in photos for title, each in part.retrievals.items()},
         gallery=max((report_photos.gallery_scenes(config, test) for test in tests), default=0),
         first_batch=_embed(first_batch) if first_batch.is_file() else None,
+        shares=(report_shares.chart(shares), report_shares.table(shares)) if shares else None,
     )
     write_text(workdir / "report.html", page)
     # Written last, because launchers treat a run that has it as finished.
     write_text(workdir / "report.json", json.dumps(summary, indent=2) + "\n")
     _say(summary, read, workdir, watch)
+
+
+def _tuned(config: Config) -> dict[str, str]:
+    """What a fine-tuning began with, and what it trained."""
+    if "finetune" not in config:
+        return {}
+    section = config.finetune
+    levels = listed(section.levels)
+    which = f"the {levels[0]} level" if len(levels) == 1 else f"the levels {', '.join(levels)}"
+    parts = {"full": "everything", "last": f"the last {section.blocks} blocks", "heads": "heads"}
+    few = f", {section.shots} of each class (draw {section.draw})" if section.shots else ""
+    trained = f"{parts[section.parts]} of {which}{few}"
+    return {"Began with": config.init_from or "an earlier run", "Trained": trained}
+
+
+def _weights(run: Run, world: World) -> dict[str, Params]:
+    """The weights that are scored: of a fine-tuning also those that it began with."""
+    weights = world.state.weights()
+    if (base := _began_with(run)) is not None:
+        weights[BEFORE] = between(base, world.state.student(), 0.0)
+    return weights
+
+
+def _began_with(run: Run) -> Params | None:
+    """What a fine-tuning trained, as it was; None if this is none, or if config.init_from is empty."""
+    if "finetune" not in run.config or run.initial is None:
+        return None
+    params = run.initial()
+    return placed(
+        {path: params[path] for path in run.state_like.trainable}, run.state_like.trainable
+    )
+
+
+def _shares(run: Run, world: World, watch: Watch) -> list[Share]:
+    """Scores of weights between the first and the last ones of a fine-tuning."""
+    if (base := _began_with(run)) is None:
+        return []
+    watch.progress.say("comparing weights between those before and after fine-tuning")
+    scenes = {"validation": run.config.validation.scenes, "test": run.config.report.scenes}
+    return compare(
+        base,
+        world.state.student(),
+        run.config.finetune.shares,
+        lambda params, split: watch.validator.main(params, split, scenes[split]),
+    )
 
 
 def _summary(
@@ -111,6 +168,8 @@ def _summary(
         "zero_shot": found["student"].scores if found else {},
         "zero_shot_ema": found["ema"].scores if "ema" in found else {},
     }
+    if BEFORE in found:
+        summary["zero_shot_before"] = found[BEFORE].scores
     if read:
         summary["data_sets"] = {
             name: {

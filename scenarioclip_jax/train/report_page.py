@@ -36,6 +36,7 @@ def write_page(found: Found, rows: list[dict], *, steps: int, names: Sequence[st
     figures = curves(rows, names, steps)
     contents = {
         "scores": "Scores",
+        **({"shares": "Between before and after"} if shown["shares"] else {}),
         **({"pictures": "Hits and misses"} if shown["examples"] else {}),
         **({"retrieval": "Text to picture"} if shown["retrievals"] else {}),
         **({"training": "Training"} if figures else {}),

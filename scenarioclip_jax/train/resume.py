@@ -17,6 +17,7 @@ from scenarioclip_jax.data.settings import CONFIG_KEYS
 from scenarioclip_jax.parallel.distributed import gather, wait_for_all
 from scenarioclip_jax.parallel.mesh import local_groups
 from scenarioclip_jax.renamed import new_name, with_new_names
+from scenarioclip_jax.train.best import Best
 from scenarioclip_jax.train.checkpoints import Checkpoints
 from scenarioclip_jax.train.config import plain
 from scenarioclip_jax.train.data import RunData, share_corrupt
@@ -28,7 +29,14 @@ from scenarioclip_jax.train.state import TrainState
 # Keys, or sections, that a run may change when it resumes: where it runs, what it logs, and how it splits up
 # a computation whose result stays the same.
 FREE = ("log_every", "checkpoint", "validation", "report", "mesh", "compilation_cache", "init_from")
-FREE += ("resume", "model/remat", "model/unroll", "model/attention", "loss/accumulate")
+FREE += (
+    "init_heads",
+    "resume",
+    "model/remat",
+    "model/unroll",
+    "model/attention",
+    "loss/accumulate",
+)
 FREE += ("data/dir", "data/tokenizer", "data/num_workers", "data/num_threads", "data/prefetch")
 FREE += ("data/stall_seconds", "data/max_corrupt_share")
 # Keys that change what is computed next but not the state, so that a run may change them on purpose.
@@ -37,9 +45,11 @@ ALLOWABLE += ("data/global_text", "data/caption_share")
 ALLOWABLE += ("optimizer/learning_rate", "optimizer/warmup_fraction", "optimizer/warmup_start")
 ALLOWABLE += ("optimizer/clip_norm", "optimizer/b1", "optimizer/b2", "optimizer/eps")
 ALLOWABLE += ("optimizer/weight_decay", "optimizer/learning_rate_scale", "loss/products")
+ALLOWABLE += ("optimizer/layer_decay",)
 ALLOWABLE += tuple(f"loss/terms/{name}" for name in TERMS)
 # Keys that were added later, with the values that describe runs from before.
 CAME_LATER = {"ema/keep": "all", "optimizer/mu_dtype": "float32", "data/balance": False}
+CAME_LATER |= {"optimizer/layer_decay": 1.0}
 CAME_LATER |= {"loss/products": "auto", "data/global_text": "action", "data/caption_share": 0.5}
 CAME_LATER |= {"data/region_style": "stored", "model/regions": "views", "model/object_parts": 1}
 CAME_LATER |= {"data/make_negatives": 0, "data/make_paraphrases": 0}
@@ -62,6 +72,7 @@ class World:
       changes: Settings that were changed on purpose so far, each with its `step`, `key`, `was` and `now`.
       metrics: Metrics of the last step; None until this process has taken one.
       scores: Scores of the validation at this step, if this process ran it.
+      best: The best validation so far.
     """
 
     checkpoints: Checkpoints
@@ -72,6 +83,7 @@ class World:
     changes: Sequence[dict] = ()
     metrics: dict[str, jax.Array] | None = None
     scores: dict[str, float] | None = None
+    best: Best | None = None
 
 
 def save(run: Run, world: World, *, alone: bool = False) -> None:
@@ -103,7 +115,11 @@ def save(run: Run, world: World, *, alone: bool = False) -> None:
         records={
             "data": world.batches.get_state() | {"step": step},
             "config": plain(config),
-            "progress": {"validated": world.scores is not None, "changes": list(world.changes)},
+            "progress": {
+                "validated": world.scores is not None,
+                "changes": list(world.changes),
+                "best": world.best,
+            },
             # Needed to start from these weights or to convert them.
             "teacher": _teacher(config, world.state),
         },
@@ -146,16 +162,8 @@ def start_or_resume(
     regrouped = any(c["key"] == "config.data.packing_groups" for c in records["changed"])
     with naming("data"):
         batches.set_state(records["data"], regrouped=regrouped)
-    params = flatten(items["params"])
-    state = TrainState(
-        step=items["train"]["step"],
-        skipped=items["train"]["skipped"],
-        ema_steps=items["train"]["ema_steps"],
-        trainable={path: params[path] for path in run.state_like.trainable},
-        frozen={path: params[path] for path in run.state_like.frozen},
-        ema=flatten(items[_ema_item(run.state_like)]),
-        opt_state=items["train"]["opt_state"],
-    )
+    state = _state(run, items)
+    best = records["progress"].get("best")
     return World(
         checkpoints,
         state,
@@ -163,6 +171,31 @@ def start_or_resume(
         step=int(state.step),
         validated=records["progress"]["validated"],
         changes=changes,
+        best=Best(*best) if best else None,
+    )
+
+
+def go_back(run: Run, world: World, step: int) -> None:
+    """Returns to the state of an earlier checkpoint and removes those behind it, so that it is the newest.
+
+    The position in the data stays as it is: a run that goes back is at its end.
+    """
+    items = world.checkpoints.restore(step, arrays=_items(run.state_like), records=())
+    world.state, world.step, world.metrics = _state(run, items), step, None
+    world.checkpoints.remove_after(step)
+
+
+def _state(run: Run, items: dict) -> TrainState:
+    """The train state from the arrays of a checkpoint."""
+    params = flatten(items["params"])
+    return TrainState(
+        step=items["train"]["step"],
+        skipped=items["train"]["skipped"],
+        ema_steps=items["train"]["ema_steps"],
+        trainable={path: params[path] for path in run.state_like.trainable},
+        frozen={path: params[path] for path in run.state_like.frozen},
+        ema=flatten(items[_ema_item(run.state_like)]),
+        opt_state=items["train"]["opt_state"],
     )
 
 

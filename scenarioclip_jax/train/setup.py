@@ -27,7 +27,7 @@ from scenarioclip_jax.files import write_text
 from scenarioclip_jax.losses.distillation import distills_with
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.attention import kind_on
-from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of
+from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of, pools
 from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
 from scenarioclip_jax.parallel.sharding import parameter_specs, state_shardings
 from scenarioclip_jax.train.config import (
@@ -38,6 +38,7 @@ from scenarioclip_jax.train.config import (
     plain,
     view_settings,
 )
+from scenarioclip_jax.train.layer_decay import layer_factors
 from scenarioclip_jax.train.optimizer import make_optimizer, warmup_cosine
 from scenarioclip_jax.train.state import TrainState, new_state
 from scenarioclip_jax.train.step import StepSettings, make_train_step
@@ -55,6 +56,7 @@ class Run(NamedTuple):
     spec: ModelSpec
     view_settings: ViewSettings
     init: Callable[[], TrainState]
+    initial: Callable[[], Mapping[str, Any]] | None  # reads config.init_from again; None without it
     state_like: TrainState  # of jax.ShapeDtypeStruct with shardings
     train_step: Any  # jitted: (TrainState, Batch) -> (TrainState, metrics)
     table: str  # what was decided for every parameter
@@ -120,6 +122,9 @@ def set_up(
                 ema_steps = config.ema.warmup_steps
             return jax.jit(assemble, out_shardings=shardings)(params, ema=ema, ema_steps=ema_steps)
 
+    def initial() -> Mapping[str, Any]:
+        return _load_initial(config, arguments, tokenizer).params
+
     settings = _step_settings(config, trainable, mesh)
     step = make_train_step(graph, optimizer, schedule, view_settings(config), settings)
     data = data_settings(config, focus_images=focus_images)
@@ -133,6 +138,7 @@ def set_up(
         spec=model_spec(config),
         view_settings=view_settings(config),
         init=start,
+        initial=initial if config.init_from else None,
         state_like=jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
         ),
@@ -189,13 +195,15 @@ def _optimizer(config: Config, trainable: Sequence[str], steps: int):
     )
     names = ("weight_decay", "learning_rate_scale", "b1", "b2", "eps", "clip_norm", "mu_dtype")
     arguments = {name: config.optimizer[name] for name in names}
+    decay = config.optimizer.layer_decay
+    arguments["layers"] = layer_factors(trainable, model_arguments(config), decay)
     with naming("optimizer"):
         return make_optimizer(trainable, schedule=schedule, **arguments), schedule
 
 
 def _step_settings(config: Config, trainable: Sequence[str], mesh: Mesh) -> StepSettings:
     return StepSettings(
-        levels=levels_of(config.arch),
+        levels=_computed_levels(config),
         distill_weight=config.loss.distill_weight if distills(config) else 0.0,
         distill=config.loss.distill.to_dict(),
         level_weights=by_level(config.loss.level_weights),
@@ -209,6 +217,19 @@ def _step_settings(config: Config, trainable: Sequence[str], mesh: Mesh) -> Step
         sharding=batch_sharding(mesh),
         loss_dtype=_loss_dtype(config, mesh),
     )
+
+
+def _computed_levels(config: Config) -> tuple[str, ...]:
+    """The levels that go through the towers: all, or of a fine-tuning those that it teaches."""
+    levels, terms = levels_of(config.arch), config.loss.terms
+    if "finetune" not in config or pools(model_arguments(config)) or terms.parts:
+        return levels
+    taught = {level for level, weight in by_level(config.loss.level_weights).items() if weight}
+    if terms.captions:
+        taught.add("global")
+    if any(weight for name, weight in terms.items() if name not in ("captions", "parts")):
+        taught.add("relation")
+    return tuple(level for level in levels if level in taught)
 
 
 def _loss_dtype(config: Config, mesh: Mesh) -> str:
@@ -228,6 +249,7 @@ def _load_initial(config: Config, arguments: dict, tokenizer: Tokenizer | None):
             config.init_from,
             arguments,
             seed=config.seed,
+            head=config.init_heads,
             fit=spec.fit,
             region_style=spec.region_style,
             lengths=spec.lengths,

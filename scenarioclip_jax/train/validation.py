@@ -20,6 +20,7 @@ from scenarioclip_jax.evaluation.score import from_embeddings
 from scenarioclip_jax.evaluation.score.from_embeddings import PhotoTexts, Score
 from scenarioclip_jax.evaluation.score.recognition import Recognition, pool, recognize
 from scenarioclip_jax.models.params import Params
+from scenarioclip_jax.train.config import by_level
 from scenarioclip_jax.train.data import DataSet, RunData
 from scenarioclip_jax.train.metrics import MetricWriter, NullWriter
 from scenarioclip_jax.train.progress import Progress, duration
@@ -28,6 +29,8 @@ from scenarioclip_jax.train.state import TrainState
 from scenarioclip_jax.train.stop import StopRequest
 
 __all__ = ["Stopped", "Validator"]
+
+SCORE_NAMES = {"top1": "top-1", "R1": "recall@1"}  # what a run chooses by, for people
 
 
 class Validator:
@@ -43,6 +46,8 @@ class Validator:
         self._data, self._scenes = data, config.validation.scenes
         self._texts: dict[str, dict[str, PhotoTexts]] = {}  # by data set
         self._suites = listed(config.validation.suites)
+        self._levels = {level for level, w in by_level(config.loss.level_weights).items() if w}
+        self._score = config.finetune.score if "finetune" in config else "top1"
         self.embedder = Embedder(
             run.graph, run.mesh, data.tokenizer, run.view_settings, run.spec.lengths, stop
         )
@@ -101,41 +106,73 @@ class Validator:
         of recognition on all of them together.
 
         Returns:
-          `score`, the student's mean strict top-1 over the levels, or its recalls by caption where there are no
-          classes, and over the data sets; None if there is no validation split.
+          `score`, the student's mean strict top-1 over the levels that are trained, or its recalls by caption
+          where there are no classes, and over the data sets; a fine-tuning may choose by the recalls of texts
+          and pictures instead. None if there is no validation split.
         """
         sets = {each.name: each for each in self._data.sets if each.validation is not None}
         if not sets:
             return None
         started = time.perf_counter()
         row: dict[str, float] = {}
-        top1: dict[tuple[str, str], dict[str, float]] = {}  # by data set and weights
+        main: dict[tuple[str, str], dict[str, float]] = {}  # by data set and weights
         for weights, params in state.weights().items():
             found, together = self.recognize(params, "validation", self._scenes)
             texts_of = functools.partial(self.embedder.texts, params)
             for name, recognition in found.items():
                 scores = self._scores(recognition, sets[name], texts_of)
                 row |= _named(scores, weights, f"{name}/" if name else "")
-                top1[name, weights] = _top1(recognition, scores)
+                main[name, weights] = self._main(recognition, scores)
             if "" not in found:
                 scores = from_embeddings.scores(
                     together, self._data.classes, {}, texts_of, ["zero_shot"]
                 )
                 row |= _named(scores, weights, "")
-        students = [list(top1[name, "student"].values()) for name in sets]
+        students = [list(main[name, "student"].values()) for name in sets]
         score = sum(sum(each) / max(len(each), 1) for each in students) / len(students)
         writer.write(step, row | {"validation/score": score})
         lines = [
             f"{name} {weights} ".lstrip()
             + " ".join(f"{level} {value:.1%}" for level, value in values.items())
-            for (name, weights), values in top1.items()
+            for (name, weights), values in main.items()
         ]
         progress.say(
-            f"validation at step {step}, top-1: {'; '.join(lines)} "
+            f"validation at step {step}, {SCORE_NAMES[self._score]}: {'; '.join(lines)} "
             f"({duration(time.perf_counter() - started)})"
         )
         progress.restart(step)
         return {"score": score}
+
+    def main(self, params: Params, split: str, scenes: int) -> dict[str, float]:
+        """What validation chooses by, by level (and by data set of a mixture), of any weights on a split."""
+        found, _ = self.recognize(params, split, scenes)
+        values = {}
+        for each in self._data.sets:
+            if each.name in found:
+                texts_of = functools.partial(self.embedder.texts, params)
+                scores = from_embeddings.scores(
+                    found[each.name], each.classes, {}, texts_of, ["zero_shot", "retrieval"]
+                )
+                main = self._main(found[each.name], scores)
+                values |= {f"{each.name} {name}".lstrip(): value for name, value in main.items()}
+        return values
+
+    def _main(self, found: Recognition, scores: Mapping[str, Score]) -> dict[str, float]:
+        """The main score of each level that is trained; recalls by caption if captions are all there is."""
+        if self._score == "R1":
+            return {
+                metric: value
+                for metric, (value, _) in scores.items()
+                if metric.endswith("/R1") and metric.split("/")[0] in {*self._levels, "caption"}
+            }
+        by_level = {
+            level: values["top1"] for level, values in found.scores.items() if level in self._levels
+        }
+        return by_level or {
+            metric: value
+            for metric, (value, _) in scores.items()
+            if metric.startswith("caption/") and metric.endswith("/R1")
+        }
 
     def _scores(self, found: Recognition, data: DataSet, texts_of: TextsOf) -> dict[str, Score]:
         wanted = {"hard_negatives", "retrieval"} & set(self._suites)
@@ -176,13 +213,3 @@ def _named(scores: Mapping[str, Score], weights: str, data: str) -> dict[str, fl
         if chance is not None:
             row[f"validation/{data}chance/{metric}"] = chance
     return row
-
-
-def _top1(found: Recognition, scores: Mapping[str, Score]) -> dict[str, float]:
-    """The strict top-1 of each level, or, if captions are all there is, the recalls by caption."""
-    by_level = {level: values["top1"] for level, values in found.scores.items()}
-    return by_level or {
-        metric: value
-        for metric, (value, _) in scores.items()
-        if metric.startswith("caption/") and metric.endswith("/R1")
-    }

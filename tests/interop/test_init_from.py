@@ -10,6 +10,7 @@ import pytest
 from scenarioclip_jax import checkpoint, convert
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data.tokens import train_tokenizer
+from scenarioclip_jax.inference import Model, load
 from scenarioclip_jax.interop import initial
 from scenarioclip_jax.interop.huggingface import open_clip
 from scenarioclip_jax.models.scenario_clip import INITIAL_LOGIT_BIAS, LEVELS
@@ -203,3 +204,25 @@ def test_the_teacher_starts_with_what_trains_as_published(model):
         assert {p for p in paths if trains[p]} == {
             p for p in paths if not re.fullmatch(initial.FROZEN, p)
         }
+
+
+def test_clips_own_heads_give_its_cosines_at_every_level(clip):
+    arguments = initial.model_arguments(open_clip(str(clip)), arch="pyramid_clip", head="clip")
+    params, _, _ = initial.init_from(str(clip), arguments, head="clip")
+    spec = initial.spec_of(str(clip), arch="pyramid_clip")
+    assert spec.model == arguments
+    ours, theirs = Model(spec, params, helpers.tokenizer()), load(clip)
+    pictures = helpers.pictures(3)
+    for level in LEVELS:
+        found = [
+            model.similarity(
+                model.encode_image(pictures, level), model.encode_text(helpers.TEXTS, level)
+            )
+            for model in (ours, theirs)
+        ]
+        np.testing.assert_allclose(*found, atol=1e-6)
+
+
+def test_clips_own_heads_need_room(clip, model):
+    with pytest.raises(CheckpointError, match=r"model\.embed_dim is 32 in the weights and 24"):
+        initial.init_from(str(clip), model, head="clip")

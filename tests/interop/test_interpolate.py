@@ -8,6 +8,7 @@ from scenarioclip_jax import checkpoint, convert
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.interop.interpolate import interpolate
 from tests.evaluation import tiny_model
+from tests.interop import helpers
 
 TEXTS = ["a red circle", "a blue square left of a star"]
 
@@ -71,3 +72,28 @@ def test_shares_that_are_none(models, tmp_path, alpha, capsys):
         mixed(models, tmp_path, f"--alpha={alpha}")
     assert "must be a number from 0 to 1" in capsys.readouterr().err
     assert not (tmp_path / "mixed").exists()
+
+
+def test_plain_clip_is_a_base_and_so_are_other_ends_of_the_stems(tmp_path):
+    clip = helpers.write_clip(tmp_path / "clip")
+    command = ["from-huggingface", f"--model={clip}", "--arch=pyramid_clip", "--head=clip"]
+    convert.main([*command, "--vision-stem-blocks=0", f"--output={tmp_path / 'run'}"])
+    for base in (clip, tmp_path / "run"):
+        output = tmp_path / f"between-{base.name}"
+        command = ["interpolate", f"--base={base}", f"--checkpoint={tmp_path / 'run'}"]
+        convert.main([*command, f"--output={output}", "--alpha=0.5"])
+        found, _ = checkpoint.load_params(output)
+        expected, _ = checkpoint.load_params(tmp_path / "run")
+        helpers.assert_same(found, expected)
+
+
+def test_heads_that_a_run_began_with_are_those_of_its_seed(tmp_path):
+    clip = helpers.write_clip(tmp_path / "clip")
+    command = ["from-huggingface", f"--model={clip}", "--arch=pyramid_clip", "--seed=3"]
+    convert.main([*command, f"--output={tmp_path / 'run'}"])
+    (tmp_path / "run" / "config.json").write_text('{"init_heads": "new", "seed": 3}')
+    output = tmp_path / "between"
+    command = ["interpolate", f"--base={clip}", f"--checkpoint={tmp_path / 'run'}"]
+    convert.main([*command, f"--output={output}", "--alpha=0"])
+    found, _ = checkpoint.load_params(output)
+    helpers.assert_same(found, checkpoint.load_params(tmp_path / "run")[0])

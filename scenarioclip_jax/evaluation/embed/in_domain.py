@@ -132,6 +132,11 @@ class DataSet:
             )
         return texts
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the content of the test split, by its folder; empty if an earlier version built it."""
+        digest = self._summary.get("digests", {}).get("test", "")
+        return {f"{self._directory}, test": digest} if digest else {}
+
     def unseen(self) -> set[str]:
         """The texts of relations that aren't in this data set's training split; none if it has none."""
         if not self._summary["splits"]["train"]:

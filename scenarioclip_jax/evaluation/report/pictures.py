@@ -149,11 +149,13 @@ def curves(
     colors: Mapping[str, str],
     steps: int,
     percent: bool = False,
+    along: str = "optimizer step",
 ) -> Figure:
-    """Draws lines over optimizer steps. Names that end in EMA are dashed, those that end in CHANCE are dotted.
+    """Draws lines over optimizer steps, or over what `along` names.
 
-    Both have the color of the name without the suffix. Names without a color of their own get the next of
-    OTHERS, and only they are in the legend; the others are in that of the page.
+    Names that end in EMA are dashed, those that end in CHANCE are dotted; both have the color of the name
+    without the suffix. Names without a color of their own get the next of OTHERS, and only they are in the
+    legend; the others are in that of the page.
 
     Args:
       steps: Steps of the whole run, over which a single value of chance is a line, too.
@@ -181,7 +183,7 @@ def curves(
         if name.endswith(CHANCE) and len(at) == 1:
             at, values = [0, steps], np.repeat(values, 2)
         axis.plot(at, values, color=chosen[base], **style)
-    axis.set_xlabel("optimizer step", fontsize=9, color=INK)
+    axis.set_xlabel(along, fontsize=9, color=INK)
     axis.tick_params(labelsize=9, labelcolor=INK, color=LINE)
     # From the start to the end of the run, with room for a mark at either edge.
     axis.set_xlim(-0.02 * steps, 1.02 * steps)

@@ -50,9 +50,14 @@ class Metric:
         return self._statistic(np.asarray(self.samples, float), self._index(self.groups))
 
     def interval(self, seed: int, draws: int = DRAWS) -> tuple[float, float]:
-        """The 95% percentile interval (Efron 1979) over `draws` resamples of the clusters.
+        """The 95% percentile interval (Efron 1979) over `draws` resamples of the clusters."""
+        low, high = np.quantile(self.resamples(seed, draws), (0.025, 0.975))
+        return float(low), float(high)
 
-        Equal seeds give equal intervals. A group that a resample misses drops out of its macro average.
+    def resamples(self, seed: int, draws: int = DRAWS) -> np.ndarray:
+        """The value of `draws` resamples of the clusters, [draws].
+
+        Equal seeds draw equal clusters. A group that a resample misses drops out of its macro average.
         """
         generator = np.random.default_rng(seed)
         values, group = np.asarray(self.samples, float), self._index(self.groups)
@@ -73,8 +78,7 @@ class Metric:
                 sums = np.bincount(group, times * values)
                 shares = sums[total > 0] / total[total > 0]
                 found.append(np.sum(shares) / (self.all_groups or len(shares)))
-        low, high = np.quantile(found, (0.025, 0.975))
-        return float(low), float(high)
+        return np.array(found)
 
     def _index(self, names: np.ndarray | None) -> np.ndarray:
         """Numbers the names from 0, int [N]; all samples get one number if there are no names."""

@@ -1,0 +1,1 @@
+"""One table of several evaluations: systems, seeds, paired differences, ranks."""

@@ -1,0 +1,65 @@
+"""Early stopping: a fine-tuning ends when validation gets no better, with the weights that were best."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from scenarioclip_jax.command import Config
+from scenarioclip_jax.files import write_text
+from scenarioclip_jax.parallel.distributed import wait_for_all
+
+FILE = "early_stop.json"  # beside the checkpoints of a run that ended early: its `best` step, and its last
+
+
+class Best(NamedTuple):
+    """The best validation of a run so far."""
+
+    step: int
+    score: float
+
+
+def better(best: Best | None, step: int, score: float) -> Best:
+    """The best of what was known and of a new score; of equal ones, the earlier."""
+    return Best(step, score) if best is None or score > best.score else best
+
+
+def patience(config: Config) -> int:
+    """Validations without a better score after which a run ends; 0: it never ends early."""
+    return config.finetune.patience if "finetune" in config else 0
+
+
+def is_over(config: Config, best: Best | None, step: int) -> bool:
+    """Whether a run ends at `step`, because its last validations were no better than `best`."""
+    if best is None or not patience(config):
+        return False
+    return step - best.step >= patience(config) * config.validation.every
+
+
+def remember(workdir: Path, best: int, last: int, steps: int) -> None:
+    """Writes down that a run of `steps` steps ended at step `last`, and went back to the one of step `best`."""
+    if jax.process_index() == 0:
+        text = json.dumps({"best": best, "last": last, "steps": steps}) + "\n"
+        write_text(workdir / FILE, text)
+    wait_for_all("the early stop is written down")
+
+
+def has_ended(workdir: Path, step: int, steps: int) -> bool:
+    """Whether a run of `steps` steps, whose newest checkpoint is that of `step`, has gone back to it."""
+    known = _read(workdir)
+    return known is not None and (known["best"], known["steps"]) == (step, steps)
+
+
+def last_step(workdir: Path, steps: int) -> int:
+    """The last step that a run of `steps` steps took before it went back to its best one."""
+    known = _read(workdir)
+    return known["last"] if known is not None and known["steps"] == steps else steps
+
+
+def _read(workdir: Path) -> dict[str, int] | None:
+    try:
+        found = json.loads((workdir / FILE).read_text(encoding="utf-8"))
+        return {name: int(found[name]) for name in ("best", "last", "steps")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
