@@ -62,6 +62,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.predcls.matching = "pan_seg"  # or bbox, as in OpenPSG's configs for this task
     config.predcls.clean_names = False  # True: drop -merged, -other, -stuff from PSG's class names
     config.skip_missing = False  # True: leave out records whose image can't be read, and count them
+    # What to do with images that the model was trained on, as far as its folder tells: mark, or refuse.
+    config.seen_images = "mark"
     # Token length of the public suites' texts; the texts that are cut are counted.
     # trained: the length in training, since positions that were never trained are meaningless
     # longest: all positions of the tower, which suits towers that started as CLIP's

@@ -15,6 +15,7 @@ import argparse
 import math
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -296,6 +297,7 @@ def _facts(args: argparse.Namespace, spec: "ModelSpec", params: Mapping[str, Any
 
 def interpolate(args: argparse.Namespace, output: Path) -> None:
     from scenarioclip_jax import checkpoint
+    from scenarioclip_jax.data.photo_digests import OF_RUN
     from scenarioclip_jax.interop import interpolate as between
     from scenarioclip_jax.interop.output import on_device, progress
 
@@ -311,6 +313,8 @@ def interpolate(args: argparse.Namespace, output: Path) -> None:
     with progress(output, size, "writing"):
         tokenizer.save(output / "tokenizer.json")
         checkpoint.save_model(output, spec, params, {}, step=step)
+        if (photos := folder / OF_RUN).is_file():  # what both were trained on
+            shutil.copyfile(photos, output / OF_RUN)
 
 
 def push(args: argparse.Namespace) -> None:

@@ -72,6 +72,7 @@ class Files:
       suite: The suite's name in the config, for messages.
       threads: Number of threads that check images.
       digests: SHA-256 of each annotation file that was read, by path.
+      photos: Digest of the pixels of each image that is scored (`data.photo_digests`), by path.
     """
 
     path: Path
@@ -80,6 +81,7 @@ class Files:
     suite: str = "SUITE"
     threads: int = 2
     digests: dict[str, str] = dataclasses.field(default_factory=dict, compare=False)
+    photos: dict[str, int] = dataclasses.field(default_factory=dict, compare=False)
 
     def locate(self, wanted: Sequence[Wanted], skips: Skips) -> list[Located]:
         """Finds the images of records and checks that each can be decoded.
@@ -114,6 +116,7 @@ class Files:
         whole = len(kept)
         kept = [each for each in kept if _holds_crop(each, skips)]
         scored = {path for each in kept for path in each.paths}
+        self.photos.update({str(path): image_files.digest_of(path) for path in scored})
         skips.damaged |= {str(path): checked[path].damaged for path in checked.keys() & scored}
         for where, names in absent:
             skips.add("image is missing", f"{where}: {', '.join(names)}")

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from scenarioclip_jax import faults
-from scenarioclip_jax.data import damage, images
+from scenarioclip_jax.data import damage, images, photo_digests
 from scenarioclip_jax.progress_bar import progress_bar
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -140,11 +140,13 @@ class Checked(NamedTuple):
       unreadable: Why the image can't be decoded.
       damaged: What is, or seems to be, wrong with an image that can be decoded.
       size: Width and height of the upright image, in pixels; (0, 0) if it can't be decoded.
+      pixels: What `data.photo_digests` keeps of its pixels; 0 if it can't be decoded.
     """
 
     unreadable: str = ""
     damaged: str = ""
     size: tuple[int, int] = (0, 0)
+    pixels: int = 0
 
 
 def check(paths: Collection[Path], threads: int = 2) -> dict[Path, Checked]:
@@ -163,6 +165,11 @@ def check(paths: Collection[Path], threads: int = 2) -> dict[Path, Checked]:
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height of an upright image, in pixels; known without decoding if it was checked."""
     return _check(path).size
+
+
+def digest_of(path: Path) -> int:
+    """The digest of an image's pixels; known without decoding if it was checked."""
+    return _check(path).pixels
 
 
 def pixels_of(
@@ -191,9 +198,11 @@ def _check_file(path: Path, modified: int, size: int) -> Checked:
     """Checks a file; its time and size are arguments so that a changed file is checked anew."""
     try:
         content = path.read_bytes()
-        size = images.open_image(content, name=str(path)).picture.size
+        picture = images.open_image(content, name=str(path)).picture
+        pixels = photo_digests.shortened(photo_digests.digest_of_pixels(picture))
     except Exception as error:  # decoders may raise anything, and one file mustn't stop the others
         if faults.passes(error):
             raise RefusedError(f"{path}: {str(error) or repr(error)}") from error
         return Checked(str(error).removeprefix(f"{path}: ") or repr(error))
-    return Checked(damaged=damage.describe(damage.examine(content)), size=size)
+    damaged = damage.describe(damage.examine(content))
+    return Checked(damaged=damaged, size=picture.size, pixels=pixels)

@@ -13,6 +13,7 @@ from scenarioclip_jax.checkpoint import steps
 from scenarioclip_jax.command import ConfigError, listed, naming
 from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
+from scenarioclip_jax.evaluation import seen
 from scenarioclip_jax.evaluation.embed.cache import Cache, NoCache, not_kept
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.embed.in_domain import DataSet
@@ -114,6 +115,7 @@ class _Run:
         self._cache = _open_cache(config.cache)
         self._files: dict[str, Files] = {}
         self._found: dict[str, dict[str, Result]] = {}
+        self._trained_on: dict[str, seen.Known] = {}
         self._shown: dict[str, DataSet] = {}  # by the name of the data set
         self._before: dict[str, str | None] = {}
 
@@ -126,6 +128,9 @@ class _Run:
             for each in self._data:
                 _say_data(each)
         self._models = open_models(self._config)
+        of = {column: self._config.checkpoint for column in self._models}
+        of |= {"baseline": self._config.baseline} if self._config.baseline else {}
+        self._trained_on = {column: seen.known_to(path) for column, path in of.items()}
 
     def score_all(self) -> Evaluation:
         self.summary = describe(self._config, self._models, self._data)
@@ -237,6 +242,10 @@ class _Run:
     ) -> None:
         started = time.perf_counter()
         digests = {}
+        scored = data if suite in IN_DOMAIN else self._files[suite]
+        found = seen.seen_images(self._trained_on[column], scored)
+        if self._config.seen_images == "refuse":
+            seen.refuse(found)
         if suite in IN_DOMAIN:
             counting = encoder.counting()
             assert data is not None  # the caller gives in-domain suites one
@@ -248,8 +257,10 @@ class _Run:
             result = ON_FILES[suite].evaluate(counting, files, self._settings)
             digests = files.digests
         texts = cut_texts(counting.cut)
+        result.notes += seen.told(found)
         self._found.setdefault(section, {})[column] = result
         record(self.summary, section, column, result, self._config, texts, digests)
+        self.summary["suites"][section]["columns"][column]["seen_in_training"] = found
         self._write()
         say(line(section, column, result, texts, time.perf_counter() - started))
 

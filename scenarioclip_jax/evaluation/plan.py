@@ -7,6 +7,7 @@ from scenarioclip_jax.checkpoint import WEIGHTS
 from scenarioclip_jax.command import ConfigError, listed
 from scenarioclip_jax.evaluation.files import Files
 from scenarioclip_jax.evaluation.run_data import choose
+from scenarioclip_jax.evaluation.seen import CHOICES as SEEN
 from scenarioclip_jax.evaluation.settings import ProbeSettings, Settings
 from scenarioclip_jax.evaluation.suites.registry import DEFAULT, registered
 from scenarioclip_jax.storage.cache import local_copy
@@ -53,6 +54,10 @@ def check(config: ConfigDict, suites: list[str]) -> Settings:
     for key in ("batch_size", "num_threads", "bootstrap"):
         if config[key] < 1:
             raise ConfigError(f"config.{key}={config[key]}: must be at least 1")
+    if config.seen_images not in SEEN:
+        raise ConfigError(
+            f"config.seen_images={config.seen_images!r}: must be one of {', '.join(SEEN)}"
+        )
     if config.data.scenes < 0:
         raise ConfigError(f"config.data.scenes={config.data.scenes}: must be 0 (all) or more")
     if config.text_length not in TEXT_LENGTHS:

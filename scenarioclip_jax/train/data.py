@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from scenarioclip_jax.checkpoint import steps
 from scenarioclip_jax.command import Config, ConfigError, listed, naming
 from scenarioclip_jax.console import say
-from scenarioclip_jax.data import few_shots
+from scenarioclip_jax.data import few_shots, photo_digests
 from scenarioclip_jax.data.build.dataset import default_embedded
 from scenarioclip_jax.data.corrupt import CorruptDataError
 from scenarioclip_jax.data.mixture import Entry, parse, whole_weights
@@ -135,6 +137,25 @@ def _mix(entries: Sequence[Entry], sets: Sequence[DataSet]) -> Mixture:
             )
     weights = whole_weights(entries, [len(each.train) for each in sets])
     return Mixture({each.name: each.train for each in sets}, weights)
+
+
+def keep_photos(config: Config, data: RunData, workdir: Path) -> None:
+    """Keeps digests of the photos that the run is trained on, and of those of the weights that it starts from.
+
+    An evaluation tells by them which of its images the model has seen. Data sets and weights from before there
+    were such digests add none.
+    """
+    if (workdir / photo_digests.OF_RUN).is_file():  # the run resumes
+        return
+    folders = [shards.dataset_dir(each.directory) for each in data.sets]
+    files = [folder / photo_digests.of_split("train") for folder in folders]
+    if config.init_from:
+        from scenarioclip_jax.interop.hub import local_folder
+
+        files.append(local_folder(config.init_from) / photo_digests.OF_RUN)
+    known = [found for file in files if (found := photo_digests.read(file)) is not None]
+    if known:
+        photo_digests.write(workdir / photo_digests.OF_RUN, np.concatenate(known))
 
 
 def merge_classes(lists: Sequence[dict[str, list[str]]]) -> dict[str, list[str]]:

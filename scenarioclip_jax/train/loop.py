@@ -23,7 +23,7 @@ from scenarioclip_jax.train import best
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.ahead import Alone, LastBatchError, Together, read_ahead
 from scenarioclip_jax.train.checkpoints import Checkpoints
-from scenarioclip_jax.train.data import TooCorruptError, open_data, share_corrupt
+from scenarioclip_jax.train.data import TooCorruptError, keep_photos, open_data, share_corrupt
 from scenarioclip_jax.train.drawn import as_metrics, drawn, told
 from scenarioclip_jax.train.finetune import with_model
 from scenarioclip_jax.train.metrics import (
@@ -100,6 +100,7 @@ def train(config: Config, workdir: str | Path) -> None:
             )
         if first:  # only now is it known that the workdir belongs to this run
             describe_workdir(run, data.tokenizer, workdir)
+            keep_photos(config, data, workdir)
         watch = Watch(
             MetricWriter(workdir, world.step, validated=world.validated) if first else NullWriter(),
             make_progress(run, world.step, stop),

@@ -35,7 +35,6 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
       Stopped: A stop was requested meanwhile.
     """
     config, changes = run.config, world.changes
-    last = best.last_step(workdir, run.steps)
     found: dict[str, Recognition] = {}  # by weights, of all data sets together
     of_sets: dict[str, dict[str, Recognition]] = {}  # by weights and data set
     if any(each.test is not None for each in data.sets):
@@ -44,7 +43,7 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
             of_sets[name], found[name] = watch.validator.recognize(
                 params, "test", config.report.scenes
             )
-    read = watch.drawn(last)
+    read = watch.drawn(best.last_step(workdir, run.steps))
     shares = _shares(run, world, watch)
     summary = _summary(run, data, read, list(world.changes), found, of_sets)
     summary |= {"steps": world.step} if world.step != run.steps else {}

@@ -12,13 +12,13 @@ from flax import nnx
 import scenarioclip_jax
 from scenarioclip_jax import checkpoint
 from scenarioclip_jax.command import ConfigError
-from scenarioclip_jax.data import few_shots
-from scenarioclip_jax.data.stored.shards import open_split
+from scenarioclip_jax.data import few_shots, photo_digests
+from scenarioclip_jax.data.stored.shards import SPLITS, dataset_dir, open_split
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP
 from scenarioclip_jax.rules import match
 from scenarioclip_jax.train.best import FILE, Best, better, is_over
-from scenarioclip_jax.train.data import open_data
+from scenarioclip_jax.train.data import keep_photos, open_data
 from scenarioclip_jax.train.finetune import trainable, with_model
 from scenarioclip_jax.train.loop import train
 from scenarioclip_jax.train.metrics import read_rows
@@ -135,6 +135,26 @@ def test_the_report_compares_weights_in_between(tuned, weights, small_data):
     assert "before fine-tuning" in page
     assert str(weights) in page
     assert "50%" in page
+
+
+def test_it_keeps_what_it_has_seen(tuned, small_data, weights):
+    folder = dataset_dir(small_data)
+    seen = {split: photo_digests.read(folder / photo_digests.of_split(split)) for split in SPLITS}
+    kept = photo_digests.read(tuned / photo_digests.OF_RUN)
+    assert kept.tolist() == seen["train"].tolist()
+    assert not set(kept.tolist()) & set(seen["test"].tolist())
+
+
+def test_what_the_weights_have_seen_is_known_too(weights, small_data, tmp_path):
+    began, folder = tmp_path / "began", tmp_path / "run"
+    began.mkdir()
+    folder.mkdir()
+    photo_digests.write(began / photo_digests.OF_RUN, [5, 3])
+    given = with_model(config(weights, small_data))
+    data = open_data(given)
+    given.init_from = str(began)
+    keep_photos(given, data, folder)
+    assert {3, 5} < set(photo_digests.read(folder / photo_digests.OF_RUN).tolist())
 
 
 def test_the_result_is_opened_like_any_model(tuned):

@@ -17,7 +17,7 @@ from scenarioclip_jax.data.build.place_objects import place_masks, place_objects
 from scenarioclip_jax.data.build.place_relations import RelationPlacer
 from scenarioclip_jax.data.build.problems import DROPPED, FIXED, KEPT, NOTED, Problems
 from scenarioclip_jax.data.build.records import Record
-from scenarioclip_jax.data.build.shared_photos import digest_of_pixels
+from scenarioclip_jax.data.photo_digests import digest_of_pixels
 from scenarioclip_jax.data.stored import masks
 from scenarioclip_jax.data.stored.scene import Scene
 

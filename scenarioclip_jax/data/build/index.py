@@ -152,5 +152,12 @@ class Index:
             "SELECT chunk, row FROM scenes WHERE split = ? ORDER BY ordered", (split,)
         )
 
+    def digests(self, split: str) -> Iterator[str]:
+        """Yields the digests of the photos of a split."""
+        for (pixels,) in self._database.execute(
+            "SELECT pixels FROM scenes WHERE split = ?", (split,)
+        ):
+            yield pixels
+
     def close(self) -> None:
         self._database.close()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from scenarioclip_jax import files
 from scenarioclip_jax.console import say
+from scenarioclip_jax.data import photo_digests
 from scenarioclip_jax.data.build import chunks, tfds_format
 from scenarioclip_jax.data.build.annotations import iterate_records
 from scenarioclip_jax.data.build.assign_splits import assign_splits
@@ -165,4 +166,7 @@ def _write(
     for lost in finished.glob(f"*{files.UNFINISHED}*"):  # of processes that ended early
         lost.unlink(missing_ok=True)
     tfds_format.write_description(finished, lengths, sizes)
+    for split in lengths:
+        digests = map(photo_digests.shortened, index.digests(split))
+        photo_digests.write(finished / photo_digests.of_split(split), digests)
     return statistics

@@ -6,6 +6,7 @@
         classes.json                          {"actions": {text: {split: count}}, "objects", "relations"}
         summary.json, problems.jsonl          what is in it, with digests of the splits, and what was wrong
         tokenizer.json                        a small tokenizer, trained on the class texts
+        photos-train.npy, ...                 digests of the photos of each split, see data.photo_digests
         sizes-….npz                           the room that scenes need in a batch, once `data.balance` is used
 
 TFDS and Grain aren't imported here, since they would cost every worker process 0.5 s and 1.5 s.

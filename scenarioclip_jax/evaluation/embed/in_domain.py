@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt64
 
+from scenarioclip_jax.data import photo_digests
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.corrupt import Corrupt, CorruptDataError, read_scene
 from scenarioclip_jax.data.device.views import ViewSettings
@@ -136,6 +137,11 @@ class DataSet:
         """SHA-256 of the content of the test split, by its folder; empty if an earlier version built it."""
         digest = self._summary.get("digests", {}).get("test", "")
         return {f"{self._directory}, test": digest} if digest else {}
+
+    def photos(self) -> UInt64[np.ndarray, " N"] | None:
+        """Digests of the test split's photos (`data.photo_digests`); None if an earlier version built it."""
+        folder = shards.dataset_dir(self._directory)
+        return photo_digests.read(folder / photo_digests.of_split("test"))
 
     def unseen(self) -> set[str]:
         """The texts of relations that aren't in this data set's training split; none if it has none."""
