@@ -1,8 +1,8 @@
 """Recognizes photos by their pixels, whatever they are called and however they are stored.
 
 A build finds by these digests the records that share a photo. It keeps those of each split beside the shards,
-and a training run keeps those of what it was trained on, so that an evaluation can tell which images a model has
-seen.
+and a training run keeps those of what it was trained on, so that an evaluation can tell which images a model
+has seen.
 
     photos-train.npy …   beside the shards: uint64 [N], ascending, each once
     photos.npy           in a run's workdir: of all training splits, and of the weights that it began with
