@@ -15,8 +15,9 @@ checkpoint computes none.
     paraphrases, half_truth, photo_search                 the same data set, where they are named: texts that
                                                           say the same in other words, texts with something
                                                           false added, photos found by what is in them
-    aro, sugarcrepe, sugarcrepe_pp, winoground, whatsup,  need config.SUITE.path, and config.SUITE.images
-    vsr, svo, captions, predcls                           if the images are elsewhere
+    aro, sugarcrepe, sugarcrepe_pp, winoground, cola,     need config.SUITE.path, and config.SUITE.images
+    colorswap, eqben, mmvp, valse, whatsup, vsr, svo,     if the images are elsewhere
+    captions, predcls
 
 Nothing is downloaded. The cost is a forward pass of each image and text. A checkpoint of the demo is expected
 to reach the scores in the report of its training.

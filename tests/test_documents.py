@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from configs import evaluate, pretrain
+from configs import evaluate, finetune, pretrain
 from scenarioclip_jax import command
 from scenarioclip_jax.renamed import new_name
 
@@ -48,7 +48,8 @@ def commands(text: str) -> list[list[str]]:
 
 def named_commands() -> list[tuple[str, list[str]]]:
     texts = {document.relative_to(ROOT).as_posix(): document.read_text() for document in DOCUMENTS}
-    texts |= {"configs/pretrain.py": pretrain.__doc__, "configs/evaluate.py": evaluate.__doc__}
+    configs = {"pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}
+    texts |= {f"configs/{name}.py": module.__doc__ for name, module in configs.items()}
     return [(name, words) for name, text in texts.items() for words in commands(text)]
 
 
@@ -128,7 +129,7 @@ def test_every_setting_of_a_command_exists(monkeypatch):
         # A command that takes only overrides passes them on to the demo.
         given = any(word.startswith("--config=") for word in words)
         argv = [*words, *([] if given else ["--config=configs/pretrain.py"])]
-        argv = [word.replace(":PRESET", "") for word in argv if "config.KEY" not in word]
+        argv = [re.sub(":(PRESET|TASK)", "", word) for word in argv if "config.KEY" not in word]
         argv = [re.sub("=N$", "=1", word) for word in argv]  # a number of the reader's
         if message := command.explain_flags(argv):
             wrong.append(f"{where}: {message}")
@@ -136,8 +137,9 @@ def test_every_setting_of_a_command_exists(monkeypatch):
 
 
 def settings() -> tuple[set[str], set[str]]:
-    """All keys of both configs, with their sections, and the names of the sections."""
+    """All keys of all configs, with their sections, and the names of the sections."""
     configs = [pretrain.get_config(preset) for preset in pretrain.PRESETS]
+    configs += [finetune.get_config(task) for task in finetune.TASKS]
     configs.append(evaluate.get_config())
     keys = set()
 

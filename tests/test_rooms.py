@@ -99,6 +99,7 @@ TABLE = {
         *("evaluation", "evaluation/embed", "evaluation/score"),
         "checkpoint",
     },
+    "evaluation/compare": {"evaluation", "evaluation/report", "evaluation/score"},
     "evaluation/explain": {"data/device", "models", "inference", "evaluation/score"},
     "evaluation": {
         *("data", "data/build", "data/stored", "checkpoint", "inference", "storage", "workdir"),

@@ -252,6 +252,19 @@ def parts(files: Files, names: Mapping[str, str], skips: Skips) -> Iterator[tupl
     Raises:
       SuiteError: None of the files exists, or one is malformed.
     """
+    for part, path in part_files(files, names, skips):
+        yield part, json_rows(path, files.digests)
+
+
+def part_files(files: Files, names: Mapping[str, str], skips: Skips) -> Iterator[tuple[str, Path]]:
+    """Yields the files of a suite with several, by part; parts with a missing file are counted.
+
+    Args:
+      names: File names by part.
+
+    Raises:
+      SuiteError: None of the files exists.
+    """
     if files.path.is_file():  # one of the files was named
         chosen = {part: files.path for part, name in names.items() if files.path.name == name}
         if not chosen:
@@ -262,7 +275,7 @@ def parts(files: Files, names: Mapping[str, str], skips: Skips) -> Iterator[tupl
             raise SuiteError(f"{files.path}: neither {' nor '.join(names.values())} is there")
     for part, name in names.items():
         if part in chosen and chosen[part].is_file():
-            yield part, json_rows(chosen[part], files.digests)
+            yield part, chosen[part]
         else:
             skips.add("file is missing", str(chosen.get(part, files.path.with_name(name))))
 

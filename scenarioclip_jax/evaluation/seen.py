@@ -1,6 +1,5 @@
 """Which of the images of a suite a model was trained on."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from jaxtyping import UInt64
 from scenarioclip_jax.data import photo_digests
 from scenarioclip_jax.evaluation.embed.in_domain import DataSet
 from scenarioclip_jax.evaluation.files import NAMED, Files, SuiteError
+from scenarioclip_jax.storage.models import model_copy
 
 CHOICES = ("mark", "refuse")
 Known = UInt64[np.ndarray, " M"] | None  # digests of what a model was trained on; None: not known
@@ -16,9 +16,7 @@ Known = UInt64[np.ndarray, " M"] | None  # digests of what a model was trained o
 
 def known_to(checkpoint: str) -> Known:
     """Digests of the photos that a model was trained on; None if its folder doesn't tell."""
-    from scenarioclip_jax.interop.hub import local_folder
-
-    return photo_digests.read(Path(local_folder(checkpoint)) / photo_digests.OF_RUN)
+    return photo_digests.read(model_copy(checkpoint) / photo_digests.OF_RUN)
 
 
 def seen_images(known: Known, scored: DataSet | Files | None) -> dict[str, Any] | None:

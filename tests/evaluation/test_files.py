@@ -25,9 +25,11 @@ from scenarioclip_jax.evaluation.score.result import Result, Skips
 from scenarioclip_jax.evaluation.suites import (
     aro,
     captions,
+    minimal_pairs,
     predcls,
     sugarcrepe,
     svo,
+    valse,
     vsr,
     whatsup,
     winoground,
@@ -207,6 +209,7 @@ KARPATHY = {
         {"filename": "1.png", "filepath": "", "split": "test", "sentences": [{"raw": "a"}] * 5}
     ]
 }
+FOIL = {"caption": "a", "foil": "b"}
 SVO = "sentence,pos_image_id,neg_image_id,subj_neg,verb_neg,obj_neg\na dog runs,1,1,True,False,False\n"
 VSR = json.dumps({"image": "1.png", "caption": "a", "label": 1})
 WINOGROUND = json.dumps({"caption_0": "a", "caption_1": "b", "image_0": "1", "image_1": "1"})
@@ -230,6 +233,35 @@ SUITES = {
     "sugarcrepe": (sugarcrepe.read, {"swap_obj.json": {"0": CAPTION}}),
     "sugarcrepe_pp": (sugarcrepe.read_pp, {"swap_obj.json": [CAPTION | {"caption2": "c"}]}),
     "winoground": (winoground.read, {"examples.jsonl": WINOGROUND}),
+    "cola": (
+        minimal_pairs.read_cola,
+        {"COLA_multiobjects_matching_benchmark.json": [["http://h/1.png", "a", "1.png", "b"]]},
+    ),
+    "colorswap": (
+        minimal_pairs.read_colorswap,
+        {
+            "test.json": [
+                {"caption_1": "a", "caption_2": "b", "image_1": "1.png", "image_2": "1.png"}
+            ]
+        },
+    ),
+    "eqben": (
+        minimal_pairs.read_eqben,
+        {
+            "all_select.json": [
+                {"caption0": "a", "caption1": "b", "image0": "1.png", "image1": "1.png"}
+            ]
+        },
+    ),
+    "valse": (
+        valse.read,
+        {
+            "foil-it.json": {
+                "k": {"image_file": "1.png", **FOIL, "mturk": {"caption": 2, "foil": 1}}
+            }
+        },
+    ),
+    "whatsup_qa": (whatsup.read, {"vg_qa_one_obj.json": [[1, "a", "b"]]}),
     "whatsup": (
         whatsup.read,
         {
@@ -256,7 +288,8 @@ SUITES = {
     ),
     "predcls": (predcls.read, {"psg.json": PSG}),
 }
-FOLDERS = ("aro", "attribution", "sugarcrepe", "sugarcrepe_pp", "whatsup", "vsr")
+FOLDERS = ("aro", "attribution", "sugarcrepe", "sugarcrepe_pp", "vsr")
+FOLDERS += ("whatsup", "whatsup_qa", "valse")
 junk = st.one_of(
     st.none(),
     st.booleans(),
@@ -304,7 +337,7 @@ def changed(value, path, new, drop: bool):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("suites")
-    write_images(root, "1.png", "mug_on_box.png")
+    write_images(root, "1.png", "1.jpg", "mug_on_box.png")
     return root
 
 

@@ -15,6 +15,11 @@ SUITES = {
     "sugarcrepe": "SugarCrepe",
     "sugarcrepe_pp": "SugarCrepe++",
     "winoground": "Winoground",
+    "cola": "COLA",
+    "colorswap": "ColorSwap",
+    "eqben": "EqBen",
+    "mmvp": "MMVP-VLM",
+    "valse": "VALSE",
     "whatsup": "What's Up",
     "vsr": "Visual Spatial Reasoning",
     "svo": "SVO-Probes",
@@ -37,6 +42,8 @@ _RECALLS = {
     "mR": "mean recall over predicates",
     "present_mR": "mean recall over predicates in the data",
 }
+_TWO_BY_TWO = {"text": "text score", "image": "image score", "group": "group score"}
+_MEANS = {f"mean_{key}": f"{words}, mean over parts" for key, words in _TWO_BY_TWO.items()}
 _WORDS = {
     "zero_shot": {"unseen_top1": "top 1, triplets unseen in training"},
     "half_truth": {
@@ -63,9 +70,12 @@ _WORDS = {
         "image_text": "image to text",
         "text_only": "text only",
     },
-    "winoground": {"text": "text score", "image": "image score", "group": "group score"},
+    **dict.fromkeys(("winoground", "cola", "colorswap"), _TWO_BY_TWO),
+    **dict.fromkeys(("eqben", "mmvp"), _TWO_BY_TWO | _MEANS),
+    "valse": {"mean_accuracy": "accuracy, mean over files", "accuracy": "accuracy"},
     "whatsup": {
         "individual": "single photos",
+        "mean_individual": "single photos, mean over subsets",
         "pair": "pairs of opposites",
         "set": "sets of four",
     },

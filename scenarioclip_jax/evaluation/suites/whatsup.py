@@ -9,17 +9,28 @@ left and right are a pair, and so are on and under (in A) or in front and behind
     individual   the first caption is strictly the best of the four
     pair         both images of a pair are right
     set          all four are
+
+Four more subsets have photos and two captions, see `whatsup_qa`; they lie in the same folder. `mean_individual`
+is the paper's average over all six.
 """
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted, parts
+from scenarioclip_jax.evaluation.files import (
+    Files,
+    Located,
+    SuiteError,
+    Wanted,
+    json_rows,
+    part_files,
+)
 from scenarioclip_jax.evaluation.score.ranks import cosines
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, by_class, partial_note
 from scenarioclip_jax.evaluation.settings import Settings, name_of
+from scenarioclip_jax.evaluation.suites import whatsup_qa
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
 PARTS = {"A": "controlled_images_dataset.json", "B": "controlled_clevr_dataset.json"}
@@ -28,7 +39,8 @@ PAIRS = (("left", "right"), ("on", "under"), ("in-front", "behind"))
 PROTOCOL = (
     "individual: the right caption's cosine is strictly the largest of four. pair, set: both pictures of a "
     "pair of opposite prepositions, or all four of two objects, are right; incomplete ones don't take part "
-    "(the authors divide by half and by a quarter of the pictures, which is the same where none is incomplete)."
+    "(the authors divide by half and by a quarter of the pictures: the same where none is incomplete). COCO "
+    "and VG: of two captions. mean_individual: mean over the subsets."
 )
 
 
@@ -72,27 +84,55 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     """Scores the subsets that exist; raises SuiteError if none does or a record is malformed."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
     for part, records in read(files, result).items():
-        _evaluate_part(encoder, settings, part, records, result)
+        if part in PARTS:
+            _evaluate_part(encoder, settings, part, records, result)
+        else:
+            whatsup_qa.add(encoder, settings, part, records, result)
+    _add_mean(result)
     return result
 
 
 def read(files: Files, result: Result) -> dict[str, list[Located]]:
     """Reads and checks the records of each subset; their values are captions, objects and preposition."""
     found = {}
-    for part, rows in parts(files, PARTS, result.skips):
-        wanted = []
-        for row in rows:
-            name, given = row.get("image_path"), row.get("caption_options", list)
-            if len(given) != 4:
-                raise SuiteError(f"{row.where}: {len(given)} caption_options, expected 4")
-            texts = [row.text(text, "caption_options") for text in given]
-            wanted.append(Wanted(row.where, (name,), (texts, *_name_parts(name, row.where))))
-        found[part] = files.locate(wanted, result.skips)
-        result.notes += partial_note(part, len(found[part]), PUBLISHED[part])
-    result.notes += [
-        f"{part}: not scored, its file isn't there" for part in PARTS.keys() - found.keys()
-    ]
+    for part, path in part_files(files, PARTS | whatsup_qa.PARTS, result.skips):
+        if part in PARTS:
+            found[part] = _read_part(files, part, path, result)
+        else:
+            found[part] = whatsup_qa.read(files, part, path, result)
+    missing = [part for part in (*PARTS, *whatsup_qa.PARTS) if part not in found]
+    result.notes += [f"{part}: not scored, its file isn't there" for part in missing]
     return found
+
+
+def _read_part(files: Files, part: str, path: Path, result: Result) -> list[Located]:
+    wanted = []
+    for row in json_rows(path, files.digests):
+        name, given = row.get("image_path"), row.get("caption_options", list)
+        if len(given) != 4:
+            raise SuiteError(f"{row.where}: {len(given)} caption_options, expected 4")
+        texts = [row.text(text, "caption_options") for text in given]
+        wanted.append(Wanted(row.where, (name,), (texts, *_name_parts(name, row.where))))
+    records = files.locate(wanted, result.skips)
+    result.notes += partial_note(part, len(records), PUBLISHED[part])
+    return records
+
+
+def _add_mean(result: Result) -> None:
+    """Adds the mean of the subsets' individual accuracies, with equal weights."""
+    metrics = {name: each for name, each in result.metrics.items() if name.endswith("/individual")}
+    samples = [each.samples for each in metrics.values()]
+    groups = np.repeat(list(metrics), [len(each) for each in samples])
+    # Records of one photo are resampled together; the controlled subsets have one record a photo.
+    clusters, first = [], 0
+    for metric in metrics.values():
+        own = np.arange(len(metric.samples)) if metric.clusters is None else metric.clusters
+        clusters.append(first + own)
+        first += int(own.max()) + 1
+    chances = [each.chance or 0.0 for each in metrics.values()]
+    result.metrics["mean_individual"] = Metric(
+        np.concatenate(samples), groups, np.concatenate(clusters), chance=float(np.mean(chances))
+    )
 
 
 def _evaluate_part(encoder, settings: Settings, part: str, records, result: Result) -> None:
@@ -131,5 +171,5 @@ def _name_parts(name: str, where: str) -> tuple[tuple[str, str], str]:
     return (parts[0], parts[-1]), parts[1]
 
 
-_FILES = "controlled_images_dataset.json and controlled_clevr_dataset.json, or one of them"
+_FILES = "controlled_images_dataset.json, controlled_clevr_dataset.json, *_qa_*_obj.json, or some of them"
 SUITES = (Suite("whatsup", evaluate, read, path="folder or file", files=_FILES),)

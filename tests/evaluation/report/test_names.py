@@ -39,7 +39,16 @@ KEYS = {  # every metric that a suite writes into `results.json`
         *each(("swap_object/", "mean_"), ("image_text", "text_only")),
     ],
     "winoground": ["text", "image", "group"],
-    "whatsup": each(("A/", "B/"), ("individual", "pair", "set")),
+    **{suite: ["text", "image", "group"] for suite in ("cola", "colorswap")},
+    **{
+        suite: each(("", "mean_", "a part/"), ("text", "image", "group"))
+        for suite in ("eqben", "mmvp")
+    },
+    "valse": ["counting-hard/accuracy", "mean_accuracy"],
+    "whatsup": [
+        *each(("A/", "B/"), ("individual", "pair", "set")),
+        *("COCO one/individual", "mean_individual"),
+    ],
     "vsr": ["accuracy"],
     "svo": ["accuracy", *each(("subject/", "verb/", "object/"), ("accuracy",))],
     "captions": each(("text_to_image/", "image_to_text/"), RECALLS[:3]),

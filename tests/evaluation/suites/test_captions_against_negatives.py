@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.score import two_by_two
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.suites import aro, sugarcrepe, svo, vsr, whatsup, winoground
 from tests.evaluation.fakes import FakeEncoder, files, write_images, write_json, write_jsonl
@@ -64,7 +65,7 @@ def test_a_tie_is_wrong():
     assert metrics["macro_accuracy"].value == 0.0
     pp = sugarcrepe.score_pp(*[np.array([0.5])] * 6)
     assert [metric.value for metric in pp.values()] == [0.0, 0.0]
-    assert {m.value for m in winoground.score(np.ones((1, 2, 2))).values()} == {0.0}
+    assert {m.value for m in two_by_two.score(np.ones((1, 2, 2))).values()} == {0.0}
     metrics, _ = whatsup.score(np.ones((1, 4)), [("a", "b")], ["on"])
     assert metrics["individual"].value == 0.0
     assert svo.score(same, same, [{"verb"}] * 2)[0]["accuracy"].value == 0.0
@@ -178,7 +179,7 @@ def test_winoground_text_image_and_group(tmp_path):
             [[0.5, 0.5], [0.1, 0.6]],  # image: .5 ties with .5
         ]
     )
-    values = {name: metric.value for name, metric in winoground.score(scores).items()}
+    values = {name: metric.value for name, metric in two_by_two.score(scores).items()}
     assert values == {"text": 3 / 4, "image": 2 / 4, "group": 1 / 4}
     # Through the file: caption c at 0 or 90 degrees, pictures at 10 and 80.
     write_images(tmp_path / "images", "ex_0_img_0.png", "ex_0_img_1.png")
@@ -210,7 +211,9 @@ def test_whatsup_individual_pair_and_set(tmp_path):
     write_json(tmp_path / "controlled_images_dataset.json", records)
     encoder = FakeEncoder(pictures, texts)
     values = whatsup.evaluate(encoder, files(tmp_path), Settings()).values()
-    assert values == pytest.approx({"A/individual": 7 / 8, "A/pair": 3 / 4, "A/set": 1 / 2})
+    assert values == pytest.approx(
+        {"A/individual": 7 / 8, "A/pair": 3 / 4, "A/set": 1 / 2, "mean_individual": 7 / 8}
+    )
 
 
 def test_whatsup_names_what_it_cannot_read(tmp_path):
