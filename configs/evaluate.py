@@ -17,7 +17,7 @@ checkpoint computes none.
                                                           false added, photos found by what is in them
     aro, sugarcrepe, sugarcrepe_pp, winoground, cola,     need config.SUITE.path, and config.SUITE.images
     colorswap, eqben, mmvp, valse, whatsup, vsr, svo,     if the images are elsewhere
-    captions, predcls
+    captions, detection, predcls
 
 Nothing is downloaded. The cost is a forward pass of each image and text. A checkpoint of the demo is expected
 to reach the scores in the report of its training.
@@ -42,6 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
     # evaluation.settings.Settings
     config.levels = ("global",)  # levels that score a caption; the largest cosine counts
     config.relation_levels = ("relation",)  # the same for the focused regions of predcls
+    config.object_levels = ("object",)  # the same for the boxes of detection
     config.prompt = "{}"  # class texts are used bare, as published
     config.probe = dict(rates=(1e-3, 1e-2), decays=(0.0, 1e-2), epochs=10, batch_size=256)
 
@@ -60,6 +61,7 @@ def get_config() -> ml_collections.ConfigDict:
     for suite in registered().values():
         if suite.read is not None:
             config[suite.name] = dict(path="", images="")
+    config.detection.proposals = ""  # boxes in COCO's results format; empty: the true ones
     config.predcls.matching = "pan_seg"  # or bbox, as in OpenPSG's configs for this task
     config.predcls.clean_names = False  # True: drop -merged, -other, -stuff from PSG's class names
     config.skip_missing = False  # True: leave out records whose image can't be read, and count them

@@ -75,7 +75,11 @@ def check(config: ConfigDict, suites: list[str]) -> Settings:
 
 def _settings(config: ConfigDict) -> Settings:
     shared = {name: config[name] for name in ("prompt", "seed")}
-    shared |= {name: tuple(listed(config[name])) for name in ("levels", "relation_levels")}
+    shared |= {
+        name: tuple(listed(config[name])) for name in ("levels", "relation_levels", "object_levels")
+    }
+    if config.detection.proposals:
+        shared["proposals"] = str(local_copy(config.detection.proposals))
     predcls_only = {name: config.predcls[name] for name in ("matching", "clean_names")}
     try:
         probe = ProbeSettings(**config.probe.to_dict())

@@ -35,10 +35,12 @@ class Settings:
     Attributes:
       levels: Levels that score a caption; with several, the largest cosine counts.
       relation_levels: Levels that score focused regions and triplets (predicate classification), likewise.
+      object_levels: Levels that score boxes and names (detection), likewise.
       prompt: Template whose braces are replaced by the class text; "{}" is the published protocol.
       seed: Seed of the linear probe.
       matching: Rule by which a predicted triplet of predcls matches a true one: `pan_seg`, it has the very same
         objects; or `bbox`, its labels are equal and each of its boxes overlaps the true one by half (IoU).
+      proposals: File of the boxes that `detection` scores by AP; empty: the true ones.
       clean_names: Whether predcls drops PSG's suffixes -merged, -other and -stuff from class names.
 
     Raises:
@@ -47,16 +49,18 @@ class Settings:
 
     levels: tuple[str, ...] = ("global",)
     relation_levels: tuple[str, ...] = ("relation",)
+    object_levels: tuple[str, ...] = ("object",)
     prompt: str = "{}"
     seed: int = 0
     probe: ProbeSettings = ProbeSettings()
     matching: str = "pan_seg"
     clean_names: bool = False
+    proposals: str = ""
 
     def __post_init__(self):
         if self.matching not in MATCHING:
             raise ValueError(f"matching={self.matching!r}: must be one of {', '.join(MATCHING)}")
-        for name in ("levels", "relation_levels"):
+        for name in ("levels", "relation_levels", "object_levels"):
             levels = getattr(self, name)
             if not levels or not set(levels) <= set(LEVELS) or len(set(levels)) < len(levels):
                 raise ValueError(

@@ -25,6 +25,7 @@ from scenarioclip_jax.evaluation.score.result import Result, Skips
 from scenarioclip_jax.evaluation.suites import (
     aro,
     captions,
+    detection,
     minimal_pairs,
     predcls,
     sugarcrepe,
@@ -209,6 +210,11 @@ KARPATHY = {
         {"filename": "1.png", "filepath": "", "split": "test", "sentences": [{"raw": "a"}] * 5}
     ]
 }
+INSTANCES = {
+    "images": [{"id": 1, "file_name": "1.png"}],
+    "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}],
+    "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 0}],
+}
 FOIL = {"caption": "a", "foil": "b"}
 SVO = "sentence,pos_image_id,neg_image_id,subj_neg,verb_neg,obj_neg\na dog runs,1,1,True,False,False\n"
 VSR = json.dumps({"image": "1.png", "caption": "a", "label": 1})
@@ -287,6 +293,7 @@ SUITES = {
         },
     ),
     "predcls": (predcls.read, {"psg.json": PSG}),
+    "detection": (detection.read, {"instances.json": INSTANCES}),
 }
 FOLDERS = ("aro", "attribution", "sugarcrepe", "sugarcrepe_pp", "vsr")
 FOLDERS += ("whatsup", "whatsup_qa", "valse")

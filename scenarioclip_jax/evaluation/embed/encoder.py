@@ -167,21 +167,25 @@ class ModelEncoder:
         found = []
         title = f"pictures, {level}"
         with progress_bar(total=len(pictures), desc=title, disable=self.quiet) as bar:
-            if level == "relation" and pools(self.model.spec.model) and pictures[0].keep:
-                # One pass over the photo for all of its pairs.
+            if pictures[0].keep and self._has_places(level):
+                # One pass over the photo for all of its parts.
                 for path, of_photo in itertools.groupby(pictures, lambda each: each.path):
-                    pairs = [(each.keep[0], each.keep[-1]) for each in of_photo]
-                    found.append(self._encode_pairs(path, pairs))
-                    bar.update(len(pairs))
+                    ends = 2 if level == "relation" else 1
+                    places = [(each.keep[0], each.keep[-1])[:ends] for each in of_photo]
+                    found.append(self._encode_places(path, places, level))
+                    bar.update(len(places))
                 return np.concatenate(found)
             for views in self._views(pictures):
                 found.append(self.model.encode_image(views, level))
                 bar.update(len(views))
         return np.concatenate(found)
 
-    def _encode_pairs(self, path: Path, pairs: Sequence) -> np.ndarray:
-        places = np.array(pairs, np.float32)
-        return self.model.encode_places(opened(path), places, "relation")
+    def _has_places(self, level: str) -> bool:
+        """Whether parts are told to the model by their boxes: objects, and relations that are pooled."""
+        return level == "object" or (level == "relation" and pools(self.model.spec.model))
+
+    def _encode_places(self, path: Path, places: Sequence, level: str) -> np.ndarray:
+        return self.model.encode_places(opened(path), np.array(places, np.float32), level)
 
     def _views(self, pictures: Sequence[Picture]) -> Iterator[list[np.ndarray]]:
         """Yields batches of views, read ahead by threads."""

@@ -28,6 +28,7 @@ HEADLINES = {
     "svo": ("accuracy",),
     "captions": ("/R@1",),
     "predcls": ("R@50",),
+    "detection": ("top1", "AP"),
 }
 
 

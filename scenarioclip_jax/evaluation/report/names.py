@@ -25,6 +25,7 @@ SUITES = {
     "svo": "SVO-Probes",
     "captions": "Caption retrieval",
     "predcls": "Predicate classification",
+    "detection": "Recognition of boxes",
 }
 LEVELS = {"global": "Global", "object": "Object", "relation": "Relation"}
 KINDS = {"global": "actions", "object": "object names", "relation": "triplets"}
@@ -79,6 +80,7 @@ _WORDS = {
         "pair": "pairs of opposites",
         "set": "sets of four",
     },
+    "detection": {"AP": "AP", "AP50": "AP at IoU 0.5", "AP75": "AP at IoU 0.75"},
     "vsr": {"accuracy": "accuracy"},
     "svo": {"accuracy": "accuracy"},
 }

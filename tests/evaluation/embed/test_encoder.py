@@ -204,3 +204,16 @@ def test_texts_of_scenes_that_have_some_and_of_one_photo(model, tmp_path):
         shown[id] = (shown[id] or []) + [picture]
     assert shown["a"] == shown["b"]
     assert len({tuple(of or []) for of in shown.values()}) == 3
+
+
+def test_boxes_of_objects_are_seen_as_the_model_sees_them(model, photos, tmp_path):
+    boxes = [(5, 5, 30, 40), (20, 10, 60, 44)]
+    ours = encoder(model, tmp_path / "cache")
+    pictures = [Picture(path, keep=(box,)) for path in photos[:2] for box in boxes]
+    found = ours.images(pictures, "object")
+    expected = np.concatenate([model.encode_objects(path, boxes) for path in photos[:2]])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # In any order, and the same box of another photo is another picture.
+    turned = ours.images(pictures[::-1], "object")
+    np.testing.assert_allclose(turned[::-1], expected, atol=1e-5)
+    assert not np.allclose(expected[0], expected[2], atol=1e-3)

@@ -1,0 +1,113 @@
+"""Average precision by COCO's protocol, computed by the benchmark's own code (pycocotools)."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+MOST = 100  # detections of an image that count
+SCALE = 100.0  # of cosines before the softmax over classes: CLIP's largest
+OVERLAP = (
+    0.5  # IoU above which the weaker of two boxes of one class is dropped, if boxes are proposals
+)
+_IOU50, _IOU75 = 0, 5  # among COCO's ten thresholds
+
+
+class Precision(NamedTuple):
+    """Average precisions [C] by category: over all IoU thresholds from 0.5 to 0.95, at 0.5 and at 0.75.
+
+    NaN for a category without a box.
+    """
+
+    ap: Float[np.ndarray, " C"]
+    ap50: Float[np.ndarray, " C"]
+    ap75: Float[np.ndarray, " C"]
+
+
+def probabilities(cosines: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N C"]:
+    """Softmax over classes of scaled cosines."""
+    logits = SCALE * cosines
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def detections(
+    image_id: Any,
+    boxes: Float[np.ndarray, "N 4"],
+    scores: Float[np.ndarray, "N C"],
+    categories: Sequence[int],
+    *,
+    suppress: bool,
+) -> list[dict[str, Any]]:
+    """The best (box, class) pairs of an image, as entries of COCO's results format.
+
+    Args:
+      boxes: x, y, width, height in pixels.
+      scores: Score of each box for each class.
+      categories: Ids of the classes.
+      suppress: Whether a box is dropped for a class where a better one overlaps it.
+    """
+    kept = np.ones_like(scores, bool)
+    if suppress:
+        overlaps = _overlaps(boxes)
+        for at in range(scores.shape[1]):
+            kept[:, at] = _best_of_overlapping(overlaps, scores[:, at])
+    rows, columns = np.nonzero(kept)
+    order = np.argsort(-scores[rows, columns], kind="stable")[:MOST]
+    return [
+        {
+            "image_id": image_id,
+            "category_id": int(categories[columns[i]]),
+            "bbox": boxes[rows[i]].tolist(),
+            "score": float(scores[rows[i], columns[i]]),
+        }
+        for i in order
+    ]
+
+
+def _overlaps(boxes: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N N"]:
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    sides = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+    shared = np.prod(np.maximum(sides, 0), axis=-1)
+    area = np.prod(boxes[:, 2:], axis=1)
+    return shared / np.maximum(area[:, None] + area - shared, 1e-12)
+
+
+def _best_of_overlapping(overlaps: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Greedy non-maximum suppression: bool [N]."""
+    kept = np.zeros(len(scores), bool)
+    for row in np.argsort(-scores, kind="stable"):
+        kept[row] = not (kept & (overlaps[row] > OVERLAP)).any()
+    return kept
+
+
+def average_precision(truth: dict[str, Any], found: Sequence[dict[str, Any]]) -> Precision:
+    """Average precisions of detections.
+
+    Args:
+      truth: `images`, `annotations` (with `area` and `iscrowd`) and `categories`, as in COCO's files.
+      found: Entries of COCO's results format; at least one.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        gold = COCO()
+        gold.dataset = truth
+        gold.createIndex()
+        scoring = COCOeval(gold, gold.loadRes(list(found)), "bbox")
+        scoring.params.maxDets = [1, 10, MOST]
+        scoring.evaluate()
+        scoring.accumulate()
+    # [thresholds, recalls, categories, sizes of objects, numbers of detections]; -1: nothing to find
+    precision = scoring.eval["precision"][:, :, :, 0, -1].astype(float)
+    precision[precision < 0] = np.nan
+
+    def mean(part: np.ndarray) -> np.ndarray:
+        absent = np.isnan(part).all(axis=(0, 1))
+        return np.where(absent, np.nan, np.nansum(part, axis=(0, 1)) / part[..., 0].size)
+
+    chosen = slice(_IOU50, _IOU50 + 1), slice(_IOU75, _IOU75 + 1)
+    return Precision(mean(precision), mean(precision[chosen[0]]), mean(precision[chosen[1]]))

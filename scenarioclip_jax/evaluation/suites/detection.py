@@ -1,0 +1,269 @@
+"""Recognition of given boxes: COCO, LVIS, or any data set in COCO's format.
+
+    FILE.json        {"images": [{id, file_name}], "categories": [{id, name}],
+                     "annotations": [{image_id, category_id, bbox: [x, y, width, height], iscrowd}]}
+    proposals        [{image_id, bbox, score}], COCO's results format; empty: the true boxes
+
+On true boxes, each is to get its class among all of the file: `top1`, `top5`, and their means over classes.
+
+`AP`, `AP50` and `AP75` are COCO's, by its own code. A box is a detection of every class; its score is the
+softmax of 100 times its cosines, times the root of its proposal's score. Of proposals, boxes of one class
+that overlap by more than half lose to the best. Crowds aren't boxes of one object and are ignored, as COCO
+does. LVIS's AP is over the classes that were looked for in each image, which COCO's code doesn't know, so
+files of LVIS (which have `neg_category_ids`) get no AP.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
+from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, Wanted, read_json, rows
+from scenarioclip_jax.evaluation.score import coco_ap
+from scenarioclip_jax.evaluation.score.result import (
+    Example,
+    Metric,
+    Result,
+    Skips,
+    by_class,
+    cluster_by,
+)
+from scenarioclip_jax.evaluation.score.zero_shot import normalize
+from scenarioclip_jax.evaluation.settings import Settings, name_of
+from scenarioclip_jax.evaluation.suites.registry import Suite
+
+PROTOCOL = (
+    "top k: the box's class is among the k nearest of all classes of the file; a tie is wrong. macro: mean "
+    "over classes. AP: COCO's, by its own code, over classes and boxes; its interval is over classes."
+)
+
+
+class Boxes(NamedTuple):
+    """An image and boxes in it.
+
+    Attributes:
+      number: Its id in the file.
+      picture: The whole image.
+      boxes: x, y, width, height in pixels.
+      classes: Index of each box's class; -1 of proposals.
+      scores: Of proposals; 1 of true boxes.
+    """
+
+    number: Any
+    picture: Picture
+    boxes: Float[np.ndarray, "N 4"]
+    classes: np.ndarray
+    scores: Float[np.ndarray, " N"]
+
+
+class Task(NamedTuple):
+    """What is to be recognized.
+
+    Attributes:
+      names, categories: Names and ids of the classes.
+      images: The true boxes.
+      proposals: The boxes that are scored by AP; the true ones if none are given.
+      annotations: The file's annotations of these images, for COCO's code.
+      federated: Whether each image was looked at for some classes only, as in LVIS.
+    """
+
+    names: list[str]
+    categories: list[int]
+    images: list[Boxes]
+    proposals: list[Boxes]
+    annotations: list[dict[str, Any]]
+    federated: bool
+
+
+def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
+    """Scores the suite; raises SuiteError if a file or record is malformed, or no box is left."""
+    result = Result({}, {}, name_of(settings.object_levels), PROTOCOL)
+    task = read(files, result, settings.proposals)
+    words = normalize(
+        by_levels(encoder.texts, settings.prompted(task.names), settings.object_levels)
+    )
+    cosines = _cosines(encoder, task.images, words, settings)
+    _recognize(result, task, np.concatenate(cosines))
+    result.choices["prompt"] = settings.prompt
+    if task.federated:
+        result.notes.append("no AP: it is a file of LVIS, whose AP needs LVIS's own code")
+        return result
+    proposed = task.proposals is not task.images
+    if proposed:
+        cosines = _cosines(encoder, task.proposals, words, settings)
+    found = []
+    for image, of_image in zip(task.proposals, cosines, strict=True):
+        scores = coco_ap.probabilities(of_image) * np.sqrt(image.scores)[:, None]
+        found += coco_ap.detections(
+            image.number, image.boxes, scores, task.categories, suppress=proposed
+        )
+    truth = {
+        "images": [{"id": image.number} for image in task.images],
+        "categories": [{"id": each} for each in task.categories],
+        "annotations": task.annotations,
+    }
+    precision = coco_ap.average_precision(truth, found)
+    for name, values in zip(("AP", "AP50", "AP75"), precision, strict=True):
+        result.metrics[name] = Metric(values[~np.isnan(values)])
+    result.counts["detections"] = len(found)
+    return result
+
+
+def _cosines(
+    encoder: Encoder, images: list[Boxes], words: Float[np.ndarray, "V C D"], settings: Settings
+) -> list[Float[np.ndarray, "N C"]]:
+    """Cosines of each image's boxes with all classes; of several levels the largest."""
+    pictures = [
+        image.picture._replace(keep=((x, y, x + w, y + h),))
+        for image in images
+        for x, y, w, h in image.boxes.tolist()
+    ]
+    seen = normalize(by_levels(encoder.images, pictures, settings.object_levels))
+    ends = np.cumsum([len(image.boxes) for image in images])[:-1]
+    return [
+        np.einsum("vnd,vcd->vnc", each, words).max(axis=0) for each in np.split(seen, ends, axis=1)
+    ]
+
+
+def _recognize(result: Result, task: Task, cosines: Float[np.ndarray, "N C"]) -> None:
+    """Adds how often a true box's class is among the nearest."""
+    classes = np.concatenate([image.classes for image in task.images])
+    own = np.take_along_axis(cosines, classes[:, None], 1)
+    at_least = (cosines >= own).sum(axis=1)  # itself, those before it, and ties
+    owners = [i for i, image in enumerate(task.images) for _ in image.classes]
+    photos = cluster_by(owners)
+    for k in (1, 5):
+        capped = min(k, len(task.names))
+        hits = (at_least <= capped).astype(float)
+        chance = capped / len(task.names)
+        result.metrics[f"top{k}"] = Metric(hits, None, photos, chance=chance)
+        result.metrics[f"macro_top{k}"] = Metric(hits, classes, photos, chance=chance)
+    result.ties["boxes"] = int(((cosines == own).sum(axis=1) > 1).sum())
+    result.counts |= {"images": len(task.images), "boxes": len(classes), "classes": len(task.names)}
+    named = [task.names[i] for i in classes]
+    result.bars["top-1 by class"] = by_class(named, at_least <= 1)
+    wrong = np.flatnonzero(at_least > 1)[:6]
+    boxes = np.concatenate([image.boxes for image in task.images])
+    result.examples["misses"] = [
+        Example(
+            task.images[owners[i]].picture._replace(keep=(_corners(boxes[i]),)),
+            f"{named[i]}, not {task.names[int(cosines[i].argmax())]}",
+            False,
+        )
+        for i in wrong
+    ]
+
+
+def _corners(box: np.ndarray) -> tuple[float, float, float, float]:
+    x, y, width, height = box.tolist()
+    return x, y, x + width, y + height
+
+
+def read(files: Files, result: Result, proposals: str = "") -> Task:
+    """Reads and checks the files; `proposals` names the file of the boxes for AP."""
+    content = read_json(files.path, files.digests)
+    parts = ("images", "annotations", "categories")
+    if not isinstance(content, dict):
+        raise SuiteError(f"{files.path}: expected an object with {', '.join(parts)}")
+    whole = Row(content, str(files.path))
+    images, annotations, categories = (
+        rows(whole.get(name, list), files.path, prefix=name) for name in parts
+    )
+    kinds = {row.get("id", int): row.category("name") for row in categories}
+    if len(kinds) < 2:
+        raise SuiteError(f"{files.path}: {len(kinds)} category; there is nothing to tell apart")
+    place = {number: at for at, number in enumerate(kinds)}
+    true = _true_boxes(annotations, place, result.skips)
+    wanted = []
+    for row in images:
+        number = row.get("id", (int, str))
+        boxes, classes, _ = true.get(number, ([], [], []))
+        if boxes:
+            wanted.append(Wanted(row.where, (_file_name(row),), (number, boxes, classes)))
+    if not wanted:
+        raise SuiteError(f"{files.path}: none of its images has a box that is no crowd")
+    located = files.locate(wanted, result.skips)
+    found = [
+        Boxes(
+            number,
+            Picture(each.paths[0]),
+            np.array(boxes, float),
+            np.array(classes),
+            np.ones(len(boxes)),
+        )
+        for each in located
+        for number, boxes, classes in [each.values]
+    ]
+    proposed = _proposals(files, Path(proposals), found, result) if proposals else found
+    kept = {image.number for image in found}
+    scored = [one for number, (_, _, ones) in true.items() if number in kept for one in ones]
+    federated = any("neg_category_ids" in row.values for row in images)
+    return Task(list(kinds.values()), list(kinds), found, proposed, scored, federated)
+
+
+def _file_name(row: Row) -> str:
+    """The image's file: LVIS has its address only."""
+    if "file_name" in row.values or "coco_url" not in row.values:
+        return row.get("file_name")
+    return row.get("coco_url").rsplit("/", 1)[-1]
+
+
+def _true_boxes(annotations: list[Row], place: dict[int, int], skips: Skips) -> dict[Any, tuple]:
+    """Boxes, classes and annotations for COCO's code by image; crowds are in the last only."""
+    found: dict[Any, tuple[list, list, list]] = {}
+    for number, row in enumerate(annotations):
+        kind = row.get("category_id", int)
+        if kind not in place:
+            raise SuiteError(f"{row.where}: category_id {kind} isn't among the file's categories")
+        box = row.numbers("bbox", 4)
+        if box[2] <= 0 or box[3] <= 0:
+            skips.add("box without an area", row.where)
+            continue
+        crowd = int(bool(row.values.get("iscrowd", 0)))
+        image = row.get("image_id", (int, str))
+        boxes, classes, ones = found.setdefault(image, ([], [], []))
+        area = row.values.get("area", box[2] * box[3])
+        one = {"id": number + 1, "image_id": image, "category_id": kind, "bbox": box, "area": area}
+        ones.append(one | {"iscrowd": crowd})
+        if not crowd:
+            boxes.append(box)
+            classes.append(place[kind])
+    return found
+
+
+def _proposals(files: Files, file: Path, images: list[Boxes], result: Result) -> list[Boxes]:
+    """The proposals of the images that have true boxes; an image may have none."""
+    of_image: dict[Any, tuple[list, list]] = {image.number: ([], []) for image in images}
+    for row in rows(read_json(file, files.digests), file):
+        boxes, scores = of_image.get(row.get("image_id", (int, str)), ([], []))
+        box, score = row.numbers("bbox", 4), row.number("score")
+        if not 0 <= score <= 1:
+            raise SuiteError(f"{row.where}: score {score}, expected 0 to 1")
+        if box[2] <= 0 or box[3] <= 0:
+            result.skips.add("proposal without an area", row.where)
+            continue
+        boxes.append(box)
+        scores.append(score)
+    found = [
+        image._replace(
+            boxes=np.array(boxes, float),
+            classes=np.full(len(boxes), -1),
+            scores=np.array(scores, float),
+        )
+        for image in images
+        for boxes, scores in [of_image[image.number]]
+        if boxes
+    ]
+    if not found:
+        raise SuiteError(
+            f"{file}: no proposal is in an image of {files.path}",
+            "name proposals of these images in config.detection.proposals, or none for the true boxes",
+        )
+    result.counts["proposals"] = sum(len(image.boxes) for image in found)
+    return found
+
+
+_FILES = "instances_val2017.json or another in its format; images: val2017"
+SUITES = (Suite("detection", evaluate, read, path="file", files=_FILES),)

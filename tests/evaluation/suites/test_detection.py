@@ -1,0 +1,190 @@
+"""Recognition of boxes in COCO's format, with precisions worked out by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.score import coco_ap
+from scenarioclip_jax.evaluation.score.result import Result
+from scenarioclip_jax.evaluation.settings import Settings
+from scenarioclip_jax.evaluation.suites import detection
+from tests.evaluation.fakes import FakeEncoder, files, write_images, write_json
+from tests.evaluation.suites.test_captions_against_negatives import at
+
+CATEGORIES = [{"id": 3, "name": "Dog"}, {"id": 8, "name": "traffic_light"}]
+TEXTS = {"dog": at(0), "traffic light": at(90)}
+LEFT, RIGHT = [1, 1, 10, 10], [20, 5, 8, 20]
+
+
+class ByBox(FakeEncoder):
+    """Looks pictures up by the left edge of their box."""
+
+    def images(self, pictures, level):
+        self.asked += pictures
+        return np.array([self._pictures[p.keep[0][0]] for p in pictures], np.float32)
+
+
+def instances(tmp_path, *annotations, **changes):
+    write_images(tmp_path / "val2017", "1.jpg")
+    content = {
+        "images": [{"id": 1, "file_name": "1.jpg"}],
+        "categories": CATEGORIES,
+        "annotations": [
+            {"image_id": 1, "bbox": box, "category_id": kind, "iscrowd": 0, **more}
+            for box, kind, more in annotations
+        ],
+    }
+    path = write_json(tmp_path / "instances.json", content | changes)
+    return type(files(path))(path, (tmp_path / "val2017",))
+
+
+def evaluate(given, angles, **settings):
+    encoder = ByBox({edge: at(angle) for edge, angle in angles.items()}, TEXTS)
+    return detection.evaluate(encoder, given, Settings(**settings))
+
+
+def test_a_wrong_class_may_still_be_ranked_right(tmp_path):
+    given = instances(tmp_path, (LEFT, 3, {}), (RIGHT, 8, {}))
+    # The second box is taken for a dog, but less surely than the dog is, and it is the best traffic light.
+    values = evaluate(given, {1: 10, 20: 40}).values()
+    assert values["top1"] == 0.5
+    assert values["top5"] == 1.0
+    assert values["macro_top1"] == 0.5
+    assert values["AP"] == values["AP50"] == pytest.approx(1.0)
+
+
+def test_what_is_ranked_second_has_half_the_precision(tmp_path):
+    given = instances(tmp_path, (LEFT, 3, {}), (RIGHT, 8, {}))
+    # For either class, the box of the other one comes first.
+    values = evaluate(given, {1: 44, 20: 40}).values()
+    assert values["AP"] == pytest.approx(0.5)
+    assert values["top1"] == 0.5
+
+
+def test_crowds_are_neither_boxes_nor_misses(tmp_path):
+    crowd = ([0, 0, 39, 29], 8, {"iscrowd": 1})
+    given = instances(tmp_path, (LEFT, 3, {}), (RIGHT, 8, {}), crowd)
+    result = evaluate(given, {1: 10, 20: 80})
+    assert result.counts["boxes"] == 2
+    assert result.values()["AP"] == pytest.approx(1.0)
+
+
+def test_a_tie_is_wrong(tmp_path):
+    result = evaluate(instances(tmp_path, (LEFT, 3, {})), {1: 45})
+    assert result.values()["top1"] == 0.0
+    assert result.ties["boxes"] == 1
+
+
+def test_proposals_are_scored_by_place_and_score(tmp_path):
+    given = instances(tmp_path, (LEFT, 3, {}), (RIGHT, 8, {}))
+    # The right place for the dog, nearly the same once more, and a place where nothing is.
+    shifted = [2, 1, 10, 10]
+    proposals = [
+        {"image_id": 1, "bbox": box, "score": score, "category_id": 0}
+        for box, score in ((LEFT, 0.9), (shifted, 0.8), ([30, 0, 5, 5], 1.0), ([3, 3, 2, 2], 0.1))
+    ]
+    path = write_json(tmp_path / "proposals.json", [*proposals, {**proposals[0], "image_id": 5}])
+    result = evaluate(given, {1: 10, 2: 10, 20: 80, 30: 80, 3: 80}, proposals=str(path))
+    values = result.values()
+    assert result.counts["proposals"] == 4
+    # The dog is found; the shifted box is suppressed. The traffic light was never proposed.
+    assert values["AP50"] == pytest.approx(0.5)
+    assert values["top1"] == 1.0, "recognition is of the true boxes"
+
+
+def test_precisions_are_those_that_coco_prints(tmp_path):
+    draw = np.random.default_rng(0)
+    annotations, found = [], []
+    for image in range(6):
+        boxes = np.concatenate([draw.uniform(0, 50, (5, 2)), draw.uniform(5, 40, (5, 2))], 1)
+        for box in boxes:
+            kind = int(draw.integers(1, 5))
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": image, "category_id": kind}
+                | {"bbox": box.tolist(), "area": float(box[2] * box[3]), "iscrowd": 0}
+            )
+        near = boxes + draw.normal(0, 1.5, boxes.shape)
+        near[:, 2:] = np.maximum(near[:, 2:], 1)
+        scores = coco_ap.probabilities(draw.uniform(0, 0.05, (5, 4)))
+        found += coco_ap.detections(image, near, scores, [1, 2, 3, 4], suppress=False)
+    truth = {
+        "images": [{"id": image} for image in range(6)],
+        "categories": [{"id": kind} for kind in (1, 2, 3, 4)],
+        "annotations": annotations,
+    }
+    ours = coco_ap.average_precision(json.loads(json.dumps(truth)), found)
+    gold = COCO()
+    gold.dataset = truth
+    gold.createIndex()
+    official = COCOeval(gold, gold.loadRes(found), "bbox")
+    official.evaluate()
+    official.accumulate()
+    official.summarize()
+    expected = [np.nanmean(each) for each in ours]
+    np.testing.assert_allclose(expected, official.stats[:3], atol=1e-12)
+    assert 0.05 < expected[0] < 0.95, "the example tells nothing"
+
+
+def test_the_hundred_best_detections_count():
+    boxes = np.tile([0.0, 0, 5, 5], (30, 1)) + np.arange(30)[:, None] * [9, 0, 0, 0]
+    scores = np.linspace(0, 1, 30 * 5).reshape(30, 5)
+    found = coco_ap.detections(7, boxes, scores, [1, 2, 3, 4, 5], suppress=True)
+    assert len(found) == 100
+    assert [each["score"] for each in found] == sorted(
+        (each["score"] for each in found), reverse=True
+    )
+    assert found[0] == {"image_id": 7, "category_id": 5, "bbox": boxes[-1].tolist(), "score": 1.0}
+
+
+def test_files_of_lvis_get_no_ap(tmp_path):
+    image = {"id": 1, "coco_url": "http://there.org/val2017/1.jpg", "neg_category_ids": [8]}
+    given = instances(tmp_path, (LEFT, 3, {}), images=[image])
+    result = evaluate(given, {1: 10})
+    assert "AP" not in result.metrics
+    assert result.values()["top1"] == 1.0
+    assert "LVIS" in result.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"annotations": [{"image_id": 1, "bbox": LEFT, "category_id": 4}]}, "category_id 4 isn't"),
+        (
+            {"annotations": [{"image_id": 1, "bbox": LEFT[:3], "category_id": 3}]},
+            "expected 4 numbers",
+        ),
+        ({"annotations": [{"image_id": 9, "bbox": LEFT, "category_id": 3}]}, "none of its images"),
+        ({"categories": CATEGORIES[:1]}, "1 category; there is nothing to tell apart"),
+        ({"images": []}, "images: expected a list of records, not empty"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path, changes, told):
+    given = instances(tmp_path, (LEFT, 3, {}), **changes)
+    with pytest.raises(SuiteError, match=told):
+        detection.read(given, Result({}, {}, "", ""))
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ({"image_id": 1, "bbox": LEFT, "score": 2.0}, r"score 2\.0, expected 0 to 1"),
+        ({"image_id": 4, "bbox": LEFT, "score": 1.0}, "no proposal is in an image"),
+        ({"image_id": 1, "bbox": LEFT}, "no field 'score'"),
+    ],
+)
+def test_proposals_that_cannot_be_used_are_named(tmp_path, record, told):
+    given = instances(tmp_path, (LEFT, 3, {}))
+    path = write_json(tmp_path / "proposals.json", [record])
+    with pytest.raises(SuiteError, match=told):
+        detection.read(given, Result({}, {}, "", ""), str(path))
+
+
+def test_boxes_without_an_area_are_left_out_and_counted(tmp_path):
+    given = instances(tmp_path, (LEFT, 3, {}), ([5, 5, 0, 4], 3, {}))
+    result = evaluate(given, {1: 10})
+    assert result.counts["boxes"] == 1
+    assert result.skips.summary()["box without an area"]["count"] == 1
