@@ -3,11 +3,11 @@
     python -m benchmarks.finetune --json FILE --weights NAME=DIR [--weights NAME=DIR …] [--seeds 0,1,2]
         [--scenes 1500] [--steps 200]
 
-Draws `--scenes` scenes of another seed than the demo's, fine-tunes each of the weights on them with every seed
-(configs/finetune.py:classification), and scores recognition and a linear probe before and after on their test split.
-Prints a table with means and 95% intervals over seeds; before fine-tuning there is one result, as zero-shot
-recognition draws nothing by chance. Flags that it doesn't know go to every run. Results are kept in FILE, and what
-is there isn't run again.
+Draws `--scenes` scenes of another seed than the demo's, fine-tunes each of the weights on them with every
+seed (configs/finetune.py:classification), and scores recognition and a linear probe before and after on their
+test split. Prints a table with means and 95% intervals over seeds; before fine-tuning there is one result, as
+zero-shot recognition draws nothing by chance. Flags that it doesn't know go to every run. Results are kept in
+FILE, and what is there isn't run again.
 """
 
 import argparse

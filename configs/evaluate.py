@@ -17,7 +17,7 @@ checkpoint computes none.
                                                           false added, photos found by what is in them
     aro, sugarcrepe, sugarcrepe_pp, winoground, cola,     need config.SUITE.path, and config.SUITE.images
     colorswap, eqben, mmvp, valse, whatsup, vsr, svo,     if the images are elsewhere
-    captions, detection, predcls
+    captions, detection, imagenet, predcls
 
 Nothing is downloaded. The cost is a forward pass of each image and text. A checkpoint of the demo is expected
 to reach the scores in the report of its training.
@@ -61,6 +61,9 @@ def get_config() -> ml_collections.ConfigDict:
     for suite in registered().values():
         if suite.read is not None:
             config[suite.name] = dict(path="", images="")
+    config.imagenet.templates = (
+        ""  # a file with a prompt in each line, which are averaged; empty: prompt
+    )
     config.detection.proposals = ""  # boxes in COCO's results format; empty: the true ones
     config.predcls.matching = "pan_seg"  # or bbox, as in OpenPSG's configs for this task
     config.predcls.clean_names = False  # True: drop -merged, -other, -stuff from PSG's class names

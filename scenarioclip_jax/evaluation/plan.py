@@ -78,6 +78,7 @@ def _settings(config: ConfigDict) -> Settings:
     shared |= {
         name: tuple(listed(config[name])) for name in ("levels", "relation_levels", "object_levels")
     }
+    shared["templates"] = _templates(config.imagenet.templates)
     if config.detection.proposals:
         shared["proposals"] = str(local_copy(config.detection.proposals))
     predcls_only = {name: config.predcls[name] for name in ("matching", "clean_names")}
@@ -90,6 +91,23 @@ def _settings(config: ConfigDict) -> Settings:
         return Settings(probe=probe, **shared, **predcls_only)
     except ValueError as error:
         raise ConfigError(f"config.predcls.{error}") from error
+
+
+def _templates(given: str) -> tuple[str, ...]:
+    """The prompts of a file, one in each line; empty lines are skipped."""
+    if not given:
+        return ()
+    path = local_copy(given)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"config.imagenet.templates={given!r} can't be read: {error}") from None
+    found = tuple(line.strip() for line in lines if line.strip())
+    if wrong := [line for line in found if line.count("{}") != 1]:
+        raise ConfigError(
+            f"config.imagenet.templates={given!r}: {wrong[0]!r} must hold {{}} once, where the class goes"
+        )
+    return found
 
 
 def files_of(config: ConfigDict, suite: str) -> Files:

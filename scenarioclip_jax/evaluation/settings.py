@@ -41,6 +41,7 @@ class Settings:
       matching: Rule by which a predicted triplet of predcls matches a true one: `pan_seg`, it has the very same
         objects; or `bbox`, its labels are equal and each of its boxes overlaps the true one by half (IoU).
       proposals: File of the boxes that `detection` scores by AP; empty: the true ones.
+      templates: Prompts of `imagenet`, whose embeddings are averaged; none: `prompt`.
       clean_names: Whether predcls drops PSG's suffixes -merged, -other and -stuff from class names.
 
     Raises:
@@ -56,6 +57,7 @@ class Settings:
     matching: str = "pan_seg"
     clean_names: bool = False
     proposals: str = ""
+    templates: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.matching not in MATCHING:
@@ -66,8 +68,9 @@ class Settings:
                 raise ValueError(
                     f"{name}={levels!r}: must be one or several of {', '.join(LEVELS)}, each once"
                 )
-        if self.prompt.count("{}") != 1:
-            raise ValueError(f"prompt={self.prompt!r}: must hold {{}} once, where the text goes")
+        for name, prompt in [("prompt", self.prompt), *(("templates", t) for t in self.templates)]:
+            if prompt.count("{}") != 1:
+                raise ValueError(f"{name}={prompt!r}: must hold {{}} once, where the text goes")
 
     def prompted(self, texts) -> list[str]:
         """The prompt with each text in it; the prompt in the form that texts have in training."""

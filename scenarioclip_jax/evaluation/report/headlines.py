@@ -29,6 +29,7 @@ HEADLINES = {
     "captions": ("/R@1",),
     "predcls": ("R@50",),
     "detection": ("top1", "AP"),
+    "imagenet": ("top1",),
 }
 
 
@@ -52,6 +53,6 @@ def headline_metrics(suite: str, names: Sequence[str]) -> list[str]:
     if not endings:
         return list(names[:1])
     plain = [name for name in names if "any_label_" not in name and "unseen" not in name]
-    if suite in ("zero_shot", "linear_probe"):
+    if suite in ("zero_shot", "linear_probe", "detection", "imagenet"):
         plain = [name for name in plain if "macro_" not in name]
     return [name for name in plain if name.endswith(endings)]

@@ -26,6 +26,7 @@ SUITES = {
     "captions": "Caption retrieval",
     "predcls": "Predicate classification",
     "detection": "Recognition of boxes",
+    "imagenet": "ImageNet",
 }
 LEVELS = {"global": "Global", "object": "Object", "relation": "Relation"}
 KINDS = {"global": "actions", "object": "object names", "relation": "triplets"}

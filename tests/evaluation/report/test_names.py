@@ -50,6 +50,7 @@ KEYS = {  # every metric that a suite writes into `results.json`
         *("COCO one/individual", "mean_individual"),
     ],
     "detection": [*each(("", "macro_"), ("top1", "top5")), "AP", "AP50", "AP75"],
+    "imagenet": each(("", "macro_"), ("top1", "top5")),
     "vsr": ["accuracy"],
     "svo": ["accuracy", *each(("subject/", "verb/", "object/"), ("accuracy",))],
     "captions": each(("text_to_image/", "image_to_text/"), RECALLS[:3]),
