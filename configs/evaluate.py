@@ -17,7 +17,8 @@ checkpoint computes none.
                                                           false added, photos found by what is in them
     aro, sugarcrepe, sugarcrepe_pp, winoground, cola,     need config.SUITE.path, and config.SUITE.images
     colorswap, eqben, mmvp, valse, whatsup, vsr, svo,     if the images are elsewhere
-    captions, detection, imagenet, predcls
+    captions, urban1k, docci, detection, imagenet,
+    predcls
 
 Nothing is downloaded. The cost is a forward pass of each image and text. A checkpoint of the demo is expected
 to reach the scores in the report of its training.

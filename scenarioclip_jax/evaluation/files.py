@@ -289,7 +289,7 @@ def read_json(path: Path, digests: dict[str, str] | None = None) -> Any:
     Raises:
       SuiteError: The file doesn't exist or isn't JSON.
     """
-    text = _read(path, digests)
+    text = read_text(path, digests)
     return _parse(text, f"{path} is", whole=True)
 
 
@@ -322,7 +322,7 @@ def jsonl_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
     """Returns the records of a file with one JSON object per line; empty lines are skipped."""
     found = []
     # Only a line feed ends a line of JSON Lines; `splitlines` would also split texts at U+2028 and others.
-    for number, line in enumerate(_read(path, digests).split("\n"), 1):
+    for number, line in enumerate(read_text(path, digests).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path} line {number}"
@@ -340,7 +340,7 @@ def csv_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
     """Returns the records of a CSV file with a header; all values are strings."""
     found = []
     # Opened without newline translation, because only the CSV reader knows which line ends are quoted.
-    lines = csv.DictReader(io.StringIO(_read(path, digests), newline=""), strict=True)
+    lines = csv.DictReader(io.StringIO(read_text(path, digests), newline=""), strict=True)
     limit = csv.field_size_limit(LONGEST_FIELD)
     try:
         header = list(lines.fieldnames or ())
@@ -391,7 +391,7 @@ def _parse(text: str, subject: str, whole: bool = False) -> Any:
         raise SuiteError(f"{subject} not valid JSON: {error}") from None
 
 
-def _read(path: Path, digests: dict[str, str] | None = None) -> str:
+def read_text(path: Path, digests: dict[str, str] | None = None) -> str:
     """Reads a text file in UTF-8, or in UTF-16 or UTF-32 as its first bytes tell."""
     try:
         data = path.read_bytes()

@@ -26,6 +26,7 @@ from scenarioclip_jax.evaluation.suites import (
     aro,
     captions,
     detection,
+    long_captions,
     minimal_pairs,
     predcls,
     sugarcrepe,
@@ -215,6 +216,7 @@ INSTANCES = {
     "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}],
     "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 0}],
 }
+DOCCI = json.dumps({"image_file": "1.png", "split": "test", "description": "a b. c."})
 FOIL = {"caption": "a", "foil": "b"}
 SVO = "sentence,pos_image_id,neg_image_id,subj_neg,verb_neg,obj_neg\na dog runs,1,1,True,False,False\n"
 VSR = json.dumps({"image": "1.png", "caption": "a", "label": 1})
@@ -292,6 +294,7 @@ SUITES = {
             }
         },
     ),
+    "docci": (long_captions.read_docci, {"docci_descriptions.jsonlines": DOCCI}),
     "predcls": (predcls.read, {"psg.json": PSG}),
     "detection": (detection.read, {"instances.json": INSTANCES}),
 }

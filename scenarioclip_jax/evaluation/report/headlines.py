@@ -27,6 +27,8 @@ HEADLINES = {
     "vsr": ("accuracy",),
     "svo": ("accuracy",),
     "captions": ("/R@1",),
+    "urban1k": ("/R@1",),
+    "docci": ("/R@1",),
     "predcls": ("R@50",),
     "detection": ("top1", "AP"),
     "imagenet": ("top1",),

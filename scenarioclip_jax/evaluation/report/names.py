@@ -24,6 +24,8 @@ SUITES = {
     "vsr": "Visual Spatial Reasoning",
     "svo": "SVO-Probes",
     "captions": "Caption retrieval",
+    "urban1k": "Urban-1k",
+    "docci": "DOCCI",
     "predcls": "Predicate classification",
     "detection": "Recognition of boxes",
     "imagenet": "ImageNet",

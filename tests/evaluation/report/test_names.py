@@ -53,6 +53,10 @@ KEYS = {  # every metric that a suite writes into `results.json`
     "imagenet": each(("", "macro_"), ("top1", "top5")),
     "vsr": ["accuracy"],
     "svo": ["accuracy", *each(("subject/", "verb/", "object/"), ("accuracy",))],
+    **{
+        suite: each(("text_to_image/", "image_to_text/"), RECALLS[:3])
+        for suite in ("urban1k", "docci")
+    },
     "captions": each(("text_to_image/", "image_to_text/"), RECALLS[:3]),
     "predcls": each(("R", "ng-R", "zR", "mR", "present_mR"), ("@20", "@50", "@100")),
 }
