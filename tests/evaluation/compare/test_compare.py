@@ -210,6 +210,14 @@ def test_samples_come_back_as_they_were(tmp_path):
     np.testing.assert_array_equal(found.resamples(3), metric.resamples(3))
 
 
+def test_a_hundred_thousand_photos_keep_their_places(tmp_path):
+    many = np.arange(100_000)
+    metric = Metric((many % 3 == 0).astype(float), None, many // 2)
+    write_samples(tmp_path / FILE, {"aro": {"ema": Result({"a": metric}, {}, "", "")}})
+    (found,) = read_samples(tmp_path / FILE).values()
+    np.testing.assert_array_equal(found.clusters, many // 2)
+
+
 def test_the_command_writes_all_tables(tmp_path, capsys):
     write_run(tmp_path / "a", [1, 0, 0, 0])
     write_run(tmp_path / "b", [1, 1, 1, 0])

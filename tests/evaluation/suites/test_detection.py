@@ -79,21 +79,29 @@ def test_a_tie_is_wrong(tmp_path):
     assert result.ties["boxes"] == 1
 
 
-def test_proposals_are_scored_by_place_and_score(tmp_path):
+def proposed(tmp_path, *proposals):
+    """A file of proposals: boxes with their scores."""
+    records = [{"image_id": 1, "bbox": box, "score": score} for box, score in proposals]
+    elsewhere = {**records[0], "image_id": 5}
+    return str(write_json(tmp_path / "proposals.json", [*records, elsewhere]))
+
+
+def test_a_proposal_counts_as_much_as_it_is_trusted(tmp_path):
     given = instances(tmp_path, (LEFT, 3, {}), (RIGHT, 8, {}))
-    # The right place for the dog, nearly the same once more, and a place where nothing is.
-    shifted = [2, 1, 10, 10]
-    proposals = [
-        {"image_id": 1, "bbox": box, "score": score, "category_id": 0}
-        for box, score in ((LEFT, 0.9), (shifted, 0.8), ([30, 0, 5, 5], 1.0), ([3, 3, 2, 2], 0.1))
-    ]
-    path = write_json(tmp_path / "proposals.json", [*proposals, {**proposals[0], "image_id": 5}])
-    result = evaluate(given, {1: 10, 2: 10, 20: 80, 30: 80, 3: 80}, proposals=str(path))
-    values = result.values()
-    assert result.counts["proposals"] == 4
-    # The dog is found; the shifted box is suppressed. The traffic light was never proposed.
-    assert values["AP50"] == pytest.approx(0.5)
-    assert values["top1"] == 1.0, "recognition is of the true boxes"
+    path = proposed(tmp_path, ([3, 3, 2, 2], 0.1), (LEFT, 0.9), ([30, 0, 5, 5], 1.0))
+    result = evaluate(given, {1: 40, 20: 80, 30: 80, 3: 5}, proposals=path)
+    assert result.counts["proposals"] == 3
+    # Nothing is where the surest dog would be. The traffic light was never proposed.
+    assert result.values()["AP50"] == pytest.approx(0.5)
+    assert result.values()["top1"] == 1.0, "recognition is of the true boxes"
+
+
+def test_the_same_thing_is_found_once(tmp_path):
+    given = instances(tmp_path, (LEFT, 3, {}), (RIGHT, 3, {}))
+    path = proposed(tmp_path, (LEFT, 0.9), ([2, 1, 10, 10], 0.8), (RIGHT, 0.5))
+    result = evaluate(given, {1: 40, 2: 40, 20: 40}, proposals=path)
+    assert result.values()["AP50"] == pytest.approx(1.0)
+    assert result.counts["detections"] == 4, "of each class, the shifted box loses"
 
 
 def test_precisions_are_those_that_coco_prints(tmp_path):
@@ -127,6 +135,11 @@ def test_precisions_are_those_that_coco_prints(tmp_path):
     expected = [np.nanmean(each) for each in ours]
     np.testing.assert_allclose(expected, official.stats[:3], atol=1e-12)
     assert 0.05 < expected[0] < 0.95, "the example tells nothing"
+
+
+def test_scores_are_a_softmax_of_a_hundred_times_the_cosines():
+    found = coco_ap.probabilities(np.array([[0.5, 0.4], [-0.9, -0.9]]))
+    np.testing.assert_allclose(found, [[1 / (1 + np.exp(-10)), 1 / (1 + np.exp(10))], [0.5, 0.5]])
 
 
 def test_the_hundred_best_detections_count():

@@ -181,12 +181,12 @@ def test_whatsup_averages_all_of_its_subsets(tmp_path):
     write_json(
         tmp_path / "coco_qa_one_obj.json", [[7, "a dog on the left", "a dog on the right"]] * 2
     )
-    write_json(tmp_path / "vg_qa_two_obj.json", [[7, "a dog on the right", "a dog on the left"]])
+    write_json(tmp_path / "vg_qa_two_obj.json", [[7, "a dog on the left", "a dog on the right"]])
     four = {"image_path": "mug_on_box.png", "caption_options": ["on", "under", "left", "right"]}
     write_json(tmp_path / "controlled_images_dataset.json", [four])
     texts = angles(on=0, under=90, left=60, right=45)
     texts |= {"a dog on the left": at(0), "a dog on the right": at(90)}
-    seen = {"000000000007": at(10), "7": at(10), "mug_on_box": at(1)}
+    seen = {"000000000007": at(10), "7": at(80), "mug_on_box": at(1)}
     result = whatsup.evaluate(FakeEncoder(seen, texts), files(tmp_path), Settings())
     values = result.values()
     assert values["COCO one/individual"] == 1.0
