@@ -65,6 +65,7 @@ TABLE = {
     "workdir": {"parallel", "storage"},
     "describe": {
         *("data", "data/stored", "inference", "storage", "annotate", "annotate/models"),
+        *("evaluation", "data/build"),  # the data that a run names
     },
     "search": {
         "data",
