@@ -24,16 +24,16 @@ import scenarioclip_jax
 from scenarioclip_jax.demo.app import make_app
 from scenarioclip_jax.demo.batcher import Batcher
 from scenarioclip_jax.demo.metrics import Metrics
-from scenarioclip_jax.demo.serve import listen
 from scenarioclip_jax.demo.service import Service
+from scenarioclip_jax.listening import listen
 
 
 def measure(path: str, clients: int, requests: int, rounds: int) -> dict:
     model = scenarioclip_jax.load(path)
     metrics = Metrics()
     batcher = Batcher(clients, note=metrics.batch)
-    listening = listen("127.0.0.1", 0, "")
-    app = make_app(Service(model, None), batcher, metrics, "", None)
+    listening = listen("127.0.0.1", 0)
+    app = make_app({"the model": Service(model, None)}, batcher, metrics, "", None)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     running = threading.Thread(target=server.run, args=([listening],), daemon=True)
     running.start()

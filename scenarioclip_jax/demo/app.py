@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException
@@ -19,6 +19,7 @@ from scenarioclip_jax.demo.metrics import Metrics
 from scenarioclip_jax.demo.page import add_page
 from scenarioclip_jax.demo.photos import MOST_BYTES, decode
 from scenarioclip_jax.demo.service import Service
+from scenarioclip_jax.describe.word_lists import Words
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.listening import host_of
 
@@ -48,6 +49,7 @@ class DescribeRequest(_Asked):
     photo: str = Field(description="base64 of an image file")
     boxes: Boxes = Field([], description="x0, y0, x1, y1 in pixels of the upright photo")
     words: WordLists | None = Field(None, description="instead of the service's words")
+    model: str | None = Field(None, description="one of the models of /health; else the first")
 
 
 class EmbedRequest(_Asked):
@@ -75,55 +77,61 @@ class SearchRequest(_Asked):
 
 
 def make_app(
-    service: Service,
+    services: Mapping[str, Service],
     batcher: Batcher,
     metrics: Metrics,
     token: str,
     hosts: frozenset[str] | None,
-    page: str | None = None,
+    page: Mapping[str, Words] | None = None,
 ) -> "Gate":
     """The application.
 
     Args:
-      service: What is done.
+      services: What is done, by the models' names. The first embeds and searches; all describe.
       batcher: Where requests wait.
       metrics: What is counted.
       token: What requests have to bring as `Authorization: Bearer`; "" for none.
       hosts: Names that requests may be for; None for all.
-      page: What the model is called on the web page; None: there is no page.
+      page: Lists of words that the web page offers, by name; None: there is no page.
     """
     app = FastAPI(title="scenarioclip_jax", redoc_url=None)
     app.add_exception_handler(QueueFullError, _full)
     app.add_exception_handler(ReadableError, _refused)
     app.add_exception_handler(ValueError, _refused)
-    _add_questions(app, service, batcher)
+    _add_questions(app, services, batcher)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        """Whether the service answers, and how many requests wait."""
-        return {"ready": True, "waiting": len(batcher)}
+        """Whether the service answers, how many requests wait, and the models' names."""
+        return {"ready": True, "waiting": len(batcher), "models": list(services)}
 
     @app.get("/metrics")
     async def told() -> PlainTextResponse:
         """Counts for Prometheus."""
         return PlainTextResponse(metrics.text(len(batcher)))
 
-    without = frozenset() if page is None else add_page(app, service, page)
+    without = frozenset() if page is None else add_page(app, services, page)
     return Gate(app, metrics, token, hosts, without)
 
 
-def _add_questions(app: FastAPI, service: Service, batcher: Batcher) -> None:
+def _add_questions(app: FastAPI, services: Mapping[str, Service], batcher: Batcher) -> None:
+    service = next(iter(services.values()))
+
     async def done(run: Callable, item: Any) -> Any:
         return await asyncio.wrap_future(batcher.submit(run, item))
 
     @app.post("/describe")
     async def describe(asked: DescribeRequest) -> dict[str, Any]:
         """The photo's scene graph: actions, objects and relations with scores."""
+        own = service if asked.model is None else services.get(asked.model)
+        if own is None:
+            known = "; ".join(services)
+            raise HTTPException(422, f"model: {asked.model!r} isn't one of these: {known}")
         photo = await run_in_threadpool(decode, asked.photo)
         words = asked.words.model_dump() if asked.words else None
-        if words is None and service.words is None:
+        if words is None and own.words is None:
             raise HTTPException(422, "the service has no words of its own; send words")
-        return await done(service.describe, (photo, asked.boxes, words))
+        return await done(own.describe, (photo, asked.boxes, words))
 
     @app.post("/embed")
     async def embed(asked: EmbedRequest) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def service(album, small_data):
 
 
 def client(service, batcher, token="", hosts=HOSTS):
-    app = make_app(service, batcher, Metrics(), token, hosts)
+    app = make_app({"a model": service}, batcher, Metrics(), token, hosts)
     return TestClient(app, "http://127.0.0.1", raise_server_exceptions=False)
 
 
@@ -56,6 +56,26 @@ def test_a_photo_is_described_as_by_the_model(web, service):
     answer = web.post("/describe", json={"photo": PHOTO, "boxes": BOXES, "words": own}).json()
     assert answer["actions"][0]["text"] == "resting"
     assert {each["name"] for each in answer["objects"]} <= {"cat", "mat"}
+
+
+def test_a_request_names_one_of_two_models(service, album):
+    ema = scenarioclip_jax.load(album / "model", weights="ema")
+    batcher = Batcher(8)
+    services = {"one": service, "other": Service(ema, service.words)}
+    web = TestClient(make_app(services, batcher, Metrics(), "", HOSTS), "http://127.0.0.1")
+    assert web.get("/health").json()["models"] == ["one", "other"]
+    asked = {"photo": PHOTO, "boxes": BOXES}
+    found = [
+        web.post("/describe", json=asked | more).json()
+        for more in ({}, {"model": "one"}, {"model": "other"})
+    ]
+    assert found[0] == found[1] != found[2]
+    photo = Image.new("RGB", (64, 64), "teal")
+    assert found[2] == ema.describe(photo, BOXES, words=service.words).to_dict()
+    refused = web.post("/describe", json=asked | {"model": "third"})
+    assert refused.status_code == 422
+    assert "'third' isn't one of these: one; other" in refused.text
+    batcher.close()
 
 
 def test_texts_and_photos_are_embedded_as_by_the_model(web, service):
