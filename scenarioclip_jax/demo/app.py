@@ -18,7 +18,7 @@ from scenarioclip_jax.demo.batcher import Batcher, QueueFullError
 from scenarioclip_jax.demo.metrics import Metrics
 from scenarioclip_jax.demo.page import add_page
 from scenarioclip_jax.demo.photos import MOST_BYTES, decode
-from scenarioclip_jax.demo.service import Service
+from scenarioclip_jax.demo.service import Service, Sought
 from scenarioclip_jax.describe.word_lists import Words
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.listening import host_of
@@ -26,6 +26,7 @@ from scenarioclip_jax.listening import host_of
 Level = Literal["global", "object", "relation"]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 Box = Annotated[list[float], Field(min_length=4, max_length=4)]
+Pair = Annotated[list[Box], Field(min_length=2, max_length=2)]
 Boxes = Annotated[list[Box], Field(max_length=100)]
 Texts = Annotated[list[Text], Field(max_length=1000)]
 _ROUTES = frozenset({"/describe", "/embed", "/search", "/health", "/metrics", "/docs"})
@@ -53,19 +54,24 @@ class DescribeRequest(_Asked):
 
 
 class EmbedRequest(_Asked):
-    """Texts at a level; or one photo, as a whole or, with boxes, its objects."""
+    """Texts at a level; or one photo: the whole, its objects in boxes, or relations between pairs of boxes."""
 
     texts: Texts = []
     level: Level = "global"
     photo: str | None = Field(None, description="base64 of an image file")
     boxes: Boxes = []
+    pairs: Annotated[list[Pair], Field(max_length=200)] = []
 
 
 class PartRequest(_Asked):
-    """What photos should show, or shouldn't."""
+    """What photos should show, or shouldn't: a text, or what a photo shows, as a whole or at a place."""
 
-    text: Text
-    level: Level | None = None
+    text: Text | None = None
+    level: Level | None = Field(None, description="of the text; else where it fits best")
+    photo: str | None = Field(None, description="base64 of an image file")
+    boxes: Annotated[list[Box], Field(max_length=2)] = Field(
+        [], description="one for an object of the photo, two for a relation"
+    )
     wanted: bool = True
 
 
@@ -135,15 +141,18 @@ def _add_questions(app: FastAPI, services: Mapping[str, Service], batcher: Batch
 
     @app.post("/embed")
     async def embed(asked: EmbedRequest) -> dict[str, Any]:
-        """Embeddings, one for each text or box; not of length 1."""
+        """Embeddings, one for each text, box or pair; not of length 1."""
         if bool(asked.texts) == (asked.photo is not None):
             raise HTTPException(422, "send texts or a photo")
         if asked.photo is None:
             found = await done(service.texts, (asked.texts, asked.level))
         else:
+            if asked.boxes and asked.pairs:
+                raise HTTPException(422, "send boxes or pairs, not both")
             photo = await run_in_threadpool(decode, asked.photo)
-            if asked.boxes:
-                found = await done(service.boxes, (photo, asked.boxes))
+            if places := asked.boxes or asked.pairs:
+                level = "object" if asked.boxes else "relation"
+                found = await done(service.places, (photo, places, level))
             else:
                 found = await done(service.photos, photo)
         return {"embeddings": found.tolist()}
@@ -153,8 +162,21 @@ def _add_questions(app: FastAPI, services: Mapping[str, Service], batcher: Batch
         """The album's photos that show what is asked, the best first."""
         if not service.has_album:
             raise HTTPException(404, "there is no album; start the service with --index")
-        parts = [(each.text, each.level or "", each.wanted) for each in asked.parts]
-        return {"hits": await done(service.search, (parts, asked.count))}
+        sought = [await _sought(part) for part in asked.parts]
+        return {"hits": await done(service.search, (sought, asked.count))}
+
+
+async def _sought(part: PartRequest) -> Sought:
+    if (part.text is None) == (part.photo is None):
+        raise HTTPException(422, "a part of a query is a text or a photo")
+    if part.photo is None:
+        if part.boxes:
+            raise HTTPException(422, "boxes are places in a photo; send the photo")
+        return Sought(part.text or "", part.level or "", wanted=part.wanted)
+    if part.level:
+        raise HTTPException(422, "level is that of a text; boxes say what is meant in a photo")
+    photo = await run_in_threadpool(decode, part.photo)
+    return Sought(photo=photo, boxes=part.boxes, wanted=part.wanted)
 
 
 class Gate:

@@ -85,6 +85,9 @@ def test_texts_and_photos_are_embedded_as_by_the_model(web, service):
     found = web.post("/embed", json={"photo": PHOTO, "boxes": BOXES}).json()["embeddings"]
     whole = Image.new("RGB", (64, 64), "teal")
     np.testing.assert_allclose(found, service.model.encode_objects(whole, BOXES), rtol=1e-4)
+    found = web.post("/embed", json={"photo": PHOTO, "pairs": [BOXES, BOXES[::-1]]}).json()
+    wanted = service.model.encode_relations(whole, [BOXES, BOXES[::-1]])
+    np.testing.assert_allclose(found["embeddings"], wanted, rtol=1e-4, atol=1e-6)
     assert len(web.post("/embed", json={"photo": PHOTO}).json()["embeddings"]) == 1
 
 
@@ -99,6 +102,14 @@ def test_the_album_is_searched(web):
     assert {hit["paths"][0] for hit in hits} == {"red.png", "blue.png"}
 
 
+def test_the_album_is_searched_for_photos_like_one(web, album):
+    red = base64.b64encode((album / "photos/red.png").read_bytes()).decode()
+    hits = web.post("/search", json={"parts": [{"photo": red}]}).json()["hits"]
+    assert hits[0]["paths"] == ["red.png"]
+    assert hits[0]["matches"][0]["part"] == "the photo"
+    assert hits[0]["matches"][0]["cosine"] == pytest.approx(1, abs=1e-2)  # kept in half precision
+
+
 @pytest.mark.parametrize(
     ("path", "asked", "message"),
     [
@@ -107,9 +118,16 @@ def test_the_album_is_searched(web):
         ("/describe", {"photo": PHOTO, "boxes": [[5, 5, 5, 9]]}, "x0 < x1"),
         ("/describe", {"photo": file_of((9000, 9000))}, "decompression bomb"),
         ("/describe", {"photo": PHOTO, "wrods": {}}, "wrods"),
+        ("/describe", {"photo": PHOTO, "words": {}}, "there is no text"),
         ("/embed", {}, "texts or a photo"),
         ("/search", {"parts": [{"text": "x", "wanted": False}]}, "should show"),
         ("/search", {"parts": [{"text": "x", "level": "object"}]}, "nothing at the level"),
+        ("/search", {"parts": [{"photo": PHOTO, "boxes": BOXES}]}, "at the level relation"),
+        ("/search", {"parts": [{"photo": PHOTO, "text": "x"}]}, "a text or a photo"),
+        ("/search", {"parts": [{"text": "x", "boxes": BOXES}]}, "send the photo"),
+        ("/search", {"parts": [{"photo": PHOTO, "level": "object"}]}, "boxes say what is meant"),
+        ("/embed", {"photo": PHOTO, "boxes": BOXES, "pairs": [BOXES]}, "boxes or pairs"),
+        ("/embed", {"photo": PHOTO, "pairs": [BOXES[:1]]}, "at least 2"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_a_reason(web, path, asked, message):

@@ -109,6 +109,9 @@ def test_scores_that_differ_are_marked(browser, address):
             "relations": ["differs"],
         }
         assert page.locator("li.differs").count() == 3
+        for which, name in ((2, "boat"), (1, "horse")):
+            page.click(f"#heads button:nth-child({which})")
+            assert page.locator("#stage g[data-object='1'] text").text_content() == f"1 {name}"
         assert "not among the best" in page.inner_text("#found-relations li")
 
 

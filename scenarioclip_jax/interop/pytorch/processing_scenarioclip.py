@@ -24,6 +24,7 @@ from .word_lists import from_lists, read_lists
 
 if TYPE_CHECKING:
     # These need all of the following, but Transformers 4 fetches only what is imported in this file.
+    from .asking import answered  # noqa: F401
     from .boxes import grid  # noqa: F401
     from .drawing import draw_box  # noqa: F401
     from .errors import ReadableError  # noqa: F401
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .picture import draw  # noqa: F401
     from .region_styles import STYLES  # noqa: F401
     from .scene_graph import SceneGraph  # noqa: F401
+    from .steps import graph_steps  # noqa: F401
     from .texts import Texts  # noqa: F401
 
 __all__ = ["ImageFileError", "ScenarioCLIPImageProcessor", "ScenarioCLIPProcessor"]
