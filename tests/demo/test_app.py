@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import time
 
 import numpy as np
@@ -160,9 +161,22 @@ def test_a_full_queue_says_when_to_come_back(service):
     batcher.close()
 
 
-def test_metrics_and_the_page_of_addresses(web):
+def test_metrics_count_what_is_asked(web):
     web.get("/absent")
     text = web.get("/metrics").text
     assert 'requests_total{route="other",status="404"}' in text
     assert "queue_length 0" in text
-    assert "/describe" in web.get("/openapi.json").json()["paths"]
+
+
+def test_the_page_of_addresses_explains_all_fields_and_loads_nothing(web):
+    answer = web.get("/docs")
+    page, described = answer.text, web.get("/openapi.json").json()
+    for path in described["paths"]:
+        assert f"{path}</h2>" in page
+    for name, schema in described["components"]["schemas"].items():
+        for field in schema["properties"] if name.endswith(("Request", "Lists")) else ():
+            assert f"<code>{field}</code>" in page, (name, field)
+    assert "list of at most 200: list of 2: list of 4: number" in page  # pairs
+    assert "integer from 1 to 200" in page  # count
+    assert not re.search(r"<script|src=|@import|href=\"http", page)
+    assert "default-src 'none'" in answer.headers["content-security-policy"]

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -117,6 +118,8 @@ def test_scores_that_differ_are_marked(browser, address):
 
 def test_models_are_opened_by_names_that_differ(models, album):
     assert list(models) == ["model, student", "model, ema"]
+    student, ema = (model.encode_text(["riding"]) for model in models.values())
+    assert np.abs(student - ema).max() > 1e-3
     path = str(album / "model")
     assert list(open_models(path, "ema", path)) == ["model, ema", "model, student"]
     (one,) = open_models(path, "student")
