@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from tokenizers import decoders, processors
 
 from scenarioclip_jax import errors, files
+from scenarioclip_jax.annotate.models import detections, zero_shot
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data import (
     image_arrays,
@@ -52,6 +53,7 @@ TEMPLATES = Path(__file__).parent / "pytorch"
 SHARED = (images, image_arrays, image_colors, image_depth, image_files, image_levels)
 SHARED += (labels, photo_boxes, photo_parts, region_styles, view)
 SHARED += (asking, boxes, graphs, scene_graph, steps, texts, word_lists, errors, files)
+SHARED += (detections, zero_shot)
 # Copied as well, but not imported: matplotlib is slow, and makes a folder in the user's home.
 DRAWING = ("scenarioclip_jax.drawing", "scenarioclip_jax.describe.picture")
 
