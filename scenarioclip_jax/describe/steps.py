@@ -15,6 +15,11 @@ from scenarioclip_jax.data.stored.labels import relation_text
 from scenarioclip_jax.describe.asking import Asked, Encoder, Places, Wording
 from scenarioclip_jax.describe.scene_graph import FoundObject, FoundRelation, SceneGraph, best
 from scenarioclip_jax.describe.word_lists import Words, WordsError
+from scenarioclip_jax.errors import ReadableError
+
+
+class NotFiniteError(ReadableError, ValueError):
+    """A model gives embeddings that can't be compared."""
 
 
 class Limits(NamedTuple):
@@ -54,6 +59,7 @@ def graph_steps(
     Raises:
       WordsError: There are no words for what is asked.
       ValueError: Names aren't as many as boxes.
+      NotFiniteError: The model's embeddings can't be compared.
     """
     if len(places) and names is None and not words.objects:
         raise WordsError(
@@ -110,6 +116,11 @@ def _share_steps(
 
 
 def _softmax(model: Encoder, cosines: np.ndarray, level: str) -> np.ndarray:
+    if not np.isfinite(cosines).all():
+        raise NotFiniteError(
+            f"the model's embeddings at the level {level!r} hold NaN, infinity or nothing but zeros, so "
+            "nothing can be scored: take another checkpoint, or compute in float32"
+        )
     logits = model.logit_scale(level) / model.temperature(level) * cosines.astype(np.float64)
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)

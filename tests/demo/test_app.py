@@ -30,6 +30,7 @@ def file_of(size=(64, 64)):
 
 
 PHOTO = file_of()
+HEIC = base64.b64encode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99)).decode()
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,7 @@ def test_the_album_is_searched_for_photos_like_one(web, album):
     [
         ("/describe", {"photo": "?"}, "isn't base64"),
         ("/describe", {"photo": base64.b64encode(b"%PDF").decode()}, "a PDF document"),
+        ("/describe", {"photo": HEIC}, "pip install pillow-heif"),
         ("/describe", {"photo": PHOTO, "boxes": [[5, 5, 5, 9]]}, "x0 < x1"),
         ("/describe", {"photo": file_of((9000, 9000))}, "decompression bomb"),
         ("/describe", {"photo": PHOTO, "wrods": {}}, "wrods"),

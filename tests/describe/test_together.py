@@ -71,7 +71,7 @@ def test_what_one_of_them_lacks_is_told(tiny):
 def test_more_parts_than_a_batch_holds(tiny):
     """Those of one photo go on in the next batch."""
     boxes = [np.float32([[[n, n, n + 20, n + 20]] for n in range(count)]) for count in (20, 17)]
-    photos = [photo(seed, (64, 64)) for seed in (0, 1)]
+    photos = [photo(0, (64, 64)), photo(1, (48, 96))]
     found = tiny.encode_places_of(list(zip(photos, boxes, strict=True)), "object")
     for one, picture, places in zip(found, photos, boxes, strict=True):
         wanted = tiny.encode_objects(picture, places[:, 0])
