@@ -37,7 +37,7 @@ export function show(address, given) {
       setBoxes(given);
       done();
     };
-    next.onerror = () => failed(new Error("this browser can't show that file as a picture; send a JPEG or PNG"));
+    next.onerror = () => failed(new Error("this browser can't show that file as a picture (few can show HEIC); send a JPEG or PNG"));
     next.src = address;
   });
 }
