@@ -1,13 +1,15 @@
-"""Writing files so that they are either complete or absent."""
+"""Writing files so that they are either complete or absent, and JSON so that all can read it."""
 
 import contextlib
 import errno
+import json
+import math
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 UNFINISHED = ".unfinished-"  # in the names of files that are being written
 
@@ -74,3 +76,21 @@ def _disk_is_full(error: Exception) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         return "full" in str(error)
     return "No space left" in str(error)  # of ArrayRecord's writer
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """A value as JSON, with null for numbers that are NaN or infinite, which JSON can't hold.
+
+    Args:
+      value: Mappings, lists, texts and numbers.
+      options: Those of `json.dumps`.
+    """
+    return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value

@@ -267,14 +267,34 @@ class Model:
         self, image: Image, places: Float[np.ndarray, "N E 4"], level: str
     ) -> Float[np.ndarray, "N D"]:
         """Embeds parts of an opened RGB photo, E boxes each, which are clipped to it and not checked."""
-        view = photo_view(*image.size, self.image_size, self.spec.fit)
-        canvas = view_canvas(image, view)
+        return self.encode_places_of([(image, places)], level)[0]
+
+    def encode_places_of(
+        self, photos: Sequence[tuple[Image, Float[np.ndarray, "_ E 4"]]], level: str
+    ) -> list[Float[np.ndarray, "_ D"]]:
+        """The same for parts of several photos, which are computed together."""
+        sizes = [image.size for image, _ in photos]
+        views = [photo_view(*size, self.image_size, self.spec.fit) for size in sizes]
+        canvases = [view_canvas(image, v) for (image, _), v in zip(photos, views, strict=True)]
         if pools(self.spec.model):
-            box = photo_parts.in_view(places, view) / self.image_size
-            return self._runner.boxes(self.params, normalize(canvas), box, level)
+            boxes = [
+                photo_parts.in_view(places, view) / self.image_size
+                for (_, places), view in zip(photos, views, strict=True)
+            ]
+            return self._runner.boxes(self.params, normalize(np.stack(canvases)), boxes, level)
+        parts = [(index, box) for index, (_, places) in enumerate(photos) for box in places]
         style = self.spec.region_style
-        shown = [photo_parts.show(canvas, each, view, image.size, level, style) for each in places]
-        return self.encode_pixels(np.stack([normalize(each) for each in shown]), level, "NHWC")
+
+        def take(which: slice) -> np.ndarray:
+            # Made a batch at a time: those of many photos would fill the memory.
+            shown = [
+                photo_parts.show(canvases[index], box, views[index], sizes[index], level, style)
+                for index, box in parts[which]
+            ]
+            return normalize(np.stack(shown))
+
+        found = self._run(self._runner.images, len(parts), level, take)
+        return np.split(found, np.cumsum([len(places) for _, places in photos])[:-1])
 
     def encode_pixels(
         self, pixels: ArrayLike, level: str = "global", layout: str | None = None

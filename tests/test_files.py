@@ -1,5 +1,7 @@
 """Files are whole or not there."""
 
+import json
+import math
 import os
 import subprocess
 import sys
@@ -7,7 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scenarioclip_jax.files import write_text, write_whole
+from scenarioclip_jax.files import json_text, write_text, write_whole
+
+
+def test_json_holds_null_for_what_json_cannot_hold():
+    values = {"a": [1, math.nan, (2.5, -math.inf)], "b": {"c": math.inf}, "d": "NaN", "e": True}
+    text = json_text(values, indent=1)
+    read = json.loads(text, parse_constant=pytest.fail)
+    assert read == {"a": [1, None, [2.5, None]], "b": {"c": None}, "d": "NaN", "e": True}
 
 
 def test_writing_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -47,7 +47,7 @@ TABLE = {
     "annotate/stages": {
         *("annotate", "annotate/models", "words", "data", "data/build", "data/stored"),
     },
-    "annotate/models": {"annotate", "words", "data/build", "data/stored", "importers"},
+    "annotate/models": {"annotate", "words", "data", "data/build", "data/stored", "importers"},
     "words": {"data/stored"},
     "models": {"data", "parallel"},
     "losses": set(),
@@ -59,12 +59,16 @@ TABLE = {
         *("parallel", "costs", "checkpoint", "interop", "storage", "workdir", "orbax_setup"),
         *("evaluation/embed", "evaluation/score", "evaluation/report"),  # scores during training
     },
-    # It copies `describe` into folders for PyTorch.
-    "interop": {"data", "data/stored", "models", "checkpoint", "storage", "describe"},
+    # It copies `describe` and its detector into folders for PyTorch.
+    "interop": {
+        *("data", "data/stored", "models", "checkpoint", "storage", "describe"),
+        "annotate/models",
+    },
     "checkpoint": {"models", "orbax_setup"},
     "workdir": {"parallel", "storage"},
     "describe": {
         *("data", "data/stored", "inference", "storage", "annotate", "annotate/models"),
+        *("evaluation", "data/build"),  # the data that a run names
     },
     "search": {
         "data",

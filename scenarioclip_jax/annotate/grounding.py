@@ -19,7 +19,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from scenarioclip_jax.annotate.results import Caption, Detection
+from scenarioclip_jax.annotate.models.detections import Detection
+from scenarioclip_jax.annotate.results import Caption
 from scenarioclip_jax.annotate.settings import RegionSettings
 from scenarioclip_jax.data.build.participants import overlap
 from scenarioclip_jax.data.stored.scene import Triplet

@@ -16,8 +16,8 @@ from scipy.optimize import linear_sum_assignment
 
 from scenarioclip_jax.annotate.chain import Chain
 from scenarioclip_jax.annotate.line_files import WorkError
+from scenarioclip_jax.annotate.models.detections import Box
 from scenarioclip_jax.annotate.models.truth import is_short_for, pairs_of, read_truth
-from scenarioclip_jax.annotate.results import Box
 from scenarioclip_jax.annotate.stages.detect import detections_of
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.data.build.participants import overlap

@@ -7,9 +7,6 @@ from PIL import Image
 
 from scenarioclip_jax.data.stored.scene import Triplet
 
-# x0, y0, x1, y1 in pixels; x1 and y1 are exclusive.
-Box = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True)
 class Photo:
@@ -41,23 +38,6 @@ class Caption:
     objects: tuple[str, ...]
     relations: tuple[Triplet, ...]
     caption: str
-
-
-@dataclass(frozen=True)
-class Detection:
-    """A box of a detector.
-
-    Attributes:
-      name: The name that was asked for.
-      box: Its place.
-      score: From 0 to 1.
-      label: What the detector called it, where that differs from `name`.
-    """
-
-    name: str
-    box: Box
-    score: float
-    label: str = ""
 
 
 @dataclass(frozen=True)

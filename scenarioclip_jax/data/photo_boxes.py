@@ -1,8 +1,9 @@
-"""Boxes in a photo, as somebody gives them.
+"""Boxes in a photo: a check of those that somebody gives, and how far two are the same.
 
 A folder for PyTorch holds a copy of this module, which must need no more than NumPy.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,3 +46,13 @@ def check_boxes(boxes: Any, level: str, size: tuple[int, int]) -> np.ndarray:
             f"it must have x0 < x1 and y0 < y1 and meet the photo of {size[0]} x {size[1]} pixels"
         )
     return found
+
+
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes x0, y0, x1, y1."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)

@@ -17,6 +17,8 @@ SUFFIXES = (
     ".jfif",
     ".mpo",
     ".avif",
+    ".heic",
+    ".heif",
 )
 
 

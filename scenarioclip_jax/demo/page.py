@@ -1,6 +1,7 @@
 """The page's addresses: its files, what it begins with, examples, and small pictures of the album."""
 
 import io
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from scenarioclip_jax.data.images import open_image
 from scenarioclip_jax.demo.examples import make_examples
 from scenarioclip_jax.demo.service import Service
+from scenarioclip_jax.describe.word_lists import Words
 
 SIDE = 320  # pixels of the long side of a small picture
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
@@ -36,22 +38,25 @@ def page_files() -> dict[str, bytes]:
     return found
 
 
-def add_page(app: FastAPI, service: Service, name: str) -> frozenset[str]:
+def add_page(
+    app: FastAPI, services: Mapping[str, Service], lists: Mapping[str, Words]
+) -> frozenset[str]:
     """Adds the page to an application, and returns the addresses that need no token.
 
     Args:
-      name: What the model is called on the page.
+      services: What is done, by the models' names.
+      lists: Lists of words that are offered, by name; the page begins with the first.
     """
     files, examples = page_files(), make_examples()
+    service = next(iter(services.values()))
     for path, content in files.items():
         _add_file(app, path, content)
 
     @app.get("/start", include_in_schema=False)
     async def start() -> dict[str, Any]:
-        words = service.words._asdict() if service.words else {}
         return {
-            "model": name,
-            "words": {"actions": (), "objects": (), "predicates": ()} | words,
+            "models": list(services),
+            "lists": [{"name": name} | words._asdict() for name, words in lists.items()],
             "album": service.has_album,
             "examples": [each.boxes for each in examples],
         }

@@ -4,7 +4,7 @@ import contextlib
 import ipaddress
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import uvicorn
 
@@ -13,6 +13,7 @@ from scenarioclip_jax.demo.app import make_app
 from scenarioclip_jax.demo.batcher import Batcher
 from scenarioclip_jax.demo.metrics import Metrics
 from scenarioclip_jax.demo.service import Service
+from scenarioclip_jax.describe.word_lists import Words
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.listening import LOOPBACK, listen
 
@@ -42,26 +43,26 @@ def _is_local(listening: socket.socket) -> bool:
 
 
 def serve(
-    service: Service,
+    services: Mapping[str, Service],
     listening: socket.socket,
     token: str,
     waiting: int,
-    page: str | None = None,
+    page: Mapping[str, Words] | None = None,
 ) -> None:
     """Serves until SIGINT or SIGTERM.
 
     Args:
-      service: What is done.
+      services: What is done, by the models' names.
       listening: From `listen_guarded`; it is closed at the end.
       token: What requests have to bring; "" for none.
       waiting: Most requests that wait.
-      page: What the model is called on the web page; None: there is no page.
+      page: Lists of words that the web page offers, by name; None: there is no page.
     """
     bound, port = listening.getsockname()[:2]
     metrics = Metrics()
     batcher = Batcher(waiting, note=metrics.batch)
     app = make_app(
-        service, batcher, metrics, token, LOOPBACK if _is_local(listening) else None, page
+        services, batcher, metrics, token, LOOPBACK if _is_local(listening) else None, page
     )
     name = f"[{bound}]" if ":" in bound else bound
     if page is None:

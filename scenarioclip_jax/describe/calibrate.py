@@ -26,9 +26,10 @@ from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.images import to_rgb
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.scene import Scene
+from scenarioclip_jax.describe.asking import Encoder, alone, answered
 from scenarioclip_jax.describe.calibration import FILE, LEAST, MOST, CalibrationError, read
-from scenarioclip_jax.describe.graphs import Encoder, pair_cosines
 from scenarioclip_jax.describe.scene_graph import FoundObject
+from scenarioclip_jax.describe.steps import pair_steps
 from scenarioclip_jax.describe.texts import Texts
 from scenarioclip_jax.describe.vocabulary import read_words
 from scenarioclip_jax.describe.word_lists import Words
@@ -82,7 +83,8 @@ def cases(model: Encoder, scenes: Iterable[Scene], words: Words) -> dict[str, li
             for name, box in zip(each.triplet[::2], each.boxes.tolist(), strict=True)
         ]
         pairs = [(2 * index, 2 * index + 1) for index in range(len(known))]
-        asked = pair_cosines(model, embed, picture, ends, pairs, words.predicates)
+        steps = pair_steps(model, picture, ends, pairs, words.predicates)
+        asked = answered(steps, alone(model, embed))
         for each, pair, (candidates, cosines) in zip(known, pairs, asked, strict=True):
             add("relation", cosines, candidates.index((pair[0], each.triplet[1], pair[1])))
     return found

@@ -3,11 +3,11 @@
     python -m scenarioclip_jax.describe --model runs/demo --words data/embedded/6000-0 --photo photo.jpg \\
         --box 10,20,210,400 --box 200,80,480,470 --picture scene.png
 
-Words are the classes of a data set, or a JSON file {"actions": [], "objects": [], "predicates": []}. Boxes are
-in pixels of the upright photo; `--boxes FILE` reads a JSON list of them, or, where names are known, of
-{"box": [x0, y0, x1, y1], "name": "dog"}. `--detector IDEA-Research/grounding-dino-tiny` finds boxes (extra
-`annotate`). Prints what was found with scores; `--json FILE` keeps it,
-`--picture FILE` draws it.
+Words are the classes of a data set, by default that of the run, or a JSON file {"actions": [], "objects": [],
+"predicates": []}. Boxes are in pixels of the upright photo; `--boxes FILE` reads a JSON list of them, or,
+where names are known, of {"box": [x0, y0, x1, y1], "name": "dog"}. `--detector
+IDEA-Research/grounding-dino-tiny` finds boxes (extra `annotate`). Prints what was found with scores;
+`--json FILE` keeps it, `--picture FILE` draws it.
 """
 
 import argparse
@@ -36,7 +36,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--model", required=True, help="a run's workdir, a converted or exported model, or CLIP")
     add("--weights", default="student", choices=("student", "ema"), help="of a run")
     add("--photo", required=True, help="image file")
-    add("--words", required=True, help="data set, or JSON file with lists of words")
+    add(
+        "--words", help="data set, or JSON file with lists of words (default: a run's own data set)"
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--box", type=box_of, action="append", metavar="X0,Y0,X1,Y1", help="one for each object"
@@ -106,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # These are slow to import.
     from scenarioclip_jax.describe.boxes import grid
     from scenarioclip_jax.describe.detector import open_detector
+    from scenarioclip_jax.describe.own_words import own_words
     from scenarioclip_jax.describe.picture import check_suffix
     from scenarioclip_jax.inference import load
 
@@ -115,6 +118,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         for path in (flags.picture, flags.json):
             if path and path.is_dir():
                 raise ValueError(f"{path} is a folder; name a file in it")
+        words = flags.words or own_words(flags.model)
+        if words is None:
+            raise ValueError(
+                f"--model={flags.model}: names no data set that is here, so give --words"
+            )
         detector = grid(flags.grid) if flags.grid is not None else None
         if flags.detector:
             detector = open_detector(flags.detector, flags.threshold)
@@ -122,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         graph = load(flags.model, weights=flags.weights).describe(
             flags.photo,
             boxes,
-            words=flags.words,
+            words=words,
             names=names,
             detector=detector,
             relations=flags.relations,

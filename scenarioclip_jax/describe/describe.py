@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from scenarioclip_jax.data.damage import open_checked
+from scenarioclip_jax.describe.asking import Encoder
 from scenarioclip_jax.describe.boxes import Detector
-from scenarioclip_jax.describe.graphs import Encoder, make_graphs
+from scenarioclip_jax.describe.graphs import make_graphs
 from scenarioclip_jax.describe.scene_graph import SceneGraph
 from scenarioclip_jax.describe.texts import Texts
 from scenarioclip_jax.describe.vocabulary import Source, read_words

@@ -1,6 +1,5 @@
 """Finds the boxes of objects where nobody gives any, by a zero-shot detector of Hugging Face."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,9 +8,6 @@ from PIL import Image
 
 from scenarioclip_jax.describe.boxes import Detector
 from scenarioclip_jax.errors import ReadableError
-
-OVERLAP = 0.6  # intersection over union from which on two boxes are of the same object
-MOST = 30  # boxes of a picture
 
 
 class DetectorError(ReadableError):
@@ -33,7 +29,7 @@ def open_detector(model: str, threshold: float = 0.25) -> Detector:
       ValueError: The threshold isn't between 0 and 1.
     """
     # Here, because most who describe photos have boxes.
-    from scenarioclip_jax.annotate.models.boxes import select
+    from scenarioclip_jax.annotate.models.detections import object_boxes
     from scenarioclip_jax.annotate.models.detector import ZeroShotDetector
     from scenarioclip_jax.annotate.results import Failure, Photo
     from scenarioclip_jax.annotate.settings import DetectSettings
@@ -48,8 +44,6 @@ def open_detector(model: str, threshold: float = 0.25) -> Detector:
         (answer,) = detector.detect([(photo, list(names))])
         if isinstance(answer.result, Failure):
             raise DetectorError(f"{model}: {answer.result.detail}")
-        unnamed = [dataclasses.replace(each, name="") for each in answer.result]
-        boxes = [each.box for each in select(unnamed, OVERLAP, MOST)]
-        return np.array(boxes, np.float32).reshape(-1, 4)
+        return object_boxes(answer.result)
 
     return find

@@ -1,6 +1,5 @@
 """What a photo is found to show."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from PIL import Image
 
 from scenarioclip_jax.data.stored.labels import relation_text
+from scenarioclip_jax.files import json_text
 
 if TYPE_CHECKING:
     import networkx
@@ -106,11 +106,16 @@ class SceneGraph:
         }
 
     def to_json(self, **options: Any) -> str:
-        """The same as JSON; `options` are those of `json.dumps`."""
-        return json.dumps(self.to_dict(), **{"ensure_ascii": False, **options})
+        """The same as JSON, with null for scores that are NaN; `options` are those of `json.dumps`."""
+        return json_text(self.to_dict(), **{"ensure_ascii": False, **options})
 
     def to_networkx(self) -> "networkx.MultiDiGraph":
         """A graph with objects as nodes (their indices) and relations as edges.
+
+        All attributes are texts or numbers, so that any format of networkx can hold them: those of a node are
+        `name`, `score`, `seen` and the box's corners `x0`, `y0`, `x1`, `y1`, those of an edge `predicate` and
+        `score`, and those of the graph `width`, `height` and, for the actions from the best on, `action_0`,
+        `action_0_score`, and so on.
 
         Raises:
           ImportError: networkx isn't installed.
@@ -119,11 +124,12 @@ class SceneGraph:
             import networkx
         except ImportError:
             raise ImportError("to_networkx needs networkx: pip install networkx") from None
-        graph = networkx.MultiDiGraph(
-            size=self.size, actions=[each._asdict() for each in self.actions]
-        )
+        graph = networkx.MultiDiGraph(width=self.size[0], height=self.size[1])
+        for index, each in enumerate(self.actions):
+            graph.graph |= {f"action_{index}": each.text, f"action_{index}_score": each.score}
         for index, each in enumerate(self.objects):
-            graph.add_node(index, name=each.name, score=each.score, box=each.box)
+            corners = dict(zip(("x0", "y0", "x1", "y1"), each.box, strict=True))
+            graph.add_node(index, name=each.name, score=each.score, seen=each.seen, **corners)
         for each in self.relations:
             graph.add_edge(each.subject, each.object, predicate=each.predicate, score=each.score)
         return graph

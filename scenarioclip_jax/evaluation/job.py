@@ -34,7 +34,7 @@ from scenarioclip_jax.evaluation.samples import write_samples
 from scenarioclip_jax.evaluation.score.result import Result
 from scenarioclip_jax.evaluation.sections import part_of, section_of, suite_of
 from scenarioclip_jax.evaluation.settings import Settings
-from scenarioclip_jax.files import write_text
+from scenarioclip_jax.files import json_text, write_text
 from scenarioclip_jax.paths import PathError, address_of, local_path, require_local
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.workdir import open_workdir
@@ -169,7 +169,7 @@ class _Run:
             hashes = {k: model.get("checkpoint_hash") for k, model in values["models"].items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             before = None
-        if before != json.loads(json.dumps(_comparable(self._config))):
+        if before != json.loads(json_text(_comparable(self._config))):
             raise ConfigError(
                 f"--workdir={self._name} holds another evaluation, which this one would replace; {other}"
             )
@@ -314,7 +314,7 @@ class _Run:
             say(f"error: {section}: {entry['reason']}", error=True)
 
     def _write(self) -> None:
-        text = json.dumps(self.summary, indent=2) + "\n"
+        text = json_text(self.summary, indent=2) + "\n"
         write_text(self._workdir / "results.json", text)
 
 

@@ -41,7 +41,7 @@ MODELING, PROCESSING = "modeling_scenarioclip", "processing_scenarioclip"
 # Modules of the model, which import each other.
 MODELS = (MODELING, "towers_scenarioclip", "regions_scenarioclip", "describes_scenarioclip")
 # Modules of the processor.
-PROCESSORS = (PROCESSING, "encoder_scenarioclip")
+PROCESSORS = (PROCESSING, "encoder_scenarioclip", "finder_scenarioclip")
 
 
 def config_json(

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from tokenizers import decoders, processors
 
 from scenarioclip_jax import errors, files
+from scenarioclip_jax.annotate.models import detections, zero_shot
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data import (
     image_arrays,
@@ -30,7 +31,7 @@ from scenarioclip_jax.data import (
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.data.stored import labels
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.describe import boxes, graphs, scene_graph, texts, word_lists
+from scenarioclip_jax.describe import asking, boxes, graphs, scene_graph, steps, texts, word_lists
 from scenarioclip_jax.interop import exported, reference
 from scenarioclip_jax.interop.card import model_card
 from scenarioclip_jax.interop.card_facts import NOTHING_KNOWN, Facts
@@ -51,7 +52,8 @@ TEMPLATES = Path(__file__).parent / "pytorch"
 # photos, boxes and texts, and an exported model describes photos by the same code.
 SHARED = (images, image_arrays, image_colors, image_depth, image_files, image_levels)
 SHARED += (labels, photo_boxes, photo_parts, region_styles, view)
-SHARED += (boxes, graphs, scene_graph, texts, word_lists, errors, files)
+SHARED += (asking, boxes, graphs, scene_graph, steps, texts, word_lists, errors, files)
+SHARED += (detections, zero_shot)
 # Copied as well, but not imported: matplotlib is slow, and makes a folder in the user's home.
 DRAWING = ("scenarioclip_jax.drawing", "scenarioclip_jax.describe.picture")
 

@@ -1,10 +1,10 @@
 """Runs a model outside of training, on any number of inputs: compiled once a shape, on one device or a mesh."""
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -63,16 +63,25 @@ class Runner:
     def boxes(
         self,
         params: Params,
-        image: Float[np.ndarray, "P P 3"],
-        box: Float[np.ndarray, "M E 4"],
+        images: Float[np.ndarray, "N P P 3"],
+        boxes: Sequence[Float[np.ndarray, "_ E 4"]],
         level: str,
-    ) -> Float[np.ndarray, "M D"]:
-        """Embeds the boxes of one normalized image; see `ScenarioCLIP.encode_boxes`."""
+    ) -> list[Float[np.ndarray, "_ D"]]:
+        """Embeds the boxes of each of N normalized images; see `ScenarioCLIP.encode_boxes`."""
+        counts = [len(each) for each in boxes]
         # Numbers of boxes are rounded up, since each is compiled.
-        room = max(8, 1 << (len(box) - 1).bit_length())
-        padded = np.pad(box, [(0, room - len(box)), (0, 0), (0, 0)], mode="edge")
-        found = self._boxes(params, jnp.asarray(image)[None], jnp.asarray(padded)[None], level)
-        return np.asarray(jax.device_get(found), np.float32)[0, : len(box)]
+        room = max(8, 1 << (max(counts) - 1).bit_length())
+        padded = np.stack(
+            [np.pad(each, [(0, room - len(each)), (0, 0), (0, 0)], mode="edge") for each in boxes]
+        )
+
+        def encode(params: Params, both: tuple[np.ndarray, np.ndarray], level: str) -> Any:
+            return self._boxes(params, *both, level)
+
+        found = self._batches(
+            encode, params, len(boxes), level, lambda part: (images[part], padded[part])
+        )
+        return [each[:count] for each, count in zip(found, counts, strict=True)]
 
     def texts(
         self, params: Params, count: int, level: str, take: Callable[[slice], np.ndarray]
@@ -86,9 +95,9 @@ class Runner:
             left = count - start
             size = next((size for size in self._sizes if size >= left), self._sizes[-1])
             part = take(slice(start, start + size))
-            padding = [(0, size - len(part))] + [(0, 0)] * (part.ndim - 1)
             # Padding with the last row rather than zeros keeps an end-of-text id in every row.
-            encoded = encode(params, self.put(np.pad(part, padding, mode="edge")), level)
+            rows = np.minimum(np.arange(size), left - 1)
+            encoded = encode(params, self.put(jax.tree.map(itemgetter(rows), part)), level)
             results.append(np.asarray(jax.device_get(encoded), np.float32)[:left])
             start += size
         return np.concatenate(results)

@@ -5,7 +5,8 @@ import time
 import pytest
 
 from scenarioclip_jax.annotate.grounding import ground
-from scenarioclip_jax.annotate.results import Caption, Detection
+from scenarioclip_jax.annotate.models.detections import Detection
+from scenarioclip_jax.annotate.results import Caption
 from scenarioclip_jax.annotate.settings import RegionSettings
 from scenarioclip_jax.data.embedded import scenes
 

@@ -1,6 +1,7 @@
 """Requests go together, wait within bounds, and none is lost when the batcher stops."""
 
 import threading
+from concurrent.futures import wait
 
 import pytest
 
@@ -31,15 +32,40 @@ def held():
     held.go.set()
 
 
+def test_a_group_that_fails_is_tried_one_by_one(held):
+    """Even where it fails as a whole with an error that none of its items has."""
+
+    def run(items):
+        held.started.set()
+        held.go.wait(30)
+        if len(items) > 1:
+            raise MemoryError("too many at once")
+        if items[0] < 0:
+            raise ValueError("negative")
+        return [10 * items[0]]
+
+    batcher = Batcher(8)
+    first = batcher.submit(run, 0)
+    held.started.wait(30)
+    asked = [batcher.submit(run, item) for item in (1, -1, 2)]
+    held.go.set()
+    assert not wait([first, *asked], timeout=5).not_done, "requests are never answered"
+    assert [each.result() for each in (first, asked[0], asked[2])] == [0, 10, 20]
+    with pytest.raises(ValueError, match="negative"):
+        asked[1].result()
+    assert batcher.submit(run, 3).result(5) == 30  # the thread goes on
+    batcher.close()
+
+
 def test_what_waits_goes_together_and_a_bad_item_spoils_no_other(held):
     batcher = Batcher(8)
     first = batcher.submit(held.run, 0)
     held.started.wait(30)
     others = [batcher.submit(held.run, item) for item in (1, -1, 2)]
     held.go.set()
-    assert [first.result(30), others[0].result(30), others[2].result(30)] == [0, 10, 20]
+    assert [first.result(5), others[0].result(5), others[2].result(5)] == [0, 10, 20]
     with pytest.raises(ValueError, match="negative"):
-        others[1].result(30)
+        others[1].result(5)
     batcher.close()
     assert held.calls[:2] == [[0], [1, -1, 2]]
 

@@ -29,6 +29,8 @@ TOKEN = "a-token-of-this-test"
 EVIL = "<img src=x onerror=document.title='hacked'>"
 WORDS = Words(("riding", "sleeping"), ("horse", EVIL), ("on", "near"))
 
+LISTS = {"words.json": WORDS, "the run's data": Words(("resting",), ("cat", "mat"), ("on",))}
+
 
 @pytest.fixture(scope="module")
 def service(album):
@@ -39,12 +41,13 @@ def service(album):
 @pytest.fixture(scope="module")
 def app(service):
     batcher = Batcher(64)
-    yield make_app(service, batcher, Metrics(), TOKEN, frozenset({"127.0.0.1"}), "a model")
+    hosts = frozenset({"127.0.0.1"})
+    yield make_app({"a model": service}, batcher, Metrics(), TOKEN, hosts, LISTS)
     batcher.close()
 
 
-@pytest.fixture(scope="module")
-def address(app):
+@contextlib.contextmanager
+def served(app):
     """The page's address while it is served."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
@@ -57,16 +60,28 @@ def address(app):
         thread.join(20)
 
 
+@pytest.fixture(scope="module")
+def address(app):
+    with served(app) as address:
+        yield address
+
+
 browser = pytest.fixture(scope="module")(open_browser)
 
 
-@pytest.fixture
-def page(browser, address):
-    with browser.new_context(viewport={"width": 1000, "height": 900}) as context:
+@contextlib.contextmanager
+def opened(browser, address, width=1000):
+    with browser.new_context(viewport={"width": width, "height": 900}) as context:
         page = context.new_page()
         page.set_default_timeout(WAIT)
         page.goto(address)
         page.wait_for_selector("#examples button:nth-child(5) img")
+        yield page
+
+
+@pytest.fixture
+def page(browser, address):
+    with opened(browser, address) as page:
         yield page
 
 
@@ -140,6 +155,47 @@ def test_words_move_the_scores(page):
     page.fill("#objects", "boat")
     expect(page.locator("#message")).to_be_hidden(timeout=WAIT)
     expect(page.locator("#found-objects")).to_contain_text("boat", timeout=WAIT)
+
+
+def test_lists_of_words_can_be_taken(page):
+    page.click("#examples button:nth-child(1)")
+    page.click("#words summary")
+    assert page.locator("#lists button").all_inner_texts() == ["words.json", "the run's data"]
+    page.click("#lists button:nth-child(2)")
+    expect(page.locator("#found-actions li")).to_have_count(1, timeout=WAIT)
+    assert texts(page, "actions")[0].split() == ["100%", "resting"]
+    assert page.input_value("#objects") == "cat\nmat"
+    page.click("#lists button:nth-child(1)")
+    expect(page.locator("#found-actions li")).to_have_count(2, timeout=WAIT)
+
+
+def test_boxes_by_keyboard(page):
+    upload(page, photo())
+    page.wait_for_selector("#found-actions li")
+    page.focus("#stage")
+    page.keyboard.press("Enter")
+    box = page.locator("#stage g[data-object='0']")
+    expect(box).to_be_focused()
+    assert box.get_attribute("aria-label").endswith("133, 100 to 267, 200")  # the middle third
+    assert "Delete removes it" in page.inner_text(f"#{box.get_attribute('aria-describedby')}")
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowUp", "Shift+ArrowRight", "Shift+ArrowDown"):
+        page.keyboard.press(key)  # each by 4 pixels, a hundredth of 400
+    page.wait_for_selector("#right:not(.waiting) #found-objects li")
+    expect(box).to_be_focused()  # though it was drawn anew
+    rectangle = [float(box.locator("rect").get_attribute(name)) for name in ("x", "y", "width")]
+    assert rectangle == pytest.approx([400 / 3 - 8, 100 - 4, 400 / 3 + 4], abs=0.01)
+    assert box.locator("rect").evaluate("each => getComputedStyle(each).strokeWidth") == "5px"
+    assert page.inner_text("#said") == "box 0: 125, 96 to 263, 200"
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    expect(page.locator("#stage g[data-object='1']")).to_be_focused()
+    for _ in range(60):  # no further than the edge
+        page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Delete")
+    expect(box).to_be_focused()
+    page.keyboard.press("Delete")
+    expect(page.locator("#stage")).to_be_focused()
+    assert page.locator("#stage g[data-object]").count() == 0
 
 
 def test_names_are_no_markup(page):

@@ -14,7 +14,8 @@ from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.describe.describe import describe, describe_many
-from scenarioclip_jax.describe.scene_graph import SceneGraph
+from scenarioclip_jax.describe.scene_graph import SceneGraph, Scored
+from scenarioclip_jax.describe.steps import NotFiniteError
 from scenarioclip_jax.describe.texts import CutTextWarning, Texts
 from scenarioclip_jax.describe.word_lists import WordsError
 from scenarioclip_jax.inference import Model
@@ -298,6 +299,10 @@ def test_forms_of_the_result(model, tmp_path):
     assert isinstance(graph, networkx.MultiDiGraph)
     assert graph.nodes[1]["name"] == "horse"
     assert graph.edges[0, 1, 0]["predicate"] == "riding"
+    networkx.write_graphml(graph, tmp_path / "scene.graphml")
+    read = networkx.read_graphml(tmp_path / "scene.graphml", node_type=int, force_multigraph=True)
+    assert [read.nodes[1][name] for name in ("x0", "y0", "x1", "y1")] == BOXES[1]
+    assert read.graph["width"], read.graph["action_0"] == (200, found.actions[0].text)
     picture = found.draw(tmp_path / "scene.png")
     assert Image.open(tmp_path / "scene.png").size == picture.size
     plain = SceneGraph(found.size, (), (), (), found.photo).draw()
@@ -348,6 +353,25 @@ def test_the_share_of_a_box_that_a_model_sees(tiny):
     words = {"objects": ["red circle", "blue square"]}
     found = tiny.describe(photo, boxes, words=words)
     assert [bool(each.name) for each in found.objects] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("level", ["object", "relation"])
+def test_embeddings_that_are_nan_are_named(model, monkeypatch, level):
+    name = f"encode_{level}s"
+    encode = getattr(model, name)
+    monkeypatch.setattr(model, name, lambda *asked: np.nan * encode(*asked))
+    with pytest.raises(NotFiniteError, match=f"at the level '{level}' hold NaN"):
+        describe(model, PHOTO, BOXES, words=WORDS)
+
+
+def test_json_holds_null_instead_of_nan():
+    photo = Image.fromarray(PHOTO)
+    actions = (Scored("riding", math.nan), Scored("sleeping", math.inf))
+    text = SceneGraph((200, 100), actions, (), (), photo).to_json()
+    assert json.loads(text, parse_constant=pytest.fail)["actions"] == [
+        {"text": "riding", "score": None},
+        {"text": "sleeping", "score": None},
+    ]
 
 
 def test_texts_that_a_model_cuts(tiny):

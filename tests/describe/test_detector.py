@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scenarioclip_jax.annotate.models.detections import MOST, Detection
 from scenarioclip_jax.annotate.models.detector import ZeroShotDetector
 from scenarioclip_jax.annotate.models.protocols import DetectAnswer, ModelError
-from scenarioclip_jax.annotate.results import Detection, Failure
+from scenarioclip_jax.annotate.results import Failure
 from scenarioclip_jax.describe.boxes import grid
 from scenarioclip_jax.describe.command import main
 from scenarioclip_jax.describe.describe import describe
-from scenarioclip_jax.describe.detector import MOST, DetectorError, open_detector
+from scenarioclip_jax.describe.detector import DetectorError, open_detector
 from scenarioclip_jax.describe.word_lists import WordsError
 from tests.annotate.models import tiny
 from tests.describe.test_describe import BOXES, PHOTO, WORDS, known

@@ -1,6 +1,7 @@
 """The evaluation job through the real main, and configs that are refused before anything starts."""
 
 import json
+import math
 import re
 import runpy
 import subprocess
@@ -14,6 +15,7 @@ from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.evaluation.job import (
     IN_DOMAIN,
     ON_FILES,
+    _Run,
     check,
     chosen_suites,
     evaluate,
@@ -87,6 +89,14 @@ def test_results_hold_all_that_is_needed_to_believe_them(ran):
     assert sugarcrepe["counts"] == {"replace_rel records": 2}
     probe = results["suites"]["linear_probe"]["columns"]["ema"]
     assert set(probe["choices"]["object"]) == {"rate", "decay", "epoch", "validation top1"}
+
+
+def test_a_score_that_is_nan_is_null(tmp_path):
+    run = _Run.__new__(_Run)  # what writes, without an evaluation
+    run._workdir, run.summary = tmp_path, {"suites": {"a": {"value": math.nan, "chance": 0.5}}}
+    run._write()
+    read = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
+    assert read == {"suites": {"a": {"value": None, "chance": 0.5}}}
 
 
 def test_the_report_is_one_file_with_everything_in_it(ran):

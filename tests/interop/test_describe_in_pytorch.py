@@ -1,6 +1,7 @@
 """A folder for PyTorch describes photos as its model does in JAX, and needs nothing of this package."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,10 +10,12 @@ import pytest
 
 from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.describe.detector import open_detector
 from scenarioclip_jax.interop import initial
 from scenarioclip_jax.interop.huggingface import open_clip
 from scenarioclip_jax.interop.portable import portable
 from scenarioclip_jax.interop.to_pytorch import SHARED
+from tests.annotate.models import tiny
 from tests.interop import helpers
 
 torch = pytest.importorskip("torch")
@@ -189,6 +192,27 @@ def test_what_is_wrong_is_said(made, arguments, message):
     given = {"boxes": BOXES, "processor": processor} | arguments
     with pytest.raises(ValueError, match=message):
         model.describe(photo(), **given)
+
+
+@pytest.mark.filterwarnings("ignore:the model doesn't read the end")
+def test_a_detector_by_its_name_finds_the_boxes_that_it_finds_in_jax(made, tmp_path):
+    ours, out = made()
+    folder = tiny.grounding_dino(tmp_path / "dino")
+    model, processor = opened(out)
+    words = WORDS | {"objects": ["dog", "red car", "umbrella"]}
+    finder = open_detector(folder, threshold=0.01)
+    wanted = load(ours).describe(photo(), words=words, detector=finder, most_pairs=5)
+    assert len(wanted.objects) > 1
+    options = {"detector": folder, "threshold": 0.01, "most_pairs": 5}
+    found = model.describe(photo(), words=words, processor=processor, **options)
+    assert_alike(found.to_dict(), wanted.to_dict())
+    # Boxes that are given need none, and the next photo doesn't load it again.
+    given = model.describe(photo(), BOXES, words=words, processor=processor, **options)
+    assert len(given.objects) == len(BOXES)
+    shutil.rmtree(folder)
+    model.describe(photo(), words=words, processor=processor, **options)
+    with pytest.raises(ValueError, match="threshold is 1; it must be between 0 and 1"):
+        model.describe(photo(), words=words, processor=processor, detector=folder, threshold=1)
 
 
 @pytest.mark.filterwarnings("ignore:the model doesn't read the end")

@@ -371,11 +371,13 @@ def test_arrays_that_are_damaged_or_old_are_made_anew(photos):
 
 def test_photos_that_cannot_be_used_are_told_and_the_rest_is_found(photos):
     (photos / "broken.jpg").write_bytes(b"\xff\xd8 no photo")
+    (photos / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
     boxes = {"red.png": [[100, 100, 120, 120]]}
     folder, _ = index(photos, boxes=boxes)
     store = Store(folder)
     problems = dict(store.problems())
-    assert problems.keys() == {"broken.jpg", "red.png"}
+    assert problems.keys() == {"broken.jpg", "phone.HEIC", "red.png"}
+    assert "pip install pillow-heif" in problems["phone.HEIC"]
     assert "its box 0 can't be used" in problems["red.png"]
     assert found(folder, ("blue", "global"), count=1) == ["blue.png"]
     assert found(folder, ("red", "global"), count=1) == ["red.png"]
@@ -386,7 +388,7 @@ def test_photos_that_cannot_be_used_are_told_and_the_rest_is_found(photos):
     paint(photos / "broken.jpg", "green")
     index(photos, model, boxes)
     assert model.embedded == 1
-    assert dict(Store(folder).problems()).keys() == {"red.png"}
+    assert dict(Store(folder).problems()).keys() == {"phone.HEIC", "red.png"}
 
 
 def test_unreadable_files_are_tried_again(photos):

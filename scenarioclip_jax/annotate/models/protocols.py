@@ -8,7 +8,8 @@ for want of memory or of its server, raises `ModelError`.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from scenarioclip_jax.annotate.results import Box, Caption, Cost, Detection, Failure, Mask, Photo
+from scenarioclip_jax.annotate.models.detections import Box, Detection
+from scenarioclip_jax.annotate.results import Caption, Cost, Failure, Mask, Photo
 from scenarioclip_jax.errors import ReadableError
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools import mask as run_lengths
 
 from scenarioclip_jax.annotate.models.batches import Batches, Item
+from scenarioclip_jax.annotate.models.detections import Box
 from scenarioclip_jax.annotate.models.load import (
     device,
     load,
@@ -21,7 +22,7 @@ from scenarioclip_jax.annotate.models.load import (
     require,
 )
 from scenarioclip_jax.annotate.models.protocols import ModelError, SegmentAnswer
-from scenarioclip_jax.annotate.results import Box, Mask, Photo
+from scenarioclip_jax.annotate.results import Mask, Photo
 from scenarioclip_jax.annotate.settings import SegmentSettings
 
 # The class of a family, by what its config says it is. Weights are published as those of the video models, of

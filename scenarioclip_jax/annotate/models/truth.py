@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from scenarioclip_jax.annotate.models.detections import Box, Detection
 from scenarioclip_jax.annotate.models.protocols import (
     CaptionAnswer,
     DetectAnswer,
     ModelError,
     SegmentAnswer,
 )
-from scenarioclip_jax.annotate.results import Box, Caption, Detection, Failure, Mask, Photo
+from scenarioclip_jax.annotate.results import Caption, Failure, Mask, Photo
 from scenarioclip_jax.annotate.settings import TruthSettings
 from scenarioclip_jax.data.build.annotations import read_records
 from scenarioclip_jax.data.build.participants import overlap

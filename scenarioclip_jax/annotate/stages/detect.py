@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Iterable, Iterator
 
+from scenarioclip_jax.annotate.models.detections import Detection
 from scenarioclip_jax.annotate.models.protocols import Detector
-from scenarioclip_jax.annotate.results import Detection
 from scenarioclip_jax.annotate.settings import Settings
 from scenarioclip_jax.annotate.stage import Done, Output, Stage, Task
 from scenarioclip_jax.annotate.stages.caption import caption_of

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from scenarioclip_jax.annotate.results import Box
+from scenarioclip_jax.annotate.models.detections import Box
 from scenarioclip_jax.annotate.settings import Settings, ValidateSettings
 from scenarioclip_jax.annotate.stage import Done, Output, Stage, Task
 from scenarioclip_jax.annotate.stages.caption import caption_of

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from scenarioclip_jax.data.build.records import Box, RelationRecord
+from scenarioclip_jax.data.photo_boxes import overlap
 
 _SAME = 0.9  # intersection over union above which two boxes of one name are one thing, boxed twice
 
@@ -67,16 +68,6 @@ def count(boxes: Sequence[Box]) -> int:
         if all(overlap(box, other) < _SAME for other in things):
             things.append(box)
     return len(things)
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
 def nearest(pairs: Sequence[tuple[Box, Box]]) -> int:

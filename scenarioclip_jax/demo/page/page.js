@@ -1,33 +1,39 @@
 // Photos come in, words are edited, and the newest answer of the model is shown.
 import { base64, get, MOST, picture, post } from "/api.js";
 import { openAlbum } from "/album.js";
+import { compare, openCompare } from "/compare.js";
 import { byId, make } from "/dom.js";
+import { addBox } from "/keys.js";
 import { forget, list } from "/lists.js";
-import { boxes, drawGraph, onBoxes, setBoxes, show } from "/stage.js";
+import { boxes, drawGraph, MOST_BOXES, onBoxes, setBoxes, show } from "/stage.js";
+import { openWords, wordsNow } from "/words.js";
 
-const KINDS = ["actions", "objects", "predicates"];
-let photo = "", newest = 0, taken = 0, waiting = 0;
+const PATIENCE = 150; // milliseconds without a key before a box that is moved counts
+let photo = "", newest = 0, taken = 0, waiting = 0, models = [null];
 
 function say(text) {
   byId("message").textContent = text;
   byId("message").hidden = !text;
 }
 
-const wordsNow = () =>
-  Object.fromEntries(KINDS.map((kind) => [kind, byId(kind).value.split("\n").map((text) => text.trim()).filter(Boolean)]));
-
 async function describe() {
+  clearTimeout(waiting);
   byId("undo").disabled = byId("clear").disabled = !boxes.length;
+  byId("add").disabled = !photo || boxes.length >= MOST_BOXES;
   if (!photo) return;
   const asked = ++newest;
   byId("right").classList.add("waiting");
   try {
-    const graph = await post("/describe", { photo, boxes, words: wordsNow() });
+    const question = { photo, boxes, words: wordsNow() };
+    const graphs = await Promise.all(models.map((model) => post("/describe", { ...question, model })));
     if (asked !== newest) return; // an answer to an older question
     // A detector may have found boxes where none were drawn.
-    if (!boxes.length && graph.objects.length) return setBoxes(graph.objects.map((each) => each.box));
-    drawGraph(graph);
-    list(graph);
+    if (!boxes.length && graphs[0].objects.length) return setBoxes(graphs[0].objects.map((each) => each.box));
+    if (graphs.length > 1) compare(graphs);
+    else {
+      drawGraph(graphs[0]);
+      list(graphs[0]);
+    }
     say("");
   } catch (error) {
     if (asked === newest) say(error.message);
@@ -72,19 +78,20 @@ document.addEventListener("drop", (event) => {
 });
 byId("undo").addEventListener("click", () => setBoxes(boxes.slice(0, -1)));
 byId("clear").addEventListener("click", () => setBoxes([]));
-onBoxes(describe);
-for (const kind of KINDS) {
-  byId(kind).addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(describe, 400);
-  });
-}
+byId("add").addEventListener("click", addBox);
+onBoxes((soon) => {
+  newest += 1; // what is on its way is about other boxes
+  clearTimeout(waiting);
+  if (soon) waiting = setTimeout(describe, PATIENCE);
+  else describe();
+});
 
 try {
   const start = await get("/start");
-  byId("model").textContent = start.model;
-  for (const kind of KINDS) byId(kind).value = start.words[kind].join("\n");
-  byId("words").open = !KINDS.some((kind) => start.words[kind].length);
+  models = start.models;
+  byId("model").textContent = models.join(" and ");
+  if (models.length > 1) openCompare(models);
+  openWords(start.lists, describe);
   if (start.album) openAlbum(say);
   start.examples.forEach(async (given, number) => {
     const button = make("button", { "aria-label": `Example ${number + 1}` });

@@ -3,36 +3,47 @@ import { byId, COLORS, draw, make } from "/dom.js";
 
 const stage = byId("stage");
 const LEAST = 4; // pixels of the screen that a box has on each side
+export const MOST_BOXES = 100;
 let image = null, layer = null, graph = null, start = null, marked = null;
 export let boxes = [];
 let changed = () => {};
 
 export const onBoxes = (told) => { changed = told; };
 
-export function setBoxes(given) {
+// `soon`: more changes may follow at once, as while a key is held.
+export function setBoxes(given, soon = false) {
   boxes = given;
   graph = null;
   redraw();
-  changed();
+  changed(soon);
 }
+
+// Width and height of the photo in its own pixels; null while there is none.
+export const photoSize = () => (image ? [image.naturalWidth, image.naturalHeight] : null);
+
+// The place of the box that has the focus; null if none has.
+export const focused = () => document.activeElement?.closest?.("#stage g[data-object]")?.dataset.object ?? null;
+
+export const focusBox = (index) => layer?.querySelector(`g[data-object="${index}"]`)?.focus({ preventScroll: true });
 
 export function show(address, given) {
   return new Promise((done, failed) => {
     const next = make("img", { alt: "Your photo", draggable: "false" });
     next.onload = () => {
       image = next;
-      layer = draw("svg", { "aria-hidden": "true" });
+      layer = draw("svg", { role: "group", "aria-label": "Boxes" });
       stage.replaceChildren(image, layer);
       stage.classList.add("full");
       setBoxes(given);
       done();
     };
-    next.onerror = () => failed(new Error("this browser can't show that file as a picture; send a JPEG or PNG"));
+    next.onerror = () => failed(new Error("this browser can't show that file as a picture (few can show HEIC); send a JPEG or PNG"));
     next.src = address;
   });
 }
 
 export function drawGraph(found) {
+  if (found && found.objects.length !== boxes.length) return; // of other boxes
   graph = found;
   redraw();
 }
@@ -60,10 +71,12 @@ function redraw() {
   layer.setAttribute("viewBox", `0 0 ${wide} ${high}`);
   Object.assign(layer.style, { width: `${wide * scale}px`, height: `${high * scale}px`, left: `${left}px`, top: `${top}px` });
   const size = 13 / (scale || 1);
+  const held = focused(); // boxes are made anew, the focus stays
   layer.replaceChildren(arrowhead());
   (graph?.relations ?? []).slice(0, 5).forEach((each, index) => layer.append(arrow(each, index, size)));
   boxes.forEach((box, index) => layer.append(marking(box, index, size, high)));
   if (marked) layer.append(rectangle(marked, { class: "drawn" }));
+  if (held !== null) focusBox(held);
 }
 
 const rectangle = ([x0, y0, x1, y1], more) => draw("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0, ...more });
@@ -73,8 +86,15 @@ function marking(box, index, size, high) {
   const below = box[1] < 1.3 * size;
   const text = draw("text", { x: box[0] + 0.2 * size, y: below ? Math.min(box[3], high) - 0.4 * size : box[1] - 0.35 * size, "font-size": size });
   text.textContent = named ? `${index} ${named}` : `${index}`;
-  return draw("g", { "data-object": index }, rectangle(box, { stroke: COLORS[index % COLORS.length] }), text);
+  const label = `${index}${named ? `, ${named}` : ""}: ${whereIs(box)}`;
+  const focusable = { tabindex: 0, role: "button", "aria-roledescription": "box", "aria-label": label, "aria-describedby": "keys" };
+  return draw("g", { "data-object": index, ...focusable }, rectangle(box, { stroke: COLORS[index % COLORS.length] }), text);
 }
+
+export const whereIs = (box) => {
+  const [x0, y0, x1, y1] = box.map(Math.round);
+  return `${x0}, ${y0} to ${x1}, ${y1}`;
+};
 
 const middle = ([x0, y0, x1, y1]) => [(x0 + x1) / 2, (y0 + y1) / 2];
 
@@ -86,7 +106,7 @@ function arrow(relation, index, size) {
   text.textContent = relation.predicate;
   const d = `M${ax} ${ay}Q${cx} ${cy} ${bx} ${by}`;
   const under = draw("path", { d, class: "under" }), line = draw("path", { d, "marker-end": "url(#head)" });
-  return draw("g", { "data-relation": index }, under, line, text);
+  return draw("g", { "data-relation": index, "aria-hidden": "true" }, under, line, text);
 }
 
 const arrowhead = () =>
@@ -103,7 +123,7 @@ function at(event) {
 const between = ([ax, ay], [bx, by]) => [Math.min(ax, bx), Math.min(ay, by), Math.max(ax, bx), Math.max(ay, by)];
 
 stage.addEventListener("pointerdown", (event) => {
-  if (!image || event.button || boxes.length >= 100) return;
+  if (!image || event.button || boxes.length >= MOST_BOXES) return;
   stage.setPointerCapture(event.pointerId);
   start = at(event);
 });

@@ -64,7 +64,8 @@ def _figures(summary: dict, own: Sequence[str], chosen: Sequence[tuple[str, str]
     for section, name in chosen:
         columns = summary["suites"][section]["columns"]
         values = next((columns[c]["metrics"].get(name) for c in own if c in columns), None)
-        if values is not None and values["unit"] == "share":
+        # A score that is NaN is null in the file.
+        if values is not None and values["unit"] == "share" and values["value"] is not None:
             suite = suite_of(section)
             low, high = values["interval"]
             value, chance = float(values["value"]), values["chance"]

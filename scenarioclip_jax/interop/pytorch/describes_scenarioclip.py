@@ -39,9 +39,11 @@ class Describes:
             `predicates`.
           processor: What AutoProcessor reads from the same folder.
           names: The objects' names, if they are known.
-          options: A `detector`, which finds boxes [N, 4] given a picture and names; the most `actions` (5) and
-            `relations` (20); whether only the best relation of two objects is kept, `one_per_pair` (True); the
-            most pairs that are asked about, `most_pairs` (100).
+          options: A `detector` for photos without boxes, which looks for the words for objects: a name on the
+            hub or a folder (Grounding DINO, MM-Grounding-DINO, LLMDet or OWL), with the least score of a box
+            as `threshold` (0.25), or a function of a picture and names that returns boxes [N, 4]; the most
+            `actions` (5) and `relations` (20); whether only the best relation of two objects is kept,
+            `one_per_pair` (True); the most pairs that are asked about, `most_pairs` (100).
 
         Returns:
           The scene graph, with `actions`, `objects`, `relations`, `draw()`, `to_json()` and `to_networkx()`.

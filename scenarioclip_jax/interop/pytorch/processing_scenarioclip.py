@@ -12,6 +12,7 @@ from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
 from .encoder_scenarioclip import Encoder
+from .finder_scenarioclip import open_finder
 from .graphs import make_graphs
 from .image_arrays import separate
 from .image_files import ImageFileError
@@ -24,7 +25,9 @@ from .word_lists import from_lists, read_lists
 
 if TYPE_CHECKING:
     # These need all of the following, but Transformers 4 fetches only what is imported in this file.
+    from .asking import answered  # noqa: F401
     from .boxes import grid  # noqa: F401
+    from .detections import object_boxes  # noqa: F401
     from .drawing import draw_box  # noqa: F401
     from .errors import ReadableError  # noqa: F401
     from .files import whole  # noqa: F401
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
     from .picture import draw  # noqa: F401
     from .region_styles import STYLES  # noqa: F401
     from .scene_graph import SceneGraph  # noqa: F401
+    from .steps import graph_steps  # noqa: F401
     from .texts import Texts  # noqa: F401
+    from .zero_shot import ZeroShot  # noqa: F401
 
 __all__ = ["ImageFileError", "ScenarioCLIPImageProcessor", "ScenarioCLIPProcessor"]
 
@@ -212,8 +217,11 @@ class ScenarioCLIPProcessor(ProcessorMixin):
             data["input_ids"] = self._ids(text, padding, truncation, length)
         return BatchFeature(data, tensor_type=return_tensors)
 
-    def describe_many(self, model, photos, boxes=None, *, words, **options):
+    def describe_many(
+        self, model, photos, boxes=None, *, words, detector=None, threshold=0.25, **options
+    ):
         """See `ScenarioCLIPModel.describe_many`."""
+        options["detector"] = open_finder(detector, threshold, model.device)
         if isinstance(words, Mapping):
             chosen = functools.partial(from_lists, dict(words), "the words that were given")
         else:

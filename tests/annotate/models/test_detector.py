@@ -53,7 +53,7 @@ def says(detector, logits, boxes):
                 said[:, place, token] = logit
         return SimpleNamespace(logits=said, pred_boxes=torch.tensor([boxes] * photos))
 
-    detector._model.forward = forward
+    detector._find._model.forward = forward
     return asked
 
 
@@ -67,7 +67,7 @@ def rounded(detections):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_real_classes_find_boxes_in_the_photo(make, kind):
     detector = make(kind, threshold=0.0, text_threshold=0.0, overlap=0.99)
-    assert type(detector._model).__name__ == f"{kind}ForObjectDetection"
+    assert type(detector._find._model).__name__ == f"{kind}ForObjectDetection"
     photos = [photo(str(i), size, i) for i, size in enumerate([(64, 48), (30, 60), (50, 50)])]
     names = (["dog", "umbrella"], ["cat"], [])
     found = dict(detector.detect(zip(photos, names, strict=True)))
@@ -114,7 +114,7 @@ def test_words_of_one_text_become_names_and_shares_become_pixels(make):
         ],
     )
     (answer,) = detector.detect([(photo(size=(200, 100)), ["dog", "Umbrella", "red car"])])
-    decode = detector._processor.tokenizer.decode
+    decode = detector._find._processor.tokenizer.decode
     assert decode(asked[0]["input_ids"][0]) == "[CLS] dog. umbrella. red car. [SEP]"
     sigmoid = lambda x: round(1 / (1 + math.exp(-x)), 3)  # noqa: E731
     assert rounded(answer.result) == [
@@ -135,7 +135,9 @@ def test_places_in_lists_become_names_and_squares_become_pixels(make):
         ("cat", (50, 0, 150, 100), 0.881, ""),
         ("dog", (40, 30, 60, 70), 0.731, ""),
     ]
-    text = detector._processor.tokenizer.decode(asked[0]["input_ids"][1], skip_special_tokens=True)
+    text = detector._find._processor.tokenizer.decode(
+        asked[0]["input_ids"][1], skip_special_tokens=True
+    )
     assert text == "a photo of a cat"
 
 
@@ -163,7 +165,7 @@ def test_names_that_do_not_fit_into_one_text_are_asked_for_in_several(make):
     asked = says(detector, [{1: 1.0}], [(0.5, 0.5, 0.2, 0.2)])
     names = ["dog", "red car", "umbrella", "cat", "St. Dog", "car dog cat red"]
     (answer,) = detector.detect([(photo(), names)])
-    decode = detector._processor.tokenizer.decode
+    decode = detector._find._processor.tokenizer.decode
     texts = [decode(row) for inputs in asked for row in inputs["input_ids"]]
     assert texts == [
         "[CLS] dog. red car. umbrella. cat. [SEP]",  # 14 tokens, the most
@@ -185,7 +187,7 @@ def test_nothing_is_found_of_what_fills_a_shorter_list_of_names(make):
     import torch
 
     detector = make("Owlv2", threshold=0.5, batch=2)
-    network, sizes = detector._model.forward, []
+    network, sizes = detector._find._model.forward, []
 
     def forward(**inputs):
         """Every text is found in every square, but for those that the network leaves out."""
@@ -198,7 +200,7 @@ def test_nothing_is_found_of_what_fills_a_shorter_list_of_names(make):
         outputs.pred_boxes = boxes.expand(len(outputs.logits), -1, -1)
         return outputs
 
-    detector._model.forward = forward
+    detector._find._model.forward = forward
     requests = [
         (photo("1", (40, 40), 1), ["dog"]),
         (photo("2", (40, 40), 2), ["cat", "car", "hat"]),

@@ -1,16 +1,43 @@
-"""What a detector's boxes and labels become: names that were asked for, and no box twice."""
+"""What a detector's boxes and labels become: names that were asked for, and no box twice.
+
+Folders for PyTorch carry a copy of this module.
+"""
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 
-from scenarioclip_jax.annotate.results import Box, Detection
-from scenarioclip_jax.data.build.participants import overlap as iou
+from scenarioclip_jax.data.photo_boxes import overlap as iou
 
+# x0, y0, x1, y1 in pixels; x1 and y1 are exclusive.
+Box = tuple[float, float, float, float]
+
+# Intersection over union from which on two boxes are of the same object, whatever they are called.
+OVERLAP = 0.6
+MOST = 30  # objects of a picture
 # Boxes with a side below that many pixels show nothing.
 _LEAST_SIDE = 1.0
 _WORD = re.compile(r"##\w+|\w+")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A box of a detector.
+
+    Attributes:
+      name: The name that was asked for.
+      box: Its place.
+      score: From 0 to 1.
+      label: What the detector called it, where that differs from `name`.
+    """
+
+    name: str
+    box: Box
+    score: float
+    label: str = ""
 
 
 def match_label(label: str, names: Sequence[str]) -> str | None:
@@ -77,3 +104,10 @@ def select(found: Sequence[Detection], overlap: float, most: int) -> list[Detect
         if len(same) < most and all(iou(each.box, other.box) < overlap for other in same):
             same.append(each)
     return sorted((each for same in kept.values() for each in same), key=lambda d: -d.score)
+
+
+def object_boxes(found: Sequence[Detection]) -> Float[np.ndarray, "N 4"]:
+    """The boxes of a picture's objects: of those that lie on each other, whatever their names, the best."""
+    unnamed = [replace(each, name="") for each in found]
+    boxes = [each.box for each in select(unnamed, OVERLAP, MOST)]
+    return np.array(boxes, np.float32).reshape(-1, 4)

@@ -2,8 +2,7 @@ import math
 
 import pytest
 
-from scenarioclip_jax.annotate.models.boxes import clip, match_label, select
-from scenarioclip_jax.annotate.results import Detection
+from scenarioclip_jax.annotate.models.detections import Detection, clip, match_label, select
 
 
 @pytest.mark.parametrize(
