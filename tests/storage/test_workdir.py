@@ -301,23 +301,32 @@ def test_initial_weights_come_from_a_bucket(trained, small_data, tmp_path, whole
     assert last[0]["loss/total"] == last[1]["loss/total"]
 
 
+LONGER = {"report.queries": 0, "arch": "clip", "steps": 40, "checkpoint.every": 4}
+LONGER |= {"validation.every": 12}
+
+
+@pytest.fixture(scope="session")
+def longer(small_data, tmp_path_factory):
+    """An undisturbed run on disk, by the command."""
+    workdir = tmp_path_factory.mktemp("longer")
+    Job(workdir, small_data, **LONGER).finish()
+    return workdir
+
+
 @pytest.mark.slow
-def test_killed_and_gone_on_with_elsewhere(place, small_data, tmp_path, elsewhere):
-    settings = {"report.queries": 0, "arch": "clip", "steps": 40, "checkpoint.every": 4}
-    settings |= {"validation.every": 12}
-    Job(tmp_path / "whole", small_data, **settings).finish()
+def test_killed_and_gone_on_with_elsewhere(place, small_data, longer, elsewhere):
     upload(small_data, place._replace(key="data"))
     data = f"{place.scheme}://{place.bucket}/data"
     for step in (6, 17, 30):
-        job = Job(str(place), data, **settings)
+        job = Job(str(place), data, **LONGER)
         job.wait_for(rf"step {step}/")
         job.processes[0].kill()
         job.processes[0].wait(60)
         elsewhere()
     assert Bucket(place).read("report.json") is None
     assert complete_steps(Bucket(place).list())
-    Job(str(place), data, **settings).finish()
-    assert_like(place, tmp_path / "whole")
+    Job(str(place), data, **LONGER).finish()
+    assert_like(place, longer)
 
 
 @pytest.mark.slow
