@@ -26,6 +26,7 @@ from tests.storage.test_bucket import through_a_proxy
 from tests.storage.test_cache import upload
 from tests.train import tiny
 from tests.train.processes import Job
+from tests.train.shared_programs import Shared, draw_nothing
 
 pytestmark = pytest.mark.timeout(600)
 SETTINGS = {"arch": "clip", "report__queries": 0, "report__scenes": 4}
@@ -36,8 +37,17 @@ def rows(text: str) -> list[dict]:
     return [{k: v for k, v in row.items() if "time/" not in k} for row in found]
 
 
-@pytest.fixture(scope="session")
-def whole(small_data, tmp_path_factory):
+@pytest.fixture(scope="module", autouse=True)
+def shared():
+    """All runs in this process share their programs and draw no figures: where they lie is what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        Shared().share(patch)
+        draw_nothing(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(shared, small_data, tmp_path_factory):
     """An undisturbed run on disk."""
     workdir = tmp_path_factory.mktemp("whole")
     train(tiny.config(small_data, **SETTINGS), workdir)
