@@ -23,12 +23,13 @@ def free_port() -> int:
 
 
 def environment(devices: int, processes: int = 1) -> dict[str, str]:
-    """This process's, with `devices` simulated devices and without PyTorch."""
+    """This process's, with so many simulated devices, without PyTorch, and with `on_path/sitecustomize.py`."""
     kept = {k: v for k, v in os.environ.items() if k not in distributed.VARIABLES}
     if processes > 1 and (cache := kept.get("JAX_COMPILATION_CACHE_DIR")):
-        # Apart from those of one process. The first process writes, and all read; which devices a program runs
-        # on is said when it is loaded (which other devices than CPUs once forgot, XLA's issue 18286).
+        # Apart from those of one process, and only what takes long. The first process writes, and all read;
+        # which devices a program runs on is said when it is loaded (on CPUs: see XLA's issue 18286).
         kept["JAX_COMPILATION_CACHE_DIR"] = f"{cache}-of-{processes}-processes"
+        kept["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     simulated = f"--xla_force_host_platform_device_count={devices}"
     simulated += " --xla_backend_optimization_level=0"
     path = os.pathsep.join(filter(None, [str(ON_PATH), os.environ.get("PYTHONPATH")]))

@@ -17,7 +17,7 @@ from scenarioclip_jax.data.corrupt import CorruptDataError
 from scenarioclip_jax.train.loop import train
 from scenarioclip_jax.train.metrics import read_rows
 from tests.train import tiny
-from tests.train.processes import Job
+from tests.train.processes import Job, environment
 
 KILLS = 10
 
@@ -142,6 +142,7 @@ def test_input_that_hangs_ends_the_run_with_stacks(small_data, tmp_path):
     command = [sys.executable, "-c", STUCK, f"--config={tiny.CONFIG}", *flags]
     done = subprocess.run(
         [*command, f"--workdir={tmp_path}"],
+        env=environment(devices=1),
         capture_output=True,
         text=True,
         timeout=600,
