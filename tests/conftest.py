@@ -23,11 +23,12 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compiled programs are kept: tests, the processes that they start, and later runs of the suite share them. They
-# lie among the system's temporary files, to be removed with those.
+# Compiled programs are kept: tests, the processes that they start, and later runs of the suite share them. Also
+# the smallest, of which there are tens of thousands: to compile one takes 30 ms, to read it a few. They lie
+# among the system's temporary files, to be removed with those.
 CACHE = Path(tempfile.gettempdir()) / f"scenarioclip_jax-tests-of-{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "xla"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ["XDG_CACHE_HOME"] = str(CACHE)  # nor is anything else written beside the user's own
 
 # Shapes in annotations are checked at every call, before anything of the package is imported.
