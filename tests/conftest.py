@@ -11,6 +11,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 import tests.harness.typechecker  # noqa: F401  (named below)
+from tests.harness.structures import remember
 
 # Before JAX is imported anywhere: it counts its devices once. The suite's programs run for milliseconds; what
 # counts is how long they take to compile. (Without its fusion emitters XLA compiles faster still, but that of
@@ -74,6 +75,13 @@ def _forget_threads_left_behind():
     yield
     if stall := sys.modules.get("scenarioclip_jax.data.stall"):
         stall._left_behind.clear()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _remember_structures():
+    params = sys.modules.get("scenarioclip_jax.models.params")
+    if params and not hasattr(params.abstract, "real"):
+        params.abstract = remember(params.abstract)
 
 
 @pytest.fixture(scope="module", autouse=True)
