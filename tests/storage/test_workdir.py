@@ -219,6 +219,7 @@ def test_uploads_that_fail_end_the_run_and_the_same_command_loses_nothing(
     assert_like(place, whole)
 
 
+@pytest.mark.slow  # the run above goes on elsewhere, too
 def test_what_another_machine_wrote_since_counts_more_than_the_mirror(
     trained, small_data, whole, elsewhere, monkeypatch
 ):
@@ -303,6 +304,7 @@ def test_a_scheme_that_is_not_supported_is_refused_and_makes_no_folder(
     assert not [p for p in tmp_path.rglob("*") if p.name.startswith("abfs") or p.name == "run"]
 
 
+@pytest.mark.slow  # an evaluation and `load` read weights there, too
 def test_initial_weights_come_from_a_bucket(trained, small_data, tmp_path, whole):
     settings = SETTINGS | {"steps": 1, "checkpoint__every": 1, "validation__every": 1}
     for name, source in (("there", str(trained)), ("here", str(whole))):

@@ -97,6 +97,7 @@ def damage_a_record(data):
     shard.write_bytes(content)
 
 
+@pytest.mark.slow  # tests/data/test_pipeline.py reads such records without a run
 def test_a_corrupt_record_is_named_and_counted_and_too_many_stop_the_run(
     small_data, tmp_path, caplog
 ):
