@@ -11,6 +11,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 import tests.harness.typechecker  # noqa: F401  (named below)
+from tests.harness.structures import remember
 
 # Before JAX is imported anywhere: it counts its devices once. The suite's programs run for milliseconds; what
 # counts is how long they take to compile. (Without its fusion emitters XLA compiles faster still, but that of
@@ -23,11 +24,12 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compiled programs are kept: tests, the processes that they start, and later runs of the suite share them. They
-# lie among the system's temporary files, to be removed with those.
+# Compiled programs are kept: tests, the processes that they start, and later runs of the suite share them. Also
+# the smallest, of which there are tens of thousands: to compile one takes 30 ms, to read it a few. They lie
+# among the system's temporary files, to be removed with those.
 CACHE = Path(tempfile.gettempdir()) / f"scenarioclip_jax-tests-of-{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "xla"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ["XDG_CACHE_HOME"] = str(CACHE)  # nor is anything else written beside the user's own
 
 # Shapes in annotations are checked at every call, before anything of the package is imported.
@@ -73,6 +75,13 @@ def _forget_threads_left_behind():
     yield
     if stall := sys.modules.get("scenarioclip_jax.data.stall"):
         stall._left_behind.clear()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _remember_structures():
+    params = sys.modules.get("scenarioclip_jax.models.params")
+    if params and not hasattr(params.abstract, "real"):
+        params.abstract = remember(params.abstract)
 
 
 @pytest.fixture(scope="module", autouse=True)

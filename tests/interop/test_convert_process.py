@@ -164,6 +164,7 @@ def test_interrupted_conversion_leaves_no_output(tmp_path, held):
     assert list((tmp_path / "work").iterdir()) == []
 
 
+@pytest.mark.slow  # the quick one is interrupted, in all ways but this
 def test_killed_conversion_leaves_nothing_that_looks_like_output(tmp_path, held):
     (start, arguments), work = held, tmp_path / "work"
     process = start("raised")

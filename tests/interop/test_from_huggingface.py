@@ -57,7 +57,13 @@ def test_every_level_and_the_teacher_start_from_clip(clip, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arch", ["clip", "pyramid_clip", "scenario_clip_0", "scenario_clip_shared"]
+    "arch",
+    [
+        "clip",
+        pytest.param("pyramid_clip", marks=pytest.mark.slow),
+        pytest.param("scenario_clip_0", marks=pytest.mark.slow),
+        "scenario_clip_shared",
+    ],
 )
 def test_other_architectures(clip, tmp_path, arch):
     flags = [f"--arch={arch}", "--share-stem", "--vision-stem-blocks=0", "--text-stem-blocks=3"]

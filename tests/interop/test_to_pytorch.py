@@ -26,6 +26,8 @@ ARCHITECTURES = (
     *("clip", "pyramid_clip", "scenario_clip_0", "scenario_clip_1"),
     "scenario_clip_shared",
 )
+# One has every level's own towers and a teacher, the other none of that.
+QUICK = ("clip", "scenario_clip_1")
 LENGTHS = {"global": 12, "object": 6, "relation": 9}
 
 
@@ -191,7 +193,10 @@ def test_round_trip_of_teacher_and_of_bfloat16(trained, tmp_path, monkeypatch):
         assert model.encode_image(torch.zeros(1, 3, 32, 32), "object").shape == (1, 40)
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "arch",
+    [pytest.param(a, marks=[] if a in QUICK else [pytest.mark.slow]) for a in ARCHITECTURES],
+)
 def test_automodel_computes_the_same(trained, tmp_path, arch):
     torch = pytest.importorskip("torch")
     from transformers import AutoModel

@@ -26,6 +26,7 @@ from tests.storage.test_bucket import through_a_proxy
 from tests.storage.test_cache import upload
 from tests.train import tiny
 from tests.train.processes import Job
+from tests.train.shared_programs import Shared, draw_nothing
 
 pytestmark = pytest.mark.timeout(600)
 SETTINGS = {"arch": "clip", "report__queries": 0, "report__scenes": 4}
@@ -36,8 +37,17 @@ def rows(text: str) -> list[dict]:
     return [{k: v for k, v in row.items() if "time/" not in k} for row in found]
 
 
-@pytest.fixture(scope="session")
-def whole(small_data, tmp_path_factory):
+@pytest.fixture(scope="module", autouse=True)
+def shared():
+    """All runs in this process share their programs and draw no figures: where they lie is what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        Shared().share(patch)
+        draw_nothing(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(shared, small_data, tmp_path_factory):
     """An undisturbed run on disk."""
     workdir = tmp_path_factory.mktemp("whole")
     train(tiny.config(small_data, **SETTINGS), workdir)
@@ -209,6 +219,7 @@ def test_uploads_that_fail_end_the_run_and_the_same_command_loses_nothing(
     assert_like(place, whole)
 
 
+@pytest.mark.slow  # the run above goes on elsewhere, too
 def test_what_another_machine_wrote_since_counts_more_than_the_mirror(
     trained, small_data, whole, elsewhere, monkeypatch
 ):
@@ -293,6 +304,7 @@ def test_a_scheme_that_is_not_supported_is_refused_and_makes_no_folder(
     assert not [p for p in tmp_path.rglob("*") if p.name.startswith("abfs") or p.name == "run"]
 
 
+@pytest.mark.slow  # an evaluation and `load` read weights there, too
 def test_initial_weights_come_from_a_bucket(trained, small_data, tmp_path, whole):
     settings = SETTINGS | {"steps": 1, "checkpoint__every": 1, "validation__every": 1}
     for name, source in (("there", str(trained)), ("here", str(whole))):
@@ -301,23 +313,32 @@ def test_initial_weights_come_from_a_bucket(trained, small_data, tmp_path, whole
     assert last[0]["loss/total"] == last[1]["loss/total"]
 
 
+LONGER = {"report.queries": 0, "arch": "clip", "steps": 40, "checkpoint.every": 4}
+LONGER |= {"validation.every": 12}
+
+
+@pytest.fixture(scope="session")
+def longer(small_data, tmp_path_factory):
+    """An undisturbed run on disk, by the command."""
+    workdir = tmp_path_factory.mktemp("longer")
+    Job(workdir, small_data, **LONGER).finish()
+    return workdir
+
+
 @pytest.mark.slow
-def test_killed_and_gone_on_with_elsewhere(place, small_data, tmp_path, elsewhere):
-    settings = {"report.queries": 0, "arch": "clip", "steps": 40, "checkpoint.every": 4}
-    settings |= {"validation.every": 12}
-    Job(tmp_path / "whole", small_data, **settings).finish()
+def test_killed_and_gone_on_with_elsewhere(place, small_data, longer, elsewhere):
     upload(small_data, place._replace(key="data"))
     data = f"{place.scheme}://{place.bucket}/data"
     for step in (6, 17, 30):
-        job = Job(str(place), data, **settings)
+        job = Job(str(place), data, **LONGER)
         job.wait_for(rf"step {step}/")
         job.processes[0].kill()
         job.processes[0].wait(60)
         elsewhere()
     assert Bucket(place).read("report.json") is None
     assert complete_steps(Bucket(place).list())
-    Job(str(place), data, **settings).finish()
-    assert_like(place, tmp_path / "whole")
+    Job(str(place), data, **LONGER).finish()
+    assert_like(place, longer)
 
 
 @pytest.mark.slow

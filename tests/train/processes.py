@@ -13,7 +13,7 @@ from scenarioclip_jax.parallel import distributed
 from tests.harness.started import with_default_signals
 from tests.train import tiny
 
-WITHOUT_TORCH = Path(__file__).with_name("without_torch")
+ON_PATH = Path(__file__).with_name("on_path")  # no PyTorch, and less collecting of garbage
 
 
 def free_port() -> int:
@@ -23,14 +23,16 @@ def free_port() -> int:
 
 
 def environment(devices: int, processes: int = 1) -> dict[str, str]:
-    """This process's, with `devices` simulated devices and without PyTorch."""
-    dropped = set(distributed.VARIABLES)
-    if processes > 1:  # a program of several processes is compiled, not read: see XLA's issue 18286
-        dropped.add("JAX_COMPILATION_CACHE_DIR")
-    kept = {k: v for k, v in os.environ.items() if k not in dropped}
+    """This process's, with so many simulated devices, without PyTorch, and with `on_path/sitecustomize.py`."""
+    kept = {k: v for k, v in os.environ.items() if k not in distributed.VARIABLES}
+    if processes > 1 and (cache := kept.get("JAX_COMPILATION_CACHE_DIR")):
+        # Apart from those of one process, and only what takes long. The first process writes, and all read;
+        # which devices a program runs on is said when it is loaded (on CPUs: see XLA's issue 18286).
+        kept["JAX_COMPILATION_CACHE_DIR"] = f"{cache}-of-{processes}-processes"
+        kept["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     simulated = f"--xla_force_host_platform_device_count={devices}"
     simulated += " --xla_backend_optimization_level=0"
-    path = os.pathsep.join(filter(None, [str(WITHOUT_TORCH), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(ON_PATH), os.environ.get("PYTHONPATH")]))
     return kept | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": simulated, "PYTHONPATH": path}
 
 

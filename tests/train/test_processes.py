@@ -35,10 +35,15 @@ def assert_same_run(workdir, expected):
         assert ours["zero_shot"][level] == pytest.approx(scores, **CLOSE)
 
 
+# What becomes of a job that is stopped is the same with any towers; these compile fastest.
+QUICK = {"arch": "clip", "report.queries": 0}
+
+
 @pytest.fixture(scope="module")
-def one_process(small_data, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("one")
-    Job(workdir, small_data, devices=4).finish()
+def undisturbed(small_data, tmp_path_factory):
+    """One process that nothing stops."""
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    Job(workdir, small_data, devices=4, **QUICK).finish()
     return workdir
 
 
@@ -57,8 +62,10 @@ def test_two_processes_hold_the_global_batches_of_one(small_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_like_one(one_process, small_data, tmp_path):
-    command = [LOCAL, "--devices", "2", "2", "--", *arguments(tmp_path, small_data, steps=6)]
+def test_two_processes_train_like_one(small_data, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    Job(one, small_data, devices=4).finish()
+    command = [LOCAL, "--devices", "2", "2", "--", *arguments(two, small_data, steps=6)]
     done = subprocess.run(
         command,
         env=environment(devices=2, processes=2) | {"PYTHON": sys.executable},
@@ -70,26 +77,26 @@ def test_two_processes_train_like_one(one_process, small_data, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "[0] report:" in done.stdout
     assert "[1] step" not in done.stdout  # the first process speaks for all
-    assert_same_run(tmp_path, one_process)
+    assert_same_run(two, one)
 
 
 @pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_at_one_step_and_any_number_goes_on(
-    one_process, small_data, tmp_path
+    undisturbed, small_data, tmp_path
 ):
-    job = Job(tmp_path, small_data, processes=2, devices=2)
+    job = Job(tmp_path, small_data, processes=2, devices=2, **QUICK)
     job.wait_for("compiled in")
     job.signal(1)
     assert "stopped at step" in job.finish()
     assert not (tmp_path / "report.json").exists()
-    Job(tmp_path, small_data, devices=4).finish()
-    assert_same_run(tmp_path, one_process)
+    Job(tmp_path, small_data, devices=4, **QUICK).finish()
+    assert_same_run(tmp_path, undisturbed)
 
 
 @pytest.mark.slow
 def test_a_failure_in_one_process_ends_the_job(small_data, tmp_path):
     """No process waits for ever for one that is gone."""
-    job = Job(tmp_path, small_data, processes=2, steps=10**6, arch="clip")
+    job = Job(tmp_path, small_data, processes=2, steps=10**6, **QUICK)
     job.wait_for("step 2/")
     job.processes[0].kill()
     assert job.processes[1].wait(300) != 0
@@ -127,7 +134,7 @@ FAILURES = {  # which process fails, how, and what is said
 @pytest.mark.slow
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_process_that_cannot_read_on_ends_all_with_their_state_saved(
-    failure, one_process, small_data, tmp_path
+    failure, undisturbed, small_data, tmp_path
 ):
     process, fail, cause = FAILURES[failure]
     job = Job(
@@ -137,6 +144,7 @@ def test_a_process_that_cannot_read_on_ends_all_with_their_state_saved(
         devices=2,
         program=("-c", ENDING.format(fail=fail, process=process)),
         **{"data.stall_seconds": 5},
+        **QUICK,
     )
     job.finish(status=1)
     own, other = job.output[process], job.output[1 - process]
@@ -146,12 +154,15 @@ def test_a_process_that_cannot_read_on_ends_all_with_their_state_saved(
     assert "Traceback" not in own + other
     assert "step 5 was saved before the run ended" in job.output[0]
     assert steps(tmp_path)[-1] == 5
-    Job(tmp_path, small_data, devices=4).finish()
-    assert_same_run(tmp_path, one_process)
+    Job(tmp_path, small_data, devices=4, **QUICK).finish()
+    assert_same_run(tmp_path, undisturbed)
 
 
+# JAX notices that a process is gone by the heartbeat that it misses, else after 100 seconds.
 FAILING = """
-import sys
+import functools, sys
+import jax
+jax.distributed.initialize = functools.partial(jax.distributed.initialize, heartbeat_timeout_seconds=20)
 from scenarioclip_jax.train.validation import Validator
 def validate(self, *args): raise RuntimeError("a score that can't be computed")
 if "--process_id=1" in sys.argv: Validator.validate = validate
@@ -161,14 +172,14 @@ run()
 
 
 @pytest.mark.slow
-def test_validation_that_fails_in_one_process_loses_no_step(one_process, small_data, tmp_path):
+def test_validation_that_fails_in_one_process_loses_no_step(undisturbed, small_data, tmp_path):
     """The others wait for it inside of validation, so the state is saved before."""
-    rare = {"checkpoint.every": 100}
+    rare = QUICK | {"checkpoint.every": 100}
     job = Job(tmp_path, small_data, processes=2, devices=2, program=("-c", FAILING), **rare)
     assert [process.wait(300) != 0 for process in job.processes] == [True, True]
     assert steps(tmp_path)[-1] == 3
     Job(tmp_path, small_data, devices=4, **rare).finish()
-    assert_same_run(tmp_path, one_process)
+    assert_same_run(tmp_path, undisturbed)
 
 
 @pytest.mark.parametrize(

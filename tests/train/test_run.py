@@ -44,6 +44,7 @@ from scenarioclip_jax.train.metrics import (
 )
 from scenarioclip_jax.train.stop import StopRequest
 from tests.train import tiny
+from tests.train.processes import environment
 from tests.train.shared_programs import draw_all
 
 pytestmark = pytest.mark.usefixtures("shared")  # only the undisturbed run draws its figures
@@ -456,6 +457,7 @@ def test_main_stopped_by_a_signal_to_its_process_group_and_started_again(small_d
     def run(workdir, stop_at=None):
         process = subprocess.Popen(
             [*command, f"--workdir={workdir}"],
+            env=environment(devices=1),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
