@@ -41,7 +41,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.suites = DEFAULT  # zero_shot, retrieval, hard_negatives, linear_probe
 
     # evaluation.settings.Settings
-    config.levels = ("global",)  # levels that score a caption; the largest cosine counts
+    # Levels that score a caption; the largest cosine counts. On a command line, `scene` is the level `global`,
+    # whose name is a Python keyword: --config.levels=scene,relation
+    config.levels = ("global",)
     config.relation_levels = ("relation",)  # the same for the focused regions of predcls
     config.object_levels = ("object",)  # the same for the boxes of detection
     config.prompt = "{}"  # class texts are used bare, as published

@@ -35,11 +35,8 @@ def get_config(task: str = "classification") -> ml_collections.ConfigDict:
     config.arch = "pyramid_clip"  # only of plain CLIP: one pair of towers for all levels
     config.epochs = 5.0
     config.finetune = dict(
-        levels=(
-            "global",
-            "object",
-            "relation",
-        ),  # to teach; what serves none of them stays as it is
+        # The levels to teach; what serves none of them stays as it is. `scene` is the level `global`.
+        levels=("scene", "object", "relation"),
         parts="full",  # what is trained: full, last (the last blocks and the heads), heads
         blocks=2,  # with `last`: of each tower
         patience=3,  # validations without a better score before the run ends; 0: it runs to its last step

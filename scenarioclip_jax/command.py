@@ -112,6 +112,10 @@ def _explain_value(kind: type, arg: str, following: str) -> str | None:
     try:
         parser.parse(value)
     except (ValueError, TypeError):
+        if kind is tuple and "global" in value.split(
+            ","
+        ):  # a keyword, so Python's parser stops at it
+            return f"{value!r}: write scene for the level global, whose name is a Python keyword"
         return f"{value!r} is not {wanted}"
     return None
 

@@ -14,6 +14,11 @@ GLOBAL_TEXTS = ("action", "caption", "mixed")
 CONFIG_KEYS = {"global": "scene", "object": "object", "relation": "relation"}
 
 
+def as_level(name: str) -> str:
+    """The level that a config names: `scene` is `global`; any other name is returned as it is."""
+    return next((level for level, key in CONFIG_KEYS.items() if key == name), name)
+
+
 @dataclasses.dataclass(frozen=True)
 class LevelSettings:
     """The room of a level in a batch, on average over the scenes of a group.

@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 
 from scenarioclip_jax.checkpoint import WEIGHTS
 from scenarioclip_jax.command import ConfigError, listed
+from scenarioclip_jax.data.settings import as_level
 from scenarioclip_jax.evaluation.files import Files
 from scenarioclip_jax.evaluation.run_data import choose
 from scenarioclip_jax.evaluation.seen import CHOICES as SEEN
@@ -76,7 +77,8 @@ def check(config: ConfigDict, suites: list[str]) -> Settings:
 def _settings(config: ConfigDict) -> Settings:
     shared = {name: config[name] for name in ("prompt", "seed")}
     shared |= {
-        name: tuple(listed(config[name])) for name in ("levels", "relation_levels", "object_levels")
+        name: tuple(map(as_level, listed(config[name])))
+        for name in ("levels", "relation_levels", "object_levels")
     }
     shared["templates"] = _templates(config.imagenet.templates)
     if config.detection.proposals:

@@ -15,7 +15,7 @@ from scenarioclip_jax.data.build.dataset import default_embedded
 from scenarioclip_jax.data.corrupt import CorruptDataError
 from scenarioclip_jax.data.mixture import Entry, parse, whole_weights
 from scenarioclip_jax.data.pipeline import TrainIterator
-from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.settings import DataSettings, as_level
 from scenarioclip_jax.data.source import Mixture, Source, identity_digest
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.remote import local_data
@@ -111,12 +111,12 @@ def open_data(config: Config, workdir: Path | None = None) -> RunData:
 
 def _few_shots(data: DataSet, section: Config) -> DataSet:
     """The data set with a few pictures of each class in its training split."""
-    levels = listed(section.levels)
+    levels = [as_level(name) for name in listed(section.levels)]
     kept = few_shots.choose(data.train, levels, section.shots, section.draw)
     if not kept:
         raise ConfigError(
-            f"config.finetune.shots={section.shots}: {data.directory} has no picture of a class at "
-            f"{', '.join(levels)} in its training split; name other levels in config.finetune.levels"
+            f"config.finetune.shots={section.shots}: the training split of {data.directory} has no picture of "
+            f"a class at {', '.join(levels)}; name other levels in config.finetune.levels"
         )
     return data._replace(train=few_shots.FewShots(data.train, kept))
 

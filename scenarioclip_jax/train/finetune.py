@@ -6,13 +6,15 @@ that freeze what shouldn't change.
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.command import Config, ConfigError, listed, naming
 from scenarioclip_jax.data.batch import LEVELS
-from scenarioclip_jax.data.settings import CONFIG_KEYS
+from scenarioclip_jax.data.settings import CONFIG_KEYS, as_level
 from scenarioclip_jax.models.scenario_clip import branch_of, head_of, parts_of, pools
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 from scenarioclip_jax.paths import address_of, local_path
@@ -40,6 +42,8 @@ def with_model(config: Config, workdir: Any = None) -> Config:
     levels = levels_of_task(config)
     resumed = workdir is not None and address_of(str(workdir)) is None
     resumed = resumed and (local_path(str(workdir)) / "model.json").is_file()
+    if resumed and not config.init_from:
+        config.init_from = _started_from(local_path(str(workdir)))
     if not config.init_from and not resumed:
         raise ConfigError(
             "config.init_from is empty: name the weights to fine-tune: a run's workdir, a converted model, a "
@@ -61,13 +65,23 @@ def with_model(config: Config, workdir: Any = None) -> Config:
     return config
 
 
+def _started_from(workdir: Path) -> str:
+    """The weights that a run began with, which its report compares; empty if they aren't known."""
+    try:
+        config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+        return str(config["init_from"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def levels_of_task(config: Config) -> tuple[str, ...]:
     """The levels that a fine-tuning teaches; raises ConfigError if the section `finetune` has a bad value."""
     section = config.finetune
-    levels = tuple(listed(section.levels))
+    levels = tuple(map(as_level, listed(section.levels)))
     if not levels or not set(levels) <= set(LEVELS):
         raise ConfigError(
-            f"config.finetune.levels={tuple(section.levels)!r}: must be among {', '.join(LEVELS)}"
+            f"config.finetune.levels={tuple(section.levels)!r}: must be among "
+            f"{', '.join(CONFIG_KEYS.values())}"
         )
     if section.parts not in PARTS:
         raise ConfigError(

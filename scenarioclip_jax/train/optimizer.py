@@ -113,13 +113,13 @@ def make_optimizer(
         raise ValueError(f"mu_dtype {mu_dtype!r} is not one of {', '.join(MU_DTYPES)}")
     decay = rules.match(weight_decay, paths, name="weight decay")
     scale = rules.match(learning_rate_scale, paths, name="learning-rate scale")
+    ones = np.ones(1)
+    factors = {path: np.asarray(scale[path] * layers.get(path, ones), np.float32) for path in paths}
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
         _adam(mu_dtype, b1=b1, b2=b2, eps=eps),
         _decay_weights(decay),
-        _scale_updates(
-            {path: np.float32(scale[path] * layers.get(path, np.ones(1))) for path in paths}
-        ),
+        _scale_updates(factors),
         optax.scale_by_learning_rate(schedule),
     )
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import jax
 
-from scenarioclip_jax.command import Config, listed
+from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.command import Config, ConfigError, listed
+from scenarioclip_jax.console import say
 from scenarioclip_jax.evaluation.score.recognition import Recognition
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.models.params import Params
@@ -115,10 +117,17 @@ def _weights(run: Run, world: World) -> dict[str, Params]:
 
 
 def _began_with(run: Run) -> Params | None:
-    """What a fine-tuning trained, as it was; None if this is none, or if config.init_from is empty."""
+    """What a fine-tuning trained, as it was; None if this is none, or if the weights can't be read any more."""
     if "finetune" not in run.config or run.initial is None:
         return None
-    params = run.initial()
+    try:
+        params = run.initial()
+    except (
+        CheckpointError,
+        ConfigError,
+    ) as error:  # a run that resumed, which needs them for nothing else
+        say(f"the weights before fine-tuning aren't compared: {error}")
+        return None
     return placed(
         {path: params[path] for path in run.state_like.trainable}, run.state_like.trainable
     )

@@ -338,3 +338,10 @@ def test_without_a_folder_for_compiled_programs_a_run_goes_on(tmp_path, monkeypa
     said = capsys.readouterr().err
     assert "compiled programs aren't kept" in said
     assert "config.compilation_cache" in said
+
+
+def test_a_level_that_is_a_keyword_has_another_name_in_flags():
+    flags = ["--config=configs/evaluate.py", "--config.levels=object,global"]
+    assert "write scene for the level global" in explain_flags(flags)
+    flags[1] = "--config.levels=object,scene"
+    assert explain_flags(flags) is None
