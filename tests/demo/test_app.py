@@ -109,7 +109,11 @@ def test_the_album_is_searched_for_photos_like_one(web, album):
     hits = web.post("/search", json={"parts": [{"photo": red}]}).json()["hits"]
     assert hits[0]["paths"] == ["red.png"]
     assert hits[0]["matches"][0]["part"] == "the photo"
-    assert hits[0]["matches"][0]["cosine"] == pytest.approx(1, abs=1e-2)  # kept in half precision
+    cosine = hits[0]["matches"][0]["cosine"]
+    assert cosine == pytest.approx(1, abs=1e-2)  # kept in half precision
+    parts = [{"text": "sliding"}, {"photo": red, "wanted": False}]
+    hits = web.post("/search", json={"parts": parts}).json()["hits"]
+    assert [match["wanted"] for match in hits[0]["matches"]] == [True, False]
 
 
 @pytest.mark.parametrize(
