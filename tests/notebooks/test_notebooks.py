@@ -53,6 +53,12 @@ def text(notebook) -> str:
     return "".join(o["text"] for o in outputs(notebook) if o["output_type"] == "stream")
 
 
+def pages(notebook) -> list[str]:
+    """The pieces of HTML in a notebook's outputs."""
+    found = [output.get("data", {}).get("text/html", "") for output in outputs(notebook)]
+    return [each for each in found if each]
+
+
 def figures(notebook) -> list[np.ndarray]:
     """The pictures in a notebook's outputs, RGB; none of them is blank."""
     found = []
@@ -86,13 +92,20 @@ def test_your_photos(execute):
     assert counts["global"] == int(photos)
     assert counts["object"] > counts["global"]
     assert len(re.findall(r"\d\d\d\.jpg\n", printed)) == 6
-    assert len(figures(notebook)) == 2
+    (found,) = pages(notebook)
+    assert found.count('<figure class="photo') == 6
+    assert found.count("data:image/jpeg") == 6
+    assert '<rect class="box second"' in found  # both ends of a relation
+    assert len(figures(notebook)) == 1
 
 
 @pytest.mark.slow
 def test_evaluate(execute):
     notebook = execute("evaluate")
-    html = "".join(o.get("data", {}).get("text/html", "") for o in outputs(notebook))
+    cards, *tables = pages(notebook)
+    assert cards.count('<article class="card') == 3
+    assert "times chance" in cards
+    html = "".join(tables)
     for suite in ("zero_shot", "retrieval", "hard_negatives", "linear_probe"):
         assert f"<h3>{suite}</h3>" in html
     for part in html.split("<h3>")[1:]:
