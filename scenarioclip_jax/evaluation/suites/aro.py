@@ -36,9 +36,9 @@ LEAST = {"relation": 1, "attribution": 25}  # records that a group needs
 PUBLISHED = {"relation": 23_937, "attribution": 28_748}  # records
 PROTOCOL = (
     "The picture is cut to the record's box; right when the true caption's cosine is above the false one's "
-    "(a tie is wrong). macro_accuracy, as published: mean over relations, without the symmetric ones that the "
+    "(a tie is wrong). Mean over groups, as published: over relations, without the symmetric ones that the "
     f"authors leave out ({len(SYMMETRIC)} names); over pairs of attributes with 25 records or more. "
-    "macro_accuracy_all: mean over all of them."
+    "Beside it, over all of them."
 )
 
 

@@ -34,8 +34,8 @@ WANTED = (
     "flickr30k_test.json of BLIP and LAVIS, or COCO's captions_val2017.json"
 )
 PROTOCOL = (
-    "Karpathy's test split, the first 5 captions of a picture. image_to_text: any of a picture's captions "
-    "among the k nearest is a hit, or another's of the same words; text_to_image: the caption's picture is. A "
+    "Karpathy's test split, the first 5 captions of a picture. Image to text: any of a picture's captions "
+    "among the k nearest is a hit, or another's of the same words; text to image: the caption's picture is. A "
     "tie is wrong."
 )
 

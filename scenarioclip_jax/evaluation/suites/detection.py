@@ -35,8 +35,8 @@ from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
 PROTOCOL = (
-    "top k: the box's class is among the k nearest of all classes of the file; a tie is wrong. macro: mean "
-    "over classes. AP: COCO's, by its own code, over classes and boxes; its interval is over classes."
+    "Top k: the box's class is among the k nearest of all classes of the file; a tie is wrong. Mean over "
+    "classes: each class counts alike. AP: COCO's, by its own code; its interval is over classes."
 )
 
 

@@ -24,8 +24,8 @@ from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
 PROTOCOL = (
-    "top k: the image's class is among the k nearest of the classes that have a folder; a tie is wrong. macro: "
-    "mean over classes."
+    "Top k: the image's class is among the k nearest of the classes that have a folder; a tie is wrong. Mean "
+    "over classes: each class counts alike."
 )
 ROWS = 4096  # images compared with all classes at once
 

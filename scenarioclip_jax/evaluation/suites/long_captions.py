@@ -32,8 +32,8 @@ from scenarioclip_jax.evaluation.suites.registry import Suite
 
 PUBLISHED = {"urban1k": 1000, "docci": 5000}  # pictures
 PROTOCOL = (
-    "image_to_text: the picture's description is among the k nearest, or another's of the same words; "
-    "text_to_image: the description's picture is. A tie is wrong."
+    "Image to text: the picture's description is among the k nearest, or another's of the same words; "
+    "text to image: the description's picture is. A tie is wrong."
 )
 
 

@@ -53,10 +53,11 @@ TOP = (20, 50, 100)
 NEVER = np.iinfo(np.int64).max  # the rank of a triplet that isn't a candidate
 PROTOCOL = (
     "All ordered pairs of the annotated boxes are ranked by the cosine of their focused region with `subject "
-    "predicate object`. R@K: one predicate a pair, per-image share of the true triplets among the K best, mean "
-    "over images; mR@K: by predicate, then the mean over all predicates of the file, absent ones counting as "
-    "0, as published; present_mR@K: over those that occur; ng-R@K: all predicates of a pair take part; zR@K: "
-    "R@K of triplets that no training image has. A tie counts as wrong. Chance is a random ranking. "
+    "predicate object`. Recall@K: one predicate a pair, per-image share of the true triplets among the K "
+    "best, mean over images; mean recall@K: by predicate, then the mean over all predicates of the file, "
+    "absent ones counting as 0, as published; beside it, over those that occur; several predicates per pair: "
+    "all of a pair take part; unseen: recall of triplets that no training image has. A tie counts as wrong. "
+    "Chance is a random ranking. "
 )
 RULES = {
     "pan_seg": "Matching as pan_seg: a triplet is found by the very objects of the annotation.",

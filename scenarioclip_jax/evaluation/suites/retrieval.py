@@ -21,7 +21,7 @@ from scenarioclip_jax.evaluation.suites.registry import Suite
 TOP = (1, 5, 10)
 PROTOCOL = (
     "Equal texts count as one text with several right pictures, and scenes of the same picture share their "
-    "right texts. text_to_image: any right picture among the k nearest is a hit; image_to_text: one of the "
+    "right texts. Text to image: any right picture among the k nearest is a hit; image to text: one of the "
     "picture's texts among the k nearest of the split's texts is. A tie is wrong; k is capped; median ranks "
     "count from 1. caption: whole photos and all of their captions, in place of actions; any of a photo's "
     "captions among the k nearest is a hit."

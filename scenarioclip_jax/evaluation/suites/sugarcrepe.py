@@ -39,12 +39,11 @@ PUBLISHED = {
 PUBLISHED_PP = {name: n for name, n in PUBLISHED.items() if not name.startswith("add")}
 LONG = {"att": "attribute", "obj": "object", "rel": "relation"}
 PROTOCOL = (
-    "accuracy: the caption's cosine is strictly above the negative's. "
-    "mean_accuracy: mean over the files."
+    "Accuracy: the caption's cosine is strictly above the negative's. Its mean is over the files."
 )
 PROTOCOL_PP = (
-    "image_text: both captions' cosines are strictly above the negative's. text_only: the captions' cosine "
-    "with each other is strictly above both of theirs with the negative. mean_…: mean over the files."
+    "Image to text: both captions' cosines are strictly above the negative's. Text only: the captions' cosine "
+    "with each other is strictly above both of theirs with the negative. Means are over the files."
 )
 
 

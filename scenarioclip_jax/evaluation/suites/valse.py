@@ -41,8 +41,8 @@ PUBLISHED = {
 }
 VOTES = 2  # of three annotators
 PROTOCOL = (
-    "accuracy: the caption's cosine is strictly above the foil's, over records that two of three annotators "
-    "found valid. mean_accuracy: mean over the files."
+    "Accuracy: the caption's cosine is strictly above the foil's, over records that two of three annotators "
+    "found valid. Its mean is over the files."
 )
 
 

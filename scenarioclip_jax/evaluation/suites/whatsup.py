@@ -37,10 +37,10 @@ PARTS = {"A": "controlled_images_dataset.json", "B": "controlled_clevr_dataset.j
 PUBLISHED = {"A": 412, "B": 408}  # records
 PAIRS = (("left", "right"), ("on", "under"), ("in-front", "behind"))
 PROTOCOL = (
-    "individual: the right caption's cosine is strictly the largest of four. pair, set: both pictures of a "
-    "pair of opposite prepositions, or all four of two objects, are right; incomplete ones don't take part "
-    "(the authors divide by half and by a quarter of the pictures: the same where none is incomplete). COCO "
-    "and VG: of two captions. mean_individual: mean over the subsets."
+    "Single photos: the right caption's cosine is strictly the largest of four. Pairs, sets: both pictures "
+    "of a pair of opposite prepositions, or all four of two objects, are right; incomplete ones don't take "
+    "part (the authors divide by half and by a quarter of the pictures: the same where none is incomplete). "
+    "COCO and VG: of two captions. Their mean is over the subsets."
 )
 
 

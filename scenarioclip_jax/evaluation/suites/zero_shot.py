@@ -19,10 +19,10 @@ from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
 PROTOCOL = (
-    "The nearest of all class texts of the data set. strict, named top-k: the picture's own label is among the "
-    "k nearest; any_label: any label of its photo is. A tie is wrong. macro: mean over classes. k is capped at "
-    "the number of classes. Chance is guessing under the strict rule. unseen: over relations whose triplet "
-    "isn't in this data set's training split."
+    "The nearest of all class texts of the data set. Top k: the picture's own label is among the k nearest; "
+    "any label: any label of its photo is. A tie is wrong. Mean over classes: each class counts alike. k is "
+    "capped at the number of classes. Chance is guessing the own label. Triplets unseen in training: over "
+    "relations whose triplet isn't in this data set's training split."
 )
 SHOWN = 6  # hits and misses of each level in the report
 

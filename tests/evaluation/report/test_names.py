@@ -1,9 +1,12 @@
 """Whatever a suite scores has a name that people use."""
 
+import importlib
 import itertools
+from pathlib import Path
 
 import pytest
 
+from scenarioclip_jax.evaluation import suites
 from scenarioclip_jax.evaluation.report.headlines import HEADLINES
 from scenarioclip_jax.evaluation.report.names import (
     SUITES,
@@ -90,3 +93,18 @@ def test_names_are_those_of_the_field():
 def test_what_has_no_name_keeps_its_key_with_blanks():
     assert known_metric("zero_shot", "global/some_new_score") is None
     assert metric_name("zero_shot", "global/some_new_score").text == "global, some new score"
+
+
+def test_protocols_are_in_words():
+    """Keys of `results.json` belong there; what explains a table speaks of its rows."""
+    package = Path(suites.__path__[0])
+    found = [
+        (path.stem, name, getattr(module, name))
+        for path in sorted(package.glob("*.py"))
+        for module in [importlib.import_module(f"{suites.__name__}.{path.stem}")]
+        for name in vars(module)
+        if name.startswith("PROTOCOL")
+    ]
+    assert len(found) >= 18
+    for module, name, text in found:
+        assert "_" not in text, f"{module}.{name}"
