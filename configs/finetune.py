@@ -40,7 +40,7 @@ def get_config(task: str = "classification") -> ml_collections.ConfigDict:
         parts="full",  # what is trained: full, last (the last blocks and the heads), heads
         blocks=2,  # with `last`: of each tower
         patience=3,  # validations without a better score before the run ends; 0: it runs to its last step
-        score="top1",  # what validation chooses by: top1, or R1, the recall@1 of texts and pictures
+        score="top1",  # what validation chooses by: top1; R1, recall@1 of texts and pictures; negatives
         shots=0,  # training pictures of each class and level; 0: all there are
         draw=0,  # which pictures these are: another number, another draw
         # Shares of the fine-tuned weights, the rest being those that it started from, that the report compares.
@@ -76,6 +76,7 @@ def retrieval(config):
 
 def predicate(config):
     config.finetune.levels = ("relation",)
+    config.finetune.score = "negatives"  # relations that beat all of their annotated negatives
     config.loss.terms.negatives = 2.0
     config.data.make_negatives = 4
     config.data.levels.relation.further_per_scene = 16.0

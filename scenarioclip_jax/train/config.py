@@ -13,7 +13,8 @@ from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
 from scenarioclip_jax.paths import PathError, local_path, require_local
 from scenarioclip_jax.storage.bucket import check_address
 
-SCORES = ("top1", "R1")  # what validation of a fine-tuning chooses by
+# What validation of a fine-tuning chooses by, and the suite that it needs beside recognition.
+SCORES = {"top1": "zero_shot", "R1": "retrieval", "negatives": "hard_negatives"}
 DRAWN = ("demo", "recipe")  # presets that train on the drawn scenes if no data is named
 
 
@@ -280,13 +281,14 @@ def _check_numbers(config: Config) -> None:
 def _check_finetune(config: Config) -> None:
     section, keep = config.finetune, config.checkpoint
     _require(
-        section.score == "top1" or "retrieval" in listed(config.validation.suites),
+        section.score in SCORES, "finetune.score", section.score, f"one of {', '.join(SCORES)}"
+    )
+    suite = SCORES[section.score]
+    _require(
+        suite in listed(config.validation.suites),
         "validation.suites",
         config.validation.suites,
-        "with retrieval, since config.finetune.score=R1 chooses by it",
-    )
-    _require(
-        section.score in SCORES, "finetune.score", section.score, f"one of {', '.join(SCORES)}"
+        f"with {suite}, since config.finetune.score={section.score} chooses by it",
     )
     shares = tuple(section.shares)
     _require(

@@ -30,7 +30,14 @@ from scenarioclip_jax.train.stop import StopRequest
 
 __all__ = ["Stopped", "Validator"]
 
-SCORE_NAMES = {"top1": "top-1", "R1": "recall@1"}  # what a run chooses by, for people
+# What a run chooses by, for people, and the suites that it is from.
+SCORE_NAMES = {"top1": "top-1", "R1": "recall@1", "negatives": "negatives beaten"}
+SUITES_OF = {
+    "top1": ["zero_shot"],
+    "R1": ["zero_shot", "retrieval"],
+    "negatives": ["zero_shot", "hard_negatives"],
+}
+NEGATIVES = "relation/hard_negatives/all"
 
 
 class Validator:
@@ -44,7 +51,7 @@ class Validator:
         config = run.config
         self._stop, self._mesh = stop, run.mesh
         self._data, self._scenes = data, config.validation.scenes
-        self._texts: dict[str, dict[str, PhotoTexts]] = {}  # by data set
+        self._texts: dict[tuple[str, str], dict[str, PhotoTexts]] = {}  # by data set and split
         self._suites = listed(config.validation.suites)
         self._levels = {level for level, w in by_level(config.loss.level_weights).items() if w}
         self._score = config.finetune.score if "finetune" in config else "top1"
@@ -150,8 +157,10 @@ class Validator:
         for each in self._data.sets:
             if each.name in found:
                 texts_of = functools.partial(self.embedder.texts, params)
+                wanted = SUITES_OF[self._score]
+                photos = self._photos(each, split, scenes) if self._score == "negatives" else {}
                 scores = from_embeddings.scores(
-                    found[each.name], each.classes, {}, texts_of, ["zero_shot", "retrieval"]
+                    found[each.name], each.classes, photos, texts_of, wanted
                 )
                 main = self._main(found[each.name], scores)
                 values |= {f"{each.name} {name}".lstrip(): value for name, value in main.items()}
@@ -159,6 +168,8 @@ class Validator:
 
     def _main(self, found: Recognition, scores: Mapping[str, Score]) -> dict[str, float]:
         """The main score of each level that is trained; recalls by caption if captions are all there is."""
+        if self._score == "negatives" and (beaten := scores.get(NEGATIVES)) is not None:
+            return {"relation": beaten.value}
         if self._score == "R1":
             return {
                 metric: value
@@ -176,23 +187,24 @@ class Validator:
 
     def _scores(self, found: Recognition, data: DataSet, texts_of: TextsOf) -> dict[str, Score]:
         wanted = {"hard_negatives", "retrieval"} & set(self._suites)
-        photos = self._photos(data) if wanted else {}
+        photos = self._photos(data, "validation", self._scenes) if wanted else {}
         return from_embeddings.scores(found, data.classes, photos, texts_of, self._suites)
 
     def _indices(self, source: SceneSource, scenes: int) -> range:
         return range(min(scenes, len(source)) if scenes else len(source))
 
-    def _photos(self, data: DataSet) -> dict[str, PhotoTexts]:
-        """The texts of the photos used for validation; read once, without the photos' pixels.
+    def _photos(self, data: DataSet, split: str, scenes: int) -> dict[str, PhotoTexts]:
+        """The texts of the photos of a split that are scored; read once, without the photos' pixels.
 
         Raises:
           InputUnavailableError: The system refuses to read a record.
         """
-        if data.name in self._texts:
-            return self._texts[data.name]
-        source, found = data.validation, {}
-        assert source is not None  # `validate` has looked
-        for index in self._indices(source, self._scenes):
+        if (data.name, split) in self._texts:
+            return self._texts[data.name, split]
+        source: SceneSource | None = getattr(data, split)
+        found: dict[str, PhotoTexts] = {}
+        assert source is not None  # the caller has looked
+        for index in self._indices(source, scenes):
             scene = read_scene(source, index)
             if isinstance(scene, Corrupt):
                 continue  # recognition leaves such a record out, and counts it
@@ -201,7 +213,7 @@ class Validator:
                 [relation.negatives for relation in scene.relations],
                 scene.captions,
             )
-        self._texts[data.name] = found
+        self._texts[data.name, split] = found
         return found
 
 

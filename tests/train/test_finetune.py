@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from scenarioclip_jax import checkpoint
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data import few_shots, photo_digests
 from scenarioclip_jax.data.stored.shards import SPLITS, dataset_dir, open_split
+from scenarioclip_jax.evaluation.score.from_embeddings import Score
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP
 from scenarioclip_jax.rules import match
@@ -24,6 +26,7 @@ from scenarioclip_jax.train.loop import train
 from scenarioclip_jax.train.metrics import read_rows
 from scenarioclip_jax.train.report import _tuned
 from scenarioclip_jax.train.shares import Share, best_share, between
+from scenarioclip_jax.train.validation import Validator
 from tests.evaluation.tiny_model import sizes, write_model
 from tests.interop import helpers
 
@@ -228,7 +231,7 @@ def test_rules_freeze_what_serves_other_levels(kind):
         ({"finetune__blocks": 0}, r"finetune\.blocks=0"),
         (
             {"finetune__score": "top2", "validation__suites": ("zero_shot", "retrieval")},
-            r"finetune\.score.*top1, R1",
+            r"finetune\.score.*top1, R1, negatives",
         ),
         ({"finetune__score": "R1"}, r"validation\.suites.*retrieval"),
         ({"finetune__shares": (0.5, 2.0)}, r"finetune\.shares"),
@@ -336,3 +339,23 @@ def test_few_shots_of_levels_that_the_data_lacks_are_refused(weights, small_data
         ConfigError, match=r"finetune\.shots=1: .* has no picture of a class at global"
     ):
         open_data(given)
+
+
+@pytest.mark.parametrize(
+    ("score", "scores", "chosen"),
+    [
+        ("negatives", {"relation/hard_negatives/all": 0.7, "relation/R1": 0.2}, {"relation": 0.7}),
+        ("negatives", {"relation/text_to_image/R1": 0.2}, {"relation": 0.4}),  # the data has none
+        ("top1", {"relation/hard_negatives/all": 0.7}, {"relation": 0.4}),
+        (
+            "R1",
+            {f"{level}/text_to_image/R1": 0.1 for level in ("object", "relation", "caption")},
+            {f"{level}/text_to_image/R1": 0.1 for level in ("relation", "caption")},
+        ),
+    ],
+)
+def test_what_validation_chooses_by(score, scores, chosen):
+    validator = SimpleNamespace(_score=score, _levels={"relation"})
+    found = SimpleNamespace(scores={"relation": {"top1": 0.4}, "object": {"top1": 0.9}})
+    given = {name: Score(value, None) for name, value in scores.items()}
+    assert Validator._main(validator, found, given) == chosen
