@@ -16,9 +16,9 @@ checkpoint computes none.
                                                           say the same in other words, texts with something
                                                           false added, photos found by what is in them
     aro, sugarcrepe, sugarcrepe_pp, winoground, cola,     need config.SUITE.path, and config.SUITE.images
-    colorswap, eqben, mmvp, valse, whatsup, vsr, svo,     if the images are elsewhere
-    captions, urban1k, docci, detection, imagenet,
-    predcls
+    colorswap, eqben, mmvp, valse, vl_checklist,          if the images are elsewhere
+    whatsup, vsr, svo, captions, urban1k, docci,
+    detection, imagenet, predcls
 
 Nothing is downloaded. The cost is a forward pass of each image and text. A checkpoint of the demo is expected
 to reach the scores in the report of its training.

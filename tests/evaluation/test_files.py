@@ -32,6 +32,7 @@ from scenarioclip_jax.evaluation.suites import (
     sugarcrepe,
     svo,
     valse,
+    vl_checklist,
     vsr,
     whatsup,
     winoground,
@@ -269,6 +270,10 @@ SUITES = {
             }
         },
     ),
+    "vl_checklist": (
+        vl_checklist.read,
+        {"Object/hake.json": [["1.png", {"POS": ["a"], "NEG": ["b"]}]]},
+    ),
     "whatsup_qa": (whatsup.read, {"vg_qa_one_obj.json": [[1, "a", "b"]]}),
     "whatsup": (
         whatsup.read,
@@ -299,7 +304,7 @@ SUITES = {
     "detection": (detection.read, {"instances.json": INSTANCES}),
 }
 FOLDERS = ("aro", "attribution", "sugarcrepe", "sugarcrepe_pp", "vsr")
-FOLDERS += ("whatsup", "whatsup_qa", "valse")
+FOLDERS += ("whatsup", "whatsup_qa", "valse", "vl_checklist")
 junk = st.one_of(
     st.none(),
     st.booleans(),
@@ -355,6 +360,7 @@ def read(folder, name: str, contents: dict[str, bytes]):
     below = folder / name
     below.mkdir(exist_ok=True)
     for file, content in contents.items():
+        (below / file).parent.mkdir(exist_ok=True)
         (below / file).write_bytes(content)
     path = below if name in FOLDERS else below / next(iter(contents))
     files, refused = Files(path, (folder,), suite=name), None

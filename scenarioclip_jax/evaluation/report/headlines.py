@@ -23,6 +23,7 @@ HEADLINES = {
     "eqben": ("mean_group",),
     "mmvp": ("mean_image",),
     "valse": ("mean_accuracy",),
+    "vl_checklist": ("/accuracy",),
     "whatsup": ("/individual", "/pair", "/set"),
     "vsr": ("accuracy",),
     "svo": ("accuracy",),

@@ -20,6 +20,7 @@ SUITES = {
     "eqben": "EqBen",
     "mmvp": "MMVP-VLM",
     "valse": "VALSE",
+    "vl_checklist": "VL-CheckList",
     "whatsup": "What's Up",
     "vsr": "Visual Spatial Reasoning",
     "svo": "SVO-Probes",
@@ -84,6 +85,7 @@ _WORDS = {
         "set": "sets of four",
     },
     "detection": {"AP": "AP", "AP50": "AP at IoU 0.5", "AP75": "AP at IoU 0.75"},
+    "vl_checklist": {"accuracy": "accuracy, mean over files"},
     "vsr": {"accuracy": "accuracy"},
     "svo": {"accuracy": "accuracy"},
 }

@@ -54,6 +54,7 @@ KEYS = {  # every metric that a suite writes into `results.json`
     ],
     "detection": [*each(("", "macro_"), ("top1", "top5")), "AP", "AP50", "AP75"],
     "imagenet": each(("", "macro_"), ("top1", "top5")),
+    "vl_checklist": each(("attribute/", "object/", "relation/"), ("accuracy",)),
     "vsr": ["accuracy"],
     "svo": ["accuracy", *each(("subject/", "verb/", "object/"), ("accuracy",))],
     **{
