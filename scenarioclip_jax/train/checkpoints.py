@@ -1,6 +1,7 @@
 """The checkpoints of a run: saved in the background, uploaded where the workdir lies in a bucket, restored."""
 
 import contextlib
+import dataclasses
 import shutil
 import time
 from pathlib import Path
@@ -21,13 +22,30 @@ from scenarioclip_jax.storage.uploads import Uploads
 from scenarioclip_jax.storage.workdir import Mirror
 
 
+@dataclasses.dataclass
+class Best(preservation_policy.PreservationPolicy):
+    """Keeps the `n` checkpoints with the highest `metric`; of equal ones the earliest, as `train.best` chooses.
+
+    Orbax's own policy keeps the latest of equal ones.
+    """
+
+    metric: str
+    n: int
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        scored = [each for each in checkpoints if each.metrics is not None]
+        scored.sort(key=lambda each: (-each.metrics[self.metric], each.step))
+        kept = {each.step for each in scored[: self.n]}
+        return [each.step in kept for each in checkpoints]
+
+
 class Checkpoints:
     """The checkpoints below one directory, written in the background.
 
     Args:
       directory: The folder DIR of `scenarioclip_jax.checkpoint`.
       keep_last: Number of newest checkpoints to keep for resuming.
-      keep_best: Number of checkpoints with the highest `metric` to keep.
+      keep_best: Number of checkpoints with the highest `metric` to keep; of equal ones, the earliest.
       metric: Name of the metric, among those given to `save`.
       mirror: The workdir in a bucket whose local copy `directory` is. Each process then has a folder of its
         own, and the first one saves and uploads for all.
@@ -50,13 +68,7 @@ class Checkpoints:
             self._processes = ocp.options.MultiprocessingOptions(me, {me}, f"of process {me}")
         policies: list[Any] = [preservation_policy.LatestN(n=keep_last)]
         if keep_best:
-            policies.append(
-                preservation_policy.BestN(
-                    get_metric_fn=lambda metrics: metrics[metric],
-                    n=keep_best,
-                    keep_checkpoints_without_metrics=False,
-                )
-            )
+            policies.append(Best(metric, keep_best))
         options = ocp.CheckpointManagerOptions(
             # Without this, Orbax doesn't store the metrics and forgets after a restart which were best.
             best_fn=(lambda metrics: metrics[metric]) if keep_best else None,

@@ -142,6 +142,8 @@ def go_back_to_best(run: Run, world: World, watch: Watch, workdir: Path) -> bool
     over = last == run.steps or best.is_over(run.config, found, last)
     if not best.patience(run.config) or not over or found is None or found.step == last:
         return False
+    if not world.validated and world.scores is None:
+        return False  # a stop came during the validation that decides, so it is done when the run goes on
     watch.progress.say(
         f"ended at step {last}: validation was best at step {found.step}, whose weights are kept; later "
         "ones are removed"

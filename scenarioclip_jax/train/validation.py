@@ -151,7 +151,12 @@ class Validator:
         return {"score": score}
 
     def main(self, params: Params, split: str, scenes: int) -> dict[str, float]:
-        """What validation chooses by, by level (and by data set of a mixture), of any weights on a split."""
+        """What validation chooses by, by level (and by data set of a mixture), of any weights on a split.
+
+        Empty if no data set has such a split.
+        """
+        if all(getattr(each, split) is None for each in self._data.sets):
+            return {}
         found, _ = self.recognize(params, split, scenes)
         values = {}
         for each in self._data.sets:

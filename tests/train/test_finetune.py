@@ -22,7 +22,7 @@ from scenarioclip_jax.rules import match
 from scenarioclip_jax.train.best import FILE, Best, better, is_over
 from scenarioclip_jax.train.data import keep_photos, open_data
 from scenarioclip_jax.train.finetune import trainable, with_model
-from scenarioclip_jax.train.loop import train
+from scenarioclip_jax.train.loop import go_back_to_best, train
 from scenarioclip_jax.train.metrics import read_rows
 from scenarioclip_jax.train.report import _tuned
 from scenarioclip_jax.train.shares import Share, best_share, between
@@ -252,6 +252,23 @@ def test_the_best_validation_is_the_first_of_equal_ones():
     best = better(better(better(None, 2, 0.5), 4, 0.5), 6, 0.4)
     assert best == Best(2, 0.5)
     assert better(best, 8, 0.6) == Best(8, 0.6)
+
+
+def test_a_stop_in_the_validation_that_decides_ends_nothing(weights, small_data, tmp_path):
+    given = config(weights, small_data, finetune__patience=1)
+    run = SimpleNamespace(config=given, steps=6)
+    for step in (4, 6):  # patience is over, or the run is at its last step
+        world = SimpleNamespace(step=step, best=Best(2, 0.5), validated=False, scores=None)
+        assert not go_back_to_best(run, world, None, tmp_path)
+    assert not (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_data_without_a_split_has_no_scores_on_it(parts):
+    validator = object.__new__(Validator)
+    lacking = SimpleNamespace(name="", validation=None, test=None)
+    validator._data = SimpleNamespace(sets=(lacking,) * parts)
+    assert validator.main({}, "validation", 0) == validator.main({}, "test", 0) == {}
 
 
 def test_patience_counts_validations(weights, small_data):

@@ -436,6 +436,8 @@ def test_the_best_checkpoint_is_kept_across_restarts(tmp_path):
     assert steps(tmp_path) == [1, 3]
     save({4: 0.3, 5: 0.3})
     assert steps(tmp_path) == [1, 5]
+    save({6: 0.9, 7: 0.9, 8: 0.2})
+    assert steps(tmp_path) == [1, 8], "of equal scores, the earliest is the best"
 
 
 @pytest.mark.slow

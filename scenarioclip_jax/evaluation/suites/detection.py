@@ -13,6 +13,7 @@ does. LVIS's AP is over the classes that were looked for in each image, which CO
 files of LVIS (which have `neg_category_ids`) get no AP.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +66,7 @@ class Task(NamedTuple):
       names, categories: Names and ids of the classes.
       images: The true boxes.
       proposals: The boxes that are scored by AP; the true ones if none are given.
+      numbers: Ids of all images that AP is over: proposals in images without a true box are false ones.
       annotations: The file's annotations of these images, for COCO's code.
       federated: Whether each image was looked at for some classes only, as in LVIS.
     """
@@ -73,6 +75,7 @@ class Task(NamedTuple):
     categories: list[int]
     images: list[Boxes]
     proposals: list[Boxes]
+    numbers: list[Any]
     annotations: list[dict[str, Any]]
     federated: bool
 
@@ -100,11 +103,14 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
             image.number, image.boxes, scores, task.categories, suppress=proposed
         )
     truth = {
-        "images": [{"id": image.number} for image in task.images],
+        "images": [{"id": number} for number in task.numbers],
         "categories": [{"id": each} for each in task.categories],
         "annotations": task.annotations,
     }
     precision = coco_ap.average_precision(truth, found)
+    if np.isnan(precision.ap).all():
+        result.notes.append("no AP: every box is larger than the largest that COCO's code counts")
+        return result
     for name, values in zip(("AP", "AP50", "AP75"), precision, strict=True):
         result.metrics[name] = Metric(values[~np.isnan(values)])
     result.counts["detections"] = len(found)
@@ -171,36 +177,72 @@ def read(files: Files, result: Result, proposals: str = "") -> Task:
     images, annotations, categories = (
         rows(whole.get(name, list), files.path, prefix=name) for name in parts
     )
+    _check_ids(images, (int, str))
+    _check_ids(categories, int)
     kinds = {row.get("id", int): row.category("name") for row in categories}
     if len(kinds) < 2:
         raise SuiteError(f"{files.path}: {len(kinds)} category; there is nothing to tell apart")
+    if alike := sorted(name for name, count in Counter(kinds.values()).items() if count > 1):
+        result.notes.append(
+            f"{len(alike)} names belong to several classes, such as {alike[0]!r}: these always tie, so they are "
+            "wrong at top 1"
+        )
     place = {number: at for at, number in enumerate(kinds)}
     true = _true_boxes(annotations, place, result.skips)
+    proposed = _proposals(files, Path(proposals), result.skips) if proposals else {}
     wanted = []
     for row in images:
         number = row.get("id", (int, str))
         boxes, classes, _ = true.get(number, ([], [], []))
-        if boxes:
+        if boxes or number in proposed:
             wanted.append(Wanted(row.where, (_file_name(row),), (number, boxes, classes)))
-    if not wanted:
+    if not any(boxes for _, boxes, _ in (each.values for each in wanted)):
         raise SuiteError(f"{files.path}: none of its images has a box that is no crowd")
     located = files.locate(wanted, result.skips)
     found = [
         Boxes(
             number,
             Picture(each.paths[0]),
-            np.array(boxes, float),
-            np.array(classes),
+            np.array(boxes, float).reshape(-1, 4),
+            np.array(classes, int),
             np.ones(len(boxes)),
         )
         for each in located
         for number, boxes, classes in [each.values]
     ]
-    proposed = _proposals(files, Path(proposals), found, result) if proposals else found
+    with_boxes = [image for image in found if len(image.boxes)]
+    if not with_boxes:
+        raise SuiteError(f"{files.path}: no image with a box that is no crowd is left")
+    scored_boxes = with_boxes
+    if proposals:
+        scored_boxes = _with_proposals(found, proposed)
+        if not scored_boxes:
+            raise SuiteError(
+                f"{proposals}: no proposal is in an image of {files.path}",
+                "name proposals of these images in config.detection.proposals, or none for the true boxes",
+            )
+        result.counts["proposals"] = sum(len(image.boxes) for image in scored_boxes)
     kept = {image.number for image in found}
     scored = [one for number, (_, _, ones) in true.items() if number in kept for one in ones]
     federated = any("neg_category_ids" in row.values for row in images)
-    return Task(list(kinds.values()), list(kinds), found, proposed, scored, federated)
+    numbers = [image.number for image in found]
+    names, ids = list(kinds.values()), list(kinds)
+    return Task(names, ids, with_boxes, scored_boxes, numbers, scored, federated)
+
+
+def _check_ids(records: list[Row], kind: type | tuple[type, ...]) -> None:
+    """Raises SuiteError if two records have one id, or if ids are partly numbers and partly texts."""
+    first: dict[Any, Row] = {}
+    for row in records:
+        number = row.get("id", kind)
+        other = first.setdefault(number, row)
+        if other is not row:
+            raise SuiteError(f"{row.where}: its id {number!r} is also that of {other.where}")
+        if type(number) is not type(records[0].values["id"]):
+            raise SuiteError(
+                f"{row.where}: its id {number!r} is a {type(number).__name__}, unlike that of "
+                f"{records[0].where}; write all as numbers or all as texts"
+            )
 
 
 def _file_name(row: Row) -> str:
@@ -224,7 +266,7 @@ def _true_boxes(annotations: list[Row], place: dict[int, int], skips: Skips) -> 
         crowd = int(bool(row.values.get("iscrowd", 0)))
         image = row.get("image_id", (int, str))
         boxes, classes, ones = found.setdefault(image, ([], [], []))
-        area = row.values.get("area", box[2] * box[3])
+        area = row.number("area") if "area" in row.values else box[2] * box[3]
         one = {"id": number + 1, "image_id": image, "category_id": kind, "bbox": box, "area": area}
         ones.append(one | {"iscrowd": crowd})
         if not crowd:
@@ -233,36 +275,38 @@ def _true_boxes(annotations: list[Row], place: dict[int, int], skips: Skips) -> 
     return found
 
 
-def _proposals(files: Files, file: Path, images: list[Boxes], result: Result) -> list[Boxes]:
-    """The proposals of the images that have true boxes; an image may have none."""
-    of_image: dict[Any, tuple[list, list]] = {image.number: ([], []) for image in images}
+def _proposals(files: Files, file: Path, skips: Skips) -> dict[Any, tuple[list, list]]:
+    """Boxes and scores of the proposals by image."""
+    of_image: dict[Any, tuple[list, list]] = {}
     for row in rows(read_json(file, files.digests), file):
-        boxes, scores = of_image.get(row.get("image_id", (int, str)), ([], []))
-        box, score = row.numbers("bbox", 4), row.number("score")
+        image, box, score = (
+            row.get("image_id", (int, str)),
+            row.numbers("bbox", 4),
+            row.number("score"),
+        )
         if not 0 <= score <= 1:
             raise SuiteError(f"{row.where}: score {score}, expected 0 to 1")
         if box[2] <= 0 or box[3] <= 0:
-            result.skips.add("proposal without an area", row.where)
+            skips.add("proposal without an area", row.where)
             continue
+        boxes, scores = of_image.setdefault(image, ([], []))
         boxes.append(box)
         scores.append(score)
-    found = [
+    return of_image
+
+
+def _with_proposals(images: list[Boxes], proposed: dict[Any, tuple[list, list]]) -> list[Boxes]:
+    """The images that have proposals, with these in place of the true boxes."""
+    return [
         image._replace(
             boxes=np.array(boxes, float),
             classes=np.full(len(boxes), -1),
             scores=np.array(scores, float),
         )
         for image in images
-        for boxes, scores in [of_image[image.number]]
-        if boxes
+        if image.number in proposed
+        for boxes, scores in [proposed[image.number]]
     ]
-    if not found:
-        raise SuiteError(
-            f"{file}: no proposal is in an image of {files.path}",
-            "name proposals of these images in config.detection.proposals, or none for the true boxes",
-        )
-    result.counts["proposals"] = sum(len(image.boxes) for image in found)
-    return found
 
 
 _FILES = "instances_val2017.json or another in its format; images: val2017"

@@ -201,3 +201,49 @@ def test_boxes_without_an_area_are_left_out_and_counted(tmp_path):
     result = evaluate(given, {1: 10})
     assert result.counts["boxes"] == 1
     assert result.skips.summary()["box without an area"]["count"] == 1
+
+
+def test_proposals_in_images_without_truth_are_false_ones(tmp_path):
+    write_images(tmp_path / "val2017", "2.jpg")
+    images = [{"id": n, "file_name": f"{n}.jpg"} for n in (1, 2)]
+    given = instances(tmp_path, (LEFT, 3, {}), images=images)
+    boxes = [(1, LEFT, 0.5), (2, LEFT, 1.0)]
+    records = [{"image_id": n, "bbox": box, "score": score} for n, box, score in boxes]
+    path = write_json(tmp_path / "proposals.json", records)
+    result = evaluate(given, {1: 10}, proposals=str(path))
+    # The one in the empty photo is surer, so the true dog is the second of two.
+    assert result.values()["AP"] == pytest.approx(0.5)
+    assert result.counts["images"] == 1
+    assert result.counts["proposals"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"images": [{"id": 1, "file_name": "1.jpg"}] * 2}, "its id 1 is also that of"),
+        ({"images": [{"id": n, "file_name": "1.jpg"} for n in (1, "x")]}, "unlike that of"),
+        ({"categories": [*CATEGORIES, CATEGORIES[0]]}, "its id 3 is also that of"),
+    ],
+)
+def test_ids_have_to_tell_records_apart(tmp_path, changes, why):
+    with pytest.raises(SuiteError, match=why):
+        evaluate(instances(tmp_path, (LEFT, 3, {}), **changes), {1: 10})
+
+
+@pytest.mark.parametrize("area", ["12", None])
+def test_an_area_is_a_number(tmp_path, area):
+    with pytest.raises(SuiteError, match="'area' is"):
+        evaluate(instances(tmp_path, (LEFT, 3, {"area": area})), {1: 10})
+
+
+def test_boxes_too_large_for_the_benchmark_get_no_precision(tmp_path):
+    result = evaluate(instances(tmp_path, ([1, 1, 9e8, 9e8], 3, {})), {1: 10})
+    assert "AP" not in result.metrics
+    assert result.notes[0].startswith("no AP: every box is larger")
+
+
+def test_classes_of_one_name_are_told(tmp_path):
+    categories = [*CATEGORIES, {"id": 9, "name": "dog"}]
+    result = evaluate(instances(tmp_path, (LEFT, 3, {}), categories=categories), {1: 10})
+    assert result.values()["top1"] == 0.0
+    assert "'dog'" in result.notes[0]
