@@ -44,7 +44,7 @@ def read_samples(path: Path) -> dict[tuple[str, str, str], Metric]:
 
     Raises:
       FileNotFoundError: There is no such file.
-      ValueError, KeyError, zipfile.BadZipFile: It is damaged.
+      ValueError, KeyError, EOFError, zipfile.BadZipFile: It is damaged.
     """
     found = {}
     with np.load(path, allow_pickle=False) as file:

@@ -88,6 +88,13 @@ def read_system(given: str) -> System:
     runs = [read_run(each.strip()) for each in folders.split(",") if each.strip()]
     if not runs:
         raise CompareError(f"{given!r} names no folder; write NAME=FOLDER,FOLDER")
+    places = [(run.folder.resolve(), run.column) for run in runs]
+    if twice := [
+        run.name for run, place in zip(runs, places, strict=True) if places.count(place) > 1
+    ]:
+        raise CompareError(
+            f"{given!r} names {twice[0]} twice; one run is one seed, so name it once"
+        )
     return System(name.strip() or runs[0].folder.name, runs)
 
 
@@ -107,6 +114,8 @@ def read_run(given: str) -> Run:
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CompareError(f"{path} can't be read ({error}); evaluate again") from None
+    if not columns:
+        raise CompareError(f"{path} has no model; evaluate again")
     chosen = column or ("student" if "student" in columns else columns[0])
     if chosen not in columns:
         raise CompareError(f"{path} has no column {chosen!r}; it has {', '.join(columns)}")
@@ -121,7 +130,7 @@ def _samples(folder: Path, column: str) -> dict[Key, Metric]:
         found = read_samples(folder / SAMPLES)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CompareError(
             f"{folder / SAMPLES} can't be read ({error}); evaluate again, or remove it to compare without "
             "intervals over photos"

@@ -142,6 +142,7 @@ def _row(
     values = [
         [each[key] for run in system.runs if key in (each := run.metrics())] for system in systems
     ]
+    _check_samples(systems, key)
     # A system counts only where all of its runs have the metric: a mean of some isn't that of all.
     whole = [len(of) == len(system.runs) for of, system in zip(values, systems, strict=True)]
     first = next(of[0] for of in values if of)
@@ -171,6 +172,19 @@ def _row(
     suite = suite_of(section)
     title = f"{suite_name(suite)}{part}: {one_line(suite, name)}"
     return Row(key, title, first["unit"], first["chance"], about, cells)
+
+
+def _check_samples(systems: Sequence[System], key: Key) -> None:
+    """Raises CompareError if runs scored different numbers of photos or records."""
+    runs = [run for system in systems for run in system.runs if key in run.metrics()]
+    numbers = [run.metrics()[key]["samples"] for run in runs]
+    for run, number in zip(runs, numbers, strict=True):
+        if number != numbers[0]:
+            raise CompareError(
+                f"{'/'.join(key)}: {runs[0].name} has {numbers[0]:,} samples and {run.name} {number:,}, so their "
+                "scores can't be compared; evaluate one of them again on the same images (config.skip_missing "
+                "leaves some out), or leave the metric out with --metric"
+            )
 
 
 def _score(values: Sequence[dict[str, Any]]) -> Estimate:

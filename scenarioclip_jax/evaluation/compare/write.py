@@ -38,10 +38,15 @@ def markdown(found: Comparison) -> str:
     return "\n".join([*lines, "", *notes(found)]) + "\n"
 
 
+def _is_best(row: Row, cell: Cell) -> bool:
+    """Whether a system is better than all others; where there are others."""
+    return cell.rank == 1 and sum(each is not None for each in row.cells) > 1
+
+
 def _markdown_cell(row: Row, cell: Cell | None) -> str:
     if cell is None:
         return "-"
-    best = "**" if cell.rank == 1 and sum(each is not None for each in row.cells) > 1 else ""
+    best = "**" if _is_best(row, cell) else ""
     text = f"{best}{number(cell.score, row.unit)}{best}"
     if cell.difference is not None:
         text += f" ({number(cell.difference, row.unit, signed=True)})"
@@ -70,7 +75,7 @@ def _latex_cell(row: Row, cell: Cell | None) -> str:
     if cell is None:
         return "--"
     text = _latex(number(cell.score, row.unit).replace(" ± ", "±")).replace("±", r"\,$\pm$\,")
-    return rf"\textbf{{{text}}}" if cell.rank == 1 else text
+    return rf"\textbf{{{text}}}" if _is_best(row, cell) else text
 
 
 def _latex(text: str) -> str:

@@ -184,8 +184,8 @@ def read(files: Files, result: Result, proposals: str = "") -> Task:
         raise SuiteError(f"{files.path}: {len(kinds)} category; there is nothing to tell apart")
     if alike := sorted(name for name, count in Counter(kinds.values()).items() if count > 1):
         result.notes.append(
-            f"{len(alike)} names belong to several classes, such as {alike[0]!r}: these always tie, so they are "
-            "wrong at top 1"
+            f"{len(alike)} names belong to several classes, such as {alike[0]!r}: these always tie, so they "
+            "are wrong at top 1"
         )
     place = {number: at for at, number in enumerate(kinds)}
     true = _true_boxes(annotations, place, result.skips)

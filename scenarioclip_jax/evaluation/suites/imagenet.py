@@ -11,6 +11,8 @@ published. With several templates, a class is the mean of its prompts' normalize
 (Radford et al. 2021, section 3.1.4).
 """
 
+import hashlib
+
 import numpy as np
 from jaxtyping import Float
 
@@ -37,6 +39,9 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     names = list(dict.fromkeys(record.values for record in records))
     labels = np.array([names.index(record.values) for record in records])
     prompts = settings.templates or (settings.prompt,)
+    if settings.templates:  # scores of other templates can't be compared
+        text = "\n".join(settings.templates)
+        files.digests["templates"] = hashlib.sha256(text.encode()).hexdigest()
     classes = _classes(encoder, names, prompts, settings)
     pictures = [Picture(record.paths[0]) for record in records]
     images = normalize(by_levels(encoder.images, pictures, settings.levels))

@@ -163,6 +163,20 @@ def test_what_was_scored_otherwise_is_refused(tmp_path, changes, told):
         compare(systems(f"a={tmp_path}/a", f"b={tmp_path}/b"), reference="a")
 
 
+def test_different_numbers_of_records_are_refused(tmp_path):
+    write_run(tmp_path / "a", [1, 0])
+    write_run(tmp_path / "b", [1, 0, 1])
+    both = systems(f"a={tmp_path}/a", f"b={tmp_path}/b")
+    with pytest.raises(CompareError, match="winoground/text: .*a:student has 2 samples and .* 3,"):
+        compare(both, reference="a")
+
+
+def test_the_only_system_is_not_called_the_best(tmp_path):
+    found = compare(systems(f"a={write_run(tmp_path / 'a', [1, 0])}"), reference="a")
+    assert "textbf" not in latex(found)
+    assert "**" not in markdown(found)
+
+
 def test_the_same_file_elsewhere_is_the_same(tmp_path):
     write_run(tmp_path / "a", [1, 0])
     write_run(tmp_path / "b", [1, 0], files=[{"path": "/x/examples.jsonl", "sha256": "ab" * 32}])
@@ -177,11 +191,18 @@ def test_the_same_file_elsewhere_is_the_same(tmp_path):
         ("x={}/a:ema", "no column 'ema'; it has student"),
         ("x={}/broken", "can't be read"),
         ("x={}/half", r"samples\.npz can't be read"),
+        ("x={}/empty", r"samples\.npz can't be read"),
+        ("x={}/bare", "has no model"),
+        ("x={0}/a,{0}/b/../a", "a:student twice; one run is one seed"),
     ],
 )
 def test_what_is_no_evaluation_is_refused_with_the_remedy(tmp_path, given, told):
     write_run(tmp_path / "a", [1, 0])
     (write_run(tmp_path / "half", [1, 0]) / FILE).write_bytes(b"PK no zip")
+    (write_run(tmp_path / "empty", [1, 0]) / FILE).write_bytes(b"")
+    bare = write_run(tmp_path / "bare", [1, 0]) / "results.json"
+    bare.write_text(json.dumps(json.loads(bare.read_text()) | {"models": {}}))
+    (tmp_path / "b").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "results.json").write_text('{"models": ')
     with pytest.raises(CompareError, match=told):

@@ -53,8 +53,10 @@ def test_prompts_are_averaged_after_they_were_normalized(tmp_path):
     texts |= {"a gold fish.": at(100), "gold fish!": 7 * np.array(at(80))}
     encoder = FakeEncoder(angles(n01=55, n02=70), texts)
     settings = Settings(templates=("A {}.", "{}!"))
-    result = imagenet.evaluate(encoder, given(tmp_path), settings)
+    files = given(tmp_path)
+    result = imagenet.evaluate(encoder, files, settings)
     assert result.values()["top1"] == 1.0
+    assert "templates" in files.digests, "other templates would look comparable"
     only = imagenet.evaluate(encoder, given(tmp_path), Settings(prompt="A {}."))
     assert only.values()["top1"] == 0.5
     assert result.counts["prompts"] == 2
