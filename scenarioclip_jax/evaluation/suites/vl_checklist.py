@@ -19,7 +19,10 @@ from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
 ASPECTS = ("Attribute", "Object", "Relation")
-PROTOCOL = "Accuracy: the true text's cosine is strictly above the false one's; of an aspect, the mean over its files."
+PROTOCOL = (
+    "Accuracy: the true text's cosine is strictly above the false one's. That of an aspect is the mean over its "
+    "files."
+)
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:

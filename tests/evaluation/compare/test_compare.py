@@ -167,7 +167,7 @@ def test_different_numbers_of_records_are_refused(tmp_path):
     write_run(tmp_path / "a", [1, 0])
     write_run(tmp_path / "b", [1, 0, 1])
     both = systems(f"a={tmp_path}/a", f"b={tmp_path}/b")
-    with pytest.raises(CompareError, match="winoground/text: .*a:student has 2 samples and .* 3,"):
+    with pytest.raises(CompareError, match=r"winoground/text: .*a:student has 2 samples and .* 3,"):
         compare(both, reference="a")
 
 
