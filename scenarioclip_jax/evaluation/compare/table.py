@@ -182,8 +182,8 @@ def _check_samples(systems: Sequence[System], key: Key) -> None:
         if number != numbers[0]:
             raise CompareError(
                 f"{'/'.join(key)}: {runs[0].name} has {numbers[0]:,} samples and {run.name} {number:,}, so "
-                "their scores can't be compared; evaluate one of them again on the same images (config.skip_missing "
-                "leaves some out), or leave the metric out with --metric"
+                "their scores can't be compared; evaluate one of them again on the same images "
+                "(config.skip_missing leaves some out), or leave the metric out with --metric"
             )
 
 

@@ -20,7 +20,7 @@ from scenarioclip_jax.evaluation.suites.registry import Suite
 
 ASPECTS = ("Attribute", "Object", "Relation")
 PROTOCOL = (
-    "Accuracy: the true text's cosine is strictly above the false one's. That of an aspect is the mean over its "
+    "Accuracy: the true text's cosine is strictly above the false one's. Of an aspect: the mean over its "
     "files."
 )
 
