@@ -33,9 +33,8 @@ class Best(preservation_policy.PreservationPolicy):
     n: int
 
     def should_preserve(self, checkpoints, *, context) -> list[bool]:
-        scored = [each for each in checkpoints if each.metrics is not None]
-        scored.sort(key=lambda each: (-each.metrics[self.metric], each.step))
-        kept = {each.step for each in scored[: self.n]}
+        scored = [(-m[self.metric], each.step) for each in checkpoints if (m := each.metrics)]
+        kept = {step for _, step in sorted(scored)[: self.n]}
         return [each.step in kept for each in checkpoints]
 
 
