@@ -127,7 +127,7 @@ def test_a_rebuilt_data_set_is_never_read_from_an_old_copy(place, small_data, tm
 
 def test_a_damaged_shard_is_found_out(place, small_data):
     upload(small_data, place)
-    (name,) = [n for n in Bucket(place).list() if "-train" in n]
+    (name,) = [n for n in Bucket(place).list() if "-train.array_record" in n]
     content = bytearray(Bucket(place).read(name))
     content[len(content) // 2] ^= 1  # of the same size
     Bucket(place).write(name, bytes(content))

@@ -211,8 +211,9 @@ def test_a_signal_saves_and_the_resumed_run_is_bit_identical(
     expected = scored(undisturbed)
     assert expected.keys() == {"00000003", "00000006"}
     if stopped in (4, 5):
-        # Its checkpoint takes the place of step 3's among the newest, unless that is the best.
-        last, best = "00000006", max(expected, key=lambda step: expected[step]["score"])
+        # Its checkpoint takes the place of step 3's among the newest, unless that is the best: of equal ones,
+        # the earliest.
+        last, best = "00000006", min(expected, key=lambda s: (-expected[s]["score"], s))
         expected = {step: expected[step] for step in {last, best}}
     assert scored(tmp_path) == expected
 
