@@ -38,7 +38,7 @@ FREE += (
     "loss/accumulate",
 )
 FREE += ("data/dir", "data/tokenizer", "data/num_workers", "data/num_threads", "data/prefetch")
-FREE += ("data/stall_seconds", "data/max_corrupt_share")
+FREE += ("data/stall_seconds", "data/max_corrupt_share", "finetune/patience", "finetune/shares")
 # Keys that change what is computed next but not the state, so that a run may change them on purpose.
 ALLOWABLE = ("steps", "epochs", "data/packing_groups", "optimizer/skip_nonfinite")
 ALLOWABLE += ("data/global_text", "data/caption_share")

@@ -162,8 +162,9 @@ class Validator:
         for each in self._data.sets:
             if each.name in found:
                 texts_of = functools.partial(self.embedder.texts, params)
-                wanted = SUITES_OF[self._score]
-                photos = self._photos(each, split, scenes) if self._score == "negatives" else {}
+                wanted, photos = SUITES_OF[self._score], {}
+                if self._score != "top1" or not found[each.name].scores:  # captions may decide
+                    wanted, photos = {*wanted, "retrieval"}, self._photos(each, split, scenes)
                 scores = from_embeddings.scores(
                     found[each.name], each.classes, photos, texts_of, wanted
                 )
@@ -175,20 +176,23 @@ class Validator:
         """The main score of each level that is trained; recalls by caption if captions are all there is."""
         if self._score == "negatives" and (beaten := scores.get(NEGATIVES)) is not None:
             return {"relation": beaten.value}
-        if self._score == "R1":
-            return {
-                metric: value
-                for metric, (value, _) in scores.items()
-                if metric.endswith("/R1") and metric.split("/")[0] in {*self._levels, "caption"}
-            }
-        by_level = {
-            level: values["top1"] for level, values in found.scores.items() if level in self._levels
-        }
-        return by_level or {
+        captions = {
             metric: value
             for metric, (value, _) in scores.items()
             if metric.startswith("caption/") and metric.endswith("/R1")
         }
+        if self._score == "R1":
+            recalls = {
+                metric: value
+                for metric, (value, _) in scores.items()
+                if metric.endswith("/R1") and metric.split("/")[0] in self._levels
+            }
+            # Captions are read at the level `global`.
+            return recalls | captions if "global" in self._levels else recalls or captions
+        by_level = {
+            level: values["top1"] for level, values in found.scores.items() if level in self._levels
+        }
+        return by_level or captions
 
     def _scores(self, found: Recognition, data: DataSet, texts_of: TextsOf) -> dict[str, Score]:
         wanted = {"hard_negatives", "retrieval"} & set(self._suites)

@@ -367,8 +367,9 @@ def test_few_shots_of_levels_that_the_data_lacks_are_refused(weights, small_data
         (
             "R1",
             {f"{level}/text_to_image/R1": 0.1 for level in ("object", "relation", "caption")},
-            {f"{level}/text_to_image/R1": 0.1 for level in ("relation", "caption")},
+            {"relation/text_to_image/R1": 0.1},  # captions are of the whole photo
         ),
+        ("R1", {"caption/text_to_image/R1": 0.3}, {"caption/text_to_image/R1": 0.3}),
     ],
 )
 def test_what_validation_chooses_by(score, scores, chosen):

@@ -114,6 +114,13 @@ def read(files: Files, result: Result) -> list[Located]:
             f"name the folder that holds them with config.{files.suite}.images=DIR",
         )
     records = files.locate(wanted, result.skips)
+    folders: dict[str, set[str]] = {}
+    for record in records:
+        folders.setdefault(record.values, set()).add(record.paths[0].parent.name)
+    if alike := sorted(name for name, of_name in folders.items() if len(of_name) > 1):
+        result.notes.append(
+            f"{len(alike)} names belong to several folders, such as {alike[0]!r}, which count as one class"
+        )
     if len({record.values for record in records}) < 2:
         raise SuiteError(f"{files.path}: one class has images; there is nothing to tell apart")
     return records

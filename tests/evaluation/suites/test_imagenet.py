@@ -72,6 +72,13 @@ def test_keras_index_knows_folders_by_name_and_by_number(tmp_path):
         assert imagenet.evaluate(encoder, files, Settings()).values()["top1"] == 1.0
 
 
+def test_folders_of_one_name_are_told(tmp_path):
+    result = Result({}, {}, "", "")
+    classes = {"n01": "crane", "n02": "Crane", "n03": "shark"}
+    imagenet.read(given(tmp_path, classes, ("n01", "n02", "n03")), result)
+    assert "1 names belong to several folders, such as 'crane'" in result.notes[0]
+
+
 def test_folders_of_no_class_are_told(tmp_path):
     result = Result({}, {}, "", "")
     imagenet.read(given(tmp_path, folders=("n01", "n02", "n77")), result)
