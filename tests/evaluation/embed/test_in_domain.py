@@ -53,9 +53,10 @@ def photo_texts(small_data):
     from scenarioclip_jax.data.stored import shards
 
     validator = object.__new__(Validator)
-    validator._texts, validator._scenes = {}, 0
+    validator._texts = {}
     source = shards.open_split(small_data, "validation")
-    return lambda: set(validator._photos(SimpleNamespace(name="", validation=source)))
+    data = SimpleNamespace(name="", validation=source)
+    return lambda: set(validator._photos(data, "validation", 0))
 
 
 def test_a_refusal_that_passes_changes_nothing(data, small_data, failing):
