@@ -318,6 +318,30 @@ def rows(content: Any, path: Path, places: Sequence[str] | None = None, prefix: 
     return found
 
 
+def json_lists(
+    path: Path, names: Sequence[str], digests: dict[str, str] | None = None, remedy: str = ""
+) -> list[Row]:
+    """Returns the records of a JSON list of lists, whose fields get names by their place.
+
+    Args:
+      remedy: What the message says to do about a record that is no such list.
+
+    Raises:
+      SuiteError: The content isn't a list, is empty, or contains anything but lists of as many fields.
+    """
+    content = read_json(path, digests)
+    if not isinstance(content, list) or not content:
+        raise SuiteError(f"{path}: expected a list of records, not empty")
+    found = []
+    for index, values in enumerate(content):
+        where = f"{path} [{index}]"
+        if not isinstance(values, list) or len(values) != len(names):
+            expected = f"expected [{', '.join(names)}]"
+            raise SuiteError(f"{where}: {values!r:.80}, {expected}", remedy)
+        found.append(Row(dict(zip(names, values, strict=True)), where))
+    return found
+
+
 def jsonl_rows(path: Path, digests: dict[str, str] | None = None) -> list[Row]:
     """Returns the records of a file with one JSON object per line; empty lines are skipped."""
     found = []

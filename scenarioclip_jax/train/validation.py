@@ -189,10 +189,10 @@ class Validator:
             }
             # Captions are read at the level `global`.
             return recalls | captions if "global" in self._levels else recalls or captions
-        by_level = {
+        top1 = {
             level: values["top1"] for level, values in found.scores.items() if level in self._levels
         }
-        return by_level or captions
+        return top1 or captions
 
     def _scores(self, found: Recognition, data: DataSet, texts_of: TextsOf) -> dict[str, Score]:
         wanted = {"hard_negatives", "retrieval"} & set(self._suites)

@@ -29,6 +29,7 @@ from scenarioclip_jax.train.shares import Share, best_share, between
 from scenarioclip_jax.train.validation import Validator
 from tests.evaluation.tiny_model import sizes, write_model
 from tests.interop import helpers
+from tests.train import tiny
 
 CONFIG = Path(__file__).parents[2] / "configs" / "finetune.py"
 
@@ -56,13 +57,7 @@ def config(weights, data, task="classification", **changes):
         "checkpoint.every": 2,
     }
     values |= {key.replace("__", "."): value for key, value in changes.items()}
-    for key, value in values.items():
-        *parents, leaf = key.split(".")
-        node = found
-        for name in parents:
-            node = node[name]
-        node[leaf] = value
-    return found
+    return tiny.with_values(found, values)
 
 
 @pytest.fixture(scope="module")

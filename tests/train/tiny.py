@@ -44,6 +44,11 @@ def config(data_dir, *, steps=6, **changes):
     config = runpy.run_path(str(CONFIG))["get_config"]("demo")
     values = SIZES | {"data.dir": str(data_dir), "steps": steps}
     values |= {key.replace("__", "."): value for key, value in changes.items()}
+    return with_values(config, values)
+
+
+def with_values(config, values):
+    """Sets values by dotted keys and returns the config."""
     for key, value in values.items():
         *parents, leaf = key.split(".")
         node = config

@@ -23,12 +23,11 @@ from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture
 from scenarioclip_jax.evaluation.files import (
     Files,
     Located,
-    Row,
     SuiteError,
     Wanted,
     csv_rows,
+    json_lists,
     json_rows,
-    read_json,
 )
 from scenarioclip_jax.evaluation.score.result import Result, partial_note
 from scenarioclip_jax.evaluation.score.two_by_two import PROTOCOL, add, add_groups, embed
@@ -69,23 +68,13 @@ def _locate(files: Files, result: Result, name: str, wanted: list[Wanted]) -> li
 
 def read_cola(files: Files, result: Result) -> list[Located]:
     """Reads the records of COLA's setting with several objects."""
-    content = read_json(files.path, files.digests)
-    if not isinstance(content, list) or not content:
-        raise SuiteError(f"{files.path}: expected a list of records, not empty")
+    fields = "image 1", "caption 1", "image 2", "caption 2"
     wanted = []
-    for index, values in enumerate(content):
-        where = f"{files.path} [{index}]"
-        if not isinstance(values, list) or len(values) != 4:
-            raise SuiteError(
-                f"{where}: {values!r:.80}, expected [image, caption, image, caption]",
-                "name COLA_multiobjects_matching_benchmark.json",
-            )
-        row = Row(
-            dict(zip(("image 1", "caption 1", "image 2", "caption 2"), values, strict=True)), where
-        )
+    remedy = "name COLA_multiobjects_matching_benchmark.json"
+    for row in json_lists(files.path, fields, files.digests, remedy):
         names = tuple(PurePosixPath(row.get(f"image {i}")).name for i in (1, 2))
         captions = row.caption("caption 1"), row.caption("caption 2")
-        wanted.append(Wanted(where, names, Four(captions)))
+        wanted.append(Wanted(row.where, names, Four(captions)))
     return _locate(files, result, "cola", wanted)
 
 

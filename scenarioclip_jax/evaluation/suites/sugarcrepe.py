@@ -14,9 +14,9 @@ import numpy as np
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
 from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted, json_rows
+from scenarioclip_jax.evaluation.score import two_captions
 from scenarioclip_jax.evaluation.score.ranks import cosines
 from scenarioclip_jax.evaluation.score.result import (
-    Example,
     Metric,
     Result,
     cluster_by,
@@ -76,24 +76,9 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     """Scores SugarCrepe; raises SuiteError if a file or record is malformed or a required image is missing."""
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
     for subset, records in read(files, result).items():
-        pictures, (captions, negatives) = _columns(records)
-        images = by_levels(encoder.images, pictures, settings.levels)
-        texts = by_levels(encoder.texts, captions + negatives, settings.levels)
-        count = len(captions)
-        positive, negative = (cosines(images, t) for t in (texts[:, :count], texts[:, count:]))
-        hits = positive > negative
-        clusters = cluster_by([picture.path for picture in pictures])
-        result.metrics[f"{subset}/accuracy"] = Metric(
-            hits.astype(float), clusters=clusters, chance=0.5
-        )
-        result.counts[f"{subset} records"] = count
-        result.ties[subset] = int((positive == negative).sum())
-        worst = np.argsort(positive - negative, kind="stable")[:4]
-        result.examples[f"{subset}: surest failures"] = [
-            Example(pictures[i], f"{captions[i]}, not {negatives[i]}", False)
-            for i in worst
-            if not hits[i]
-        ]
+        hits, paths = two_captions.score(encoder, settings, records, result, subset)
+        result.metrics[f"{subset}/accuracy"] = Metric(hits, clusters=cluster_by(paths), chance=0.5)
+        result.counts[f"{subset} records"] = len(records)
     _add_mean(result, "accuracy", 0.5)
     return result
 

@@ -12,16 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
+from scenarioclip_jax.evaluation.embed.encoder import Encoder
 from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted, json_rows
-from scenarioclip_jax.evaluation.score.ranks import cosines
-from scenarioclip_jax.evaluation.score.result import (
-    Example,
-    Metric,
-    Result,
-    cluster_by,
-    partial_note,
-)
+from scenarioclip_jax.evaluation.score import two_captions
+from scenarioclip_jax.evaluation.score.result import Metric, Result, cluster_by, partial_note
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
@@ -51,25 +45,11 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
     all_hits, of_file, images_of = [], [], []
     for name, records in read(files, result).items():
-        pictures = [Picture(record.paths[0]) for record in records]
-        captions, foils = (list(part) for part in zip(*(r.values for r in records), strict=True))
-        images = by_levels(encoder.images, pictures, settings.levels)
-        texts = by_levels(encoder.texts, captions + foils, settings.levels)
-        count = len(captions)
-        true, false = (cosines(images, each) for each in (texts[:, :count], texts[:, count:]))
-        hits = (true > false).astype(float)
-        paths = [picture.path for picture in pictures]
+        hits, paths = two_captions.score(encoder, settings, records, result, name)
         result.metrics[f"{name}/accuracy"] = Metric(hits, clusters=cluster_by(paths), chance=0.5)
-        result.counts[f"{name} records"] = count
-        result.ties[name] = int((true == false).sum())
-        worst = np.argsort(true - false, kind="stable")[:4]
-        result.examples[f"{name}: surest failures"] = [
-            Example(pictures[i], f"{captions[i]}, not {foils[i]}", False)
-            for i in worst
-            if not hits[i]
-        ]
+        result.counts[f"{name} records"] = len(records)
         all_hits.append(hits)
-        of_file += [name] * count
+        of_file += [name] * len(records)
         images_of += paths
     result.metrics["mean_accuracy"] = Metric(
         np.concatenate(all_hits), np.array(of_file), cluster_by(images_of), chance=0.5

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Located, Row, SuiteError, Wanted, read_json
-from scenarioclip_jax.evaluation.score.ranks import cosines
-from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, cluster_by
+from scenarioclip_jax.evaluation.embed.encoder import Encoder
+from scenarioclip_jax.evaluation.files import Files, Located, Row, SuiteError, Wanted, json_lists
+from scenarioclip_jax.evaluation.score import two_captions
+from scenarioclip_jax.evaluation.score.result import Metric, Result, cluster_by
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
@@ -31,34 +31,16 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     for aspect, of_aspect in read(files, result).items():
         hits, groups, paths = [], [], []
         for name, records in of_aspect.items():
-            right, pictures = _score(encoder, settings, f"{aspect}/{name}", records, result)
+            right, of_file = two_captions.score(
+                encoder, settings, records, result, f"{aspect}/{name}", shown=2
+            )
             hits.append(right)
             groups += [name] * len(right)
-            paths += [picture.path for picture in pictures]
+            paths += of_file
         metric = Metric(np.concatenate(hits), np.array(groups), cluster_by(paths), chance=0.5)
         result.metrics[f"{aspect.lower()}/accuracy"] = metric
         result.counts[f"{aspect.lower()} records"] = len(groups)
     return result
-
-
-def _score(
-    encoder: Encoder, settings: Settings, name: str, records: list[Located], result: Result
-) -> tuple[np.ndarray, list[Picture]]:
-    """Which records of a file are right, with their pictures."""
-    pictures = [Picture(record.paths[0]) for record in records]
-    trues, falses = (list(texts) for texts in zip(*(r.values for r in records), strict=True))
-    images = by_levels(encoder.images, pictures, settings.levels)
-    texts = by_levels(encoder.texts, trues + falses, settings.levels)
-    count = len(trues)
-    one, other = (cosines(images, each) for each in (texts[:, :count], texts[:, count:]))
-    result.ties[name] = int((one == other).sum())
-    worst = np.argsort(one - other, kind="stable")[:2]
-    result.examples[f"{name}: surest failures"] = [
-        Example(pictures[i], f"{trues[i]}, not {falses[i]}", False)
-        for i in worst
-        if one[i] <= other[i]
-    ]
-    return (one > other).astype(float), pictures
 
 
 def read(files: Files, result: Result) -> dict[str, dict[str, list[Located]]]:
@@ -81,17 +63,13 @@ def read(files: Files, result: Result) -> dict[str, dict[str, list[Located]]]:
 
 
 def _records(path: Path, files: Files) -> list[Wanted]:
-    content = read_json(path, files.digests)
-    if not isinstance(content, list) or not content:
-        raise SuiteError(f"{path}: expected a list of records, not empty")
     wanted = []
-    for index, values in enumerate(content):
-        where = f"{path} [{index}]"
-        if not isinstance(values, list) or len(values) != 2 or not isinstance(values[1], dict):
-            raise SuiteError(f"{where}: {values!r:.80}, expected [image, {{POS, NEG}}]")
-        row = Row({"image": values[0], **values[1]}, where)
-        texts = tuple(_first(row, kind) for kind in ("POS", "NEG"))
-        wanted.append(Wanted(where, (row.get("image"),), texts))
+    for row in json_lists(path, ("image", "{POS, NEG}"), files.digests):
+        given = row.values["{POS, NEG}"]
+        if not isinstance(given, dict):
+            raise SuiteError(f"{row.where}: {given!r:.80}, expected [image, {{POS, NEG}}]")
+        texts = tuple(_first(Row(given, row.where), kind) for kind in ("POS", "NEG"))
+        wanted.append(Wanted(row.where, (row.get("image"),), texts))
     return wanted
 
 
