@@ -46,6 +46,20 @@ def test_aro_relation_is_the_mean_over_relations(tmp_path):
     assert result.skips.summary()["file is missing"]["count"] == 1  # attribution
 
 
+def test_sugarcrepe_shows_the_four_surest_failures(tmp_path):
+    degrees = {"p10": 10, "p50": 50, "p80": 80, "p60": 60, "p89": 89, "p70": 70}
+    write_images(tmp_path, *(f"{name}.jpg" for name in degrees))
+    records = [
+        {"filename": f"{name}.jpg", "caption": "true", "negative_caption": "false"}
+        for name in degrees
+    ]
+    write_json(tmp_path / "swap_obj.json", records)
+    encoder = FakeEncoder(angles(**degrees), angles(true=0, false=90))
+    result = sugarcrepe.evaluate(encoder, files(tmp_path), Settings())
+    shown = result.examples["swap_obj: surest failures"]
+    assert [each.picture.path.stem for each in shown] == ["p89", "p80", "p70", "p60"]
+
+
 def test_aro_attribution_drops_groups_under_25(tmp_path):
     write_images(tmp_path, "good.jpg", "bad.jpg")
     large = [aro_record("good.jpg", attributes=["red", "big"])] * 20
