@@ -20,7 +20,7 @@ def known_to(checkpoint: str) -> Known:
 
 
 def seen_images(known: Known, scored: DataSet | Files | None) -> dict[str, Any] | None:
-    """How many of a suite's images were in training, with the names of some; None if that isn't known.
+    """How many of a suite's images were in training, at least, and some of them; None if nothing is known.
 
     Args:
       known: What the model was trained on.

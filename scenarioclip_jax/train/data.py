@@ -143,7 +143,7 @@ def keep_photos(config: Config, data: RunData, workdir: Path) -> None:
     """Keeps digests of the photos that the run is trained on, and of those of the weights that it starts from.
 
     An evaluation tells by them which of its images the model has seen. Data sets and weights from before there
-    were such digests add none.
+    were such digests add none, nor does plain CLIP, so that what is found is the least that was seen.
     """
     if (workdir / photo_digests.OF_RUN).is_file():  # the run resumes
         return

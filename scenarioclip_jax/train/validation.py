@@ -20,7 +20,7 @@ from scenarioclip_jax.evaluation.score import from_embeddings
 from scenarioclip_jax.evaluation.score.from_embeddings import PhotoTexts, Score
 from scenarioclip_jax.evaluation.score.recognition import Recognition, pool, recognize
 from scenarioclip_jax.models.params import Params
-from scenarioclip_jax.train.config import by_level
+from scenarioclip_jax.train.config import SCORES, by_level
 from scenarioclip_jax.train.data import DataSet, RunData
 from scenarioclip_jax.train.metrics import MetricWriter, NullWriter
 from scenarioclip_jax.train.progress import Progress, duration
@@ -30,13 +30,8 @@ from scenarioclip_jax.train.stop import StopRequest
 
 __all__ = ["Stopped", "Validator"]
 
-# What a run chooses by, for people, and the suites that it is from.
+# What a run chooses by, for people.
 SCORE_NAMES = {"top1": "top-1", "R1": "recall@1", "negatives": "negatives beaten"}
-SUITES_OF = {
-    "top1": ["zero_shot"],
-    "R1": ["zero_shot", "retrieval"],
-    "negatives": ["zero_shot", "hard_negatives"],
-}
 NEGATIVES = "relation/hard_negatives/all"
 
 
@@ -162,9 +157,10 @@ class Validator:
         for each in self._data.sets:
             if each.name in found:
                 texts_of = functools.partial(self.embedder.texts, params)
-                wanted, photos = SUITES_OF[self._score], {}
+                wanted, photos = {"zero_shot", SCORES[self._score]}, {}
                 if self._score != "top1" or not found[each.name].scores:  # captions may decide
-                    wanted, photos = {*wanted, "retrieval"}, self._photos(each, split, scenes)
+                    wanted.add("retrieval")
+                    photos = self._photos(each, split, scenes)
                 scores = from_embeddings.scores(
                     found[each.name], each.classes, photos, texts_of, wanted
                 )

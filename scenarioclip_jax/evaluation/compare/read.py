@@ -62,9 +62,8 @@ class Run:
             "protocol": suite["protocol"],
             "level": entry["level"],
             "prompt": self.summary["prompt"],
-            "scenes": self.summary["config"]["data"][
-                "scenes"
-            ],  # of each split of a data set; 0: all
+            # Of each split of a data set; 0: all.
+            "scenes": self.summary["config"]["data"]["scenes"],
             "files": [[Path(each["path"]).name, each["sha256"]] for each in suite["files"]],
         }
 

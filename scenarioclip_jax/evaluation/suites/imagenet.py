@@ -37,7 +37,8 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     result = Result({}, {}, name_of(settings.levels), PROTOCOL)
     records = read(files, result)
     names = list(dict.fromkeys(record.values for record in records))
-    labels = np.array([names.index(record.values) for record in records])
+    place = {name: at for at, name in enumerate(names)}
+    labels = np.array([place[record.values] for record in records])
     prompts = settings.templates or (settings.prompt,)
     if settings.templates:  # scores of other templates can't be compared
         text = "\n".join(settings.templates)
