@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 
-from scenarioclip_jax.command import Config
+from scenarioclip_jax.command import Config, ConfigError
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.parallel.distributed import wait_for_all
 
@@ -28,6 +28,16 @@ def better(best: Best | None, step: int, score: float) -> Best:
 def patience(config: Config) -> int:
     """Validations without a better score after which a run ends; 0: it never ends early."""
     return config.finetune.patience if "finetune" in config else 0
+
+
+def check_workdir(config: Config, *, in_bucket: bool) -> None:
+    """Raises ConfigError if a run that ends early couldn't go back to its best step."""
+    if patience(config) and in_bucket and jax.process_count() > 1:
+        raise ConfigError(
+            f"config.finetune.patience={config.finetune.patience}: several processes whose workdir lies in a "
+            "bucket can't go back to the best step, since only the first one has its checkpoint; set "
+            "config.finetune.patience=0, or name a shared folder in --workdir"
+        )
 
 
 def is_over(config: Config, best: Best | None, step: int) -> bool:

@@ -75,12 +75,7 @@ def train(config: Config, workdir: str | Path) -> None:
             focus_images=data.settings.focus_images,
             tokenizer=data.tokenizer,
         )
-        if best.patience(run.config) and place.mirror is not None and jax.process_count() > 1:
-            raise ConfigError(
-                f"config.finetune.patience={run.config.finetune.patience}: several processes whose workdir "
-                "lies in a bucket can't go back to the best step, since only the first one has its checkpoint; "
-                "set config.finetune.patience=0, or name a shared folder in --workdir"
-            )
+        best.check_workdir(run.config, in_bucket=place.mirror is not None)
         first = jax.process_index() == 0  # the process that prints and writes
         options = {k: config.checkpoint[k] for k in ("keep_last", "keep_best")}
         checkpoints = Checkpoints(workdir, **options, metric="score", mirror=place.mirror)

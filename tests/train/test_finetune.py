@@ -6,6 +6,7 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -19,7 +20,7 @@ from scenarioclip_jax.evaluation.score.from_embeddings import Score
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP
 from scenarioclip_jax.rules import match
-from scenarioclip_jax.train.best import FILE, Best, better, is_over
+from scenarioclip_jax.train.best import FILE, Best, better, check_workdir, is_over
 from scenarioclip_jax.train.data import keep_photos, open_data
 from scenarioclip_jax.train.finetune import trainable, with_model
 from scenarioclip_jax.train.loop import go_back_to_best, train
@@ -372,3 +373,19 @@ def test_what_validation_chooses_by(score, scores, chosen):
     found = SimpleNamespace(scores={"relation": {"top1": 0.4}, "object": {"top1": 0.9}})
     given = {name: Score(value, None) for name, value in scores.items()}
     assert Validator._main(validator, found, given) == chosen
+
+
+@pytest.mark.parametrize(
+    ("patience", "in_bucket", "processes", "refused"),
+    [(3, True, 2, True), (0, True, 2, False), (3, False, 2, False), (3, True, 1, False)],
+)
+def test_several_processes_cannot_go_back_in_a_bucket(
+    monkeypatch, patience, in_bucket, processes, refused
+):
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    given = config("weights", "data", finetune__patience=patience)
+    if refused:
+        with pytest.raises(ConfigError, match=r"patience=3: several .* set config\.finetune"):
+            check_workdir(given, in_bucket=in_bucket)
+    else:
+        check_workdir(given, in_bucket=in_bucket)

@@ -14,6 +14,7 @@ files of LVIS (which have `neg_category_ids`) get no AP.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -190,26 +191,7 @@ def read(files: Files, result: Result, proposals: str = "") -> Task:
     place = {number: at for at, number in enumerate(kinds)}
     true = _true_boxes(annotations, place, result.skips)
     proposed = _proposals(files, Path(proposals), result.skips) if proposals else {}
-    wanted = []
-    for row in images:
-        number = row.get("id", (int, str))
-        boxes, classes, _ = true.get(number, ([], [], []))
-        if boxes or number in proposed:
-            wanted.append(Wanted(row.where, (_file_name(row),), (number, boxes, classes)))
-    if not any(boxes for _, boxes, _ in (each.values for each in wanted)):
-        raise SuiteError(f"{files.path}: none of its images has a box that is no crowd")
-    located = files.locate(wanted, result.skips)
-    found = [
-        Boxes(
-            number,
-            Picture(each.paths[0]),
-            np.array(boxes, float).reshape(-1, 4),
-            np.array(classes, int),
-            np.ones(len(boxes)),
-        )
-        for each in located
-        for number, boxes, classes in [each.values]
-    ]
+    found = _locate(files, images, true, proposed, result.skips)
     with_boxes = [image for image in found if len(image.boxes)]
     if not with_boxes:
         raise SuiteError(f"{files.path}: no image with a box that is no crowd is left")
@@ -228,6 +210,35 @@ def read(files: Files, result: Result, proposals: str = "") -> Task:
     numbers = [image.number for image in found]
     names, ids = list(kinds.values()), list(kinds)
     return Task(names, ids, with_boxes, scored_boxes, numbers, scored, federated)
+
+
+def _locate(
+    files: Files, images: list[Row], true: dict, proposed: Collection, skips: Skips
+) -> list[Boxes]:
+    """Finds the images that have true boxes, which they get, or proposals.
+
+    Raises:
+      SuiteError: No image has a true box, or `Files.locate` raises it.
+    """
+    wanted = []
+    for row in images:
+        number = row.get("id", (int, str))
+        boxes, classes, _ = true.get(number, ([], [], []))
+        if boxes or number in proposed:
+            wanted.append(Wanted(row.where, (_file_name(row),), (number, boxes, classes)))
+    if not any(boxes for _, boxes, _ in (each.values for each in wanted)):
+        raise SuiteError(f"{files.path}: none of its images has a box that is no crowd")
+    return [
+        Boxes(
+            number,
+            Picture(each.paths[0]),
+            np.array(boxes, float).reshape(-1, 4),
+            np.array(classes, int),
+            np.ones(len(boxes)),
+        )
+        for each in files.locate(wanted, skips)
+        for number, boxes, classes in [each.values]
+    ]
 
 
 def _check_ids(records: list[Row], kind: type | tuple[type, ...]) -> None:
