@@ -166,9 +166,9 @@ def _share(text: str) -> float:
 def from_huggingface(args: argparse.Namespace, output: Path) -> None:
     from scenarioclip_jax.checkpoint import CheckpointError
     from scenarioclip_jax.interop import initial
-    from scenarioclip_jax.interop.huggingface import open_clip
+    from scenarioclip_jax.interop.plain_clip import open_plain_clip
 
-    clip = open_clip(args.model)
+    clip = open_plain_clip(args.model)
     if args.tokenizer is None and clip.tokenizer is None:
         raise CheckpointError(
             f"{args.model}: no tokenizer.json in it, nor vocab.json with merges.txt; give --tokenizer"

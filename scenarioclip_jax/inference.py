@@ -110,10 +110,10 @@ def load(
 
 
 def _plain_clip(source: str) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
-    from scenarioclip_jax.interop.huggingface import open_clip
     from scenarioclip_jax.interop.initial import from_clip, model_arguments
+    from scenarioclip_jax.interop.plain_clip import open_plain_clip
 
-    clip = open_clip(source)
+    clip = open_plain_clip(source)
     if clip.tokenizer is None:
         raise CheckpointError(f"{source}: no tokenizer.json in it, nor vocab.json with merges.txt")
     model = model_arguments(clip, arch="clip", head="clip")

@@ -14,6 +14,7 @@ from scenarioclip_jax.storage.models import model_copy
 SMALL = ("*.json", "*.txt")
 SAFETENSORS = ("model.safetensors", "model-?????-of-?????.safetensors")
 TORCH = ("pytorch_model.bin", "pytorch_model-?????-of-?????.bin")
+OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 TOWERS = ("vision", "text")
 
 REPOSITORY = r"(?P<id>[\w.-]+(?:/[\w.-]+)?)"
@@ -98,6 +99,11 @@ def _download(repository: str, revision: str | None, failed: str) -> Path:
     # A repository may have no safetensors, or only those of other libraries.
     if not any(any(found.glob(p)) for p in (*SAFETENSORS, *_in_towers(SAFETENSORS))):
         found = _fetch(repository, revision, ("*.json", *TORCH, *_in_towers(TORCH)), failed)
+    huggingface = any((found / name).is_file() for name in ("config.json", "vision/config.json"))
+    if (found / "open_clip_config.json").is_file() and not huggingface:
+        for name in OPEN_CLIP:
+            if not any((found / each).is_file() for each in OPEN_CLIP):
+                found = _fetch(repository, revision, (*SMALL, name), failed)
     return found
 
 

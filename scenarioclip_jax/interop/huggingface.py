@@ -1,6 +1,5 @@
 """Reads a CLIP model in Hugging Face's format without PyTorch: sizes, weights, tokenizer, image settings."""
 
-import dataclasses
 import functools
 import re
 from pathlib import Path
@@ -11,12 +10,15 @@ import numpy as np
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.console import say
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.interop import clip_towers, known_files
-from scenarioclip_jax.interop.hub import find_folder
-from scenarioclip_jax.interop.image_settings import read_fit
+from scenarioclip_jax.interop.clip_model import (
+    TOWERS,
+    ClipModel,
+    check_weights,
+    for_our_normalization,
+)
+from scenarioclip_jax.interop.image_settings import read_image_settings
 from scenarioclip_jax.interop.weights import (
     Weights,
-    check_names,
     check_sizes,
     open_folder,
     read_json,
@@ -24,7 +26,6 @@ from scenarioclip_jax.interop.weights import (
 from scenarioclip_jax.models.layers import ACTIVATIONS
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
-TOWERS = ("vision", "text")
 # Ours -> theirs, in `vision_config` and `text_config`.
 COMMON_FIELDS = {
     "width": "hidden_size",
@@ -49,10 +50,6 @@ LEGACY_EOS = 2
 WRAPPERS = re.compile(r"((module|_orig_mod|model|clip|clip_model|net)\.)+")
 # Other parameters that training leaves in a file; CLIP's embeddings don't use them.
 EXTRA = re.compile(r"(classifier|fc|head|loss|criterion)\..*|logit_bias|.*position_ids")
-WANTED = (
-    "give a folder that a Hugging Face CLIP model was saved to, or a hub id like "
-    "openai/clip-vit-base-patch32"
-)
 # model_type -> a description of such models, for those that people try.
 OTHER_TYPES = {
     "clip_vision_model": "a vision tower alone; texts need theirs: give the whole CLIP model, or a folder with "
@@ -67,61 +64,37 @@ OTHER_TYPES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class ClipModel:
-    """A CLIP model whose weights haven't been read yet.
+def open_model(folder: Path, name: str) -> ClipModel:
+    """Opens a folder with a CLIP model, or with one tower each in `vision` and `text`.
 
-    Attributes:
+    Args:
       name: The user's name for it.
-      vision: Fields of `VisionConfig` except `stem_blocks`.
-      text: Fields of `TextConfig` except `stem_blocks`.
-      projection_dim: Size of CLIP's own embedding space.
-      fit: How its images are made square, see `data.settings.FITS`.
-      weights: `vision.NAME` and `text.NAME` with the names of `clip_towers`, float32; and, for a whole CLIP
-        model, `visual_projection.weight`, `text_projection.weight`, `logit_scale`.
-      tokenizer: Tokenizer of the model; None if the folder has none.
-    """
-
-    name: str
-    vision: dict[str, Any]
-    text: dict[str, Any]
-    projection_dim: int
-    weights: Weights
-    tokenizer: Tokenizer | None
-    fit: str = "centre_crop"
-
-
-def open_clip(source: str) -> ClipModel:
-    """Opens a folder (a CLIP model, or one tower each in `vision` and `text`), or a model on the hub.
 
     Raises:
       CheckpointError: There is nothing usable. The message names file and field, and what to do.
     """
-    folder = find_folder(source)
-    tokenizer = _tokenizer(folder)
+    tokenizer = read_tokenizer(folder)
     if (folder / "config.json").is_file():
         sizes, projection_dim = read_config(folder / "config.json", tokenizer)
         weights = _whole_model(open_folder(folder))
-    elif all((folder / tower / "config.json").is_file() for tower in TOWERS):
+    else:
         sizes, projection_dim = _tower_configs(folder, tokenizer)
         weights = _separate_towers(folder)
-    else:
-        open_clips = (folder / "open_clip_config.json").is_file()
-        raise CheckpointError(
-            f"{folder}: no config.json in it, nor vision/config.json with text/config.json; "
-            + (f"it is {known_files.OPEN_CLIP}" if open_clips else WANTED)
-        )
     weights = _without_extra(weights, folder)
-    _check(weights, sizes, projection_dim, str(folder))
-    fit = read_fit(folder, sizes["vision"]["image_size"])
+    remedy = (
+        "Weights and config.json must belong to the same CLIP model. (vision. and text. stand for "
+        "vision_model. and text_model. in the file.)"
+    )
+    check_weights(weights, sizes, projection_dim, str(folder), remedy=remedy)
+    images = read_image_settings(folder, sizes["vision"]["image_size"])
     return ClipModel(
-        source,
+        name,
         sizes["vision"],
         sizes["text"],
         projection_dim,
-        weights.astype(np.float32),
+        for_our_normalization(weights.astype(np.float32), images),
         tokenizer,
-        fit,
+        images.fit,
     )
 
 
@@ -276,39 +249,8 @@ def _separate_towers(folder: Path) -> Weights:
     return Weights(shapes, lambda name: parts[name.split(".", 1)[0]][name])
 
 
-def _check(weights: Weights, sizes: dict[str, dict], projection_dim: int, where: str) -> None:
-    vision, text = tower_configs(sizes["vision"], sizes["text"], (0, 0))
-    expected = {
-        f"{tower}.{name}": shape
-        for tower, config in (("vision", vision), ("text", text))
-        for name, shape in clip_towers.expected_shapes(config).items()
-    }
-    optional = {
-        "visual_projection.weight": (projection_dim, vision.width),
-        "text_projection.weight": (projection_dim, text.width),
-        "logit_scale": (),
-    }
-    expected |= {name: shape for name, shape in optional.items() if name in weights}
-    check_names(
-        weights.shapes,
-        expected,
-        where=where,
-        remedy="Weights and config.json must belong to the same CLIP model. (vision. and text. stand for "
-        "vision_model. and text_model. in the file.)",
-    )
-
-
-def tower_configs(
-    vision: dict, text: dict, stem_blocks: tuple[int, int]
-) -> tuple[VisionConfig, TextConfig]:
-    """Returns `VisionConfig` and `TextConfig` with the given numbers of blocks in their stems."""
-    return (
-        VisionConfig(**vision, stem_blocks=stem_blocks[0]),
-        TextConfig(**text, stem_blocks=stem_blocks[1]),
-    )
-
-
-def _tokenizer(folder: Path) -> Tokenizer | None:
+def read_tokenizer(folder: Path) -> Tokenizer | None:
+    """The tokenizer of a folder; None if it has none; CheckpointError if it can't be used."""
     names = ("tokenizer.json", "vocab.json")
     if not any((folder / name).is_file() for name in names):
         return None

@@ -1,49 +1,53 @@
 """How a CLIP model in Hugging Face's format prepares its images: preprocessor_config.json."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.console import say
 from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
+from scenarioclip_jax.interop.clip_model import ImageSettings
 from scenarioclip_jax.interop.weights import read_json
 
-BICUBIC = 3  # Pillow's number for it
+BILINEAR, BICUBIC = 2, 3  # Pillow's numbers for them
 # Steps that Transformers' CLIP processors do by default; other processors have other defaults.
 STEPS = ("do_resize", "do_rescale", "do_normalize")
 HARMLESS = ("do_center_crop", "do_convert_rgb", "do_reduce_labels")
 
 
-def read_fit(folder: Path, image_size: int) -> str:
-    """Reads how images are made square, see `data.settings.FITS`; `centre_crop` if no file says.
+def read_image_settings(folder: Path, image_size: int) -> ImageSettings:
+    """Reads how a model prepares its images; CLIP's way if no file says.
 
     Raises:
-      CheckpointError: Images are not prepared in CLIP's way. The message names file and field.
+      CheckpointError: It is a way that images can't be prepared in here. The message names file and field.
     """
     found = _settings(folder)
     if found is None:
-        return "centre_crop"
+        return ImageSettings()
     path, settings = found
+    if settings.get("resample") == BILINEAR:
+        note_on_resizing(path, "resample")
+        settings = settings | {"resample": BICUBIC}
     expected = {
-        "image_mean": list(CLIP_MEAN),
-        "image_std": list(CLIP_STD),
         "resample": BICUBIC,
         "rescale_factor": 1 / 255,
         **dict.fromkeys(STEPS, True),
     }
     others = _is_anothers(settings)
-    for name, wanted in expected.items():
+    for name, usual in {"image_mean": CLIP_MEAN, "image_std": CLIP_STD, **expected}.items():
         value = settings.get(name)
         if value is None and others and name not in ("rescale_factor", *STEPS):
             raise CheckpointError(
                 f"{path}: it has no {name}, and the default of {settings['image_processor_type']} isn't "
-                f"CLIP's; write the value that the model was trained with, {json.dumps(wanted)} if it is a "
+                f"CLIP's; write the value that the model was trained with, {json.dumps(usual)} if it is a "
                 "CLIP model like others"
             )
-        if value is not None and not _close(value, wanted):
-            _refuse(path, name, value, wanted)
+        if name in expected and value is not None and not _close(value, usual):
+            _refuse(path, name, value, usual)
     for name, value in settings.items():
         if (
             name.startswith("do_")
@@ -51,7 +55,44 @@ def read_fit(folder: Path, image_size: int) -> str:
             and value not in (None, False)
         ):
             _refuse(path, name, value, False)
-    return _fit(path, settings, image_size)
+    return ImageSettings(
+        _fit(path, settings, image_size),
+        check_channels(path, "image_mean", settings.get("image_mean"), CLIP_MEAN),
+        check_channels(path, "image_std", settings.get("image_std"), CLIP_STD),
+    )
+
+
+def check_channels(
+    path: Path, name: str, value: Any, usual: tuple[float, ...]
+) -> tuple[float, ...]:
+    """Returns the mean or the standard deviation of three channels; `usual` if the file says none, or the same.
+
+    Raises:
+      CheckpointError: They aren't three numbers, or a deviation isn't positive.
+    """
+    if value is None or _close(value, usual):
+        return usual
+    least = 0 if name.endswith("std") else -math.inf
+    if not (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and all(type(each) in (int, float) and least < each < 256 for each in value)
+    ):
+        raise CheckpointError(
+            f"{path}: {name} is {json.dumps(value)}; it must be three "
+            f"{'positive ' if least == 0 else ''}numbers, for red, green and blue between 0 and 1; CLIP's are "
+            f"{json.dumps(usual)}"
+        )
+    return tuple(float(each) for each in value)
+
+
+def note_on_resizing(path: Path, name: str) -> None:
+    """Says that a model's images were resized bilinearly, which they aren't here."""
+    say(
+        f"note: {path}: {name} is bilinear, and images are resized bicubically here: embeddings differ a "
+        "little from those of the model's own library",
+        error=True,
+    )
 
 
 def _settings(folder: Path) -> tuple[Path, dict] | None:

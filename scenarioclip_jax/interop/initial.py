@@ -14,9 +14,10 @@ from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.console import say
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop import clip_towers, exported, new_parts, reference
+from scenarioclip_jax.interop.clip_model import ClipModel
 from scenarioclip_jax.interop.hub import find_folder, local_folder
-from scenarioclip_jax.interop.huggingface import ClipModel, open_clip
 from scenarioclip_jax.interop.label_normalizer import as_if_exported
+from scenarioclip_jax.interop.plain_clip import is_plain_clip, open_plain_clip
 from scenarioclip_jax.interop.positions import interpolate_positions
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import (
@@ -167,7 +168,7 @@ def check_source(source: str) -> None:
             raise CheckpointError(f"{folder}: its folder checkpoints holds none that is complete")
         return
     found = find_folder(source)
-    if not any((found / name).is_file() for name in ("config.json", "vision/config.json")):
+    if not is_plain_clip(found):
         raise CheckpointError(f"{found}: no config.json in it, so there is no model to start from")
 
 
@@ -186,7 +187,7 @@ def spec_of(source: str, *, arch: str) -> ModelSpec:
         return exported.read(folder)[0]
     if (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
         return ModelSpec.read(folder)
-    clip = open_clip(source)
+    clip = open_plain_clip(source)
     model = model_arguments(clip, arch=arch, head="clip")
     return ModelSpec(model, dict.fromkeys(LEVELS, clip.text["max_length"]), clip.fit)
 
@@ -258,7 +259,7 @@ def init_from(
                 "so the new teacher starts as a copy of the student"
             )
     else:
-        clip = open_clip(source)
+        clip = open_plain_clip(source)
         sizes = {"embed_dim": 2 * clip.projection_dim} if head == "clip" else {}
         _compare(source, model, {"vision": clip.vision, "text": clip.text} | sizes)
         spec = ModelSpec({}, dict.fromkeys(LEVELS, clip.text["max_length"]), clip.fit)

@@ -11,8 +11,8 @@ TORCHSCRIPT = (
     "give that"
 )
 OPEN_CLIP = (
-    "in open_clip's format, which can't be read here; give the model in Hugging Face's format (config.json "
-    "with model_type 'clip', model.safetensors), which many repositories hold beside open_clip's files"
+    "in open_clip's format; give the folder that holds it, with open_clip_config.json and CLIP's tokenizer "
+    "beside it"
 )
 HUGGINGFACE = (
     "weights of a Hugging Face CLIP model without its config.json and tokenizer; give the folder or the hub "

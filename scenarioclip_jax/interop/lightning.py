@@ -10,7 +10,7 @@ import numpy as np
 
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.interop import known_files, reference
-from scenarioclip_jax.interop.huggingface import tower_configs
+from scenarioclip_jax.interop.clip_model import tower_configs
 from scenarioclip_jax.interop.initial import FROZEN, published_stem_blocks
 from scenarioclip_jax.interop.weights import Weights, check_names, from_tensors, load_torch
 from scenarioclip_jax.models.scenario_clip import Parts, branch_of, parts_of

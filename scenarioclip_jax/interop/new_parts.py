@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from scenarioclip_jax.checkpoint import CheckpointError
-from scenarioclip_jax.interop.huggingface import ClipModel
+from scenarioclip_jax.interop.clip_model import ClipModel
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, pools
 from scenarioclip_jax.models.towers import Head

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scenarioclip_jax import checkpoint, convert
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.interop import exported, initial
-from scenarioclip_jax.interop.huggingface import open_clip
+from scenarioclip_jax.interop.plain_clip import open_plain_clip
 from tests.interop import helpers
 
 JSON = st.recursive(
@@ -48,7 +48,7 @@ def read(folder):
         if exported.is_exported(folder):
             exported.read(folder)
             return
-        clip = open_clip(str(folder))
+        clip = open_plain_clip(str(folder))
         initial.from_clip(clip, initial.model_arguments(clip, arch="clip"))
     except CheckpointError as error:
         assert str(folder) in str(error)  # noqa: PT017

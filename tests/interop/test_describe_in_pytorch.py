@@ -12,7 +12,7 @@ from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.describe.detector import open_detector
 from scenarioclip_jax.interop import initial
-from scenarioclip_jax.interop.huggingface import open_clip
+from scenarioclip_jax.interop.plain_clip import open_plain_clip
 from scenarioclip_jax.interop.portable import portable
 from scenarioclip_jax.interop.to_pytorch import SHARED
 from tests.annotate.models import tiny
@@ -36,7 +36,7 @@ WORDS = {
 def made(tmp_path_factory):
     """Makes (and keeps) our checkpoint and its folder for PyTorch, by what differs."""
     kept = {}
-    clip = open_clip(str(helpers.write_clip(tmp_path_factory.mktemp("clip") / "model")))
+    clip = open_plain_clip(str(helpers.write_clip(tmp_path_factory.mktemp("clip") / "model")))
 
     def make(arch="scenario_clip_0", fit="centre_crop", style="stored", regions="views"):
         key = arch, fit, style, regions

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.interop import huggingface, initial
-from scenarioclip_jax.interop.huggingface import open_clip
+from scenarioclip_jax.interop.plain_clip import open_plain_clip
 from scenarioclip_jax.interop.positions import interpolate_positions
 from tests.interop import helpers
 
@@ -26,7 +26,7 @@ def convert_clip(source, output, *flags):
 
 
 def params_of(source, **kwargs):
-    opened = open_clip(str(source))
+    opened = open_plain_clip(str(source))
     return initial.from_clip(opened, initial.model_arguments(opened, arch="clip", **kwargs))
 
 
@@ -81,7 +81,7 @@ def test_other_architectures(clip, tmp_path, arch):
 @pytest.mark.parametrize("arch", ["scenario_clip_0", "scenario_clip_shared"])
 def test_one_vision_tower_where_regions_are_pooled(clip, arch):
     """`from_clip` compares with the model that it is for; what CLIP doesn't have starts at random."""
-    opened = open_clip(str(clip))
+    opened = open_plain_clip(str(clip))
     model = initial.model_arguments(opened, arch=arch) | {"regions": "pooled"}
     params = initial.from_clip(opened, model)
     towers = {path.split("/")[2] for path in params if path.startswith("vision/trunk/")}
@@ -100,7 +100,7 @@ def test_one_vision_tower_where_regions_are_pooled(clip, arch):
 
 @pytest.mark.parametrize("arch", ["scenario_clip_0", "scenario_clip_shared"])
 def test_only_what_tells_a_level_fixes_the_stems_end(clip, arch):
-    opened = open_clip(str(clip))
+    opened = open_plain_clip(str(clip))
     model = initial.model_arguments(opened, arch=arch) | {"regions": "pooled"}
     params = initial.from_clip(opened, model)
     shorter = model | {"text": {**model["text"], "stem_blocks": 1}}
@@ -196,7 +196,7 @@ def test_legacy_end_of_text_id(tmp_path):
     folder = helpers.write_clip(tmp_path / "m", config=helpers.clip_config(eos_id=2))
     assert tokenizer.eos_id != tokenizer.vocab_size - 1
     with pytest.raises(CheckpointError, match=r"eos_token_id is 2 .*pool at the highest id"):
-        open_clip(str(folder))
+        open_plain_clip(str(folder))
     # CLIP's own vocabulary ends with <|endoftext|>.
     values = json.loads((folder / "tokenizer.json").read_text())
     vocab = values["model"]["vocab"]
@@ -206,7 +206,7 @@ def test_legacy_end_of_text_id(tmp_path):
     for token in values["added_tokens"]:
         token["id"] = vocab[token["content"]]
     (folder / "tokenizer.json").write_text(json.dumps(values))
-    opened = open_clip(str(folder))
+    opened = open_plain_clip(str(folder))
     assert opened.text["eos_id"] == len(vocab) - 1
     assert opened.tokenizer.eos_id == len(vocab) - 1
 
@@ -295,7 +295,7 @@ def test_config_that_does_not_fit(clip, tmp_path, change, message):
         node[last] = value
     folder = helpers.write_clip(tmp_path / "m", config=config)
     with pytest.raises(CheckpointError, match=message):
-        open_clip(str(folder))
+        open_plain_clip(str(folder))
 
 
 @pytest.mark.parametrize("name", ["preprocessor_config.json", "processor_config.json"])
@@ -309,10 +309,10 @@ def test_image_settings_must_be_clips(clip, tmp_path, name):
         (folder / name).write_text(json.dumps(wrapped))
 
     write(good)
-    open_clip(str(folder))
-    for key, value in {"image_mean": [0.5, 0.5, 0.5], "resample": 2, "crop_size": 64}.items():
+    open_plain_clip(str(folder))
+    for key, value in {"resample": 1, "rescale_factor": 1, "crop_size": 64}.items():
         write(good | {key: value})
         with pytest.raises(
             CheckpointError, match=rf"{name}: {key} is .*, but pictures are prepared"
         ):
-            open_clip(str(folder))
+            open_plain_clip(str(folder))

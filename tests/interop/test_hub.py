@@ -11,7 +11,7 @@ import pytest
 from scenarioclip_jax import convert, load
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.interop import hub, known_files
-from scenarioclip_jax.interop.huggingface import open_clip
+from scenarioclip_jax.interop.plain_clip import open_plain_clip
 from tests.interop import helpers
 
 
@@ -101,7 +101,7 @@ def test_no_such_repository(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(CheckpointError, match=r"org/clip: no such folder, .*ConnectionError: no r"):
-        open_clip("org/clip")
+        open_plain_clip("org/clip")
 
 
 def test_what_looks_like_a_path_is_not_sent_to_the_hub(monkeypatch, tmp_path):
@@ -155,7 +155,9 @@ def test_files_are_called_by_their_names(clip, tmp_path):
             convert.main(["from-reference", f"--checkpoint={path}", f"--tokenizer={clip}", output])
     (tmp_path / "oc").mkdir()
     (tmp_path / "oc/open_clip_config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="it is in open_clip's format"):
+    with pytest.raises(
+        CheckpointError, match=r"open_clip_config\.json: it has no object model_cfg"
+    ):
         load(tmp_path / "oc")
     assert known_files.describe(tmp_path / "epoch.pt") is None
 
@@ -186,7 +188,7 @@ def test_other_models_are_called_by_their_names(clip, tmp_path, kind, said):
     config = json.loads((clip / "config.json").read_text()) | {"model_type": kind}
     folder = helpers.write_clip(tmp_path / "m", config=config)
     with pytest.raises(CheckpointError, match=rf"model_type is '{kind}'.*{said}"):
-        open_clip(str(folder))
+        open_plain_clip(str(folder))
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "clip.", "module.model."])
@@ -197,7 +199,7 @@ def test_wrappers_prefixes_and_extra_tensors(clip, tmp_path, prefix, capsys):
     wrapped[prefix + "logit_bias"] = wrapped["classifier.weight"] = np.zeros(1, np.float32)
     folder = helpers.write_clip(tmp_path / "m", wrapped)
     (folder / "config.json").write_text("\ufeff" + (folder / "config.json").read_text())
-    found, wanted = open_clip(str(folder)).weights, open_clip(str(clip)).weights
+    found, wanted = open_plain_clip(str(folder)).weights, open_plain_clip(str(clip)).weights
     helpers.assert_same({k: found[k] for k in found}, {k: wanted[k] for k in wanted})
     assert "left out classifier.weight, logit_bias" in capsys.readouterr().err
     del wrapped[prefix + "logit_scale"]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from scenarioclip_jax import convert, load
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
-from scenarioclip_jax.interop.image_settings import read_fit
+from scenarioclip_jax.interop.image_settings import read_image_settings
 from tests.interop import helpers
 
 CLIP = {
@@ -55,7 +55,7 @@ def test_height_and_width_mean_squash(tmp_path, name):
 )
 def test_ways_to_make_a_square(tmp_path, change, fit):
     write(tmp_path, CLIP | change)
-    assert read_fit(tmp_path, 32) == fit
+    assert read_image_settings(tmp_path, 32).fit == fit
 
 
 @pytest.mark.parametrize(
@@ -74,23 +74,57 @@ def test_ways_to_make_a_square(tmp_path, change, fit):
         ({"do_flip_channel_order": True}, "do_flip_channel_order"),
         ({"image_mean": 0.48145466}, "image_mean"),
         ({"image_mean": "x"}, "image_mean"),
+        ({"image_mean": [0.5, 0.5]}, "image_mean"),
+        ({"image_std": [0.5, 0, 0.5]}, "image_std"),
+        ({"resample": 1}, "resample"),
         ({"image_processor_type": "SiglipImageProcessor", "size": 32}, "size"),
     ],
 )
 def test_what_is_not_clips_is_refused_by_name(tmp_path, change, field):
     write(tmp_path, CLIP | change)
     with pytest.raises(CheckpointError, match=rf"preprocessor_config\.json: {field} is "):
-        read_fit(tmp_path, 32)
+        read_image_settings(tmp_path, 32)
 
 
 def test_defaults_of_another_processor_are_not_clips(tmp_path):
     write(tmp_path, {"image_processor_type": "ViTImageProcessor", "size": SQUARE})
     with pytest.raises(CheckpointError, match=r"no image_mean, and the default of ViTImageProc"):
-        read_fit(tmp_path, 32)
+        read_image_settings(tmp_path, 32)
 
 
 def test_a_processor_config_without_image_settings_hides_nothing(tmp_path):
     (tmp_path / "processor_config.json").write_text('{"processor_class": "CLIPProcessor"}')
-    write(tmp_path, CLIP | {"image_mean": [0.5, 0.5, 0.5]})
+    write(tmp_path, CLIP | {"image_mean": [0.5, 0.5, "x"]})
     with pytest.raises(CheckpointError, match=r"preprocessor_config\.json: image_mean is"):
-        read_fit(tmp_path, 32)
+        read_image_settings(tmp_path, 32)
+
+
+def test_another_normalization_is_that_of_the_weights(tmp_path):
+    """Their embeddings of pixels as they normalize them are ours of pixels as we do."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    mean, std = np.float32([0.5, 0.4, 0.6]), np.float32([0.5, 0.3, 0.2])
+    folder = helpers.write_clip(tmp_path / "clip")
+    write(folder, CLIP | {"image_mean": mean.tolist(), "image_std": std.tolist()})
+    pixels = np.random.default_rng(0).random((3, 32, 32, 3), np.float32)
+    pixels[1, :16] = 0  # black, as outside of regions
+    theirs = transformers.CLIPModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        images = torch.from_numpy(((pixels - mean) / std).transpose(0, 3, 1, 2).copy())
+        wanted = theirs.get_image_features(images)
+    wanted = np.asarray(getattr(wanted, "pooler_output", wanted))
+    ours = (pixels - np.float32(CLIP["image_mean"])) / np.float32(CLIP["image_std"])
+    found = load(folder).encode_pixels(ours)
+    cosines = [_cosines(each) for each in (found, wanted)]
+    np.testing.assert_allclose(*cosines, atol=1e-5)
+
+
+def _cosines(embeddings):
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def test_bilinear_resizing_is_told(tmp_path, capsys):
+    write(tmp_path, CLIP | {"resample": 2})
+    assert read_image_settings(tmp_path, 32).fit == "centre_crop"
+    assert "resample is bilinear" in capsys.readouterr().err

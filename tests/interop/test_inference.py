@@ -16,13 +16,13 @@ from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data.damage import DamagedImageWarning
 from scenarioclip_jax.data.stored.labels import normalize_label
 from scenarioclip_jax.interop import initial
-from scenarioclip_jax.interop.huggingface import open_clip
+from scenarioclip_jax.interop.plain_clip import open_plain_clip
 from tests.interop import helpers
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    clip = open_clip(str(helpers.write_clip(tmp_path_factory.mktemp("clip") / "model")))
+    clip = open_plain_clip(str(helpers.write_clip(tmp_path_factory.mktemp("clip") / "model")))
     model = initial.model_arguments(clip, arch="scenario_clip_1")
     params = initial.from_clip(clip, model)
     ema = {path: value * 1.1 for path, value in initial.teacher_of(params).items()}

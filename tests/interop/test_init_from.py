@@ -12,7 +12,7 @@ from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data.tokens import train_tokenizer
 from scenarioclip_jax.inference import Model, load
 from scenarioclip_jax.interop import initial
-from scenarioclip_jax.interop.huggingface import open_clip
+from scenarioclip_jax.interop.plain_clip import open_plain_clip
 from scenarioclip_jax.models.scenario_clip import INITIAL_LOGIT_BIAS, LEVELS
 from scenarioclip_jax.shell import to_paste
 from tests.interop import helpers
@@ -25,7 +25,7 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(clip):
-    return initial.model_arguments(open_clip(str(clip)), arch="scenario_clip_1", embed_dim=24)
+    return initial.model_arguments(open_plain_clip(str(clip)), arch="scenario_clip_1", embed_dim=24)
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,9 @@ def test_the_teacher_starts_with_what_trains_as_published(model):
 
 
 def test_clips_own_heads_give_its_cosines_at_every_level(clip):
-    arguments = initial.model_arguments(open_clip(str(clip)), arch="pyramid_clip", head="clip")
+    arguments = initial.model_arguments(
+        open_plain_clip(str(clip)), arch="pyramid_clip", head="clip"
+    )
     params, _, _ = initial.init_from(str(clip), arguments, head="clip")
     spec = initial.spec_of(str(clip), arch="pyramid_clip")
     assert spec.model == arguments

@@ -12,7 +12,7 @@ from PIL import Image
 from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.interop import initial
-from scenarioclip_jax.interop.huggingface import open_clip
+from scenarioclip_jax.interop.plain_clip import open_plain_clip
 from tests.interop import helpers
 
 torch = pytest.importorskip("torch")
@@ -22,7 +22,7 @@ transformers = pytest.importorskip("transformers")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("pytorch")
-    clip = open_clip(str(helpers.write_clip(root / "clip")))
+    clip = open_plain_clip(str(helpers.write_clip(root / "clip")))
     model = initial.model_arguments(clip, arch="scenario_clip_0")
     params = initial.from_clip(clip, model)
     rng = np.random.default_rng(0)

@@ -18,7 +18,7 @@ from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.data.stored.labels import normalize_label
 from scenarioclip_jax.interop import exported, initial, to_pytorch
-from scenarioclip_jax.interop.huggingface import open_clip
+from scenarioclip_jax.interop.plain_clip import open_plain_clip
 from scenarioclip_jax.interop.portable import portable
 from tests.interop import helpers
 
@@ -33,7 +33,7 @@ LENGTHS = {"global": 12, "object": 6, "relation": 9}
 
 def random_model(arch, *, share_stem, clip_folder, regions="views"):
     """A model whose arrays are all different, heads and norms included."""
-    clip = open_clip(str(clip_folder))
+    clip = open_plain_clip(str(clip_folder))
     model = initial.model_arguments(clip, arch=arch, share_stem=share_stem, embed_dim=40)
     model |= {"regions": regions, "object_parts": 1}
     params = initial.from_clip(clip, model)
@@ -351,7 +351,7 @@ def test_towers_layout_is_plain_clip(trained, tmp_path, arch):
     tokens = AutoTokenizer.from_pretrained(out / branch)(helpers.TEXTS[0])["input_ids"]
     assert tokens == ours.tokenizer.encode([helpers.TEXTS[0]], 20)[0][0][: len(tokens)].tolist()
     # And back in: a branch is a model that every level can start from.
-    again = open_clip(str(out / branch))
+    again = open_plain_clip(str(out / branch))
     np.testing.assert_array_equal(
         again.weights["vision.post_layernorm.weight"],
         ours.params[f"vision/trunk/{branch}/post_norm/scale"],

@@ -9,7 +9,7 @@ from PIL import Image
 from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.interop import exported, initial
-from scenarioclip_jax.interop.huggingface import open_clip
+from scenarioclip_jax.interop.plain_clip import open_plain_clip
 from tests.interop import helpers
 
 torch = pytest.importorskip("torch")
@@ -25,7 +25,7 @@ PAIRS = [[OBJECTS[0], OBJECTS[1]], [OBJECTS[3], OBJECTS[2]], [OBJECTS[2], OBJECT
 def made(tmp_path_factory):
     """Makes (and keeps) our checkpoint and its folder for PyTorch, by architecture and fit."""
     kept = {}
-    clip = open_clip(str(helpers.write_clip(tmp_path_factory.mktemp("clip") / "model")))
+    clip = open_plain_clip(str(helpers.write_clip(tmp_path_factory.mktemp("clip") / "model")))
 
     def make(arch, fit="centre_crop", share_stem=False, parts=2):
         key = arch, fit, share_stem, parts

@@ -1,0 +1,108 @@
+"""A CLIP model from elsewhere, as all readers of such models return it."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
+from scenarioclip_jax.data.tokens import Tokenizer
+from scenarioclip_jax.interop import clip_towers
+from scenarioclip_jax.interop.weights import Weights, check_names
+from scenarioclip_jax.models.towers import TextConfig, VisionConfig
+
+TOWERS = ("vision", "text")
+PATCH = "vision.embeddings.patch_embedding.weight"
+POSITION = "vision.embeddings.position_embedding.weight"
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipModel:
+    """A CLIP model whose weights haven't been read yet.
+
+    Attributes:
+      name: The user's name for it.
+      vision: Fields of `VisionConfig` except `stem_blocks`.
+      text: Fields of `TextConfig` except `stem_blocks`.
+      projection_dim: Size of CLIP's own embedding space.
+      fit: How its images are made square, see `data.settings.FITS`.
+      weights: `vision.NAME` and `text.NAME` with the names of `clip_towers`, float32, for images that are
+        normalized as here; and, for a whole CLIP model, `visual_projection.weight`, `text_projection.weight`,
+        `logit_scale`.
+      tokenizer: Tokenizer of the model; None if the folder has none.
+    """
+
+    name: str
+    vision: dict[str, Any]
+    text: dict[str, Any]
+    projection_dim: int
+    weights: Weights
+    tokenizer: Tokenizer | None
+    fit: str = "centre_crop"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSettings:
+    """How a model prepares its images.
+
+    Attributes:
+      fit: How they are made square, see `data.settings.FITS`.
+      mean, std: What is subtracted from channels between 0 and 1, and what they are divided by then.
+    """
+
+    fit: str = "centre_crop"
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+
+
+def tower_configs(
+    vision: dict, text: dict, stem_blocks: tuple[int, int]
+) -> tuple[VisionConfig, TextConfig]:
+    """Returns `VisionConfig` and `TextConfig` with the given numbers of blocks in their stems."""
+    return (
+        VisionConfig(**vision, stem_blocks=stem_blocks[0]),
+        TextConfig(**text, stem_blocks=stem_blocks[1]),
+    )
+
+
+def check_weights(
+    weights: Weights, sizes: dict[str, dict], projection_dim: int, where: str, *, remedy: str
+) -> None:
+    """Raises CheckpointError that lists what is missing, unexpected or of another shape, if anything."""
+    vision, text = tower_configs(sizes["vision"], sizes["text"], (0, 0))
+    expected = {
+        f"{tower}.{name}": shape
+        for tower, config in (("vision", vision), ("text", text))
+        for name, shape in clip_towers.expected_shapes(config).items()
+    }
+    optional = {
+        "visual_projection.weight": (projection_dim, vision.width),
+        "text_projection.weight": (projection_dim, text.width),
+        "logit_scale": (),
+    }
+    expected |= {name: shape for name, shape in optional.items() if name in weights}
+    check_names(weights.shapes, expected, where=where, remedy=remedy)
+
+
+def for_our_normalization(weights: Weights, settings: ImageSettings) -> Weights:
+    """Weights that give for images as normalized here what the given ones give for images of `settings`.
+
+    With means m, m' and deviations s, s' of here and there, an image x of here is (s x + m - m') / s' there.
+    The first layer is linear in each patch: its kernel takes s / s', and what the difference of the means adds
+    to every patch is added to the patches' positions.
+    """
+    if settings.mean == CLIP_MEAN and settings.std == CLIP_STD:
+        return weights
+    mean, std = np.float64(settings.mean), np.float64(settings.std)
+    factor, shift = np.float64(CLIP_STD) / std, (np.float64(CLIP_MEAN) - mean) / std
+
+    def read(name: str) -> np.ndarray:
+        value = weights[name]
+        if name == PATCH:  # [width, 3, patch, patch]
+            return (value * factor[:, None, None]).astype(np.float32)
+        if name == POSITION:  # [1 + patches, width]; the class token, the first, sees no pixel
+            added = np.einsum("wcyx,c->w", weights[PATCH].astype(np.float64), shift)
+            return np.concatenate([value[:1], value[1:] + added]).astype(np.float32)
+        return value
+
+    return Weights(weights.shapes, read)

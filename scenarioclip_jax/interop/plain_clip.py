@@ -1,0 +1,43 @@
+"""Opens a CLIP model from elsewhere, whichever library it was saved by."""
+
+from pathlib import Path
+
+from scenarioclip_jax.checkpoint import CheckpointError
+from scenarioclip_jax.interop import huggingface, openclip
+from scenarioclip_jax.interop.clip_model import TOWERS, ClipModel
+from scenarioclip_jax.interop.hub import find_folder
+
+WANTED = (
+    "give a folder that a Hugging Face CLIP model was saved to, one in open_clip's format, or a hub id like "
+    "openai/clip-vit-base-patch32"
+)
+
+
+def open_plain_clip(source: str) -> ClipModel:
+    """Opens a folder, or a model on the hub: in Hugging Face's format or open_clip's.
+
+    A folder in Hugging Face's format has a CLIP model, or one tower each in `vision` and `text`; one in
+    open_clip's format has open_clip_config.json beside the weights. A folder with both is read as the first.
+
+    Raises:
+      CheckpointError: There is nothing usable. The message names file and field, and what to do.
+    """
+    folder = find_folder(source)
+    if _in_huggingface_format(folder):
+        return huggingface.open_model(folder, source)
+    if (folder / openclip.CONFIG).is_file():
+        return openclip.open_model(folder, source)
+    raise CheckpointError(
+        f"{folder}: no config.json in it, nor vision/config.json with text/config.json, nor "
+        f"{openclip.CONFIG}; {openclip.advice(folder) or WANTED}"
+    )
+
+
+def is_plain_clip(folder: Path) -> bool:
+    """Whether a folder has the configs of a model that `open_plain_clip` may read."""
+    return _in_huggingface_format(folder) or (folder / openclip.CONFIG).is_file()
+
+
+def _in_huggingface_format(folder: Path) -> bool:
+    towers = [folder / tower / "config.json" for tower in TOWERS]
+    return (folder / "config.json").is_file() or all(path.is_file() for path in towers)
