@@ -34,6 +34,10 @@ v5e:16x16 by `python -m scenarioclip_jax.aot` (docs/guides/train.md has smaller 
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py:vitb16_fast --config.data.dir=SHARDS
 
+`siglipb16`: the published set-up, begun from SigLIP ViT-B/16 with its own heads and loss. Not run here.
+
+    python -m scenarioclip_jax.main --config=configs/pretrain.py:siglipb16 --config.data.dir=SHARDS
+
 `vitb32_recipe`: the recipe with CLIP ViT-B/32, for your own photos. Not run here.
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py:vitb32_recipe --config.data.dir=SHARDS
@@ -49,7 +53,7 @@ PRESETS = (
     *("demo", "recipe"),
     *("vitb32", "vitb16", "vitl14"),
     *("vitb32_fast", "vitb16_fast", "vitl14_fast"),
-    "vitb32_recipe",
+    *("siglipb16", "vitb32_recipe"),
 )
 
 
@@ -62,7 +66,7 @@ def get_config(preset: str = "demo") -> ml_collections.ConfigDict:
     config.preset = preset  # names the default workdir
     towers, _, variant = preset.partition("_")
     towers_of = {"demo": demo, "recipe": demo_recipe}
-    towers_of |= {"vitb32": vitb32, "vitb16": vitb16, "vitl14": vitl14}
+    towers_of |= {"vitb32": vitb32, "vitb16": vitb16, "vitl14": vitl14, "siglipb16": siglipb16}
     towers_of[towers](config)
     if variant == "fast":
         fast(config)
@@ -312,6 +316,25 @@ def vitl14(config):
     config.model.embed_dim = 768
     config.model.remat = "dots"
     config.init_from = config.data.tokenizer = "openai/clip-vit-large-patch14"
+
+
+def siglipb16(config):
+    """SigLIP (Zhai et al. 2023): no class token, no causal mask, texts of 64 tokens, sigmoid loss."""
+    tower = dict(width=768, depth=12, heads=12, mlp_dim=3072)
+    tower |= dict(activation="gelu_pytorch_tanh", eps=1e-6)
+    config.model.vision = tower | dict(
+        image_size=224, patch_size=16, stem_blocks=6, pooling="attention"
+    )
+    config.model.text = tower | dict(
+        vocab_size=32000, max_length=64, eos_id=1, stem_blocks=10, pooling="last"
+    )
+    config.model.embed_dim = 2 * 768  # SigLIP's own heads, which give its cosines
+    config.init_heads = "clip"
+    config.loss.kind = "sigmoid"
+    config.init_from = config.data.tokenizer = "google/siglip-base-patch16-224"
+    config.data.fit = "squash"
+    for level in config.data.levels.values():
+        level.text_length = 64
 
 
 # Visible patches of a scene's objects and relations, by the side of a patch, with a sixth to spare, where boxes

@@ -370,7 +370,7 @@ class Model:
         # Texts of all lengths up to the level's share one compiled program.
         length = self.spec.lengths[level]
         length = length if ids.shape[1] <= length else self._max_length
-        padded = np.full((len(ids), length), self._eos_id, np.int32)
+        padded = np.full((len(ids), length), self.tokenizer.pad_id, np.int32)
         padded[:, : ids.shape[1]] = ids
         return self._run(self._runner.texts, len(ids), level, lambda part: padded[part])
 

@@ -84,7 +84,7 @@ def level_shapes(settings: DataSettings, vision: VisionConfig) -> dict[str, Leve
     for level in LEVELS:
         shape = settings.level(level)
         told = shape.slots + shape.further
-        images, texts = (shape.slots, 1 + vision.grid**2), (told, shape.text_length)
+        images, texts = (shape.slots, vision.tokens), (told, shape.text_length)
         if shape.patch_rows:
             images = shape.patch_rows, settings.patch_row_tokens
         if shape.text_rows:
@@ -236,11 +236,19 @@ class _Step:
         below = below or self._trains(stem) or self._trains(f"{kind}/level/")
         trunk_cost = self._stack(f"{trunk}stack/", block, config.depth - depth, below)
         below = below or self._trains(trunk)
+        if isinstance(config, VisionConfig) and not config.has_class_token:
+            trunk_cost = _add([trunk_cost, self._attention_pool(config, rows, below)])
         # Every slot is projected, even if several share a text.
         read = shape.slots if kind == "vision" else shape.texts
         forward = 2 * read * config.width * self.arguments.get("embed_dim", 512)
         trains = f"{head}projection/kernel" in self.trainable
         return [stem_cost, trunk_cost, _Cost(forward, forward * (below + trains))]
+
+    def _attention_pool(self, config: VisionConfig, rows: int, below: bool) -> _Cost:
+        """Products of `models.attention_pool`, whose query is one for all views."""
+        width, tokens = config.width, config.tokens
+        forward = 2 * width * (2 * tokens * width + 2 * tokens + width + 2 * config.mlp_dim)
+        return _Cost(rows * forward, 2 * rows * forward if below else 0)
 
     def regions(self, config: VisionConfig, levels: Mapping[str, Level], groups: int) -> Count:
         """Pooling of objects and relations from the photos' tokens, and their heads; all of it trains."""

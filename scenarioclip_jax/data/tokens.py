@@ -11,6 +11,7 @@ import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from scenarioclip_jax import faults
+from scenarioclip_jax.data import siglip_tokens
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 # Names under which tokenizers in use keep their special tokens, in order of preference.
@@ -42,7 +43,7 @@ class Tokenizer:
     """A tokenizer with the special tokens that a text tower needs. It can be pickled.
 
     Attributes:
-      bos_id: Begin-of-text id; None if the tokenizer has no such token.
+      bos_id: Begin-of-text id; None if there is no such token, or texts don't begin with it.
       eos_id: End-of-text id; a text tower pools at its first position.
       pad_id: Id that fills the rest of a row; the eos id if the tokenizer has no pad token, as in CLIP.
       vocab_size: Number of ids, including special tokens.
@@ -55,7 +56,7 @@ class Tokenizer:
         eos: str | None = None,
         pad: str | None = None,
     ):
-        """Takes the special tokens by name: those given, else the first known name in the vocabulary.
+        """Takes the special tokens by name: those given, else those that the file says, else the first known.
 
         Raises:
           ValueError: A named token isn't in the vocabulary, or there is no end-of-text token.
@@ -64,8 +65,14 @@ class Tokenizer:
         # A text that happens to contain "<|endoftext|>" must not end there, because it is ordinary text.
         tokenizer.encode_special_tokens = True
         tokenizer.no_truncation()
+        self._padding = tokenizer.padding  # written to files again; here rows are padded by `pad`
         tokenizer.no_padding()
-        self.bos_id = self._special("bos", bos, BOS_NAMES)
+        begins = True
+        if self._padding:
+            # Only such files are asked: others were read before as if they said neither.
+            pad = pad or self._padding["pad_token"]
+            begins = bos is not None or not _begins_with_text(tokenizer)
+        self.bos_id = self._special("bos", bos, BOS_NAMES) if begins else None
         eos_id = self._special("eos", eos, EOS_NAMES)
         if eos_id is None:
             raise ValueError(
@@ -94,8 +101,8 @@ class Tokenizer:
         """Loads a tokenizer.
 
         Args:
-          source: A tokenizer.json file; a folder with one, or with CLIP's vocab.json and merges.txt; or the id
-            of a Hugging Face hub repository.
+          source: A tokenizer.json file; a folder with one, with CLIP's vocab.json and merges.txt, or with
+            SigLIP's spiece.model; or the id of a Hugging Face hub repository.
           bos, eos, pad: Names of the special tokens, if they aren't among the known ones.
 
         Raises:
@@ -187,12 +194,20 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """The contents of the tokenizer.json file."""
-        return self._tokenizer.to_str(pretty=True)
+        return self._whole().to_str(pretty=True)
 
     def save(self, path: str | Path) -> None:
         """Writes tokenizer.json to `path` (a file name, or a folder that exists)."""
         path = Path(path)
-        self._tokenizer.save(str(path / "tokenizer.json" if path.is_dir() else path))
+        self._whole().save(str(path / "tokenizer.json" if path.is_dir() else path))
+
+    def _whole(self) -> tokenizers.Tokenizer:
+        """The library's tokenizer with the padding that its file had."""
+        if not self._padding:
+            return self._tokenizer
+        whole = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+        whole.enable_padding(**self._padding)
+        return whole
 
     def __getstate__(self) -> dict:
         # The library loses `encode_special_tokens` in a pickle, so the object is rebuilt.
@@ -228,6 +243,8 @@ def train_tokenizer(texts: Iterable[str], path: str | Path, vocab_size: int = 10
 def _load(source: str | Path) -> tokenizers.Tokenizer:
     path = Path(source)
     if path.is_dir():
+        if kind := siglip_tokens.kind_of(path):
+            return _siglip(path, kind)
         if (path / "tokenizer.json").is_file():
             path = path / "tokenizer.json"
         elif (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
@@ -246,12 +263,43 @@ def _load(source: str | Path) -> tokenizers.Tokenizer:
     if path.suffix == ".json" or path.is_absolute() or str(source).startswith("."):
         raise FileNotFoundError(f"{path}: no such tokenizer file or folder")
     try:
-        return tokenizers.Tokenizer.from_pretrained(str(source))
+        return _from_hub(str(source))
     except Exception as error:
         raise FileNotFoundError(
             f"{source}: no such file or folder, and no tokenizer of that name on the Hugging Face hub "
             f"({error}); give the path of a tokenizer.json or a hub id like openai/clip-vit-base-patch32"
         ) from error
+
+
+def _from_hub(repository: str) -> tokenizers.Tokenizer:
+    import huggingface_hub
+
+    found = tokenizers.Tokenizer.from_pretrained(repository)
+    settings = ["tokenizer_config.json", "config.json"]
+    folder = huggingface_hub.snapshot_download(repository, allow_patterns=settings)
+    if siglip_tokens.kind_of(Path(folder)) is None:
+        return found
+    names = ["tokenizer.json", "spiece.model"]
+    folder = huggingface_hub.snapshot_download(repository, allow_patterns=[*settings, *names])
+    return _load(folder)
+
+
+def _siglip(folder: Path, kind: str) -> tokenizers.Tokenizer:
+    try:
+        return siglip_tokens.load(folder, kind)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # the libraries raise bare Exception
+        faults.refuse(error, folder)
+        raise ValueError(f"{folder}: its tokenizer of {kind} can't be read ({error})") from error
+
+
+def _begins_with_text(tokenizer: tokenizers.Tokenizer) -> bool:
+    """Whether the file says how texts are framed, and puts nothing in front of them."""
+    template = json.loads(tokenizer.to_str()).get("post_processor") or {}
+    if template.get("type") != "TemplateProcessing":
+        return False
+    return bool(template["single"]) and "Sequence" in template["single"][0]
 
 
 def _clip_bpe(vocab: Path, merges: Path) -> tokenizers.Tokenizer:

@@ -13,12 +13,13 @@ from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
 TOWERS = ("vision", "text")
 PATCH = "vision.embeddings.patch_embedding.weight"
+CLASS = "vision.embeddings.class_embedding"
 POSITION = "vision.embeddings.position_embedding.weight"
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipModel:
-    """A CLIP model whose weights haven't been read yet.
+    """A CLIP or SigLIP model whose weights haven't been read yet.
 
     Attributes:
       name: The user's name for it.
@@ -27,8 +28,8 @@ class ClipModel:
       projection_dim: Size of CLIP's own embedding space.
       fit: How its images are made square, see `data.settings.FITS`.
       weights: `vision.NAME` and `text.NAME` with the names of `clip_towers`, float32, for images that are
-        normalized as here; and, for a whole CLIP model, `visual_projection.weight`, `text_projection.weight`,
-        `logit_scale`.
+        normalized as here; and, for a whole model, `visual_projection.weight`, `text_projection.weight`,
+        `logit_scale`, and of SigLIP `text_projection.bias` and `logit_bias`.
       tokenizer: Tokenizer of the model; None if the folder has none.
     """
 
@@ -78,7 +79,9 @@ def check_weights(
     optional = {
         "visual_projection.weight": (projection_dim, vision.width),
         "text_projection.weight": (projection_dim, text.width),
+        "text_projection.bias": (projection_dim,),
         "logit_scale": (),
+        "logit_bias": (),
     }
     expected |= {name: shape for name, shape in optional.items() if name in weights}
     check_names(weights.shapes, expected, where=where, remedy=remedy)
@@ -100,9 +103,10 @@ def for_our_normalization(weights: Weights, settings: ImageSettings) -> Weights:
         value = weights[name]
         if name == PATCH:  # [width, 3, patch, patch]
             return (value * factor[:, None, None]).astype(np.float32)
-        if name == POSITION:  # [1 + patches, width]; the class token, the first, sees no pixel
+        if name == POSITION:  # [tokens, width]; a class token, the first, sees no pixel
             added = np.einsum("wcyx,c->w", weights[PATCH].astype(np.float64), shift)
-            return np.concatenate([value[:1], value[1:] + added]).astype(np.float32)
+            first = int(CLASS in weights)
+            return np.concatenate([value[:first], value[first:] + added]).astype(np.float32)
         return value
 
     return Weights(weights.shapes, read)

@@ -1,4 +1,4 @@
-"""Converts one CLIP tower between Hugging Face's parameter names and ours, both ways, in NumPy.
+"""Converts one tower of CLIP or SigLIP between Hugging Face's parameter names and ours, both ways, in NumPy.
 
 Names are relative to the tower: theirs are those below `vision_model.` or `text_model.`, ours those below a
 modality, with `{part}` for `stem` or `trunk`. Only layouts change, so a round trip is bit-identical.
@@ -41,12 +41,29 @@ BLOCK_NAMES = {
     "self_attn.out_proj.weight": "out/kernel",
     "self_attn.out_proj.bias": "out/bias",
 }
+# The same for what SigLIP has in place of a class token and the norm before the blocks.
+POOLING_NAMES = {
+    "head.probe": "trunk/pooling/probe",
+    "head.layernorm.weight": "trunk/pooling/norm/scale",
+    "head.layernorm.bias": "trunk/pooling/norm/bias",
+    "head.mlp.fc1.weight": "trunk/pooling/expand/kernel",
+    "head.mlp.fc1.bias": "trunk/pooling/expand/bias",
+    "head.mlp.fc2.weight": "trunk/pooling/reduce/kernel",
+    "head.mlp.fc2.bias": "trunk/pooling/reduce/bias",
+}
+POOLING_ATTENTION = "head.attention."
+POOLING = "trunk/pooling/"
 PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 
 
 def names_of(config: TowerConfig) -> dict[str, str]:
     """The names outside the blocks for this kind of tower, theirs -> ours."""
-    return VISION_NAMES if isinstance(config, VisionConfig) else TEXT_NAMES
+    if not isinstance(config, VisionConfig):
+        return TEXT_NAMES
+    if config.has_class_token:
+        return VISION_NAMES
+    absent = ("stem/cls", "stem/pre_norm/")
+    return {name: path for name, path in VISION_NAMES.items() if not path.startswith(absent)}
 
 
 def expected_shapes(config: TowerConfig) -> dict[str, tuple[int, ...]]:
@@ -65,11 +82,15 @@ def expected_shapes(config: TowerConfig) -> dict[str, tuple[int, ...]]:
     if isinstance(config, VisionConfig):
         patch = config.patch_size
         shapes = {
-            "embeddings.class_embedding": (width,),
             "embeddings.patch_embedding.weight": (width, 3, patch, patch),
-            "embeddings.position_embedding.weight": (config.grid**2 + 1, width),
+            "embeddings.position_embedding.weight": (config.tokens, width),
         }
-        norms = ("pre_layrnorm", "post_layernorm")
+        norms = ("post_layernorm",)
+        if config.has_class_token:
+            shapes["embeddings.class_embedding"] = (width,)
+            norms += ("pre_layrnorm",)
+        else:
+            shapes |= _pooling_shapes(width, mlp)
     else:
         shapes = {
             "embeddings.token_embedding.weight": (config.vocab_size, width),
@@ -84,6 +105,22 @@ def expected_shapes(config: TowerConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def _pooling_shapes(width: int, mlp: int) -> dict[str, tuple[int, ...]]:
+    return {
+        "head.probe": (1, 1, width),
+        "head.attention.in_proj_weight": (3 * width, width),
+        "head.attention.in_proj_bias": (3 * width,),
+        "head.attention.out_proj.weight": (width, width),
+        "head.attention.out_proj.bias": (width,),
+        "head.layernorm.weight": (width,),
+        "head.layernorm.bias": (width,),
+        "head.mlp.fc1.weight": (mlp, width),
+        "head.mlp.fc1.bias": (mlp,),
+        "head.mlp.fc2.weight": (width, mlp),
+        "head.mlp.fc2.bias": (width,),
+    }
+
+
 def to_ours(theirs: Arrays, config: TowerConfig) -> Arrays:
     """Converts one of their towers to our names and layouts, with blocks stacked along depth.
 
@@ -93,6 +130,8 @@ def to_ours(theirs: Arrays, config: TowerConfig) -> Arrays:
     for name, path in names_of(config).items():
         ours[path] = theirs[name].transpose(2, 3, 1, 0) if path == "stem/patch" else theirs[name]
     blocks = [_block_to_ours(theirs, f"encoder.layers.{i}.", config) for i in range(config.depth)]
+    if isinstance(config, VisionConfig) and not config.has_class_token:
+        ours |= _pooling_to_ours(theirs, config)
     for part, layers in _parts(blocks, config).items():
         for path in layers[0] if layers else ():
             ours[f"{part}/stack/blocks/{path}"] = np.stack([layer[path] for layer in layers])
@@ -104,12 +143,58 @@ def to_theirs(ours: Arrays, config: TowerConfig) -> Arrays:
     theirs = {}
     for name, path in names_of(config).items():
         theirs[name] = ours[path].transpose(3, 2, 0, 1) if path == "stem/patch" else ours[path]
+    if isinstance(config, VisionConfig) and not config.has_class_token:
+        theirs |= _pooling_to_theirs(ours, config)
     for part, layers in _parts(list(range(config.depth)), config).items():
         pattern = re.compile(rf"{part}/stack/blocks/(.+)")
         stacked = {m[1]: value for path, value in ours.items() if (m := pattern.fullmatch(path))}
         for index, layer in enumerate(layers):
             block = {path: value[index] for path, value in stacked.items()}
             theirs |= _block_to_theirs(block, f"encoder.layers.{layer}.", config)
+    return theirs
+
+
+def _pooling_to_ours(theirs: Arrays, config: VisionConfig) -> Arrays:
+    heads, width = config.heads, config.width
+    split = (heads, width // heads)
+    ours = {}
+    for name, path in POOLING_NAMES.items():
+        value = theirs[name]
+        ours[path] = value.reshape(width) if name == "head.probe" else value.T
+    attention = {
+        each: theirs[POOLING_ATTENTION + each] for each in ("in_proj_weight", "in_proj_bias")
+    }
+    weights = np.split(attention["in_proj_weight"], 3)  # of queries, keys, values: [out, in]
+    biases = np.split(attention["in_proj_bias"], 3)
+    ours[f"{POOLING}query/kernel"] = weights[0].T.reshape(width, *split)
+    ours[f"{POOLING}query/bias"] = biases[0].reshape(split)
+    kernel = np.stack([weight.T for weight in weights[1:]], axis=1)
+    ours[f"{POOLING}key_value/kernel"] = kernel.reshape(width, 2, *split)
+    ours[f"{POOLING}key_value/bias"] = np.stack(biases[1:]).reshape(2, *split)
+    ours[f"{POOLING}merge/kernel"] = theirs[f"{POOLING_ATTENTION}out_proj.weight"].T.reshape(
+        *split, width
+    )
+    ours[f"{POOLING}merge/bias"] = theirs[f"{POOLING_ATTENTION}out_proj.bias"]
+    return ours
+
+
+def _pooling_to_theirs(ours: Arrays, config: VisionConfig) -> Arrays:
+    width = config.width
+    theirs = {}
+    for name, path in POOLING_NAMES.items():
+        theirs[name] = ours[path].reshape(1, 1, width) if name == "head.probe" else ours[path].T
+    query, both = ours[f"{POOLING}query/kernel"], ours[f"{POOLING}key_value/kernel"]
+    kernels = [query, both[:, 0], both[:, 1]]
+    biases = [ours[f"{POOLING}query/bias"], *ours[f"{POOLING}key_value/bias"]]
+    theirs[f"{POOLING_ATTENTION}in_proj_weight"] = np.concatenate(
+        [kernel.reshape(width, width).T for kernel in kernels]
+    )
+    theirs[f"{POOLING_ATTENTION}in_proj_bias"] = np.concatenate(
+        [bias.reshape(width) for bias in biases]
+    )
+    merge = ours[f"{POOLING}merge/kernel"].reshape(width, width)
+    theirs[f"{POOLING_ATTENTION}out_proj.weight"] = merge.T
+    theirs[f"{POOLING_ATTENTION}out_proj.bias"] = ours[f"{POOLING}merge/bias"]
     return theirs
 
 

@@ -56,8 +56,8 @@ OTHER_TYPES = {
     "one tower each in vision and text",
     "clip_text_model": "a text tower alone; pictures need theirs: give the whole CLIP model, or a folder with "
     "one tower each in vision and text",
-    "siglip": "SigLIP, whose towers pool in another way than CLIP's",
-    "siglip2": "SigLIP 2, whose towers pool in another way than CLIP's",
+    "siglip2": "SigLIP 2 for any aspect, which cuts photos in another way; those of fixed sizes can be read, "
+    "such as google/siglip2-base-patch16-224",
     "metaclip_2": "MetaCLIP 2, whose text tower isn't CLIP's; the first MetaCLIP works",
     "scenarioclip": "a folder for PyTorch of ScenarioCLIP: name it as config.init_from, or open it with "
     "scenarioclip_jax.load",
@@ -114,9 +114,9 @@ def read_config(path: Path, tokenizer: Tokenizer | None) -> tuple[dict[str, dict
         )
     from transformers import CLIPConfig  # imported late because it takes seconds
 
-    config = _build(CLIPConfig, values, path)
+    config = build_config(CLIPConfig, values, path)
     towers = {"vision": config.vision_config, "text": config.text_config}
-    sizes = {tower: _sizes(towers[tower], tower, path) for tower in TOWERS}
+    sizes = {tower: tower_sizes(towers[tower], tower, path) for tower in TOWERS}
     _settle_eos(sizes["text"], tokenizer, path)
     return sizes, config.projection_dim
 
@@ -133,14 +133,14 @@ def _tower_configs(folder: Path, tokenizer: Tokenizer | None) -> tuple[dict[str,
             raise CheckpointError(
                 f"{path}: model_type is {values.get('model_type')!r}, expected {kind.model_type!r}"
             )
-        config = _build(kind, values, path)
-        sizes[tower] = _sizes(config, tower, path)
+        config = build_config(kind, values, path)
+        sizes[tower] = tower_sizes(config, tower, path)
         projection_dim = config.projection_dim
     _settle_eos(sizes["text"], tokenizer, folder / "text" / "config.json")
     return sizes, projection_dim
 
 
-def _build(kind, values: dict, path: Path):
+def build_config(kind, values: dict, path: Path):
     """Builds a Transformers config, which knows the defaults of fields that the file omits."""
     try:
         return kind.from_dict(values)
@@ -148,7 +148,12 @@ def _build(kind, values: dict, path: Path):
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def _sizes(config, tower: str, path: Path) -> dict[str, Any]:
+def tower_sizes(config, tower: str, path: Path) -> dict[str, Any]:
+    """The fields of `VisionConfig` or `TextConfig` but `stem_blocks`, from a Transformers config.
+
+    Raises:
+      CheckpointError: A field has a value that our towers don't support.
+    """
     sizes = {ours: getattr(config, theirs) for ours, theirs in FIELDS[tower].items()}
 
     def refuse(theirs: str, allowed: str) -> None:

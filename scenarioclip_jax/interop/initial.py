@@ -31,7 +31,7 @@ from scenarioclip_jax.models.scenario_clip import (
     parts_of,
     pools,
 )
-from scenarioclip_jax.models.towers import TextConfig, VisionConfig
+from scenarioclip_jax.models.towers import POOLINGS, TextConfig, VisionConfig
 from scenarioclip_jax.shell import to_paste
 
 Arrays = dict[str, np.ndarray]
@@ -85,7 +85,8 @@ def model_arguments(
         TextConfig(**sizes["text"])
     except ValueError as error:
         raise CheckpointError(f"{clip.name}: {error}") from None
-    return dict(arch=arch, **sizes, embed_dim=embed_dim, share_stem=share_stem)
+    biased = {"logit_bias": True} if "logit_bias" in clip.weights else {}
+    return dict(arch=arch, **sizes, embed_dim=embed_dim, share_stem=share_stem, **biased)
 
 
 def from_clip(
@@ -127,8 +128,12 @@ def from_clip(
     params |= new_parts.new_parts(model, rngs)
     if head == "clip":
         # The model reads the scale as min(exp(scale), 100), as CLIP does.
-        scale = clip.weights["logit_scale"]
-        params |= {f"logit_scale/{level}": scale for level in levels_of(model["arch"])}
+        scalars = ["logit_scale"]
+        if model.get("logit_bias", False) and "logit_bias" in clip.weights:
+            scalars.append("logit_bias")
+        for scalar in scalars:
+            value = clip.weights[scalar]
+            params |= {f"{scalar}/{level}": value for level in levels_of(model["arch"])}
     check_against_model(params, model)
     return params
 
@@ -357,7 +362,7 @@ def _compare(source: str, model: dict[str, Any], found: dict[str, Any]) -> None:
     if "embed_dim" in found:
         compare("model.embed_dim", model["embed_dim"], found["embed_dim"])
     for tower in ("vision", "text"):
-        defaults = {"activation": "quick_gelu", "eps": 1e-5}
+        defaults = {"activation": "quick_gelu", "eps": 1e-5, "pooling": POOLINGS[tower][0]}
         ours, theirs = defaults | dict(model[tower]), defaults | dict(found[tower])
         for field in theirs:
             if field != "stem_blocks":

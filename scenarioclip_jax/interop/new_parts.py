@@ -45,9 +45,10 @@ def clip_head(clip: ClipModel, modality: str) -> Arrays:
         )
     kernel = clip.weights[name].T  # [W, projection_dim]
     size = 2 * kernel.shape[1]
+    bias = clip.weights.get(name.replace("weight", "bias"), np.zeros(size // 2, np.float32))
     return {
         "projection/kernel": np.concatenate([kernel, -kernel], axis=1),
-        "projection/bias": np.zeros(size, np.float32),
+        "projection/bias": np.concatenate([bias, -bias]),
         "norm/scale": np.ones(size, np.float32),
         "norm/bias": np.zeros(size, np.float32),
     }

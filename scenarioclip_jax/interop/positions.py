@@ -6,11 +6,12 @@ import numpy as np
 def interpolate_positions(positions: np.ndarray, grid: int) -> np.ndarray:
     """Resizes a vision tower's position embedding: [1 + g * g, W] to [1 + grid * grid, W].
 
-    The class token's embedding stays the same. The interpolation is bicubic with a = -0.75 and without
-    smoothing, as in Transformers' `interpolate_pos_encoding`.
+    The class token's embedding stays the same; SigLIP's towers have none: [g * g, W]. The interpolation is
+    bicubic with a = -0.75 and without smoothing, as in Transformers' `interpolate_pos_encoding`.
     """
-    cls, patches = positions[:1], positions[1:]
-    old, width = round(len(patches) ** 0.5), positions.shape[1]
+    old, width = int(len(positions) ** 0.5), positions.shape[1]
+    first = len(positions) - old * old
+    cls, patches = positions[:first], positions[first:]
     if old == grid:
         return positions
     weights = _bicubic(old, grid)

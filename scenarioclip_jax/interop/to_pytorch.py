@@ -198,6 +198,11 @@ def write_towers(
 def _refuse_unpublished(spec: ModelSpec, layout: str) -> None:
     """Raises CheckpointError for models whose parts only `write_folder` can write."""
     arch, pooled = spec.model["arch"], pools(spec.model)
+    if not VisionConfig(**spec.model["vision"]).has_class_token:
+        raise CheckpointError(
+            "the model has SigLIP's towers, which plain CLIP towers can't stand for; leave out --layout "
+            f"{layout}: the folder that has code of its own can"
+        )
     if arch == "scenario_clip_shared" or pooled:
         what = "model.regions is pooled" if pooled else f"arch is {arch}"
         raise CheckpointError(
@@ -287,8 +292,7 @@ def write_tokenizer(out: Path, spec: ModelSpec, tokenizer_file: Path) -> None:
     """Writes the tokenizer so that by itself it normalizes labels and adds begin-of-text and end-of-text."""
     ours = Tokenizer.load(tokenizer_file)
     raw = tokenizers.Tokenizer.from_file(str(tokenizer_file))
-    raw.no_truncation()
-    raw.no_padding()
+    raw.no_truncation()  # its padding stays, since towers may see it
     raw.normalizer = label_normalizer(raw.normalizer)
     bos, eos, pad = (
         None if i is None else raw.id_to_token(i) for i in (ours.bos_id, ours.eos_id, ours.pad_id)

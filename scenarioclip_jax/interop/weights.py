@@ -104,7 +104,7 @@ LARGEST = {"depth": 1000}  # others up to a billion; anything larger is a damage
 def check_sizes(sizes: Mapping[str, Any], where: str) -> None:
     """Raises CheckpointError for impossible fields of a tower, since they come from files."""
     for name, value in sizes.items():
-        if name == "activation":
+        if name in ("activation", "pooling"):
             right, wanted = isinstance(value, str), "a name"
         elif name == "eps":
             right = (

@@ -16,6 +16,7 @@ ACTIVATIONS: dict[str, Callable] = {
     # Sigmoid approximation of GELU that OpenAI's CLIP weights were trained with (Hendrycks & Gimpel 2016).
     "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
     "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu_pytorch_tanh": partial(jax.nn.gelu, approximate=True),  # SigLIP's, by Hugging Face's name
 }
 
 # What the backward pass keeps from a block's forward pass; everything else is recomputed.

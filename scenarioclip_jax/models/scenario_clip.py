@@ -47,6 +47,15 @@ INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 INITIAL_SIGMOID_SCALE, INITIAL_LOGIT_BIAS = math.log(10.0), -10.0
 
 
+def check_packing(patch_packing: bool, vision: VisionConfig) -> None:
+    """Raises ValueError if a vision tower's views can't be packed."""
+    if patch_packing and not vision.has_class_token:
+        raise ValueError(
+            "patch_packing is True, but a vision tower that pools by attention has no class token, which "
+            "packed views are read out from; set it to False"
+        )
+
+
 NOT_PACKED: Mapping[str, Rows] = MappingProxyType({})
 
 
@@ -206,6 +215,7 @@ class ScenarioCLIP(nnx.Module):
             vision = VisionConfig(**vision)
         if not isinstance(text, TextConfig):
             text = TextConfig(**text)
+        check_packing(patch_packing, vision)
         self.arch, self.share_stem, self.patch_packing = arch, share_stem, patch_packing
         self.pools = regions == "pooled" and len(levels_of(arch)) > 1
         kwargs = dict(

@@ -175,7 +175,7 @@ def _check_terms(config: Config) -> None:
 
 
 def _check_towers(config: Config) -> None:
-    from scenarioclip_jax.models.scenario_clip import levels_of, pools
+    from scenarioclip_jax.models.scenario_clip import check_packing, levels_of, pools
     from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
     for tower, cls in (("vision", VisionConfig), ("text", TextConfig)):
@@ -193,6 +193,15 @@ def _check_towers(config: Config) -> None:
         True,
         "False with config.model.regions=pooled: objects and relations are no views that could be packed",
     )
+    causal = TextConfig(**config.model.text).causal
+    with naming("model"):
+        check_packing(config.model.patch_packing, VisionConfig(**config.model.vision))
+    _require(
+        causal or not config.data.text_row_tokens,
+        "data.text_row_tokens",
+        config.data.text_row_tokens,
+        "0 with config.model.text.pooling=last, whose texts fill max_length tokens each",
+    )
     pooled = config.model.regions == "pooled"
     allowed = "1 or more" if pooled else "1 unless config.model.regions=pooled"
     parts = config.model.object_parts
@@ -204,6 +213,7 @@ def _check_towers(config: Config) -> None:
         length = settings.level(level).text_length
         key = f"data.levels.{CONFIG_KEYS[level]}.text_length"
         _require(length <= most, key, length, f"at most {most} (model.text)")
+        _require(causal or length == most, key, length, f"{most}, the last token of which is read")
 
 
 def _check_batch(config: Config, batch_ways: int) -> None:

@@ -178,7 +178,7 @@ def test_openais_own_file_is_torchscript(tmp_path):
     [
         ("clip_vision_model", "a vision tower alone"),
         ("clip_text_model", "a text tower alone"),
-        ("siglip", "This is SigLIP"),
+        ("siglip2", "those of fixed sizes can be read"),
         ("metaclip_2", "MetaCLIP 2"),
         ("scenarioclip", "config.init_from"),
         ("bert", "OpenAI, LAION"),

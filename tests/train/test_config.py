@@ -124,7 +124,7 @@ def test_groups_must_be_shared_out_over_the_mesh(tmp_path):
 
 
 def test_the_published_presets_ask_for_data():
-    for preset in ("vitb32", "vitb16", "vitl14", "vitb32_fast", "vitb32_recipe"):
+    for preset in ("vitb32", "vitb16", "vitl14", "vitb32_fast", "siglipb16", "vitb32_recipe"):
         config = runpy.run_path(str(tiny.CONFIG))["get_config"](preset)
         with pytest.raises(ConfigError, match=r"config\.data\.dir is empty"):
             check(config, batch_ways=1)
@@ -142,6 +142,29 @@ def test_fast_presets_change_how_a_model_is_computed_and_not_which(towers):
     assert fast.model.dtype == "bfloat16"
     fast.data.dir = published.data.dir = "somewhere"
     check(fast, batch_ways=8, reads_data=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.text_row_tokens": 64}, r"text_row_tokens=64: must be 0 with .*pooling=last"),
+        (
+            {"data.levels.object.text_length": 32},
+            r"object\.text_length=32: must be 64, the last",
+        ),
+        ({"model.patch_packing": True}, r"patch_packing is True, but a vision tower that pools"),
+        (
+            {"model.vision.pooling": "mean"},
+            r"pooling 'mean' is not one of class_token, attention",
+        ),
+    ],
+)
+def test_siglip_reads_whole_texts_and_views(changes, message):
+    config = runpy.run_path(str(tiny.CONFIG))["get_config"]("siglipb16")
+    check(config, batch_ways=8, reads_data=False)
+    tiny.with_values(config, changes)
+    with pytest.raises(ConfigError, match=message):
+        check(config, batch_ways=8, reads_data=False)
 
 
 @pytest.mark.parametrize("preset", ["recipe", "vitb32_recipe"])

@@ -29,7 +29,7 @@ from scenarioclip_jax.train.report import _tuned
 from scenarioclip_jax.train.shares import Share, best_share, between
 from scenarioclip_jax.train.validation import Validator
 from tests.evaluation.tiny_model import sizes, write_model
-from tests.interop import helpers
+from tests.interop import helpers, siglip_files
 from tests.train import tiny
 
 CONFIG = Path(__file__).parents[2] / "configs" / "finetune.py"
@@ -181,6 +181,15 @@ def test_plain_clip_begins_with_its_own_heads(small_data, tmp_path):
     found = with_model(config(clip, small_data))
     assert (found.arch, found.init_heads) == ("pyramid_clip", "clip")
     assert found.model.embed_dim == 2 * helpers.PROJECTION
+
+
+def test_siglip_begins_with_its_own_heads_and_loss(small_data, tmp_path):
+    pytest.importorskip("torch")
+    siglip = siglip_files.write(tmp_path / "siglip")
+    found = with_model(config(siglip, small_data))
+    assert (found.arch, found.init_heads, found.loss.kind) == ("pyramid_clip", "clip", "sigmoid")
+    assert (found.model.vision.pooling, found.model.text.pooling) == ("attention", "last")
+    assert found.model.embed_dim == 2 * 32
 
 
 ARCHITECTURES = (

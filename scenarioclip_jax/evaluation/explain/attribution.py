@@ -128,6 +128,8 @@ def attention_rollout(
             f"level {level!r} of a model with pooled regions: it pools the photo's tokens and has no view of "
             "its own whose attention could be followed; ask for the level 'global'"
         )
+    if model.spec.model["vision"].get("pooling", "class_token") != "class_token":
+        raise ValueError("the vision tower has no class token whose attention could be followed")
     branch = model.branch(level)
     matrices = _attention_matrices(model.graph, level, branch, model.params, pixels)
     shares = rollout([np.asarray(matrix) for matrix in matrices])[0, 1:]

@@ -253,6 +253,12 @@ class ScenarioCLIPModel(Describes, PreTrainedModel):
                 f"input_ids are {tuple(input_ids.shape)}; expected [N, L], L at most {length}: let the "
                 "processor cut the texts (or truncation=True)"
             )
+        whole = self.config.text.get("pooling", "end_of_text") == "last"
+        if whole and input_ids.shape[1] != length:
+            raise ValueError(
+                f"input_ids are {tuple(input_ids.shape)}; this model reads the last of {length} tokens: let "
+                "the processor pad the texts (padding='max_length')"
+            )
         if not is_recorded() and input_ids.device.type != "meta":
             vocabulary = self.config.text["vocab_size"]
             if not ((input_ids >= 0) & (input_ids < vocabulary)).all():

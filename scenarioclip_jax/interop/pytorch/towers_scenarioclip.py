@@ -1,4 +1,4 @@
-"""CLIP's towers, with the parameter names of the published implementation."""
+"""Towers of CLIP and SigLIP, with the parameter names of the published implementation and of Transformers."""
 
 import torch
 from torch import nn
@@ -9,7 +9,11 @@ def quick_gelu(x):
     return x * torch.sigmoid(1.702 * x)
 
 
-ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": functional.gelu}
+def tanh_gelu(x):
+    return functional.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": functional.gelu, "gelu_pytorch_tanh": tanh_gelu}
 
 
 class Attention(nn.Module):
@@ -95,16 +99,44 @@ class Encoder(nn.Module):
         return x
 
 
+class AttentionPool(nn.Module):
+    """SigLIP's: one learned query pools all tokens, [N, T, W] to [N, W]."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        width = sizes["width"]
+        self.probe = nn.Parameter(torch.zeros(1, 1, width))
+        self.attention = nn.MultiheadAttention(width, sizes["heads"], batch_first=True)
+        self.layernorm = nn.LayerNorm(width, eps=sizes["eps"])
+        self.mlp = Mlp(width, sizes["mlp_dim"], sizes["activation"])
+
+    def forward(self, tokens):
+        probe = self.probe.expand(tokens.shape[0], -1, -1)
+        x = self.attention(probe, tokens, tokens, need_weights=False)[0]
+        return (x + self.mlp(self.layernorm(x)))[:, 0]
+
+
+def has_class_token(sizes):
+    """Whether a vision tower is CLIP's; SigLIP's pools its patches."""
+    return sizes.get("pooling", "class_token") == "class_token"
+
+
 class VisionEmbeddings(nn.Module):
     def __init__(self, sizes):
         super().__init__()
         width, patch = sizes["width"], sizes["patch_size"]
-        self.class_embedding = nn.Parameter(torch.zeros(width))
+        tokens = (sizes["image_size"] // patch) ** 2
+        self.class_embedding = None
+        if has_class_token(sizes):
+            self.class_embedding = nn.Parameter(torch.zeros(width))
+            tokens += 1
         self.patch_embedding = nn.Conv2d(3, width, patch, stride=patch, bias=False)
-        self.position_embedding = nn.Embedding((sizes["image_size"] // patch) ** 2 + 1, width)
+        self.position_embedding = nn.Embedding(tokens, width)
 
     def forward(self, pixels):
         patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
+        if self.class_embedding is None:
+            return patches + self.position_embedding.weight
         first = self.class_embedding.expand(pixels.shape[0], 1, -1)
         return torch.cat([first, patches], dim=1) + self.position_embedding.weight
 
@@ -119,15 +151,19 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.patch_size = sizes["patch_size"]
         self.embeddings = VisionEmbeddings(sizes)
-        self.pre_layrnorm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
+        self.pre_layrnorm = nn.Identity()
+        self.head = None if has_class_token(sizes) else AttentionPool(sizes)
+        if self.head is None:
+            self.pre_layrnorm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
         self.encoder = Encoder(sizes, config)
         self.post_layernorm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
 
     def forward(self, pixels, visible_only=False, told=None):
-        """Returns the class token [N, W] and the patch tokens [N, T, W], without the final norm."""
+        """Returns what is read out [N, W] and the patch tokens [N, T, W], both behind the final norm."""
         mask = self.visible(pixels) if visible_only else None
         x = self.encoder(self.pre_layrnorm(self.embeddings(pixels)), mask=mask, told=told)
-        return x[:, 0], x[:, 1:]
+        x = self.post_layernorm(x)
+        return (x[:, 0], x[:, 1:]) if self.head is None else (self.head(x), x)
 
     def visible(self, pixels):
         """The class token and the patches that aren't black, bool [N, 1, 1, T]."""
@@ -151,12 +187,15 @@ class TextTransformer(nn.Module):
     def __init__(self, sizes, config):
         super().__init__()
         self.eos_id = sizes["eos_id"]
+        self.causal = sizes.get("pooling", "end_of_text") == "end_of_text"
         self.embeddings = TextEmbeddings(sizes)
         self.encoder = Encoder(sizes, config)
         self.final_layer_norm = nn.LayerNorm(sizes["width"], eps=sizes["eps"])
 
     def forward(self, ids, told=None):
-        x = self.encoder(self.embeddings(ids), causal=True, told=told)
+        x = self.encoder(self.embeddings(ids), causal=self.causal, told=told)
+        if not self.causal:
+            return self.final_layer_norm(x[:, -1])
         first_eos = (ids == self.eos_id).int().argmax(dim=1)
         # Not len(x): tracing makes that a constant, and other batches would get the first texts' features.
         rows = torch.arange(x.shape[0], device=x.device)
@@ -170,13 +209,11 @@ class VisionEncoder(nn.Module):
 
     def forward(self, pixels, visible_only=False, told=None):
         """Embeds whole pictures: [N, W]."""
-        whole, _ = self.vision_model(pixels, visible_only, told)
-        return self.vision_model.post_layernorm(whole)
+        return self.vision_model(pixels, visible_only, told)[0]
 
     def tokens(self, pixels):
         """The patch tokens of whole photos: [N, T, W]."""
-        _, patches = self.vision_model(pixels)
-        return self.vision_model.post_layernorm(patches)
+        return self.vision_model(pixels)[1]
 
 
 class TextEncoder(nn.Module):
