@@ -37,8 +37,11 @@ def get_config(task: str = "classification") -> ml_collections.ConfigDict:
     config.finetune = dict(
         # The levels to teach; what serves none of them stays as it is. `scene` is the level `global`.
         levels=("scene", "object", "relation"),
-        parts="full",  # what is trained: full, last (the last blocks and the heads), heads
+        # What is trained: full, last (the last blocks and the heads), lora (what blocks compute, by matrices of
+        # low rank, and the heads), heads
+        parts="full",
         blocks=2,  # with `last`: of each tower
+        rank=16,  # with `lora`: of these matrices
         patience=3,  # validations without a better score before the run ends; 0: it runs to its last step
         score="top1",  # what validation chooses by: top1; R1, recall@1 of texts and pictures; negatives
         shots=0,  # training pictures of each class and level; 0: all there are

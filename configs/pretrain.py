@@ -216,6 +216,10 @@ def base() -> ml_collections.ConfigDict:
         ),
         learning_rate_scale=((r".*", 1.0),),
         layer_decay=1.0,  # a layer's rate as a share of the next one's: train.layer_decay
+        # Rank of the matrix by which a parameter may change; 0: it changes as it likes. train.lora
+        lora_rank=((r".*", 0),),
+        lora_scale=2.0,  # factor on these matrices: alpha / rank
+        lora_rate=10.0,  # factor on the learning rate of the two matrices that each is the product of
     )
     config.trainable = (
         # As published. `model.share_stem` freezes this norm too, since student and teacher share the stem.

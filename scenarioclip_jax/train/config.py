@@ -243,6 +243,8 @@ POSITIVE = (
     "validation.every",
     "optimizer.clip_norm",
     "optimizer.learning_rate",
+    "optimizer.lora_scale",
+    "optimizer.lora_rate",
     "epochs",
     "loss.distill.temperature",
 )

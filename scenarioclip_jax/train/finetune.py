@@ -19,7 +19,8 @@ from scenarioclip_jax.models.scenario_clip import branch_of, head_of, parts_of, 
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 from scenarioclip_jax.paths import address_of, local_path
 
-PARTS = ("full", "last", "heads")
+PARTS = ("full", "last", "lora", "heads")
+KERNELS = r"(vision|text)/(stem|trunk)/\w+/stack/blocks/(qkv|out|fc1|fc2)/kernel"
 CANVAS = 320 / 224  # of a side of the canvas in sides of the view, as in pretraining
 # Arguments of the model that are the run's own choice.
 HOW_TO_COMPUTE = ("dtype", "remat", "unroll", "attention")
@@ -58,6 +59,8 @@ def with_model(config: Config, workdir: Any = None) -> Config:
     if not config.data.tokenizer and not resumed:
         config.data.tokenizer = config.init_from
     config.trainable = trainable(spec.model, levels, config.finetune.parts)
+    if config.finetune.parts == "lora":
+        config.optimizer.lora_rank = ((KERNELS, config.finetune.rank), (r".*", 0))
     for level, key in CONFIG_KEYS.items():
         if level not in levels:
             config.loss.level_weights[key] = 0.0
@@ -90,8 +93,9 @@ def levels_of_task(config: Config) -> tuple[str, ...]:
     for name in ("patience", "shots", "draw"):
         if section[name] < 0:
             raise ConfigError(f"config.finetune.{name}={section[name]}: must be 0 or more")
-    if section.blocks < 1:
-        raise ConfigError(f"config.finetune.blocks={section.blocks}: must be 1 or more")
+    for name in ("blocks", "rank"):
+        if section[name] < 1:
+            raise ConfigError(f"config.finetune.{name}={section[name]}: must be 1 or more")
     return tuple(level for level in LEVELS if level in levels)
 
 
@@ -145,8 +149,9 @@ def trainable(
     Args:
       model: Arguments of `ScenarioCLIP`.
       levels: The levels to teach.
-      parts: `full`: everything that serves them; `last`: all but their stems; `heads`: their projections, logit
-        scales and, if regions are pooled, the pooling.
+      parts: `full`: everything that serves them; `last`: all but their stems; `lora`: the matrices of all
+        blocks and what `heads` trains; `heads`: their projections, logit scales and, if regions are pooled, the
+        pooling.
     """
     arch, pooled = model["arch"], pools(model)
     others = [level for level in LEVELS if level not in levels]
@@ -164,7 +169,9 @@ def trainable(
     if others and model.get("share_stem", False):
         frozen.append(r"(vision|text)/stem/shared/.*")
     rules = [(pattern, False) for pattern in frozen]
-    if parts == "heads":
+    if parts == "lora":
+        rules += [(KERNELS, True)]
+    if parts in ("heads", "lora"):
         rules += [(r"((vision|text)/head|regions|logit_scale|logit_bias)/.*", True), (r".*", False)]
     else:
         rules += [(r"(vision|text)/stem/.*", parts == "full"), (r".*", True)]

@@ -11,6 +11,7 @@ import optax
 
 from scenarioclip_jax import rules
 from scenarioclip_jax.models.params import Params
+from scenarioclip_jax.train.lora import factor_paths, lora
 
 MU_DTYPES = ("float32", "bfloat16")
 
@@ -88,6 +89,10 @@ def make_optimizer(
     weight_decay: rules.Rules[float],
     learning_rate_scale: rules.Rules[float],
     layers: Mapping[str, np.ndarray] = MappingProxyType({}),
+    lora_rank: rules.Rules[int] = ((".*", 0),),
+    lora_scale: float = 2.0,
+    lora_rate: float = 1.0,
+    seed: int = 0,
     b1: float,
     b2: float,
     eps: float,
@@ -102,26 +107,41 @@ def make_optimizer(
       weight_decay: (regex, decay) pairs.
       learning_rate_scale: (regex, factor on the learning rate) pairs.
       layers: Further factors by path, see `train.layer_decay`; 1 where none is given.
+      lora_rank: (regex, rank) pairs: parameters that change by a matrix of this rank only, see `train.lora`; 0
+        for those that are trained as they are.
+      lora_scale: Factor s on these matrices.
+      lora_rate: Factor on the learning rate of the two matrices that each is the product of, which don't decay.
+      seed: Seed of the first of the two.
       clip_norm: Limit on the global norm of the gradient.
       mu_dtype: Type in which the first moment is stored: float32 as published, or bfloat16, which takes half
         the memory.
 
     Raises:
-      ValueError: `mu_dtype` is neither of these.
+      ValueError: `mu_dtype` is neither of these, or a rank isn't a whole number, at least 0.
     """
     if mu_dtype not in MU_DTYPES:
         raise ValueError(f"mu_dtype {mu_dtype!r} is not one of {', '.join(MU_DTYPES)}")
     decay = rules.match(weight_decay, paths, name="weight decay")
     scale = rules.match(learning_rate_scale, paths, name="learning-rate scale")
+    ranks = rules.match(lora_rank, paths, name="lora_rank")
+    if odd := [rank for rank in ranks.values() if type(rank) is not int or rank < 0]:
+        raise ValueError(f"rules for lora_rank: {odd[0]!r} is not a whole number, at least 0")
     ones = np.ones(1)
     factors = {path: np.asarray(scale[path] * layers.get(path, ones), np.float32) for path in paths}
-    return optax.chain(
+    if any(ranks.values()):
+        of = factor_paths(ranks)
+        decay = {path: 0.0 if ranks[own] else decay[own] for path, own in of.items()}
+        factors = {
+            path: factors[own] * (lora_rate if ranks[own] else 1) for path, own in of.items()
+        }
+    inner = optax.chain(
         optax.clip_by_global_norm(clip_norm),
         _adam(mu_dtype, b1=b1, b2=b2, eps=eps),
         _decay_weights(decay),
         _scale_updates(factors),
         optax.scale_by_learning_rate(schedule),
     )
+    return lora(inner, ranks, scale=lora_scale, seed=seed) if any(ranks.values()) else inner
 
 
 def ema_decay(step: jax.Array, *, decay: float, warmup_steps: int) -> jax.Array:

@@ -103,6 +103,7 @@ def _tuned(config: Config) -> dict[str, str]:
     levels = listed(section.levels)
     which = f"the {levels[0]} level" if len(levels) == 1 else f"the levels {', '.join(levels)}"
     parts = {"full": "everything", "last": f"the last {section.blocks} blocks", "heads": "heads"}
+    parts["lora"] = f"matrices of blocks, by rank {section.get('rank')}, and heads"
     few = f", {section.shots} of each class (draw {section.draw})" if section.shots else ""
     trained = f"{parts[section.parts]} of {which}{few}"
     return {"Began with": config.init_from or "an earlier run", "Trained": trained}

@@ -39,6 +39,7 @@ FREE += (
 )
 FREE += ("data/dir", "data/tokenizer", "data/num_workers", "data/num_threads", "data/prefetch")
 FREE += ("data/stall_seconds", "data/max_corrupt_share", "finetune/patience", "finetune/shares")
+FREE += ("finetune/rank",)  # optimizer/lora_rank follows from it
 # Keys that change what is computed next but not the state, so that a run may change them on purpose.
 ALLOWABLE = ("steps", "epochs", "data/packing_groups", "optimizer/skip_nonfinite")
 ALLOWABLE += ("data/global_text", "data/caption_share")
@@ -50,6 +51,8 @@ ALLOWABLE += tuple(f"loss/terms/{name}" for name in TERMS)
 # Keys that were added later, with the values that describe runs from before.
 CAME_LATER = {"ema/keep": "all", "optimizer/mu_dtype": "float32", "data/balance": False}
 CAME_LATER |= {"optimizer/layer_decay": 1.0}
+CAME_LATER |= {"optimizer/lora_rank": [[".*", 0]], "optimizer/lora_scale": 2.0}
+CAME_LATER |= {"optimizer/lora_rate": 10.0}
 CAME_LATER |= {"loss/products": "auto", "data/global_text": "action", "data/caption_share": 0.5}
 CAME_LATER |= {"data/region_style": "stored", "model/regions": "views", "model/object_parts": 1}
 CAME_LATER |= {"data/make_negatives": 0, "data/make_paraphrases": 0}

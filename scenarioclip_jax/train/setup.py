@@ -194,10 +194,12 @@ def _optimizer(config: Config, trainable: Sequence[str], steps: int):
         **{k: config.optimizer[k] for k in ("learning_rate", "warmup_fraction", "warmup_start")},
     )
     names = ("weight_decay", "learning_rate_scale", "b1", "b2", "eps", "clip_norm", "mu_dtype")
+    names += ("lora_rank", "lora_scale", "lora_rate")
     arguments = {name: config.optimizer[name] for name in names}
     decay = config.optimizer.layer_decay
     arguments["layers"] = layer_factors(trainable, model_arguments(config), decay)
     with naming("optimizer"):
+        arguments["seed"] = config.seed
         return make_optimizer(trainable, schedule=schedule, **arguments), schedule
 
 

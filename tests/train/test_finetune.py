@@ -22,8 +22,9 @@ from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP
 from scenarioclip_jax.rules import match
 from scenarioclip_jax.train.best import FILE, Best, better, check_workdir, is_over
 from scenarioclip_jax.train.data import keep_photos, open_data
-from scenarioclip_jax.train.finetune import trainable, with_model
+from scenarioclip_jax.train.finetune import KERNELS, trainable, with_model
 from scenarioclip_jax.train.loop import go_back_to_best, train
+from scenarioclip_jax.train.lora import Matrix
 from scenarioclip_jax.train.metrics import read_rows
 from scenarioclip_jax.train.report import _tuned
 from scenarioclip_jax.train.shares import Share, best_share, between
@@ -114,6 +115,24 @@ def test_only_what_serves_the_chosen_levels_changes(tuned, weights):
     assert others
     assert others <= same
     assert not any(path.endswith("kernel") for path in same - others), same - others
+
+
+def test_lora_changes_matrices_by_a_low_rank(shared, weights, small_data, tmp_path):
+    changes = {"finetune__parts": "lora", "finetune__rank": 1, "finetune__levels": ("object",)}
+    train(config(weights, small_data, optimizer__learning_rate=3e-3, steps=2, **changes), tmp_path)
+    before, _ = checkpoint.load_params(weights, weights="student")
+    after, _ = checkpoint.load_params(tmp_path, weights="student")
+    assert before.keys() == after.keys(), "the result isn't an ordinary model"
+    different = {path for path in before if not np.array_equal(before[path], after[path])}
+    kernels = {path for path in different if "stack/blocks" in path}
+    assert kernels
+    assert all(re.fullmatch(KERNELS, path) for path in kernels)
+    assert all(re.match("(vision|text)/head|logit_", path) for path in different - kernels)
+    for path in kernels:
+        change = np.asarray(after[path], np.float64) - before[path]
+        for block in Matrix.of(path, change.ndim).flat(change):
+            one, *others = np.linalg.svd(block, compute_uv=False)
+            assert max(others, default=0) < 1e-3 * one, path
 
 
 def test_validation_chooses_by_recall_at_one(tuned):
@@ -230,7 +249,7 @@ def test_rules_freeze_what_serves_other_levels(kind):
     [
         ({"init_from": ""}, r"init_from is empty"),
         ({"finetune__levels": ("objects",)}, r"finetune\.levels.*scene, object, relation"),
-        ({"finetune__parts": "some"}, r"finetune\.parts.*full, last, heads"),
+        ({"finetune__parts": "some"}, r"finetune\.parts.*full, last, lora, heads"),
         ({"finetune__parts": "last", "finetune__blocks": 2}, r"finetune\.blocks=2.*1 blocks"),
         ({"finetune__shots": -1}, r"finetune\.shots=-1"),
         ({"finetune__blocks": 0}, r"finetune\.blocks=0"),
