@@ -79,7 +79,7 @@ def base() -> ml_collections.ConfigDict:
     """The part of the published set-up that doesn't depend on the size of the model."""
     config = ml_collections.ConfigDict()
     config.job = "train"  # the job that main.py starts; configs/evaluate.py has another
-    # Or clip, pyramid_clip, scenario_clip_0, scenario_clip_shared: models.scenario_clip
+    # Or clip, pyramid_clip, scenario_clip_0, scenario_clip_2, scenario_clip_shared: models.scenario_clip
     config.arch = "scenario_clip_1"
     config.init_from = (
         ""  # CLIP or ScenarioCLIP weights: hub id, folder or workdir; empty: from scratch
@@ -189,7 +189,7 @@ def base() -> ml_collections.ConfigDict:
             captions=0.0,  # the whole photo: its caption against the other photos'
             parts=0.0,  # a name or triplet: the photos of the batch that show it against the others
         ),
-        distill_weight=1.0,  # weight of the distillation loss; only scenario_clip_1 distills
+        distill_weight=1.0,  # weight of the distillation of scenario_clip_1, the divergences of _2
         distill=dict(  # losses.distillation.kl
             scaling="published",  # or plain, which is 10^5 times stronger
             temperature=0.07,

@@ -10,6 +10,8 @@ ARCHITECTURE = {
     "scenario_clip_0": "one vision and one text tower for each of three levels",
     "scenario_clip_1": "one vision and one text tower for each of three levels, trained with "
     "distillation from an exponential moving average",
+    "scenario_clip_2": "one vision and one text tower for all three levels, trained with divergences between "
+    "its own levels",
     "scenario_clip_shared": "one vision and one text tower, told which of three levels, with heads for each",
 }
 _POOLED = "; one vision tower sees the photo, and objects and relations are pooled from its patches"

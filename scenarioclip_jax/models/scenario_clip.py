@@ -6,6 +6,7 @@
 | `pyramid_clip`    | `all`                               | global, object, relation | no           |
 | `scenario_clip_0` | `global`, `object`, `relation`      | global, object, relation | no           |
 | `scenario_clip_1` | `global`, `object`, `relation`      | global, object, relation | yes          |
+| `scenario_clip_2` | `all`                               | global, object, relation | between its own levels |
 | `scenario_clip_shared` | `all`, told the level, a head each | global, object, relation | no      |
 
 A branch is one vision and one text tower with their heads. With `share_stem` all branches share the stems
@@ -40,7 +41,7 @@ from scenarioclip_jax.models.towers import (
 
 ARCHITECTURES = (
     *("clip", "pyramid_clip", "scenario_clip_0", "scenario_clip_1"),
-    "scenario_clip_shared",
+    *("scenario_clip_2", "scenario_clip_shared"),
 )
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 # With a bias, for the sigmoid loss: Zhai et al. 2023, section 3.2.
@@ -94,7 +95,8 @@ def levels_of(arch: str) -> tuple[str, ...]:
 
 def branch_of(arch: str, level: str) -> str:
     """The branch that serves `level`. `clip` serves every level with its one branch."""
-    one = {"clip": "global", "pyramid_clip": "all", "scenario_clip_shared": "all"}
+    one = {"clip": "global", "pyramid_clip": "all"}
+    one |= {"scenario_clip_2": "all", "scenario_clip_shared": "all"}
     return one.get(arch, level)
 
 

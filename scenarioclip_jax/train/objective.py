@@ -14,6 +14,7 @@ from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.losses import candidates
 from scenarioclip_jax.losses.contrastive import sigmoid_loss, softmax_loss
 from scenarioclip_jax.losses.distillation import Members, distillation_loss
+from scenarioclip_jax.losses.divergence import divergence_between_levels
 from scenarioclip_jax.losses.parts import parts_loss
 from scenarioclip_jax.models.scenario_clip import Embeddings
 
@@ -79,6 +80,7 @@ def objective(
     distill_weight: float,
     distill: Mapping,
     level_weights: Mapping[str, float] = MappingProxyType({}),
+    divergence_weight: float = 0.0,
     terms: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Computes the total loss and its parts.
@@ -91,6 +93,7 @@ def objective(
       distill_weight: Weight of the distillation sum.
       distill: Arguments of `losses.distillation.kl`.
       level_weights: Weights of the levels in the contrastive sum; 1 where none is given.
+      divergence_weight: Weight of the divergences between levels, whose arguments are those of `distill`, too.
       terms: Weights of the further terms, by the names in `TERMS`.
     """
     own = {level: student.text[level][:, : x.shape[1]] for level, x in student.image.items()}
@@ -103,9 +106,13 @@ def objective(
     metrics = {f"loss/{level}": loss for level, loss in losses.items()}
     total = sum(level_weights.get(level, 1.0) * loss for level, loss in losses.items())
     total = metrics["loss/contrastive"] = jnp.asarray(total)
+    slots = {level: about.slots for level, about in levels.items()}
+    if divergence_weight:
+        apart = divergence_between_levels(student.image, own, slots, **distill)
+        metrics["loss/divergence"] = jnp.asarray(apart)
+        total = total + divergence_weight * apart
     if teacher is not None:
         taught = {level: x[:, : own[level].shape[1]] for level, x in teacher.text.items()}
-        slots = {level: about.slots for level, about in levels.items()}
         distilled = distillation_loss(student.image, own, teacher.image, taught, slots, **distill)
         metrics["loss/distillation"] = jnp.asarray(distilled)
         total = total + distill_weight * distilled

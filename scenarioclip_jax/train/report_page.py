@@ -140,7 +140,7 @@ def curves(rows: list[dict], names: Sequence[str], steps: int) -> dict[str, Mark
         }
 
     losses = {level: series(f"loss/{level}") for level in LEVELS}
-    losses["distillation"] = series("loss/distillation")
+    losses |= {name: series(f"loss/{name}") for name in ("distillation", "divergence")}
     charts = [(LOSS, losses)]
     for name in names:
         data, ending = (f"{name}/", f": {name}") if name else ("", "")

@@ -208,6 +208,7 @@ def _step_settings(config: Config, trainable: Sequence[str], mesh: Mesh) -> Step
         levels=_computed_levels(config),
         distill_weight=config.loss.distill_weight if distills(config) else 0.0,
         distill=config.loss.distill.to_dict(),
+        divergence_weight=config.loss.distill_weight if config.arch == "scenario_clip_2" else 0.0,
         level_weights=by_level(config.loss.level_weights),
         terms=config.loss.terms.to_dict(),
         accumulate=config.loss.accumulate,

@@ -38,6 +38,7 @@ class StepSettings:
       levels: The levels that are trained.
       distill_weight: Weight of the distillation loss; with 0 no teacher is run.
       distill: Arguments of `losses.distillation.kl`.
+      divergence_weight: Weight of the divergences between levels.
       level_weights: Weights of the levels' contrastive losses.
       terms: Weights of the recipe's terms, see `train.objective.TERMS`.
       multi_positive: Whether equal texts in a batch are positives rather than negatives.
@@ -53,6 +54,7 @@ class StepSettings:
     levels: tuple[str, ...]
     distill_weight: float
     distill: Mapping
+    divergence_weight: float
     level_weights: Mapping[str, float]
     terms: Mapping[str, float]
     multi_positive: bool
@@ -228,6 +230,7 @@ def make_train_step(
                 contrast,
                 distill_weight=settings.distill_weight,
                 distill=settings.distill,
+                divergence_weight=settings.divergence_weight,
                 level_weights=settings.level_weights,
                 terms=settings.terms,
             )

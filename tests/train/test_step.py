@@ -8,8 +8,10 @@ import pytest
 
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.costs.collectives import collectives
+from scenarioclip_jax.parallel.mesh import make_mesh
 from scenarioclip_jax.train.accumulate import embed_batch
-from scenarioclip_jax.train.config import check
+from scenarioclip_jax.train.config import check, resolve
+from scenarioclip_jax.train.setup import set_up
 from tests.parallel import programs
 from tests.train import tiny
 
@@ -168,3 +170,11 @@ def test_bad_loss_settings(changes, message, tmp_path):
     check(tiny.config(tmp_path, ema__keep="teacher", ema__decay=0.0), batch_ways=4)
     with pytest.raises(ConfigError, match=message):
         check(tiny.config(tmp_path, **changes), batch_ways=4)
+
+
+@pytest.mark.parametrize("arch", ["scenario_clip_2", "pyramid_clip"])
+def test_levels_of_the_unpublished_architecture_diverge(tmp_path, arch):
+    config = resolve(tiny.config(tmp_path, arch=arch), eos_id=1)
+    run = set_up(config, make_mesh(), scenes=16)
+    _, metrics = jax.eval_shape(run.train_step, run.state_like, run.batch_like)
+    assert ("loss/divergence" in metrics) == (arch == "scenario_clip_2")

@@ -41,7 +41,8 @@ class ScenarioCLIPConfig(PretrainedConfig):
     """Sizes of a model.
 
     Args:
-      arch: clip, pyramid_clip, scenario_clip_0, scenario_clip_1 or scenario_clip_shared.
+      arch: clip, pyramid_clip, scenario_clip_0, scenario_clip_1, scenario_clip_2 or
+        scenario_clip_shared.
       vision: Values of width, depth, heads, mlp_dim, stem_blocks, activation, eps, image_size, patch_size.
       text: Values of the first seven of these, and of vocab_size, max_length, eos_id.
       embed_dim: Size of the embedding space.
@@ -137,7 +138,8 @@ class ScenarioCLIPModel(Describes, PreTrainedModel):
     def __init__(self, config):
         super().__init__(config)
         own = {level: f"{level}_" for level in LEVELS}
-        one = {"clip": "global_", "pyramid_clip": "", "scenario_clip_shared": ""}
+        one = {"clip": "global_"}
+        one |= dict.fromkeys(("pyramid_clip", "scenario_clip_2", "scenario_clip_shared"), "")
         towers = dict.fromkeys(LEVELS, one[config.arch]) if config.arch in one else own
         told = config.arch == "scenario_clip_shared"
         heads = own if told else towers
