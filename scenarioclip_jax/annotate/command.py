@@ -15,7 +15,7 @@ from scenarioclip_jax.annotate.assemble import assemble, write_labels
 from scenarioclip_jax.annotate.runner import Summary, list_photos, run_stage
 from scenarioclip_jax.annotate.settings_file import read_settings
 from scenarioclip_jax.annotate.shards import ALL, Shard, read_shard
-from scenarioclip_jax.annotate.stages import NAMES, STAGES, photos
+from scenarioclip_jax.annotate.stages import NAMES, STAGES, VERIFY, asked_for, photos
 from scenarioclip_jax.annotate.work import Work, open_work
 from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
@@ -32,6 +32,11 @@ def parser() -> argparse.ArgumentParser:
     frames_command.add(commands)
     run = commands.add_parser("run", help="do all stages, then assemble")
     _add_work(run)
+    run.add_argument(
+        "--verify",
+        action="store_true",
+        help="let the language model check the negatives; stays on until --config says otherwise",
+    )
     stages = [(photos.NAME, "list the photos"), *((s.name, s.purpose) for s in STAGES)]
     for name, purpose in stages:
         _add_work(commands.add_parser(name, help=f"stage: {purpose}"))
@@ -114,7 +119,14 @@ def _run(args: argparse.Namespace) -> int:
         return frames_command.run(args)
     if args.command in ("run", photos.NAME, *NAMES):
         settings = read_settings(args.config) if args.config else None
-        work = open_work(args.output, args.images, settings, follow_links=args.follow_links)
+        work = open_work(
+            args.output,
+            args.images,
+            settings,
+            follow_links=args.follow_links,
+            # Who asks for the stage wants it to count.
+            verify=args.command == VERIFY.name or getattr(args, "verify", False),
+        )
         return _do(work, args.command, args.shard)
     work = open_work(args.output)
     if args.command == "assemble":
@@ -147,7 +159,7 @@ def _do(work: Work, command: str, shard: Shard) -> int:
     if command in ("run", photos.NAME):
         summaries.append(list_photos(work, shard))
         say(summaries[-1].told(work))
-    for stage in STAGES:
+    for stage in asked_for(work.settings):
         if command in ("run", stage.name):
             summaries.append(run_stage(work, stage, shard))
             say(summaries[-1].told(work))
