@@ -201,7 +201,7 @@ def _missing(photo: Photo) -> Failure:
 
 
 def scaled(record: Record, box: Box, size: tuple[int, int]) -> Box:
-    """A box in pixels of the photo."""
+    """A box in pixels of a photo of that size, if the record says what size its boxes are of."""
     if record.size in (None, size):
         return box
     x, y = size[0] / record.size[0], size[1] / record.size[1]
