@@ -43,6 +43,13 @@ def parser() -> argparse.ArgumentParser:
     _add_output(commands.add_parser("assemble", help="write the metadata that the build reads"))
     own = commands.add_parser("labels", help="write a table of all labels, to edit")
     _add_output(own)
+    own.add_argument(
+        "--wordnet",
+        default="",
+        metavar="NAME",
+        help="suggest synonyms and more general names, too, by this lexicon of wn, such as oewn:2024, or a "
+        "file in WN-LMF",
+    )
     own = commands.add_parser("status", help="a table of what is done, failed, stale and to do")
     _add_output(own)
     own = commands.add_parser("retry", help="let failures be tried again")
@@ -132,7 +139,13 @@ def _run(args: argparse.Namespace) -> int:
     if args.command == "assemble":
         say(assemble(work).told(work))
     elif args.command == "labels":
-        say(f"{write_labels(work)}: edit its column `becomes`, then run `assemble` again")
+        file = write_labels(work, args.wordnet)
+        say(f"{file}: edit its column `becomes`, then run `assemble` again")
+        if not (args.wordnet or work.settings.labels.wordnet):
+            say(
+                "Synonyms and more general names are suggested with --wordnet oewn:2024, after `python -m wn "
+                "download oewn:2024`"
+            )
     elif args.command == "status":
         say(status.told(work))
     elif args.command == "retry":

@@ -168,6 +168,18 @@ class ValidateSettings:
 
 
 @dataclass(frozen=True)
+class LabelSettings:
+    """The table of `annotate labels`.
+
+    Attributes:
+      wordnet: What suggests synonyms and more general names of objects: the name of a lexicon of the package
+        wn, such as oewn:2024 (`python -m wn download oewn:2024`), or a file in WN-LMF. By default nothing.
+    """
+
+    wordnet: str = ""
+
+
+@dataclass(frozen=True)
 class AssembleSettings:
     """The last step, `assemble`.
 
@@ -235,6 +247,7 @@ class Settings:
     negatives: NegativeSettings = field(default_factory=NegativeSettings)
     verify: VerifySettings = field(default_factory=VerifySettings)
     validate: ValidateSettings = field(default_factory=ValidateSettings)
+    labels: LabelSettings = field(default_factory=LabelSettings)
     assemble: AssembleSettings = field(default_factory=AssembleSettings)
     truth: TruthSettings = field(default_factory=TruthSettings)
     attempts: int = 3

@@ -20,7 +20,6 @@ from scenarioclip_jax.annotate.stages.verify import verdicts_of
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.data.build import coco_masks
 from scenarioclip_jax.data.build.records import MaskRecord
-from scenarioclip_jax.data.stored.scene import Triplet
 from scenarioclip_jax.drawing import COLORS, draw_arrow, draw_box, list_beside, show_photo
 from scenarioclip_jax.files import whole
 
@@ -205,9 +204,6 @@ def _add_relations(text: _Text, outputs: dict[str, Any], size: tuple[int, int]) 
     more = made.get("relations") or [{}] * len(regions["relations"])
     verdicts = verdicts_of(outputs["verify"]) if "verify" in outputs else {}
 
-    def verified(triplet: Triplet) -> str:
-        return f"; the verifier: {verdicts[triplet]}" if triplet in verdicts else ""
-
     text.add("")
     text.add("RELATIONS")
     for relation, texts in zip(regions["relations"], more, strict=True):
@@ -215,8 +211,13 @@ def _add_relations(text: _Text, outputs: dict[str, Any], size: tuple[int, int]) 
         text.add(f"{ends[0]} {relation['predicate']} {ends[1]}", 1)
         for subject, predicate, object_, kind in texts.get("negatives", ()):
             triplet = (subject, predicate, object_)
-            by = " and ".join(facts.why_false(triplet)) or "nothing"
-            text.add(f"not ({kind}, by {by}{verified(triplet)}): {' '.join(triplet)}", 4)
+            by, verdict = list(facts.why_false(triplet)), verdicts.get(triplet)
+            by += ["verifier"] if verdict == "false" else []
+            doubt = f"; verifier: {verdict}" if verdict not in (None, "false") else ""
+            told_by = " and ".join(by) or "nothing"
+            text.add(f"not ({kind}, by {told_by}{doubt}): {' '.join(triplet)}", 4)
         for subject, predicate, object_ in texts.get("paraphrases", ()):
             triplet = (subject, predicate, object_)
-            text.add(f"also{verified(triplet)}: {' '.join(triplet)}", 4)
+            verdict = verdicts.get(triplet)
+            doubt = f" (verifier: {verdict})" if verdict not in (None, "true") else ""
+            text.add(f"also{doubt}: {' '.join(triplet)}", 4)

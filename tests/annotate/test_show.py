@@ -54,21 +54,23 @@ def test_what_nothing_refutes_says_so():
 
 def test_the_verifier_is_told_and_what_it_dropped_is_under_left_out():
     verify = {
-        "relations": [{"negatives": NEGATIVES[1:], "paraphrases": []}],
+        "relations": [{"negatives": NEGATIVES[1:], "paraphrases": [["table", "under", "dog"]]}],
         "asked": [
             ["table", "on", "dog", "true"],
             ["dog", "below", "table", "false"],
             ["cat", "on", "table", "unsure"],
             ["table", "supporting", "dog", "false"],
+            ["table", "under", "dog", "unanswered"],
         ],
         "removed": [["negative_swapped_true", "table on dog"]],
     }
     validate = {"scene": None, "removed": verify["removed"]}
     text = " ".join(lines(verify=verify, validate=validate))
-    assert "not (predicate, by boxes; the verifier: false): dog below table" in text
-    assert "not (subject, by names; the verifier: unsure): cat on table" in text
+    assert "not (predicate, by boxes and verifier): dog below table" in text
+    assert "not (subject, by names; verifier: unsure): cat on table" in text
     assert "swapped, by" not in text
-    assert "also" not in text
+    assert "also (verifier: unanswered): table under dog" in text
+    assert "supporting" not in text
     assert "LEFT OUT negative_swapped_true: table on dog" in text
 
 
