@@ -78,8 +78,11 @@ def test_the_nearest_more_general_label_is_meant(wordnet):
 
 
 def test_only_objects_are_looked_up_and_without_it_nothing_changes(tmp_path, wordnet):
-    counts = {"action": {"couch": 5, "sofa": 1}, "predicate": {"dog": 3, "terrier": 1}}
-    assert suggestions(tmp_path / "a", wordnet, **counts) == {}
+    names = {"couch": 5, "sofa": 1, "dog": 3, "terrier": 1}
+    counts = {"object": names, "action": names, "predicate": names}
+    assert set(suggestions(tmp_path / "a", wordnet, **counts)) == {"sofa", "terrier"}
+    rows = list(csv.DictReader((tmp_path / "a/labels.csv").open()))
+    assert {row["kind"] for row in rows if row["suggestion"]} == {"object"}
     assert suggestions(tmp_path / "b", None, object={"couch": 9, "sofa": 3, "dogs": 1}) == {}
 
 
