@@ -49,7 +49,10 @@ def open_wordnet(given: str, given_as: str) -> Wordnet:
             raise WorkError(f"{where}: there is no such file; name one in WN-LMF")
         return _File(Path(given), where)
     try:
-        return _Installed(wn.Wordnet(given, expand=""))
+        lexicon = wn.Wordnet(given, expand="")
+        if not lexicon.lexicons():
+            raise wn.Error("it has none at all")
+        return _Installed(lexicon)
     except (wn.Error, OSError) as error:
         raise WorkError(
             f"{where}: wn has no such lexicon ({error}); get it: python -m wn download {given}. "

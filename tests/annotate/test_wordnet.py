@@ -112,6 +112,9 @@ def test_what_cannot_be_had_is_said_with_a_remedy(tmp_path, installed, monkeypat
     assert re.match(
         r"--wordnet=oewn:2024: wn has no such .*wn download oewn:2024", message("oewn:2024")
     )
+    with monkeypatch.context() as patched:
+        patched.setattr("wn.config.data_directory", tmp_path / "empty")
+        assert "wn has no such lexicon (it has none at all)" in message("*")
     assert "there is no such file" in message(str(tmp_path / "absent.xml"))
     assert "there is no such file" in message("a/b")
     (tmp_path / "other.xml").write_text("<html/>")

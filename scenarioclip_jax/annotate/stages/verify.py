@@ -100,10 +100,25 @@ def _weights(settings: Settings) -> str:
     return "verify" if settings.verify.model else "caption"
 
 
-def _resolved(settings: Settings) -> VerifySettings:
+@dataclasses.dataclass(frozen=True)
+class _Asked(VerifySettings):
+    """Settings with those of `caption` that hold here, too."""
+
+    max_tokens: int = 0
+    max_side: int = 0
+
+
+def _resolved(settings: Settings) -> _Asked:
     """With the model that is asked, and the prompt: another default prompt gives other verdicts, too."""
-    own, model, prompt = settings.verify, settings.verifier(), verify_prompt(settings.verify)
-    return dataclasses.replace(own, model=model.model, revision=model.revision, prompt=prompt)
+    model = settings.verifier()
+    return dataclasses.replace(
+        _Asked(**dataclasses.asdict(settings.verify)),
+        model=model.model,
+        revision=model.revision,
+        prompt=verify_prompt(settings.verify),
+        max_tokens=model.max_tokens,
+        max_side=model.max_side,
+    )
 
 
 VERIFY = Stage(
