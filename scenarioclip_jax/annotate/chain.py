@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from scenarioclip_jax.annotate.records import Entry, Records, digest_of
 from scenarioclip_jax.annotate.shards import ALL, Shard
-from scenarioclip_jax.annotate.stage import Stage
+from scenarioclip_jax.annotate.stage import Output, Stage
 from scenarioclip_jax.annotate.stages import asked_for
 from scenarioclip_jax.annotate.stages.photos import Listing
 from scenarioclip_jax.annotate.work import Work
@@ -80,6 +80,14 @@ class Chain:
             before = (key, entry.digest) if entry and entry.done else None
             failed = failed or state == FAILED
         return links
+
+    def outputs(self, links: dict[str, Link]) -> dict[str, Output]:
+        """What the stages that are done made of a photo, by stage, given its place in each."""
+        return {
+            name: self.records[name].read(link.entry)["output"]
+            for name, link in links.items()
+            if link.state == DONE and link.entry
+        }
 
     def counts(self) -> dict[str, Counter[str]]:
         """How many photos are in each state, by stage."""

@@ -29,6 +29,9 @@ from scenarioclip_jax.files import write_text
 
 OVERLAP = 0.5  # intersection over union
 _ROUNDING = 1.0  # pixels that a box may reach out of its photo
+_DOUBTFUL = (
+    0.1  # share of the photos that may have annotations whose size can't be told; they are left out
+)
 Graph = tuple[list[tuple[str, Box]], list[tuple[int, str, int]]]
 
 
@@ -39,17 +42,19 @@ def measure(work: Work, truth: Path) -> dict[str, Any]:
       By step ("detect": all boxes; "regions": joined; "validate": after the filters), recall and precision
       from 0 to 1 of objects, triplets and groundings, with the numbers that they are of; of "validate" also of
       actions. The number of photos, how many of them have a scene, and how many scenes have the action of
-      their video's folder in place of the captioner's, as `assemble` gives it to them.
+      their video's folder in place of the captioner's, as `assemble` gives it to them. How many photos are left
+      out, since the size of their annotations can't be told.
 
     Raises:
       ModelError: The annotations can't be read.
-      WorkError: They are of none of the photos, or of photos of another size that they don't give.
+      WorkError: They are of none of the photos, or more than a few are of another size that they don't give.
     """
     records, chain = read_truth(truth, "--truth"), Chain(work)
     counts: dict[str, Counter[str]] = {
         step: Counter() for step in ("detect", "regions", "validate")
     }
     photos = scenes = of_folders = 0
+    doubtful: list[str] = []
     try:
         for id, links in chain.links():
             true = records.get(id)
@@ -57,12 +62,11 @@ def measure(work: Work, truth: Path) -> dict[str, Any]:
                 continue
             photos += 1
             known = chain.listing.known(id)
-            true = _in_pixels(true, (known["width"], known["height"]), f"--truth={truth}: {id}")
-            outputs = {
-                name: chain.records[name].read(link.entry)["output"]
-                for name, link in links.items()
-                if link.entry and link.entry.done
-            }
+            true = _in_pixels(true, (known["width"], known["height"]))
+            if isinstance(true, str):
+                doubtful.append(f"{id}: {true}")
+                continue
+            outputs = chain.outputs(links)
             graphs = _graphs(outputs)
             scenes += graphs["validate"] != ([], [])
             for step, graph in graphs.items():
@@ -81,25 +85,26 @@ def measure(work: Work, truth: Path) -> dict[str, Any]:
             f"--truth={truth}: has annotations of none of the photos in {work.images}; a photo's path there "
             f"has to be one of its paths, such as {example}, or the end of one"
         )
+    if len(doubtful) > _DOUBTFUL * photos:
+        raise WorkError(
+            f"--truth={truth}: of {photos:,} photos {len(doubtful):,} have annotations of another size, such "
+            f"as {doubtful[0]}; give the size that boxes are of as `width` and `height` of each record"
+        )
     told = {"photos": photos, "scenes": scenes, "actions of folders": of_folders}
+    told["left out"] = len(doubtful)
     return told | {step: _figures(counted) for step, counted in counts.items()}
 
 
-def _in_pixels(true: Record, size: tuple[int, int], where: str) -> Record:
-    """A record with boxes in pixels of the photo; raises WorkError."""
+def _in_pixels(true: Record, size: tuple[int, int]) -> Record | str:
+    """A record with boxes in pixels of the photo, or why they can't be told."""
+    shown = f"{size[0]} x {size[1]}"
     annotated = annotated_size(true.size, size, orientation=1)
     if annotated is None:
-        raise WorkError(
-            f"{where}: the annotations are of a photo of {true.size}, which isn't this one of {size} in "
-            "another size; give those of these photos"
-        )
+        return f"its size is given as {true.size}, which has another shape than the photo's {shown}"
     scaled_to = true._replace(size=annotated.size)
     boxes = [scaled(scaled_to, thing.box, size) for thing in true.objects]
     if any(max(box[2] - size[0], box[3] - size[1]) > _ROUNDING for box in boxes):
-        raise WorkError(
-            f"{where}: a box reaches out of the photo, which is {size[0]} x {size[1]} pixels large; if the "
-            "annotations are of another size of it, give that as `width` and `height` of each record"
-        )
+        return f"a box reaches out of the photo of {shown} pixels"
     objects = [thing._replace(box=box) for thing, box in zip(true.objects, boxes, strict=True)]
     return true._replace(objects=objects, size=size)
 
@@ -193,6 +198,8 @@ def told(found: dict[str, Any], file: Path | None = None) -> str:
     if file:
         write_text(file, json.dumps(found, indent=1) + "\n")
     lines = [f"{found['photos']:,} photos with true annotations, {found['scenes']:,} with a scene"]
+    if left_out := found["left out"]:
+        lines.append(f"{left_out:,} photos are left out, whose annotations are of another size")
     if of_folders := found["actions of folders"]:
         lines.append(f"{of_folders:,} scenes have the action of their video's folder")
     lines.append(

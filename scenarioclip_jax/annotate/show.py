@@ -46,11 +46,7 @@ def draw(work: Work, id: str, to: Path | None = None) -> Path:
             failure = chain.listing.records.read(entry)["failure"]
             raise WorkError(f"{id}: can't be read ({failure['kind']}: {failure['detail']})")
         links = chain.follow(id, entry)
-        outputs = {
-            name: chain.records[name].read(link.entry)["output"]
-            for name, link in links.items()
-            if link.state == DONE and link.entry
-        }
+        outputs = chain.outputs(links)
         picture = chain.listing.photo(id, entry).open()
         action = chain.listing.source(id).get("action", "")
         text = told(outputs, picture.size, action, _states(chain, links))

@@ -137,12 +137,8 @@ def open_work(
       WorkError: There is no working folder and none can be made, or it holds something else.
     """
     file, more = folder / NAME, {"follow_links": follow_links, "verify": verify}
-    if images is not None and not images.is_dir():
-        raise WorkError(f"--images={images}: isn't a folder; name the folder of your photos")
-    if images is not None and folder.resolve().is_relative_to(images.resolve()):
-        raise WorkError(
-            f"--output={folder}: lies in the photos' folder, whose files are all taken for photos; name another"
-        )
+    if images is not None:
+        _check_images(folder, images)
     known = _read(file) if file.is_file() else None
     is_new = known is None
     if known is None:
@@ -178,6 +174,15 @@ def open_work(
             work = _changed(now, settings, follow_links, verify)
             work.save()
     return open_work(folder, images, settings, **more) if was_made else work
+
+
+def _check_images(folder: Path, images: Path) -> None:
+    if not images.is_dir():
+        raise WorkError(f"--images={images}: isn't a folder; name the folder of your photos")
+    if folder.resolve().is_relative_to(images.resolve()):
+        raise WorkError(
+            f"--output={folder}: lies in the photos' folder, whose files are all taken for photos; name another"
+        )
 
 
 def _changed(work: Work, settings: Settings | None, follow_links: bool, verify: bool) -> Work:

@@ -50,15 +50,28 @@ def test_boxes_of_another_size_that_is_not_given_are_an_error_and_so_is_another_
     photos.run()
     work = open_work(photos.work)
     larger = rewritten(photos.truth, tmp_path / "larger", lambda record: scale(record, 3, 3))
-    with pytest.raises(WorkError, match=r"scene_000000\.jpg: a box reaches out .* `width`"):
+    with pytest.raises(WorkError, match=r"of 24 photos .* a box reaches out .* `width`"):
         measure(work, larger)
 
     def other(record):
         record |= {"width": 640, "height": 480}
 
     shape = rewritten(photos.truth, tmp_path / "shape", other)
-    with pytest.raises(WorkError, match=r"scene_000000\.jpg: the annotations are of a photo of"):
+    with pytest.raises(WorkError, match=r"24 have .* scene_000000\.jpg: its size is given as"):
         measure(work, shape)
+
+
+def test_a_few_photos_of_another_size_are_left_out_and_told(photos, tmp_path):
+    photos.run()
+
+    def change(record):
+        if record["id"] in ("scene_000003", "scene_000004"):
+            scale(record, 3, 3)
+
+    found = measure(open_work(photos.work), rewritten(photos.truth, tmp_path / "some", change))
+    assert found["left out"] == 2
+    assert found["detect"]["objects"]["recall"] == 1
+    assert "2 photos are left out" in told(found)
 
 
 def test_actions_are_compared_too(photos, tmp_path):

@@ -7,7 +7,12 @@ import pytest
 
 from scenarioclip_jax.annotate.line_files import WorkError
 from scenarioclip_jax.annotate.records import digest_of
-from scenarioclip_jax.annotate.settings import CaptionSettings, Settings, VerifySettings
+from scenarioclip_jax.annotate.settings import (
+    CaptionSettings,
+    Settings,
+    TruthSettings,
+    VerifySettings,
+)
 from scenarioclip_jax.annotate.settings_file import read_settings, settings_of
 from scenarioclip_jax.annotate.stages import STAGES, VERIFY
 
@@ -129,6 +134,17 @@ def test_the_verifier_is_the_captioner_unless_another_is_named():
     found = Settings(caption=caption, verify=own).verifier()
     assert (found.model, found.endpoints, found.max_side) == ("b", ("http://y/v1",), 99)
     assert (found.price_read, found.price_written) == (0.0, 2.0)
+    # Whose weights are loaded here, and pinned.
+    for settings, section in (
+        (Settings(), "caption"),
+        (Settings(verify=VerifySettings(model="b")), "verify"),
+        (Settings(caption=caption), ""),
+        (Settings(caption=caption, verify=VerifySettings(model="b")), "verify"),
+        (Settings(verify=own), ""),
+        (Settings(truth=TruthSettings(folder="t")), ""),
+        (Settings(truth=TruthSettings(folder="t"), verify=VerifySettings(model="b")), "verify"),
+    ):
+        assert VERIFY.weights(settings) == section
     # Another captioner makes its verdicts stale; the record says whose they are.
     identity = VERIFY.identity(Settings(caption=caption))
     assert identity["settings"]["model"] == "a"
