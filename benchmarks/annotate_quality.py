@@ -5,8 +5,9 @@
 Drawn scenes, whose truth is known, stand in for photos, and their truth with errors for the models: objects
 that aren't named or not found, names that are cut, boxes that are shifted, triplets whose ends are swapped.
 Told are recall and precision of objects, triplets and groundings after each step, and the share of negatives
-that are true of the picture: of the checked ones, and of those that the authors' scripts would draw. A lenient
-reader decides what is true by where the objects are, not by the annotations.
+that are true of the picture: of the checked ones, before and after a verifier saw them, and of those that the
+authors' scripts would draw. A lenient reader decides what is true by where the objects are, not by the
+annotations. The verifier goes by the annotations without errors, and says the opposite at a set rate.
 """
 
 import argparse
@@ -47,6 +48,15 @@ ERRORS = {
     },
 }
 
+# How negatives are made: method, and how often the verifier errs; None: there is none.
+WAYS = {
+    "published": ("published", None),
+    "published, verified": ("published", 0.0),
+    "checked": ("checked", None),
+    "verified": ("checked", 0.0),
+    "verified, 10% wrong": ("checked", 0.1),
+    "verified, 30% wrong": ("checked", 0.3),
+}
 
 # What the reader can judge, too, with its ends swapped.
 INVERSES = {
@@ -61,11 +71,13 @@ INVERSES = {
 }
 
 
-def run(folder: Path, errors: dict, method: str) -> Path:
+def run(folder: Path, errors: dict, method: str, misjudged: float | None) -> Path:
     """Runs the pipeline, or what is stale of it; returns the working folder."""
     work, config = folder / "work", folder / "annotate.yaml"
-    truth = {"folder": str(folder / "truth"), **errors}
-    config.write_text(json.dumps({"truth": truth, "negatives": {"method": method}}))
+    truth = {"folder": str(folder / "truth"), "misjudged": misjudged or 0.0, **errors}
+    settings = {"truth": truth, "negatives": {"method": method}, "assemble": {"examples": 0}}
+    settings["verify"] = {"enabled": misjudged is not None}
+    config.write_text(json.dumps(settings))
     flags = ["--images", str(folder / "truth/images"), "--output", str(work)]
     with contextlib.redirect_stdout(io.StringIO()):
         if annotate(["run", *flags, "--config", str(config)]):
@@ -121,9 +133,9 @@ def main() -> None:
         scenes = {scene.id: scene for scene in made}
         for called, errors in ERRORS.items():
             result = {}
-            for method in ("published", "checked"):
-                work = run(folder, errors, method)
-                result[f"negatives, {method}"] = negatives(work, scenes)
+            for way, (method, misjudged) in WAYS.items():
+                work = run(folder, errors, method, misjudged)
+                result[f"negatives, {way}"] = negatives(work, scenes)
             result |= measure(open_work(work), folder / "truth")
             results[called] = result
             print(called, flush=True)
@@ -134,12 +146,10 @@ def main() -> None:
                     if each["given"]
                 ]
                 print(f"  {step}: recall / precision of {', '.join(told)}")
-            for method in ("published", "checked"):
-                counts = sum(
-                    (Counter(c) for c in result[f"negatives, {method}"].values()), Counter()
-                )
+            for way in WAYS:
+                counts = sum((Counter(c) for c in result[f"negatives, {way}"].values()), Counter())
                 print(
-                    f"  negatives, {method}: {counts['true'] / counts['all']:.2%} of {counts['all']:,} "
+                    f"  negatives, {way}: {counts['true'] / counts['all']:.2%} of {counts['all']:,} "
                     f"could be true, {counts['unknown']:,} can't be judged"
                 )
     values = {"scenes": args.scenes, "seed": SEED, "results": results}

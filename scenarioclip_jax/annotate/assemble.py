@@ -17,6 +17,7 @@ from scenarioclip_jax.annotate.line_files import WorkError
 from scenarioclip_jax.annotate.records import Entry
 from scenarioclip_jax.annotate.review.reviews import Dropped, Reviews
 from scenarioclip_jax.annotate.stages import VALIDATE, photos
+from scenarioclip_jax.annotate.wordnet import open_wordnet
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.console import say
 from scenarioclip_jax.data.photo_listing import SUFFIXES
@@ -150,15 +151,26 @@ def scenes(
         yield id, links, scene, removed
 
 
-def write_labels(work: Work) -> Path:
-    """Writes the table of labels; see `labels.py`."""
+def write_labels(work: Work, wordnet: str = "") -> Path:
+    """Writes the table of labels; see `labels.py`.
+
+    Args:
+      work: The working folder.
+      wordnet: In place of the setting `labels.wordnet`.
+
+    Raises:
+      WorkError: The table or the wordnet can't be read.
+    """
+    given_as = "--wordnet" if wordnet else "labels.wordnet"
+    wordnet = wordnet or work.settings.labels.wordnet
+    meanings = open_wordnet(wordnet, given_as) if wordnet else None
     chain, reviews = Chain(work), Reviews(work.folder)
     try:
         counts = labels.counted(scene for _, _, scene, _ in scenes(chain, reviews) if scene)
     finally:
         chain.close()
         reviews.close()
-    return labels.write_table(work.folder, counts)
+    return labels.write_table(work.folder, counts, meanings)
 
 
 def _write_card(work: Work, folder: Path, summary: dict[str, Any]) -> None:

@@ -63,19 +63,20 @@ def card(summary: dict[str, Any], settings: AssembleSettings, examples: list[str
 
 
 def _stages(made: dict[str, dict[str, Any]]) -> list[str]:
-    """A table of the stages with model and settings, then the prompt."""
-    rows, prompt = [], ""
+    """A table of the stages with model and settings, then the prompts."""
+    rows, prompts = [], {}
     for stage, identity in made.items():
         settings = dict(identity["settings"])
         model, revision = settings.pop("model", ""), settings.pop("revision", "")
-        prompt = settings.pop("prompt", prompt)
+        if prompt := settings.pop("prompt", ""):
+            prompts[stage] = prompt
         if truth := identity.get("truth"):
             model = f"annotations of {truth['folder']}"
         told = ", ".join(f"{key} {value}" for key, value in settings.items())
         rows.append((f"{stage} {identity['version']}", model or "rules", revision, told))
     lines = _table(("stage, version", "model", "revision", "settings"), rows)
-    if prompt:
-        lines += ["The prompt:", "", *(f"> {line}" for line in prompt.split("\n")), ""]
+    for stage, prompt in prompts.items():
+        lines += [f"The prompt of {stage}:", "", *(f"> {line}" for line in prompt.split("\n")), ""]
     return lines
 
 

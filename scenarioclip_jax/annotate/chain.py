@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from scenarioclip_jax.annotate.records import Entry, Records, digest_of
 from scenarioclip_jax.annotate.shards import ALL, Shard
-from scenarioclip_jax.annotate.stage import Stage
-from scenarioclip_jax.annotate.stages import STAGES
+from scenarioclip_jax.annotate.stage import Output, Stage
+from scenarioclip_jax.annotate.stages import asked_for
 from scenarioclip_jax.annotate.stages.photos import Listing
 from scenarioclip_jax.annotate.work import Work
 
@@ -42,10 +42,13 @@ class Chain:
     Args:
       work: The working folder.
       shard: The share of the photos.
-      stages: The stages, a beginning of STAGES.
+      last: The last stage to follow; by default the last that the settings ask for.
     """
 
-    def __init__(self, work: Work, shard: Shard = ALL, stages: tuple[Stage, ...] = STAGES):
+    def __init__(self, work: Work, shard: Shard = ALL, last: Stage | None = None):
+        stages = asked_for(work.settings)
+        if last:
+            stages = stages[: stages.index(last) + 1]
         self.work, self.stages = work.reloaded(), stages
         self.listing = Listing(work, shard)
         self.records: dict[str, Records] = {
@@ -77,6 +80,14 @@ class Chain:
             before = (key, entry.digest) if entry and entry.done else None
             failed = failed or state == FAILED
         return links
+
+    def outputs(self, links: dict[str, Link]) -> dict[str, Output]:
+        """What the stages that are done made of a photo, by stage, given its place in each."""
+        return {
+            name: self.records[name].read(link.entry)["output"]
+            for name, link in links.items()
+            if link.state == DONE and link.entry
+        }
 
     def counts(self) -> dict[str, Counter[str]]:
         """How many photos are in each state, by stage."""

@@ -15,7 +15,7 @@ from scenarioclip_jax.annotate.assemble import assemble, write_labels
 from scenarioclip_jax.annotate.runner import Summary, list_photos, run_stage
 from scenarioclip_jax.annotate.settings_file import read_settings
 from scenarioclip_jax.annotate.shards import ALL, Shard, read_shard
-from scenarioclip_jax.annotate.stages import NAMES, STAGES, photos
+from scenarioclip_jax.annotate.stages import NAMES, STAGES, VERIFY, asked_for, photos
 from scenarioclip_jax.annotate.work import Work, open_work
 from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
@@ -32,12 +32,24 @@ def parser() -> argparse.ArgumentParser:
     frames_command.add(commands)
     run = commands.add_parser("run", help="do all stages, then assemble")
     _add_work(run)
+    run.add_argument(
+        "--verify",
+        action="store_true",
+        help="let the language model check the negatives; stays on until --config says otherwise",
+    )
     stages = [(photos.NAME, "list the photos"), *((s.name, s.purpose) for s in STAGES)]
     for name, purpose in stages:
         _add_work(commands.add_parser(name, help=f"stage: {purpose}"))
     _add_output(commands.add_parser("assemble", help="write the metadata that the build reads"))
     own = commands.add_parser("labels", help="write a table of all labels, to edit")
     _add_output(own)
+    own.add_argument(
+        "--wordnet",
+        default="",
+        metavar="NAME",
+        help="suggest synonyms and more general names, too, by this lexicon of wn, such as oewn:2024, or a "
+        "file in WN-LMF",
+    )
     own = commands.add_parser("status", help="a table of what is done, failed, stale and to do")
     _add_output(own)
     own = commands.add_parser("retry", help="let failures be tried again")
@@ -114,13 +126,26 @@ def _run(args: argparse.Namespace) -> int:
         return frames_command.run(args)
     if args.command in ("run", photos.NAME, *NAMES):
         settings = read_settings(args.config) if args.config else None
-        work = open_work(args.output, args.images, settings, follow_links=args.follow_links)
+        work = open_work(
+            args.output,
+            args.images,
+            settings,
+            follow_links=args.follow_links,
+            # Who asks for the stage wants it to count.
+            verify=args.command == VERIFY.name or getattr(args, "verify", False),
+        )
         return _do(work, args.command, args.shard)
     work = open_work(args.output)
     if args.command == "assemble":
         say(assemble(work).told(work))
     elif args.command == "labels":
-        say(f"{write_labels(work)}: edit its column `becomes`, then run `assemble` again")
+        file = write_labels(work, args.wordnet)
+        say(f"{file}: edit its column `becomes`, then run `assemble` again")
+        if not (args.wordnet or work.settings.labels.wordnet):
+            say(
+                "Synonyms and more general names are suggested with --wordnet oewn:2024, after `python -m wn "
+                "download oewn:2024`"
+            )
     elif args.command == "status":
         say(status.told(work))
     elif args.command == "retry":
@@ -147,7 +172,7 @@ def _do(work: Work, command: str, shard: Shard) -> int:
     if command in ("run", photos.NAME):
         summaries.append(list_photos(work, shard))
         say(summaries[-1].told(work))
-    for stage in STAGES:
+    for stage in asked_for(work.settings):
         if command in ("run", stage.name):
             summaries.append(run_stage(work, stage, shard))
             say(summaries[-1].told(work))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from rapidfuzz import fuzz, process
 
 from scenarioclip_jax.annotate.line_files import WorkError
+from scenarioclip_jax.annotate.wordnet import Meanings, Wordnet
 from scenarioclip_jax.data.stored.labels import normalize_label
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.words.names import read_name
@@ -125,15 +126,24 @@ def counted(scenes: Iterable[dict[str, Any]]) -> dict[str, Counter[str]]:
     return counts
 
 
-def write_table(folder: Path, counts: Mapping[str, Counter[str]]) -> Path:
-    """Writes the table, the most frequent labels first; keeps what was edited, also of labels that are gone."""
+def write_table(
+    folder: Path, counts: Mapping[str, Counter[str]], wordnet: Wordnet | None = None
+) -> Path:
+    """Writes the table, the most frequent labels first; keeps what was edited, also of labels that are gone.
+
+    Args:
+      folder: The working folder.
+      counts: How often each label occurs, by kind.
+      wordnet: What suggests synonyms and more general names of objects, if anything does.
+    """
     edited = _edited(folder / NAME)
+    meanings = Meanings(wordnet, counts["object"]) if wordnet else None
     rows = []
     for kind in KINDS:
         labels = counts[kind] + Counter({label: 0 for k, label in edited if k == kind})
         labels.update({label: 0 for k, label in edited if k == kind})
         for label, count in sorted(labels.items(), key=lambda item: (-item[1], item[0])):
-            suggestion, why = _suggest(kind, label, counts[kind])
+            suggestion, why = _suggest(kind, label, counts[kind], meanings)
             rows.append(Row(kind, label, count, edited.get((kind, label), ""), suggestion, why))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -213,8 +223,11 @@ def _rows(file: Path) -> list[tuple[int, dict[str | None, Any]]]:
         ) from error
 
 
-def _suggest(kind: str, label: str, counts: Counter[str]) -> tuple[str, str]:
-    """A more frequent label that says the same, most likely, and why."""
+def _suggest(
+    kind: str, label: str, counts: Counter[str], meanings: Meanings | None
+) -> tuple[str, str]:
+    """A more frequent label that says the same, most likely, and why; else one that says less."""
+    meanings = meanings if kind == "object" else None
     if kind == "object":
         name = read_name(label)
         if name.noun != label and counts[name.noun] >= counts[label]:
@@ -224,6 +237,12 @@ def _suggest(kind: str, label: str, counts: Counter[str]) -> tuple[str, str]:
         best = max(same, key=lambda p: (counts[p], p), default="")
         if best and (counts[best], best) > (counts[label], label):
             return best, "same meaning"
+    if meanings and (same := meanings.same(label)):
+        return same, "same meaning, by the wordnet"
     others = [other for other in counts if counts[other] > counts[label]]
     found = process.extractOne(label, others, scorer=fuzz.ratio, score_cutoff=_ALIKE)
-    return (found[0], f"spelling, {found[1]:.0f}% alike") if found else ("", "")
+    if found:
+        return found[0], f"spelling, {found[1]:.0f}% alike"
+    if meanings and (wider := meanings.wider(label)):
+        return wider, f"more general: {label} is a kind of it, by the wordnet"
+    return "", ""

@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from PIL import Image
 
 from scenarioclip_jax.data.stored.scene import Triplet
+
+# What a language model says of a statement; "unanswered": it left it out, or said something else.
+Verdict = Literal["true", "false", "unsure", "unanswered"]
 
 
 @dataclass(frozen=True)

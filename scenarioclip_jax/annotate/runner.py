@@ -13,7 +13,7 @@ from scenarioclip_jax.annotate.records import Entry, Records, digest_of, failure
 from scenarioclip_jax.annotate.results import Failure
 from scenarioclip_jax.annotate.shards import ALL, Shard
 from scenarioclip_jax.annotate.stage import Done, Stage, Task
-from scenarioclip_jax.annotate.stages import STAGES, photos
+from scenarioclip_jax.annotate.stages import VERIFY, photos
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.progress_bar import progress_bar
 
@@ -64,7 +64,8 @@ class Summary:
             parts.append(
                 f"{self.read:,} tokens read and {self.written:,} written, {rate:,.0f} a second"
             )
-            own = work.settings.caption
+            settings = work.settings
+            own = settings.verifier() if self.stage == VERIFY.name else settings.caption
             price = (self.read * own.price_read + self.written * own.price_written) / 1e6
             if price:
                 parts.append(f"price {price:.4f}")
@@ -115,19 +116,21 @@ def run_stage(work: Work, stage: Stage, shard: Shard = ALL) -> Summary:
       ModelError: Its model can't be used.
     """
     summary, began = Summary(stage.name), time.monotonic()
-    if stage.loads_weights(work.settings):
+    if section := stage.weights(work.settings):
         from scenarioclip_jax.annotate.models.revisions import resolve
 
-        work = work.reloaded().pin(stage.name, resolve)
+        work = work.reloaded().pin(section, resolve)
     with work.writer(stage.name, shard) as writer, contextlib.ExitStack() as held:
         # After the writer, so that what another process has just done is known.
-        chain = Chain(work, shard, STAGES[: STAGES.index(stage) + 1])
+        chain = Chain(work, shard, last=stage)
         held.callback(chain.close)
         todo = _plan(chain, stage, summary)
         made = _provenance(chain.work, stage)
         bar = held.enter_context(_bar(stage.name, len(todo)))
         keys: dict[str, Link] = {}
-        results = stage.run(_tasks(chain, todo, keys), chain.work.pinned())
+        # With nothing to do it needs neither weights nor a server.
+        tasks = _tasks(chain, todo, keys)
+        results = stage.run(tasks, chain.work.pinned()) if todo else iter(())
         held.callback(_close(results))
         for done in results:
             link = keys.pop(done.id)

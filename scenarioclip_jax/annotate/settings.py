@@ -4,8 +4,10 @@ A changed setting makes the records of its stage and of those after it stale, un
 changes no result.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+STATEMENTS = "{statements}"  # where they belong in the prompt of `verify`
 
 
 def _without_effect(default: Any) -> Any:
@@ -117,6 +119,36 @@ class NegativeSettings:
 
 
 @dataclass(frozen=True)
+class VerifySettings:
+    """The stage `verify`, in which a language model checks the texts of `negatives`. It is off by default.
+
+    Attributes:
+      enabled: Whether it is done.
+      model: Another model than that of `caption`, as there. It has its own `revision`, `endpoints`,
+        `key_variable` and prices; all else is as in `caption`.
+      revision: Its revision; by default the newest when it was first used.
+      endpoints: Addresses of its servers. Without any, it runs in this process.
+      key_variable: Environment variable with these servers' key, if they ask for one.
+      prompt: What the model is asked, with {statements} where they belong; by default the text in
+        `prompts.py`.
+      statements: Most statements that are asked about at once.
+      unsure: What becomes of a text that the model isn't sure of or doesn't judge: "drop" or "keep".
+      price_read, price_written: What a million tokens of it cost, for the sum that is shown.
+    """
+
+    enabled: bool = _without_effect(False)
+    model: str = ""
+    revision: str = ""
+    endpoints: tuple[str, ...] = _without_effect(())
+    key_variable: str = _without_effect("")
+    prompt: str = ""
+    statements: int = 24
+    unsure: str = "drop"
+    price_read: float = _without_effect(0.0)
+    price_written: float = _without_effect(0.0)
+
+
+@dataclass(frozen=True)
 class ValidateSettings:
     """The stage `validate`: what a scene has to have.
 
@@ -133,6 +165,18 @@ class ValidateSettings:
     max_aspect: float = 20.0
     min_objects: int = 1
     min_relations: int = 0
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """The table of `annotate labels`.
+
+    Attributes:
+      wordnet: What suggests synonyms and more general names of objects: the name of a lexicon of the package
+        wn, such as oewn:2024 (`python -m wn download oewn:2024`), or a file in WN-LMF. By default nothing.
+    """
+
+    wordnet: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,6 +206,8 @@ class AssembleSettings:
 class TruthSettings:
     """Annotations in place of the models, with errors that are set: for tests, and to measure the pipeline.
 
+    If `verify` names a model, that one verifies.
+
     Attributes:
       folder: Folder of annotations in the format of docs/guides/format.md; empty for real models.
       missed: Share of the objects that the detector misses.
@@ -170,6 +216,8 @@ class TruthSettings:
         circle".
       wrong: Share of the triplets of which the language model swaps the ends.
       unnamed: Share of the objects that the language model leaves out, with their triplets.
+      misjudged: Share of the texts of which the verifier says the opposite.
+      unsure: Share of the texts of which the verifier isn't sure.
       seed: Seed of the errors.
     """
 
@@ -179,6 +227,8 @@ class TruthSettings:
     merged: float = 0.0
     wrong: float = 0.0
     unnamed: float = 0.0
+    misjudged: float = 0.0
+    unsure: float = 0.0
     seed: int = 0
 
 
@@ -195,7 +245,30 @@ class Settings:
     segment: SegmentSettings = field(default_factory=SegmentSettings)
     regions: RegionSettings = field(default_factory=RegionSettings)
     negatives: NegativeSettings = field(default_factory=NegativeSettings)
+    verify: VerifySettings = field(default_factory=VerifySettings)
     validate: ValidateSettings = field(default_factory=ValidateSettings)
+    labels: LabelSettings = field(default_factory=LabelSettings)
     assemble: AssembleSettings = field(default_factory=AssembleSettings)
     truth: TruthSettings = field(default_factory=TruthSettings)
     attempts: int = 3
+
+    def of_truth(self, stage: str) -> bool:
+        """Whether annotations stand in for the model of a stage."""
+        if stage == "verify" and self.verify.model:
+            return False
+        return bool(self.truth.folder) and stage in ("caption", "detect", "segment", "verify")
+
+    def verifier(self) -> CaptionSettings:
+        """The language model of `verify`: that of `caption`, or the one that it names, asked likewise."""
+        own = self.verify
+        if not own.model:
+            return self.caption
+        return replace(
+            self.caption,
+            model=own.model,
+            revision=own.revision,
+            endpoints=own.endpoints,
+            key_variable=own.key_variable,
+            price_read=own.price_read,
+            price_written=own.price_written,
+        )

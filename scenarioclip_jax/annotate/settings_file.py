@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from scenarioclip_jax.annotate.line_files import WorkError
-from scenarioclip_jax.annotate.settings import Settings
+from scenarioclip_jax.annotate.settings import STATEMENTS, Settings
 
 _WANTED = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _EXPONENT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
@@ -53,15 +53,43 @@ def settings_of(values: Any, where: str) -> Settings:
             f"{where}: validate.min_area is {least} and validate.max_area {most}, so every object would be "
             "left out; the first must not be larger"
         )
+    _check_verify(settings, f"{where}: verify")
     return settings
+
+
+def _check_verify(settings: Settings, where: str) -> None:
+    """Refuses settings of the stage `verify` that would say nothing."""
+    own = settings.verify
+    if own.prompt and STATEMENTS not in own.prompt:
+        raise WorkError(
+            f"{where}.prompt: doesn't say where the statements belong; write {STATEMENTS} there"
+        )
+    for name in ("revision", "endpoints", "key_variable", "price_read", "price_written"):
+        if getattr(own, name) and not own.model:
+            raise WorkError(
+                f"{where}.{name}: belongs to a model of its own; name it in verify.model, or leave this out to "
+                "use that of caption"
+            )
 
 
 def _check_range(where: str, field: str, value: Any) -> None:
     """Refuses numbers that make no sense."""
-    shares = ("threshold", "overlap", "score", "nearness", "missed", "merged", "wrong", "unnamed")
-    if field.endswith((*shares, "_area")) and not 0 <= value <= 1:
+    shares = (
+        *("threshold", "overlap", "score", "nearness"),
+        *("missed", "merged", "wrong", "unnamed", "misjudged", "unsure"),
+    )
+    is_share = isinstance(value, float) and field.endswith((*shares, "_area"))
+    if is_share and not 0 <= value <= 1:
         raise WorkError(f"{where}: {value} isn't between 0 and 1")
-    if field in ("batch", "concurrent", "attempts", "max_tokens", "max_side", "max_boxes"):
+    if field in (
+        "batch",
+        "concurrent",
+        "attempts",
+        "max_tokens",
+        "max_side",
+        "max_boxes",
+        "statements",
+    ):
         if value < 1:
             raise WorkError(f"{where}: {value} should be 1 or more")
     elif field in ("timeout", "max_aspect"):
@@ -71,6 +99,8 @@ def _check_range(where: str, field: str, value: Any) -> None:
         raise WorkError(f"{where}: {value} should be 0 or more")
     if field == "duplicates" and value not in ("group", "drop", "keep"):
         raise WorkError(f"{where}: {value!r} is neither group, drop nor keep")
+    if field == "unsure" and isinstance(value, str) and value not in ("drop", "keep"):
+        raise WorkError(f"{where}: {value!r} is neither drop nor keep")
     if field == "endpoints" and isinstance(value, tuple):
         for address in value:
             if not address.startswith(("http://", "https://")):

@@ -2,6 +2,7 @@
 
 import posixpath
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from scenarioclip_jax.annotate.chain import DONE, FAILED, Chain, Link
 from scenarioclip_jax.annotate.line_files import WorkError
 from scenarioclip_jax.annotate.results import Mask
 from scenarioclip_jax.annotate.stages.detect import detections_of
+from scenarioclip_jax.annotate.stages.negatives import facts_of
 from scenarioclip_jax.annotate.stages.segment import masks_of
+from scenarioclip_jax.annotate.stages.verify import verdicts_of
 from scenarioclip_jax.annotate.work import Work
 from scenarioclip_jax.data.build import coco_masks
 from scenarioclip_jax.data.build.records import MaskRecord
@@ -43,13 +46,11 @@ def draw(work: Work, id: str, to: Path | None = None) -> Path:
             failure = chain.listing.records.read(entry)["failure"]
             raise WorkError(f"{id}: can't be read ({failure['kind']}: {failure['detail']})")
         links = chain.follow(id, entry)
-        outputs = {
-            name: chain.records[name].read(link.entry)["output"]
-            for name, link in links.items()
-            if link.state == DONE and link.entry
-        }
+        outputs = chain.outputs(links)
         picture = chain.listing.photo(id, entry).open()
-        figure = _figure(id, picture, outputs, _states(chain, links))
+        action = chain.listing.source(id).get("action", "")
+        text = told(outputs, picture.size, action, _states(chain, links))
+        figure = _figure(id, picture, outputs, text)
     finally:
         chain.close()
     file = to or work.folder / FOLDER / f"{id.replace('/', '_')}.png"
@@ -71,8 +72,7 @@ def _states(chain: Chain, links: dict[str, Link]) -> list[str]:
     return lines
 
 
-def _figure(id: str, picture: Image.Image, outputs: dict[str, Any], states: list[str]) -> Figure:
-    text = _text(outputs, states)
+def _figure(id: str, picture: Image.Image, outputs: dict[str, Any], text: str) -> Figure:
     width, height = picture.size
     photo_height = min(8.0, 8.0 * height / width)  # inches
     regions = _regions(picture, outputs)
@@ -150,41 +150,70 @@ def _tint(axes: Any, picture: Image.Image, mask: Mask, color: str) -> None:
     axes.imshow(tint, extent=(0, picture.width, picture.height, 0))
 
 
-def _text(outputs: dict[str, Any], states: list[str]) -> str:
-    lines: list[str] = []
+def told(
+    outputs: dict[str, Any], size: tuple[int, int], action: str = "", states: Sequence[str] = ()
+) -> str:
+    """What is known of a photo, as lines of text.
 
-    def add(text: str, indent: int = 0) -> None:
-        first, later = " " * indent, " " * (indent + 2)
-        lines.extend(
-            textwrap.wrap(text, _WIDE, initial_indent=first, subsequent_indent=later) or [""]
-        )
-
+    Args:
+      outputs: What the stages made of it, by stage.
+      size: Width and height of the photo, in pixels.
+      action: The action of its video's folder, which `assemble` takes in place of the captioner's; or empty.
+      states: Lines about the stages that have no result.
+    """
+    text = _Text()
     for state in states:
-        add(state)
+        text.add(state)
     if caption := outputs.get("caption"):
-        add(f"ACTION {caption['action'] or '(none)'}")
-        add(f"CAPTION {caption['caption'] or '(none)'}")
-        add(f"NAMED {', '.join(caption['objects'])}")
-    regions = outputs.get("regions")
-    if regions:
-        names = [each["name"] for each in regions["objects"]]
-        more = (outputs.get("negatives") or {}).get("relations") or [{}] * len(regions["relations"])
-        add("")
-        add("RELATIONS")
-        for relation, texts in zip(regions["relations"], more, strict=True):
-            ends = [names[relation[end]] for end in ("subject", "object")]
-            add(f"{ends[0]} {relation['predicate']} {ends[1]}", 1)
-            for negative in texts.get("negatives", ()):
-                add(f"not ({negative[3]}): {' '.join(negative[:3])}", 4)
-            for paraphrase in texts.get("paraphrases", ()):
-                add(
-                    f"also: {paraphrase if isinstance(paraphrase, str) else ' '.join(paraphrase)}",
-                    4,
-                )
+        said = caption["action"] or "(none)"
+        folder = f"{action} (of the video's folder; the captioner says: {said})"
+        text.add(f"ACTION {folder if action else said}")
+        text.add(f"CAPTION {caption['caption'] or '(none)'}")
+        text.add(f"NAMED {', '.join(caption['objects'])}")
+    if "regions" in outputs:
+        _add_relations(text, outputs, size)
     removed = (outputs.get("validate") or {}).get("removed")
     if removed:
-        add("")
-        add("LEFT OUT")
+        text.add("")
+        text.add("LEFT OUT")
         for name, detail in removed:
-            add(f"{name}: {detail}", 1)
-    return "\n".join(lines)
+            text.add(f"{name}: {detail}", 1)
+    return "\n".join(text.lines)
+
+
+class _Text:
+    """Lines that aren't too long."""
+
+    def __init__(self):
+        self.lines: list[str] = []
+
+    def add(self, text: str, indent: int = 0) -> None:
+        first, later = " " * indent, " " * (indent + 2)
+        lines = textwrap.wrap(text, _WIDE, initial_indent=first, subsequent_indent=later)
+        self.lines.extend(lines or [""])
+
+
+def _add_relations(text: _Text, outputs: dict[str, Any], size: tuple[int, int]) -> None:
+    """The relations with their negatives, what refutes each of these, and their paraphrases."""
+    regions, facts = outputs["regions"], facts_of(outputs.__getitem__, size)
+    made = outputs.get("verify") or outputs.get("negatives") or {}
+    more = made.get("relations") or [{}] * len(regions["relations"])
+    verdicts = verdicts_of(outputs["verify"]) if "verify" in outputs else {}
+
+    text.add("")
+    text.add("RELATIONS")
+    for relation, texts in zip(regions["relations"], more, strict=True):
+        ends = [facts.objects[relation[end]] for end in ("subject", "object")]
+        text.add(f"{ends[0]} {relation['predicate']} {ends[1]}", 1)
+        for subject, predicate, object_, kind in texts.get("negatives", ()):
+            triplet = (subject, predicate, object_)
+            by, verdict = list(facts.why_false(triplet)), verdicts.get(triplet)
+            by += ["verifier"] if verdict == "false" else []
+            doubt = f"; verifier: {verdict}" if verdict not in (None, "false") else ""
+            told_by = " and ".join(by) or "nothing"
+            text.add(f"not ({kind}, by {told_by}{doubt}): {' '.join(triplet)}", 4)
+        for subject, predicate, object_ in texts.get("paraphrases", ()):
+            triplet = (subject, predicate, object_)
+            verdict = verdicts.get(triplet)
+            doubt = f" (verifier: {verdict})" if verdict not in (None, "true") else ""
+            text.add(f"also{doubt}: {' '.join(triplet)}", 4)

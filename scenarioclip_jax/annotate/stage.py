@@ -41,16 +41,18 @@ class Stage:
       version: Raised when the same settings give other outputs.
       purpose: What it does, in a line.
       run: Does tasks, in any order.
-      loads_weights: Whether it loads the weights of `model` and `revision` of its settings by itself.
-      resolve: Its settings with what an empty one stands for.
+      weights: The section of the settings whose `model` it loads in this process; empty if it loads none.
+      resolve: Its settings with what an empty one stands for; without it, as they are given.
+      is_on: Whether the settings ask for it.
     """
 
     name: str
     version: int
     purpose: str
     run: Callable[[Iterable[Task], Settings], Iterator[Done]]
-    loads_weights: Callable[[Settings], bool] = lambda settings: False
-    resolve: Callable[[Any], Any] = lambda own: own
+    weights: Callable[[Settings], str] = lambda settings: ""
+    resolve: Callable[[Settings], Any] | None = None
+    is_on: Callable[[Settings], bool] = lambda settings: True
 
     def identity(self, settings: Settings) -> Output:
         """Everything but the photo that decides what the stage makes, as JSON.
@@ -58,13 +60,15 @@ class Stage:
         Args:
           settings: Settings whose revisions are those of the weights that are used (`weights.py`).
         """
-        own = self.resolve(getattr(settings, self.name))
+        own = self.resolve(settings) if self.resolve else getattr(settings, self.name)
         values = {
             field.name: getattr(own, field.name)
             for field in dataclasses.fields(own)
             if field.metadata.get("effect", True)
         }
         identity: Output = {"stage": self.name, "version": self.version, "settings": values}
-        if settings.truth.folder and self.name in ("caption", "detect", "segment"):
-            identity |= {"truth": dataclasses.asdict(settings.truth), "settings": {}}
+        if settings.of_truth(self.name):
+            identity["truth"] = dataclasses.asdict(settings.truth)
+            # It reads no other settings than what becomes of the verdicts.
+            identity["settings"] = {key: values[key] for key in ("unsure",) if key in values}
         return identity

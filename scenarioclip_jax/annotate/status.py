@@ -5,7 +5,7 @@ from collections import Counter
 from scenarioclip_jax.annotate.chain import FAILED, STATES, Chain
 from scenarioclip_jax.annotate.records import Entry
 from scenarioclip_jax.annotate.shards import ALL
-from scenarioclip_jax.annotate.stages import NAMES, photos
+from scenarioclip_jax.annotate.stages import photos
 from scenarioclip_jax.annotate.work import Work
 
 _EXAMPLES = 3
@@ -34,7 +34,8 @@ def told(work: Work) -> str:
 
 def _all_failures(chain: Chain) -> dict[str, list[tuple[str, Entry]]]:
     """The current failures by stage: ids and entries."""
-    found = {photos.NAME: list(chain.listing.failed())} | {name: [] for name in NAMES}
+    found = {photos.NAME: list(chain.listing.failed())}
+    found |= {stage.name: [] for stage in chain.stages}
     for id, links in chain.links():
         for stage, link in links.items():
             if link.state == FAILED and link.entry:

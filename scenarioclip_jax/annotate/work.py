@@ -5,13 +5,15 @@ WORK/STAGE/*.jsonl        records, see `records.py`
 WORK/dataset/             what `assemble` makes
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scenarioclip_jax.annotate.line_files import WorkError
+from scenarioclip_jax.annotate.line_files import WorkError, lock_file
 from scenarioclip_jax.annotate.records import Records, Writer
 from scenarioclip_jax.annotate.settings import Settings
 from scenarioclip_jax.annotate.settings_file import settings_of
@@ -72,7 +74,7 @@ class Work:
     def pinned(self) -> Settings:
         """The settings with the revisions that models' names stand for, as far as they are known."""
         found = {}
-        for stage in ("caption", "detect", "segment"):
+        for stage in ("caption", "detect", "segment", "verify"):
             own = getattr(self.settings, stage)
             if revision := self.revisions.get(f"{own.model}@{own.revision}"):
                 found[stage] = dataclasses.replace(own, revision=revision)
@@ -96,13 +98,22 @@ class Work:
         in_folder = Path(own.model).is_dir()
         if name in self.revisions and not in_folder:
             return self
-        revision = resolve(own.model, own.revision)
-        if self.revisions.get(name) == revision:
-            return self
-        known = self.reloaded().revisions
-        work = dataclasses.replace(self, revisions=known | {name: revision})
-        work.save()
-        return work
+        revision = resolve(own.model, own.revision)  # before the lock, because it may ask the hub
+        with _alone(self.folder):
+            known = _read(self.folder / NAME)  # with what others have noted meanwhile
+            if not in_folder:  # who was first decides, also of two that start at once
+                revision = known.revisions.get(name, revision)
+            known = dataclasses.replace(known, revisions=known.revisions | {name: revision})
+            known.save()
+        return dataclasses.replace(self, revisions=known.revisions)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Lets no other process change work.json."""
+    with (folder / ".work.lock").open("ab") as file:
+        lock_file(file, fcntl.LOCK_EX)
+        yield
 
 
 def open_work(
@@ -111,6 +122,7 @@ def open_work(
     settings: Settings | None = None,
     *,
     follow_links: bool = False,
+    verify: bool = False,
 ) -> Work:
     """Opens a working folder, or makes one.
 
@@ -119,18 +131,16 @@ def open_work(
       images: The photos' folder; needed for a new one.
       settings: Settings that replace those of the folder.
       follow_links: Whether links may lead out of the photos' folder; stays so once it was said.
+      verify: Whether to switch the stage `verify` on, whatever the settings say of it.
 
     Raises:
       WorkError: There is no working folder and none can be made, or it holds something else.
     """
-    file = folder / NAME
-    if images is not None and not images.is_dir():
-        raise WorkError(f"--images={images}: isn't a folder; name the folder of your photos")
-    if images is not None and folder.resolve().is_relative_to(images.resolve()):
-        raise WorkError(
-            f"--output={folder}: lies in the photos' folder, whose files are all taken for photos; name another"
-        )
+    file, more = folder / NAME, {"follow_links": follow_links, "verify": verify}
+    if images is not None:
+        _check_images(folder, images)
     known = _read(file) if file.is_file() else None
+    is_new = known is None
     if known is None:
         if images is None:
             raise WorkError(
@@ -139,7 +149,7 @@ def open_work(
         # Hidden ones may be of a process that makes it at the same moment, as tasks of an array do.
         if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
             if file.is_file():
-                return open_work(folder, images, settings, follow_links=follow_links)
+                return open_work(folder, images, settings, **more)
             raise WorkError(f"--output={folder}: holds other files; name a new folder")
         known = Work(folder, images.resolve(), follow_links, Settings(), {})
     elif images is not None and images.resolve() != known.images:
@@ -152,15 +162,37 @@ def open_work(
             f"{known.images}: the photos' folder isn't there; mount it, or, if it was moved, write its path as "
             f"`images` into {file}"
         )
-    work = dataclasses.replace(
-        known,
-        settings=settings or known.settings,
-        follow_links=known.follow_links or follow_links,
-    )
-    if work != known or not file.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        work.save()
-    return work
+    work = _changed(known, settings, follow_links, verify)
+    if work == known and not is_new:
+        return work
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        # Other processes may have changed or made it meanwhile.
+        was_made = is_new and file.is_file()
+        if not was_made:
+            now = known if is_new else _read(file)
+            work = _changed(now, settings, follow_links, verify)
+            work.save()
+    return open_work(folder, images, settings, **more) if was_made else work
+
+
+def _check_images(folder: Path, images: Path) -> None:
+    if not images.is_dir():
+        raise WorkError(f"--images={images}: isn't a folder; name the folder of your photos")
+    if folder.resolve().is_relative_to(images.resolve()):
+        raise WorkError(
+            f"--output={folder}: lies in the photos' folder, whose files are all taken for photos; name another"
+        )
+
+
+def _changed(work: Work, settings: Settings | None, follow_links: bool, verify: bool) -> Work:
+    """With what was asked for when it was opened."""
+    settings = settings or work.settings
+    if verify:
+        enabled = dataclasses.replace(settings.verify, enabled=True)
+        settings = dataclasses.replace(settings, verify=enabled)
+    links = work.follow_links or follow_links
+    return dataclasses.replace(work, settings=settings, follow_links=links)
 
 
 def _read(file: Path) -> Work:

@@ -1,7 +1,7 @@
 """What is known of a photo: its objects, their boxes and its relations, and which triplets these refute."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from scenarioclip_jax.data.stored.scene import Triplet
 from scenarioclip_jax.words import nouns, predicates
@@ -9,6 +9,9 @@ from scenarioclip_jax.words.box_rules import Box
 from scenarioclip_jax.words.names import read_name
 
 Fact = tuple[int, str, int]  # index of the subject, predicate, index of the object
+# What shows that a text is false: no two things are called so; the table of predicates, by what the graph says
+# or who can act; the boxes; the graph, which says it the other way round.
+Reason = Literal["names", "predicates", "boxes", "graph"]
 
 
 class Facts(NamedTuple):
@@ -41,13 +44,19 @@ class Facts(NamedTuple):
 
         What isn't known isn't false. A text that names what isn't there is false.
         """
+        return bool(self.why_false(triplet))
+
+    def why_false(self, triplet: Triplet) -> tuple[Reason, ...]:
+        """What refutes a text, each once, of the pairs of objects that it may mean; empty if it may be true."""
         subject, predicate, object_ = triplet
-        return all(
-            not self._may_be_true(i, predicate, j) and self._is_false(i, predicate, j)
-            for i in self.named(subject)
-            for j in self.named(object_)
-            if i != j
-        )
+        pairs = [(i, j) for i in self.named(subject) for j in self.named(object_) if i != j]
+        found: dict[Reason, None] = {}
+        for i, j in pairs:
+            reason = self._reason(i, predicate, j)
+            if reason is None or self._may_be_true(i, predicate, j):
+                return ()
+            found[reason] = None
+        return tuple(found) or ("names",)
 
     def absent(self, name: str) -> bool:
         """Whether a name is that of nothing in the photo, as far as the objects' names tell."""
@@ -68,29 +77,31 @@ class Facts(NamedTuple):
             predicates.may_be_said(p, back) for p in self._between(j, i)
         )
 
-    def _is_false(self, i: int, predicate: str, j: int) -> bool:
+    def _reason(self, i: int, predicate: str, j: int) -> Reason | None:
+        """What shows that a predicate is false of a pair, the first that does; None if nothing does."""
         acts = [nouns.can_act(self.noun(self.objects[k])) for k in (i, j)]
         actor = predicates.needs_actor(predicate)
         if actor and acts[actor == "object"] is False:
-            return True
+            return "predicates"
         boxes = self.boxes[i], self.boxes[j]
         if boxes[0] is not None and boxes[1] is not None:
             if predicates.could_hold(predicate, boxes[0], boxes[1], self.size) is False:
-                return True
+                return "boxes"
         both_can_act = False not in acts
         if predicates.tells_depth(predicate) and nouns.may_face(
             *(self.noun(self.objects[k]) for k in (i, j))
         ):
-            return False
+            return None
         person = nouns.is_person(self.noun(self.objects[i]))
         if any(
             predicates.excludes(p, predicate, person, both_can_act) for p in self._between(i, j)
         ):
-            return True
+            return "predicates"
         # "Hanging from" has no inverse, but is false with its ends swapped.
-        return any(
+        turned = any(
             (s, o) == (j, i)
             and predicates.same(p, predicate)
             and predicates.asymmetric(p, both_can_act)
             for s, p, o in self.graph
         )
+        return "graph" if turned else None

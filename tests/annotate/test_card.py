@@ -24,6 +24,7 @@ SUMMARY = {
                 "max_tokens": 9,
             },
         },
+        "verify": {"stage": "verify", "version": 1, "settings": {"prompt": "Is it so?"}},
         "regions": {"stage": "regions", "version": 2, "settings": {"nearness": 0.5}},
     },
 }
@@ -43,7 +44,14 @@ def test_the_head_can_be_read_whatever_the_name_is(name):
 
 def test_models_prompts_filters_and_losses_are_told():
     text = card(SUMMARY, AssembleSettings(), ["examples/0.png"])
-    for told in ("a/b", "c0ffee", "> Say\n> what", "object score | 12", "failed in caption | 3"):
+    for told in (
+        "a/b",
+        "c0ffee",
+        "of caption:\n\n> Say\n> what",
+        "of verify:\n\n> Is it so?",
+        "object score | 12",
+        "failed in caption | 3",
+    ):
         assert told in text, told
     assert "| regions 2 | rules |" in text
     assert "](examples/0.png)" in text

@@ -17,11 +17,14 @@ from PIL import Image
 
 from scenarioclip_jax.annotate.command import main
 from scenarioclip_jax.annotate.quality import measure
-from scenarioclip_jax.annotate.stages import NAMES
+from scenarioclip_jax.annotate.settings import Settings
+from scenarioclip_jax.annotate.stages import asked_for
 from scenarioclip_jax.annotate.work import open_work
 from scenarioclip_jax.data.build.command import main as build
 from scenarioclip_jax.drawing import COLORS
 from tests.annotate.conftest import COUNT
+
+NAMES = tuple(stage.name for stage in asked_for(Settings()))  # without `verify`, which is off
 
 
 def scenes(work):
@@ -40,9 +43,10 @@ def written(work):
 def table(work, capsys):
     capsys.readouterr()
     assert main(["status", "--output", str(work)]) == 0
+    count = 1 + len(asked_for(open_work(work).settings))
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     # Columns: done, failed, stale, to do (two words in the head), waiting.
-    return {row[0]: [int(n.replace(",", "")) for n in row[1:6]] for row in rows[1 : 2 + len(NAMES)]}
+    return {row[0]: [int(n.replace(",", "")) for n in row[1:6]] for row in rows[1 : 1 + count]}
 
 
 def test_photos_become_a_data_set_that_can_be_built(photos, capsys, tmp_path):
@@ -186,6 +190,7 @@ def test_failures_are_counted_tried_again_a_few_times_and_forgiven_when_asked(ph
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_killed_at_twenty_moments_it_loses_nothing_and_makes_nothing_twice(photos, tmp_path):
+    photos.configure(verify={"enabled": True})
     photos.run()
     whole = (photos.work / "dataset/metadata.jsonl.gz").read_bytes()
     work = tmp_path / "killed"

@@ -7,9 +7,14 @@ import pytest
 
 from scenarioclip_jax.annotate.line_files import WorkError
 from scenarioclip_jax.annotate.records import digest_of
-from scenarioclip_jax.annotate.settings import Settings
+from scenarioclip_jax.annotate.settings import (
+    CaptionSettings,
+    Settings,
+    TruthSettings,
+    VerifySettings,
+)
 from scenarioclip_jax.annotate.settings_file import read_settings, settings_of
-from scenarioclip_jax.annotate.stages import STAGES
+from scenarioclip_jax.annotate.stages import STAGES, VERIFY
 
 
 def test_what_is_not_said_keeps_its_default(tmp_path):
@@ -54,6 +59,13 @@ def test_settings_survive_json():
             "validate: {min_area: 0.5, max_area: 0.2}",
             "validate.min_area is 0.5 and validate.max_area 0.2, so every object",
         ),
+        ("verify: {prompt: Is it so}", "verify.prompt: doesn't say where the statements belong"),
+        ("verify: {endpoints: [http://a/v1]}", "verify.endpoints: belongs to a model of its own"),
+        ("verify: {key_variable: KEY}", "verify.key_variable: belongs to a model of its own"),
+        ("verify: {unsure: maybe}", "verify.unsure: 'maybe' is neither drop nor keep"),
+        ("verify: {statements: 0}", "verify.statements: 0 should be 1 or more"),
+        ("verify: {on: true}", "verify.True: there is no such setting"),
+        ("truth: {misjudged: 2}", "truth.misjudged: 2.0 isn't between 0 and 1"),
         ("detect: 3", "detect should hold settings by name, got 3"),
         ("- a", "the file should hold settings by name"),
         ("a: [", "isn't YAML"),
@@ -74,22 +86,26 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_only_settings_that_change_results_make_records_stale():
     """Each setting of each stage is changed; the stage's identity has to change, or must not."""
+    before = Settings(verify=VerifySettings(model="another"))
     for stage in STAGES:
-        own = getattr(Settings(), stage.name)
+        own = getattr(before, stage.name)
         for field in dataclasses.fields(own):
             value = getattr(own, field.name)
             other = (
                 ("x",) if isinstance(value, tuple) else "x" if isinstance(value, str) else value + 1
             )
             changed = dataclasses.replace(own, **{field.name: other})
-            settings = dataclasses.replace(Settings(), **{stage.name: changed})
+            settings = dataclasses.replace(before, **{stage.name: changed})
             for each in STAGES:
-                differs = digest_of(each.identity(settings)) != digest_of(each.identity(Settings()))
-                speed_only = field.name in SPEED
-                assert differs == (each is stage and not speed_only), f"{stage.name}.{field.name}"
+                differs = digest_of(each.identity(settings)) != digest_of(each.identity(before))
+                of_both = each is VERIFY and stage.name == "caption" and field.name in OF_BOTH
+                wanted = of_both or (each is stage and field.name not in SPEED)
+                assert differs == wanted, f"{stage.name}.{field.name}"
 
 
+OF_BOTH = ("max_tokens", "max_side")  # how photos are shown to whatever model
 SPEED = (
+    "enabled",
     "endpoints",
     "key_variable",
     "concurrent",
@@ -105,3 +121,31 @@ def test_another_default_prompt_makes_captions_stale(monkeypatch):
     before = digest_of(caption.identity(Settings()))
     monkeypatch.setattr("scenarioclip_jax.annotate.models.prompts.PROMPT", "What is in this photo?")
     assert digest_of(caption.identity(Settings())) != before
+    before = digest_of(VERIFY.identity(Settings()))
+    monkeypatch.setattr("scenarioclip_jax.annotate.models.prompts.VERIFY_PROMPT", "{statements}?")
+    assert digest_of(VERIFY.identity(Settings())) != before
+
+
+def test_the_verifier_is_the_captioner_unless_another_is_named():
+    caption = CaptionSettings(model="a", endpoints=("http://x/v1",), max_side=99, price_read=1.0)
+    found = Settings(caption=caption, verify=VerifySettings(enabled=True)).verifier()
+    assert found == caption
+    own = VerifySettings(model="b", endpoints=("http://y/v1",), price_written=2.0)
+    found = Settings(caption=caption, verify=own).verifier()
+    assert (found.model, found.endpoints, found.max_side) == ("b", ("http://y/v1",), 99)
+    assert (found.price_read, found.price_written) == (0.0, 2.0)
+    # Whose weights are loaded here, and pinned.
+    for settings, section in (
+        (Settings(), "caption"),
+        (Settings(verify=VerifySettings(model="b")), "verify"),
+        (Settings(caption=caption), ""),
+        (Settings(caption=caption, verify=VerifySettings(model="b")), "verify"),
+        (Settings(verify=own), ""),
+        (Settings(truth=TruthSettings(folder="t")), ""),
+        (Settings(truth=TruthSettings(folder="t"), verify=VerifySettings(model="b")), "verify"),
+    ):
+        assert VERIFY.weights(settings) == section
+    # Another captioner makes its verdicts stale; the record says whose they are.
+    identity = VERIFY.identity(Settings(caption=caption))
+    assert identity["settings"]["model"] == "a"
+    assert identity != VERIFY.identity(Settings())

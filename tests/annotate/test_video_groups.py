@@ -9,9 +9,12 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from scenarioclip_jax.annotate import show
 from scenarioclip_jax.annotate.command import main
 from scenarioclip_jax.annotate.frame_index import NAME, Sources
+from scenarioclip_jax.annotate.quality import measure, told
 from scenarioclip_jax.annotate.stages import NAMES
+from scenarioclip_jax.annotate.work import open_work
 from scenarioclip_jax.data.build.command import main as build
 from scenarioclip_jax.data.embedded.write import write_embedded
 from tests.annotate.conftest import Folder
@@ -140,6 +143,18 @@ def test_labels_see_the_action_of_the_folder(frames):
     assert main(["labels", "--output", str(frames.work)]) == 0
     (table,) = frames.work.glob("labels*")
     assert "act 1" in table.read_text()
+
+
+def test_quality_and_show_tell_the_action_of_the_folder(filmed, frames, tmp_path, monkeypatch):
+    frames.run()
+    found = measure(open_work(frames.work), filmed / "truth")
+    assert found["actions of folders"] == VIDEOS * EACH
+    assert found["validate"]["actions"]["right"] == 0, "the captioner's are the true ones"
+    assert f"{VIDEOS * EACH} scenes have the action of their video's folder" in told(found)
+    texts = []
+    monkeypatch.setattr(show, "list_beside", lambda *arguments: texts.append(arguments[-1]))
+    show.draw(open_work(frames.work), "act_1/01/000000000.jpg", tmp_path / "a.png")
+    assert "ACTION act 1 (of the video's folder;" in texts[0]
 
 
 def test_a_record_holds_where_its_photo_comes_from(frames):

@@ -9,10 +9,9 @@ import pytest
 
 from scenarioclip_jax.annotate.command import main
 from scenarioclip_jax.annotate.settings_file import read_settings
-from scenarioclip_jax.annotate.stages import NAMES
 from tests.annotate.models import tiny
 from tests.annotate.models.chat_server import ANSWER, Reply, serving
-from tests.annotate.test_pipeline import scenes, table, written
+from tests.annotate.test_pipeline import NAMES, scenes, table, written
 
 COUNT = 24
 SOME = 3  # photos whose first answer is no JSON

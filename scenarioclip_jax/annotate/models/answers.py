@@ -36,15 +36,10 @@ def parse(
       The caption, or a failure of one of the kinds `empty`, `cut_off`, `not_json`, `wrong_shape` (no object
       of JSON, or a part of it has another type), `no_action`, `no_objects` and `no_caption`.
     """
-    shown = f"the answer begins {text.strip()[:_SHOWN]!r}"
-    text = _THOUGHTS.sub("", text).strip()
-    if cut_off:
-        return Failure("cut_off", f"the answer is longer than max_tokens; {shown}")
-    if not text:
-        return Failure("empty", f"there is no answer; {shown}")
-    answer = _json(text)
+    answer = read_object(text, "objects", cut_off=cut_off)
     if isinstance(answer, Failure):
-        return Failure(answer.kind, f"{answer.detail}; {shown}")
+        return answer
+    shown = _beginning(text)
     try:
         action = normalize(_text(answer, "action"))
         caption = _one_line(_text(answer, *CAPTION_KEYS))
@@ -61,17 +56,43 @@ def parse(
     return Caption(action, objects, relations, caption)
 
 
+def read_object(text: str, key: str, *, cut_off: bool = False) -> dict[str, Any] | Failure:
+    """Reads the JSON object of an answer, which may stand in a code fence or among other text.
+
+    Args:
+      text: The answer.
+      key: What the object has. If none has it, the first object is taken.
+      cut_off: Whether the answer ended because it was too long.
+
+    Returns:
+      The object, or a failure of one of the kinds `empty`, `cut_off`, `not_json` and `wrong_shape`.
+    """
+    shown, text = _beginning(text), _THOUGHTS.sub("", text).strip()
+    if cut_off:
+        return Failure("cut_off", f"the answer is longer than max_tokens; {shown}")
+    if not text:
+        return Failure("empty", f"there is no answer; {shown}")
+    answer = _json(text, key)
+    if isinstance(answer, Failure):
+        return Failure(answer.kind, f"{answer.detail}; {shown}")
+    return answer
+
+
+def _beginning(text: str) -> str:
+    return f"the answer begins {text.strip()[:_SHOWN]!r}"
+
+
 def normalize(name: str) -> str:
     """A name or predicate in lower case, on one line, without underscores and punctuation around it."""
     return _one_line(name.replace("_", " ")).strip(" .,;:!?\"'`*").lower()
 
 
-def _json(text: str) -> dict[str, Any] | Failure:
-    """The first object of JSON in a text that has one of the keys; else the first object."""
+def _json(text: str, key: str) -> dict[str, Any] | Failure:
+    """The first object of JSON in a text that has the key; else the first object."""
     try:
         found: Any = json.loads(text, strict=False)
     except (json.JSONDecodeError, RecursionError):
-        found = _embedded(text)
+        found = _embedded(text, key)
         if found is None:
             return Failure("not_json", "the answer holds no JSON object that can be read")
     if not isinstance(found, dict):
@@ -79,7 +100,7 @@ def _json(text: str) -> dict[str, Any] | Failure:
     return found
 
 
-def _embedded(text: str) -> dict[str, Any] | None:
+def _embedded(text: str, key: str) -> dict[str, Any] | None:
     decoder = json.JSONDecoder(strict=False)
     first, start = None, text.find("{")
     while start >= 0:
@@ -88,7 +109,7 @@ def _embedded(text: str) -> dict[str, Any] | None:
         except (json.JSONDecodeError, RecursionError):
             end = start + 1  # a brace of the text around it
         else:
-            if "objects" in found:
+            if key in found:
                 return found
             first = first or found
         start = text.find("{", end)

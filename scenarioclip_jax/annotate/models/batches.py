@@ -49,8 +49,8 @@ class Batches(Generic[Extra, Result]):
 
     def __call__(
         self, requests: Iterable[tuple[Photo, Extra]]
-    ) -> Iterator[tuple[Photo, Result | Failure]]:
-        """Gives each photo's result or failure, of kind unreadable_photo, out_of_memory or model_error.
+    ) -> Iterator[tuple[Photo, Extra, Result | Failure]]:
+        """Gives each request's result or failure, of kind unreadable_photo, out_of_memory or model_error.
 
         Raises:
           ModelError: The model fails for every photo.
@@ -58,7 +58,7 @@ class Batches(Generic[Extra, Result]):
         batch: list[Item[Extra]] = []
         for photo, image, extra in self._decoded(requests):
             if isinstance(image, Failure):
-                yield photo, image
+                yield photo, extra, image
                 continue
             batch.append(Item(photo, image, extra))
             if len(batch) >= self._size:
@@ -81,12 +81,15 @@ class Batches(Generic[Extra, Result]):
             for photo, image, extra in waiting:
                 yield photo, image.result(), extra
 
-    def _results(self, batch: Sequence[Item[Extra]]) -> Iterator[tuple[Photo, Result | Failure]]:
+    def _results(
+        self, batch: Sequence[Item[Extra]]
+    ) -> Iterator[tuple[Photo, Extra, Result | Failure]]:
         found = self._try(batch)
         if not isinstance(found, Failure):
-            yield from zip((item.photo for item in batch), found, strict=True)
+            for item, result in zip(batch, found, strict=True):
+                yield item.photo, item.extra, result
         elif len(batch) == 1:
-            yield batch[0].photo, found
+            yield batch[0].photo, batch[0].extra, found
         else:
             half = (len(batch) + 1) // 2 if found.kind == "out_of_memory" else 1
             if found.kind == "out_of_memory" and half < self._size:

@@ -38,7 +38,7 @@ class ZeroShotDetector:
     def detect(self, requests: Iterable[tuple[Photo, Sequence[str]]]) -> Iterator[DetectAnswer]:
         """Finds objects by their names; for a photo without names the model doesn't run."""
         batches = Batches(self._settings.model, self._settings.batch, self._run)
-        for photo, result in batches(requests):
+        for photo, _, result in batches(requests):
             yield DetectAnswer(photo.id, result)
 
     def _run(self, batch: Sequence[Item[Sequence[str]]]) -> list[list[Detection]]:

@@ -64,8 +64,11 @@ class Endpoints(Generic[Client]):
         self._last_error = ""
         self._gone = False
 
-    async def check(self) -> None:
+    async def check(self, setting: str) -> None:
         """Looks whether the servers are there, before anything is sent.
+
+        Args:
+          setting: The setting with their addresses, for the message.
 
         Raises:
           ModelError: None is.
@@ -74,7 +77,7 @@ class Endpoints(Generic[Client]):
         if not any(found):
             raise ModelError(
                 f"no server answers at {self._addresses()}: start one there (`vllm serve MODEL`), or correct "
-                "the addresses in caption.endpoints, which end in /v1"
+                f"the addresses in {setting}, which end in /v1"
             )
         for each, is_there in zip(self._all, found, strict=True):
             if not is_there:

@@ -3,20 +3,17 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from PIL import Image
-
-from scenarioclip_jax.annotate.models.answers import parse
 from scenarioclip_jax.annotate.models.batches import Batches, Item
+from scenarioclip_jax.annotate.models.language import LanguageModel, Question, Reply
 from scenarioclip_jax.annotate.models.load import device, load, load_network, require
 from scenarioclip_jax.annotate.models.photos import shrink
-from scenarioclip_jax.annotate.models.prompts import prompt
-from scenarioclip_jax.annotate.models.protocols import CaptionAnswer, ModelError
-from scenarioclip_jax.annotate.results import Caption, Cost, Failure, Photo
+from scenarioclip_jax.annotate.models.protocols import ModelError
+from scenarioclip_jax.annotate.results import Cost, Failure
 from scenarioclip_jax.annotate.settings import CaptionSettings
 
 
-class LocalCaptioner:
-    """Says what is in photos, by greedy decoding: bfloat16 on accelerators, float32 on a CPU.
+class LocalCaptioner(LanguageModel):
+    """Answers by greedy decoding: bfloat16 on accelerators, float32 on a CPU.
 
     Args:
       settings: Which model, and what it is asked.
@@ -26,8 +23,8 @@ class LocalCaptioner:
     """
 
     def __init__(self, settings: CaptionSettings):
+        super().__init__(settings)
         torch = require("torch", settings.model)
-        self._settings, self._prompt = settings, prompt(settings)
         self._device = device()
         dtype = torch.float32 if self._device.type == "cpu" else torch.bfloat16
         self._processor = load("AutoProcessor", settings.model, settings.revision)
@@ -47,46 +44,46 @@ class LocalCaptioner:
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
 
-    def caption(self, photos: Iterable[Photo]) -> Iterator[CaptionAnswer]:
-        """Says what is in photos."""
+    def ask(self, questions: Iterable[Question]) -> Iterator[Reply]:
+        """Asks questions, several at a time; replies come in their order."""
         batches = Batches(self._settings.model, self._settings.batch, self._run)
-        for photo, result in batches((photo, None) for photo in photos):
+        for _, question, result in batches((each.photo, each) for each in questions):
             if isinstance(result, Failure):
-                yield CaptionAnswer(photo.id, result)
+                yield Reply(question, result)
             else:
-                yield CaptionAnswer(photo.id, *result)
+                yield Reply(question, *result)
 
-    def _run(self, batch: Sequence[Item[None]]) -> list[tuple[Caption | Failure, Cost]]:
+    def _run(self, batch: Sequence[Item[Question]]) -> list[tuple[Any, Cost]]:
         import torch
 
-        settings = self._settings
-        inputs = self._inputs([item.image for item in batch])
+        inputs = self._inputs(batch)
         with torch.inference_mode():
             tokens = self._model.generate(
                 **inputs,
                 do_sample=False,
                 # Models come with settings for sampling, which greedy decoding would warn about.
                 **dict.fromkeys(("temperature", "top_p", "top_k")),
-                max_new_tokens=settings.max_tokens,
+                max_new_tokens=self._settings.max_tokens,
                 pad_token_id=self._tokenizer.pad_token_id,
             )
         read = inputs["attention_mask"].sum(dim=1).tolist()
         answers = tokens[:, inputs["input_ids"].shape[1] :].tolist()
-        return [self._answer(*each) for each in zip(answers, read, strict=True)]
+        asked = [item.extra for item in batch]
+        return [self._answer(*each) for each in zip(asked, answers, read, strict=True)]
 
-    def _inputs(self, images: Sequence[Image.Image]) -> Any:
-        """The tokens and pixels of a batch: the same prompt after each photo."""
+    def _inputs(self, batch: Sequence[Item[Question]]) -> Any:
+        """The tokens and pixels of a batch: the prompt after each photo."""
         conversations = [
             [
                 {
                     "role": "user",
                     "content": [
-                        {"type": "image", "image": shrink(image, self._settings.max_side)},
-                        {"type": "text", "text": self._prompt},
+                        {"type": "image", "image": shrink(item.image, self._settings.max_side)},
+                        {"type": "text", "text": item.extra.prompt},
                     ],
                 }
             ]
-            for image in images
+            for item in batch
         ]
         texts = self._processor.apply_chat_template(conversations, add_generation_prompt=True)
         begin = self._tokenizer.bos_token
@@ -100,16 +97,10 @@ class LocalCaptioner:
         )
         return inputs.to(self._device, dtype=self._dtype)
 
-    def _answer(self, tokens: Sequence[int], read: int) -> tuple[Caption | Failure, Cost]:
+    def _answer(self, question: Question, tokens: Sequence[int], read: int) -> tuple[Any, Cost]:
         end = next((place for place, token in enumerate(tokens) if token in self._ends), None)
         text = self._tokenizer.decode(tokens[:end], skip_special_tokens=True)
-        settings = self._settings
-        result = parse(
-            text,
-            cut_off=end is None,
-            max_objects=settings.max_objects,
-            max_relations=settings.max_relations,
-        )
+        result = question.read(text, end is None)
         return result, Cost(read, len(tokens) if end is None else end + 1)
 
 

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from scenarioclip_jax.annotate.models.detections import Box, Detection
-from scenarioclip_jax.annotate.results import Caption, Cost, Failure, Mask, Photo
+from scenarioclip_jax.annotate.results import Caption, Cost, Failure, Mask, Photo, Verdict
+from scenarioclip_jax.annotate.settings import VerifySettings
+from scenarioclip_jax.data.stored.scene import Triplet
 from scenarioclip_jax.errors import ReadableError
 
 
@@ -33,6 +35,12 @@ class SegmentAnswer(NamedTuple):
     result: list[Mask] | Failure
 
 
+class VerifyAnswer(NamedTuple):
+    id: str
+    result: list[Verdict] | Failure
+    cost: Cost = Cost()
+
+
 class Captioner(Protocol):
     def caption(self, photos: Iterable[Photo]) -> Iterator[CaptionAnswer]:
         """Says what is in photos."""
@@ -48,4 +56,12 @@ class Detector(Protocol):
 class Segmenter(Protocol):
     def segment(self, requests: Iterable[tuple[Photo, Sequence[Box]]]) -> Iterator[SegmentAnswer]:
         """Finds the mask of each box, in the order of the boxes."""
+        ...
+
+
+class Verifier(Protocol):
+    def verify(
+        self, requests: Iterable[tuple[Photo, Sequence[Triplet]]], settings: VerifySettings
+    ) -> Iterator[VerifyAnswer]:
+        """Says of each text whether it is true of the photo, in the order of the texts."""
         ...

@@ -87,7 +87,7 @@ class BoxSegmenter:
     def segment(self, requests: Iterable[tuple[Photo, Sequence[Box]]]) -> Iterator[SegmentAnswer]:
         """Finds the masks of boxes, in their order; for a photo without boxes the model doesn't run."""
         batches = Batches(self._settings.model, self._settings.batch, self._run)
-        for photo, result in batches(requests):
+        for photo, _, result in batches(requests):
             yield SegmentAnswer(photo.id, result)
 
     def _run(self, batch: Sequence[Item[Sequence[Box]]]) -> list[list[Mask]]:

@@ -13,12 +13,11 @@ from typing import Any
 from absl import logging
 from PIL import Image
 
-from scenarioclip_jax.annotate.models.answers import parse
 from scenarioclip_jax.annotate.models.endpoints import PATIENCE, Endpoint, Endpoints
+from scenarioclip_jax.annotate.models.language import LanguageModel, Question, Reply
 from scenarioclip_jax.annotate.models.load import require
 from scenarioclip_jax.annotate.models.photos import open_photo, shrink
-from scenarioclip_jax.annotate.models.prompts import prompt, schema
-from scenarioclip_jax.annotate.models.protocols import CaptionAnswer, ModelError
+from scenarioclip_jax.annotate.models.protocols import ModelError
 from scenarioclip_jax.annotate.results import Cost, Failure, Photo
 from scenarioclip_jax.annotate.settings import CaptionSettings
 
@@ -34,8 +33,8 @@ _LOOK_SECONDS = 10.0
 _QUALITY = 90
 
 
-class ServerCaptioner:
-    """Says what is in photos, by servers at `settings.endpoints`.
+class ServerCaptioner(LanguageModel):
+    """Asks servers at `settings.endpoints`.
 
     Each server has up to `settings.concurrent` requests on their way; as many photos are in memory. A server
     that stops answering is left out until it answers again, and its requests go to the others.
@@ -43,43 +42,45 @@ class ServerCaptioner:
     Args:
       settings: Where the servers are, and what they are asked.
       patience: Seconds that all servers may be away.
+      section: Where the settings stand, for messages.
 
     Raises:
       ModelError: The package openai isn't installed, or the environment variable with the key is empty.
     """
 
-    def __init__(self, settings: CaptionSettings, patience: float = PATIENCE):
-        self._settings, self._patience = settings, patience
+    def __init__(
+        self, settings: CaptionSettings, patience: float = PATIENCE, section: str = "caption"
+    ):
+        super().__init__(settings)
+        self._patience, self._section = patience, section
         self._openai = require("openai", settings.model)
-        self._prompt = prompt(settings)
-        self._schema = schema(settings.max_objects, settings.max_relations)
         # A server without a key takes any, and the client wants one.
         self._key = "none"
         if settings.key_variable:
             self._key = os.environ.get(settings.key_variable, "")
             if not self._key:
                 raise ModelError(
-                    f"caption.key_variable says that the servers' key is in the environment variable "
+                    f"{section}.key_variable says that the servers' key is in the environment variable "
                     f"{settings.key_variable}, which is empty: export it, or leave the setting empty if they "
                     "ask for none"
                 )
 
-    def caption(self, photos: Iterable[Photo]) -> Iterator[CaptionAnswer]:
-        """Says what is in photos; answers come as they arrive.
+    def ask(self, questions: Iterable[Question]) -> Iterator[Reply]:
+        """Asks questions; replies come as they arrive.
 
         Raises:
           ModelError: No server answers, they don't take the key, or don't have the model.
         """
         places = self._settings.concurrent * len(self._settings.endpoints)
-        rest = iter(photos)
+        rest = iter(questions)
         clients = [self._client(address) for address in self._settings.endpoints]
         with _event_loop(clients) as loop:
             run = asyncio.run_coroutine_threadsafe
             endpoints = run(self._connect(clients), loop).result()
-            on_their_way: set[Future[CaptionAnswer]] = set()
+            on_their_way: set[Future[Reply]] = set()
             while True:
-                while len(on_their_way) < places and (photo := next(rest, None)) is not None:
-                    on_their_way.add(run(self._answer(endpoints, photo), loop))
+                while len(on_their_way) < places and (each := next(rest, None)) is not None:
+                    on_their_way.add(run(self._answer(endpoints, each), loop))
                 if not on_their_way:
                     return
                 done, on_their_way = wait(on_their_way, return_when=FIRST_COMPLETED)
@@ -90,7 +91,7 @@ class ServerCaptioner:
         settings = self._settings
         found = [Endpoint(*each) for each in zip(settings.endpoints, clients, strict=True)]
         endpoints = Endpoints(found, settings.concurrent, self._is_there, self._patience)
-        await endpoints.check()
+        await endpoints.check(f"{self._section}.endpoints")
         return endpoints
 
     def _client(self, address: str) -> Any:
@@ -113,21 +114,21 @@ class ServerCaptioner:
             return True
         return True
 
-    async def _answer(self, endpoints: Endpoints, photo: Photo) -> CaptionAnswer:
-        url = await asyncio.to_thread(self._data_url, photo)
+    async def _answer(self, endpoints: Endpoints, question: Question) -> Reply:
+        url = await asyncio.to_thread(self._data_url, question.photo)
         if isinstance(url, Failure):
-            return CaptionAnswer(photo.id, url)
+            return Reply(question, url)
         failure, tries, last = Failure("refused", ""), 0, None
         while tries < _TRIES:
             async with endpoints.one(but=last) as last:
                 try:
-                    completion = await self._ask(last, url)
+                    completion = await self._ask(last, question, url)
                 except self._openai.APIStatusError as error:
                     self._stop_if_hopeless(last, error)
                     failure = Failure(f"http_{error.status_code}", self._said(last, error))
                     if error.status_code < 500 and error.status_code not in _AGAIN:
                         endpoints.worked(last)
-                        return CaptionAnswer(photo.id, failure)
+                        return Reply(question, failure)
                 except self._openai.APITimeoutError as error:
                     failure = Failure("timeout", self._said(last, error))
                 except self._openai.APIConnectionError as error:
@@ -136,10 +137,10 @@ class ServerCaptioner:
                     failure = Failure("wrong_protocol", self._said(last, error))
                 else:
                     endpoints.worked(last)
-                    return self._read(photo, last, completion)
+                    return self._read(question, last, completion)
                 if await endpoints.failed(last, failure.detail):
                     tries += _TRIES if failure.kind == "timeout" else 1
-        return CaptionAnswer(photo.id, failure)
+        return Reply(question, failure)
 
     def _data_url(self, photo: Photo) -> str | Failure:
         image = open_photo(photo)
@@ -147,21 +148,21 @@ class ServerCaptioner:
             return image
         return data_url(shrink(image, self._settings.max_side))
 
-    async def _ask(self, endpoint: Endpoint, url: str) -> Any:
+    async def _ask(self, endpoint: Endpoint, question: Question, url: str) -> Any:
         """Asks a server with a JSON schema, if it takes one."""
         constrained = {
             "type": "json_schema",
-            "json_schema": {"name": "scene", "strict": True, "schema": self._schema},
+            "json_schema": {"name": "scene", "strict": True, "schema": question.schema},
         }
         if not endpoint.constrained:
-            return await self._complete(endpoint, url)
+            return await self._complete(endpoint, question, url)
         try:
-            return await self._complete(endpoint, url, response_format=constrained)
+            return await self._complete(endpoint, question, url, response_format=constrained)
         except self._openai.APIStatusError as error:
             if error.status_code not in (400, 422):
                 raise
             # The schema, or the photo? Without the schema it shows.
-            completion = await self._complete(endpoint, url)
+            completion = await self._complete(endpoint, question, url)
             if endpoint.constrained:
                 endpoint.constrained = False
                 logging.warning(
@@ -171,10 +172,12 @@ class ServerCaptioner:
                 )
             return completion
 
-    async def _complete(self, endpoint: Endpoint, url: str, **arguments: Any) -> Any:
+    async def _complete(
+        self, endpoint: Endpoint, question: Question, url: str, **arguments: Any
+    ) -> Any:
         content = [
             {"type": "image_url", "image_url": {"url": url}},
-            {"type": "text", "text": self._prompt},
+            {"type": "text", "text": question.prompt},
         ]
         return await endpoint.client.chat.completions.create(
             model=self._settings.model,
@@ -184,27 +187,22 @@ class ServerCaptioner:
             **arguments,
         )
 
-    def _read(self, photo: Photo, endpoint: Endpoint, completion: Any) -> CaptionAnswer:
-        settings, usage = self._settings, getattr(completion, "usage", None)
+    def _read(self, question: Question, endpoint: Endpoint, completion: Any) -> Reply:
+        usage = getattr(completion, "usage", None)
         cost = Cost(
             *(getattr(usage, f"{kind}_tokens", 0) or 0 for kind in ("prompt", "completion"))
         )
         choices = getattr(completion, "choices", None)
         if not choices or not getattr(choices[0], "message", None):
             detail = f"{endpoint.address}: an answer without choices: {str(completion)[:200]}"
-            return CaptionAnswer(photo.id, Failure("wrong_protocol", detail), cost)
+            return Reply(question, Failure("wrong_protocol", detail), cost)
         choice = choices[0]
         refusal = getattr(choice.message, "refusal", None)
         if refusal or choice.finish_reason == "content_filter":
             detail = f"the model refuses: {refusal or 'its filter stopped the answer'}"
-            return CaptionAnswer(photo.id, Failure("refused", detail), cost)
-        result = parse(
-            choice.message.content or "",
-            cut_off=choice.finish_reason == "length",
-            max_objects=settings.max_objects,
-            max_relations=settings.max_relations,
-        )
-        return CaptionAnswer(photo.id, result, cost)
+            return Reply(question, Failure("refused", detail), cost)
+        result = question.read(choice.message.content or "", choice.finish_reason == "length")
+        return Reply(question, result, cost)
 
     def _stop_if_hopeless(self, endpoint: Endpoint, error: Any) -> None:
         """What is wrong with every request ends the run."""
@@ -214,13 +212,14 @@ class ServerCaptioner:
             remedy = (
                 f"check the key in the environment variable {variable}"
                 if variable
-                else "name the environment variable that holds the key in caption.key_variable"
+                else f"name the environment variable that holds the key in {self._section}.key_variable"
             )
             raise ModelError(f"{said}: the server doesn't take the key: {remedy}")
         if error.status_code == 404:
             raise ModelError(
-                f"{said}: check caption.model ({self._settings.model!r}), which has to be what the server "
-                f"calls its model (GET {endpoint.address.rstrip('/')}/models), and that the address ends in /v1"
+                f"{said}: check {self._section}.model ({self._settings.model!r}), which has to be what the "
+                f"server calls its model (GET {endpoint.address.rstrip('/')}/models), and that the address "
+                "ends in /v1"
             )
 
     def _said(self, endpoint: Endpoint, error: Exception) -> str:

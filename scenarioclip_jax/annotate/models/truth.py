@@ -14,14 +14,17 @@ from scenarioclip_jax.annotate.models.protocols import (
     DetectAnswer,
     ModelError,
     SegmentAnswer,
+    VerifyAnswer,
 )
-from scenarioclip_jax.annotate.results import Caption, Failure, Mask, Photo
-from scenarioclip_jax.annotate.settings import TruthSettings
+from scenarioclip_jax.annotate.results import Caption, Failure, Mask, Photo, Verdict
+from scenarioclip_jax.annotate.settings import TruthSettings, VerifySettings
 from scenarioclip_jax.data.build.annotations import read_records
 from scenarioclip_jax.data.build.participants import overlap
 from scenarioclip_jax.data.build.problems import AnnotationError, Problems
 from scenarioclip_jax.data.build.records import ObjectRecord, Record
+from scenarioclip_jax.data.stored.scene import Triplet
 from scenarioclip_jax.importers.masks import from_array
+from scenarioclip_jax.words.facts import Facts
 from scenarioclip_jax.words.names import read_name
 
 _LEAST_SCORE = 0.5
@@ -75,7 +78,7 @@ def is_short_for(name: str, full: str) -> bool:
 
 
 class Truth:
-    """Answers what the annotations say, with errors: as captioner, detector and segmenter."""
+    """Answers what the annotations say, with errors: as captioner, detector, segmenter and verifier."""
 
     def __init__(self, settings: TruthSettings):
         self._settings, self._records = settings, read_truth(Path(settings.folder))
@@ -136,7 +139,7 @@ class Truth:
         return found
 
     def _shifted(self, record: Record, number: int, size: tuple[int, int]) -> Box:
-        x0, y0, x1, y1 = _scaled(record, record.objects[number].box, size)
+        x0, y0, x1, y1 = scaled(record, record.objects[number].box, size)
         if not self._settings.shifted:
             return x0, y0, x1, y1
         draw = np.random.default_rng(self._seed("shifted", record.id, number))
@@ -154,15 +157,42 @@ class Truth:
                 continue
             yield SegmentAnswer(photo.id, [_mask(record, box, photo.size) for box in boxes])
 
-    def _happens(self, error: str, id: str, number: int) -> bool:
-        return self._draw(error, id, number) < getattr(self._settings, error)
+    def verify(
+        self, requests: Iterable[tuple[Photo, Sequence[Triplet]]], settings: VerifySettings
+    ) -> Iterator[VerifyAnswer]:
+        """Calls false what the annotations refute, and true all else, as a lenient reader does."""
+        for photo, texts in requests:
+            record = self._records.get(photo.id)
+            result = (
+                _missing(photo) if record is None else self._verdicts(record, texts, photo.size)
+            )
+            yield VerifyAnswer(photo.id, result)
 
-    def _draw(self, what: str, id: str, number: int) -> float:
+    def _verdicts(
+        self, record: Record, texts: Sequence[Triplet], size: tuple[int, int]
+    ) -> list[Verdict]:
+        names = [thing.name for thing in record.objects]
+        boxes = [scaled(record, thing.box, size) for thing in record.objects]
+        facts, found = Facts(names, boxes, pairs_of(record), size), []
+        for text in texts:
+            is_true = not facts.refute(text)
+            if self._happens("misjudged", record.id, " ".join(text)):
+                is_true = not is_true
+            if self._happens("unsure", record.id, " ".join(text)):
+                found.append("unsure")
+            else:
+                found.append("true" if is_true else "false")
+        return found
+
+    def _happens(self, error: str, id: str, which: int | str) -> bool:
+        return self._draw(error, id, which) < getattr(self._settings, error)
+
+    def _draw(self, what: str, id: str, which: int | str) -> float:
         """A number from 0 to 1 that depends on nothing but seed, photo and place."""
-        return self._seed(what, id, number) / 2**64
+        return self._seed(what, id, which) / 2**64
 
-    def _seed(self, what: str, id: str, number: int) -> int:
-        text = json.dumps([self._settings.seed, what, id, number])
+    def _seed(self, what: str, id: str, which: int | str) -> int:
+        text = json.dumps([self._settings.seed, what, id, which])
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
@@ -170,8 +200,8 @@ def _missing(photo: Photo) -> Failure:
     return Failure("no_truth", f"the annotations have no photo {photo.id}")
 
 
-def _scaled(record: Record, box: Box, size: tuple[int, int]) -> Box:
-    """A box in pixels of the photo."""
+def scaled(record: Record, box: Box, size: tuple[int, int]) -> Box:
+    """A box in pixels of a photo of that size, if the record says what size its boxes are of."""
     if record.size in (None, size):
         return box
     x, y = size[0] / record.size[0], size[1] / record.size[1]
@@ -182,7 +212,7 @@ def _mask(record: Record, box: Box, size: tuple[int, int]) -> Mask:
     """The mask of the object that a box fits best, or else the box."""
 
     def fit(thing: ObjectRecord) -> float:
-        return overlap(_scaled(record, thing.box, size), box)
+        return overlap(scaled(record, thing.box, size), box)
 
     best = max(record.objects, key=fit, default=None)
     if best and best.mask and fit(best) >= _SAME and (best.mask.width, best.mask.height) == size:

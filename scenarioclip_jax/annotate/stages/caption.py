@@ -18,7 +18,7 @@ def caption_of(output: Output) -> Caption:
 
 def _captioner(settings: Settings) -> Captioner:
     # Imported here, because they import PyTorch or a client of servers.
-    if settings.truth.folder:
+    if settings.of_truth("caption"):
         from scenarioclip_jax.annotate.models.truth import Truth
 
         return Truth(settings.truth)
@@ -43,7 +43,9 @@ CAPTION = Stage(
     1,
     "a language model names action, objects and relations",
     _run,
-    lambda settings: not (settings.truth.folder or settings.caption.endpoints),
+    lambda settings: (
+        "" if settings.of_truth("caption") or settings.caption.endpoints else "caption"
+    ),
     # Another default prompt makes other captions, too.
-    lambda own: dataclasses.replace(own, prompt=prompt(own)),
+    lambda settings: dataclasses.replace(settings.caption, prompt=prompt(settings.caption)),
 )

@@ -20,7 +20,7 @@ def detections_of(output: Output) -> list[Detection]:
 
 
 def _detector(settings: Settings) -> Detector:
-    if settings.truth.folder:
+    if settings.of_truth("detect"):
         from scenarioclip_jax.annotate.models.truth import Truth
 
         return Truth(settings.truth)
@@ -51,5 +51,5 @@ DETECT = Stage(
     1,
     "a detector finds the objects by their names",
     _run,
-    lambda settings: not settings.truth.folder,
+    lambda settings: "" if settings.of_truth("detect") else "detect",
 )

@@ -18,7 +18,7 @@ def masks_of(output: Output) -> list[Mask]:
 
 
 def _segmenter(settings: Settings) -> Segmenter:
-    if settings.truth.folder:
+    if settings.of_truth("segment"):
         from scenarioclip_jax.annotate.models.truth import Truth
 
         return Truth(settings.truth)
@@ -53,5 +53,7 @@ SEGMENT = Stage(
     1,
     "a segmenter finds the mask of each box",
     _run,
-    lambda settings: bool(settings.segment.model) and not settings.truth.folder,
+    lambda settings: (
+        "segment" if settings.segment.model and not settings.of_truth("segment") else ""
+    ),
 )

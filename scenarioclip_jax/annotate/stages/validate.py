@@ -8,15 +8,17 @@ from scenarioclip_jax.annotate.settings import Settings, ValidateSettings
 from scenarioclip_jax.annotate.stage import Done, Output, Stage, Task
 from scenarioclip_jax.annotate.stages.caption import caption_of
 from scenarioclip_jax.annotate.stages.detect import detections_of
+from scenarioclip_jax.annotate.stages.negatives import NEGATIVES
 from scenarioclip_jax.annotate.stages.segment import masks_of
+from scenarioclip_jax.annotate.stages.verify import VERIFY
 
 
 def _run(tasks: Iterable[Task], settings: Settings) -> Iterator[Done]:
     for task in tasks:
-        yield Done(task.photo.id, scene_of(task, settings.validate))
+        yield Done(task.photo.id, scene_of(task, settings))
 
 
-def scene_of(task: Task, settings: ValidateSettings) -> Output:
+def scene_of(task: Task, all_settings: Settings) -> Output:
     """The scene of a photo, in fields of docs/guides/format.md, and what was left out.
 
     Returns:
@@ -24,8 +26,11 @@ def scene_of(task: Task, settings: ValidateSettings) -> Output:
     """
     caption = caption_of(task.read("caption"))
     boxes, masks = detections_of(task.read("detect")), masks_of(task.read("segment"))
-    regions, texts = task.read("regions"), task.read("negatives")["relations"]
+    settings, regions = all_settings.validate, task.read("regions")
     removed = [[f"relation_{why}", " ".join(triplet)] for triplet, why in regions["dropped"]]
+    made = task.read(VERIFY.name if VERIFY.is_on(all_settings) else NEGATIVES.name)
+    texts = made["relations"]
+    removed += made.get("removed", [])
     kept: dict[int, int] = {}  # positions in `objects` by those in the regions
     objects: list[dict[str, Any]] = []
     for number, each in enumerate(regions["objects"]):

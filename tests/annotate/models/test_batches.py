@@ -16,7 +16,7 @@ def requests(count):
 
 
 def found(batches, requests):
-    return {each.id: result for each, result in batches(requests)}
+    return {each.id: result for each, _, result in batches(requests)}
 
 
 def test_results_come_by_batches_and_in_order():

@@ -18,7 +18,6 @@ from pycocotools import mask as coco
 from scenarioclip_jax.annotate.chain import Chain
 from scenarioclip_jax.annotate.line_files import encode_line
 from scenarioclip_jax.annotate.records import digest_of, result_line
-from scenarioclip_jax.annotate.stages import STAGES
 from scenarioclip_jax.annotate.stages.photos import key_of
 from scenarioclip_jax.annotate.work import Work, open_work
 
@@ -36,14 +35,14 @@ def write_many(folder: Path, count: int) -> Work:
     Image.fromarray(pixels).save(folder / "photo.jpg")
     work = open_work(folder / "work", images)
     chain = Chain(work)
-    lines: dict[str, list[bytes]] = {"photos": []} | {stage.name: [] for stage in STAGES}
+    lines: dict[str, list[bytes]] = {"photos": []} | {stage.name: [] for stage in chain.stages}
     for number in range(count):
         id = f"photo_{number:06}.jpg"
         os.link(folder / "photo.jpg", images / id)
         known = {"sha256": f"{number:064x}", "width": SIZE[0], "height": SIZE[1], "hash": "0" * 64}
         lines["photos"].append(encode_line(result_line(id, key_of(images / id, {}), known, {})))
         before = (digest_of(known),)
-        for stage in STAGES:
+        for stage in chain.stages:
             output = _outputs(number).get(stage.name, {"text": id})
             key = digest_of([chain._identities[stage.name], *before])
             lines[stage.name].append(encode_line(result_line(id, key, output, {"by": "x"})))
