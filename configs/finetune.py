@@ -33,6 +33,7 @@ def get_config(task: str = "classification") -> ml_collections.ConfigDict:
     config = runpy.run_path(str(Path(__file__).with_name("pretrain.py")))["base"]()
     config.preset = f"finetune-{task}"  # names the default workdir
     config.arch = "pyramid_clip"  # only of plain CLIP: one pair of towers for all levels
+    config.init_heads = "clip"  # of plain CLIP: its own
     config.epochs = 5.0
     config.finetune = dict(
         # The levels to teach; what serves none of them stays as it is. `scene` is the level `global`.

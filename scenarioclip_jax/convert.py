@@ -234,6 +234,7 @@ def from_reference(args: argparse.Namespace, output: Path) -> None:
 
 def to_pytorch(args: argparse.Namespace, output: Path) -> None:
     from scenarioclip_jax import checkpoint
+    from scenarioclip_jax.data.photo_digests import OF_RUN
     from scenarioclip_jax.describe import calibration
     from scenarioclip_jax.interop import to_pytorch as out
 
@@ -262,6 +263,8 @@ def to_pytorch(args: argparse.Namespace, output: Path) -> None:
             temperatures=kept,
             facts=_facts(args, spec, params),
         )
+        if (photos := args.checkpoint / OF_RUN).is_file():  # evaluations count what was seen
+            shutil.copyfile(photos, output / OF_RUN)
     elif args.layout == "huggingface-towers":
         out.write_towers(output, spec, params, tokenizer, dtype=args.dtype)
     else:

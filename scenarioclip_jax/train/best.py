@@ -14,15 +14,33 @@ FILE = "early_stop.json"  # beside the checkpoints of a run that ended early: it
 
 
 class Best(NamedTuple):
-    """The best validation of a run so far."""
+    """The best validation of a run so far.
+
+    Attributes:
+      step: Its step.
+      score: Its score.
+      since: Validations after it, none of which was better.
+      last: Step of the last validation; -1 in runs of before this was kept.
+    """
 
     step: int
     score: float
+    since: int = 0
+    last: int = -1
 
 
 def better(best: Best | None, step: int, score: float) -> Best:
-    """The best of what was known and of a new score; of equal ones, the earlier."""
-    return Best(step, score) if best is None or score > best.score else best
+    """The best of what was known and of a new score; of equal ones, the earlier.
+
+    The same validation, made again after a run resumed, counts once.
+    """
+    if best is None or score > best.score:
+        return Best(step, score, 0, step)
+    return (
+        best
+        if step <= max(best.step, best.last)
+        else Best(best.step, best.score, best.since + 1, step)
+    )
 
 
 def patience(config: Config) -> int:
@@ -40,11 +58,9 @@ def check_workdir(config: Config, *, in_bucket: bool) -> None:
         )
 
 
-def is_over(config: Config, best: Best | None, step: int) -> bool:
-    """Whether a run ends at `step`, because its last validations were no better than `best`."""
-    if best is None or not patience(config):
-        return False
-    return step - best.step >= patience(config) * config.validation.every
+def is_over(config: Config, best: Best | None) -> bool:
+    """Whether a run ends, because its last validations were no better than `best`."""
+    return best is not None and 0 < patience(config) <= best.since
 
 
 def remember(workdir: Path, best: int, last: int, steps: int) -> None:

@@ -55,7 +55,11 @@ def with_model(config: Config, workdir: Any = None) -> Config:
     with naming("init_from"):
         spec = spec_of(str(workdir) if resumed else config.init_from, arch=config.arch)
     _take_over(config, spec)
-    config.init_heads = "clip"
+    if config.init_heads != "clip":
+        raise ConfigError(
+            f"config.init_heads={config.init_heads}: a fine-tuning goes on with the heads of its weights, so "
+            "that it has scores before its first step; leave it at clip"
+        )
     if not config.data.tokenizer and not resumed:
         config.data.tokenizer = config.init_from
     config.trainable = trainable(spec.model, levels, config.finetune.parts)

@@ -140,7 +140,7 @@ def train(config: Config, workdir: str | Path) -> None:
 def go_back_to_best(run: Run, world: World, watch: Watch, workdir: Path) -> bool:
     """Goes back to the best step of a fine-tuning that has ended; returns whether that was another one."""
     last, found = world.step, world.best
-    over = last == run.steps or best.is_over(run.config, found, last)
+    over = last == run.steps or best.is_over(run.config, found)
     if not best.patience(run.config) or not over or found is None or found.step == last:
         return False
     if not world.validated and world.scores is None:
@@ -234,7 +234,7 @@ def validate_and_save(run: Run, world: World, watch: Watch) -> bool:
                 world.best = best.better(world.best, step, world.scores["score"])
     except Stopped:
         last = True
-    last = last or best.is_over(run.config, world.best, step)
+    last = last or best.is_over(run.config, world.best)
     last = last or watch.stop()  # every process asks at the same steps, since all have to agree
     due = step and step % run.config.checkpoint.every == 0
     if last or due or world.checkpoints.latest == step:

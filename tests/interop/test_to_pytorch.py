@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -14,9 +15,11 @@ from safetensors.numpy import load_file, save_file
 
 from scenarioclip_jax import checkpoint, convert, load
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
+from scenarioclip_jax.data import photo_digests
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.settings import FITS
 from scenarioclip_jax.data.stored.labels import normalize_label
+from scenarioclip_jax.evaluation.seen import known_to
 from scenarioclip_jax.interop import exported, initial, to_pytorch
 from scenarioclip_jax.interop.plain_clip import open_plain_clip
 from scenarioclip_jax.interop.portable import portable
@@ -448,3 +451,11 @@ def test_damaged_folders(trained, tmp_path):
     (out / "config.json").write_text(json.dumps(config)[:-30])
     with pytest.raises(checkpoint.CheckpointError, match=r"config\.json: not a JSON object"):
         load(out)
+
+
+def test_what_was_seen_in_training_is_known_of_folders_too(trained, tmp_path):
+    folder = tmp_path / "trained"
+    shutil.copytree(trained("clip")[0], folder)
+    photo_digests.write(folder / photo_digests.OF_RUN, [5, 3])
+    convert.main(["to-pytorch", f"--checkpoint={folder}", f"--output={tmp_path / 'out'}"])
+    assert known_to(str(tmp_path / "out")).tolist() == [3, 5]

@@ -274,15 +274,16 @@ def test_what_cannot_be_done_is_refused_with_the_remedy(
 
 def test_the_best_validation_is_the_first_of_equal_ones():
     best = better(better(better(None, 2, 0.5), 4, 0.5), 6, 0.4)
-    assert best == Best(2, 0.5)
-    assert better(best, 8, 0.6) == Best(8, 0.6)
+    assert best == Best(2, 0.5, since=2, last=6)
+    assert better(best, 6, 0.4) == best, "a validation that was made again counts twice"
+    assert better(best, 8, 0.6) == Best(8, 0.6, since=0, last=8)
 
 
 def test_a_stop_in_the_validation_that_decides_ends_nothing(weights, small_data, tmp_path):
     given = config(weights, small_data, finetune__patience=1)
     run = SimpleNamespace(config=given, steps=6)
     for step in (4, 6):  # patience is over, or the run is at its last step
-        world = SimpleNamespace(step=step, best=Best(2, 0.5), validated=False, scores=None)
+        world = SimpleNamespace(step=step, best=Best(2, 0.5, 1, 4), validated=False, scores=None)
         assert not go_back_to_best(run, world, None, tmp_path)
     assert not (tmp_path / FILE).exists()
 
@@ -297,10 +298,21 @@ def test_data_without_a_split_has_no_scores_on_it(parts):
 
 def test_patience_counts_validations(weights, small_data):
     given = config(weights, small_data, finetune__patience=2)
-    assert [is_over(given, Best(4, 0.5), step) for step in (4, 6, 7, 8)] == [False] * 3 + [True]
+    given.validation.every = 7  # another distance between validations changes nothing
+    assert [is_over(given, Best(4, 0.5, since)) for since in (0, 1, 2, 3)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
     given.finetune.patience = 0
-    assert not is_over(given, Best(4, 0.5), 1000)
-    assert not is_over(given, None, 1000)
+    assert not is_over(given, Best(4, 0.5, 1000))
+    assert not is_over(given, None)
+
+
+def test_heads_of_a_fine_tuning_are_those_of_the_weights(weights, small_data):
+    with pytest.raises(ConfigError, match=r"config\.init_heads=new: .*leave it at clip"):
+        with_model(config(weights, small_data, init_heads="new"))
 
 
 def test_weights_in_between():
