@@ -1,9 +1,7 @@
 """Initial parameters: a CLIP model for every level, or a ScenarioCLIP model of the same kind."""
 
-import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +13,8 @@ from scenarioclip_jax.console import say
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop import clip_towers, exported, new_parts, reference
 from scenarioclip_jax.interop.clip_model import ClipModel
+from scenarioclip_jax.interop.fits import compare_inputs, compare_models, tokenizer_of
 from scenarioclip_jax.interop.hub import find_folder, local_folder
-from scenarioclip_jax.interop.label_normalizer import as_if_exported
 from scenarioclip_jax.interop.plain_clip import is_plain_clip, open_plain_clip
 from scenarioclip_jax.interop.positions import interpolate_positions
 from scenarioclip_jax.models import params as parameters
@@ -25,14 +23,12 @@ from scenarioclip_jax.models.scenario_clip import (
     INITIAL_LOGIT_SCALE,
     INITIAL_SIGMOID_SCALE,
     LEVELS,
-    Parts,
     ScenarioCLIP,
     levels_of,
     parts_of,
     pools,
 )
-from scenarioclip_jax.models.towers import POOLINGS, TextConfig, VisionConfig
-from scenarioclip_jax.shell import to_paste
+from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
 Arrays = dict[str, np.ndarray]
 HEADS = ("new", "clip")
@@ -243,19 +239,19 @@ def init_from(
     if exported.is_exported(folder):
         spec, params, theirs = exported.read(folder)
         ema = steps = None
-        _compare(source, model, spec.model)
-        _compare_inputs(source, model, spec, theirs, prepared, lengths, tokenizer, trained=True)
+        compare_models(source, model, spec.model)
+        compare_inputs(source, model, spec, theirs, prepared, lengths, tokenizer, trained=True)
     elif (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
         spec = checkpoint.ModelSpec.read(folder)
-        _compare(source, model, spec.model)
+        compare_models(source, model, spec.model)
         trained = max(checkpoint.steps(folder), default=0) > 0
-        theirs = _tokenizer_of(folder) if tokenizer else None
+        theirs = tokenizer_of(folder) if tokenizer else None
         if tokenizer and theirs is None:
             say(
                 f"note: {folder} has no tokenizer.json, so whether its token embeddings belong to the run's "
                 "tokenizer isn't checked"
             )
-        _compare_inputs(source, model, spec, theirs, prepared, lengths, tokenizer, trained=trained)
+        compare_inputs(source, model, spec, theirs, prepared, lengths, tokenizer, trained=trained)
         params, ema, step = checkpoint.load_student_and_ema(folder)
         steps = checkpoint.load_record(folder, step, "teacher").get("steps")
         if checkpoint.keeps_ema_in_part(folder, step):
@@ -266,125 +262,15 @@ def init_from(
     else:
         clip = open_plain_clip(source)
         sizes = {"embed_dim": 2 * clip.projection_dim} if head == "clip" else {}
-        _compare(source, model, {"vision": clip.vision, "text": clip.text} | sizes)
+        compare_models(source, model, {"vision": clip.vision, "text": clip.text} | sizes)
         spec = ModelSpec({}, dict.fromkeys(LEVELS, clip.text["max_length"]), clip.fit)
-        _compare_inputs(
+        compare_inputs(
             source, model, spec, clip.tokenizer, prepared, lengths, tokenizer, trained=False
         )
         return Initial(from_clip(clip, model, seed=seed, head=head), None)
     if ema is not None:
         ema = _arrange(params | ema, spec.model, model, source)
     return Initial(_arrange(params, spec.model, model, source), ema, steps)
-
-
-def _tokenizer_of(folder: Path) -> Tokenizer | None:
-    if not (folder / "tokenizer.json").is_file():
-        return None
-    try:
-        return Tokenizer.load(folder / "tokenizer.json")
-    except (FileNotFoundError, ValueError) as error:
-        raise CheckpointError(f"{folder}: its tokenizer can't be used: {error}") from None
-
-
-def _compare_inputs(
-    source: str,
-    model: dict[str, Any],
-    spec: ModelSpec,
-    theirs: Tokenizer | None,
-    prepared: Mapping[str, str | None],
-    lengths: Mapping[str, int] | None,
-    ours: Tokenizer | None,
-    *,
-    trained: bool,
-) -> None:
-    """Raises CheckpointError if the weights' inputs were prepared differently than the run's.
-
-    Weights that were never trained for three levels (`trained` False: plain CLIP, or converted from it) may
-    start a run with any `patch_packing`, `fit` and `region_style`, since the run trains them for it.
-    """
-    different = []
-    if ours and theirs:
-        text = theirs.difference(as_if_exported(ours, theirs))
-        if text is not None:
-            path = local_folder(source) / "tokenizer.json"
-            different.append(
-                f"the run's tokenizer isn't that of the weights (they differ in {text!r}), whose token "
-                "embeddings are of other words: set "
-                + to_paste(f"--config.data.tokenizer={path if path.is_file() else source}")
-            )
-    packed, packs = (bool(each.get("patch_packing", False)) for each in (spec.model, model))
-    meant = "; or, if the change is meant, change it in a copy of the weights' folder "
-    meant += "(model.json or config.json)"
-    if trained and packed != packs:
-        different.append(
-            f"the weights were trained with patch_packing={packed}: set config.model.patch_packing={packed}"
-            + meant
-        )
-    for name, run in prepared.items():
-        weights = getattr(spec, name)
-        if run is None or run == weights:
-            continue
-        said = f"the weights were trained with {name}={weights!r}: set config.data.{name}={weights}"
-        if trained:
-            different.append(said + meant)
-        else:
-            say(f"note: {source}: {said}, unless {run} is meant")
-    if different:
-        raise CheckpointError(f"{source}: " + "; ".join(different))
-    longer = [
-        f"{level} {length} (was {spec.lengths[level]})"
-        for level, length in (lengths or {}).items()
-        if trained and length > spec.lengths.get(level, length)
-    ]
-    if longer:
-        say(
-            f"note: {source}: the run's texts may be longer than any that the weights were trained with: "
-            + ", ".join(longer)
-        )
-
-
-def _compare(source: str, model: dict[str, Any], found: dict[str, Any]) -> None:
-    """Raises CheckpointError that lists how the weights' model differs from the one to be built."""
-    different = []
-
-    def compare(key: str, ours: Any, theirs: Any) -> None:
-        same = math.isclose(ours, theirs) if isinstance(theirs, float) else ours == theirs
-        if not same:
-            different.append(
-                f"{key} is {theirs} in the weights and {ours} in the model to be built"
-            )
-
-    if "arch" in found and _parts(found) != _parts(model):
-        compare("arch", model["arch"], found["arch"])
-        compare("model.regions", model.get("regions", "views"), found.get("regions", "views"))
-    if "arch" in found and pools(found) and pools(model):
-        compare("model.object_parts", model.get("object_parts", 1), found.get("object_parts", 1))
-    if "embed_dim" in found:
-        compare("model.embed_dim", model["embed_dim"], found["embed_dim"])
-    for tower in ("vision", "text"):
-        defaults = {"activation": "quick_gelu", "eps": 1e-5, "pooling": POOLINGS[tower][0]}
-        ours, theirs = defaults | dict(model[tower]), defaults | dict(found[tower])
-        for field in theirs:
-            if field != "stem_blocks":
-                compare(f"model.{tower}.{field}", ours[field], theirs[field])
-    if different:
-        resize = "model.vision.image_size" in " ".join(different)
-        raise CheckpointError(
-            f"{source} doesn't fit: "
-            + "; ".join(different)
-            + ". Change the config"
-            + (
-                ", or convert the weights with from-huggingface --image-size and name the result"
-                if resize and "arch" not in found
-                else ""
-            )
-        )
-
-
-def _parts(model: Mapping[str, Any]) -> tuple[bool, list[Parts]]:
-    """Which towers and heads a model has, and whether it pools regions."""
-    pooled = pools(model)
-    return pooled, [parts_of(model["arch"], m, pooled=pooled) for m in ("vision", "text")]
 
 
 def _arrange(params: Arrays, old: dict[str, Any], new: dict[str, Any], source: str) -> Arrays:

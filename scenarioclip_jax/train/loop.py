@@ -23,7 +23,13 @@ from scenarioclip_jax.train import best
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.ahead import Alone, LastBatchError, Together, read_ahead
 from scenarioclip_jax.train.checkpoints import Checkpoints
-from scenarioclip_jax.train.data import TooCorruptError, keep_photos, open_data, share_corrupt
+from scenarioclip_jax.train.data import (
+    RunData,
+    TooCorruptError,
+    keep_photos,
+    open_data,
+    share_corrupt,
+)
 from scenarioclip_jax.train.drawn import as_metrics, drawn, told
 from scenarioclip_jax.train.finetune import with_model
 from scenarioclip_jax.train.metrics import (
@@ -102,39 +108,54 @@ def train(config: Config, workdir: str | Path) -> None:
         if first:  # only now is it known that the workdir belongs to this run
             describe_workdir(run, data.tokenizer, workdir)
             keep_photos(config, data, workdir)
-        watch = Watch(
-            MetricWriter(workdir, world.step, validated=world.validated) if first else NullWriter(),
-            make_progress(run, world.step, stop),
-            Validator(run, data, stop),
-            stop,
-            data.tokenizer,
-            partial(drawn, data),
-        )
+        watch = _watch(run, world, data, stop, workdir if first else None)
         at_end.callback(watch.writer.close)
-        if parts := watch.drawn(run.steps):
-            watch.progress.say(f"data of the {run.steps} steps: {told(parts)}")
-        if configs.chooses_blindly(config, run.steps):
-            watch.progress.say(
-                "note: config.validation.every and config.checkpoint.every meet at no step before the last, so "
-                "config.checkpoint.keep_best has nothing to choose from; make one a multiple of the other"
-            )
-        saved = None
         try:
-            ended = best.has_ended(workdir, world.step, run.steps)
-            if not ended:
-                take_steps(run, world, watch)
-                ended = go_back_to_best(run, world, watch, workdir)
-            saved = world.step
-            if saved == run.steps or ended:
-                write_report(run, world, data, watch, workdir)
-                # The first process draws. The others' wait at exit would time out after a few minutes.
-                wait_for_all("the report is drawn", minutes=24 * 60)
+            saved = _to_the_end(run, world, data, watch, workdir)
         except Stopped:
             saved = checkpoints.latest
         if stop.requested:
             watch.progress.say(
                 f"stopped at step {saved}; go on with {to_paste(f'--workdir={place.name}')}"
             )
+
+
+def _watch(run: Run, world: World, data: RunData, stop: StopRequest, workdir: Path | None) -> Watch:
+    """What follows a run; says what is worth knowing before it begins. Without a workdir it writes nothing."""
+    writer = (
+        NullWriter()
+        if workdir is None
+        else MetricWriter(workdir, world.step, validated=world.validated)
+    )
+    watch = Watch(
+        writer,
+        make_progress(run, world.step, stop),
+        Validator(run, data, stop),
+        stop,
+        data.tokenizer,
+        partial(drawn, data),
+    )
+    if parts := watch.drawn(run.steps):
+        watch.progress.say(f"data of the {run.steps} steps: {told(parts)}")
+    if configs.chooses_blindly(run.config, run.steps):
+        watch.progress.say(
+            "note: config.validation.every and config.checkpoint.every meet at no step before the last, so "
+            "config.checkpoint.keep_best has nothing to choose from; make one a multiple of the other"
+        )
+    return watch
+
+
+def _to_the_end(run: Run, world: World, data: RunData, watch: Watch, workdir: Path) -> int:
+    """Takes the steps that are left and writes the report; returns the step that is saved."""
+    ended = best.has_ended(workdir, world.step, run.steps)
+    if not ended:
+        take_steps(run, world, watch)
+        ended = go_back_to_best(run, world, watch, workdir)
+    if world.step == run.steps or ended:
+        write_report(run, world, data, watch, workdir)
+        # The first process draws. The others' wait at exit would time out after a few minutes.
+        wait_for_all("the report is drawn", minutes=24 * 60)
+    return world.step
 
 
 def go_back_to_best(run: Run, world: World, watch: Watch, workdir: Path) -> bool:

@@ -101,30 +101,18 @@ def set_up(
     trainable = [path for path, trained in trains.items() if trained]
     steps = total_steps(config, scenes)
     optimizer, schedule = _optimizer(config, trainable, steps)
-    averaged = partial(_averaged, config)
+    assemble = partial(
+        new_state, trains=trains, optimizer=optimizer, averaged=partial(_averaged, config)
+    )
 
     def init() -> TrainState:
         _, params = parameters.split(make_model(jax.random.key(config.seed)))
-        return new_state(params, trains, optimizer, averaged=averaged)
+        return assemble(params)
 
     abstract = jax.eval_shape(init)
     specs = parameter_specs(shapes, mesh)
     shardings = state_shardings(abstract, mesh, specs)
-    start = jax.jit(init, out_shardings=shardings)
-    if config.init_from:
-        # Read only when a run starts, not when it resumes. The weights are passed as arguments because values
-        # that a jitted function closes over are compiled into it.
-        assemble = partial(new_state, trains=trains, optimizer=optimizer, averaged=averaged)
-
-        def start() -> TrainState:
-            params, ema, ema_steps = _load_initial(config, arguments, tokenizer)
-            if ema_steps is None:  # a teacher of unknown age isn't replaced by the student
-                ema_steps = config.ema.warmup_steps
-            return jax.jit(assemble, out_shardings=shardings)(params, ema=ema, ema_steps=ema_steps)
-
-    def initial() -> Mapping[str, Any]:
-        return _load_initial(config, arguments, tokenizer).params
-
+    load = partial(_load_initial, config, arguments, tokenizer) if config.init_from else None
     settings = _step_settings(config, trainable, mesh)
     step = make_train_step(graph, optimizer, schedule, view_settings(config), settings)
     data = data_settings(config, focus_images=focus_images)
@@ -137,8 +125,10 @@ def set_up(
         graph=graph,
         spec=model_spec(config),
         view_settings=view_settings(config),
-        init=start,
-        initial=initial if config.init_from else None,
+        init=_from_weights(load, jax.jit(assemble, out_shardings=shardings), config)
+        if load
+        else jax.jit(init, out_shardings=shardings),
+        initial=(lambda: load().params) if load else None,
         state_like=jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
         ),
@@ -150,6 +140,22 @@ def set_up(
         ),
         table=_table(shapes, trains, specs, config),
     )
+
+
+def _from_weights(load: Callable, assemble: Callable, config: Config) -> Callable[[], TrainState]:
+    """The start of a run with the weights that `load` reads.
+
+    They are read when a run starts, not when it resumes, and are arguments of the jitted `assemble`, because
+    values that such a function closes over are compiled into it.
+    """
+
+    def start() -> TrainState:
+        params, ema, ema_steps = load()
+        if ema_steps is None:  # a teacher of unknown age isn't replaced by the student
+            ema_steps = config.ema.warmup_steps
+        return assemble(params, ema=ema, ema_steps=ema_steps)
+
+    return start
 
 
 def _trains(config: Config, shapes: Mapping[str, Any]) -> dict[str, bool]:
