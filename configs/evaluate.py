@@ -15,10 +15,10 @@ checkpoint computes none.
     paraphrases, half_truth, photo_search                 the same data set, where they are named: texts that
                                                           say the same in other words, texts with something
                                                           false added, photos found by what is in them
-    aro, sugarcrepe, sugarcrepe_pp, winoground, cola,     need config.SUITE.path, and config.SUITE.images
-    colorswap, eqben, mmvp, valse, vl_checklist,          if the images are elsewhere
-    whatsup, vsr, svo, captions, urban1k, docci,
-    detection, imagenet, predcls
+    aro, aro_order, sugarcrepe, sugarcrepe_pp,            need config.SUITE.path, and config.SUITE.images
+    winoground, cola, colorswap, eqben, mmvp, valse,      if the images are elsewhere
+    vl_checklist, whatsup, vsr, svo, captions,
+    urban1k, docci, detection, imagenet, predcls
 
 Nothing is downloaded. The cost is a forward pass of each image and text. A checkpoint of the demo is expected
 to reach the scores in the report of its training.

@@ -24,6 +24,7 @@ from scenarioclip_jax.evaluation.image_files import Finder
 from scenarioclip_jax.evaluation.score.result import Result, Skips
 from scenarioclip_jax.evaluation.suites import (
     aro,
+    aro_order,
     captions,
     detection,
     long_captions,
@@ -239,6 +240,10 @@ SUITES = {
             ]
         },
     ),
+    "aro_order": (
+        aro_order.read,
+        {"coco_order.json": [{"image": "1.png", "caption_options": list("abcde")}]},
+    ),
     "sugarcrepe": (sugarcrepe.read, {"swap_obj.json": {"0": CAPTION}}),
     "sugarcrepe_pp": (sugarcrepe.read_pp, {"swap_obj.json": [CAPTION | {"caption2": "c"}]}),
     "winoground": (winoground.read, {"examples.jsonl": WINOGROUND}),
@@ -303,7 +308,7 @@ SUITES = {
     "predcls": (predcls.read, {"psg.json": PSG}),
     "detection": (detection.read, {"instances.json": INSTANCES}),
 }
-FOLDERS = ("aro", "attribution", "sugarcrepe", "sugarcrepe_pp", "vsr")
+FOLDERS = ("aro", "aro_order", "attribution", "sugarcrepe", "sugarcrepe_pp", "vsr")
 FOLDERS += ("whatsup", "whatsup_qa", "valse", "vl_checklist")
 junk = st.one_of(
     st.none(),

@@ -15,6 +15,7 @@ HEADLINES = {
     "half_truth": ("",),
     "photo_search": ("/R@5",),
     "aro": ("/macro_accuracy",),
+    "aro_order": ("/accuracy",),
     "sugarcrepe": ("mean_accuracy",),
     "sugarcrepe_pp": ("mean_image_text", "mean_text_only"),
     "winoground": ("text", "image", "group"),

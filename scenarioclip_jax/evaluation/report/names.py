@@ -12,6 +12,7 @@ SUITES = {
     "half_truth": "Half-truths",
     "photo_search": "Photo search",
     "aro": "ARO",
+    "aro_order": "ARO, order",
     "sugarcrepe": "SugarCrepe",
     "sugarcrepe_pp": "SugarCrepe++",
     "winoground": "Winoground",
@@ -77,6 +78,7 @@ _WORDS = {
     },
     **dict.fromkeys(("winoground", "cola", "colorswap"), _TWO_BY_TWO),
     **dict.fromkeys(("eqben", "mmvp"), _TWO_BY_TWO | _MEANS),
+    "aro_order": {"accuracy": "accuracy"},
     "valse": {"mean_accuracy": "accuracy, mean over files", "accuracy": "accuracy"},
     "whatsup": {
         "individual": "single photos",

@@ -37,6 +37,7 @@ KEYS = {  # every metric that a suite writes into `results.json`
     "half_truth": each(("global/", "relation/"), ("relation", "object")),
     "photo_search": each(("object", "relation"), ("", " as global"), ("/",), RECALLS),
     "aro": each(("relation/", "attribution/"), ("macro_accuracy", "accuracy")),
+    "aro_order": each(("COCO/", "Flickr30k/"), ("accuracy",)),
     "sugarcrepe": ["swap_obj/accuracy", "mean_accuracy"],
     "sugarcrepe_pp": [
         *each(("swap_object/", "mean_"), ("image_text", "text_only")),
