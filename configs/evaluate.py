@@ -16,8 +16,8 @@ checkpoint computes none.
                                                           say the same in other words, texts with something
                                                           false added, photos found by what is in them
     aro, aro_order, sugarcrepe, sugarcrepe_pp,            need config.SUITE.path, and config.SUITE.images
-    winoground, cola, colorswap, eqben, mmvp, valse,      if the images are elsewhere
-    vl_checklist, whatsup, vsr, svo, captions,
+    winoground, cola, colorswap, eqben, mmvp, bivlc,      if the images are elsewhere
+    valse, vl_checklist, whatsup, vsr, svo, captions,
     urban1k, docci, detection, imagenet, predcls
 
 Nothing is downloaded. The cost is a forward pass of each image and text. A checkpoint of the demo is expected

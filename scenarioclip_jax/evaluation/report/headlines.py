@@ -23,6 +23,7 @@ HEADLINES = {
     "colorswap": ("text", "image", "group"),
     "eqben": ("mean_group",),
     "mmvp": ("mean_image",),
+    "bivlc": ("I2T", "T2I", "group"),
     "valse": ("mean_accuracy",),
     "vl_checklist": ("/accuracy",),
     "whatsup": ("/individual", "/pair", "/set"),
@@ -35,6 +36,8 @@ HEADLINES = {
     "detection": ("top1", "AP"),
     "imagenet": ("top1",),
 }
+# Suites whose parts aren't among them.
+WHOLE = ("bivlc",)
 
 
 def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -59,4 +62,6 @@ def headline_metrics(suite: str, names: Sequence[str]) -> list[str]:
     plain = [name for name in names if "any_label_" not in name and "unseen" not in name]
     if suite in ("zero_shot", "linear_probe", "detection", "imagenet"):
         plain = [name for name in plain if "macro_" not in name]
+    if suite in WHOLE:
+        plain = [name for name in plain if "/" not in name]
     return [name for name in plain if name.endswith(endings)]

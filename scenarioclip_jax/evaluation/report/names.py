@@ -20,6 +20,7 @@ SUITES = {
     "colorswap": "ColorSwap",
     "eqben": "EqBen",
     "mmvp": "MMVP-VLM",
+    "bivlc": "BiVLC",
     "valse": "VALSE",
     "vl_checklist": "VL-CheckList",
     "whatsup": "What's Up",
@@ -78,6 +79,15 @@ _WORDS = {
     },
     **dict.fromkeys(("winoground", "cola", "colorswap"), _TWO_BY_TWO),
     **dict.fromkeys(("eqben", "mmvp"), _TWO_BY_TWO | _MEANS),
+    "bivlc": {
+        "I2T": "text score (I2T)",
+        "T2I": "image score (T2I)",
+        "group": "group score",
+        "Ipos_2T": "photo finds its caption",
+        "Ineg_2T": "made image finds its caption",
+        "Tpos_2I": "caption finds its photo",
+        "Tneg_2I": "caption finds its made image",
+    },
     "aro_order": {"accuracy": "accuracy"},
     "valse": {"mean_accuracy": "accuracy, mean over files", "accuracy": "accuracy"},
     "whatsup": {

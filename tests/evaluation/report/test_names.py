@@ -48,6 +48,10 @@ KEYS = {  # every metric that a suite writes into `results.json`
         suite: each(("", "mean_", "a part/"), ("text", "image", "group"))
         for suite in ("eqben", "mmvp")
     },
+    "bivlc": [
+        *each(("", "swap/"), ("I2T", "T2I", "group")),
+        *("Ipos_2T", "Ineg_2T", "Tpos_2I", "Tneg_2I"),
+    ],
     "valse": ["counting-hard/accuracy", "mean_accuracy"],
     "whatsup": [
         *each(("A/", "B/"), ("individual", "pair", "set")),
