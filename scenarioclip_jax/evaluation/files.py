@@ -71,6 +71,7 @@ class Files:
         stopping.
       suite: The suite's name in the config, for messages.
       threads: Number of threads that check images.
+      proposals: File of boxes to score in place of the annotated ones (`evaluation.proposals`); None: those.
       digests: SHA-256 of each annotation file that was read, by path.
       photos: Digest of the pixels of each image that is scored (`data.photo_digests`), by path.
     """
@@ -80,6 +81,7 @@ class Files:
     skip_missing: bool = False
     suite: str = "SUITE"
     threads: int = 2
+    proposals: Path | None = None
     digests: dict[str, str] = dataclasses.field(default_factory=dict, compare=False)
     photos: dict[str, int] = dataclasses.field(default_factory=dict, compare=False)
 

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from scenarioclip_jax.evaluation.score.boxes import corners, overlaps
+
 MOST = 100  # detections of an image that count
 SCALE = 100.0  # of cosines before the softmax over classes: CLIP's largest
 OVERLAP = (
@@ -54,9 +56,9 @@ def detections(
     """
     kept = np.ones_like(scores, bool)
     if suppress:
-        overlaps = _overlaps(boxes)
+        overlapping = overlaps(corners(boxes), corners(boxes))
         for at in range(scores.shape[1]):
-            kept[:, at] = _best_of_overlapping(overlaps, scores[:, at])
+            kept[:, at] = _best_of_overlapping(overlapping, scores[:, at])
     rows, columns = np.nonzero(kept)
     order = np.argsort(-scores[rows, columns], kind="stable")[:MOST]
     return [
@@ -70,19 +72,11 @@ def detections(
     ]
 
 
-def _overlaps(boxes: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N N"]:
-    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    sides = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
-    shared = np.prod(np.maximum(sides, 0), axis=-1)
-    area = np.prod(boxes[:, 2:], axis=1)
-    return shared / np.maximum(area[:, None] + area - shared, 1e-12)
-
-
-def _best_of_overlapping(overlaps: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def _best_of_overlapping(overlapping: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Greedy non-maximum suppression: bool [N]."""
     kept = np.zeros(len(scores), bool)
     for row in np.argsort(-scores, kind="stable"):
-        kept[row] = not (kept & (overlaps[row] > OVERLAP)).any()
+        kept[row] = not (kept & (overlapping[row] > OVERLAP)).any()
     return kept
 
 

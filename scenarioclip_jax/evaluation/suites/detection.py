@@ -15,7 +15,6 @@ files of LVIS (which have `neg_category_ids`) get no AP.
 
 from collections import Counter
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from jaxtyping import Float
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
 from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, Wanted, read_json, rows
+from scenarioclip_jax.evaluation.proposals import read_proposals
 from scenarioclip_jax.evaluation.score import coco_ap
 from scenarioclip_jax.evaluation.score.result import (
     Example,
@@ -84,7 +84,7 @@ class Task(NamedTuple):
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     """Scores the suite; raises SuiteError if a file or record is malformed, or no box is left."""
     result = Result({}, {}, name_of(settings.object_levels), PROTOCOL)
-    task = read(files, result, settings.proposals)
+    task = read(files, result)
     words = normalize(
         by_levels(encoder.texts, settings.prompted(task.names), settings.object_levels)
     )
@@ -168,8 +168,8 @@ def _corners(box: np.ndarray) -> tuple[float, float, float, float]:
     return x, y, x + width, y + height
 
 
-def read(files: Files, result: Result, proposals: str = "") -> Task:
-    """Reads and checks the files; `proposals` names the file of the boxes for AP."""
+def read(files: Files, result: Result) -> Task:
+    """Reads and checks the files."""
     content = read_json(files.path, files.digests)
     parts = ("images", "annotations", "categories")
     if not isinstance(content, dict):
@@ -190,17 +190,19 @@ def read(files: Files, result: Result, proposals: str = "") -> Task:
         )
     place = {number: at for at, number in enumerate(kinds)}
     true = _true_boxes(annotations, place, result.skips)
-    proposed = _proposals(files, Path(proposals), result.skips) if proposals else {}
+    proposed = {}
+    if files.proposals is not None:
+        proposed = read_proposals(files.proposals, result.skips, files.digests)
     found = _locate(files, images, true, proposed, result.skips)
     with_boxes = [image for image in found if len(image.boxes)]
     if not with_boxes:
         raise SuiteError(f"{files.path}: no image with a box that is no crowd is left")
     scored_boxes = with_boxes
-    if proposals:
+    if files.proposals is not None:
         scored_boxes = _with_proposals(found, proposed)
         if not scored_boxes:
             raise SuiteError(
-                f"{proposals}: no proposal is in an image of {files.path}",
+                f"{files.proposals}: no proposal is in an image of {files.path}",
                 "name proposals of these images in config.detection.proposals, or none for the true boxes",
             )
         result.counts["proposals"] = sum(len(image.boxes) for image in scored_boxes)
@@ -284,26 +286,6 @@ def _true_boxes(annotations: list[Row], place: dict[int, int], skips: Skips) -> 
             boxes.append(box)
             classes.append(place[kind])
     return found
-
-
-def _proposals(files: Files, file: Path, skips: Skips) -> dict[Any, tuple[list, list]]:
-    """Boxes and scores of the proposals by image."""
-    of_image: dict[Any, tuple[list, list]] = {}
-    for row in rows(read_json(file, files.digests), file):
-        image, box, score = (
-            row.get("image_id", (int, str)),
-            row.numbers("bbox", 4),
-            row.number("score"),
-        )
-        if not 0 <= score <= 1:
-            raise SuiteError(f"{row.where}: score {score}, expected 0 to 1")
-        if box[2] <= 0 or box[3] <= 0:
-            skips.add("proposal without an area", row.where)
-            continue
-        boxes, scores = of_image.setdefault(image, ([], []))
-        boxes.append(box)
-        scores.append(score)
-    return of_image
 
 
 def _with_proposals(images: list[Boxes], proposed: dict[Any, tuple[list, list]]) -> list[Boxes]:

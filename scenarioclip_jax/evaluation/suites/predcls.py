@@ -37,6 +37,7 @@ from scenarioclip_jax.evaluation.files import (
     read_json,
     rows,
 )
+from scenarioclip_jax.evaluation.score.boxes import overlaps
 from scenarioclip_jax.evaluation.score.result import (
     Example,
     Metric,
@@ -148,18 +149,9 @@ def matching_pairs(scene: Scene) -> list[np.ndarray]:
     """For each true triplet, the pairs with equal labels whose boxes overlap its own by at least OVERLAP."""
     boxes, kinds = np.array(scene.boxes, float), np.array(scene.categories)
     subjects, objects = np.array(scene.pairs).T
-    alike = (overlaps(boxes) >= OVERLAP) & (kinds[:, None] == kinds)
+    alike = (overlaps(boxes, boxes) >= OVERLAP) & (kinds[:, None] == kinds)
     alike |= np.eye(len(boxes), dtype=bool)  # a box without area overlaps nothing, not even itself
     return [np.flatnonzero(alike[s, subjects] & alike[o, objects]) for s, o, _ in scene.truth]
-
-
-def overlaps(boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes [N, 4] (x0, y0, x1, y1) with each other: [N, N]."""
-    low = np.maximum(boxes[:, None, :2], boxes[:, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
-    return shared / np.maximum(areas[:, None] + areas - shared, 1e-6)
 
 
 def score(found: Sequence[Found], predicates: int, *, chances: bool = True) -> dict[str, Metric]:

@@ -1,5 +1,6 @@
 """Recognition of boxes in COCO's format, with precisions worked out by hand."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -42,9 +43,10 @@ def instances(tmp_path, *annotations, **changes):
     return type(files(path))(path, (tmp_path / "val2017",))
 
 
-def evaluate(given, angles, **settings):
+def evaluate(given, angles, proposals=None):
     encoder = ByBox({edge: at(angle) for edge, angle in angles.items()}, TEXTS)
-    return detection.evaluate(encoder, given, Settings(**settings))
+    given = dataclasses.replace(given, proposals=proposals)
+    return detection.evaluate(encoder, given, Settings())
 
 
 def test_a_wrong_class_may_still_be_ranked_right(tmp_path):
@@ -83,7 +85,7 @@ def proposed(tmp_path, *proposals):
     """A file of proposals: boxes with their scores."""
     records = [{"image_id": 1, "bbox": box, "score": score} for box, score in proposals]
     elsewhere = {**records[0], "image_id": 5}
-    return str(write_json(tmp_path / "proposals.json", [*records, elsewhere]))
+    return write_json(tmp_path / "proposals.json", [*records, elsewhere])
 
 
 def test_a_proposal_counts_as_much_as_it_is_trusted(tmp_path):
@@ -193,7 +195,7 @@ def test_proposals_that_cannot_be_used_are_named(tmp_path, record, told):
     given = instances(tmp_path, (LEFT, 3, {}))
     path = write_json(tmp_path / "proposals.json", [record])
     with pytest.raises(SuiteError, match=told):
-        detection.read(given, Result({}, {}, "", ""), str(path))
+        detection.read(dataclasses.replace(given, proposals=path), Result({}, {}, "", ""))
 
 
 def test_boxes_without_an_area_are_left_out_and_counted(tmp_path):
@@ -210,7 +212,7 @@ def test_proposals_in_images_without_truth_are_false_ones(tmp_path):
     boxes = [(1, LEFT, 0.5), (2, LEFT, 1.0)]
     records = [{"image_id": n, "bbox": box, "score": score} for n, box, score in boxes]
     path = write_json(tmp_path / "proposals.json", records)
-    result = evaluate(given, {1: 10}, proposals=str(path))
+    result = evaluate(given, {1: 10}, proposals=path)
     # The one in the empty photo is surer, so the true dog is the second of two.
     assert result.values()["AP"] == pytest.approx(0.5)
     assert result.counts["images"] == 1
