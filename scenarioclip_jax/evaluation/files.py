@@ -320,6 +320,21 @@ def rows(content: Any, path: Path, places: Sequence[str] | None = None, prefix: 
     return found
 
 
+def check_ids(records: Sequence[Row], kind: type | tuple[type, ...], name: str = "id") -> None:
+    """Raises SuiteError if two records have one id, or if ids are partly numbers and partly texts."""
+    first: dict[Any, Row] = {}
+    for row in records:
+        number = row.get(name, kind)
+        other = first.setdefault(number, row)
+        if other is not row:
+            raise SuiteError(f"{row.where}: its {name} {number!r} is also that of {other.where}")
+        if type(number) is not type(records[0].values[name]):
+            raise SuiteError(
+                f"{row.where}: its {name} {number!r} is a {type(number).__name__}, unlike that of "
+                f"{records[0].where}; write all as numbers or all as texts"
+            )
+
+
 def json_lists(
     path: Path, names: Sequence[str], digests: dict[str, str] | None = None, remedy: str = ""
 ) -> list[Row]:

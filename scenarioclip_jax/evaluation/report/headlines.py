@@ -33,6 +33,7 @@ HEADLINES = {
     "urban1k": ("/R@1",),
     "docci": ("/R@1",),
     "predcls": ("R@50",),
+    "refcoco": ("/testA", "/testB", "/test"),
     "detection": ("top1", "AP"),
     "imagenet": ("top1",),
 }

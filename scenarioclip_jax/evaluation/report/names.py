@@ -30,6 +30,7 @@ SUITES = {
     "urban1k": "Urban-1k",
     "docci": "DOCCI",
     "predcls": "Predicate classification",
+    "refcoco": "RefCOCO",
     "detection": "Recognition of boxes",
     "imagenet": "ImageNet",
 }
@@ -51,7 +52,14 @@ _RECALLS = {
 }
 _TWO_BY_TWO = {"text": "text score", "image": "image score", "group": "group score"}
 _MEANS = {f"mean_{key}": f"{words}, mean over parts" for key, words in _TWO_BY_TWO.items()}
+_SPLITS = {
+    "val": "validation split",
+    "test": "test split",
+    "testA": "test split A, people",
+    "testB": "test split B, other things",
+}
 _WORDS = {
+    "refcoco": _SPLITS,
     "zero_shot": {"unseen_top1": "top 1, triplets unseen in training"},
     "half_truth": {
         "relation": "true text beats one with a false relation",

@@ -21,7 +21,15 @@ import numpy as np
 from jaxtyping import Float
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, Wanted, read_json, rows
+from scenarioclip_jax.evaluation.files import (
+    Files,
+    Row,
+    SuiteError,
+    Wanted,
+    check_ids,
+    read_json,
+    rows,
+)
 from scenarioclip_jax.evaluation.proposals import read_proposals
 from scenarioclip_jax.evaluation.score import coco_ap
 from scenarioclip_jax.evaluation.score.result import (
@@ -178,8 +186,8 @@ def read(files: Files, result: Result) -> Task:
     images, annotations, categories = (
         rows(whole.get(name, list), files.path, prefix=name) for name in parts
     )
-    _check_ids(images, (int, str))
-    _check_ids(categories, int)
+    check_ids(images, (int, str))
+    check_ids(categories, int)
     kinds = {row.get("id", int): row.category("name") for row in categories}
     if len(kinds) < 2:
         raise SuiteError(f"{files.path}: {len(kinds)} category; there is nothing to tell apart")
@@ -241,21 +249,6 @@ def _locate(
         for each in files.locate(wanted, skips)
         for number, boxes, classes in [each.values]
     ]
-
-
-def _check_ids(records: list[Row], kind: type | tuple[type, ...]) -> None:
-    """Raises SuiteError if two records have one id, or if ids are partly numbers and partly texts."""
-    first: dict[Any, Row] = {}
-    for row in records:
-        number = row.get("id", kind)
-        other = first.setdefault(number, row)
-        if other is not row:
-            raise SuiteError(f"{row.where}: its id {number!r} is also that of {other.where}")
-        if type(number) is not type(records[0].values["id"]):
-            raise SuiteError(
-                f"{row.where}: its id {number!r} is a {type(number).__name__}, unlike that of "
-                f"{records[0].where}; write all as numbers or all as texts"
-            )
 
 
 def _file_name(row: Row) -> str:

@@ -57,6 +57,10 @@ KEYS = {  # every metric that a suite writes into `results.json`
         *each(("A/", "B/"), ("individual", "pair", "set")),
         *("COCO one/individual", "mean_individual"),
     ],
+    "refcoco": [
+        *each(("refcoco/", "refcoco+/"), ("val", "testA", "testB")),
+        *("refcocog/val", "refcocog/test"),
+    ],
     "detection": [*each(("", "macro_"), ("top1", "top5")), "AP", "AP50", "AP75"],
     "imagenet": each(("", "macro_"), ("top1", "top5")),
     "vl_checklist": each(("attribute/", "object/", "relation/"), ("accuracy",)),
