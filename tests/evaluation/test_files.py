@@ -27,6 +27,7 @@ from scenarioclip_jax.evaluation.suites import (
     aro_order,
     captions,
     detection,
+    fg_ovd,
     long_captions,
     minimal_pairs,
     predcls,
@@ -218,6 +219,13 @@ INSTANCES = {
     "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}],
     "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 0}],
 }
+FG_OVD = {
+    "images": [{"id": 1, "file_name": "1.png"}],
+    "categories": [{"id": i, "name": name} for i, name in enumerate("abc")],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 0, "bbox": [1, 2, 3, 4], "neg_category_ids": [1, 2]}
+    ],
+}
 DOCCI = json.dumps({"image_file": "1.png", "split": "test", "description": "a b. c."})
 FOIL = {"caption": "a", "foil": "b"}
 SVO = "sentence,pos_image_id,neg_image_id,subj_neg,verb_neg,obj_neg\na dog runs,1,1,True,False,False\n"
@@ -307,9 +315,10 @@ SUITES = {
     "docci": (long_captions.read_docci, {"docci_descriptions.jsonlines": DOCCI}),
     "predcls": (predcls.read, {"psg.json": PSG}),
     "detection": (detection.read, {"instances.json": INSTANCES}),
+    "fg_ovd": (fg_ovd.read, {"transparency.json": FG_OVD}),
 }
 FOLDERS = ("aro", "aro_order", "attribution", "sugarcrepe", "sugarcrepe_pp", "vsr")
-FOLDERS += ("whatsup", "whatsup_qa", "valse", "vl_checklist")
+FOLDERS += ("fg_ovd", "whatsup", "whatsup_qa", "valse", "vl_checklist")
 junk = st.one_of(
     st.none(),
     st.booleans(),

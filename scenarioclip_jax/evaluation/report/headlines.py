@@ -34,6 +34,7 @@ HEADLINES = {
     "docci": ("/R@1",),
     "predcls": ("R@50",),
     "refcoco": ("/testA", "/testB", "/test"),
+    "fg_ovd": ("/accuracy",),
     "detection": ("top1", "AP"),
     "imagenet": ("top1",),
 }

@@ -31,6 +31,7 @@ SUITES = {
     "docci": "DOCCI",
     "predcls": "Predicate classification",
     "refcoco": "RefCOCO",
+    "fg_ovd": "FG-OVD",
     "detection": "Recognition of boxes",
     "imagenet": "ImageNet",
 }
@@ -105,6 +106,7 @@ _WORDS = {
         "set": "sets of four",
     },
     "detection": {"AP": "AP", "AP50": "AP at IoU 0.5", "AP75": "AP at IoU 0.75"},
+    "fg_ovd": {"accuracy": "accuracy", "median_rank": "median rank", "AP": "AP"},
     "vl_checklist": {"accuracy": "accuracy, mean over files"},
     "vsr": {"accuracy": "accuracy"},
     "svo": {"accuracy": "accuracy"},

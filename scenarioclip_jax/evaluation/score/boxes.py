@@ -1,7 +1,7 @@
 """Geometry of boxes: as two corners (x0, y0, x1, y1), or as a corner and a size (x, y, width, height)."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 
 def corners(boxes: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N 4"]:
@@ -18,3 +18,13 @@ def overlaps(
     shared = np.prod(np.clip(high - low, 0, None), axis=-1)
     areas = [np.prod(each[:, 2:] - each[:, :2], axis=-1) for each in (one, two)]
     return shared / np.maximum(areas[0][:, None] + areas[1] - shared, 1e-6)
+
+
+def strongest(
+    overlapping: Bool[np.ndarray, "N N"], scores: Float[np.ndarray, " N"]
+) -> Bool[np.ndarray, " N"]:
+    """Tells which boxes remain where one that overlaps a better one is dropped, the best first."""
+    kept = np.zeros(len(scores), bool)
+    for row in np.argsort(-scores, kind="stable"):
+        kept[row] = not (kept & overlapping[row]).any()
+    return kept

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from scenarioclip_jax.evaluation.score.boxes import corners, overlaps
+from scenarioclip_jax.evaluation.score.boxes import corners, overlaps, strongest
 
 MOST = 100  # detections of an image that count
 SCALE = 100.0  # of cosines before the softmax over classes: CLIP's largest
@@ -56,9 +56,9 @@ def detections(
     """
     kept = np.ones_like(scores, bool)
     if suppress:
-        overlapping = overlaps(corners(boxes), corners(boxes))
+        overlapping = overlaps(corners(boxes), corners(boxes)) > OVERLAP
         for at in range(scores.shape[1]):
-            kept[:, at] = _best_of_overlapping(overlapping, scores[:, at])
+            kept[:, at] = strongest(overlapping, scores[:, at])
     rows, columns = np.nonzero(kept)
     order = np.argsort(-scores[rows, columns], kind="stable")[:MOST]
     return [
@@ -70,14 +70,6 @@ def detections(
         }
         for i in order
     ]
-
-
-def _best_of_overlapping(overlapping: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Greedy non-maximum suppression: bool [N]."""
-    kept = np.zeros(len(scores), bool)
-    for row in np.argsort(-scores, kind="stable"):
-        kept[row] = not (kept & (overlapping[row] > OVERLAP)).any()
-    return kept
 
 
 def average_precision(truth: dict[str, Any], found: Sequence[dict[str, Any]]) -> Precision:

@@ -61,6 +61,7 @@ KEYS = {  # every metric that a suite writes into `results.json`
         *each(("refcoco/", "refcoco+/"), ("val", "testA", "testB")),
         *("refcocog/val", "refcocog/test"),
     ],
+    "fg_ovd": each(("hard/", "color/"), ("accuracy", "median_rank", "AP")),
     "detection": [*each(("", "macro_"), ("top1", "top5")), "AP", "AP50", "AP75"],
     "imagenet": each(("", "macro_"), ("top1", "top5")),
     "vl_checklist": each(("attribute/", "object/", "relation/"), ("accuracy",)),
