@@ -19,7 +19,7 @@ checkpoint computes none.
     winoground, cola, colorswap, eqben, mmvp, bivlc,      if the images are elsewhere
     valse, vl_checklist, whatsup, vsr, svo, captions,
     urban1k, docci, detection, refcoco, fg_ovd,
-    imagenet, predcls
+    imagenet, hico_det, swig_hoi, predcls
 
 Nothing is downloaded. The cost is a forward pass of each image and text. A checkpoint of the demo is expected
 to reach the scores in the report of its training.
@@ -69,7 +69,8 @@ def get_config() -> ml_collections.ConfigDict:
         ""  # a file with a prompt in each line, which are averaged; empty: prompt
     )
     config.detection.proposals = ""  # boxes in COCO's results format; empty: the true ones
-    config.refcoco.proposals = config.fg_ovd.proposals = ""  # likewise
+    for suite in ("refcoco", "fg_ovd", "hico_det", "swig_hoi"):  # likewise
+        config[suite].proposals = ""
     config.predcls.matching = "pan_seg"  # or bbox, as in OpenPSG's configs for this task
     config.predcls.clean_names = False  # True: drop -merged, -other, -stuff from PSG's class names
     config.skip_missing = False  # True: leave out records whose image can't be read, and count them

@@ -28,6 +28,7 @@ from scenarioclip_jax.evaluation.suites import (
     captions,
     detection,
     fg_ovd,
+    hoi_files,
     long_captions,
     minimal_pairs,
     predcls,
@@ -226,6 +227,17 @@ FG_OVD = {
         {"id": 1, "image_id": 1, "category_id": 0, "bbox": [1, 2, 3, 4], "neg_category_ids": [1, 2]}
     ],
 }
+HICO = [
+    {
+        "file_name": "1.png",
+        "img_id": 1,
+        "annotations": [
+            {"bbox": [0, 0, 9, 9], "category_id": 1},
+            {"bbox": [5, 5, 20, 20], "category_id": 2},
+        ],
+        "hoi_annotation": [{"subject_id": 0, "object_id": 1, "category_id": 77}],
+    }
+]
 DOCCI = json.dumps({"image_file": "1.png", "split": "test", "description": "a b. c."})
 FOIL = {"caption": "a", "foil": "b"}
 SVO = "sentence,pos_image_id,neg_image_id,subj_neg,verb_neg,obj_neg\na dog runs,1,1,True,False,False\n"
@@ -315,10 +327,11 @@ SUITES = {
     "docci": (long_captions.read_docci, {"docci_descriptions.jsonlines": DOCCI}),
     "predcls": (predcls.read, {"psg.json": PSG}),
     "detection": (detection.read, {"instances.json": INSTANCES}),
+    "hico_det": (hoi_files.read_hico, {"test_hico.json": HICO, "trainval_hico.json": HICO}),
     "fg_ovd": (fg_ovd.read, {"transparency.json": FG_OVD}),
 }
 FOLDERS = ("aro", "aro_order", "attribution", "sugarcrepe", "sugarcrepe_pp", "vsr")
-FOLDERS += ("fg_ovd", "whatsup", "whatsup_qa", "valse", "vl_checklist")
+FOLDERS += ("fg_ovd", "hico_det", "whatsup", "whatsup_qa", "valse", "vl_checklist")
 junk = st.one_of(
     st.none(),
     st.booleans(),

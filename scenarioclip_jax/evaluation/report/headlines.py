@@ -32,6 +32,8 @@ HEADLINES = {
     "captions": ("/R@1",),
     "urban1k": ("/R@1",),
     "docci": ("/R@1",),
+    "hico_det": ("mAP",),
+    "swig_hoi": ("mAP",),
     "predcls": ("R@50",),
     "refcoco": ("/testA", "/testB", "/test"),
     "fg_ovd": ("/accuracy",),
@@ -39,7 +41,7 @@ HEADLINES = {
     "imagenet": ("top1",),
 }
 # Suites whose parts aren't among them.
-WHOLE = ("bivlc",)
+WHOLE = ("bivlc", "hico_det", "swig_hoi")
 
 
 def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ from scenarioclip_jax.evaluation.files import (
     read_json,
     rows,
 )
-from scenarioclip_jax.evaluation.proposals import read_proposals
+from scenarioclip_jax.evaluation.proposals import Proposals, read_proposals
 from scenarioclip_jax.evaluation.score import coco_ap
 from scenarioclip_jax.evaluation.score.result import (
     Example,
@@ -281,17 +281,17 @@ def _true_boxes(annotations: list[Row], place: dict[int, int], skips: Skips) -> 
     return found
 
 
-def _with_proposals(images: list[Boxes], proposed: dict[Any, tuple[list, list]]) -> list[Boxes]:
+def _with_proposals(images: list[Boxes], proposed: dict[Any, Proposals]) -> list[Boxes]:
     """The images that have proposals, with these in place of the true boxes."""
     return [
         image._replace(
-            boxes=np.array(boxes, float),
-            classes=np.full(len(boxes), -1),
-            scores=np.array(scores, float),
+            boxes=np.array(own.boxes, float),
+            classes=np.full(len(own.boxes), -1),
+            scores=np.array(own.scores, float),
         )
         for image in images
         if image.number in proposed
-        for boxes, scores in [proposed[image.number]]
+        for own in [proposed[image.number]]
     ]
 
 

@@ -36,7 +36,7 @@ from scenarioclip_jax.evaluation.files import (
     read_json,
     rows,
 )
-from scenarioclip_jax.evaluation.proposals import read_proposals
+from scenarioclip_jax.evaluation.proposals import Proposals, read_proposals
 from scenarioclip_jax.evaluation.score import coco_ap
 from scenarioclip_jax.evaluation.score.boxes import corners, overlaps, strongest
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, Skips, cluster_by
@@ -94,7 +94,7 @@ class Task(NamedTuple):
     negatives: dict[int, list[int]]
     photos: list[Photo]
     annotations: list[dict[str, Any]]
-    proposals: dict[Any, tuple[list, list]] | None
+    proposals: dict[Any, Proposals] | None
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
@@ -142,10 +142,10 @@ def _searched(
         return
     photos = [photo for photo in task.photos if photo.number in task.proposals]
     given = [task.proposals[photo.number] for photo in photos]
-    boxes = [np.array(own, float) for own, _ in given]
+    boxes = [np.array(each.boxes, float) for each in given]
     found = _embed(encoder, photos, boxes, settings)
-    for photo, own, each, (_, scores) in zip(photos, boxes, found, given, strict=True):
-        yield photo._replace(boxes=own), each, np.sqrt(scores)
+    for photo, own, each, proposed in zip(photos, boxes, found, given, strict=True):
+        yield photo._replace(boxes=own), each, np.sqrt(proposed.scores)
 
 
 def rank(cosines: Float[np.ndarray, " C"]) -> int:
@@ -224,7 +224,9 @@ def read(files: Files, result: Result) -> dict[str, Task]:
     return found
 
 
-def _read_part(files: Files, part: str, path: Path, proposals: dict | None, result: Result) -> Task:
+def _read_part(
+    files: Files, part: str, path: Path, proposals: dict[Any, Proposals] | None, result: Result
+) -> Task:
     content = read_json(path, files.digests)
     if not isinstance(content, dict):
         raise SuiteError(f"{path}: expected an object with images, annotations and categories")

@@ -33,7 +33,7 @@ from scenarioclip_jax.evaluation.files import (
     rows,
 )
 from scenarioclip_jax.evaluation.plain_pickle import read_plain_pickle
-from scenarioclip_jax.evaluation.proposals import read_proposals
+from scenarioclip_jax.evaluation.proposals import Proposals, read_proposals
 from scenarioclip_jax.evaluation.score.boxes import corners, overlaps
 from scenarioclip_jax.evaluation.score.result import (
     Example,
@@ -165,7 +165,7 @@ def _folders(files: Files) -> Iterator[tuple[str, Path]]:
 
 
 def _read_part(
-    files: Files, part: str, folder: Path, proposed: dict[Any, tuple] | None, result: Result
+    files: Files, part: str, folder: Path, proposed: dict[Any, Proposals] | None, result: Result
 ) -> list[Photo]:
     file = folder / PARTS[part]
     refs = rows(read_plain_pickle(file, files.digests), file)
@@ -195,11 +195,11 @@ def _read_part(
 
 
 def _proposed(
-    proposed: dict[Any, tuple], image: int, path: Path, result: Result
+    proposed: dict[Any, Proposals], image: int, path: Path, result: Result
 ) -> Float[np.ndarray, "N 4"]:
     """The proposals of a photo; itself if there are none."""
     if image in proposed:
-        return corners(np.array(proposed[image][0], float))
+        return corners(np.array(proposed[image].boxes, float))
     result.skips.add("photo has no proposal, so it is the only one", str(path))
     return np.array([[0, 0, *image_files.size_of(path)]], float)
 

@@ -72,6 +72,8 @@ KEYS = {  # every metric that a suite writes into `results.json`
         for suite in ("urban1k", "docci")
     },
     "captions": each(("text_to_image/", "image_to_text/"), RECALLS[:3]),
+    "hico_det": [*each(("", "rare/", "non-rare/"), ("mAP",)), "known_mAP"],
+    "swig_hoi": each(("", "unseen/", "rare/", "frequent/"), ("mAP",)),
     "predcls": each(("R", "ng-R", "zR", "mR", "present_mR"), ("@20", "@50", "@100")),
 }
 
