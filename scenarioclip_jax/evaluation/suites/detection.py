@@ -7,10 +7,12 @@
 On true boxes, each is to get its class among all of the file: `top1`, `top5`, and their means over classes.
 
 `AP`, `AP50` and `AP75` are COCO's, by its own code. A box is a detection of every class; its score is the
-softmax of 100 times its cosines, times the root of its proposal's score. Of proposals, boxes of one class
-that overlap by more than half lose to the best. Crowds aren't boxes of one object and are ignored, as COCO
-does. LVIS's AP is over the classes that were looked for in each image, which COCO's code doesn't know, so
-files of LVIS (which have `neg_category_ids`) get no AP.
+softmax of 100 times its cosines, times the root of its proposal's score. Of proposals, boxes of one class that
+overlap by more than half lose to the best. Crowds aren't boxes of one object and are ignored, as COCO does.
+
+Of a file of LVIS, whose images have `neg_category_ids` and `not_exhaustive_category_ids`, AP is LVIS's: the
+best 300 detections of an image count, a class is scored where it was looked for, and what may be an object
+without an annotation is ignored. `APr`, `APc` and `APf` are over the rare, common and frequent classes.
 """
 
 from collections import Counter
@@ -77,7 +79,7 @@ class Task(NamedTuple):
       proposals: The boxes that are scored by AP; the true ones if none are given.
       numbers: Ids of all images that AP is over: proposals in images without a true box are false ones.
       annotations: The file's annotations of these images, for COCO's code.
-      federated: Whether each image was looked at for some classes only, as in LVIS.
+      federated: What each image was looked at for, if it's a file of LVIS.
     """
 
     names: list[str]
@@ -86,7 +88,21 @@ class Task(NamedTuple):
     proposals: list[Boxes]
     numbers: list[Any]
     annotations: list[dict[str, Any]]
-    federated: bool
+    federated: "Federated | None"
+
+
+class Federated(NamedTuple):
+    """Which classes each image was looked at for.
+
+    Attributes:
+      looked_for: Ids of images by the class's id.
+      incomplete: Ids of images and classes where some objects aren't annotated.
+      frequencies: Of each class: r, c or f.
+    """
+
+    looked_for: dict[int, set]
+    incomplete: list[tuple[Any, int]]
+    frequencies: list[str]
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
@@ -99,31 +115,45 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     cosines = _cosines(encoder, task.images, words, settings)
     _recognize(result, task, np.concatenate(cosines))
     result.choices["prompt"] = settings.prompt
-    if task.federated:
-        result.notes.append("no AP: it is a file of LVIS, whose AP needs LVIS's own code")
-        return result
     proposed = task.proposals is not task.images
     if proposed:
         cosines = _cosines(encoder, task.proposals, words, settings)
     found = []
+    most = coco_ap.MOST if task.federated is None else coco_ap.MOST_OF_LVIS
     for image, of_image in zip(task.proposals, cosines, strict=True):
         scores = coco_ap.probabilities(of_image) * np.sqrt(image.scores)[:, None]
         found += coco_ap.detections(
-            image.number, image.boxes, scores, task.categories, suppress=proposed
+            image.number, image.boxes, scores, task.categories, suppress=proposed, most=most
         )
+    _add_precision(result, task, found)
+    result.counts["detections"] = len(found)
+    return result
+
+
+def _add_precision(result: Result, task: Task, found: list[dict[str, Any]]) -> None:
+    """Adds the average precisions; a note if there are none."""
     truth = {
         "images": [{"id": number} for number in task.numbers],
         "categories": [{"id": each} for each in task.categories],
         "annotations": task.annotations,
     }
-    precision = coco_ap.average_precision(truth, found)
+    if task.federated is None:
+        precision = coco_ap.average_precision(truth, found)
+    else:
+        precision = coco_ap.lvis_precision(
+            truth, found, task.federated.looked_for, task.federated.incomplete
+        )
     if np.isnan(precision.ap).all():
         result.notes.append("no AP: every box is larger than the largest that COCO's code counts")
-        return result
+        return
+    there = ~np.isnan(precision.ap)
     for name, values in zip(("AP", "AP50", "AP75"), precision, strict=True):
-        result.metrics[name] = Metric(values[~np.isnan(values)])
-    result.counts["detections"] = len(found)
-    return result
+        result.metrics[name] = Metric(values[there])
+    if task.federated is not None:
+        for letter in "rcf":
+            chosen = there & (np.array(task.federated.frequencies) == letter)
+            if chosen.any():
+                result.metrics[f"AP{letter}"] = Metric(precision.ap[chosen])
 
 
 def _cosines(
@@ -216,10 +246,36 @@ def read(files: Files, result: Result) -> Task:
         result.counts["proposals"] = sum(len(image.boxes) for image in scored_boxes)
     kept = {image.number for image in found}
     scored = [one for number, (_, _, ones) in true.items() if number in kept for one in ones]
-    federated = any("neg_category_ids" in row.values for row in images)
     numbers = [image.number for image in found]
     names, ids = list(kinds.values()), list(kinds)
+    federated = None
+    if any("neg_category_ids" in row.values for row in images):
+        federated = _federated(images, categories, scored, kept)
     return Task(names, ids, with_boxes, scored_boxes, numbers, scored, federated)
+
+
+def _federated(
+    images: list[Row], categories: list[Row], annotations: list[dict[str, Any]], kept: set
+) -> Federated:
+    """What the images that are left were looked at for."""
+    looked_for: dict[int, set] = {}
+    incomplete = []
+    for one in annotations:
+        looked_for.setdefault(one["category_id"], set()).add(one["image_id"])
+    for row in images:
+        if (number := row.values["id"]) in kept:
+            for kind in _kinds(row, "neg_category_ids"):
+                looked_for.setdefault(kind, set()).add(number)
+            incomplete += [(number, kind) for kind in _kinds(row, "not_exhaustive_category_ids")]
+    frequencies = [str(row.values.get("frequency", "")) for row in categories]
+    return Federated(looked_for, incomplete, frequencies)
+
+
+def _kinds(row: Row, name: str) -> list[int]:
+    found = row.get(name, list)
+    if not all(type(kind) is int for kind in found):
+        raise SuiteError(f"{row.where}: {name!r} is {found!r:.80}, expected ids of categories")
+    return found
 
 
 def _locate(
