@@ -19,7 +19,7 @@ checkpoint computes none.
     winoground, cola, colorswap, eqben, mmvp, bivlc,      if the images are elsewhere
     valse, vl_checklist, whatsup, vsr, svo, captions,
     urban1k, docci, detection, refcoco, fg_ovd,
-    imagenet, hico_det, swig_hoi, predcls
+    imagenet, hico_det, swig_hoi, predcls, vg150
 
 Nothing is downloaded. The cost is a forward pass of each image and text. A checkpoint of the demo is expected
 to reach the scores in the report of its training.

@@ -35,6 +35,7 @@ HEADLINES = {
     "hico_det": ("mAP",),
     "swig_hoi": ("mAP",),
     "predcls": ("R@50",),
+    "vg150": ("/R@50", "/mR@50"),
     "refcoco": ("/testA", "/testB", "/test"),
     "fg_ovd": ("/accuracy",),
     "detection": ("top1", "AP"),

@@ -32,6 +32,7 @@ SUITES = {
     "hico_det": "HICO-DET",
     "swig_hoi": "SWiG-HOI",
     "predcls": "Predicate classification",
+    "vg150": "Visual Genome, 150 classes",
     "refcoco": "RefCOCO",
     "fg_ovd": "FG-OVD",
     "detection": "Recognition of boxes",
@@ -44,7 +45,7 @@ COLUMNS = LEVELS | {"caption": "Caption"}
 BY_LEVEL = ("zero_shot", "retrieval", "linear_probe", "half_truth", "photo_search")
 _TOP = re.compile(r"(macro_)?(any_label_)?top(\d+)")
 _RECALL = re.compile(r"(?:(text_to_image|image_to_text)/)?(R@\d+|median_rank)")
-_PREDCLS = re.compile(r"(ng-R|zR|R|present_mR|mR)@(\d+)")
+_PREDCLS = re.compile(r"(?:(predcls|sgcls)/)?(ng-mR|ng-R|zR|R|present_mR|mR)@(\d+)")
 _WAYS = {"text_to_image": "text to image, ", "image_to_text": "image to text, ", None: ""}
 _RECALLS = {
     "R": "recall",
@@ -52,6 +53,7 @@ _RECALLS = {
     "zR": "recall of unseen triplets",
     "mR": "mean recall over predicates",
     "present_mR": "mean recall over predicates in the data",
+    "ng-mR": "mean recall over predicates, several per pair",
 }
 _TWO_BY_TWO = {"text": "text score", "image": "image score", "group": "group score"}
 _MEANS = {f"mean_{key}": f"{words}, mean over parts" for key, words in _TWO_BY_TWO.items()}
@@ -116,6 +118,7 @@ _WORDS = {
         "APf": "AP of frequent classes",
     },
     "fg_ovd": {"accuracy": "accuracy", "median_rank": "median rank", "AP": "AP"},
+    "vg150": {"objects/accuracy": "object names, accuracy"},
     "hico_det": {"mAP": "mAP", "known_mAP": "mAP, photos with the object only"},
     "swig_hoi": {"mAP": "mAP"},
     "vl_checklist": {"accuracy": "accuracy, mean over files"},
@@ -152,8 +155,9 @@ def known_metric(suite: str, key: str) -> Name | None:
     if found := _RECALL.fullmatch(rest):
         way, what = found.groups()
         return Name(column, _WAYS[way] + what.replace("R@", "recall@").replace("_", " "))
-    if suite == "predcls" and (found := _PREDCLS.fullmatch(rest)):
-        kind, k = found.groups()
+    if suite in ("predcls", "vg150") and (found := _PREDCLS.fullmatch(rest)):
+        task, kind, k = found.groups()
+        column = {None: column, "predcls": "PredCls", "sgcls": "SGCls"}[task]
         return Name(column, f"{_RECALLS[kind]}, @{k}", kind not in ("R", "mR"))
     words = _WORDS.get(suite, {})
     if rest.endswith(", unseen") and (text := words.get(rest.removesuffix(", unseen"))):

@@ -25,6 +25,7 @@ def each(*parts):
 LEVELS = ("global/", "object/", "relation/")
 RECALLS = ("R@1", "R@5", "R@10", "median_rank")
 KINDS = ("all", "swapped ends", "other predicate", "other object", "other subject", "other")
+KINDS_OF_RECALL = ("R", "ng-R", "zR", "mR", "present_mR", "ng-mR")
 KEYS = {  # every metric that a suite writes into `results.json`
     "zero_shot": [
         *each(LEVELS, ("", "macro_"), ("", "any_label_"), ("top1", "top5", "top10")),
@@ -82,7 +83,11 @@ KEYS = {  # every metric that a suite writes into `results.json`
     "captions": each(("text_to_image/", "image_to_text/"), RECALLS[:3]),
     "hico_det": [*each(("", "rare/", "non-rare/"), ("mAP",)), "known_mAP"],
     "swig_hoi": each(("", "unseen/", "rare/", "frequent/"), ("mAP",)),
-    "predcls": each(("R", "ng-R", "zR", "mR", "present_mR"), ("@20", "@50", "@100")),
+    "predcls": each(KINDS_OF_RECALL, ("@20", "@50", "@100")),
+    "vg150": [
+        *each(("predcls/", "sgcls/"), KINDS_OF_RECALL, ("@20", "@50", "@100")),
+        "objects/accuracy",
+    ],
 }
 
 
