@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from scenarioclip_jax.evaluation.files import Row, SuiteError
-from scenarioclip_jax.evaluation.image_files import EXTENSIONS
+from scenarioclip_jax.evaluation.image_files import EXTENSIONS, foreign
 
 _ROWS = 64  # read at once, since each may hold megabytes
 
@@ -41,11 +41,15 @@ def read_parquet(
     """
     try:
         state = path.stat()
-        if digests is not None:
-            with path.open("rb") as file:
+        with path.open("rb") as file:
+            start = file.read(200)
+            if digests is not None:
+                file.seek(0)
                 digests[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SuiteError(f"{path} can't be read: {error}") from None
+    if not start.startswith(b"PAR1") and (kind := foreign(start)):
+        raise SuiteError(f"{path} can't be read: it is {kind}, not a Parquet file")
     rows, folder = _unpack(path, tuple(images), state.st_mtime_ns, state.st_size)
     return Unpacked([Row(dict(values), where) for values, where in rows], Path(folder.name))
 
@@ -55,7 +59,7 @@ def _unpack(
     path: Path, images: tuple[str, ...], modified: int, size: int
 ) -> tuple[list[tuple[dict[str, Any], str]], tempfile.TemporaryDirectory]:
     """Unpacks a file; its time and size are arguments so that a changed file is read anew."""
-    folder = tempfile.TemporaryDirectory(prefix="scenarioclip_jax_images_")
+    folder = tempfile.TemporaryDirectory(prefix=f"{path.stem}_")
     found = []
     for number, values in enumerate(_records(path, images)):
         where = f"{path} row {number}"

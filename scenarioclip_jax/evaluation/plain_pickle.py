@@ -41,7 +41,8 @@ def read_plain_pickle(path: Path, digests: dict[str, str] | None = None) -> Any:
     if kind := image_files.foreign(data):
         raise SuiteError(f"{path} can't be read: it is {kind}, not the annotation file")
     try:
-        return _Plain(io.BytesIO(data), encoding="utf-8").load()
+        # A byte that is no text spoils its own text only, which `Row.text` refuses where it is used.
+        return _Plain(io.BytesIO(data), encoding="utf-8", errors="surrogateescape").load()
     except _NamedError as error:
         raise SuiteError(
             f"{path} was refused: it names {error!s:.80}, and reading that could run any program",

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.files import Row, SuiteError
 from scenarioclip_jax.evaluation.plain_pickle import read_plain_pickle
 
 
@@ -25,6 +25,15 @@ def test_texts_of_python_2_are_read(tmp_path):
     # cPickle.dumps([{'sent': 'caf\xc3\xa9', u'id': 7L}]) of Python 2: bytes of UTF-8, and a long
     path.write_bytes(b"(lp1\n(dp2\nS'sent'\np3\nS'caf\\xc3\\xa9'\np4\nsVid\np5\nL7L\nsa.")
     assert read_plain_pickle(path) == [{"sent": "café", "id": 7}]
+
+
+def test_a_byte_that_is_no_text_spoils_its_text_only(tmp_path):
+    path = tmp_path / "a.p"
+    path.write_bytes(b"(lp1\nS'\\xff'\naS'b'\na.")
+    spoiled, good = read_plain_pickle(path)
+    assert good == "b"
+    with pytest.raises(SuiteError, match="'sent' is"):
+        Row({"sent": spoiled}, "a.p [0]").caption("sent")
 
 
 class Program:
@@ -51,9 +60,7 @@ def test_even_harmless_classes_are_refused(tmp_path):
         read_plain_pickle(path)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"[]", b"\x80\x04]", b"<html></html>", b"(lp1\nS'\\xff'\na."]
-)
+@pytest.mark.parametrize("content", [b"", b"[]", b"\x80\x04]", b"<html></html>"])
 def test_damaged_ones_are_named(tmp_path, content):
     path = tmp_path / "a.p"
     path.write_bytes(content)

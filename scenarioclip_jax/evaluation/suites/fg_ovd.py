@@ -263,6 +263,11 @@ def _read_part(
         targets = [Target(at, caption) for at, (_, caption, _) in enumerate(own)]
         photos.append(Photo(record.values, Picture(record.paths[0]), boxes, targets))
         entries += [_entry(record.values, *each) for each in own]
+    if proposals is not None and not any(photo.number in proposals for photo in photos):
+        raise SuiteError(
+            f"{files.proposals}: no proposal is in an image of {path}",
+            "give each the id of its image in that file as image_id",
+        )
     kept = dict.fromkeys(entry["category_id"] for entry in entries)
     if len(entries) < (all_of_them := sum(map(len, of_image.values()))):
         result.notes.append(f"{part}: {len(entries):,} of {all_of_them:,} boxes, a partial set")

@@ -75,8 +75,9 @@ class Phrase(NamedTuple):
 
 
 class Photo(NamedTuple):
-    """A photo, the boxes to choose from (x0, y0, x1, y1), and its phrases."""
+    """A photo with its id, the boxes to choose from (x0, y0, x1, y1), and its phrases."""
 
+    number: int
     picture: Picture
     boxes: Float[np.ndarray, "N 4"]
     phrases: list[Phrase]
@@ -144,6 +145,11 @@ def read(files: Files, result: Result) -> list[Photo]:
     for part, folder in _folders(files):
         found.append(part)
         photos += _read_part(files, part, folder, proposed, result)
+    if proposed is not None and not any(photo.number in proposed for photo in photos):
+        raise SuiteError(
+            f"{files.proposals}: no proposal is in a photo of {files.path}",
+            "give each the id that instances.json has for its photo as image_id",
+        )
     result.notes += [
         f"{part}: not scored, its files aren't there" for part in PARTS if part not in found
     ]
@@ -190,7 +196,7 @@ def _read_part(
         choices = corners(np.array(list(boxes[image].values()), float))
         if proposed is not None:
             choices = _proposed(proposed, image, record.paths[0], result)
-        photos.append(Photo(Picture(record.paths[0]), choices, of_image))
+        photos.append(Photo(image, Picture(record.paths[0]), choices, of_image))
     return photos
 
 

@@ -47,8 +47,8 @@ PROTOCOL = (
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     """Scores both tasks; raises SuiteError if a file is malformed or no test photo is left."""
-    levels = dict.fromkeys((*settings.relation_levels, *settings.object_levels))
-    result = Result({}, {}, name_of(tuple(levels)), PROTOCOL)
+    levels = f"{name_of(settings.relation_levels)}, names by {name_of(settings.object_levels)}"
+    result = Result({}, {}, levels, PROTOCOL)
     task = read(files, result)
     texts = settings.prompted(task.names)
     words = normalize(by_levels(encoder.texts, texts, settings.object_levels))
@@ -59,9 +59,9 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     for number, scene in enumerate(task.scenes):
         cosines = _names(encoder, scene, words, settings)
         nearest = cosines.argmax(axis=1)
-        tied = (cosines == cosines.max(axis=1, keepdims=True)).sum(axis=1) > 1
-        predicted = np.where(tied, -1, nearest)  # -1: no label of any object
-        ties += int(tied.sum())
+        best = (cosines == cosines.max(axis=1, keepdims=True)).sum(axis=1)  # 0 of what is NaN
+        predicted = np.where(best == 1, nearest, -1)  # -1: no label of any object
+        ties += int((best > 1).sum())
         sure = np.log(np.maximum(coco_ap.probabilities(cosines).max(axis=1), 1e-300))
         rights += (predicted == np.array(scene.categories)).tolist()
         labels += scene.labels

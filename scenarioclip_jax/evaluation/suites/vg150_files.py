@@ -124,7 +124,11 @@ def read_arrays(path: Path, digests: dict[str, str]) -> dict[str, np.ndarray]:
         ) from None
     try:
         with path.open("rb") as file:
+            kind = image_files.foreign(file.read(200))
+            file.seek(0)
             digests[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+        if kind:
+            raise SuiteError(f"{path} can't be read: it is {kind}, not an HDF5 file")
         with h5py.File(path, "r") as file:
             if missing := [name for name in ARRAYS if name not in file]:
                 has = ", ".join(map(str, file)) or "nothing"

@@ -107,3 +107,6 @@ def test_files_that_are_no_such_parquet_are_named(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SuiteError, match="isn't a readable Parquet file"):
         evaluate(path)
+    path.write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(SuiteError, match=r"test\.parquet can't be read: it is a Git LFS pointer"):
+        evaluate(path)

@@ -86,6 +86,13 @@ def test_the_surer_of_overlapping_boxes_remains(tmp_path):
     assert result.values()["transparency/AP"] == pytest.approx(1.0)
 
 
+def test_proposals_of_other_photos_are_named(tmp_path):
+    files = given(tmp_path, annotation(1, CUP, 1))
+    path = write_json(tmp_path / "dets.json", [{"image_id": "7", "bbox": CUP, "score": 1.0}])
+    with pytest.raises(SuiteError, match=r"dets\.json: no proposal is in an image"):
+        fg_ovd.read(dataclasses.replace(files, proposals=path), Result({}, {}, "", ""))
+
+
 def test_a_tie_is_wrong(tmp_path):
     result = evaluate(given(tmp_path, annotation(1, CUP, 1)), {1: 20})
     assert result.values()["transparency/accuracy"] == 0.0

@@ -106,9 +106,28 @@ def test_proposals_replace_the_annotated_boxes(tmp_path):
     files = dataclasses.replace(files, proposals=path)
     result = evaluate(files, {2: 5})
     assert result.values() == {"refcoco/testA": 1.0, "refcoco/testB": 0.0}
-    write_json(path, [{"image_id": 8, "bbox": near, "score": 0.9}])
-    result = evaluate(files, {0: 5})
-    assert set(result.values().values()) == {0.0}  # the whole photo is no box of either
+    write_json(path, [{"image_id": "7", "bbox": near, "score": 0.9}])
+    with pytest.raises(SuiteError, match=r"dets\.json: no proposal is in a photo"):
+        evaluate(files, {0: 5})
+
+
+def test_a_photo_without_proposals_is_its_own(tmp_path):
+    content = [ref(0, 1, "testA", "left man"), ref(1, 3, "testB", "dog", image_id=8)]
+    images = [{"id": n, "file_name": f"{n}.jpg"} for n in (7, 8)]
+    annotations = [(1, 7, MAN), (3, 8, [0, 0, 40, 15])]
+    files = given(tmp_path, content)
+    write_images(tmp_path / "train2014", "8.jpg")
+    write_json(
+        tmp_path / "refcoco" / "instances.json",
+        {
+            "images": images,
+            "annotations": [{"id": i, "image_id": n, "bbox": box} for i, n, box in annotations],
+        },
+    )
+    path = write_json(tmp_path / "dets.json", [{"image_id": 7, "bbox": MAN, "score": 0.9}])
+    result = evaluate(dataclasses.replace(files, proposals=path), {1: 5, 0: 90})
+    # The second box is half of its photo.
+    assert result.values() == {"refcoco/testA": 1.0, "refcoco/testB": 1.0}
     assert result.skips.summary()["photo has no proposal, so it is the only one"]["count"] == 1
 
 

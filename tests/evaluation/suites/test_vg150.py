@@ -125,6 +125,13 @@ def test_a_tie_of_names_is_wrong(tmp_path, monkeypatch):
     assert result.ties == {"names of boxes": 1}
 
 
+def test_names_that_are_no_numbers_are_wrong(tmp_path, monkeypatch):
+    result = evaluate(given(tmp_path, monkeypatch), boxes={(M,): [np.nan] * 4})
+    assert result.values()["objects/accuracy"] == pytest.approx(2 / 3)
+    assert result.values()["predcls/R@20"] == 1.0
+    assert result.values()["sgcls/R@20"] == pytest.approx(1 / 3)
+
+
 def test_another_box_of_the_thing_will_do(tmp_path, monkeypatch):
     """The man has a second box, which overlaps the first by 9 of 10 columns and is the one that counts."""
     content = arrays()
@@ -233,6 +240,9 @@ def test_hdf5_files_are_read(tmp_path):
         vg150_files.read_arrays(path, {})
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(SuiteError, match=r"VG-SGG\.h5 isn't a readable HDF5 file"):
+        vg150_files.read_arrays(path, {})
+    path.write_text("<html>")
+    with pytest.raises(SuiteError, match=r"VG-SGG\.h5 can't be read: it is an HTML page"):
         vg150_files.read_arrays(path, {})
 
 
