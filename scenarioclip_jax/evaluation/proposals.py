@@ -47,7 +47,7 @@ def read_proposals(
         )
         if not 0 <= score <= 1:
             raise SuiteError(f"{row.where}: score {score}, expected 0 to 1")
-        category = [row.get("category_id", int)] if named else []
+        category = [int(row.number("category_id"))] if named else []
         if box[2] <= 0 or box[3] <= 0:
             skips.add("proposal without an area", row.where)
             continue

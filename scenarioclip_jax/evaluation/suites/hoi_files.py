@@ -232,8 +232,8 @@ def _number(row: Row, name: str) -> int:
     """A whole number, which some copies of the files write as a text."""
     value = row.get(name, (int, str))
     try:
-        return int(value)
-    except ValueError:
+        return int(np.int64(int(value)))
+    except (ValueError, OverflowError):
         raise SuiteError(
             f"{row.where}: {name!r} is {value!r:.40}, expected a whole number"
         ) from None

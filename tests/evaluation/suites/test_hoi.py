@@ -122,6 +122,7 @@ def test_proposals_have_classes_and_scores(tmp_path):
         (photo(1, RIDE, boxes=((RIDER, 1), (BIKE, 12))), "with object 12"),
         (photo(1, RIDE, boxes=((RIDER, 1), (BIKE[:3], 2))), r"annotations\[1\]: 'bbox' is"),
         (photo(1, RIDE, boxes=((RIDER, 1), (BIKE, "x"))), "'category_id' is 'x', expected a whole"),
+        (photo(1, RIDE, boxes=((RIDER, 1), (BIKE, 10**400))), "expected a whole number"),
         (photo(1), "no photo has an interaction"),
         (photo(1, RIDE, boxes=((RIDER, 1),)), "no photo has an interaction"),
         (photo(1, RIDE, hoi_annotation=[3]), r"hoi_annotation\[0\]: 3, expected an object"),
