@@ -237,14 +237,12 @@ def _read_part(
     for records, kind in ((images, (int, str)), (annotations, int), (categories, int)):
         check_ids(records, kind)
     captions = {row.get("id", int): row.caption("name") for row in categories}
-    of_image: dict[Any, list[tuple[int, int, list[float]]]] = {}
+    of_image: dict[Any, list[tuple[int, list[float]]]] = {}
     negatives: dict[int, list[int]] = {}
     for row in annotations:
         if target := _target(row, captions, NEGATIVES[part], result.skips):
-            annotation, caption, box, false = target
-            of_image.setdefault(row.get("image_id", (int, str)), []).append(
-                (annotation, caption, box)
-            )
+            caption, box, false = target
+            of_image.setdefault(row.get("image_id", (int, str)), []).append((caption, box))
             if negatives.setdefault(caption, false) != false:
                 raise SuiteError(
                     f"{row.where}: its neg_category_ids aren't those of another annotation with its caption"
@@ -259,10 +257,12 @@ def _read_part(
     photos, entries = [], []
     for record in files.locate(wanted, result.skips):
         own = of_image[record.values]
-        boxes = np.array([box for *_, box in own], float)
-        targets = [Target(at, caption) for at, (_, caption, _) in enumerate(own)]
+        boxes = np.array([box for _, box in own], float)
+        targets = [Target(at, caption) for at, (caption, _) in enumerate(own)]
         photos.append(Photo(record.values, Picture(record.paths[0]), boxes, targets))
         entries += [_entry(record.values, *each) for each in own]
+    for number, entry in enumerate(entries, 1):  # to COCO's code, 0 is no match
+        entry["id"] = number
     if proposals is not None and not any(photo.number in proposals for photo in photos):
         raise SuiteError(
             f"{files.proposals}: no proposal is in an image of {path}",
@@ -274,16 +274,16 @@ def _read_part(
     return Task(captions, {each: negatives[each] for each in kept}, photos, entries, proposals)
 
 
-def _entry(image: Any, annotation: int, caption: int, box: list[float]) -> dict[str, Any]:
-    """An annotation for COCO's code."""
-    entry = {"id": annotation, "image_id": image, "category_id": caption, "bbox": box}
+def _entry(image: Any, caption: int, box: list[float]) -> dict[str, Any]:
+    """An annotation for COCO's code, but for its id."""
+    entry = {"image_id": image, "category_id": caption, "bbox": box}
     return entry | {"area": box[2] * box[3], "iscrowd": 0}
 
 
 def _target(
     row: Row, captions: dict[int, str], least: int, skips: Skips
-) -> tuple[int, int, list[float], list[int]] | None:
-    """Id, caption, box and the negatives that count of an annotation; None if it is left out."""
+) -> tuple[int, list[float], list[int]] | None:
+    """Caption, box and the negatives that count of an annotation; None if it is left out."""
     caption, false = row.get("category_id", int), row.get("neg_category_ids", list)
     for each in (caption, *false):
         if type(each) is not int or each not in captions:
@@ -297,7 +297,7 @@ def _target(
     if len(false) < least:
         skips.add(f"box with fewer than {least} negatives", row.where)
         return None
-    return row.get("id", int), caption, box, false[:least]
+    return caption, box, false[:least]
 
 
 _FILES = "1_attributes.json and the seven others, or one of them; images: val2017"

@@ -69,6 +69,13 @@ def test_precision_searches_each_caption_with_its_negatives(tmp_path):
     assert values["transparency/AP"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("number", [0, 10**400])
+def test_any_id_of_an_annotation_will_do(tmp_path, number):
+    """COCO's code takes an annotation 0 for none."""
+    values = evaluate(given(tmp_path, annotation(number, CUP, 1)), {1: 18}).values()
+    assert values["transparency/AP"] == pytest.approx(1.0)
+
+
 def test_the_surer_of_overlapping_boxes_remains(tmp_path):
     files = given(tmp_path, annotation(1, CUP, 1))
     records = [
