@@ -48,6 +48,7 @@ EXTRAS = {
         "fastapi>=0.115",
         "gcp-storage-emulator>=2026.7",
         "gcsfs>=2026.9",
+        "h5py>=3.11",  # as the extra vg150
         "httpx>=0.28",  # the client in tests of the review page
         "hypothesis>=6.170",
         "imagehash>=4.3",  # as the extra annotate
@@ -94,6 +95,7 @@ EXTRAS = {
     "tpu": ["jax[tpu]>=0.10"],
     "gpu": ["jax[cuda13]>=0.10"],
     "gpu-cuda12": ["jax[cuda12]>=0.10"],  # for drivers that CUDA 13 is too new for
+    "vg150": ["h5py>=3.11"],  # reads the HDF5 files of an evaluation suite
     "notebooks": ["ipykernel>=6", "jupyterlab>=4", "nbclient>=0.10", "nbformat>=5"],
     "tensorboard": ["tensorboard>=2.17"],
     # griffelib: docs/check.py reads docstrings. ruff: signatures are laid out. zensical: what the authors of

@@ -15,10 +15,11 @@ checkpoint computes none.
     paraphrases, half_truth, photo_search                 the same data set, where they are named: texts that
                                                           say the same in other words, texts with something
                                                           false added, photos found by what is in them
-    aro, sugarcrepe, sugarcrepe_pp, winoground, cola,     need config.SUITE.path, and config.SUITE.images
-    colorswap, eqben, mmvp, valse, vl_checklist,          if the images are elsewhere
-    whatsup, vsr, svo, captions, urban1k, docci,
-    detection, imagenet, predcls
+    aro, aro_order, sugarcrepe, sugarcrepe_pp,            need config.SUITE.path, and config.SUITE.images
+    winoground, cola, colorswap, eqben, mmvp, bivlc,      if the images are elsewhere
+    valse, vl_checklist, whatsup, vsr, svo, captions,
+    urban1k, docci, detection, refcoco, fg_ovd,
+    imagenet, hico_det, swig_hoi, predcls, vg150
 
 Nothing is downloaded. The cost is a forward pass of each image and text. A checkpoint of the demo is expected
 to reach the scores in the report of its training.
@@ -68,6 +69,8 @@ def get_config() -> ml_collections.ConfigDict:
         ""  # a file with a prompt in each line, which are averaged; empty: prompt
     )
     config.detection.proposals = ""  # boxes in COCO's results format; empty: the true ones
+    for suite in ("refcoco", "fg_ovd", "hico_det", "swig_hoi"):  # likewise
+        config[suite].proposals = ""
     config.predcls.matching = "pan_seg"  # or bbox, as in OpenPSG's configs for this task
     config.predcls.clean_names = False  # True: drop -merged, -other, -stuff from PSG's class names
     config.skip_missing = False  # True: leave out records whose image can't be read, and count them

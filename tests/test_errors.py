@@ -14,6 +14,7 @@ INNER = {
     "scenarioclip_jax.data.build.metadata_files._FormatError",
     "scenarioclip_jax.data.build.photo_folders.PhotoError",  # becomes a line in the list of problems
     "scenarioclip_jax.evaluation.image_files.RefusedError",
+    "scenarioclip_jax.evaluation.plain_pickle._NamedError",
     "scenarioclip_jax.train.ahead.LastBatchError",  # carries the error to show
 }
 

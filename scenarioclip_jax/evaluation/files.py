@@ -71,6 +71,7 @@ class Files:
         stopping.
       suite: The suite's name in the config, for messages.
       threads: Number of threads that check images.
+      proposals: File of boxes to score in place of the annotated ones (`evaluation.proposals`); None: those.
       digests: SHA-256 of each annotation file that was read, by path.
       photos: Digest of the pixels of each image that is scored (`data.photo_digests`), by path.
     """
@@ -80,6 +81,7 @@ class Files:
     skip_missing: bool = False
     suite: str = "SUITE"
     threads: int = 2
+    proposals: Path | None = None
     digests: dict[str, str] = dataclasses.field(default_factory=dict, compare=False)
     photos: dict[str, int] = dataclasses.field(default_factory=dict, compare=False)
 
@@ -316,6 +318,21 @@ def rows(content: Any, path: Path, places: Sequence[str] | None = None, prefix: 
             raise SuiteError(f"{where}: {values!r:.80}, expected an object")
         found.append(Row(values, where))
     return found
+
+
+def check_ids(records: Sequence[Row], kind: type | tuple[type, ...], name: str = "id") -> None:
+    """Raises SuiteError if two records have one id, or if ids are partly numbers and partly texts."""
+    first: dict[Any, Row] = {}
+    for row in records:
+        number = row.get(name, kind)
+        other = first.setdefault(number, row)
+        if other is not row:
+            raise SuiteError(f"{row.where}: its {name} {number!r} is also that of {other.where}")
+        if type(number) is not type(records[0].values[name]):
+            raise SuiteError(
+                f"{row.where}: its {name} {number!r} is a {type(number).__name__}, unlike that of "
+                f"{records[0].where}; write all as numbers or all as texts"
+            )
 
 
 def json_lists(

@@ -81,8 +81,6 @@ def _settings(config: ConfigDict) -> Settings:
         for name in ("levels", "relation_levels", "object_levels")
     }
     shared["templates"] = _templates(config.imagenet.templates)
-    if config.detection.proposals:
-        shared["proposals"] = str(local_copy(config.detection.proposals))
     predcls_only = {name: config.predcls[name] for name in ("matching", "clean_names")}
     try:
         probe = ProbeSettings(**config.probe.to_dict())
@@ -135,6 +133,12 @@ def files_of(config: ConfigDict, suite: str) -> Files:
         if not images[0].is_dir():
             raise ConfigError(f"config.{suite}.images={given.images!r}: no such folder")
     beside = path if path.is_dir() else path.parent
+    proposals = given.get("proposals", "")
     return Files(
-        path, images or (beside, beside / "images"), config.skip_missing, suite, config.num_threads
+        path,
+        images or (beside, beside / "images"),
+        config.skip_missing,
+        suite,
+        config.num_threads,
+        local_copy(proposals) if proposals else None,
     )

@@ -40,7 +40,6 @@ class Settings:
       seed: Seed of the linear probe.
       matching: Rule by which a predicted triplet of predcls matches a true one: `pan_seg`, it has the very same
         objects; or `bbox`, its labels are equal and each of its boxes overlaps the true one by half (IoU).
-      proposals: File of the boxes that `detection` scores by AP; empty: the true ones.
       templates: Prompts of `imagenet`, whose embeddings are averaged; none: `prompt`.
       clean_names: Whether predcls drops PSG's suffixes -merged, -other and -stuff from class names.
 
@@ -56,7 +55,6 @@ class Settings:
     probe: ProbeSettings = ProbeSettings()
     matching: str = "pan_seg"
     clean_names: bool = False
-    proposals: str = ""
     templates: tuple[str, ...] = ()
 
     def __post_init__(self):

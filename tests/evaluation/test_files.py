@@ -24,8 +24,11 @@ from scenarioclip_jax.evaluation.image_files import Finder
 from scenarioclip_jax.evaluation.score.result import Result, Skips
 from scenarioclip_jax.evaluation.suites import (
     aro,
+    aro_order,
     captions,
     detection,
+    fg_ovd,
+    hoi_files,
     long_captions,
     minimal_pairs,
     predcls,
@@ -217,6 +220,24 @@ INSTANCES = {
     "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}],
     "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 0}],
 }
+FG_OVD = {
+    "images": [{"id": 1, "file_name": "1.png"}],
+    "categories": [{"id": i, "name": name} for i, name in enumerate("abc")],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 0, "bbox": [1, 2, 3, 4], "neg_category_ids": [1, 2]}
+    ],
+}
+HICO = [
+    {
+        "file_name": "1.png",
+        "img_id": 1,
+        "annotations": [
+            {"bbox": [0, 0, 9, 9], "category_id": 1},
+            {"bbox": [5, 5, 20, 20], "category_id": 2},
+        ],
+        "hoi_annotation": [{"subject_id": 0, "object_id": 1, "category_id": 77}],
+    }
+]
 DOCCI = json.dumps({"image_file": "1.png", "split": "test", "description": "a b. c."})
 FOIL = {"caption": "a", "foil": "b"}
 SVO = "sentence,pos_image_id,neg_image_id,subj_neg,verb_neg,obj_neg\na dog runs,1,1,True,False,False\n"
@@ -238,6 +259,10 @@ SUITES = {
                 {"image_path": "1.png", **BOX, **PAIR, "attributes": ["red", "big"]}
             ]
         },
+    ),
+    "aro_order": (
+        aro_order.read,
+        {"coco_order.json": [{"image": "1.png", "caption_options": list("abcde")}]},
     ),
     "sugarcrepe": (sugarcrepe.read, {"swap_obj.json": {"0": CAPTION}}),
     "sugarcrepe_pp": (sugarcrepe.read_pp, {"swap_obj.json": [CAPTION | {"caption2": "c"}]}),
@@ -302,9 +327,11 @@ SUITES = {
     "docci": (long_captions.read_docci, {"docci_descriptions.jsonlines": DOCCI}),
     "predcls": (predcls.read, {"psg.json": PSG}),
     "detection": (detection.read, {"instances.json": INSTANCES}),
+    "hico_det": (hoi_files.read_hico, {"test_hico.json": HICO, "trainval_hico.json": HICO}),
+    "fg_ovd": (fg_ovd.read, {"transparency.json": FG_OVD}),
 }
-FOLDERS = ("aro", "attribution", "sugarcrepe", "sugarcrepe_pp", "vsr")
-FOLDERS += ("whatsup", "whatsup_qa", "valse", "vl_checklist")
+FOLDERS = ("aro", "aro_order", "attribution", "sugarcrepe", "sugarcrepe_pp", "vsr")
+FOLDERS += ("fg_ovd", "hico_det", "whatsup", "whatsup_qa", "valse", "vl_checklist")
 junk = st.one_of(
     st.none(),
     st.booleans(),

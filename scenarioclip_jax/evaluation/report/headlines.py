@@ -15,6 +15,7 @@ HEADLINES = {
     "half_truth": ("",),
     "photo_search": ("/R@5",),
     "aro": ("/macro_accuracy",),
+    "aro_order": ("/accuracy",),
     "sugarcrepe": ("mean_accuracy",),
     "sugarcrepe_pp": ("mean_image_text", "mean_text_only"),
     "winoground": ("text", "image", "group"),
@@ -22,6 +23,7 @@ HEADLINES = {
     "colorswap": ("text", "image", "group"),
     "eqben": ("mean_group",),
     "mmvp": ("mean_image",),
+    "bivlc": ("I2T", "T2I", "group"),
     "valse": ("mean_accuracy",),
     "vl_checklist": ("/accuracy",),
     "whatsup": ("/individual", "/pair", "/set"),
@@ -30,10 +32,17 @@ HEADLINES = {
     "captions": ("/R@1",),
     "urban1k": ("/R@1",),
     "docci": ("/R@1",),
+    "hico_det": ("mAP",),
+    "swig_hoi": ("mAP",),
     "predcls": ("R@50",),
+    "vg150": ("/R@50", "/mR@50"),
+    "refcoco": ("/testA", "/testB", "/test"),
+    "fg_ovd": ("/accuracy",),
     "detection": ("top1", "AP"),
     "imagenet": ("top1",),
 }
+# Suites whose parts aren't among them.
+WHOLE = ("bivlc", "hico_det", "swig_hoi")
 
 
 def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -58,4 +67,6 @@ def headline_metrics(suite: str, names: Sequence[str]) -> list[str]:
     plain = [name for name in names if "any_label_" not in name and "unseen" not in name]
     if suite in ("zero_shot", "linear_probe", "detection", "imagenet"):
         plain = [name for name in plain if "macro_" not in name]
+    if suite in WHOLE:
+        plain = [name for name in plain if "/" not in name]
     return [name for name in plain if name.endswith(endings)]

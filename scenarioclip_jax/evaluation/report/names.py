@@ -12,6 +12,7 @@ SUITES = {
     "half_truth": "Half-truths",
     "photo_search": "Photo search",
     "aro": "ARO",
+    "aro_order": "ARO, order",
     "sugarcrepe": "SugarCrepe",
     "sugarcrepe_pp": "SugarCrepe++",
     "winoground": "Winoground",
@@ -19,6 +20,7 @@ SUITES = {
     "colorswap": "ColorSwap",
     "eqben": "EqBen",
     "mmvp": "MMVP-VLM",
+    "bivlc": "BiVLC",
     "valse": "VALSE",
     "vl_checklist": "VL-CheckList",
     "whatsup": "What's Up",
@@ -27,7 +29,12 @@ SUITES = {
     "captions": "Caption retrieval",
     "urban1k": "Urban-1k",
     "docci": "DOCCI",
+    "hico_det": "HICO-DET",
+    "swig_hoi": "SWiG-HOI",
     "predcls": "Predicate classification",
+    "vg150": "Visual Genome, 150 classes",
+    "refcoco": "RefCOCO",
+    "fg_ovd": "FG-OVD",
     "detection": "Recognition of boxes",
     "imagenet": "ImageNet",
 }
@@ -38,7 +45,7 @@ COLUMNS = LEVELS | {"caption": "Caption"}
 BY_LEVEL = ("zero_shot", "retrieval", "linear_probe", "half_truth", "photo_search")
 _TOP = re.compile(r"(macro_)?(any_label_)?top(\d+)")
 _RECALL = re.compile(r"(?:(text_to_image|image_to_text)/)?(R@\d+|median_rank)")
-_PREDCLS = re.compile(r"(ng-R|zR|R|present_mR|mR)@(\d+)")
+_PREDCLS = re.compile(r"(?:(predcls|sgcls)/)?(ng-mR|ng-R|zR|R|present_mR|mR)@(\d+)")
 _WAYS = {"text_to_image": "text to image, ", "image_to_text": "image to text, ", None: ""}
 _RECALLS = {
     "R": "recall",
@@ -46,10 +53,18 @@ _RECALLS = {
     "zR": "recall of unseen triplets",
     "mR": "mean recall over predicates",
     "present_mR": "mean recall over predicates in the data",
+    "ng-mR": "mean recall over predicates, several per pair",
 }
 _TWO_BY_TWO = {"text": "text score", "image": "image score", "group": "group score"}
 _MEANS = {f"mean_{key}": f"{words}, mean over parts" for key, words in _TWO_BY_TWO.items()}
+_SPLITS = {
+    "val": "validation split",
+    "test": "test split",
+    "testA": "test split A, people",
+    "testB": "test split B, other things",
+}
 _WORDS = {
+    "refcoco": _SPLITS,
     "zero_shot": {"unseen_top1": "top 1, triplets unseen in training"},
     "half_truth": {
         "relation": "true text beats one with a false relation",
@@ -77,6 +92,16 @@ _WORDS = {
     },
     **dict.fromkeys(("winoground", "cola", "colorswap"), _TWO_BY_TWO),
     **dict.fromkeys(("eqben", "mmvp"), _TWO_BY_TWO | _MEANS),
+    "bivlc": {
+        "I2T": "text score (I2T)",
+        "T2I": "image score (T2I)",
+        "group": "group score",
+        "Ipos_2T": "photo finds its caption",
+        "Ineg_2T": "made image finds its caption",
+        "Tpos_2I": "caption finds its photo",
+        "Tneg_2I": "caption finds its made image",
+    },
+    "aro_order": {"accuracy": "accuracy"},
     "valse": {"mean_accuracy": "accuracy, mean over files", "accuracy": "accuracy"},
     "whatsup": {
         "individual": "single photos",
@@ -84,7 +109,18 @@ _WORDS = {
         "pair": "pairs of opposites",
         "set": "sets of four",
     },
-    "detection": {"AP": "AP", "AP50": "AP at IoU 0.5", "AP75": "AP at IoU 0.75"},
+    "detection": {
+        "AP": "AP",
+        "AP50": "AP at IoU 0.5",
+        "AP75": "AP at IoU 0.75",
+        "APr": "AP of rare classes",
+        "APc": "AP of common classes",
+        "APf": "AP of frequent classes",
+    },
+    "fg_ovd": {"accuracy": "accuracy", "median_rank": "median rank", "AP": "AP"},
+    "vg150": {"objects/accuracy": "object names, accuracy"},
+    "hico_det": {"mAP": "mAP", "known_mAP": "mAP, photos with the object only"},
+    "swig_hoi": {"mAP": "mAP"},
     "vl_checklist": {"accuracy": "accuracy, mean over files"},
     "vsr": {"accuracy": "accuracy"},
     "svo": {"accuracy": "accuracy"},
@@ -119,8 +155,9 @@ def known_metric(suite: str, key: str) -> Name | None:
     if found := _RECALL.fullmatch(rest):
         way, what = found.groups()
         return Name(column, _WAYS[way] + what.replace("R@", "recall@").replace("_", " "))
-    if suite == "predcls" and (found := _PREDCLS.fullmatch(rest)):
-        kind, k = found.groups()
+    if suite in ("predcls", "vg150") and (found := _PREDCLS.fullmatch(rest)):
+        task, kind, k = found.groups()
+        column = {None: column, "predcls": "PredCls", "sgcls": "SGCls"}[task]
         return Name(column, f"{_RECALLS[kind]}, @{k}", kind not in ("R", "mR"))
     words = _WORDS.get(suite, {})
     if rest.endswith(", unseen") and (text := words.get(rest.removesuffix(", unseen"))):

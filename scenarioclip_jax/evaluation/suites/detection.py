@@ -7,22 +7,32 @@
 On true boxes, each is to get its class among all of the file: `top1`, `top5`, and their means over classes.
 
 `AP`, `AP50` and `AP75` are COCO's, by its own code. A box is a detection of every class; its score is the
-softmax of 100 times its cosines, times the root of its proposal's score. Of proposals, boxes of one class
-that overlap by more than half lose to the best. Crowds aren't boxes of one object and are ignored, as COCO
-does. LVIS's AP is over the classes that were looked for in each image, which COCO's code doesn't know, so
-files of LVIS (which have `neg_category_ids`) get no AP.
+softmax of 100 times its cosines, times the root of its proposal's score. Of proposals, boxes of one class that
+overlap by more than half lose to the best. Crowds aren't boxes of one object and are ignored, as COCO does.
+
+Of a file of LVIS, whose images have `neg_category_ids` and `not_exhaustive_category_ids`, AP is LVIS's: the
+best 300 detections of an image count, a class is scored where it was looked for, and what may be an object
+without an annotation is ignored. `APr`, `APc` and `APf` are over the rare, common and frequent classes.
 """
 
 from collections import Counter
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Row, SuiteError, Wanted, read_json, rows
+from scenarioclip_jax.evaluation.files import (
+    Files,
+    Row,
+    SuiteError,
+    Wanted,
+    check_ids,
+    read_json,
+    rows,
+)
+from scenarioclip_jax.evaluation.proposals import Proposals, read_proposals
 from scenarioclip_jax.evaluation.score import coco_ap
 from scenarioclip_jax.evaluation.score.result import (
     Example,
@@ -69,7 +79,7 @@ class Task(NamedTuple):
       proposals: The boxes that are scored by AP; the true ones if none are given.
       numbers: Ids of all images that AP is over: proposals in images without a true box are false ones.
       annotations: The file's annotations of these images, for COCO's code.
-      federated: Whether each image was looked at for some classes only, as in LVIS.
+      federated: What each image was looked at for, if it's a file of LVIS.
     """
 
     names: list[str]
@@ -78,44 +88,72 @@ class Task(NamedTuple):
     proposals: list[Boxes]
     numbers: list[Any]
     annotations: list[dict[str, Any]]
-    federated: bool
+    federated: "Federated | None"
+
+
+class Federated(NamedTuple):
+    """Which classes each image was looked at for.
+
+    Attributes:
+      looked_for: Ids of images by the class's id.
+      incomplete: Ids of images and classes where some objects aren't annotated.
+      frequencies: Of each class: r, c or f.
+    """
+
+    looked_for: dict[int, set]
+    incomplete: list[tuple[Any, int]]
+    frequencies: list[str]
 
 
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     """Scores the suite; raises SuiteError if a file or record is malformed, or no box is left."""
     result = Result({}, {}, name_of(settings.object_levels), PROTOCOL)
-    task = read(files, result, settings.proposals)
+    task = read(files, result)
     words = normalize(
         by_levels(encoder.texts, settings.prompted(task.names), settings.object_levels)
     )
     cosines = _cosines(encoder, task.images, words, settings)
     _recognize(result, task, np.concatenate(cosines))
     result.choices["prompt"] = settings.prompt
-    if task.federated:
-        result.notes.append("no AP: it is a file of LVIS, whose AP needs LVIS's own code")
-        return result
     proposed = task.proposals is not task.images
     if proposed:
         cosines = _cosines(encoder, task.proposals, words, settings)
     found = []
+    most = coco_ap.MOST if task.federated is None else coco_ap.MOST_OF_LVIS
     for image, of_image in zip(task.proposals, cosines, strict=True):
         scores = coco_ap.probabilities(of_image) * np.sqrt(image.scores)[:, None]
         found += coco_ap.detections(
-            image.number, image.boxes, scores, task.categories, suppress=proposed
+            image.number, image.boxes, scores, task.categories, suppress=proposed, most=most
         )
+    _add_precision(result, task, found)
+    result.counts["detections"] = len(found)
+    return result
+
+
+def _add_precision(result: Result, task: Task, found: list[dict[str, Any]]) -> None:
+    """Adds the average precisions; a note if there are none."""
     truth = {
         "images": [{"id": number} for number in task.numbers],
         "categories": [{"id": each} for each in task.categories],
         "annotations": task.annotations,
     }
-    precision = coco_ap.average_precision(truth, found)
+    if task.federated is None:
+        precision = coco_ap.average_precision(truth, found)
+    else:
+        precision = coco_ap.lvis_precision(
+            truth, found, task.federated.looked_for, task.federated.incomplete
+        )
     if np.isnan(precision.ap).all():
         result.notes.append("no AP: every box is larger than the largest that COCO's code counts")
-        return result
+        return
+    there = ~np.isnan(precision.ap)
     for name, values in zip(("AP", "AP50", "AP75"), precision, strict=True):
-        result.metrics[name] = Metric(values[~np.isnan(values)])
-    result.counts["detections"] = len(found)
-    return result
+        result.metrics[name] = Metric(values[there])
+    if task.federated is not None:
+        for letter in "rcf":
+            chosen = there & (np.array(task.federated.frequencies) == letter)
+            if chosen.any():
+                result.metrics[f"AP{letter}"] = Metric(precision.ap[chosen])
 
 
 def _cosines(
@@ -168,8 +206,8 @@ def _corners(box: np.ndarray) -> tuple[float, float, float, float]:
     return x, y, x + width, y + height
 
 
-def read(files: Files, result: Result, proposals: str = "") -> Task:
-    """Reads and checks the files; `proposals` names the file of the boxes for AP."""
+def read(files: Files, result: Result) -> Task:
+    """Reads and checks the files."""
     content = read_json(files.path, files.digests)
     parts = ("images", "annotations", "categories")
     if not isinstance(content, dict):
@@ -178,8 +216,8 @@ def read(files: Files, result: Result, proposals: str = "") -> Task:
     images, annotations, categories = (
         rows(whole.get(name, list), files.path, prefix=name) for name in parts
     )
-    _check_ids(images, (int, str))
-    _check_ids(categories, int)
+    check_ids(images, (int, str))
+    check_ids(categories, int)
     kinds = {row.get("id", int): row.category("name") for row in categories}
     if len(kinds) < 2:
         raise SuiteError(f"{files.path}: {len(kinds)} category; there is nothing to tell apart")
@@ -190,26 +228,54 @@ def read(files: Files, result: Result, proposals: str = "") -> Task:
         )
     place = {number: at for at, number in enumerate(kinds)}
     true = _true_boxes(annotations, place, result.skips)
-    proposed = _proposals(files, Path(proposals), result.skips) if proposals else {}
+    proposed = {}
+    if files.proposals is not None:
+        proposed = read_proposals(files.proposals, result.skips, files.digests)
     found = _locate(files, images, true, proposed, result.skips)
     with_boxes = [image for image in found if len(image.boxes)]
     if not with_boxes:
         raise SuiteError(f"{files.path}: no image with a box that is no crowd is left")
     scored_boxes = with_boxes
-    if proposals:
+    if files.proposals is not None:
         scored_boxes = _with_proposals(found, proposed)
         if not scored_boxes:
             raise SuiteError(
-                f"{proposals}: no proposal is in an image of {files.path}",
+                f"{files.proposals}: no proposal is in an image of {files.path}",
                 "name proposals of these images in config.detection.proposals, or none for the true boxes",
             )
         result.counts["proposals"] = sum(len(image.boxes) for image in scored_boxes)
     kept = {image.number for image in found}
     scored = [one for number, (_, _, ones) in true.items() if number in kept for one in ones]
-    federated = any("neg_category_ids" in row.values for row in images)
     numbers = [image.number for image in found]
     names, ids = list(kinds.values()), list(kinds)
+    federated = None
+    if any("neg_category_ids" in row.values for row in images):
+        federated = _federated(images, categories, scored, kept)
     return Task(names, ids, with_boxes, scored_boxes, numbers, scored, federated)
+
+
+def _federated(
+    images: list[Row], categories: list[Row], annotations: list[dict[str, Any]], kept: set
+) -> Federated:
+    """What the images that are left were looked at for."""
+    looked_for: dict[int, set] = {}
+    incomplete = []
+    for one in annotations:
+        looked_for.setdefault(one["category_id"], set()).add(one["image_id"])
+    for row in images:
+        if (number := row.values["id"]) in kept:
+            for kind in _kinds(row, "neg_category_ids"):
+                looked_for.setdefault(kind, set()).add(number)
+            incomplete += [(number, kind) for kind in _kinds(row, "not_exhaustive_category_ids")]
+    frequencies = [str(row.values.get("frequency", "")) for row in categories]
+    return Federated(looked_for, incomplete, frequencies)
+
+
+def _kinds(row: Row, name: str) -> list[int]:
+    found = row.get(name, list)
+    if not all(type(kind) is int for kind in found):
+        raise SuiteError(f"{row.where}: {name!r} is {found!r:.80}, expected ids of categories")
+    return found
 
 
 def _locate(
@@ -239,21 +305,6 @@ def _locate(
         for each in files.locate(wanted, skips)
         for number, boxes, classes in [each.values]
     ]
-
-
-def _check_ids(records: list[Row], kind: type | tuple[type, ...]) -> None:
-    """Raises SuiteError if two records have one id, or if ids are partly numbers and partly texts."""
-    first: dict[Any, Row] = {}
-    for row in records:
-        number = row.get("id", kind)
-        other = first.setdefault(number, row)
-        if other is not row:
-            raise SuiteError(f"{row.where}: its id {number!r} is also that of {other.where}")
-        if type(number) is not type(records[0].values["id"]):
-            raise SuiteError(
-                f"{row.where}: its id {number!r} is a {type(number).__name__}, unlike that of "
-                f"{records[0].where}; write all as numbers or all as texts"
-            )
 
 
 def _file_name(row: Row) -> str:
@@ -286,37 +337,17 @@ def _true_boxes(annotations: list[Row], place: dict[int, int], skips: Skips) -> 
     return found
 
 
-def _proposals(files: Files, file: Path, skips: Skips) -> dict[Any, tuple[list, list]]:
-    """Boxes and scores of the proposals by image."""
-    of_image: dict[Any, tuple[list, list]] = {}
-    for row in rows(read_json(file, files.digests), file):
-        image, box, score = (
-            row.get("image_id", (int, str)),
-            row.numbers("bbox", 4),
-            row.number("score"),
-        )
-        if not 0 <= score <= 1:
-            raise SuiteError(f"{row.where}: score {score}, expected 0 to 1")
-        if box[2] <= 0 or box[3] <= 0:
-            skips.add("proposal without an area", row.where)
-            continue
-        boxes, scores = of_image.setdefault(image, ([], []))
-        boxes.append(box)
-        scores.append(score)
-    return of_image
-
-
-def _with_proposals(images: list[Boxes], proposed: dict[Any, tuple[list, list]]) -> list[Boxes]:
+def _with_proposals(images: list[Boxes], proposed: dict[Any, Proposals]) -> list[Boxes]:
     """The images that have proposals, with these in place of the true boxes."""
     return [
         image._replace(
-            boxes=np.array(boxes, float),
-            classes=np.full(len(boxes), -1),
-            scores=np.array(scores, float),
+            boxes=np.array(own.boxes, float),
+            classes=np.full(len(own.boxes), -1),
+            scores=np.array(own.scores, float),
         )
         for image in images
         if image.number in proposed
-        for boxes, scores in [proposed[image.number]]
+        for own in [proposed[image.number]]
     ]
 
 

@@ -13,16 +13,14 @@ candidates rank before it; a tie ranks before it.
     mR@K    the same for the triplets of each predicate, then averaged over all predicates of the file, where
             those that no test image has count as 0, as in OpenPSG and Scene-Graph-Benchmark; `present_mR@K` is
             over those that occur
-    ng-R@K  every predicate of every pair is a candidate
+    ng-R@K  every predicate of every pair is a candidate; likewise ng-mR@K
     zR@K    R@K over label triplets that no training image has
 
 `Settings.matching` has two rules: `pan_seg` requires the very objects of the true triplet; `bbox`, which
 OpenPSG's configs for this task use, accepts equal labels whose boxes overlap the true ones by half.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -39,18 +37,23 @@ from scenarioclip_jax.evaluation.files import (
 )
 from scenarioclip_jax.evaluation.score.result import (
     Example,
-    Metric,
     Result,
     Skips,
     by_class,
     confusion,
 )
+from scenarioclip_jax.evaluation.score.triplets import (
+    NEVER,
+    Found,
+    Scene,
+    matching_pairs,
+    score,
+    triplet_ranks,
+)
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
-TOP = (20, 50, 100)
-NEVER = np.iinfo(np.int64).max  # the rank of a triplet that isn't a candidate
 PROTOCOL = (
     "All ordered pairs of the annotated boxes are ranked by the cosine of their focused region with `subject "
     "predicate object`. Recall@K: one predicate a pair, per-image share of the true triplets among the K "
@@ -64,35 +67,7 @@ RULES = {
     "bbox": "Matching as bbox: a triplet is found by any pair of the same labels whose two boxes overlap the "
     "true ones by 0.5 (IoU) or more; no chance is given.",
 }
-OVERLAP = 0.5  # IoU
 _BEYOND = 1.0  # pixels that a box may reach beyond its picture by rounding
-
-
-class Scene(NamedTuple):
-    """An image with its true triplets."""
-
-    picture: Picture
-    image_id: str
-    boxes: list[tuple[float, float, float, float]]
-    labels: list[str]
-    truth: list[tuple[int, int, int]]  # (subject, object, predicate), each once
-    categories: list[int]  # of the boxes
-
-    @property
-    def pairs(self) -> list[tuple[int, int]]:
-        """All ordered pairs of different objects."""
-        count = range(len(self.boxes))
-        return [(s, o) for s in count for o in count if s != o]
-
-
-class Found(NamedTuple):
-    """The T true triplets of one image."""
-
-    predicates: np.ndarray  # int [T]
-    constrained: np.ndarray  # int [T]: candidates ranked before it, NEVER if it isn't one
-    unconstrained: np.ndarray  # int [T]
-    unseen: np.ndarray  # bool [T]
-    pairs: int  # M, of the image
 
 
 class TextMemo:
@@ -116,103 +91,6 @@ class TextMemo:
         return np.stack([known[text] for text in texts])
 
 
-def triplet_ranks(
-    scores: np.ndarray,
-    truth: Sequence[tuple[int, int]],
-    matches: Sequence[np.ndarray] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks of true triplets with and without the graph constraint, int [T] each; 0 is first.
-
-    Args:
-      scores: Cosines [M, P] of M pairs and P predicates.
-      truth: (pair, predicate) of each triplet.
-      matches: For each of the T triplets, the pairs that count as its own; None for its pair only.
-    """
-    best = scores.max(axis=1)
-    constrained, unconstrained = [], []
-    for index, (pair, predicate) in enumerate(truth):
-        pairs = np.array([pair]) if matches is None else matches[index]
-        own = scores[pairs, predicate]
-        # Every candidate that isn't below the best match ranks before it, even NaN; only matches don't.
-        unconstrained.append(np.sum(~(scores < own.max())) - np.sum(~(own < own.max())))
-        chosen = own[(~(scores[pairs] < own[:, None])).sum(axis=1) == 1]
-        constrained.append(
-            np.sum(~(best < chosen.max())) - np.sum(~(chosen < chosen.max()))
-            if len(chosen)
-            else NEVER
-        )
-    return np.array(constrained, np.int64), np.array(unconstrained, np.int64)
-
-
-def matching_pairs(scene: Scene) -> list[np.ndarray]:
-    """For each true triplet, the pairs with equal labels whose boxes overlap its own by at least OVERLAP."""
-    boxes, kinds = np.array(scene.boxes, float), np.array(scene.categories)
-    subjects, objects = np.array(scene.pairs).T
-    alike = (overlaps(boxes) >= OVERLAP) & (kinds[:, None] == kinds)
-    alike |= np.eye(len(boxes), dtype=bool)  # a box without area overlaps nothing, not even itself
-    return [np.flatnonzero(alike[s, subjects] & alike[o, objects]) for s, o, _ in scene.truth]
-
-
-def overlaps(boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes [N, 4] (x0, y0, x1, y1) with each other: [N, N]."""
-    low = np.maximum(boxes[:, None, :2], boxes[:, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
-    return shared / np.maximum(areas[:, None] + areas - shared, 1e-6)
-
-
-def score(found: Sequence[Found], predicates: int, *, chances: bool = True) -> dict[str, Metric]:
-    """All recalls, over images that have at least one true triplet.
-
-    Args:
-      predicates: Number P of predicates.
-      chances: Whether to add the scores of a random ranking, which hold for the pan_seg rule.
-    """
-    image = np.concatenate([np.full(len(each.predicates), i) for i, each in enumerate(found)])
-    pairs = np.concatenate([np.full(len(each.predicates), each.pairs) for each in found])
-    predicate = np.concatenate([each.predicates for each in found])
-    unseen = np.concatenate([each.unseen for each in found])
-    constrained = np.concatenate([each.constrained for each in found])
-    free = np.concatenate([each.unconstrained for each in found])
-    everything = np.ones(len(image), bool)
-    metrics = {}
-    for name, ranks, chosen in (
-        ("R", constrained, everything),
-        ("ng-R", free, everything),
-        ("zR", constrained, unseen),
-    ):
-        if not chosen.any():
-            continue
-        candidates = pairs * predicates if name == "ng-R" else pairs
-        right = (
-            1.0 if name == "ng-R" else 1 / predicates
-        )  # chance that the candidate is the triplet
-        for k in TOP:
-            chance = np.minimum(1, k / candidates) * right
-            shares, _ = _cell_means(image[chosen], (ranks < k)[chosen])
-            guessed, _ = _cell_means(image[chosen], chance[chosen])
-            metrics[f"{name}@{k}"] = Metric(shares, chance=float(guessed.mean()))
-    for k in TOP:
-        # A cell is a predicate in an image. Its share is taken first, because the recall is per image.
-        cell = image * predicates + predicate
-        shares, cells = _cell_means(cell, constrained < k)
-        guessed, _ = _cell_means(cell, np.minimum(1, k / pairs) / predicates)
-        groups, images = cells % predicates, cells // predicates
-        for name, count in (("mR", predicates), ("present_mR", None)):
-            chance = Metric(guessed, groups, all_groups=count).value
-            metrics[f"{name}@{k}"] = Metric(shares, groups, images, chance=chance, all_groups=count)
-    if not chances:
-        metrics = {k: dataclasses.replace(metric, chance=None) for k, metric in metrics.items()}
-    return metrics
-
-
-def _cell_means(cells: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean of the values in each cell, and the cells."""
-    unique, index = np.unique(cells, return_inverse=True)
-    return np.bincount(index, values.astype(float)) / np.bincount(index), unique
-
-
 def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     """Scores the suite; raises SuiteError if a file or record is malformed or no test image has a relation."""
     levels = settings.relation_levels
@@ -230,7 +108,7 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     failures: list[tuple[float, Example]] = []
     memo = TextMemo(encoder)
     for scene in scenes:
-        scores, regions = _scores(encoder, memo, scene, predicates, levels)
+        scores, regions = pair_scores(encoder, memo, scene, predicates, levels)
         place = {pair: i for i, pair in enumerate(scene.pairs)}
         truth = [(place[s, o], p) for s, o, p in scene.truth]
         unseen = [(scene.labels[s], p, scene.labels[o]) not in known for s, o, p in scene.truth]
@@ -261,7 +139,13 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     return result
 
 
-def _scores(encoder, memo, scene: Scene, predicates: list[str], levels) -> tuple[np.ndarray, list]:
+def pair_scores(
+    encoder: Encoder,
+    memo: TextMemo,
+    scene: Scene,
+    predicates: Sequence[str],
+    levels: Sequence[str],
+) -> tuple[np.ndarray, list[Picture]]:
     """Cosines [M, P] of an image, and the pairs' focused regions."""
     # Both directions of a pair have one region and one embedding: once sorted, they are one `Picture`.
     regions = [

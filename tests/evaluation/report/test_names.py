@@ -25,6 +25,7 @@ def each(*parts):
 LEVELS = ("global/", "object/", "relation/")
 RECALLS = ("R@1", "R@5", "R@10", "median_rank")
 KINDS = ("all", "swapped ends", "other predicate", "other object", "other subject", "other")
+KINDS_OF_RECALL = ("R", "ng-R", "zR", "mR", "present_mR", "ng-mR")
 KEYS = {  # every metric that a suite writes into `results.json`
     "zero_shot": [
         *each(LEVELS, ("", "macro_"), ("", "any_label_"), ("top1", "top5", "top10")),
@@ -37,6 +38,7 @@ KEYS = {  # every metric that a suite writes into `results.json`
     "half_truth": each(("global/", "relation/"), ("relation", "object")),
     "photo_search": each(("object", "relation"), ("", " as global"), ("/",), RECALLS),
     "aro": each(("relation/", "attribution/"), ("macro_accuracy", "accuracy")),
+    "aro_order": each(("COCO/", "Flickr30k/"), ("accuracy",)),
     "sugarcrepe": ["swap_obj/accuracy", "mean_accuracy"],
     "sugarcrepe_pp": [
         *each(("swap_object/", "mean_"), ("image_text", "text_only")),
@@ -47,12 +49,29 @@ KEYS = {  # every metric that a suite writes into `results.json`
         suite: each(("", "mean_", "a part/"), ("text", "image", "group"))
         for suite in ("eqben", "mmvp")
     },
+    "bivlc": [
+        *each(("", "swap/"), ("I2T", "T2I", "group")),
+        *("Ipos_2T", "Ineg_2T", "Tpos_2I", "Tneg_2I"),
+    ],
     "valse": ["counting-hard/accuracy", "mean_accuracy"],
     "whatsup": [
         *each(("A/", "B/"), ("individual", "pair", "set")),
         *("COCO one/individual", "mean_individual"),
     ],
-    "detection": [*each(("", "macro_"), ("top1", "top5")), "AP", "AP50", "AP75"],
+    "refcoco": [
+        *each(("refcoco/", "refcoco+/"), ("val", "testA", "testB")),
+        *("refcocog/val", "refcocog/test"),
+    ],
+    "fg_ovd": each(("hard/", "color/"), ("accuracy", "median_rank", "AP")),
+    "detection": [
+        *each(("", "macro_"), ("top1", "top5")),
+        "AP",
+        "AP50",
+        "AP75",
+        "APr",
+        "APc",
+        "APf",
+    ],
     "imagenet": each(("", "macro_"), ("top1", "top5")),
     "vl_checklist": each(("attribute/", "object/", "relation/"), ("accuracy",)),
     "vsr": ["accuracy"],
@@ -62,7 +81,13 @@ KEYS = {  # every metric that a suite writes into `results.json`
         for suite in ("urban1k", "docci")
     },
     "captions": each(("text_to_image/", "image_to_text/"), RECALLS[:3]),
-    "predcls": each(("R", "ng-R", "zR", "mR", "present_mR"), ("@20", "@50", "@100")),
+    "hico_det": [*each(("", "rare/", "non-rare/"), ("mAP",)), "known_mAP"],
+    "swig_hoi": each(("", "unseen/", "rare/", "frequent/"), ("mAP",)),
+    "predcls": each(KINDS_OF_RECALL, ("@20", "@50", "@100")),
+    "vg150": [
+        *each(("predcls/", "sgcls/"), KINDS_OF_RECALL, ("@20", "@50", "@100")),
+        "objects/accuracy",
+    ],
 }
 
 

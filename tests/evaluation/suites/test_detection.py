@@ -1,5 +1,6 @@
 """Recognition of boxes in COCO's format, with precisions worked out by hand."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -42,9 +43,10 @@ def instances(tmp_path, *annotations, **changes):
     return type(files(path))(path, (tmp_path / "val2017",))
 
 
-def evaluate(given, angles, **settings):
+def evaluate(given, angles, proposals=None):
     encoder = ByBox({edge: at(angle) for edge, angle in angles.items()}, TEXTS)
-    return detection.evaluate(encoder, given, Settings(**settings))
+    given = dataclasses.replace(given, proposals=proposals)
+    return detection.evaluate(encoder, given, Settings())
 
 
 def test_a_wrong_class_may_still_be_ranked_right(tmp_path):
@@ -83,7 +85,7 @@ def proposed(tmp_path, *proposals):
     """A file of proposals: boxes with their scores."""
     records = [{"image_id": 1, "bbox": box, "score": score} for box, score in proposals]
     elsewhere = {**records[0], "image_id": 5}
-    return str(write_json(tmp_path / "proposals.json", [*records, elsewhere]))
+    return write_json(tmp_path / "proposals.json", [*records, elsewhere])
 
 
 def test_a_proposal_counts_as_much_as_it_is_trusted(tmp_path):
@@ -153,13 +155,76 @@ def test_the_hundred_best_detections_count():
     assert found[0] == {"image_id": 7, "category_id": 5, "bbox": boxes[-1].tolist(), "score": 1.0}
 
 
-def test_files_of_lvis_get_no_ap(tmp_path):
-    image = {"id": 1, "coco_url": "http://there.org/val2017/1.jpg", "neg_category_ids": [8]}
-    given = instances(tmp_path, (LEFT, 3, {}), images=[image])
-    result = evaluate(given, {1: 10})
-    assert "AP" not in result.metrics
-    assert result.values()["top1"] == 1.0
-    assert "LVIS" in result.notes[0]
+def lvis(tmp_path, negative=(), incomplete=(), boxes=((LEFT, 3),)):
+    image = {"id": 1, "coco_url": "http://there.org/val2017/1.jpg"}
+    image |= {"neg_category_ids": list(negative), "not_exhaustive_category_ids": list(incomplete)}
+    kinds = [one | {"frequency": letter} for one, letter in zip(CATEGORIES, "rf", strict=True)]
+    annotations = [(box, kind, {}) for box, kind in boxes]
+    return instances(tmp_path, *annotations, images=[image], categories=kinds)
+
+
+# A dog, and a box that is surer of being one. Both are also faint traffic lights.
+SURER = {"proposals": [(LEFT, 0.5), ([20, 5, 8, 20], 0.5)], "angles": {1: 40, 20: 38}}
+
+
+@pytest.mark.parametrize(
+    ("negative", "incomplete", "expected"),
+    [
+        ((), (), {"AP": 0.5, "APr": 0.5}),  # nobody looked for traffic lights
+        ((8,), (), {"AP": 0.5, "APr": 0.5}),  # there is none to find, so it has no precision
+        ((), (3,), {"AP": 1.0, "APr": 1.0}),  # the surer box may be a dog, too
+    ],
+)
+def test_lvis_asks_for_what_was_looked_for(tmp_path, negative, incomplete, expected):
+    given = lvis(tmp_path, negative, incomplete)
+    path = proposed(tmp_path, *SURER["proposals"])
+    values = evaluate(given, SURER["angles"], proposals=path).values()
+    assert {name: values[name] for name in expected} == pytest.approx(expected)
+    assert "APf" not in values
+
+
+def test_false_ones_count_where_lvis_looked_for_the_class(tmp_path):
+    write_images(tmp_path / "val2017", "2.jpg")
+    one = {"file_name": "1.jpg", "not_exhaustive_category_ids": []}
+    for negative, expected in (((), 1.0), ((3,), 0.5)):
+        images = [one | {"id": 1, "neg_category_ids": []}]
+        images.append(
+            images[0] | {"id": 2, "file_name": "2.jpg", "neg_category_ids": list(negative)}
+        )
+        given = instances(tmp_path, (LEFT, 3, {}), images=images)
+        boxes = [(1, LEFT, 0.5), (2, RIGHT, 1.0)]
+        records = [{"image_id": n, "bbox": box, "score": score} for n, box, score in boxes]
+        path = write_json(tmp_path / "proposals.json", records)
+        values = evaluate(given, {1: 10, 20: 5}, proposals=path).values()
+        assert values["AP"] == pytest.approx(expected)
+
+
+def test_nothing_found_of_what_lvis_looked_for_is_nothing(tmp_path):
+    one = {"image_id": 1, "category_id": 8, "bbox": LEFT, "score": 0.5}
+    truth = {
+        "images": [{"id": 1}],
+        "categories": CATEGORIES,
+        "annotations": [{"image_id": 1, "category_id": 3, "bbox": LEFT, "area": 1, "iscrowd": 0}],
+    }
+    found = coco_ap.lvis_precision(truth, [one], {3: {1}}, [])
+    np.testing.assert_array_equal(found.ap, [0, np.nan])
+
+
+def test_three_hundred_detections_of_lvis_count(tmp_path):
+    found = coco_ap.detections(
+        7,
+        np.tile([0.0, 0, 5, 5], (80, 1)),
+        np.linspace(0, 1, 400).reshape(80, 5),
+        [1, 2, 3, 4, 5],
+        suppress=False,
+        most=coco_ap.MOST_OF_LVIS,
+    )
+    assert len(found) == 300
+
+
+def test_what_lvis_lacks_is_named(tmp_path):
+    with pytest.raises(SuiteError, match=r"'neg_category_ids' is \['x'\], expected ids"):
+        evaluate(lvis(tmp_path, negative=["x"]), {1: 10})
 
 
 @pytest.mark.parametrize(
@@ -193,7 +258,7 @@ def test_proposals_that_cannot_be_used_are_named(tmp_path, record, told):
     given = instances(tmp_path, (LEFT, 3, {}))
     path = write_json(tmp_path / "proposals.json", [record])
     with pytest.raises(SuiteError, match=told):
-        detection.read(given, Result({}, {}, "", ""), str(path))
+        detection.read(dataclasses.replace(given, proposals=path), Result({}, {}, "", ""))
 
 
 def test_boxes_without_an_area_are_left_out_and_counted(tmp_path):
@@ -210,7 +275,7 @@ def test_proposals_in_images_without_truth_are_false_ones(tmp_path):
     boxes = [(1, LEFT, 0.5), (2, LEFT, 1.0)]
     records = [{"image_id": n, "bbox": box, "score": score} for n, box, score in boxes]
     path = write_json(tmp_path / "proposals.json", records)
-    result = evaluate(given, {1: 10}, proposals=str(path))
+    result = evaluate(given, {1: 10}, proposals=path)
     # The one in the empty photo is surer, so the true dog is the second of two.
     assert result.values()["AP"] == pytest.approx(0.5)
     assert result.counts["images"] == 1

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.score import triplets
 from scenarioclip_jax.evaluation.score.result import Result
+from scenarioclip_jax.evaluation.score.triplets import NEVER, Found, triplet_ranks
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.suites import predcls
-from scenarioclip_jax.evaluation.suites.predcls import NEVER, Found, triplet_ranks
 from tests.evaluation.fakes import FakeEncoder, files, write_images, write_json
 
 
@@ -29,16 +30,18 @@ def test_recalls_by_hand():
         ),
         Found(np.array([0]), np.array([NEVER]), np.array([70]), np.array([True]), 30),
     ]
-    values = {name: metric.value for name, metric in predcls.score(found, 2).items()}
+    values = {name: metric.value for name, metric in triplets.score(found, 2).items()}
     assert values["R@50"] == pytest.approx((1 / 2 + 0) / 2)
     assert values["R@100"] == pytest.approx((1 + 0) / 2)
     assert values["mR@50"] == pytest.approx(((1 + 0) / 2 + 0) / 2)
     assert values["mR@100"] == pytest.approx(((1 + 0) / 2 + 1) / 2)
     assert values["ng-R@50"] == pytest.approx((1 / 2 + 0) / 2)
     assert values["ng-R@100"] == pytest.approx((1 / 2 + 1) / 2)
+    assert values["ng-mR@50"] == pytest.approx(((1 + 0) / 2 + 0) / 2)
+    assert values["ng-mR@100"] == pytest.approx(((1 + 1) / 2 + 0) / 2)
     assert values["zR@50"] == 0.0
     assert values["zR@100"] == pytest.approx((1 + 0) / 2)
-    chance = predcls.score(found, 2)["R@50"].chance
+    chance = triplets.score(found, 2)["R@50"].chance
     assert chance == pytest.approx((50 / 100 / 2 + 1 / 2) / 2)
 
 
@@ -76,7 +79,7 @@ def slow_recalls(images, predicates, k):
 
 @pytest.mark.parametrize("seed", range(15))
 def test_recalls_agree_with_a_direct_computation(seed, monkeypatch):
-    monkeypatch.setattr(predcls, "TOP", (1, 3, 8))
+    monkeypatch.setattr(triplets, "TOP", (1, 3, 8))
     draw = np.random.default_rng(seed)
     predicates, images = int(draw.integers(2, 5)), []
     for _ in range(int(draw.integers(1, 6))):
@@ -89,8 +92,8 @@ def test_recalls_agree_with_a_direct_computation(seed, monkeypatch):
     for scores, truth in images:
         kinds = np.array([p for _, p in truth])
         found.append(Found(kinds, *triplet_ranks(scores, truth), kinds < 0, len(scores)))
-    values = {name: metric.value for name, metric in predcls.score(found, predicates).items()}
-    for k in predcls.TOP:
+    values = {name: metric.value for name, metric in triplets.score(found, predicates).items()}
+    for k in triplets.TOP:
         wanted = slow_recalls(images, predicates, k)
         assert (values[f"R@{k}"], values[f"ng-R@{k}"], values[f"mR@{k}"]) == pytest.approx(wanted)
 

@@ -7,11 +7,12 @@ import pytest
 
 from scenarioclip_jax.evaluation.embed.encoder import Picture, view_of
 from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.score import triplets
 from scenarioclip_jax.evaluation.score.captions import score_captions
+from scenarioclip_jax.evaluation.score.triplets import NEVER, Found, triplet_ranks
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.suites import aro, captions, predcls, sugarcrepe, svo, whatsup
 from scenarioclip_jax.evaluation.suites.aro_symmetric import SYMMETRIC
-from scenarioclip_jax.evaluation.suites.predcls import NEVER, Found, triplet_ranks
 from tests.evaluation.fakes import FakeEncoder, files, write_images, write_json
 from tests.evaluation.suites.test_captions_against_negatives import (
     ARO_TEXTS,
@@ -105,10 +106,10 @@ def test_sugarcrepe_says_that_a_set_is_partial_and_leaves_strays_out(tmp_path):
 def test_mean_recall_divides_by_all_predicates():
     # Two of four predicates occur: found and not found.
     found = [Found(np.array([0, 1]), np.array([0, 60]), np.array([5, 200]), np.zeros(2, bool), 100)]
-    values = {name: metric.value for name, metric in predcls.score(found, 4).items()}
+    values = {name: metric.value for name, metric in triplets.score(found, 4).items()}
     assert values["mR@20"] == pytest.approx((1 + 0 + 0 + 0) / 4)
     assert values["present_mR@20"] == pytest.approx((1 + 0) / 2)
-    low, high = predcls.score(found, 4)["mR@20"].interval(0, 50)
+    low, high = triplets.score(found, 4)["mR@20"].interval(0, 50)
     assert low <= values["mR@20"] <= high
 
 
@@ -140,7 +141,7 @@ def test_bbox_matching_agrees_with_a_direct_computation(seed):
     boxes = np.concatenate([low, low + draw.uniform(4, 12, (count, 2))], axis=1)
     kinds = draw.integers(0, 2, count).tolist()
     truth = [(0, 1, 2), (1, 0, 0), (3, 2, 1)]
-    scene = predcls.Scene(
+    scene = triplets.Scene(
         Picture(None), "1", [tuple(b) for b in boxes], ["x"] * count, truth, kinds
     )
     scores = draw.random((len(scene.pairs), predicates))
@@ -159,7 +160,7 @@ def test_bbox_matching_agrees_with_a_direct_computation(seed):
     wanted = [
         {place[x, y] for x, y in scene.pairs if alike(x, s) and alike(y, o)} for s, o, _ in truth
     ]
-    matches = predcls.matching_pairs(scene)
+    matches = triplets.matching_pairs(scene)
     assert [set(each.tolist()) for each in matches] == wanted
     pairs = [(place[s, o], p) for s, o, p in truth]
     ranks = list(zip(*(x.tolist() for x in triplet_ranks(scores, pairs, matches)), strict=True))
