@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyarrow import parquet
 
-from scenarioclip_jax.evaluation.files import Row, SuiteError
+from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.evaluation.image_files import EXTENSIONS, foreign
+from scenarioclip_jax.evaluation.records import Row
 
 _ROWS = 64  # read at once, since each may hold megabytes
 

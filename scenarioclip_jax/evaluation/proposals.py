@@ -7,7 +7,8 @@ FILE.json   [{image_id, bbox: [x, y, width, height], score, category_id}, …], 
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scenarioclip_jax.evaluation.files import SuiteError, read_json, rows
+from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.records import read_json, rows
 from scenarioclip_jax.evaluation.score.result import Skips
 
 

@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scenarioclip_jax.evaluation import image_files
-from scenarioclip_jax.evaluation.files import (
-    Files,
-    SuiteError,
-    Wanted,
-    csv_rows,
-    json_rows,
-    jsonl_rows,
-    read_json,
-)
+from scenarioclip_jax.evaluation.files import Files, SuiteError, Wanted
 from scenarioclip_jax.evaluation.image_files import Finder
+from scenarioclip_jax.evaluation.records import csv_rows, json_rows, jsonl_rows, read_json
 from scenarioclip_jax.evaluation.score.result import Result, Skips
 from scenarioclip_jax.evaluation.suites import (
     aro,

@@ -6,8 +6,9 @@ import pickle
 
 import pytest
 
-from scenarioclip_jax.evaluation.files import Row, SuiteError
+from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.evaluation.plain_pickle import read_plain_pickle
+from scenarioclip_jax.evaluation.records import Row
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

@@ -14,7 +14,8 @@ from collections import Counter
 import numpy as np
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Located, Row, SuiteError, Wanted, parts
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
+from scenarioclip_jax.evaluation.records import Row, parts
 from scenarioclip_jax.evaluation.score.ranks import cosines
 from scenarioclip_jax.evaluation.score.result import (
     Example,

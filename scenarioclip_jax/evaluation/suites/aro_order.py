@@ -20,15 +20,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import (
-    Files,
-    Located,
-    Row,
-    SuiteError,
-    Wanted,
-    json_rows,
-    part_files,
-)
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
+from scenarioclip_jax.evaluation.records import Row, json_rows, part_files
 from scenarioclip_jax.evaluation.score.ranks import cosines
 from scenarioclip_jax.evaluation.score.result import (
     Example,

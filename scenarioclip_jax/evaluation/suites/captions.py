@@ -13,15 +13,8 @@ each caption has one right image. A tie is wrong.
 import numpy as np
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import (
-    Files,
-    Located,
-    Row,
-    SuiteError,
-    Wanted,
-    read_json,
-    rows,
-)
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
+from scenarioclip_jax.evaluation.records import Row, read_json, rows
 from scenarioclip_jax.evaluation.score.captions import score_captions
 from scenarioclip_jax.evaluation.score.result import Example, Result
 from scenarioclip_jax.evaluation.settings import Settings, name_of

@@ -26,17 +26,9 @@ import numpy as np
 from jaxtyping import Float
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import (
-    Files,
-    Row,
-    SuiteError,
-    Wanted,
-    check_ids,
-    part_files,
-    read_json,
-    rows,
-)
+from scenarioclip_jax.evaluation.files import Files, SuiteError, Wanted
 from scenarioclip_jax.evaluation.proposals import Proposals, read_proposals
+from scenarioclip_jax.evaluation.records import Row, check_ids, part_files, read_json, rows
 from scenarioclip_jax.evaluation.score import coco_ap
 from scenarioclip_jax.evaluation.score.boxes import corners, overlaps, strongest
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, Skips, cluster_by

@@ -9,17 +9,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from scenarioclip_jax.evaluation.embed.encoder import Picture
-from scenarioclip_jax.evaluation.files import (
-    Files,
-    Located,
-    Row,
-    SuiteError,
-    Wanted,
-    json_rows,
-    read_text,
-    rows,
-)
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
 from scenarioclip_jax.evaluation.proposals import Proposals, read_proposals
+from scenarioclip_jax.evaluation.records import Row, json_rows, read_text, rows
 from scenarioclip_jax.evaluation.score.boxes import corners
 from scenarioclip_jax.evaluation.score.result import Result, Skips
 from scenarioclip_jax.evaluation.suites.hico_names import OBJECTS, VERBS, WITHOUT_ARTICLE

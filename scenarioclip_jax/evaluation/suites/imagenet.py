@@ -18,8 +18,9 @@ from jaxtyping import Float
 
 from scenarioclip_jax.data.stored.labels import normalize_label
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Located, Row, SuiteError, Wanted, read_json
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
 from scenarioclip_jax.evaluation.image_files import EXTENSIONS
+from scenarioclip_jax.evaluation.records import Row, read_json
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, by_class
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.evaluation.settings import Settings, name_of

@@ -15,16 +15,9 @@ from collections.abc import Callable
 import numpy as np
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import (
-    Files,
-    Located,
-    Row,
-    SuiteError,
-    Wanted,
-    jsonl_rows,
-    read_text,
-)
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
 from scenarioclip_jax.evaluation.image_files import EXTENSIONS
+from scenarioclip_jax.evaluation.records import Row, jsonl_rows, read_text
 from scenarioclip_jax.evaluation.score.captions import score_captions
 from scenarioclip_jax.evaluation.score.result import Example, Result, partial_note
 from scenarioclip_jax.evaluation.settings import Settings, name_of

@@ -20,15 +20,8 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture
-from scenarioclip_jax.evaluation.files import (
-    Files,
-    Located,
-    SuiteError,
-    Wanted,
-    csv_rows,
-    json_lists,
-    json_rows,
-)
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
+from scenarioclip_jax.evaluation.records import csv_rows, json_lists, json_rows
 from scenarioclip_jax.evaluation.score.result import Result, partial_note
 from scenarioclip_jax.evaluation.score.two_by_two import PROTOCOL, add, add_groups, embed
 from scenarioclip_jax.evaluation.settings import Settings, name_of

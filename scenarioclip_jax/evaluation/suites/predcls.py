@@ -26,15 +26,8 @@ import numpy as np
 
 from scenarioclip_jax.evaluation import image_files
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import (
-    Files,
-    Located,
-    Row,
-    SuiteError,
-    Wanted,
-    read_json,
-    rows,
-)
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
+from scenarioclip_jax.evaluation.records import Row, read_json, rows
 from scenarioclip_jax.evaluation.score.result import (
     Example,
     Result,

@@ -23,17 +23,10 @@ from jaxtyping import Bool, Float
 
 from scenarioclip_jax.evaluation import image_files
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import (
-    Files,
-    Row,
-    SuiteError,
-    Wanted,
-    check_ids,
-    read_json,
-    rows,
-)
+from scenarioclip_jax.evaluation.files import Files, SuiteError, Wanted
 from scenarioclip_jax.evaluation.plain_pickle import read_plain_pickle
 from scenarioclip_jax.evaluation.proposals import Proposals, read_proposals
+from scenarioclip_jax.evaluation.records import Row, check_ids, read_json, rows
 from scenarioclip_jax.evaluation.score.boxes import corners, overlaps
 from scenarioclip_jax.evaluation.score.result import (
     Example,

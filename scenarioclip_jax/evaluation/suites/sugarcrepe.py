@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted, json_rows
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
+from scenarioclip_jax.evaluation.records import json_rows
 from scenarioclip_jax.evaluation.score import two_captions
 from scenarioclip_jax.evaluation.score.ranks import cosines
 from scenarioclip_jax.evaluation.score.result import (

@@ -12,7 +12,8 @@ pair a match or not, which needs a classifier that CLIP doesn't have. Many of th
 import numpy as np
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted, csv_rows
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
+from scenarioclip_jax.evaluation.records import csv_rows
 from scenarioclip_jax.evaluation.score.ranks import cosines
 from scenarioclip_jax.evaluation.score.result import (
     Example,

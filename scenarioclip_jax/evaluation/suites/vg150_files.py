@@ -10,15 +10,8 @@ import numpy as np
 
 from scenarioclip_jax.evaluation import image_files
 from scenarioclip_jax.evaluation.embed.encoder import Picture
-from scenarioclip_jax.evaluation.files import (
-    Files,
-    Located,
-    Row,
-    SuiteError,
-    Wanted,
-    json_rows,
-    read_json,
-)
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
+from scenarioclip_jax.evaluation.records import Row, json_rows, read_json
 from scenarioclip_jax.evaluation.score.result import Result, Skips
 from scenarioclip_jax.evaluation.score.triplets import Scene
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder
-from scenarioclip_jax.evaluation.files import Files, Located, Row, SuiteError, Wanted, json_lists
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
+from scenarioclip_jax.evaluation.records import Row, json_lists
 from scenarioclip_jax.evaluation.score import two_captions
 from scenarioclip_jax.evaluation.score.result import Metric, Result, cluster_by
 from scenarioclip_jax.evaluation.settings import Settings, name_of

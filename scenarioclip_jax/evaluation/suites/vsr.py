@@ -8,7 +8,8 @@ A statement is called true if its cosine is above a threshold, which is chosen o
 import numpy as np
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted, jsonl_rows
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
+from scenarioclip_jax.evaluation.records import jsonl_rows
 from scenarioclip_jax.evaluation.score.ranks import cosines
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, by_class, cluster_by
 from scenarioclip_jax.evaluation.settings import Settings, name_of

@@ -19,14 +19,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_levels
-from scenarioclip_jax.evaluation.files import (
-    Files,
-    Located,
-    SuiteError,
-    Wanted,
-    json_rows,
-    part_files,
-)
+from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
+from scenarioclip_jax.evaluation.records import json_rows, part_files
 from scenarioclip_jax.evaluation.score.ranks import cosines
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, by_class, partial_note
 from scenarioclip_jax.evaluation.settings import Settings, name_of

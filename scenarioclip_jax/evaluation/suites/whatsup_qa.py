@@ -9,7 +9,8 @@ A record is right where the right caption's cosine is strictly the larger. The s
 from pathlib import Path
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder
-from scenarioclip_jax.evaluation.files import Files, Located, Row, Wanted, json_lists
+from scenarioclip_jax.evaluation.files import Files, Located, Wanted
+from scenarioclip_jax.evaluation.records import Row, json_lists
 from scenarioclip_jax.evaluation.score import two_captions
 from scenarioclip_jax.evaluation.score.result import Metric, Result, cluster_by
 from scenarioclip_jax.evaluation.settings import Settings

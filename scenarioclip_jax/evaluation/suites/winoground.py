@@ -7,7 +7,8 @@ See `evaluation.score.two_by_two` for the scores.
 """
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture
-from scenarioclip_jax.evaluation.files import Files, Located, Wanted, jsonl_rows
+from scenarioclip_jax.evaluation.files import Files, Located, Wanted
+from scenarioclip_jax.evaluation.records import jsonl_rows
 from scenarioclip_jax.evaluation.score.result import Result, partial_note
 from scenarioclip_jax.evaluation.score.two_by_two import PROTOCOL, add, embed
 from scenarioclip_jax.evaluation.settings import Settings, name_of
