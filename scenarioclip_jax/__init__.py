@@ -1,4 +1,4 @@
-"""ScenarioCLIP in JAX. `scenarioclip_jax.load(path)` opens a model for use; see `inference.load`."""
+"""ScenarioCLIP in JAX. `scenarioclip_jax.load(path)` opens a model for use; see `loading.load`."""
 
 __all__ = ["load"]
 
@@ -6,7 +6,7 @@ __all__ = ["load"]
 def __getattr__(name: str):
     # Imported on demand, because data-loading workers import this package and must start without JAX.
     if name == "load":
-        from scenarioclip_jax.inference import load
+        from scenarioclip_jax.loading import load
 
         return load
     if name == "__version__":

@@ -1,4 +1,4 @@
-"""Using a model from a notebook or a script: images and texts in, embeddings out.
+"""A model in use, from a notebook or a script: images and texts in, embeddings out.
 
     model = scenarioclip_jax.load("runs/demo")
     image = model.encode_image(["photo.jpg"], "global")
@@ -11,7 +11,6 @@ Levels are `global`, `object` and `relation`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -24,7 +23,6 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from PIL.Image import Image
 
-from scenarioclip_jax import checkpoint
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data import photo_boxes, photo_parts
 from scenarioclip_jax.data.damage import open_checked
@@ -33,7 +31,6 @@ from scenarioclip_jax.data.normalization import normalize
 from scenarioclip_jax.data.stored.labels import labels_of
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.view import photo_view, view_canvas
-from scenarioclip_jax.describe import calibration
 from scenarioclip_jax.describe.describe import describe, describe_many
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.runner import Runner
@@ -47,78 +44,11 @@ from scenarioclip_jax.models.scenario_clip import (
     sees_visible_only,
 )
 from scenarioclip_jax.parallel.mesh import replicated
-from scenarioclip_jax.shell import to_paste
 
 Picture = Any  # what `data.images.open_image` takes: a path, PIL image, array or tensor
 LAYOUTS = ("NCHW", "NHWC")
 DTYPES = ("float32", "bfloat16")
 LARGEST_PIXEL = 10  # normalized ones are from about -2 to 3, others up to 255
-
-
-def load(
-    path: str | Path,
-    *,
-    weights: str = "student",
-    step: int | None = None,
-    dtype: str = "float32",
-    batch_size: int = 32,
-) -> "Model":
-    """Opens a model for use.
-
-    Args:
-      path: A training run's workdir, the output of the converter, or a folder for PyTorch, here or in a bucket
-        (`gs://…`, `s3://…`); or a plain CLIP model in Hugging Face's format (folder or hub id), which gives
-        CLIP's own cosines at every level.
-      weights, step: `student` or `ema`, and the step of a training run's checkpoint (default: the newest).
-      dtype: Type to compute in, `float32` or `bfloat16`.
-      batch_size: Most images or texts to compute at once.
-
-    Raises:
-      CheckpointError: There is no such model. The message says what was found and what to do.
-      InputUnavailableError: The system refuses to read a file, which may be whole.
-    """
-    # These modules are imported only when needed.
-    from scenarioclip_jax.interop import exported, known_files
-    from scenarioclip_jax.interop.hub import local_folder
-
-    folder = local_folder(path, step)
-    if (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
-        spec = ModelSpec.read(folder)
-        params, _ = checkpoint.load_params(folder, weights=weights, step=step)
-        try:
-            tokenizer = Tokenizer.load(folder / "tokenizer.json")
-        except (FileNotFoundError, ValueError) as error:
-            raise CheckpointError(f"{folder}: {error}; put the model's tokenizer there") from None
-        kept = calibration.temperatures(folder, weights)
-        return Model(spec, params, tokenizer, dtype=dtype, batch_size=batch_size, temperatures=kept)
-    if weights != "student" or step is not None:
-        raise CheckpointError(
-            f"{path}: only a training run or a converted model has several weights"
-        )
-    if exported.is_exported(folder):
-        found = exported.read(folder)
-        kept = exported.temperatures(folder) | calibration.temperatures(folder, weights)
-        return Model(*found, dtype=dtype, batch_size=batch_size, temperatures=kept)
-    if folder.is_file():
-        if what := known_files.describe(folder):
-            raise CheckpointError(f"{path}: a file, {what}")
-        raise CheckpointError(
-            f"{path}: a file; convert it first: python -m scenarioclip_jax.convert from-reference "
-            + to_paste("--checkpoint", path, "--output", "DIR")
-        )
-    return Model(*_plain_clip(str(path)), dtype=dtype, batch_size=batch_size)
-
-
-def _plain_clip(source: str) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
-    from scenarioclip_jax.interop.initial import from_clip, model_arguments
-    from scenarioclip_jax.interop.plain_clip import open_plain_clip
-
-    clip = open_plain_clip(source)
-    if clip.tokenizer is None:
-        raise CheckpointError(f"{source}: no tokenizer.json in it, nor vocab.json with merges.txt")
-    model = model_arguments(clip, arch="clip", head="clip")
-    spec = ModelSpec(model, dict.fromkeys(LEVELS, clip.text["max_length"]), clip.fit)
-    return spec, from_clip(clip, model, head="clip"), clip.tokenizer
 
 
 class Model:

@@ -67,20 +67,23 @@ TABLE = {
     "checkpoint": {"models", "orbax_setup"},
     "workdir": {"parallel", "storage"},
     "describe": {
-        *("data", "data/stored", "inference", "storage", "annotate", "annotate/models"),
+        *("data", "data/stored", "inference", "loading", "storage"),
+        *("annotate", "annotate/models"),
         *("evaluation", "data/build"),  # the data that a run names
     },
     "search": {
         "data",
         "describe",
         "inference",
+        "loading",
         "models",
         "checkpoint",
         "evaluation/embed",
         "evaluation/report",
     },
-    "demo": {"data", "data/embedded", "describe", "inference", "search"},
-    "inference": {"describe", "data", "data/stored", "models", "parallel", "checkpoint", "interop"},
+    "demo": {"data", "data/embedded", "describe", "inference", "loading", "search"},
+    "inference": {"describe", "data", "data/stored", "models", "parallel", "checkpoint"},
+    "loading": {"inference", "describe", "data", "checkpoint", "interop"},
     "evaluation/embed": {
         *("data", "data/device", "data/packing", "data/stored", "models", "parallel", "inference"),
         *("evaluation", "evaluation/score", "evaluation/report"),
@@ -106,7 +109,8 @@ TABLE = {
     "evaluation/compare": {"evaluation", "evaluation/report", "evaluation/score"},
     "evaluation/explain": {"data/device", "models", "inference", "evaluation/score"},
     "evaluation": {
-        *("data", "data/build", "data/stored", "checkpoint", "inference", "storage", "workdir"),
+        *("data", "data/build", "data/stored", "checkpoint", "storage", "workdir"),
+        *("inference", "loading"),
         *("evaluation/embed", "evaluation/report", "evaluation/score", "evaluation/suites"),
     },
 }

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from scenarioclip_jax.errors import ReadableError
-from scenarioclip_jax.inference import Model, load
+from scenarioclip_jax.inference import Model
+from scenarioclip_jax.loading import load
 
 WEIGHTS = ("student", "ema")
 

@@ -134,7 +134,7 @@ def calibrate(
     Raises:
       CalibrationError: The folder isn't that of a model, or the split has nothing that can be asked.
     """
-    from scenarioclip_jax.inference import load  # it imports this package
+    from scenarioclip_jax.loading import load  # it imports this package
 
     if not folder.is_dir():
         raise CalibrationError(f"{folder}: isn't a folder; calibrate a run or a converted model")

@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from scenarioclip_jax.describe.detector import open_detector
     from scenarioclip_jax.describe.own_words import own_words
     from scenarioclip_jax.describe.picture import check_suffix
-    from scenarioclip_jax.inference import load
+    from scenarioclip_jax.loading import load
 
     try:
         if flags.picture:

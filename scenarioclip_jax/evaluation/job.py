@@ -35,6 +35,7 @@ from scenarioclip_jax.evaluation.score.result import Result
 from scenarioclip_jax.evaluation.sections import part_of, section_of, suite_of
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.files import json_text, write_text
+from scenarioclip_jax.loading import load
 from scenarioclip_jax.paths import PathError, address_of, local_path, require_local
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.workdir import open_workdir
@@ -345,8 +346,8 @@ def open_models(config: ConfigDict) -> dict[str, inference.Model]:
     models = {}
     with naming("checkpoint"):
         for weights in listed(config.weights):
-            models[weights] = inference.load(config.checkpoint, weights=weights)
+            models[weights] = load(config.checkpoint, weights=weights)
     if config.baseline:
         with naming("baseline"):
-            models["baseline"] = inference.load(config.baseline)
+            models["baseline"] = load(config.baseline)
     return models

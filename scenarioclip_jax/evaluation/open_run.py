@@ -11,6 +11,7 @@ from scenarioclip_jax.evaluation.embed.cache import Cache
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.embed.in_domain import DataSet
 from scenarioclip_jax.evaluation.run_data import difference, identity_now, of_run
+from scenarioclip_jax.loading import load
 from scenarioclip_jax.paths import local_path
 from scenarioclip_jax.shell import to_paste
 from scenarioclip_jax.storage.models import model_copy
@@ -40,7 +41,7 @@ def open_run(
       DataSetError: The run's data set no longer exists.
     """
     directory = data_of(checkpoint, part)
-    model = inference.load(checkpoint, weights=weights)
+    model = load(checkpoint, weights=weights)
     encoder = ModelEncoder(model, Cache(local_path(CACHE)), quiet=True)
     return OpenRun(encoder.model, encoder, DataSet(encoder, directory, scenes=scenes))
 

@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def index(flags: argparse.Namespace) -> None:
     from scenarioclip_jax.command import ConfigError
-    from scenarioclip_jax.inference import load
+    from scenarioclip_jax.loading import load
     from scenarioclip_jax.lock import own
     from scenarioclip_jax.search.vectors import check_faiss
 
@@ -211,7 +211,7 @@ def read_boxes(path: Path) -> dict[str, list[list[float]]]:
 def _open_model(flags: argparse.Namespace, facts: dict[str, str]) -> Any:
     """The model of an index, or where the flags say that it is."""
     from scenarioclip_jax.checkpoint import CheckpointError
-    from scenarioclip_jax.inference import load
+    from scenarioclip_jax.loading import load
 
     if flags.model:
         return load(flags.model, weights=flags.weights, step=flags.step)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scenarioclip_jax import inference
+from scenarioclip_jax import inference, loading
 from scenarioclip_jax.describe import command
 from tests.describe.test_describe import BOXES, PHOTO, WORDS
 from tests.describe.test_describe import model as known  # noqa: F401
@@ -18,7 +18,7 @@ def given(tmp_path, monkeypatch, known):  # noqa: F811
     Image.fromarray(PHOTO).save(tmp_path / "photo.png")
     (tmp_path / "words.json").write_text(json.dumps(WORDS))
     known.describe = lambda *args, **kwargs: inference.describe(known, *args, **kwargs)
-    monkeypatch.setattr(inference, "load", lambda *_, **__: known)
+    monkeypatch.setattr(loading, "load", lambda *_, **__: known)
     return [f"--photo={tmp_path / 'photo.png'}", f"--words={tmp_path / 'words.json'}", "--model=m"]
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scenarioclip_jax import inference
 from scenarioclip_jax import main as main_module
 from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.data.batch import LEVELS
@@ -27,6 +26,7 @@ from scenarioclip_jax.evaluation.embed.in_domain import DataSet
 from scenarioclip_jax.evaluation.job import evaluate
 from scenarioclip_jax.evaluation.report.summary import cut_texts
 from scenarioclip_jax.faults import InputUnavailableError
+from scenarioclip_jax.loading import load
 from tests.evaluation.fakes import write_images, write_json, write_jsonl
 from tests.evaluation.tiny_model import write_model
 
@@ -338,7 +338,7 @@ def test_texts_that_were_cut_are_counted(place, tmp_path, capsys):
 
 
 def test_a_tower_can_read_texts_beyond_what_training_cut(place):
-    model = inference.load(place / "run")
+    model = load(place / "run")
     model.spec = dataclasses.replace(model.spec, lengths=dict.fromkeys(LEVELS, 8))
     text = "a red circle is to the left of a blue square"
     embedded, counted = [], []

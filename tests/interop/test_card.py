@@ -12,8 +12,8 @@ from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.evaluation.embed.cache import NoCache
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.report.for_card import ResultsError, read_figures
-from scenarioclip_jax.inference import load
 from scenarioclip_jax.interop.card_facts import Facts, Score, front_matter, of_run, sections
+from scenarioclip_jax.loading import load
 from tests.evaluation.tiny_model import write_model
 
 

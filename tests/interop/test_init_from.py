@@ -10,9 +10,10 @@ import pytest
 from scenarioclip_jax import checkpoint, convert
 from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data.tokens import train_tokenizer
-from scenarioclip_jax.inference import Model, load
+from scenarioclip_jax.inference import Model
 from scenarioclip_jax.interop import initial
 from scenarioclip_jax.interop.plain_clip import open_plain_clip
+from scenarioclip_jax.loading import load
 from scenarioclip_jax.models.scenario_clip import INITIAL_LOGIT_BIAS, LEVELS
 from scenarioclip_jax.shell import to_paste
 from tests.interop import helpers

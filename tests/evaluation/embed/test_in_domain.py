@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from scenarioclip_jax import faults, inference
+from scenarioclip_jax import faults
 from scenarioclip_jax.data.corrupt import CorruptDataError
 from scenarioclip_jax.data.stored.shards import DataSetError, SceneSource
 from scenarioclip_jax.evaluation.embed.cache import NoCache
 from scenarioclip_jax.evaluation.embed.encoder import ModelEncoder
 from scenarioclip_jax.evaluation.embed.in_domain import DataSet
 from scenarioclip_jax.faults import InputUnavailableError
+from scenarioclip_jax.loading import load
 from scenarioclip_jax.train.validation import Validator
 from tests.evaluation.tiny_model import write_model
 
@@ -21,7 +22,7 @@ DAMAGE = ValueError("DATA_LOSS: CRC mismatch")
 
 @pytest.fixture(scope="module")
 def model(small_data, tmp_path_factory):
-    return inference.load(write_model(tmp_path_factory.mktemp("model") / "run", small_data))
+    return load(write_model(tmp_path_factory.mktemp("model") / "run", small_data))
 
 
 @pytest.fixture
