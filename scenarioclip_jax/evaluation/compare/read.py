@@ -62,6 +62,10 @@ class Run:
             "protocol": suite["protocol"],
             "level": entry["level"],
             "prompt": self.summary["prompt"],
+            # How many of a text's tokens are read, which only suites with files of their own can choose.
+            "text_length": self.summary["config"].get("text_length", "trained")
+            if suite["files"]
+            else "trained",
             # Of each split of a data set; 0: all.
             "scenes": self.summary["config"]["data"]["scenes"],
             "files": [[Path(each["path"]).name, each["sha256"]] for each in suite["files"]],

@@ -153,6 +153,10 @@ def test_without_kept_samples_there_is_a_difference_without_an_interval(tmp_path
         ({"protocol": "Another."}, "differ in protocol"),
         ({"files": [{"path": "examples.jsonl", "sha256": "cd" * 32}]}, "differ in files"),
         ({"prompt": "a photo of {}"}, "differ in prompt"),
+        (
+            {"config": {"data": {"scenes": 0}, "text_length": "longest"}},
+            r"differ in text_length \('trained' and 'longest'\)",
+        ),
         ({"config": {"data": {"scenes": 9}}}, "differ in scenes"),
     ],
 )
