@@ -282,7 +282,10 @@ class Model:
         ]  # each computed once
 
     def encode_ids(self, ids: ArrayLike, level: str = "global") -> Float[np.ndarray, "N D"]:
-        """Embeds token ids, int [N, L]. Each row must have an end-of-text id; what follows it is ignored."""
+        """Embeds token ids, int [N, L]. Each row must have an end-of-text id.
+
+        What follows it is ignored, but by SigLIP's towers, which were trained with padding there.
+        """
         ids = np.asarray(ids)
         if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
             raise ValueError(f"ids are {ids.dtype} {ids.shape}; integers [N, L] are expected")

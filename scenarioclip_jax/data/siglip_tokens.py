@@ -20,13 +20,14 @@ FIRST, SECOND = "SigLIP", "SigLIP 2"
 def kind_of(folder: Path) -> str | None:
     """FIRST or SECOND if a folder holds a tokenizer of SigLIP or SigLIP 2, else None."""
     name = str(_values(folder / "tokenizer_config.json").get("tokenizer_class", ""))
-    name = name.removesuffix("Fast")
-    if name == "SiglipTokenizer":
-        return FIRST
-    gemma = name == "GemmaTokenizer" and str(
-        _values(folder / "config.json").get("model_type", "")
-    ).startswith("siglip")
-    return SECOND if gemma or name == "Siglip2Tokenizer" else None
+    known = {"SiglipTokenizer": FIRST, "Siglip2Tokenizer": SECOND}
+    if kind := known.get(name.removesuffix("Fast")):
+        return kind
+    if _values(folder / "config.json").get("model_type") != "siglip":
+        return None
+    # Saved under another library's name; Gemma's tokens are byte pairs, those of the first are not.
+    pairs = _values(folder / "tokenizer.json").get("model", {}).get("type") == "BPE"
+    return SECOND if pairs or "Gemma" in name else FIRST
 
 
 def load(folder: Path, kind: str) -> tokenizers.Tokenizer:
@@ -106,7 +107,10 @@ def _sentence_pieces(path: Path) -> tokenizers.Tokenizer:
     model = messages.ModelProto()
     model.ParseFromString(path.read_bytes())
     pieces = [(piece.piece, piece.score) for piece in model.pieces]
-    found = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=model.trainer_spec.unk_id))
+    spec = model.trainer_spec
+    found = tokenizers.Tokenizer(
+        models.Unigram(pieces, unk_id=spec.unk_id, byte_fallback=spec.byte_fallback)
+    )
     steps: list[normalizers.Normalizer] = []
     if model.normalizer_spec.precompiled_charsmap:
         steps.append(normalizers.Precompiled(model.normalizer_spec.precompiled_charsmap))

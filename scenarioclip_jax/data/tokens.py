@@ -67,11 +67,15 @@ class Tokenizer:
         tokenizer.no_truncation()
         self._padding = tokenizer.padding  # written to files again; here rows are padded by `pad`
         tokenizer.no_padding()
+        if self._padding and tokenizer.token_to_id(self._padding["pad_token"]) is None:
+            self._padding = None  # another library's, which no tower has seen
         begins = True
         if self._padding:
-            # Only such files are asked: others were read before as if they said neither.
+            # Only such files are asked: others were read before as if they said nothing of it.
             pad = pad or self._padding["pad_token"]
-            begins = bos is not None or not _begins_with_text(tokenizer)
+            if frame := _frame(tokenizer):
+                bos, eos = bos or frame[0], eos or frame[1]
+                begins = bos is not None
         self.bos_id = self._special("bos", bos, BOS_NAMES) if begins else None
         eos_id = self._special("eos", eos, EOS_NAMES)
         if eos_id is None:
@@ -274,14 +278,12 @@ def _load(source: str | Path) -> tokenizers.Tokenizer:
 def _from_hub(repository: str) -> tokenizers.Tokenizer:
     import huggingface_hub
 
-    found = tokenizers.Tokenizer.from_pretrained(repository)
     settings = ["tokenizer_config.json", "config.json"]
     folder = huggingface_hub.snapshot_download(repository, allow_patterns=settings)
     if siglip_tokens.kind_of(Path(folder)) is None:
-        return found
+        return tokenizers.Tokenizer.from_pretrained(repository)
     names = ["tokenizer.json", "spiece.model"]
-    folder = huggingface_hub.snapshot_download(repository, allow_patterns=[*settings, *names])
-    return _load(folder)
+    return _load(huggingface_hub.snapshot_download(repository, allow_patterns=[*settings, *names]))
 
 
 def _siglip(folder: Path, kind: str) -> tokenizers.Tokenizer:
@@ -294,12 +296,17 @@ def _siglip(folder: Path, kind: str) -> tokenizers.Tokenizer:
         raise ValueError(f"{folder}: its tokenizer of {kind} can't be read ({error})") from error
 
 
-def _begins_with_text(tokenizer: tokenizers.Tokenizer) -> bool:
-    """Whether the file says how texts are framed, and puts nothing in front of them."""
+def _frame(tokenizer: tokenizers.Tokenizer) -> tuple[str | None, str | None] | None:
+    """The tokens that the file puts in front of a text and behind it; None if it doesn't say."""
     template = json.loads(tokenizer.to_str()).get("post_processor") or {}
     if template.get("type") != "TemplateProcessing":
-        return False
-    return bool(template["single"]) and "Sequence" in template["single"][0]
+        return None
+    parts = [next(iter(part.items())) for part in template["single"]]
+    names = [None if kind == "Sequence" else values["id"] for kind, values in parts]
+    if None not in names:
+        return None
+    text = names.index(None)
+    return (names[text - 1] if text else None), (names[-1] if text + 1 < len(names) else None)
 
 
 def _clip_bpe(vocab: Path, merges: Path) -> tokenizers.Tokenizer:

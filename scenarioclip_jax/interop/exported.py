@@ -21,7 +21,7 @@ from scenarioclip_jax.interop import reference
 from scenarioclip_jax.interop.weights import check_names, check_sizes, open_folder, read_json
 from scenarioclip_jax.models.regions import REGIONS
 from scenarioclip_jax.models.scenario_clip import ARCHITECTURES, levels_of, pools
-from scenarioclip_jax.models.towers import POOLINGS, TextConfig, VisionConfig
+from scenarioclip_jax.models.towers import TextConfig, VisionConfig, fields_of
 
 MODEL_TYPE = "scenarioclip"
 MODEL_FIELDS = (
@@ -59,8 +59,8 @@ def config_json(
             "AutoModelForZeroShotImageClassification": f"{MODELING}.ScenarioCLIPModel",
         },
         "arch": spec.model["arch"],
-        "vision": _sizes(vision, "vision"),
-        "text": _sizes(text, "text"),
+        "vision": fields_of(vision),
+        "text": fields_of(text),
         "embed_dim": spec.model.get("embed_dim", 512),
         "share_stem": spec.model.get("share_stem", False),
         "patch_packing": spec.model.get("patch_packing", False),
@@ -74,14 +74,6 @@ def config_json(
         "temperatures": dict(temperatures),
         "torch_dtype": dtype,
     }
-
-
-def _sizes(config: VisionConfig | TextConfig, tower: str) -> dict[str, Any]:
-    """A tower's fields, including defaults that the spec may omit; CLIP's pooling goes without saying."""
-    fields = dict(vars(config))
-    if fields["pooling"] == POOLINGS[tower][0]:
-        del fields["pooling"]
-    return fields
 
 
 def is_exported(folder: Path) -> bool:

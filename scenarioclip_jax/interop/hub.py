@@ -11,7 +11,7 @@ from scenarioclip_jax.storage.bucket import StorageError
 from scenarioclip_jax.storage.models import model_copy
 
 # Safetensors come first; files for other libraries or precisions aren't downloaded.
-SMALL = ("*.json", "*.txt")
+SMALL = ("*.json", "*.txt", "spiece.model")
 SAFETENSORS = ("model.safetensors", "model-?????-of-?????.safetensors")
 TORCH = ("pytorch_model.bin", "pytorch_model-?????-of-?????.bin")
 OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -99,8 +99,7 @@ def _download(repository: str, revision: str | None, failed: str) -> Path:
     # A repository may have no safetensors, or only those of other libraries.
     if not any(any(found.glob(p)) for p in (*SAFETENSORS, *_in_towers(SAFETENSORS))):
         found = _fetch(repository, revision, ("*.json", *TORCH, *_in_towers(TORCH)), failed)
-    huggingface = any((found / name).is_file() for name in ("config.json", "vision/config.json"))
-    if (found / "open_clip_config.json").is_file() and not huggingface:
+    if known_files.is_open_clip(found):
         for name in OPEN_CLIP:
             if not any((found / each).is_file() for each in OPEN_CLIP):
                 found = _fetch(repository, revision, (*SMALL, name), failed)

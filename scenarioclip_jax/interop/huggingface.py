@@ -148,13 +148,16 @@ def build_config(kind, values: dict, path: Path):
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def tower_sizes(config, tower: str, path: Path) -> dict[str, Any]:
+def tower_sizes(config, tower: str, path: Path, **more: Any) -> dict[str, Any]:
     """The fields of `VisionConfig` or `TextConfig` but `stem_blocks`, from a Transformers config.
+
+    Args:
+      more: Further fields, which the config doesn't have.
 
     Raises:
       CheckpointError: A field has a value that our towers don't support.
     """
-    sizes = {ours: getattr(config, theirs) for ours, theirs in FIELDS[tower].items()}
+    sizes = {ours: getattr(config, theirs) for ours, theirs in FIELDS[tower].items()} | more
 
     def refuse(theirs: str, allowed: str) -> None:
         value = getattr(config, theirs)

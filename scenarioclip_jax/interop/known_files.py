@@ -45,6 +45,22 @@ def of_start(start: bytes) -> str | None:
     return None
 
 
+def is_open_clip(folder: Path) -> bool:
+    """Whether a folder has open_clip's config, and no config of Transformers' that is read before it."""
+    if (
+        not (folder / "open_clip_config.json").is_file()
+        or (folder / "vision/config.json").is_file()
+    ):
+        return False
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
+        return "model_type" not in values  # timm has a config.json of its own
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def of_names(names: Iterable[str]) -> str | None:
     """Like `describe`, by the names of a file's tensors."""
     names = [name.removeprefix("module.").removeprefix("model.") for name in names]

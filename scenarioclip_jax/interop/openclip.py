@@ -60,7 +60,14 @@ BLOCK_VARIANTS = ("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_in
 BLOCK_VARIANTS += ("scale_attn", "scale_fc")
 # Fields without effect on embeddings of a trained model.
 HARMLESS = {"patch_dropout", "output_tokens", "timm_model_pretrained", "hf_model_pretrained"}
-HARMLESS |= {"attn_pooler_queries", "attn_pooler_heads", "timm_pool", "timm_proj", "timm_proj_bias"}
+HARMLESS |= {
+    "n_queries",
+    "attn_pooler_queries",
+    "attn_pooler_heads",
+    "timm_pool",
+    "timm_proj",
+    "timm_proj_bias",
+}
 HARMLESS |= {"timm_drop", "timm_drop_path", "pad_id", "eos_id", "tokenizer_mode", "block_type"}
 HARMLESS |= {"hf_tokenizer_name", "tokenizer_kwargs", "hf_proj_type", "hf_pooler_type"}
 SIZES = {
@@ -194,8 +201,11 @@ def _check_plain(config: dict[str, Any], tower: str, where: str) -> None:
     known |= {"norm_kwargs", "act_kwargs"}
     for name, value in config.items():
         usual = PLAIN[tower].get(name, False if name in BLOCK_VARIANTS else None)
-        odd = name not in known or (name in (*PLAIN[tower], *BLOCK_VARIANTS) and value != usual)
+        odd = (name not in known and value not in (None, False)) or (
+            name in (*PLAIN[tower], *BLOCK_VARIANTS) and value != usual
+        )
         odd = odd or (name == "norm_kwargs" and set(value or ()) - {"eps"})
+        odd = odd or (name == "tokenizer_kwargs" and (value or {}).get("clean") == "canonicalize")
         if odd or (name == "act_kwargs" and value):
             raise CheckpointError(
                 f"{where}: {name} is {json.dumps(value)}; only CLIP's own architecture can be read from "

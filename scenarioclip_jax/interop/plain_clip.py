@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from scenarioclip_jax.checkpoint import CheckpointError
-from scenarioclip_jax.interop import huggingface, openclip, siglip
+from scenarioclip_jax.interop import huggingface, known_files, openclip, siglip
 from scenarioclip_jax.interop.clip_model import TOWERS, ClipModel
 from scenarioclip_jax.interop.hub import find_folder
 from scenarioclip_jax.interop.weights import read_json
@@ -18,19 +18,20 @@ def open_plain_clip(source: str) -> ClipModel:
     """Opens a folder, or a model on the hub: in Hugging Face's format or open_clip's.
 
     A folder in Hugging Face's format has a CLIP or SigLIP model, or one tower each in `vision` and `text`; one
-    in open_clip's format has open_clip_config.json beside the weights. A folder with both is read as the first.
+    in open_clip's format has open_clip_config.json beside the weights. A folder with both is read as the first,
+    unless its config.json isn't one of Transformers'.
 
     Raises:
       CheckpointError: There is nothing usable. The message names file and field, and what to do.
     """
     folder = find_folder(source)
+    if known_files.is_open_clip(folder):
+        return openclip.open_model(folder, source)
     config = folder / "config.json"
     if config.is_file() and read_json(config).get("model_type") == siglip.MODEL_TYPE:
         return siglip.open_model(folder, source)
     if _in_huggingface_format(folder):
         return huggingface.open_model(folder, source)
-    if (folder / openclip.CONFIG).is_file():
-        return openclip.open_model(folder, source)
     raise CheckpointError(
         f"{folder}: no config.json in it, nor vision/config.json with text/config.json, nor "
         f"{openclip.CONFIG}; {openclip.advice(folder) or WANTED}"

@@ -36,7 +36,7 @@ def open_model(folder: Path, name: str) -> ClipModel:
     tokenizer = _tokenizer(folder)
     sizes = _read_config(folder / "config.json", tokenizer)
     dim = sizes["vision"]["width"]
-    weights = _weights(open_folder(folder), dim)
+    weights = _weights(open_folder(folder), dim, folder)
     remedy = (
         "Weights and config.json must belong to the same SigLIP model. (vision. and text. stand for "
         "vision_model. and text_model. in the file.)"
@@ -58,8 +58,8 @@ def _read_config(path: Path, tokenizer: Tokenizer | None) -> dict[str, dict[str,
             "whole image; give a SigLIP model whose head was kept"
         )
     sizes = {
-        "vision": tower_sizes(vision, "vision", path) | {"pooling": "attention"},
-        "text": tower_sizes(text, "text", path) | {"pooling": "last"},
+        "vision": tower_sizes(vision, "vision", path, pooling="attention"),
+        "text": tower_sizes(text, "text", path, pooling="last"),
     }
     projected = getattr(text, "projection_size", None) or text.hidden_size
     if projected != vision.hidden_size:
@@ -92,7 +92,7 @@ def _tokenizer(folder: Path) -> Tokenizer | None:
         raise CheckpointError(f"{folder}: its tokenizer can't be used: {error}") from None
 
 
-def _weights(found: Weights, dim: int) -> Weights:
+def _weights(found: Weights, dim: int, folder: Path) -> Weights:
     """The arrays in the names of `ClipModel`; the patches' bias becomes part of their positions."""
 
     def rename(name: str) -> str | None:
@@ -104,6 +104,11 @@ def _weights(found: Weights, dim: int) -> Weights:
         return HEADS.get(name, name)
 
     named = found.renamed(rename)
+    if BIAS not in named:
+        raise CheckpointError(
+            f"{folder}: no vision_model.embeddings.patch_embedding.bias in it, which SigLIP's patches have; "
+            "copy the model again"
+        )
     shapes = {name: shape for name, shape in named.shapes.items() if name != BIAS}
     shapes |= {name: () for name in SCALARS if named.shapes.get(name) == (1,)}
     shapes["visual_projection.weight"] = (dim, dim)  # images are compared as they are pooled
@@ -114,6 +119,6 @@ def _weights(found: Weights, dim: int) -> Weights:
         value = named[name]
         if name in SCALARS:
             return value.reshape(())
-        return value + named[BIAS] if name == POSITION and BIAS in named else value
+        return value + named[BIAS] if name == POSITION else value
 
     return Weights(shapes, read)

@@ -83,7 +83,13 @@ def write_folder(
     vision, text = VisionConfig(**spec.model["vision"]), TextConfig(**spec.model["text"])
     theirs = reference.to_theirs(params, spec.model["arch"], vision, text, pooled=pools(spec.model))
     save_safetensors(out, theirs, dtype)
-    _write_json(out / "config.json", exported.config_json(spec, dtype, temperatures))
+    _write_json(
+        out / "config.json",
+        {
+            **exported.config_json(spec, dtype, temperatures),
+            "pad_id": Tokenizer.load(tokenizer_file).pad_id,
+        },
+    )
     for module in exported.MODELS:
         shutil.copyfile(TEMPLATES / f"{module}.py", out / f"{module}.py")
     write_processor(out, spec, tokenizer_file)
@@ -202,6 +208,11 @@ def _refuse_unpublished(spec: ModelSpec, layout: str) -> None:
         raise CheckpointError(
             "the model has SigLIP's towers, which plain CLIP towers can't stand for; leave out --layout "
             f"{layout}: the folder that has code of its own can"
+        )
+    if arch == "scenario_clip_2" and layout == "reference":
+        raise CheckpointError(
+            "arch is scenario_clip_2, which the published code doesn't have; leave out --layout reference, or "
+            "take huggingface-towers"
         )
     if arch == "scenario_clip_shared" or pooled:
         what = "model.regions is pooled" if pooled else f"arch is {arch}"

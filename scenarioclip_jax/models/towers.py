@@ -9,6 +9,7 @@ token, no norm before its blocks, and texts whose tokens all see each other (Zha
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,9 @@ class TowerConfig:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VisionConfig(TowerConfig):
     image_size: int  # pixels, both sides
-    patch_size: int  # pixels, both sides
+    patch_size: (
+        int  # pixels, both sides; with attention's pooling what is over at two borders isn't seen
+    )
     pooling: str = "class_token"  # or attention, over all patches
 
     def __post_init__(self):
@@ -74,7 +77,9 @@ class VisionConfig(TowerConfig):
         _check_pooling(self.pooling, "vision")
         if self.patch_size < 1:
             raise ValueError(f"patch_size {self.patch_size} is not 1 or more")
-        if self.image_size % self.patch_size:
+        if self.image_size < self.patch_size or (
+            self.has_class_token and self.image_size % self.patch_size
+        ):
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
             )
@@ -107,6 +112,14 @@ class TextConfig(TowerConfig):
     @property
     def causal(self) -> bool:
         return self.pooling == "end_of_text"
+
+
+def fields_of(config: VisionConfig | TextConfig) -> dict[str, Any]:
+    """A tower's fields with their defaults, but for CLIP's pooling, which models of before didn't name."""
+    fields = dataclasses.asdict(config)
+    if fields["pooling"] in (kinds[0] for kinds in POOLINGS.values()):
+        del fields["pooling"]
+    return fields
 
 
 def _check_pooling(pooling: str, tower: str) -> None:
@@ -151,6 +164,9 @@ class VisionStem(nnx.Module):
           visible_only: Whether black patches are hidden from all tokens.
         """
         patches = images
+        if not self.has_class_token:  # its patches needn't fill the image
+            side = images.shape[1] // self.patch_size * self.patch_size
+            images = images[:, :side, :side]
         if rows is None:
             cut = cut_patches(images, self.patch_size)
             patches = cut.reshape(*cut.shape[:2], -1)

@@ -5,7 +5,6 @@ model, and this module fills in what follows from them: the architecture, how in
 that freeze what shouldn't change.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from scenarioclip_jax.command import Config, ConfigError, listed, naming
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.settings import CONFIG_KEYS, as_level
 from scenarioclip_jax.models.scenario_clip import branch_of, head_of, parts_of, pools
-from scenarioclip_jax.models.towers import TextConfig, VisionConfig
+from scenarioclip_jax.models.towers import TextConfig, VisionConfig, fields_of
 from scenarioclip_jax.paths import address_of, local_path
 
 PARTS = ("full", "last", "lora", "heads")
@@ -113,7 +112,7 @@ def _take_over(config: Config, spec: ModelSpec) -> None:
     for name in HOW_TO_COMPUTE:
         model.pop(name, None)
     for tower, sizes in (("vision", VisionConfig), ("text", TextConfig)):
-        model[tower] = dataclasses.asdict(sizes(**model[tower]))  # weights may leave out defaults
+        model[tower] = fields_of(sizes(**model[tower]))  # weights may leave out defaults
     config.model.update(model)
     config.data.fit, config.data.region_style = spec.fit, spec.region_style
     for level, key in CONFIG_KEYS.items():
@@ -176,7 +175,8 @@ def trainable(
     if parts == "lora":
         rules += [(KERNELS, True)]
     if parts in ("heads", "lora"):
-        rules += [(r"((vision|text)/head|regions|logit_scale|logit_bias)/.*", True), (r".*", False)]
+        rules += [(r"((vision|text)/head|regions|logit_scale|logit_bias)/.*", True)]
+        rules += [(r"vision/trunk/\w+/pooling/.*", True), (r".*", False)]
     else:
         rules += [(r"(vision|text)/stem/.*", parts == "full"), (r".*", True)]
     return tuple(rules)

@@ -231,6 +231,8 @@ def _step_settings(config: Config, trainable: Sequence[str], mesh: Mesh) -> Step
 def _computed_levels(config: Config) -> tuple[str, ...]:
     """The levels that go through the towers: all, or of a fine-tuning those that it teaches."""
     levels, terms = levels_of(config.arch), config.loss.terms
+    if config.arch == "scenario_clip_2" and config.loss.distill_weight:
+        return levels
     if "finetune" not in config or pools(model_arguments(config)) or terms.parts:
         return levels
     taught = {level for level, weight in by_level(config.loss.level_weights).items() if weight}

@@ -166,3 +166,18 @@ def test_punctuation_is_decoded_as_it_is_written(text, tokenizer):
 def test_punctuation_of_clip_is_decoded_as_it_is_written(clip_folder):
     clip = Tokenizer.load(clip_folder[0])
     assert clip.decode(clip.encode(["aab's 12"], 8)[0][0]) == "aab's 12"
+
+
+def test_padding_of_another_library_is_as_if_there_were_none(tmp_path):
+    """`enable_padding` names a token of BERT's unless it is told another."""
+    plain = train_tokenizer(TEXTS, tmp_path / "plain.json", vocab_size=300)
+    raw = tokenizers.Tokenizer.from_file(str(tmp_path / "plain.json"))
+    raw.enable_padding(length=20)
+    raw.save(str(tmp_path / "padded.json"))
+    padded = Tokenizer.load(tmp_path / "padded.json")
+    assert (padded.bos_id, padded.eos_id, padded.pad_id) == (
+        plain.bos_id,
+        plain.eos_id,
+        plain.pad_id,
+    )
+    np.testing.assert_array_equal(*(each.encode(["two"], 8)[0] for each in (plain, padded)))

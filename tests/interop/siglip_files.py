@@ -33,14 +33,17 @@ IMAGES = {
 }
 
 
-def write(folder: Path, *, second: bool = False, vocabulary: int = 120) -> Path:
+def write(
+    folder: Path, *, second: bool = False, vocabulary: int = 120, image_size: int = 32
+) -> Path:
     """Writes a model as Transformers does; `second` gives it SigLIP 2's kind of tokenizer."""
     import torch
     import transformers
 
     torch.manual_seed(0)
     config = transformers.SiglipConfig(
-        vision_config=VISION, text_config=TEXT | {"vocab_size": vocabulary}
+        vision_config=VISION | {"image_size": image_size},
+        text_config=TEXT | {"vocab_size": vocabulary},
     )
     model = transformers.SiglipModel(config)
     for name, value in model.named_parameters():
@@ -49,7 +52,8 @@ def write(folder: Path, *, second: bool = False, vocabulary: int = 120) -> Path:
     torch.nn.init.constant_(model.logit_scale, 4.7)
     torch.nn.init.constant_(model.logit_bias, -16.5)
     model.save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(IMAGES))
+    size = {"height": image_size, "width": image_size}
+    (folder / "preprocessor_config.json").write_text(json.dumps(IMAGES | {"size": size}))
     if second:
         _gemma(folder)
     else:
@@ -63,7 +67,7 @@ def write(folder: Path, *, second: bool = False, vocabulary: int = 120) -> Path:
 def _gemma(folder: Path) -> None:
     """A tokenizer of letters in the way of Gemma's file: spaces are marked, nothing is lower case."""
     letters = "▁abcdefghijklmnopqrstuvwxyzABC,.!'"
-    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", *letters]
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", *letters, "<s>", "</s>"]
     found = Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, [], unk_token="<unk>"))
     found.normalizer = normalizers.Replace(" ", "▁")
     found.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")

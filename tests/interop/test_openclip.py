@@ -76,6 +76,13 @@ def test_a_folder_with_both_formats_is_read_as_hugging_faces(tmp_path, folder):
     assert open_plain_clip(str(both)).vision["depth"] == helpers.VISION["depth"]
 
 
+def test_timms_own_config_hides_nothing(tmp_path, folder):
+    both = shutil.copytree(folder, tmp_path / "both")
+    (both / "config.json").write_text(json.dumps({"architecture": "vit_base_patch32_clip_224"}))
+    for ours, theirs in zip(cosines(load(both)), cosines(load(folder)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def changed(folder, tmp_path, part, **fields):
     """A copy of the folder whose config has other fields; a part is a path of keys."""
     copy = shutil.copytree(folder, tmp_path / "changed", dirs_exist_ok=True)
@@ -101,6 +108,11 @@ def changed(folder, tmp_path, part, **fields):
         ("model_cfg/vision_cfg", {"image_size": 36}, "36 is not a multiple of patch_size 8"),
         ("model_cfg/vision_cfg", {"layers": 3}, r"missing \(16\)"),
         ("model_cfg/vision_cfg", {"mlp_ratio": "x"}, "mlp_ratio is 'x'"),
+        (
+            "model_cfg/text_cfg",
+            {"tokenizer_kwargs": {"clean": "canonicalize"}},
+            "tokenizer_kwargs is",
+        ),
         ("model_cfg/text_cfg", {"hf_model_name": "roberta"}, "text_cfg: hf_model_name is"),
         ("model_cfg/text_cfg", {"no_causal_mask": True}, "SigLIP can be read in Hugging Face's"),
         ("model_cfg/text_cfg", {"vocab_size": 10}, "vocab_size of text_cfg is 10|of another shape"),
@@ -114,6 +126,11 @@ def changed(folder, tmp_path, part, **fields):
 def test_what_does_not_fit_is_named(tmp_path, folder, part, fields, said):
     with pytest.raises(CheckpointError, match=said):
         load(changed(folder, tmp_path, part, **fields))
+
+
+def test_fields_that_other_versions_wrote_may_say_no(tmp_path, folder):
+    old = {"global_average_pool": False, "input_patchnorm": False, "n_queries": 256}
+    load(changed(folder, tmp_path, "model_cfg/vision_cfg", **old))
 
 
 def test_missing_files_are_named_with_what_to_do(tmp_path, folder):

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from safetensors.numpy import load_file, save_file
 
 from scenarioclip_jax import convert, load
 from scenarioclip_jax.checkpoint import CheckpointError
@@ -83,6 +84,7 @@ def test_texts_are_cut_into_tokens_as_by_transformers(folder, tmp_path):
 def test_the_second_lowers_the_case_and_pads_with_its_own_token(second, tmp_path):
     tokenizer = Tokenizer.load(second)
     raw = json.loads((second / "tokenizer.json").read_text())["model"]["vocab"]
+    assert "</s>" in raw  # Gemma has tokens of HTML, which end nothing
     wanted = [*(raw[each] for each in "ab,▁c"), raw["<eos>"], raw["<pad>"], raw["<pad>"]]
     tokenizer.save(tmp_path / "tokenizer.json")
     for each in (tokenizer, Tokenizer.load(tmp_path / "tokenizer.json")):
@@ -194,6 +196,7 @@ def test_packed_views_are_refused(folder):
         ("config.json", {"model_type": "siglip2"}, "google/siglip2-base-patch16-224"),
         ("preprocessor_config.json", {"image_mean": None}, "has no image_mean"),
         ("tokenizer_config.json", {"pad_token": "[X]"}, "pad_token is '\\[X\\]'"),
+        ("model.safetensors", "without bias", "patch_embedding.bias in it"),
         ("tokenizer_config.json", None, "no tokenizer_config.json"),
         ("spiece.model", None, "no tokenizer"),
         ("spiece.model", b"nonsense", "its tokenizer of SigLIP can't be read"),
@@ -201,7 +204,11 @@ def test_packed_views_are_refused(folder):
 )
 def test_what_does_not_fit_is_named(folder, tmp_path, file, change, said):
     copy = shutil.copytree(folder, tmp_path / "m")
-    if change is None:
+    if change == "without bias":
+        arrays = load_file(copy / file)
+        del arrays["vision_model.embeddings.patch_embedding.bias"]
+        save_file(arrays, copy / file)
+    elif change is None:
         (copy / file).unlink()
     elif isinstance(change, bytes):
         (copy / file).write_bytes(change)
@@ -230,9 +237,43 @@ def test_folders_for_pytorch_give_the_same(folder, tmp_path):
     np.testing.assert_allclose(read, jax_model.encode_text(texts, "relation"), atol=1e-5)
     again = load(out)  # the folder is read back
     np.testing.assert_array_equal(again.encode_text(texts), jax_model.encode_text(texts))
-    with pytest.raises(ValueError, match="reads the last of 12 tokens"):
-        model.encode_text(ids[:, :5])
+    longest = max(len(row) for row in jax_model.tokenizer.encode_ragged(texts, 12)[0])
+    with torch.no_grad():  # as `pipeline` pads
+        short = model.encode_text(ids[:, :longest], "relation")
+    np.testing.assert_array_equal(short, read)
     for layout in ("reference", "huggingface-towers"):
         arguments = [f"--checkpoint={started}", f"--output={tmp_path / layout}"]
         with pytest.raises(SystemExit, match="SigLIP's towers"):
             convert.main(["to-pytorch", *arguments, f"--layout={layout}"])
+
+
+def test_patches_need_not_fill_the_image(tmp_path):
+    """As in so400m at 384 pixels: what is over at two borders isn't seen."""
+    folder = siglip_files.write(tmp_path / "m", image_size=38)
+    model = load(folder)
+    pixels = np.random.default_rng(0).random((2, 38, 38, 3), np.float32)
+    image, _ = their_embeddings(folder, pixels, model.tokenizer.encode(["a"], 12)[0])
+    found = unit(model.encode_pixels(ours(pixels)))
+    np.testing.assert_allclose(found @ found.T, unit(image) @ unit(image).T, atol=2e-6)
+    convert.main(["from-huggingface", f"--model={folder}", f"--output={tmp_path / 'started'}"])
+    convert.main(
+        ["to-pytorch", f"--checkpoint={tmp_path / 'started'}", f"--output={tmp_path / 'o'}"]
+    )
+    theirs = transformers.AutoModel.from_pretrained(tmp_path / "o", trust_remote_code=True).eval()
+    with torch.no_grad():
+        images = theirs.encode_image(torch.tensor(ours(pixels).transpose(0, 3, 1, 2).copy()))
+    wanted = load(tmp_path / "started").encode_pixels(ours(pixels))
+    np.testing.assert_allclose(images, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [None, "PreTrainedTokenizerFast", "TokenizersBackend"])
+@pytest.mark.parametrize("name", ["folder", "second"])
+def test_a_tokenizer_that_another_library_saved_is_siglips_too(name, kind, tmp_path, request):
+    copy = shutil.copytree(request.getfixturevalue(name), tmp_path / "m")
+    settings = json.loads((copy / "tokenizer_config.json").read_text()) | {"tokenizer_class": kind}
+    (copy / "tokenizer_config.json").write_text(json.dumps(settings))
+    wanted = load(request.getfixturevalue(name)).tokenizer
+    texts = ["Ab, C", "two people"]
+    np.testing.assert_array_equal(
+        load(copy).tokenizer.encode(texts, 9)[0], wanted.encode(texts, 9)[0]
+    )

@@ -53,6 +53,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
       logit_bias: Whether the model was trained with the sigmoid loss, which adds a bias to the logits.
       levels: Levels that the model was trained for.
       temperatures: What divides a level's logits in `describe`; 1 where there is none.
+      pad_id: Id that fills texts up, which SigLIP's towers see.
     """
 
     model_type = "scenarioclip"
@@ -70,6 +71,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
         logit_bias=False,
         levels=LEVELS,
         temperatures=None,
+        pad_id=0,
         **kwargs,
     ):
         self.arch = arch
@@ -79,6 +81,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
         self.patch_packing = patch_packing
         self.regions = regions
         self.object_parts = object_parts
+        self.pad_id = pad_id
         self.logit_bias = logit_bias
         self.levels = list(levels)
         self.temperatures = dict(temperatures or {})
@@ -256,11 +259,9 @@ class ScenarioCLIPModel(Describes, PreTrainedModel):
                 "processor cut the texts (or truncation=True)"
             )
         whole = self.config.text.get("pooling", "end_of_text") == "last"
-        if whole and input_ids.shape[1] != length:
-            raise ValueError(
-                f"input_ids are {tuple(input_ids.shape)}; this model reads the last of {length} tokens: let "
-                "the processor pad the texts (padding='max_length')"
-            )
+        if whole and input_ids.shape[1] < length:  # it reads the last of all tokens
+            room = (0, length - input_ids.shape[1])
+            input_ids = functional.pad(input_ids, room, value=self.config.pad_id)
         if not is_recorded() and input_ids.device.type != "meta":
             vocabulary = self.config.text["vocab_size"]
             if not ((input_ids >= 0) & (input_ids < vocabulary)).all():
