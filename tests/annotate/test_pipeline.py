@@ -112,6 +112,7 @@ def test_shares_together_make_what_one_process_makes(photos, tmp_path):
     assert set(written(other.work).values()) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "change"),
     [

@@ -76,6 +76,7 @@ def video_of(id):
     return id.rpartition("/")[0] + ".mp4"
 
 
+@pytest.mark.slow
 def test_frames_of_a_video_are_in_one_split_of_the_shards(frames, tmp_path):
     frames.configure(assemble={"duplicates": "keep"})
     frames.run()

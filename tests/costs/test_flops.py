@@ -127,6 +127,7 @@ def bodies(eqn):
                 yield each
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_every_product_is_counted(case):
     config, mesh, settings, run = build(**CASES[case])

@@ -60,6 +60,7 @@ AROUND = ("black", "gray", "white", "blurred", "dimmed", "colorless")
 LIGHTS = ("day", "night", "white")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize("light", LIGHTS)
 def test_regions_of_another_photo_are_noticed_and_right_ones_kept(light, around):
@@ -127,6 +128,7 @@ COPIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COPIES)
 @pytest.mark.parametrize("light", ["day", "white"])
 def test_copies_of_the_whole_photo_are_noticed(light, name):

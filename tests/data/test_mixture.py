@@ -255,6 +255,7 @@ def test_scenes_keep_their_order_in_one_index_space():
 # The pipeline
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given_settings", [SETTINGS, PACKED], ids=["in order", "balanced"])
 def test_batches_are_the_same_whatever_reads_them(tokenizer, given_settings):
     """With any number of threads, workers and processes, and after a resume in the middle."""

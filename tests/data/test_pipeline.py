@@ -290,6 +290,7 @@ class Refusing:
         return SCENES[index]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [

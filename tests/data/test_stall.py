@@ -102,6 +102,7 @@ def test_a_hanging_read_while_evaluating(tmp_path):
         list(batches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_hanging_read_is_shown_and_ended(workers, tmp_path, capfd):
     tokenizer = train_tokenizer(["thing on other action"], tmp_path, vocab_size=300)

@@ -322,6 +322,7 @@ def tiny(request, small_data):
     return Model(ModelSpec(arguments, dict.fromkeys(LEVELS, 12)), params, tokenizer)
 
 
+@pytest.mark.slow
 def test_a_models_own_embeddings_give_its_scene_graph(tiny, small_data):
     scene = shards.open_split(small_data, "test")[0]
     words = {"objects": ["red circle", "blue square"], "predicates": ["above", "left of"]}

@@ -19,6 +19,7 @@ def photo(seed, size):
     return Image.fromarray(noise)
 
 
+@pytest.mark.slow
 def test_each_photo_has_the_graph_that_it_has_alone(tiny, monkeypatch):
     wanted = [
         Wanted(photo(0, (64, 48)), [[1, 1, 30, 30], [20, 9, 50, 47], [5, 5, 60, 40]], WORDS),

@@ -402,6 +402,7 @@ def test_valid_files_are_read(folder, name):
     assert read(folder, name, {k: as_bytes(v) for k, v in SUITES[name][1].items()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUITES)
 @given(data=st.data())
 @quickly

@@ -108,6 +108,7 @@ def test_the_report_is_one_file_with_everything_in_it(ran):
     assert page.count("data:image/jpeg;base64,") >= 10
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing(ran):
     root, values = ran
     evaluate(values, root / "again")
@@ -187,6 +188,7 @@ def test_main_prints_errors_without_a_traceback(tmp_path, monkeypatch, capsys):
     assert "Traceback" not in printed.err
 
 
+@pytest.mark.slow
 def test_a_suite_is_one_module(tmp_path):
     """A module that is laid into the package is found, gets a section of the config and runs."""
     package = tmp_path / "scenarioclip_jax" / "evaluation" / "suites"

@@ -50,6 +50,7 @@ def run(folder: Path, text: str, *identities: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_each_data_set_is_scored_as_by_itself(small_data, other_data, tmp_path):
     model = write_model(tmp_path / "model", small_data)
     names = Path(small_data).name, Path(other_data).name

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # what these start takes long
+
 ROOT = Path(__file__).parents[2]
 LIMITS = ["-o", "timeout=2", "-o", "faulthandler_timeout=4"]
 LIMITS += ["-o", "faulthandler_exit_on_timeout=true"]

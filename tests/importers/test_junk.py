@@ -185,6 +185,7 @@ def survives(folder, arguments):
         shutil.rmtree(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 @given(data=st.data())
 def test_one_value_is_replaced(tmp_path_factory, source, data):

@@ -141,6 +141,7 @@ def held(tmp_path):
         process.communicate()
 
 
+@pytest.mark.slow
 def test_interrupted_conversion_leaves_no_output(tmp_path, held):
     start, _ = held
     cases = [
@@ -176,6 +177,7 @@ def test_killed_conversion_leaves_nothing_that_looks_like_output(tmp_path, held)
     assert [entry.name for entry in work.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_errors_are_one_message_without_a_traceback(tmp_path):
     clip = helpers.write_clip(tmp_path / "clip")
     weights = clip / "model.safetensors"
@@ -201,6 +203,7 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_pytorch_is_not_needed(tmp_path):
     clip = helpers.write_clip(tmp_path / "clip")
     pickled = helpers.write_clip(tmp_path / "pickled")

@@ -89,6 +89,7 @@ def assert_alike(found, wanted):
         assert found == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the model doesn't read the end")
 @pytest.mark.parametrize(
     ("arch", "fit", "style", "regions"),

@@ -104,6 +104,7 @@ def test_all_architectures(tmp_path, clip_config, arch, infix):
     helpers.assert_same(params, golden.params(arch))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["inside", "file", "bare_file"])
 def test_teacher(tmp_path, clip_config, where, capsys):
     file, beside = tmp_path / "last.ckpt", tmp_path / "last_ema_teacher.pt"

@@ -27,6 +27,7 @@ def mixed(models, tmp_path, *more):
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "which"), [("0", 0), ("1", 1)])
 def test_the_ends_are_the_models_themselves(models, tmp_path, alpha, which):
     output = mixed(models, tmp_path, f"--alpha={alpha}")

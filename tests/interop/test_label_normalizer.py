@@ -28,6 +28,7 @@ def test_labels_have_the_form_that_training_gives_them(text):
     assert found == (text if text in KEPT else normalize_label(text))
 
 
+@pytest.mark.slow
 def test_every_character_has_that_form():
     different = []
     for code in set(range(sys.maxunicode + 1)).difference(LATER):

@@ -55,6 +55,7 @@ def test_all_files_arrive_in_one_commit(hub, folder):
     assert "license: unknown" in done.stderr
 
 
+@pytest.mark.slow
 def test_again_it_goes_to_the_same_repository_or_to_another_branch(hub, folder):
     for flags in ([], ["--revision", "second"]):
         done = push(hub, "--folder", folder, "--repo", "scenes", *flags)

@@ -65,6 +65,7 @@ class Tower(torch.nn.Module):
         return getattr(self.model, f"encode_{self.kind}")(x, "object")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["image", "text"])
 # Tracing is deprecated, but used.
 @pytest.mark.filterwarnings("ignore")

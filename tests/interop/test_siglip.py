@@ -100,6 +100,7 @@ def test_ids_are_padded_as_in_training(folder):
     np.testing.assert_array_equal(model.encode_ids(short), model.encode_ids(ids))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["scenario_clip_1", "pyramid_clip", "scenario_clip_shared"])
 def test_it_can_start_a_run_at_three_levels(folder, tmp_path, arch):
     out = tmp_path / "out"
@@ -128,6 +129,7 @@ def test_it_can_start_a_run_at_three_levels(folder, tmp_path, arch):
             np.testing.assert_allclose(image, wanted[1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pooled_regions_see_all_tokens(folder):
     """A box over everything pools a whole photo's tokens, of which none is a class token."""
     clip = open_plain_clip(str(folder))
@@ -162,6 +164,7 @@ def test_another_image_size(folder, tmp_path):
     assert load(out).encode_pixels(np.zeros((1, 64, 64, 3), np.float32)).shape[0] == 1
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_parameter(folder):
     clip = open_plain_clip(str(folder))
     arguments = initial.model_arguments(clip, arch="clip", head="clip")

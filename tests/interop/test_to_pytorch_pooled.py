@@ -64,6 +64,7 @@ def photo(height=45, width=67, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share_stem", [False, True])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_round_trip_is_bit_identical(made, arch, share_stem):
@@ -75,6 +76,7 @@ def test_round_trip_is_bit_identical(made, arch, share_stem):
     assert ModelSpec.read(ours).lengths == spec.lengths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "fit", "parts"),
     [

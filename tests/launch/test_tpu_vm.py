@@ -141,6 +141,7 @@ SAYS = {  # on standard error, as gcloud and ssh put it; whether it passes
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", ["describe", "create"])
 @pytest.mark.parametrize("case", SAYS)
 def test_tpu_vm_watch_tells_what_passes_from_what_does_not(stubs, case, asked):

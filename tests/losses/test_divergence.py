@@ -56,6 +56,7 @@ def pair_by_pair(image, text, **how):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [HOW, HOW | {"student_temperature": 0.9}, HOW | {"scaling": "published", "temperature": 0.1}],

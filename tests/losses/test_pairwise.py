@@ -103,6 +103,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_columns_may_travel_while_a_device_computes():
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     command = [sys.executable, "-c", MEANWHILE]

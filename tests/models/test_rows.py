@@ -129,6 +129,7 @@ def views_of_black():
     return np.array([-0.48145466 / 0.26862954, -0.4578275 / 0.26130258, -0.40821073 / 0.27577711])
 
 
+@pytest.mark.slow
 def test_masked_views_are_black_outside_their_boxes(tokenizer):
     """What the host takes for visible is what shows, so packing leaves out nothing that isn't black."""
     batch = make_batch(PACKED, tokenizer)
@@ -148,6 +149,7 @@ def test_masked_views_are_black_outside_their_boxes(tokenizer):
             assert len(set(taken)) == len(taken)
 
 
+@pytest.mark.slow
 def test_joining_keeps_groups_together():
     rng = np.random.default_rng(0)
     streams = [

@@ -39,6 +39,7 @@ def assert_close(a, b, **tolerances):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerances), a, b)
 
 
+@pytest.mark.slow
 def test_split_and_merge_are_inverse():
     graph, params = build()
     _, again = parameters.split(parameters.merge(graph, params))
@@ -46,6 +47,7 @@ def test_split_and_merge_are_inverse():
     assert all(np.array_equal(again[k], params[k]) for k in params)
 
 
+@pytest.mark.slow
 def test_a_shared_stem_is_the_separate_stems_when_they_are_equal():
     graph, shared = build(share_stem=True)
     separate_graph, separate = build(share_stem=False)
@@ -57,6 +59,7 @@ def test_a_shared_stem_is_the_separate_stems_when_they_are_equal():
     assert_close(run(graph, shared), run(separate_graph, separate), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_scan_unrolling_and_remat_change_nothing():
     reference = run(*build())
     for arguments in ({"unroll": 2}, {"remat": "full"}, {"remat": "dots"}):
@@ -100,6 +103,7 @@ def test_pooling_takes_the_first_end_of_text_and_nothing_behind_it_matters():
     assert np.abs(encode(changed) - reference).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_bfloat16_compute_keeps_float32_parameters():
     graph, params = build(dtype="bfloat16")
     assert {leaf.dtype for leaf in params.values()} == {jnp.dtype("float32")}

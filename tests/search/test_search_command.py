@@ -156,6 +156,7 @@ def test_files_of_boxes_that_cannot_be_read(album, model, tmp_path, content, mes
         index(album, model, tmp_path / "album", boxes=tmp_path / "boxes.json")
 
 
+@pytest.mark.slow
 def test_a_detector_of_the_command(album, model, small_data, tmp_path, capsys):
     dino = tiny.grounding_dino(tmp_path / "dino")
     to = tmp_path / "album"

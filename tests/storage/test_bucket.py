@@ -78,6 +78,7 @@ def through_a_proxy(monkeypatch, server, port):
     buckets._file_system.cache_clear()
 
 
+@pytest.mark.slow
 def test_requests_that_fail_at_first_are_tried_again(place, server, monkeypatch, tmp_path):
     Bucket(place).write("x", b"content")
     trouble = Trouble(lambda method, path, number: 503 if number <= 2 else None)
@@ -91,6 +92,7 @@ def test_requests_that_fail_at_first_are_tried_again(place, server, monkeypatch,
     assert len(trouble.requests) >= 5
 
 
+@pytest.mark.slow
 def test_requests_that_always_fail_end_with_an_error(s3_server, monkeypatch, tmp_path):
     trouble = Trouble(lambda *_: 503)
     with proxy(s3_server, trouble) as port:
@@ -119,6 +121,7 @@ def test_slow_answers_are_tried_again(place, server, monkeypatch):
     assert len(trouble.requests) >= 2
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_ends_with_an_error(s3_server, monkeypatch):
     with proxy(s3_server, Trouble(lambda *_: 5.0)) as port:
         monkeypatch.setattr(buckets, "READ_SECONDS", 0.3)

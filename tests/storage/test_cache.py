@@ -115,6 +115,7 @@ def test_a_data_set_is_read_as_on_disk(place, small_data):
         assert here[len(here) - 1].photo == there[len(there) - 1].photo
 
 
+@pytest.mark.slow
 def test_a_rebuilt_data_set_is_never_read_from_an_old_copy(place, small_data, tmp_path, forget):
     upload(small_data, place)
     before = shards.open_split(local_data(str(place)), "train").identity

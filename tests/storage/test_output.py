@@ -82,6 +82,7 @@ def test_an_interrupted_upload_is_no_data_set_and_the_same_command_ends_it(
     assert len(shards.open_split(local_data(str(place)), "train")) == 1
 
 
+@pytest.mark.slow
 def test_drawn_scenes_go_to_a_bucket(place, capsys):
     assert build.main(["--embedded=20", f"--output={place}"]) == 0
     assert sum(shards.load_summary(local_data(str(place)))["splits"].values()) == 20
@@ -108,6 +109,7 @@ def test_an_import_reads_and_writes_buckets(place, tmp_path, capsys):
     assert json.loads(Bucket(place).read("coco.json"))["images"]
 
 
+@pytest.mark.slow
 def test_models_are_converted_and_opened_in_buckets(place, tmp_path, capsys):
     upload(helpers.write_clip(tmp_path / "clip"), below(place, "clip"))
     flags = ["from-huggingface", f"--model={place}/clip", "--arch=clip"]

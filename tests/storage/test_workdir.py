@@ -28,7 +28,7 @@ from tests.train import tiny
 from tests.train.processes import Job
 from tests.train.shared_programs import Shared, draw_nothing
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]  # runs with checkpoints in buckets
 SETTINGS = {"arch": "clip", "report__queries": 0, "report__scenes": 4}
 
 

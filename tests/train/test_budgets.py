@@ -99,6 +99,7 @@ def ragged(tmp_path_factory):
     return tokenizer, look_at(scenes, PACKED, 48)
 
 
+@pytest.mark.slow
 def test_fullest_rows_are_no_emptier_than_others(ragged):
     tokenizer, needs = ragged
     row, fill = fullest_text_row(needs, tokenizer, PACKED, left_out=0.002)

@@ -273,6 +273,7 @@ def test_values_that_are_right_are_left_alone(arguments):
     assert explain_flags([f"--config={tiny.CONFIG}", *arguments]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

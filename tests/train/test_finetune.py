@@ -93,6 +93,7 @@ def test_it_ends_when_validation_gets_no_better(stopped):
     assert "Between before and after" in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_has_ended_trains_no_more(shared, stopped):
     folder, given = stopped
     before = (folder / "checkpoints").stat().st_mtime_ns
@@ -106,6 +107,7 @@ def test_a_run_that_has_ended_trains_no_more(shared, stopped):
     assert len(read_rows(folder / "metrics.jsonl")) <= len(rows), "it trained on"
 
 
+@pytest.mark.slow
 def test_only_what_serves_the_chosen_levels_changes(tuned, weights):
     before, _ = checkpoint.load_params(weights, weights="student")
     after, _ = checkpoint.load_params(tuned, weights="student")

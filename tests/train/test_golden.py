@@ -196,6 +196,7 @@ def test_gradient_of_the_distillation_temperature():
     np.testing.assert_allclose(grad, figure, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_six_steps_of_training(arch):
     taken = six_steps(arch)

@@ -44,6 +44,7 @@ def composed(base, factors, free):
     return found
 
 
+@pytest.mark.slow
 def test_it_is_the_same_as_training_the_factors():
     base = drawn()
     inner = optax.adam(0.03)

@@ -57,6 +57,7 @@ def rows(workdir):
     ]
 
 
+@pytest.mark.slow
 def test_what_a_run_says_of_each_data_set(ran, folders, capsys):
     data = open_data(config(folders))
     expected = drawn(data, STEPS)

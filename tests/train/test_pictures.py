@@ -10,6 +10,7 @@ from scenarioclip_jax.train import pictures
 from tests.data.fake_scenes import SETTINGS, fake_scene
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("untold", [0, 4, 8])
 def test_scenes_with_and_without_a_text_are_shown(untold, tmp_path, monkeypatch):
     drawn, grid = [], pictures.picture_grid

@@ -47,6 +47,7 @@ def undisturbed(small_data, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_two_processes_hold_the_global_batches_of_one(small_data, tmp_path):
     """Every array, bit for bit, at the start and when another number of processes goes on at a later step."""
     files = {}

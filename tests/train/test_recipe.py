@@ -21,6 +21,8 @@ from scenarioclip_jax.train.metrics import read_rows
 from scenarioclip_jax.train.objective import TERMS
 from tests.train import tiny
 
+pytestmark = pytest.mark.slow  # what these start takes long
+
 ROOT = Path(__file__).parents[2]
 RECIPE = {f"loss__terms__{name}": 0.5 for name in TERMS} | {
     "arch": "scenario_clip_shared",

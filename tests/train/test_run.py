@@ -93,6 +93,7 @@ def undisturbed(shared, small_data, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_nothing_of_a_run_is_compiled_twice(undisturbed):
     """A shape or a dtype that changes between steps would show here long before it shows in a timing."""
     assert COMPILED.count("jit(train_step)") == 1
@@ -218,6 +219,7 @@ def test_a_signal_saves_and_the_resumed_run_is_bit_identical(
     assert scored(tmp_path) == expected
 
 
+@pytest.mark.slow
 def test_a_packed_run_resumes_bit_identical(small_data, tmp_path, monkeypatch, capsys, signaled):
     """With all that saves time or memory: of an average of the teacher's towers only, no model can be made."""
     changes = {"arch": "scenario_clip_1", "model__share_stem": True, "model__patch_packing": True}
@@ -285,6 +287,7 @@ class Computing(np.ndarray):
         time.sleep(self.seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("computes", "least", "most"), [(0.0, 0.3, 1.0), (0.5, 0.1, 0.6), (60.0, 0.0, 0.0)]
 )
@@ -412,6 +415,7 @@ def test_if_no_checkpoint_can_be_read_nothing_is_moved_or_started(
     assert contents() == before
 
 
+@pytest.mark.slow
 def test_going_on_with_another_mesh(undisturbed, small_data, tmp_path):
     workdir = tmp_path / "moved"
     shutil.copytree(undisturbed, workdir)
@@ -644,6 +648,7 @@ def test_an_error_outside_the_state_loses_nothing(
     assert rows(tmp_path) == rows(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_closed_standard_output_stops_the_run_with_its_state_saved(
     undisturbed, small_data, tmp_path, monkeypatch, capsys
 ):

@@ -172,6 +172,7 @@ def test_bad_loss_settings(changes, message, tmp_path):
         check(tiny.config(tmp_path, **changes), batch_ways=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["scenario_clip_2", "pyramid_clip"])
 def test_levels_of_the_unpublished_architecture_diverge(tmp_path, arch):
     config = resolve(tiny.config(tmp_path, arch=arch), eos_id=1)

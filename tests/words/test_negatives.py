@@ -161,6 +161,7 @@ def strict(predicate, s, o):
     }.get(predicate, False)
 
 
+@pytest.mark.slow
 def test_negatives_of_random_photos_are_false_of_all_their_pairs():
     rng = random.Random(0)
     names = ["man", "man 2", "woman", "two dogs", "dog", "cup", "red ball", "blue ball", "gronk"]

@@ -11,7 +11,7 @@ from tests.harness.browser import open_browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
 expect = sync_api.expect
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]  # a browser, and what it is shown
 WAIT = 15_000  # milliseconds
 SIDE = 96  # pixels of the drawn photos
 EVIL = "<img src=x onerror=document.title='hacked'>"

@@ -42,6 +42,7 @@ def with_rows(batch, size: int):
     return batch._replace(levels=levels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("focus", "style"), [(True, "stored"), *((False, style) for style in STYLES)]
 )

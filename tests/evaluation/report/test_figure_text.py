@@ -52,6 +52,7 @@ def test_what_no_font_has_is_a_square():
     assert drawable("\U000e1234犬\x00x") in (MISSING * 2 + "x", MISSING + "犬x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", LABELS)
 def test_every_chart_draws_every_label_without_a_warning(label):
     picture = np.zeros((8, 8, 3), np.uint8)
