@@ -67,6 +67,7 @@ def test_rare_labels_are_left_out_and_counted(photos):
     assert summary["missing"] == {"left out by filters": len(before) - len(after)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "value", "passes"),
     [

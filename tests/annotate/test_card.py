@@ -59,6 +59,7 @@ def test_models_prompts_filters_and_losses_are_told():
     assert head(text)["license"] == "unknown"
 
 
+@pytest.mark.slow
 def test_assemble_writes_it_with_pictures(photos):
     photos.configure(assemble={"name": "Drawn", "examples": 2})
     photos.run()

@@ -168,6 +168,7 @@ def test_drawn_scenes_are_joined_as_they_are():
     assert drawn_recall(name, name) >= 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbered", [False, True])
 def test_drawn_scenes_without_colors(numbered):
     """Several boxes share a name then, so that some triplets are true of several pairs."""

@@ -18,6 +18,7 @@ def summary(work):
     return json.loads((work / "dataset/assemble.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["run", "photos", "detect", "assemble", "status", "labels"])
 def test_a_photos_folder_that_is_gone_is_an_error(photos, capsys, command):
     photos.run()

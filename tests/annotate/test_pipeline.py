@@ -70,6 +70,7 @@ def test_photos_become_a_data_set_that_can_be_built(photos, capsys, tmp_path):
     assert "problem" not in capsys.readouterr().err.lower()
 
 
+@pytest.mark.slow
 def test_a_photo_is_shown_with_all_that_is_known_of_it(photos, capsys, tmp_path):
     photos.run()
     id, scene = next((id, s) for id, s in scenes(photos.work).items() if s["relations"])
@@ -101,6 +102,7 @@ def test_a_second_run_does_nothing_and_gives_the_same_bytes(photos):
     assert set(lines.values()) == {1}
 
 
+@pytest.mark.slow
 def test_shares_together_make_what_one_process_makes(photos, tmp_path):
     photos.run()
     whole = (photos.work / "dataset/metadata.jsonl.gz").read_bytes()
@@ -159,6 +161,7 @@ def test_a_changed_photo_is_done_again_and_a_removed_one_is_gone(photos, capsys)
     assert len(scenes(photos.work)) == COUNT - 1
 
 
+@pytest.mark.slow
 def test_failures_are_counted_tried_again_a_few_times_and_forgiven_when_asked(photos, capsys):
     shutil.copy(next(photos.images.iterdir()), photos.images / "unknown.jpg")
     (photos.images / "broken.jpg").write_bytes(b"\xff\xd8 this is no photo")

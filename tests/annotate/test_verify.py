@@ -100,6 +100,7 @@ def test_negatives_that_are_true_of_the_photo_go_and_are_counted_by_kind(photos)
     assert wrong(kept) == 0
 
 
+@pytest.mark.slow
 def test_what_is_doubtful_goes_unless_it_shall_stay(photos, capsys):
     photos.configure(truth={"unsure": 0.3}, verify={"enabled": True})
     photos.run()
@@ -121,6 +122,7 @@ def verifying(server, **more):
     return {"enabled": True, "model": "m", "endpoints": [server.address]} | more
 
 
+@pytest.mark.slow
 def test_a_model_of_its_own_is_asked_and_its_failures_are_tried_again(photos, capsys):
     """The truth stands in for the other models."""
 
@@ -173,6 +175,7 @@ def test_a_model_of_its_own_is_asked_and_its_failures_are_tried_again(photos, ca
     assert sum(n for name, n in removed(photos.work).items() if name.endswith("unanswered")) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["no", "unsure"])
 def test_texts_are_asked_in_an_order_that_tells_nothing(photos, value):
     seen = []

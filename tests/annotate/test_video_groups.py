@@ -105,6 +105,7 @@ def test_frames_of_a_video_are_in_one_split_of_the_shards(frames, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_videos_that_share_a_picture_are_one_group(frames):
     names = sorted(str(path.relative_to(frames.images)) for path in frames.images.rglob("*.jpg"))
     one, other = names[0], names[-1]
@@ -139,6 +140,7 @@ def test_another_action_changes_the_scenes_and_makes_no_stage_stale(filmed, fram
     assert {id: scene["action"] for id, scene in scenes(frames.work).items()} == actions
 
 
+@pytest.mark.slow
 def test_labels_see_the_action_of_the_folder(frames):
     frames.run()
     assert main(["labels", "--output", str(frames.work)]) == 0
@@ -146,6 +148,7 @@ def test_labels_see_the_action_of_the_folder(frames):
     assert "act 1" in table.read_text()
 
 
+@pytest.mark.slow
 def test_quality_and_show_tell_the_action_of_the_folder(filmed, frames, tmp_path, monkeypatch):
     frames.run()
     found = measure(open_work(frames.work), filmed / "truth")

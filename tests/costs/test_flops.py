@@ -165,6 +165,7 @@ def test_step_by_hand():
     assert parts["views"].model == 0
 
 
+@pytest.mark.slow
 def test_model_flops_do_not_depend_on_how_they_are_computed():
     plain, thrifty = (
         predicted(*build(trainable=PUBLISHED, **changes))

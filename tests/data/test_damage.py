@@ -57,6 +57,7 @@ def test_a_jump_to_the_end_is_pointed_out(layout, jump):
         assert f"from row {row * unit[1]} on" in found.doubt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_real_damage_is_pointed_out(layout):
     """A wrong byte in the data, where nothing else tells: of all such, only what shows has to be noticed."""
@@ -113,6 +114,7 @@ def documents():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "picture"), documents())
 def test_right_pictures_are_left_in_peace(name, picture):
     for options in LAYOUTS.values():

@@ -139,6 +139,7 @@ def assert_passes(records: np.ndarray, counts) -> None:
             assert len(set(some.tolist())) == len(some)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("counts", "weights"),
     [((420, 140), (1, 1)), ((78, 36), (1, 1)), ((7, 3), (2, 1)), ((2000, 50), (2000, 1))],

@@ -121,6 +121,7 @@ def batches(iterator, count):
     return [[None if x is None else np.array(x) for x in batch[:-6]] for batch in found]
 
 
+@pytest.mark.slow
 def test_balanced_batches_are_the_same_whatever_reads_them(tokenizer):
     """And go on where they were, in the middle of 32 steps."""
     iterator = train_iterator(SCENES, tokenizer, PACKED)

@@ -55,6 +55,7 @@ def reference(tokenizer):
     return take(train_iterator(SCENES, tokenizer, settings), 7)
 
 
+@pytest.mark.slow
 def test_batches_are_the_same_whatever_reads_them(tokenizer, reference):
     for change in ({"num_threads": 4, "prefetch": 5}, {"num_workers": 1}, {"num_workers": 2}):
         settings = dataclasses.replace(SETTINGS, **change)
@@ -162,6 +163,7 @@ class Damaged(list):
         return scene._replace(photo=scene.photo[:-100]) if index == 7 else scene
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_corrupt_records_are_replaced_counted_and_named(tokenizer, reference, workers, caplog):
     settings = dataclasses.replace(FULL, max_corrupt_share=0.1, num_workers=workers)
@@ -334,6 +336,7 @@ def test_a_worker_that_the_system_ended_is_explained():
     assert pipeline._lost_worker(RuntimeError("other")) is None
 
 
+@pytest.mark.slow
 def test_a_process_of_several_reads_on_by_itself_when_it_loses_a_worker(tokenizer, reference):
     """The others wait for its part of the batch, so that it can't just end."""
     settings = dataclasses.replace(SETTINGS, num_workers=1, prefetch=1)

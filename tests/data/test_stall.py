@@ -78,6 +78,7 @@ run()
 """
 
 
+@pytest.mark.slow
 def test_the_command_ends_though_a_thread_hangs(tmp_path):
     config = Path(__file__).parents[2] / "configs" / "pretrain.py"
     command = [

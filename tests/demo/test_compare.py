@@ -43,6 +43,7 @@ def percent(share):
     return f"{100 * share:.{1 if share < 0.1 else 0}f}%"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1000])
 def test_both_graphs_are_shown_and_what_differs_is_marked(
     models, browser, address, width, tmp_path

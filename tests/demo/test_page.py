@@ -107,6 +107,7 @@ def texts(page, kind):
     return page.locator(f"#found-{kind} li").all_inner_texts()
 
 
+@pytest.mark.slow
 def test_a_photo_gets_a_graph_of_the_boxes_that_are_dragged_on_it(page):
     upload(page, photo())
     page.wait_for_selector("#found-actions li")
@@ -142,6 +143,7 @@ def test_pointing_at_a_line_lights_what_belongs_to_it(page):
     assert page.locator("#stage g[data-object='2'].lit").count() == 1
 
 
+@pytest.mark.slow
 def test_words_move_the_scores(page):
     page.click("#examples button:nth-child(1)")
     page.wait_for_selector("#found-actions li:nth-child(2)")
@@ -206,6 +208,7 @@ def test_names_are_no_markup(page):
     assert page.locator("#right img").count() == 0
 
 
+@pytest.mark.slow
 def test_bad_and_huge_files_are_told_and_the_photo_stays(page):
     upload(page, photo())
     page.wait_for_selector("#found-actions li")

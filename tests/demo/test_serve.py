@@ -23,6 +23,7 @@ def model(small_data, tmp_path_factory):
     return tiny_model.write_model(tmp_path_factory.mktemp("serve") / "model", small_data)
 
 
+@pytest.mark.slow
 def test_what_was_asked_before_it_was_told_to_stop_is_answered(model):
     command = [sys.executable, "-m", "scenarioclip_jax.demo", "--api", f"--model={model}"]
     with subprocess.Popen(

@@ -20,6 +20,7 @@ from scenarioclip_jax.models.scenario_clip import LEVELS, ScenarioCLIP
 from tests.evaluation import tiny_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_the_temperature_of_drawn_answers_is_found(temperature):
     rng = np.random.default_rng(0)
@@ -56,6 +57,7 @@ def folder(small_data, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_every_annotation_is_asked_about(folder, small_data):
     model, source = load(folder), shards.open_split(small_data, "validation")
     scenes = [source[index] for index in range(3)]
@@ -76,6 +78,7 @@ def test_every_annotation_is_asked_about(folder, small_data):
     assert len(left["relation"]) == len(above)
 
 
+@pytest.mark.slow
 def test_it_is_kept_with_the_model_and_used(folder, small_data, capsys):
     scene = shards.open_split(small_data, "test")[0]
 

@@ -346,6 +346,7 @@ def test_a_models_own_embeddings_give_its_scene_graph(tiny, small_data):
         assert each.score == pytest.approx(shares.max() * names, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_share_of_a_box_that_a_model_sees(tiny):
     """By the center crop of a wide photo: x from 100 to 200 of 300."""
     boxes = np.float32([[0, 0, 50, 50], [150, 0, 250, 100], [110, 10, 190, 90], [90, 0, 110, 9]])

@@ -125,6 +125,7 @@ def test_a_detector_that_is_not_there(tmp_path):
         open_detector(str(tmp_path / "nowhere"))
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_detector_or_a_grid(small_data, tmp_path, folder):
     model = tiny_model.write_model(tmp_path / "model", small_data)
     Image.fromarray(PHOTO).save(tmp_path / "photo.png")

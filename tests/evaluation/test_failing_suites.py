@@ -71,6 +71,7 @@ def sugarcrepe(root, images):
     return {"sugarcrepe__path": str(root), "sugarcrepe__images": str(root)}
 
 
+@pytest.mark.slow
 def test_what_the_data_lacks_is_left_out_of_the_default_suites(place, tmp_path, capsys):
     done = evaluate(config(place), tmp_path / "out")
     lines = capsys.readouterr().out.splitlines()
@@ -237,6 +238,7 @@ def test_pictures_that_are_unreadable_by_now_do_not_take_the_report_along(
     assert "photo that can&#39;t be read any more" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suites", [("hard_negatives", "retrieval"), None])
 def test_the_exit_status_says_whether_a_named_suite_failed(place, tmp_path, monkeypatch, suites):
     values = config(place, **({"suites": suites} if suites else {}))

@@ -422,6 +422,7 @@ def test_a_changed_value_is_read_or_refused_by_name(folder, name, data):
     read(folder, name, contents)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUITES)
 @given(data=st.data())
 @quickly

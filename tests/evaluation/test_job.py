@@ -65,6 +65,7 @@ def ran(small_data, tmp_path_factory):
     return root, values
 
 
+@pytest.mark.slow
 def test_results_hold_all_that_is_needed_to_believe_them(ran):
     root, values = ran
     results = json.loads((root / "run" / "results.json").read_text())

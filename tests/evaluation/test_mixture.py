@@ -86,6 +86,7 @@ def test_each_data_set_is_scored_as_by_itself(small_data, other_data, tmp_path):
     assert both["suites"][f"zero_shot/{names[0]}"] != both["suites"][f"zero_shot/{names[1]}"]
 
 
+@pytest.mark.slow
 def test_a_data_set_without_a_test_split_takes_nothing_from_the_others(
     small_data, tmp_path, capsys
 ):

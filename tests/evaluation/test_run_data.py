@@ -108,6 +108,7 @@ def test_a_damaged_config_is_named(tmp_path):
             recorded(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_data_set_that_was_built_again_in_its_place_is_told(small_data, tmp_path, capsys):
     """The path is the run's, the scenes aren't: what was trained on may be in today's test split."""
     place = tmp_path / "shards"

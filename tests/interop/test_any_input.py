@@ -81,6 +81,7 @@ class Restored:
         self.path.write_bytes(self.before)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
 def test_any_value_in_a_clips_settings(clip, name, data):

@@ -122,6 +122,7 @@ def test_photos_parts_and_scene_graphs_are_those_of_jax(made, arch, fit, style, 
     assert_alike(found.to_dict(), wanted.to_dict())
 
 
+@pytest.mark.slow
 def test_temperatures_come_along_both_ways(made):
     ours, out = made()
     assert json.loads((out / "config.json").read_text())["temperatures"] == TEMPERATURES
@@ -252,6 +253,7 @@ except ImportError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_folder_needs_nothing_of_this_package_nor_what_only_draws(made, tmp_path):
     done = subprocess.run(
@@ -267,6 +269,7 @@ def test_a_folder_needs_nothing_of_this_package_nor_what_only_draws(made, tmp_pa
     assert done.stdout.splitlines() == ["1", "draw needs matplotlib: pip install matplotlib"]
 
 
+@pytest.mark.slow
 def test_the_picture_is_that_of_jax(made):
     ours, out = made("scenario_clip_shared", "contain", "stored", "pooled")
     model, processor = opened(out)

@@ -55,6 +55,7 @@ def case(request, small_data):
     return model, [source[i] for i in range(SCENES)], galleries
 
 
+@pytest.mark.slow
 def test_the_numbers_of_evaluation(case):
     model, scenes, galleries = case
     objects, relations = [], []

@@ -56,6 +56,7 @@ def test_every_level_and_the_teacher_start_from_clip(clip, tmp_path):
     np.testing.assert_array_equal(texts, helpers.tokenizer().encode(helpers.TEXTS, 20)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arch",
     [

@@ -39,6 +39,7 @@ def test_the_ends_are_the_models_themselves(models, tmp_path, alpha, which):
     np.testing.assert_array_equal(found.encode_text(TEXTS), expected.encode_text(TEXTS))
 
 
+@pytest.mark.slow
 def test_halfway(models, tmp_path):
     (base, _), (tuned, _) = map(checkpoint.load_params, models)
     found, _ = checkpoint.load_params(mixed(models, tmp_path))

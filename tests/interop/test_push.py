@@ -40,6 +40,7 @@ def push(hub, *flags, token=hub_server.TOKEN, address=""):
     )
 
 
+@pytest.mark.slow
 def test_all_files_arrive_in_one_commit(hub, folder):
     done = push(hub, "--folder", folder, "--repo", "lab/scenes", "--private")
     assert done.returncode == 0, done.stderr
@@ -82,6 +83,7 @@ def test_what_cannot_be_pushed(folder, flags, message, capsys):
     assert message in str(end.value)
 
 
+@pytest.mark.slow
 def test_who_may_not_write_is_told_what_to_do(hub, folder):
     done = push(hub, "--folder", folder, "--repo", "lab/scenes", token="hf_wrong")
     assert done.returncode == 1

@@ -224,6 +224,7 @@ def test_what_does_not_fit_is_named(folder, tmp_path, file, change, said):
         load(copy)
 
 
+@pytest.mark.slow
 def test_folders_for_pytorch_give_the_same(folder, tmp_path):
     started, out = tmp_path / "started", tmp_path / "out"
     convert.main(["from-huggingface", f"--model={folder}", f"--output={started}", "--head=clip"])
@@ -250,6 +251,7 @@ def test_folders_for_pytorch_give_the_same(folder, tmp_path):
             convert.main(["to-pytorch", *arguments, f"--layout={layout}"])
 
 
+@pytest.mark.slow
 def test_patches_need_not_fill_the_image(tmp_path):
     """As in so400m at 384 pixels: what is over at two borders isn't seen."""
     folder = siglip_files.write(tmp_path / "m", image_size=38)

@@ -100,6 +100,7 @@ def to_folder(source, output, *flags):
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("share_stem", [False, True])
 def test_round_trip_is_bit_identical(trained, tmp_path, arch, share_stem):
@@ -148,6 +149,7 @@ def test_logit_biases_of_the_sigmoid_loss(trained, tmp_path):
         to_folder(source, tmp_path / "ref", "--layout=reference")
 
 
+@pytest.mark.slow
 def test_black_patches_of_a_packed_model_are_not_seen(trained, tmp_path):
     """In PyTorch too, at the levels whose pictures are masked; other layouts can't say so and are refused."""
     source, params, _ = trained("scenario_clip_1", patch_packing=True)
@@ -197,6 +199,7 @@ def test_round_trip_of_teacher_and_of_bfloat16(trained, tmp_path, monkeypatch):
         assert model.encode_image(torch.zeros(1, 3, 32, 32), "object").shape == (1, 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arch",
     [pytest.param(a, marks=[] if a in QUICK else [pytest.mark.slow]) for a in ARCHITECTURES],
@@ -238,6 +241,7 @@ def test_automodel_computes_the_same(trained, tmp_path, arch):
         theirs.encode_image(torch.zeros(1, 3, 16, 16), "global")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", FITS)
 def test_both_processors_agree(trained, tmp_path, fit):
     torch = pytest.importorskip("torch")

@@ -235,6 +235,7 @@ class Tower(torch.nn.Module):
         return image, self.model.encode_text(ids, self.level)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "level"),
     [

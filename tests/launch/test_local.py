@@ -177,6 +177,7 @@ def test_local_ends_where_the_interpreter_fails(stubs, tmp_path, interpreter, st
         assert message in done.stderr
 
 
+@pytest.mark.slow
 def test_local_stopped_while_it_starts_ends_with_its_processes(local):
     """Whenever the signal comes, no process is forgotten and none is waited for in vain."""
     for milliseconds in range(0, 150, 10):
@@ -188,6 +189,7 @@ def test_local_stopped_while_it_starts_ends_with_its_processes(local):
         assert not in_session(job.pid)
 
 
+@pytest.mark.slow
 def test_local_killed_outright_leaves_no_process(local, tmp_path):
     for milliseconds in (5, 20, 50, 100, 400):
         job = local(4, "time.sleep(20)")

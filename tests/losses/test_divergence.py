@@ -67,6 +67,7 @@ def test_it_is_the_mean_over_pairs(how):
     np.testing.assert_allclose(found, pair_by_pair(image, text, **how), rtol=2e-4)
 
 
+@pytest.mark.slow
 def test_equal_levels_do_not_diverge():
     one = jnp.asarray(np.random.default_rng(0).standard_normal(D), jnp.float32)
     same = {level: jnp.broadcast_to(one, (*owners.shape, D)) for level, owners in OWNERS.items()}

@@ -111,6 +111,7 @@ def test_requests_that_always_fail_end_with_an_error(s3_server, monkeypatch, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_slow_answers_are_tried_again(place, server, monkeypatch):
     Bucket(place).write("x", b"content")
     trouble = Trouble(lambda method, path, number: 3.0 if number == 1 else None)

@@ -126,6 +126,7 @@ def test_a_rebuilt_data_set_is_never_read_from_an_old_copy(place, small_data, tm
     assert now == shards.open_split(other, "train").identity != before
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_is_found_out(place, small_data):
     upload(small_data, place)
     (name,) = [n for n in Bucket(place).list() if "-train.array_record" in n]

@@ -41,6 +41,7 @@ def test_a_second_run_is_refused_and_told_who_is_there(place):
     lease(place).take()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_lease_that_nobody_renews_is_taken_over(place, capsys):
     first = lease(place, renew=1000)
@@ -59,6 +60,7 @@ def test_a_lease_that_nobody_renews_is_taken_over(place, capsys):
     second.release()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_run_that_was_killed_on_this_machine_is_not_waited_for(place):
     code = (

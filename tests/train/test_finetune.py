@@ -82,6 +82,7 @@ def tuned(shared, weights, small_data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_it_ends_when_validation_gets_no_better(stopped):
     folder, _ = stopped
     assert json.loads((folder / FILE).read_text()) == {"best": 2, "last": 4, "steps": 6}
@@ -119,6 +120,7 @@ def test_only_what_serves_the_chosen_levels_changes(tuned, weights):
     assert not any(path.endswith("kernel") for path in same - others), same - others
 
 
+@pytest.mark.slow
 def test_lora_changes_matrices_by_a_low_rank(shared, weights, small_data, tmp_path):
     changes = {"finetune__parts": "lora", "finetune__rank": 1, "finetune__levels": ("object",)}
     train(config(weights, small_data, optimizer__learning_rate=3e-3, steps=2, **changes), tmp_path)
@@ -137,6 +139,7 @@ def test_lora_changes_matrices_by_a_low_rank(shared, weights, small_data, tmp_pa
             assert max(others, default=0) < 1e-3 * one, path
 
 
+@pytest.mark.slow
 def test_validation_chooses_by_recall_at_one(tuned):
     *_, row = [row for row in read_rows(tuned / "metrics.jsonl") if "validation/score" in row]
     recalls = [

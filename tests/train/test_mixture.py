@@ -106,6 +106,7 @@ def train_kind(level):
     return {"global": "actions", "object": "objects", "relation": "relations"}[level]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_as_if_nothing_had_been(ran, folders, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(ran, workdir)

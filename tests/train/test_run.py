@@ -193,6 +193,7 @@ PHASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_signal_saves_and_the_resumed_run_is_bit_identical(
     phase, undisturbed, small_data, tmp_path, monkeypatch, capsys, signaled
@@ -322,6 +323,7 @@ def test_the_wait_for_data_is_the_time_without_a_step_to_compute(
     assert all(least <= share <= most for share in shares[2:]), shares
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_when_metrics_are_written(
     undisturbed, small_data, tmp_path, monkeypatch
 ):
@@ -343,6 +345,7 @@ def test_a_disk_that_is_full_when_metrics_are_written(
     assert rows(tmp_path) == rows(undisturbed)
 
 
+@pytest.mark.slow
 def test_rows_after_the_last_checkpoint_are_written_once(undisturbed, small_data, tmp_path):
     """A run that is killed outright leaves rows that no checkpoint knows of."""
     state = {"killed": False}
@@ -540,6 +543,7 @@ def assert_trained(workdir, arch):
     assert ("loss/distillation" in trained) == (arch == "scenario_clip_1")
 
 
+@pytest.mark.slow
 def test_starting_from_an_earlier_run(undisturbed, small_data, tmp_path):
     train(config(small_data, init_from=str(undisturbed)), tmp_path)
     params, _ = load_params(undisturbed)
@@ -606,6 +610,7 @@ def test_weights_of_another_size_are_refused(undisturbed, small_data, tmp_path):
         train(values, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_settings_on_purpose(undisturbed, small_data, tmp_path, capsys):
     """Longer, with another rate, in more groups: the state stays as it is, and the change is recorded."""
     workdir = tmp_path / "run"
@@ -630,6 +635,7 @@ def test_a_run_goes_on_with_other_settings_on_purpose(undisturbed, small_data, t
         train(config(small_data, steps=5, **changes, **allow), workdir)
 
 
+@pytest.mark.slow
 def test_an_error_outside_the_state_loses_nothing(
     undisturbed, small_data, tmp_path, monkeypatch, capsys
 ):

@@ -33,6 +33,7 @@ def one_step(arch, mesh, other_teacher=False, **changes):
     return jax.device_get(state), metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_an_accumulated_gradient_is_that_of_the_whole_batch(arch):
     expected, metrics = one_step(arch, "1x1x1")

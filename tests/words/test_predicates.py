@@ -99,6 +99,7 @@ def test_what_is_opposite_is_so_both_ways():
             assert not p.implies(a, b), f"{a} implies {b}"
 
 
+@pytest.mark.slow
 def test_nothing_excludes_what_it_implies():
     for a, b in itertools.product(ALL, repeat=2):
         if p.excludes(a, b):

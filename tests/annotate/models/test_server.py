@@ -75,6 +75,7 @@ def test_a_request_holds_the_photo_the_prompt_and_the_schema():
     assert wanted["schema"]["properties"]["objects"]["maxItems"] == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
@@ -204,6 +205,7 @@ def test_answers_come_as_they_arrive():
         assert next(found).id == "slow"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_server_that_goes_away_is_left_out_and_comes_back(monkeypatch):
     from scenarioclip_jax.annotate.models import endpoints

@@ -68,6 +68,7 @@ def test_a_photo_without_statements_is_not_asked_about():
     assert {id: each.result for id, each in found.items()} == {"1": [], "2": WANTED, "3": []}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "wanted"),
     [

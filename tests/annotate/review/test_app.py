@@ -36,6 +36,7 @@ def decide(web, id, action, **more):
 PATHS = ("/", "/page.js", "/api/list", "/api/changes", "/api/scene?id=x", "/photo?id=x", "/absent")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("token", [None, "", "the-toke", "the-tokenn", "ü", "THE-TOKEN"])
 def test_nothing_is_served_without_the_token(web, path, token):

@@ -45,6 +45,7 @@ def edit(desk, id, change, base=""):
     return decide(desk, id, "edit", values=values, base=base)
 
 
+@pytest.mark.slow
 def test_what_was_decided_is_what_is_assembled(done, desk):
     before = records(done.work)
     kept, dropped, changed = desk.catalog.ids[:3]

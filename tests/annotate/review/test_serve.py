@@ -39,6 +39,7 @@ def test_it_listens_here_only_and_its_address_is_hard_to_guess(done):
     assert min(map(len, tokens)) >= 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_stops_quietly_when_told_to(done, number):
     with served(done.work, "ann") as server:

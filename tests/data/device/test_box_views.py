@@ -23,6 +23,7 @@ def bright(picture):
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_box_is_where_its_object_is_seen(seed):
     """A white rectangle on black, in the random crop of training and in the plain view."""

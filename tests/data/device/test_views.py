@@ -250,6 +250,7 @@ def test_crop_of_a_panorama_falls_back_to_the_middle():
     np.testing.assert_allclose(window, [0, 1 / 3, 1, 2 / 3], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_full_crop_is_a_plain_resize():
     image = picture(90, 60, 5)
     canvas = np.asarray(image.resize((72, 72), Image.Resampling.BICUBIC))

@@ -52,6 +52,7 @@ def _holds(predicate: str, subject: Placed, object_: Placed, subject_in_front: b
     )
 
 
+@pytest.mark.slow
 def test_every_relation_is_true_of_the_geometry(scenes):
     for scene in scenes:
         for subject, predicate, object_ in scene.relations:

@@ -60,6 +60,7 @@ def test_labels(text, label):
     assert normalize_label(text) == label
 
 
+@pytest.mark.slow
 def test_normalizing_again_changes_nothing():
     """Over every character that isn't plain: alone, before an accent, and in an entity."""
     for code in range(sys.maxunicode + 1):

@@ -52,6 +52,7 @@ def embedder(world, **arguments):
     return Embedder(graph, make_mesh(), tokenizer, ViewSettings(), LENGTHS, **arguments)
 
 
+@pytest.mark.slow
 def test_every_picture_once_and_in_order(world):
     source, tokenizer, graph, params, _ = world
     batches = EvaluationBatches(source, tokenizer, SETTINGS)
