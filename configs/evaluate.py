@@ -18,7 +18,7 @@ checkpoint computes none.
     aro, aro_order, sugarcrepe, sugarcrepe_pp,            need config.SUITE.path, and config.SUITE.images
     winoground, cola, colorswap, eqben, mmvp, bivlc,      if the images are elsewhere
     valse, vl_checklist, whatsup, vsr, svo, captions,
-    urban1k, docci, detection, refcoco, fg_ovd,
+    urban1k, docci, dci, detection, refcoco, fg_ovd,
     imagenet, hico_det, swig_hoi, predcls, vg150
 
 Nothing is downloaded. The cost is a forward pass of each image and text. A checkpoint of the demo is expected

@@ -32,6 +32,7 @@ HEADLINES = {
     "captions": ("/R@1",),
     "urban1k": ("/R@1",),
     "docci": ("/R@1",),
+    "dci": ("/R@1",),
     "hico_det": ("mAP",),
     "swig_hoi": ("mAP",),
     "predcls": ("R@50",),

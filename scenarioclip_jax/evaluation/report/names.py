@@ -29,6 +29,7 @@ SUITES = {
     "captions": "Caption retrieval",
     "urban1k": "Urban-1k",
     "docci": "DOCCI",
+    "dci": "DCI",
     "hico_det": "HICO-DET",
     "swig_hoi": "SWiG-HOI",
     "predcls": "Predicate classification",

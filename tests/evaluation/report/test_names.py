@@ -78,7 +78,7 @@ KEYS = {  # every metric that a suite writes into `results.json`
     "svo": ["accuracy", *each(("subject/", "verb/", "object/"), ("accuracy",))],
     **{
         suite: each(("text_to_image/", "image_to_text/"), RECALLS[:3])
-        for suite in ("urban1k", "docci")
+        for suite in ("urban1k", "docci", "dci")
     },
     "captions": each(("text_to_image/", "image_to_text/"), RECALLS[:3]),
     "hico_det": [*each(("", "rare/", "non-rare/"), ("mAP",)), "known_mAP"],

@@ -1,5 +1,6 @@
 """Retrieval by descriptions of several sentences."""
 
+import dataclasses
 import json
 
 import pytest
@@ -70,10 +71,46 @@ def test_docci_scores_its_test_split(tmp_path):
     assert result.counts["pictures"] == 2
 
 
+def dci(folder, **changes):
+    """Two photos with what their authors wrote of them."""
+    write_images(folder / "photos", "sa_1.jpg", "sa_2.jpg")
+    texts = {"sa_1": ("A street.", "It rains."), "sa_2": ("A square. It is empty.", "")}
+    (folder / "annotations").mkdir()
+    for name, (short, more) in texts.items():
+        record = {"image": f"{name}.jpg", "short_caption": short, "extra_caption": more} | changes
+        (folder / "annotations" / f"{name}.json").write_text(json.dumps(record | {"mask_data": {}}))
+    return dataclasses.replace(files(folder / "annotations"), images=(folder / "photos",))
+
+
+def test_dci_reads_both_captions_of_a_photo(tmp_path):
+    given = dci(tmp_path)
+    encoder = FakeEncoder(angles(sa_1=5, sa_2=55), TEXTS)
+    result = registered()["dci"].evaluate(encoder, given, Settings())
+    assert result.values()["image_to_text/R@1"] == result.values()["text_to_image/R@1"] == 1.0
+    assert "2 of the published 7,805" in result.notes[0]
+    assert list(given.digests) == [str(tmp_path / "annotations")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"short_caption": ""}, "expected a text"),
+        ({"short_caption": 3}, "'short_caption' is 3, expected str"),
+        ({"extra_caption": ["a"]}, "'extra_caption' is .*, expected str"),
+        ({"image": "../x.jpg"}, "must lie below the image folder"),
+    ],
+)
+def test_records_of_dci_are_named_where_they_cannot_be_used(tmp_path, changes, told):
+    given = dci(tmp_path, **{"extra_caption": ""} | changes)
+    with pytest.raises(SuiteError, match=told):
+        registered()["dci"].read(given, Result({}, {}, "", ""))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
         ("urban1k", None, r"caption: no \.txt file"),
+        ("dci", None, r"no \.json file"),
         ("docci", {"split": "train", "image_file": "1.jpg", "description": "a"}, "split 'test'"),
         ("docci", {"split": "test", "image_file": "1.jpg"}, "no field 'description'"),
     ],
