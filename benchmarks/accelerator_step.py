@@ -67,10 +67,9 @@ def our_side(variant: str, preset: str, drawn: list[scenes.DrawnScene]) -> Side:
     import jax
 
     from scenarioclip_jax.costs.chips import peak_flops
-    from scenarioclip_jax.costs.flops import train_step_flops
     from scenarioclip_jax.parallel.mesh import batch_sharding, make_mesh
-    from scenarioclip_jax.train.config import distills, model_arguments, resolve
-    from scenarioclip_jax.train.setup import set_up
+    from scenarioclip_jax.train.config import resolve
+    from scenarioclip_jax.train.setup import set_up, step_flops
 
     config = config_of(variant, preset, drawn)
     mesh = make_mesh(devices=jax.devices()[:1])
@@ -82,13 +81,7 @@ def our_side(variant: str, preset: str, drawn: list[scenes.DrawnScene]) -> Side:
     compiled = run.train_step.lower(run.state_like, run.batch_like).compile()
     seconds = time.perf_counter() - started
     memory = compiled.memory_analysis()
-    flops = train_step_flops(
-        model_arguments(config),
-        list(held[0].trainable),
-        settings,
-        distills=distills(config),
-        terms=config.loss.terms.to_dict(),
-    )
+    flops = step_flops(run)
 
     def start():
         held[0], metrics = compiled(held[0], batch)

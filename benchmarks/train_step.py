@@ -131,10 +131,9 @@ def assign(config, values: dict[str, Any]) -> None:
 def our_side(config, drawn: list[scenes.DrawnScene]) -> Side:
     import jax
 
-    from scenarioclip_jax.costs.flops import train_step_flops
     from scenarioclip_jax.parallel.mesh import batch_sharding, make_mesh
-    from scenarioclip_jax.train.config import distills, model_arguments, resolve
-    from scenarioclip_jax.train.setup import set_up
+    from scenarioclip_jax.train.config import resolve
+    from scenarioclip_jax.train.setup import set_up, step_flops
 
     mesh = make_mesh(devices=jax.devices()[:1])
     settings = data_settings(config)
@@ -142,13 +141,7 @@ def our_side(config, drawn: list[scenes.DrawnScene]) -> Side:
     run = set_up(resolve(config, eos_id=tokenizer.eos_id), mesh, scenes=len(drawn))
     batch = jax.device_put(our_batch(drawn, settings), batch_sharding(mesh))
     held = [run.init()]
-    flops = train_step_flops(
-        model_arguments(config),
-        list(held[0].trainable),
-        settings,
-        distills=distills(config),
-        terms=config.loss.terms.to_dict(),
-    )
+    flops = step_flops(run)
 
     def step() -> float:
         held[0], metrics = run.train_step(held[0], batch)

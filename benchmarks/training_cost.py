@@ -16,11 +16,10 @@ from typing import NamedTuple
 import jax
 
 from scenarioclip_jax.costs.chips import CHIPS
-from scenarioclip_jax.costs.flops import train_step_flops
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.parallel.mesh import make_mesh
 from scenarioclip_jax.train import config as configs
-from scenarioclip_jax.train.setup import set_up
+from scenarioclip_jax.train.setup import set_up, step_flops
 
 ROOT = Path(__file__).parents[1]
 MFU = (0.11, 0.39)
@@ -98,17 +97,8 @@ def flops_per_scene(preset: str) -> float:
     config = runpy.run_path(str(ROOT / "configs/pretrain.py"))["get_config"](preset)
     configs.check(config, batch_ways=1, reads_data=False)
     config = configs.resolve(config)
-    settings = configs.data_settings(config)
-    run = set_up(config, make_mesh(devices=jax.devices()[:1]), scenes=settings.batch_size)
-    flops = train_step_flops(
-        run.spec.model,
-        run.state_like.trainable,
-        settings,
-        distills=configs.distills(config),
-        accumulate=config.loss.accumulate,
-        terms=config.loss.terms.to_dict(),
-    )
-    return flops.model / settings.batch_size
+    run = set_up(config, make_mesh(devices=jax.devices()[:1]), scenes=1)
+    return step_flops(run).model / run.settings.batch_size
 
 
 def rate(flops: float, machine: Machine, mfu: float) -> float:

@@ -17,11 +17,10 @@ from scenarioclip_jax.command import naming
 from scenarioclip_jax.costs import memory
 from scenarioclip_jax.costs.chips import Chip, chip_of
 from scenarioclip_jax.costs.collectives import collectives, summary
-from scenarioclip_jax.costs.flops import train_step_flops
 from scenarioclip_jax.costs.roofline import roofline
 from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh
 from scenarioclip_jax.train import config as configs
-from scenarioclip_jax.train.setup import set_up
+from scenarioclip_jax.train.setup import set_up, step_flops
 
 SCENES_PER_GROUP = 16  # in the published set-up: a batch of 128 in 8 groups
 
@@ -104,16 +103,7 @@ def build(config: ConfigDict, where: Pod, *, focus_images: bool) -> Step:
     settings = configs.data_settings(config, focus_images=focus_images)
     # The number of scenes decides the learning-rate schedule, not the cost of a step.
     run = set_up(config, where.mesh, scenes=settings.batch_size, focus_images=focus_images)
-    flops = train_step_flops(
-        run.spec.model,
-        run.state_like.trainable,
-        settings,
-        distills=configs.distills(config),
-        accumulate=config.loss.accumulate,
-        batch_ways=where.ways,
-        terms=config.loss.terms.to_dict(),
-    )
-    return Step(run.train_step, run.state_like, run.batch_like, flops)
+    return Step(run.train_step, run.state_like, run.batch_like, step_flops(run))
 
 
 def state_bytes(config: ConfigDict, where: Pod, scenes: int) -> int:

@@ -4,14 +4,13 @@ A pickle may name any function and have it called when it's read. Numbers, texts
 one that names anything is refused before anything of it runs.
 """
 
-import hashlib
 import io
 import pickle
 from pathlib import Path
 from typing import Any, Never
 
-from scenarioclip_jax.evaluation import image_files
 from scenarioclip_jax.evaluation.files import SuiteError
+from scenarioclip_jax.evaluation.records import read_bytes
 
 
 class _Plain(pickle.Unpickler):
@@ -32,14 +31,7 @@ def read_plain_pickle(path: Path, digests: dict[str, str] | None = None) -> Any:
     Raises:
       SuiteError: The file doesn't exist, is damaged, or names a class or function.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SuiteError(f"{path} can't be read: {error}") from None
-    if digests is not None:
-        digests[str(path)] = hashlib.sha256(data).hexdigest()
-    if kind := image_files.foreign(data):
-        raise SuiteError(f"{path} can't be read: it is {kind}, not the annotation file")
+    data = read_bytes(path, digests)
     try:
         # A byte that is no text spoils its own text only, which `Row.text` refuses where it is used.
         return _Plain(io.BytesIO(data), encoding="utf-8", errors="surrogateescape").load()

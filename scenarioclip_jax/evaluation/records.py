@@ -260,8 +260,15 @@ def _parse(text: str, subject: str, whole: bool = False) -> Any:
         raise SuiteError(f"{subject} not valid JSON: {error}") from None
 
 
-def read_text(path: Path, digests: dict[str, str] | None = None) -> str:
-    """Reads a text file in UTF-8, or in UTF-16 or UTF-32 as its first bytes tell."""
+def read_bytes(path: Path, digests: dict[str, str] | None = None) -> bytes:
+    """Reads an annotation file.
+
+    Args:
+      digests: Mapping that gets the file's SHA-256.
+
+    Raises:
+      SuiteError: The file can't be read, or is a web page or the like in its place.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -270,6 +277,12 @@ def read_text(path: Path, digests: dict[str, str] | None = None) -> str:
         digests[str(path)] = hashlib.sha256(data).hexdigest()
     if kind := image_files.foreign(data):
         raise SuiteError(f"{path} can't be read: it is {kind}, not the annotation file")
+    return data
+
+
+def read_text(path: Path, digests: dict[str, str] | None = None) -> str:
+    """Reads a text file in UTF-8, or in UTF-16 or UTF-32 as its first bytes tell."""
+    data = read_bytes(path, digests)
     encoding = json.detect_encoding(data)
     try:
         return data.decode(encoding)

@@ -1,6 +1,7 @@
 """A CLIP model from elsewhere, as all readers of such models return it."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,10 +67,39 @@ def tower_configs(
     )
 
 
-def check_weights(
-    weights: Weights, sizes: dict[str, dict], projection_dim: int, where: str, *, remedy: str
+def assemble(
+    name: str,
+    folder: Path,
+    sizes: dict[str, dict[str, Any]],
+    projection_dim: int,
+    weights: Weights,
+    tokenizer: Tokenizer | None,
+    images: ImageSettings,
+    *,
+    remedy: str,
+) -> ClipModel:
+    """Puts together what was read of a folder.
+
+    Args:
+      name: The user's name for the model.
+      folder: The folder, for messages.
+      sizes: Fields of the towers by `vision` and `text`, as in `ClipModel`.
+      weights: Of any type, for images as the model itself normalizes them.
+      images: How it does.
+      remedy: What the message says to do about weights that aren't of these sizes.
+
+    Raises:
+      CheckpointError: Weights are missing, unexpected or of another shape. The message lists them.
+    """
+    _check_weights(weights, sizes, projection_dim, str(folder), remedy)
+    weights = for_our_normalization(weights.astype(np.float32), images)
+    vision, text = sizes["vision"], sizes["text"]
+    return ClipModel(name, vision, text, projection_dim, weights, tokenizer, images.fit)
+
+
+def _check_weights(
+    weights: Weights, sizes: dict[str, dict], projection_dim: int, where: str, remedy: str
 ) -> None:
-    """Raises CheckpointError that lists what is missing, unexpected or of another shape, if anything."""
     vision, text = tower_configs(sizes["vision"], sizes["text"], (0, 0))
     expected = {
         f"{tower}.{name}": shape

@@ -5,16 +5,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.console import say
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.interop.clip_model import (
     TOWERS,
     ClipModel,
-    check_weights,
-    for_our_normalization,
+    assemble,
 )
 from scenarioclip_jax.interop.image_settings import read_image_settings
 from scenarioclip_jax.interop.weights import (
@@ -85,17 +82,8 @@ def open_model(folder: Path, name: str) -> ClipModel:
         "Weights and config.json must belong to the same CLIP model. (vision. and text. stand for "
         "vision_model. and text_model. in the file.)"
     )
-    check_weights(weights, sizes, projection_dim, str(folder), remedy=remedy)
     images = read_image_settings(folder, sizes["vision"]["image_size"])
-    return ClipModel(
-        name,
-        sizes["vision"],
-        sizes["text"],
-        projection_dim,
-        for_our_normalization(weights.astype(np.float32), images),
-        tokenizer,
-        images.fit,
-    )
+    return assemble(name, folder, sizes, projection_dim, weights, tokenizer, images, remedy=remedy)
 
 
 def read_config(path: Path, tokenizer: Tokenizer | None) -> tuple[dict[str, dict], int]:

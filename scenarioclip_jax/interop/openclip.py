@@ -18,8 +18,7 @@ from scenarioclip_jax.data.normalization import CLIP_MEAN, CLIP_STD
 from scenarioclip_jax.interop.clip_model import (
     ClipModel,
     ImageSettings,
-    check_weights,
-    for_our_normalization,
+    assemble,
 )
 from scenarioclip_jax.interop.huggingface import WRAPPERS, read_tokenizer
 from scenarioclip_jax.interop.image_settings import check_channels, note_on_resizing
@@ -126,7 +125,6 @@ def open_model(folder: Path, name: str) -> ClipModel:
         f"The weights and {CONFIG} must belong to the same model. (Names are those of Hugging Face's CLIP, "
         "with vision. for visual.)"
     )
-    check_weights(weights, sizes, projection_dim, str(folder), remedy=remedy)
     images = _image_settings(config, path, sizes["vision"]["image_size"])
     tokenizer = read_tokenizer(folder)
     if tokenizer and tokenizer.vocab_size > sizes["text"]["vocab_size"]:
@@ -141,15 +139,7 @@ def open_model(folder: Path, name: str) -> ClipModel:
         )
     if tokenizer:
         sizes["text"]["eos_id"] = tokenizer.eos_id
-    return ClipModel(
-        name,
-        sizes["vision"],
-        sizes["text"],
-        projection_dim,
-        for_our_normalization(weights.astype(np.float32), images),
-        tokenizer,
-        images.fit,
-    )
+    return assemble(name, folder, sizes, projection_dim, weights, tokenizer, images, remedy=remedy)
 
 
 def _part(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.interop.clip_model import ClipModel, check_weights, for_our_normalization
+from scenarioclip_jax.interop.clip_model import ClipModel, assemble
 from scenarioclip_jax.interop.huggingface import WRAPPERS, build_config, tower_sizes
 from scenarioclip_jax.interop.image_settings import read_image_settings
 from scenarioclip_jax.interop.weights import Weights, open_folder, read_json
@@ -36,15 +36,14 @@ def open_model(folder: Path, name: str) -> ClipModel:
     tokenizer = _tokenizer(folder)
     sizes = _read_config(folder / "config.json", tokenizer)
     dim = sizes["vision"]["width"]
-    weights = _weights(open_folder(folder), dim, folder)
+    # In float32 before anything is added to them.
+    weights = _weights(open_folder(folder).astype(np.float32), dim, folder)
     remedy = (
         "Weights and config.json must belong to the same SigLIP model. (vision. and text. stand for "
         "vision_model. and text_model. in the file.)"
     )
-    check_weights(weights, sizes, dim, str(folder), remedy=remedy)
     images = read_image_settings(folder, sizes["vision"]["image_size"])
-    weights = for_our_normalization(weights.astype(np.float32), images)
-    return ClipModel(name, sizes["vision"], sizes["text"], dim, weights, tokenizer, images.fit)
+    return assemble(name, folder, sizes, dim, weights, tokenizer, images, remedy=remedy)
 
 
 def _read_config(path: Path, tokenizer: Tokenizer | None) -> dict[str, dict[str, Any]]:

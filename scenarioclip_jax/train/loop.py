@@ -12,7 +12,6 @@ from scenarioclip_jax.checkpoint import CheckpointError
 from scenarioclip_jax.command import Config, ConfigError, naming
 from scenarioclip_jax.console import say
 from scenarioclip_jax.costs.chips import peak_flops
-from scenarioclip_jax.costs.flops import train_step_flops
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.packing.measure import MeasuringStopped
 from scenarioclip_jax.data.settings import CONFIG_KEYS, DataSettings
@@ -44,7 +43,7 @@ from scenarioclip_jax.train.pictures import write_first_batch
 from scenarioclip_jax.train.progress import Progress, duration, when_computed
 from scenarioclip_jax.train.report import write_report
 from scenarioclip_jax.train.resume import World, go_back, save, start_or_resume
-from scenarioclip_jax.train.setup import Run, check_parameters, describe_workdir, set_up
+from scenarioclip_jax.train.setup import Run, check_parameters, describe_workdir, set_up, step_flops
 from scenarioclip_jax.train.state import TrainState
 from scenarioclip_jax.train.stop import StopRequest
 from scenarioclip_jax.train.validation import Stopped, Validator
@@ -338,21 +337,11 @@ def save_before_end(run: Run, world: World) -> None:
 
 
 def make_progress(run: Run, step: int, stop: StopRequest) -> Progress:
-    ways = batch_ways(run.mesh)
-    flops = train_step_flops(
-        run.spec.model,
-        run.state_like.trainable,
-        run.settings,
-        distills=configs.distills(run.config),
-        accumulate=run.config.loss.accumulate,
-        batch_ways=ways,
-        terms=run.config.loss.terms.to_dict(),
-    )
     peak = peak_flops(run.mesh.devices.flat[0].device_kind)
     return Progress(
         run.steps,
         run.settings.batch_size,
-        flops=flops.model,
+        flops=step_flops(run).model,
         peak=None if peak is None else peak * run.mesh.size,
         start=step,
         quiet=jax.process_index() > 0,

@@ -98,8 +98,7 @@ def lora(
         stepped: Any
         stepped, after = inner.update(gradients, state.inner, _others(params) | state.factors)
         factors = {path: value + stepped[path] for path, value in state.factors.items()}
-        moved = _others(stepped)
-        moved = {path: moved[path] for path in moved if path not in factors}
+        moved = {path: stepped[path] for path in params if path not in ranks}
         for path in ranks:
             (a, b), (by_a, by_b) = _pair(state.factors, path), _pair(stepped, path)
             # (A + dA) (B + dB) - A B, without taking one large product from another.

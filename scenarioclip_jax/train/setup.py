@@ -18,6 +18,7 @@ from scenarioclip_jax.checkpoint import ModelSpec
 from scenarioclip_jax.checkpoint import steps as saved_steps
 from scenarioclip_jax.command import Config, ConfigError, naming
 from scenarioclip_jax.console import say
+from scenarioclip_jax.costs.flops import Flops, train_step_flops
 from scenarioclip_jax.data.batch import Batch
 from scenarioclip_jax.data.device.views import ViewSettings
 from scenarioclip_jax.data.packing.fill import empty_batch
@@ -28,7 +29,7 @@ from scenarioclip_jax.losses.distillation import distills_with
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.attention import kind_on
 from scenarioclip_jax.models.scenario_clip import ScenarioCLIP, levels_of, pools
-from scenarioclip_jax.parallel.mesh import batch_sharding, replicated
+from scenarioclip_jax.parallel.mesh import batch_sharding, batch_ways, replicated
 from scenarioclip_jax.parallel.sharding import parameter_specs, state_shardings
 from scenarioclip_jax.train.config import (
     by_level,
@@ -156,6 +157,19 @@ def _from_weights(load: Callable, assemble: Callable, config: Config) -> Callabl
         return assemble(params, ema=ema, ema_steps=ema_steps)
 
     return start
+
+
+def step_flops(run: Run) -> Flops:
+    """FLOPs of one train step over all devices."""
+    return train_step_flops(
+        run.spec.model,
+        run.state_like.trainable,
+        run.settings,
+        distills=distills(run.config),
+        accumulate=run.config.loss.accumulate,
+        batch_ways=batch_ways(run.mesh),
+        terms=run.config.loss.terms.to_dict(),
+    )
 
 
 def _trains(config: Config, shapes: Mapping[str, Any]) -> dict[str, bool]:

@@ -1,7 +1,9 @@
 """SigLIP and SigLIP 2 give what Transformers gives, or are refused by the field that doesn't fit."""
 
 import json
+import runpy
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -179,6 +181,40 @@ def test_gradients_reach_every_parameter(folder):
     gradients = nnx.to_flat_state(nnx.state(nnx.grad(loss)(model)))
     silent = ["/".join(map(str, path)) for path, g in gradients if not np.abs(g[...]).max()]
     assert sorted(silent) == ["logit_bias/global", "logit_scale/global"]
+
+
+def test_the_preset_has_the_sizes_of_its_weights():
+    """Transformers' defaults are those of google/siglip-base-patch16-224."""
+    values = runpy.run_path(str(Path(__file__).parents[2] / "configs/pretrain.py"))["get_config"](
+        "siglipb16"
+    )
+    usual = transformers.SiglipConfig()
+    for tower, theirs in (("vision", usual.vision_config), ("text", usual.text_config)):
+        ours = values.model[tower]
+        assert (ours.width, ours.depth) == (theirs.hidden_size, theirs.num_hidden_layers)
+        assert (ours.heads, ours.mlp_dim) == (theirs.num_attention_heads, theirs.intermediate_size)
+        assert (ours.activation, ours.eps) == (theirs.hidden_act, theirs.layer_norm_eps)
+    text, vision = usual.text_config, usual.vision_config
+    wanted = values.model.text.vocab_size, values.model.text.max_length
+    assert wanted == (text.vocab_size, text.max_position_embeddings)
+    sides = values.model.vision.image_size, values.model.vision.patch_size
+    assert sides == (vision.image_size, vision.patch_size)
+    assert values.model.embed_dim == 2 * vision.hidden_size
+
+
+def test_half_precision_is_added_up_in_single(tmp_path):
+    """The patches' bias goes into their positions after both were made float32."""
+    folder = siglip_files.write(tmp_path / "m")
+    arrays = {k: v.astype(np.float16) for k, v in load_file(folder / "model.safetensors").items()}
+    save_file(arrays, folder / "model.safetensors")
+    found = open_plain_clip(str(folder)).weights["vision.embeddings.position_embedding.weight"]
+    inside = "vision_model.embeddings."
+    kernel, bias, position = (
+        arrays[f"{inside}{name}"].astype(np.float32)
+        for name in ("patch_embedding.weight", "patch_embedding.bias", "position_embedding.weight")
+    )
+    shift = np.einsum("wcyx,c->w", kernel.astype(np.float64), (np.float64(CLIP_MEAN) - 0.5) / 0.5)
+    np.testing.assert_allclose(found, position + bias + shift, atol=1e-6)
 
 
 def test_packed_views_are_refused(folder):

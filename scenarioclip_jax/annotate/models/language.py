@@ -1,5 +1,6 @@
 """What a vision-language model is asked: to say what a photo shows, and to judge statements about it."""
 
+import abc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -68,7 +69,7 @@ class _Judged:
         return VerifyAnswer(id, self.failure or self.verdicts, cost)
 
 
-class LanguageModel:
+class LanguageModel(abc.ABC):
     """A captioner and verifier, by what asks its questions.
 
     Args:
@@ -78,9 +79,9 @@ class LanguageModel:
     def __init__(self, settings: CaptionSettings):
         self._settings = settings
 
+    @abc.abstractmethod
     def ask(self, questions: Iterable[Question]) -> Iterator[Reply]:
         """Asks questions; replies come in any order."""
-        raise NotImplementedError
 
     def caption(self, photos: Iterable[Photo]) -> Iterator[CaptionAnswer]:
         """Says what is in photos.

@@ -9,7 +9,7 @@ All suites return a `Result`, whatever they score.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -179,6 +179,11 @@ class Result:
     def values(self) -> dict[str, float]:
         """Returns the flat {metric: value}."""
         return {name: metric.value for name, metric in self.metrics.items()}
+
+
+def missing_notes(parts: Iterable[str], found: Container[str]) -> list[str]:
+    """Says which parts of a suite with several files aren't scored."""
+    return [f"{part}: not scored, its file isn't there" for part in parts if part not in found]
 
 
 def partial_note(part: str, count: int, published: int | None) -> list[str]:

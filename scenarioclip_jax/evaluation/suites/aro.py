@@ -23,6 +23,7 @@ from scenarioclip_jax.evaluation.score.result import (
     Result,
     by_class,
     cluster_by,
+    missing_notes,
     partial_note,
 )
 from scenarioclip_jax.evaluation.settings import Settings, name_of
@@ -94,9 +95,7 @@ def read(files: Files, result: Result) -> dict[str, list[Located]]:
             wanted.append(Wanted(row.where, (row.get("image_path"),), values, _box(row)))
         found[part] = files.locate(wanted, result.skips)
         result.notes += partial_note(part, len(found[part]), PUBLISHED[part])
-    result.notes += [
-        f"{part}: not scored, its file isn't there" for part in PARTS.keys() - found.keys()
-    ]
+    result.notes += missing_notes(PARTS, found)
     return found
 
 

@@ -29,6 +29,7 @@ from scenarioclip_jax.evaluation.score.result import (
     Result,
     by_class,
     cluster_by,
+    missing_notes,
     partial_note,
 )
 from scenarioclip_jax.evaluation.settings import Settings, name_of
@@ -76,8 +77,7 @@ def read(files: Files, result: Result) -> dict[str, list[Located]]:
     for part, path in part_files(files, PARTS, result.skips):
         found[part] = _read_part(files, path, result)
         result.notes += partial_note(part, len(found[part]), PUBLISHED[part])
-    missing = [part for part in PARTS if part not in found]
-    result.notes += [f"{part}: not scored, its file isn't there" for part in missing]
+    result.notes += missing_notes(PARTS, found)
     return found
 
 

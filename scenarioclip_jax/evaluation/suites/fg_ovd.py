@@ -31,7 +31,14 @@ from scenarioclip_jax.evaluation.proposals import Proposals, read_proposals
 from scenarioclip_jax.evaluation.records import Row, check_ids, part_files, read_json, rows
 from scenarioclip_jax.evaluation.score import coco_ap
 from scenarioclip_jax.evaluation.score.boxes import corners, overlaps, strongest
-from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, Skips, cluster_by
+from scenarioclip_jax.evaluation.score.result import (
+    Example,
+    Metric,
+    Result,
+    Skips,
+    cluster_by,
+    missing_notes,
+)
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.suites.registry import Suite
@@ -210,9 +217,7 @@ def read(files: Files, result: Result) -> dict[str, Task]:
     found = {}
     for part, path in part_files(files, PARTS, result.skips):
         found[part] = _read_part(files, part, path, proposals, result)
-    result.notes += [
-        f"{part}: not scored, its file isn't there" for part in PARTS if part not in found
-    ]
+    result.notes += missing_notes(PARTS, found)
     return found
 
 

@@ -22,7 +22,14 @@ from scenarioclip_jax.evaluation.embed.encoder import Encoder, Picture, by_level
 from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
 from scenarioclip_jax.evaluation.records import json_rows, part_files
 from scenarioclip_jax.evaluation.score.ranks import cosines
-from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, by_class, partial_note
+from scenarioclip_jax.evaluation.score.result import (
+    Example,
+    Metric,
+    Result,
+    by_class,
+    missing_notes,
+    partial_note,
+)
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.suites import whatsup_qa
 from scenarioclip_jax.evaluation.suites.registry import Suite
@@ -94,8 +101,7 @@ def read(files: Files, result: Result) -> dict[str, list[Located]]:
             found[part] = _read_part(files, part, path, result)
         else:
             found[part] = whatsup_qa.read(files, part, path, result)
-    missing = [part for part in (*PARTS, *whatsup_qa.PARTS) if part not in found]
-    result.notes += [f"{part}: not scored, its file isn't there" for part in missing]
+    result.notes += missing_notes((*PARTS, *whatsup_qa.PARTS), found)
     return found
 
 
