@@ -56,7 +56,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.data = dict(dir="", scenes=0)
     # Other drawn scenes than the run's; for a model that names no data, the default is configs/pretrain.py's
     config.demo_data = dict(
-        num_scenes=config_dict.placeholder(int), seed=config_dict.placeholder(int)
+        num_scenes=config_dict.placeholder(int),
+        seed=config_dict.placeholder(int),
+        tier=config_dict.placeholder(str),
     )
 
     # Annotations as published, and the folder of the images, in which folders just below are looked through

@@ -151,7 +151,8 @@ def base() -> ml_collections.ConfigDict:
         stall_seconds=600.0,  # longest wait for a batch before the run stops; 0: forever
         max_corrupt_share=0.01,  # share of the records that may be unreadable before the run stops
     )
-    config.demo_data = dict(num_scenes=6000, seed=0)  # data.embedded, used if data.dir is empty
+    # data.embedded, used if data.dir is empty; tier: plain or hard, see data.embedded.tier
+    config.demo_data = dict(num_scenes=6000, seed=0, tier="plain")
 
     # models.scenario_clip.ScenarioCLIP; the presets add its towers
     config.model = dict(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -24,7 +24,8 @@ from scenarioclip_jax.paths import address_of, local_path
 from scenarioclip_jax.renamed import with_new_names
 from scenarioclip_jax.storage.models import model_copy
 
-DEMO = {"num_scenes": 6000, "seed": 0}  # as in configs/pretrain.py, used if no run says otherwise
+# As in configs/pretrain.py, used if no run says otherwise.
+DEMO = {"num_scenes": 6000, "seed": 0, "tier": "plain"}
 
 
 class Chosen(NamedTuple):
@@ -43,7 +44,7 @@ class Chosen(NamedTuple):
     """
 
     directory: Path | None
-    embedded: dict[str, int]
+    embedded: dict[str, Any]
     why: str = ""
     notes: tuple[str, ...] = ()
     identity: str = ""
@@ -149,7 +150,7 @@ def of_config(path: Path) -> tuple[Chosen, ...]:
     """
     try:
         config = with_new_names(json.loads(path.read_text(encoding="utf-8")))
-        text, embedded = config["data"]["dir"], dict(config["demo_data"])
+        text, embedded = config["data"]["dir"], DEMO | dict(config["demo_data"])
         entries = parse(text) if text else []
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(

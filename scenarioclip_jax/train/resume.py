@@ -50,7 +50,7 @@ ALLOWABLE += ("optimizer/layer_decay",)
 ALLOWABLE += tuple(f"loss/terms/{name}" for name in TERMS)
 # Keys that were added later, with the values that describe runs from before.
 CAME_LATER = {"ema/keep": "all", "optimizer/mu_dtype": "float32", "data/balance": False}
-CAME_LATER |= {"optimizer/layer_decay": 1.0}
+CAME_LATER |= {"optimizer/layer_decay": 1.0, "demo_data/tier": "plain"}
 CAME_LATER |= {"optimizer/lora_rank": [[".*", 0]], "optimizer/lora_scale": 2.0}
 CAME_LATER |= {"optimizer/lora_rate": 10.0}
 CAME_LATER |= {"loss/products": "auto", "data/global_text": "action", "data/caption_share": 0.5}

@@ -40,5 +40,5 @@ def test_no_run(tmp_path):
     embedded = {"data": {"dir": ""}, "embedded": {"num_scenes": 3, "seed": 0}}
     (tmp_path / "config.json").write_text(json.dumps(embedded))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "default_embedded", lambda num_scenes, seed: (num_scenes, seed))
-        assert data_of(tmp_path) == (3, 0)
+        patch.setattr(module, "default_embedded", lambda **given: tuple(given.values()))
+        assert set(data_of(tmp_path)) == {3, 0, "plain"}

@@ -57,20 +57,30 @@ def test_a_run_of_embedded_scenes_is_scored_on_its_own_number_and_seed(tmp_path,
     monkeypatch.setattr(run_data, "default_embedded", lambda **given: asked.append(given))
     found = chosen(run(tmp_path / "run", num_scenes=500, seed=3))
     found.open()
-    assert asked == [{"num_scenes": 500, "seed": 3}]
+    assert asked == [{"num_scenes": 500, "seed": 3, "tier": "plain"}]
     assert "500" in found.name
     # What is given on the command line counts, and the rest is still the run's.
     found = chosen(run(tmp_path / "other", num_scenes=500, seed=3), demo_data__num_scenes=40)
     found.open()
-    assert asked[-1] == {"num_scenes": 40, "seed": 3}
+    assert asked[-1] == {"num_scenes": 40, "seed": 3, "tier": "plain"}
     assert "trained on other data, the embedded scenes (num_scenes 500" in found.notes[0]
+
+
+def test_a_run_of_hard_scenes_is_scored_on_hard_scenes(tmp_path):
+    hard = run(tmp_path / "run", num_scenes=500, seed=3, tier="hard")
+    found = chosen(hard, demo_data__seed=4)
+    assert found.embedded == {"num_scenes": 500, "seed": 4, "tier": "hard"}
+    assert not found.same(chosen(hard, demo_data__seed=4, demo_data__tier="plain"))
 
 
 def test_a_model_without_data_of_its_own_gets_the_demos(tmp_path):
     # A folder in Hugging Face's format has a config.json too.
     (tmp_path / "config.json").write_text('{"architectures": ["CLIPModel"]}')
     found = chosen(str(tmp_path))
-    assert (found.directory, found.embedded) == (None, {"num_scenes": 6000, "seed": 0})
+    assert (found.directory, found.embedded) == (
+        None,
+        {"num_scenes": 6000, "seed": 0, "tier": "plain"},
+    )
     assert "names no data of its own" in found.why
 
 

@@ -17,6 +17,7 @@ from scenarioclip_jax.data.build import in_bucket
 from scenarioclip_jax.data.build.box_formats import CANVASES, FORMATS, ORIENTATIONS, UNITS
 from scenarioclip_jax.data.build.dataset import KEPT, build, ensure_embedded
 from scenarioclip_jax.data.build.summary import format_summary
+from scenarioclip_jax.data.embedded.tier import TIERS
 from scenarioclip_jax.data.stored import shards
 from scenarioclip_jax.data.stored.splits import FRACTIONS
 from scenarioclip_jax.errors import ReadableError
@@ -128,6 +129,13 @@ def _parser() -> argparse.ArgumentParser:
         help="share of the training split that becomes validation, where annotations name no such split",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the embedded scenes")
+    parser.add_argument(
+        "--tier",
+        choices=list(TIERS),
+        default="plain",
+        help="how hard the embedded scenes are: in hard ones several objects share a name, and relations are "
+        "told from either end",
+    )
     return parser
 
 
@@ -162,10 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Ends the program if a flag would be ignored."""
-    own = {"embedded", "seed"} if args.embedded is not None else set()
+    drawn = {"embedded", "seed", "tier"}
+    own = drawn if args.embedded is not None else set()
     both = {"output", "overwrite", "num_shards"}
     for name, value in vars(args).items():
-        meant = name in both or (name in own if own else name not in ("embedded", "seed"))
+        meant = name in both or (name in own if own else name not in drawn)
         if not meant and value != parser.get_default(name):
             kind = "--embedded" if own else "--metadata"
             parser.error(f"--{name.replace('_', '-')} means nothing together with {kind}")
@@ -187,6 +196,7 @@ def _run(
             output,
             args.embedded,
             args.seed,
+            tier=args.tier,
             num_shards=args.num_shards,
             before_visible=before_visible if address is None else lambda: None,
         )

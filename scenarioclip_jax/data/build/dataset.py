@@ -177,6 +177,7 @@ def ensure_embedded(
     seed: int,
     *,
     size: int = embedded.SIZE,
+    tier: str = "plain",
     num_shards: int | None = None,
     progress: bool = True,
     before_visible: Callable[[], None] = lambda: None,
@@ -188,9 +189,11 @@ def ensure_embedded(
 
     Raises:
       FileExistsError: `data_dir` holds another kind of data set.
+      ValueError: There is no such tier of scenes.
     """
+    embedded.check_tier(tier)
     output = local_path(data_dir)
-    source = {"embedded": embedded.embedded_params(num_scenes, seed, size)}
+    source = {"embedded": embedded.embedded_params(num_scenes, seed, size, tier)}
     if _source(output) == source:  # without the lock, since the disk may be read-only
         return output
     with _lock(output, wait=True):
@@ -206,7 +209,7 @@ def ensure_embedded(
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=output) as folder:
             annotations = Path(folder) / "embedded"
             say(f"drawing {num_scenes} scenes into {output} (once)", error=True)
-            embedded.write_embedded(annotations, num_scenes, seed, size)
+            embedded.write_embedded(annotations, num_scenes, seed, size, tier)
             options = Options(annotations, Folders(annotations), strict=True)
             _build_locked(
                 options,
@@ -221,12 +224,13 @@ def ensure_embedded(
     return output
 
 
-def default_embedded(num_scenes: int, seed: int) -> Path:
+def default_embedded(num_scenes: int, seed: int, tier: str = "plain") -> Path:
     """Calls `ensure_embedded` with a folder below the working directory.
 
     Each set of parameters has its own folder, so that runs that differ in them don't replace each other's data.
     """
-    return ensure_embedded(EMBEDDED / f"{num_scenes}-{seed}", num_scenes, seed)
+    folder = f"{num_scenes}-{seed}" + (f"-{tier}" if tier != "plain" else "")
+    return ensure_embedded(EMBEDDED / folder, num_scenes, seed, tier=tier)
 
 
 def _source(output: Path) -> dict[str, Any]:

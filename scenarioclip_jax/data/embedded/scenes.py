@@ -3,7 +3,7 @@
 A scene is a place ("in the snow"), an arrangement ("circling") and three to six colored shapes. The action is
 "<arrangement> <place>". A pair of objects has at most one predicate, decided by geometry alone, in the order of
 `PREDICATES`; pairs near a border between two predicates have none. Everything is a pure function of
-(seed, index).
+(seed, index) and the tier (`tier.TIERS`).
 
 About a tenth of all (subject, predicate, object) compositions are held out: they are annotated only in photos
 of the test split, so recognizing them takes more than remembering triplets.
@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from scenarioclip_jax.data.embedded import drawing
+from scenarioclip_jax.data.embedded.tier import INVERSES, TIERS, Tier, from_one_end, from_other_end
 from scenarioclip_jax.data.stored.labels import relation_text
 from scenarioclip_jax.data.stored.scene import Triplet
 from scenarioclip_jax.data.stored.splits import split_of
@@ -75,7 +76,8 @@ class EmbeddedScene(NamedTuple):
 
 
 def is_held_out(triplet: Triplet) -> bool:
-    """Whether this composition is annotated only in the test split (about one in ten is)."""
+    """Whether this composition is annotated only in the test split (about one in ten is), from either end."""
+    triplet = from_one_end(*triplet)
     return hashlib.sha256(relation_text(triplet).encode()).digest()[0] < 26  # of 256
 
 
@@ -137,7 +139,15 @@ def could_be_said(predicate: str, subject: Placed, object_: Placed, in_front: bo
     """Whether a lenient reader might call the triplet true, ignoring priorities.
 
     Negatives are taken only from triplets that even this reader would reject.
+
+    Args:
+      predicate: One of `PREDICATES` or of their inverses.
+      subject, object_: The two objects.
+      in_front: Whether the subject is in front of the object.
     """
+    if predicate not in PREDICATES:
+        subject, predicate, object_ = from_one_end(subject, predicate, object_)
+        in_front = not in_front
     (sx, sy), (ox, oy) = subject.center, object_.center
     boxes_meet = _gap(subject.box, object_.box) == 0
     return {
@@ -151,7 +161,7 @@ def could_be_said(predicate: str, subject: Placed, object_: Placed, in_front: bo
     }[predicate]
 
 
-def make_scene(seed: int, index: int, size: int) -> EmbeddedScene:
+def make_scene(seed: int, index: int, size: int, tier: Tier = TIERS["plain"]) -> EmbeddedScene:
     """Returns the truth of scene `index`; its `id` identifies it and decides its split."""
     rng = np.random.default_rng([seed, index])
     scene_id = f"scene_{index:06d}"
@@ -159,20 +169,24 @@ def make_scene(seed: int, index: int, size: int) -> EmbeddedScene:
     arrangement, place = ACTIONS[int(rng.integers(len(ACTIONS)))].split(" ", 1)
     while True:  # usually the first try succeeds
         objects = _place_objects(arrangement, size, rng)
+        if tier.bystanders:
+            objects += _bystanders(objects, int(rng.integers(*tier.bystanders)), size, rng)
         prints = [footprint(placed, size) for placed in objects]
         if not _all_visible(prints):
             continue
         pairs = _related_pairs(objects, prints, size)
         pairs = [r for r in pairs if in_test or not is_held_out(_triplet(objects, r))]
-        if len(pairs) >= 2:
+        if len(pairs) >= tier.relations[0]:
             break
-    count = min(int(rng.integers(2, 5)), len(pairs))
+    count = min(int(rng.integers(*tier.relations)), len(pairs))
     weights = np.array([_PREDICATE_WEIGHT[predicate] for _, predicate, _ in pairs])
     chosen = rng.choice(len(pairs), count, replace=False, p=weights / weights.sum())
     relations = [pairs[i] for i in sorted(chosen.tolist())]
+    if tier.inverses:
+        relations = [from_other_end(*r) if rng.random() < tier.inverses else r for r in relations]
     negatives = [_negatives(objects, relation, in_test, rng) for relation in relations]
     action = f"{arrangement} {place}"
-    caption = _caption(action, objects, relations)
+    caption = _caption(action, objects, relations, tier.sentences)
     return EmbeddedScene(scene_id, action, caption, objects, relations, negatives)
 
 
@@ -243,6 +257,30 @@ def _place_objects(arrangement: str, size: int, rng: np.random.Generator) -> lis
     return objects
 
 
+def _bystanders(
+    objects: list[Placed], count: int, size: int, rng: np.random.Generator
+) -> list[Placed]:
+    """Returns up to `count` small objects that hide nothing, the first with a name that is there already."""
+    taken = np.logical_or.reduce([footprint(placed, size) for placed in objects])
+    here = [
+        placed.name for placed in objects if placed.shape != "ring"
+    ]  # a small ring can't be told
+    new = [name for name in NAMES if not name.endswith("ring")]
+    found: list[Placed] = []
+    for _ in range(40):  # places to try
+        known = here and (not found or rng.random() < 0.5)
+        names = here if known else new
+        name, center = names[int(rng.integers(len(names)))], rng.uniform(0.08, 0.92, 2)
+        placed = _place(name, center, rng.uniform(0.16, 0.20), size, rng)
+        pixels = footprint(placed, size)
+        if not (taken & pixels).any():
+            taken |= pixels
+            found.append(placed)
+        if len(found) == count:
+            break
+    return found
+
+
 def _place(
     name: str, center: np.ndarray, side: float, size: int, rng: np.random.Generator
 ) -> Placed:
@@ -269,6 +307,10 @@ def _related_pairs(
     pairs = []
     for front in range(len(objects)):
         for back in range(front):
+            if (
+                objects[front].name == objects[back].name
+            ):  # with its ends swapped it would read the same
+                continue
             both = (prints[front] & prints[back]).sum()
             shared = both / min(prints[front].sum(), prints[back].sum())
             found = relation_between(objects[back], objects[front], shared, size)
@@ -287,20 +329,32 @@ def _negatives(
 
     def is_false(s: int, p: str, o: int) -> bool:
         # A held-out composition isn't named in training, not even as a negative.
-        named = in_test or not is_held_out(_triplet(objects, (s, p, o)))
-        return named and not could_be_said(p, objects[s], objects[o], in_front=s > o)
+        triplet = _triplet(objects, (s, p, o))
+        return (in_test or not is_held_out(triplet)) and not could_be_true(triplet)
+
+    def could_be_true(triplet: Triplet) -> bool:
+        """Of any two objects with these names, of which there may be several."""
+        first, p, second = triplet
+        return any(
+            could_be_said(p, objects[s], objects[o], in_front=s > o)
+            for s in range(len(objects))
+            for o in range(len(objects))
+            if s != o and objects[s].name == first and objects[o].name == second
+        )
 
     negatives = []
     if is_false(object_, predicate, subject):
         negatives.append(_triplet(objects, (object_, predicate, subject)))
-    others = [p for p in PREDICATES if p != predicate and is_false(subject, p, object_)]
+    predicates = [*PREDICATES] if predicate in PREDICATES else [*INVERSES.values()]
+    others = [p for p in predicates if p != predicate and is_false(subject, p, object_)]
     if others:
         other = others[int(rng.integers(len(others)))]
         negatives.append(_triplet(objects, (subject, other, object_)))
     others = [
         objects[o].name
         for o in range(len(objects))
-        if o not in (subject, object_) and is_false(subject, predicate, o)
+        if objects[o].name not in (objects[subject].name, objects[object_].name)
+        and is_false(subject, predicate, o)
     ]
     if not others:  # an object that isn't there at all
         here = {placed.name for placed in objects}
@@ -312,8 +366,17 @@ def _negatives(
     return negatives
 
 
-def _caption(action: str, objects: list[Placed], relations: list[tuple[int, str, int]]) -> str:
+def _caption(
+    action: str,
+    objects: list[Placed],
+    relations: list[tuple[int, str, int]],
+    sentences: bool,
+) -> str:
     names = [f"a {placed.name}" for placed in objects]
     listed = ", ".join(names[:-1]) + " and " + names[-1]
+    listed = f"{listed[0].upper()}{listed[1:]} are {action}"
+    if sentences:
+        told = (_triplet(objects, relation) for relation in relations)
+        return " ".join([f"{listed}.", *(f"The {s} is {p} the {o}." for s, p, o in told)])
     s, p, o = _triplet(objects, relations[0])
-    return f"{listed[0].upper()}{listed[1:]} are {action}; the {s} is {p} the {o}."
+    return f"{listed}; the {s} is {p} the {o}."

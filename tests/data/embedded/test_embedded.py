@@ -1,3 +1,4 @@
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -6,10 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scenarioclip_jax.data.build.dataset import ensure_embedded
 from scenarioclip_jax.data.embedded import scenes as embedded_scenes
 from scenarioclip_jax.data.embedded import write as embedded
 from scenarioclip_jax.data.embedded.scenes import Placed
-from scenarioclip_jax.data.stored.splits import split_of
+from scenarioclip_jax.data.embedded.tier import TIERS
+from scenarioclip_jax.data.stored.shards import load_summary, open_split
+from scenarioclip_jax.data.stored.splits import SPLITS, split_of
 
 SIZE = 96
 
@@ -17,6 +21,28 @@ SIZE = 96
 @pytest.fixture(scope="module")
 def scenes():
     return [embedded_scenes.make_scene(0, index, SIZE) for index in range(1200)]
+
+
+@pytest.fixture(scope="module")
+def hard():
+    return [embedded_scenes.make_scene(0, index, SIZE, TIERS["hard"]) for index in range(300)]
+
+
+@pytest.fixture(params=["plain", "hard"])
+def both(request):
+    """The scenes of each tier."""
+    return request.getfixturevalue({"plain": "scenes", "hard": "hard"}[request.param])
+
+
+OTHER_WAY = {
+    "containing": "inside",
+    "covered by": "covering",
+    "dwarfed by": "dwarfing",
+    "right of": "left of",
+    "below": "above",
+    "below right of": "above left of",
+    "below left of": "above right of",
+}
 
 
 def _center(placed: Placed):
@@ -30,6 +56,8 @@ def _overlap(a: Placed, b: Placed) -> int:
 
 def _holds(predicate: str, subject: Placed, object_: Placed, subject_in_front: bool) -> bool:
     """The truth of a triplet in plain geometry, written without looking at the generator's rules."""
+    if predicate in OTHER_WAY:
+        return _holds(OTHER_WAY[predicate], object_, subject, not subject_in_front)
     (sx, sy), (ox, oy) = _center(subject), _center(object_)
     apart = _overlap(subject, object_) == 0
     steep = abs(sy - oy) / max(abs(sx - ox), 1e-6)
@@ -53,8 +81,8 @@ def _holds(predicate: str, subject: Placed, object_: Placed, subject_in_front: b
 
 
 @pytest.mark.slow
-def test_every_relation_is_true_of_the_geometry(scenes):
-    for scene in scenes:
+def test_every_relation_is_true_of_the_geometry(both):
+    for scene in both:
         for subject, predicate, object_ in scene.relations:
             ends = scene.objects[subject], scene.objects[object_]
             assert _holds(predicate, *ends, subject > object_), (
@@ -65,10 +93,12 @@ def test_every_relation_is_true_of_the_geometry(scenes):
             )
 
 
-def test_every_negative_is_false_of_the_geometry(scenes):
+def test_every_negative_is_false_of_the_geometry(both):
     kinds = Counter()
-    for scene in scenes:
-        index = {placed.name: i for i, placed in enumerate(scene.objects)}
+    for scene in both:
+        index: dict[str, list[int]] = {}  # of the objects with a name
+        for i, placed in enumerate(scene.objects):
+            index.setdefault(placed.name, []).append(i)
         true = {scene.triplet(relation) for relation in scene.relations}
         for relation, negatives in zip(scene.relations, scene.negatives, strict=True):
             subject, predicate, object_ = scene.triplet(relation)
@@ -78,10 +108,10 @@ def test_every_negative_is_false_of_the_geometry(scenes):
                 kinds["predicate"] += (s, o) == (subject, object_) and p != predicate
                 kinds["object"] += (s, p) == (subject, predicate) and o != object_
                 assert (s, p, o) not in true
-                if s in index and o in index:
-                    ends = scene.objects[index[s]], scene.objects[index[o]]
-                    assert not _holds(p, *ends, index[s] > index[o])
-    assert min(kinds[kind] for kind in ("swapped", "predicate", "object")) > 1000
+                for i, j in itertools.product(index.get(s, ()), index.get(o, ())):
+                    if i != j:
+                        assert not _holds(p, scene.objects[i], scene.objects[j], i > j)
+    assert min(kinds[kind] for kind in ("swapped", "predicate", "object")) > 0.8 * len(both)
 
 
 def test_scenes_are_varied_and_unambiguous(scenes):
@@ -98,8 +128,48 @@ def test_scenes_are_varied_and_unambiguous(scenes):
         assert len(pairs) == len(scene.relations)  # one predicate a pair
 
 
-def test_boxes_are_tight_inside_and_show_the_objects(scenes):
-    for scene in scenes[:60]:
+def test_hard_scenes_have_objects_of_one_name_and_relations_from_either_end(hard):
+    predicates = Counter(p for scene in hard for _, p, _ in scene.relations)
+    assert set(predicates) == {*OTHER_WAY, *OTHER_WAY.values()}
+    told = sum(predicates[p] for p in OTHER_WAY)
+    assert 0.45 < told / predicates.total() < 0.55
+    for scene in hard:
+        names = Counter(placed.name for placed in scene.objects)
+        assert max(names.values()) > 1
+        assert 4 <= len(scene.objects) <= 9
+        assert 3 <= len(scene.relations) <= 6
+        for relation in scene.relations:
+            subject, predicate, object_ = scene.triplet(relation)
+            assert subject != object_
+            assert f"The {subject} is {predicate} the {object_}." in scene.dense_caption
+        assert scene.dense_caption.count(".") == 1 + len(scene.relations)
+
+
+def test_hard_relations_say_which_of_the_objects_of_a_name_they_mean(hard):
+    for scene in hard[:50]:
+        record = embedded.scene_record(scene)
+        for (_, (subject, _, object_), _, (i, j)), (s, _, o) in zip(
+            record["relations"], scene.relations, strict=True
+        ):
+            assert (i, j) == (s, o)
+            assert (record["objects"][i][0], record["objects"][j][0]) == (subject, object_)
+
+
+def test_a_composition_is_held_out_from_both_ends(hard):
+    held_out = 0
+    for scene in hard:
+        for subject, predicate, object_ in map(scene.triplet, scene.relations):
+            one = (subject, predicate, object_)
+            back = {inverse: plain for plain, inverse in OTHER_WAY.items()} | OTHER_WAY
+            other = (object_, back[predicate], subject)
+            assert embedded_scenes.is_held_out(one) == embedded_scenes.is_held_out(other)
+            held_out += embedded_scenes.is_held_out(one)
+            assert split_of(scene.id) == "test" or not embedded_scenes.is_held_out(one)
+    assert held_out > 5
+
+
+def test_boxes_are_tight_inside_and_show_the_objects(both):
+    for scene in both[:60]:
         picture = np.asarray(embedded_scenes.draw_scene(scene, 0, SIZE))
         covered = np.zeros((SIZE, SIZE), bool)
         for placed in reversed(scene.objects):
@@ -199,7 +269,34 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path):
         embedded.write_embedded(tmp_path, 1, 0)
 
 
-@pytest.mark.parametrize(("count", "size"), [(0, 96), (1, 32)])
-def test_impossible_parameters_are_refused(tmp_path, count, size):
-    with pytest.raises(ValueError, match="num_scenes >= 1"):
-        embedded.write_embedded(tmp_path, count, 0, size)
+@pytest.mark.parametrize(
+    ("count", "size", "tier", "said"),
+    [
+        (0, 96, "plain", "num_scenes >= 1"),
+        (1, 32, "plain", "size >= 64"),
+        (1, 96, "tricky", "tier is 'tricky'; it must be one of plain, hard"),
+    ],
+)
+def test_impossible_parameters_are_refused(tmp_path, count, size, tier, said):
+    with pytest.raises(ValueError, match=said):
+        embedded.write_embedded(tmp_path / "new", count, 0, size, tier)
+    assert not (tmp_path / "new").exists()
+
+
+def test_hard_scenes_can_be_built(tmp_path):
+    ensure_embedded(tmp_path, 12, 0, tier="hard", progress=False)
+    summary = load_summary(tmp_path)
+    assert summary["source"]["embedded"]["tier"] == "hard"
+    assert not summary["problems"], summary["problems"]
+    found = [scene for split in SPLITS for scene in open_split(tmp_path, split)]
+    assert len(found) == 12
+    for scene in found:
+        made = embedded_scenes.make_scene(0, int(scene.id[-6:]), SIZE, TIERS["hard"])
+        assert [relation.pair for relation in scene.relations] == [
+            (subject, object_) for subject, _, object_ in made.relations
+        ]
+
+
+def test_data_sets_from_before_there_were_tiers_are_plain():
+    assert "tier" not in embedded.embedded_params(5, 0)
+    assert embedded.embedded_params(5, 0, tier="hard")["tier"] == "hard"
