@@ -13,7 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scenarioclip_jax.costs.chips import GIB
+from scenarioclip_jax.costs.chips import CHIPS, GIB
+from scenarioclip_jax.costs.roofline import MFU_REACHED
 
 FIGURES = Path(__file__).with_name("aot.json")
 TABLE = Path(__file__).with_name("aot.md")
@@ -32,10 +33,12 @@ TEXT = """# Which batches fit on which pods
 Written by `python -m benchmarks.aot` from `aot.json`: the train step, compiled for the pod on a machine
 without a TPU ({versions}). Nothing was run on a TPU. Memory is that of a chip in GiB, as the compiler
 accounts for it, of what it lets a program have; `total` includes the program's code and what tiles are
-filled up with. FLOPs are those of the model for all chips, counted from shapes. Collectives are the
-results' bytes on a chip in a step. The bound is a roofline whose assumptions `python -m
-scenarioclip_jax.aot` prints: a real step takes longer. All rows compute in bfloat16 with float32
-parameters; stems are frozen as in the presets, and `one stem` is `model.share_stem=True`.
+filled up with. A chip is what JAX calls a device, of which a TPU7x has two. FLOPs are those of the model for
+all chips, counted from shapes. Collectives are the results' bytes on a chip in a step. The bound is a roofline
+whose assumptions `python -m scenarioclip_jax.aot` prints: a real step takes longer. What to expect of one
+stands beside it: the rate at {low:.0%} to {high:.0%} MFU, which published contrastive training reaches
+(open_clip's and NeMo's own figures). All rows compute in bfloat16 with float32 parameters; stems are
+frozen as in the presets, and `one stem` is `model.share_stem=True`.
 
 ## The goal: a batch of 65,536 scenes on 256 chips of v5e
 
@@ -122,6 +125,7 @@ def run(preset: str, pod: str, flags: str) -> dict:
         return json.loads(figures.read_text(encoding="utf-8"))
 
 
+EXPECTED = "scenes/s at {:.0%} to {:.0%} MFU".format(*MFU_REACHED)
 COLUMNS = {
     "model": lambda r: r["preset"],
     "pod": lambda r: r["topology"],
@@ -140,6 +144,7 @@ COLUMNS = {
     "bound s": lambda r: f"{r['roofline']['seconds']:.3f}" if "roofline" in r else "-",
     "by": lambda r: r["roofline"]["limit"] if "roofline" in r else "-",
     "MFU at most": lambda r: f"{r['roofline']['mfu']:.0%}" if "roofline" in r else "-",
+    EXPECTED: lambda r: _expected(r),
     "compiled in s": lambda r: f"{r['compile_seconds']:.0f}",
 }
 
@@ -160,7 +165,17 @@ OF_LAYOUT = {
         f"{r['global_batch'] / r['roofline']['seconds']:,.0f}" if "roofline" in r else "-"
     ),
     "by": COLUMNS["by"],
+    EXPECTED: COLUMNS[EXPECTED],
 }
+
+
+def _expected(report: dict) -> str:
+    if "flops" not in report:
+        return "-"
+    chip = next(chip for chip in CHIPS if chip.name == report["chip"])
+    peak = chip.peak * report["devices"]
+    per_scene = report["flops"]["model"] / report["global_batch"]
+    return " to ".join(f"{mfu * peak / per_scene:,.0f}" for mfu in MFU_REACHED)
 
 
 def _needed(report: dict, scenes: int) -> float | None:
@@ -217,6 +232,8 @@ def table(rows: dict[str, dict]) -> str:
         searched=markdown(searched),
         layouts=markdown(layouts, {"layout": lambda r: r["layout"]} | OF_LAYOUT),
         trials=TRIALS,
+        low=MFU_REACHED[0],
+        high=MFU_REACHED[1],
         missing="".join(
             ["\nNot computed yet:\n\n"] * bool(missing) + [f"    {m}\n" for m in missing]
         ),

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import jax
 
 from scenarioclip_jax.costs.chips import CHIPS
+from scenarioclip_jax.costs.roofline import MFU_REACHED
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.parallel.mesh import make_mesh
 from scenarioclip_jax.train import config as configs
 from scenarioclip_jax.train.setup import set_up, step_flops
 
 ROOT = Path(__file__).parents[1]
-MFU = (0.11, 0.39)
 PRESETS = ("vitb32_fast", "vitb32_recipe", "vitb16_fast", "vitl14_fast")
 SCENES = {"1 M": 1e6, "10 M": 1e7, "100 M": 1e8}
 PRICES = {"H100 SXM": 3.0, "v5e": 1.2}  # dollars for a chip and hour
@@ -127,7 +127,7 @@ def tables(epochs: float, prices: dict[str, float]) -> str:
         ]
         lines += ["| --- | --- |" + " --- |" * len(SCENES)]
         for machine in MACHINES:
-            rates = [rate(flops, machine, mfu) for mfu in MFU]
+            rates = [rate(flops, machine, mfu) for mfu in MFU_REACHED]
             cells = []
             for scenes in SCENES.values():
                 hours = [scenes * epochs / each / 3600 for each in rates]
@@ -157,7 +157,9 @@ def main() -> None:
             parser.error(f"--price {given}: the chips are {', '.join(prices)}")
         prices[name] = float(dollars)
     said = " and ".join(f"${dollars:g} for an hour of {name}" for name, dollars in prices.items())
-    head = HEAD.format(low=MFU[0], high=MFU[1], epochs=arguments.epochs, prices=said)
+    head = HEAD.format(
+        low=MFU_REACHED[0], high=MFU_REACHED[1], epochs=arguments.epochs, prices=said
+    )
     text = head + tables(arguments.epochs, prices) + TAIL
     if arguments.write:
         write_text(arguments.write, text)

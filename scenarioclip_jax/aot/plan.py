@@ -17,10 +17,10 @@ from scenarioclip_jax.command import naming
 from scenarioclip_jax.costs import memory
 from scenarioclip_jax.costs.chips import Chip, chip_of
 from scenarioclip_jax.costs.collectives import collectives, summary
-from scenarioclip_jax.costs.roofline import roofline
+from scenarioclip_jax.costs.roofline import MFU_REACHED, roofline, seconds_at
 from scenarioclip_jax.parallel.mesh import batch_ways, make_mesh
 from scenarioclip_jax.train import config as configs
-from scenarioclip_jax.train.setup import set_up, step_flops
+from scenarioclip_jax.train.setup import loss_dtype, set_up, step_flops
 
 SCENES_PER_GROUP = 16  # in the published set-up: a batch of 128 in 8 groups
 
@@ -89,7 +89,8 @@ class Step(NamedTuple):
     jitted: Any
     state: Any  # of jax.ShapeDtypeStruct with shardings
     batch: Any
-    flops: Any  # parallel.flops.Flops
+    flops: Any  # costs.flops.Flops
+    loss_dtype: str
 
 
 def build(config: ConfigDict, where: Pod, *, focus_images: bool) -> Step:
@@ -103,7 +104,8 @@ def build(config: ConfigDict, where: Pod, *, focus_images: bool) -> Step:
     settings = configs.data_settings(config, focus_images=focus_images)
     # The number of scenes decides the learning-rate schedule, not the cost of a step.
     run = set_up(config, where.mesh, scenes=settings.batch_size, focus_images=focus_images)
-    return Step(run.train_step, run.state_like, run.batch_like, step_flops(run))
+    dtype = loss_dtype(config, where.mesh)
+    return Step(run.train_step, run.state_like, run.batch_like, step_flops(run), dtype)
 
 
 def state_bytes(config: ConfigDict, where: Pod, scenes: int) -> int:
@@ -187,8 +189,9 @@ def figures(step: Step, compiled: jax.stages.Compiled, where: Pod, parts: int) -
     """What a compiled step takes, as JSON values."""
     takes, held = memory.program_memory(compiled), memory.state_memory(step.state, step.batch)
     text = compiled.as_text()
-    bound = roofline(where.chip, where.mesh.size, step.flops, takes, collectives(text), parts)
-    ideal = step.flops.model / where.mesh.size / where.chip.peak
+    chips = where.chip, where.mesh.size
+    bound = roofline(*chips, step.flops, takes, collectives(text), parts, step.loss_dtype)
+    ideal = seconds_at(1.0, *chips, step.flops)
     return {
         # The compiler also accepts programs whose live arrays never exceed the limit but which need more once
         # they are laid out in memory. Whether those run was never tried.
@@ -209,6 +212,7 @@ def figures(step: Step, compiled: jax.stages.Compiled, where: Pod, parts: int) -
         "collectives": summary(text),
         "roofline": bound._asdict()
         | {"seconds": bound.seconds, "limit": bound.limit, "mfu": ideal / bound.seconds},
+        "seconds_at_mfu": {str(mfu): ideal / mfu for mfu in MFU_REACHED},
     }
 
 

@@ -10,11 +10,13 @@ from jax.experimental import topologies
 from scenarioclip_jax.costs.chips import GIB
 from scenarioclip_jax.errors import ReadableError
 
-# Sizes that Google offers. In all of them a device is one chip.
+# Sizes that Google offers, in chips. A device is one chip, but half of a TPU7x.
+_TORUS = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16")
 KNOWN = {
     "v5e": ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
-    "v5p": ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16"),
+    "v5p": _TORUS,
     "v6e": ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
+    "tpu7x": _TORUS,
 }
 ABSURD = 2**50  # bytes, more than any device holds
 

@@ -1,8 +1,9 @@
 """Chips to plan programs for: their compute, memory and bandwidth as their makers state them.
 
-TPUs: Google's "TPU architecture" pages (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e). The bandwidth of a link
-is for one direction, as measured in "How to Scale Your Model" (jax-ml.github.io/scaling-book/tpus, table of
-chip specifications), which is a little below the wire's. GPUs: NVIDIA's data sheets for A100, H100 and H200,
+TPUs: Google's "TPU architecture" pages (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e, tpu7x). The bandwidth of
+a link is for one direction, as measured in "How to Scale Your Model" (jax-ml.github.io/scaling-book/tpus,
+table of chip specifications), which is a little below the wire's; that of TPU7x is v5p's, since Google states
+the same for both. GPUs: NVIDIA's data sheets for A100, H100 and H200,
 dense tensor-core figures without sparsity.
 """
 
@@ -14,7 +15,7 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """One accelerator; a JAX device is one such chip except where a docstring says otherwise.
+    """What JAX calls a device: one accelerator, but half of a TPU7x.
 
     Attributes:
       name: Common name.
@@ -40,6 +41,8 @@ CHIPS = (
     Chip("v4", r"TPU v4", 275e12, 32 * GIB, 1228e9, 6, 45e9),
     Chip("v5e", r"TPU v5 ?(lite|e).*", 197e12, 16 * GIB, 819e9, 4, 45e9),
     Chip("v5p", r"TPU v5p?", 459e12, 95 * GIB, 2765e9, 6, 90e9),
+    # A chip has two devices, with half of its compute, memory and links each.
+    Chip("TPU7x", r"TPU7x", 2307e12 / 2, 96 * GIB, 7380e9 / 2, 3, 90e9),
     Chip("v6e", r"TPU v6 ?(lite|e).*", 918e12, 32 * GIB, 1640e9, 4, 90e9),
     Chip("A100 40 GB", r"NVIDIA A100.*40GB.*", 312e12, 40 * GIB, 1555e9),
     Chip("A100 80 GB", r"NVIDIA A100.*", 312e12, 80 * GIB, 2039e9),

@@ -12,11 +12,14 @@ from scenarioclip_jax.costs.flops import Flops
 from scenarioclip_jax.costs.memory import ProgramMemory
 
 # Precision.HIGHEST for float32 takes six bfloat16 products (three parts per factor, without the small terms).
-PASSES = {"loss": 6, "views": 6}
+EXACT_PASSES = 6
+# The MFU that contrastive training reaches: the band of open_clip's and NeMo's own figures.
+MFU_REACHED = (0.11, 0.39)
 
 ASSUMPTIONS = (
     "matrix products run at the bfloat16 peak: on TPUs those of float32 do too, in one pass, unless more "
-    "precision is asked for; those of the losses and of the pictures' resampling ask for it and take 6 passes",
+    "precision is asked for; those of the pictures' resampling ask for it and take 6 passes, and so do the "
+    "losses' unless their factors are bfloat16",
     "memory: arguments are read and results written once; what a part of the batch leaves for its backward "
     "pass is written and read once",
     "links: gathers and reductions use all links of a chip in both directions, the ring of the losses one "
@@ -42,6 +45,11 @@ class Roofline(NamedTuple):
         return max(zip(self, self._fields, strict=True))[1]
 
 
+def seconds_at(mfu: float, chip: Chip, devices: int, flops: Flops) -> float:
+    """Seconds of a step that does the model's FLOPs at a share of the peak."""
+    return flops.model / devices / chip.peak / mfu
+
+
 def roofline(
     chip: Chip,
     devices: int,
@@ -49,6 +57,7 @@ def roofline(
     memory: ProgramMemory,
     collectives: Sequence[Collective],
     accumulate: int,
+    loss_dtype: str,
 ) -> Roofline:
     """Computes the bound for a train step; see `ASSUMPTIONS`.
 
@@ -56,8 +65,10 @@ def roofline(
       flops: FLOPs over all devices.
       memory, collectives: Memory and collectives of one device.
       accumulate: Number of parts in which the batch goes through the towers.
+      loss_dtype: Type of the factors in the losses' products.
     """
-    products = sum(count.hardware * PASSES.get(part, 1) for part, count in flops.by_part.items())
+    passes = {"views": EXACT_PASSES, "loss": EXACT_PASSES if loss_dtype == "float32" else 1}
+    products = sum(count.hardware * passes.get(part, 1) for part, count in flops.by_part.items())
     moved = 2 * memory.arguments + 2 * memory.temporary * accumulate
     ring = sum(sent(c, devices) for c in collectives if c.kind == "collective-permute")
     others = sum(sent(c, devices) for c in collectives) - ring

@@ -238,7 +238,7 @@ def _step_settings(config: Config, trainable: Sequence[str], mesh: Mesh) -> Step
         patch_size=config.model.vision.patch_size,
         frozen_stem=not any("/stem/" in path for path in trainable),
         sharding=batch_sharding(mesh),
-        loss_dtype=_loss_dtype(config, mesh),
+        loss_dtype=loss_dtype(config, mesh),
     )
 
 
@@ -257,7 +257,7 @@ def _computed_levels(config: Config) -> tuple[str, ...]:
     return tuple(level for level in levels if level in taught)
 
 
-def _loss_dtype(config: Config, mesh: Mesh) -> str:
+def loss_dtype(config: Config, mesh: Mesh) -> str:
     """The type that `config.loss.products` asks for; `auto`: on accelerators that of the towers."""
     if config.loss.products != "auto":
         return config.loss.products

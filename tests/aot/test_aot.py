@@ -87,6 +87,9 @@ def test_a_plan_that_fits(tmp_path):
     assert report["collectives"]["all-reduce"]["bytes"] >= 4 * (parameters - 8 * 16)
     bound = report["roofline"]
     assert bound["seconds"] == bound[bound["limit"]] > 0
+    mfu = report["flops"]["model"] / 4 / 197e12
+    assert report["seconds_at_mfu"] == pytest.approx({"0.11": mfu / 0.11, "0.39": mfu / 0.39})
+    assert "published contrastive training reaches 11% to 39% MFU" in done.stdout
     assert report["compile_seconds"] > 0
 
 
@@ -325,10 +328,14 @@ def test_roofline_by_hand():
         Collective("collective-permute", "", 20, 1, 0),
         Collective("all-reduce", "", 30, 1, 2),
     ]
-    bound = roofline.roofline(chip, 2, flops, takes, found, accumulate=3)
+    bound = roofline.roofline(chip, 2, flops, takes, found, accumulate=3, loss_dtype="float32")
     # 200 and six passes of 10 on two chips; state both ways and three parts both ways; a ring on one link.
     assert bound == (130 / 10, (2 * 6 + 3 * 2 * 10) / 4, 20 / 5 + 30 / 2 / 5)
     assert (bound.limit, bound.seconds) == ("memory", 18.0)
+    # One pass of the loss's 10 if its factors are bfloat16.
+    fast = roofline.roofline(chip, 2, flops, takes, found, accumulate=3, loss_dtype="bfloat16")
+    assert fast == bound._replace(compute=(200 + 10) / 2 / 10)
+    assert roofline.seconds_at(0.5, chip, 2, flops) == 105 / 2 / 10 / 0.5
 
 
 def test_advice_names_only_what_is_left_to_do():

@@ -192,6 +192,7 @@ def test_vit_b32_is_as_large_as_reported():
         ("TPU v5", "v5p", 459e12),
         ("TPU v5p", "v5p", 459e12),
         ("TPU v6 lite", "v6e", 918e12),
+        ("TPU7x", "TPU7x", 1153.5e12),
         ("NVIDIA A100-SXM4-80GB", "A100 80 GB", 312e12),
         ("NVIDIA H100 80GB HBM3", "H100 SXM", 989e12),
         ("NVIDIA H100 PCIe", "H100 PCIe", 756e12),
@@ -205,4 +206,4 @@ def test_chips(kind, name, peak):
 
 def test_unknown_chips_have_no_peak():
     assert chips.peak_flops("cpu") is None
-    assert chips.peak_flops("TPU v7x") is None
+    assert chips.peak_flops("TPU v9") is None
