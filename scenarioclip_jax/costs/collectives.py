@@ -113,7 +113,7 @@ def _named(pattern: str, line: str) -> str:
 
 def _callees(line: str, operation: str) -> list[str]:
     """Computations that an instruction runs once, without those of reductions, which don't communicate."""
-    if operation == "call":
+    if operation in ("call", "call-start"):  # TPU7x starts reductions on its SparseCores
         return re.findall(r"to_apply=%?([\w.\-]+)", line)
     if operation == "conditional":
         return re.findall(r"%([\w.\-]+)", _named(r"branch_computations=\{(.*?)\}", line))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scenarioclip_jax.costs.collectives import collectives
+from scenarioclip_jax.costs.collectives import Collective, collectives
 
 LOOP = """
 ENTRY main (p: f32[4]) -> f32[4] {
@@ -20,3 +20,18 @@ def test_an_instruction_without_what_its_kind_has_is_shown():
     text = "c (p: f32[4]) -> pred[] {\n  ROOT a = pred[] constant(true)\n}\n" + LOOP.strip()
     with pytest.raises(ValueError, match=r"body=.*ROOT w = f32\[4\] while"):
         collectives(text)
+
+
+def test_reductions_that_another_core_does_are_counted():
+    """As libtpu writes them for TPU7x, whose SparseCores do them while the other cores compute."""
+    text = """
+%reduced (p: f32[8,4]) -> f32[8,4] {
+  ROOT %r = f32[8,4]{1,0} all-reduce(%p), replica_groups=mesh['x'=8] {'x'}, to_apply=%add
+}
+
+ENTRY %main (p: f32[8,4]) -> f32[8,4] {
+  %s = ((f32[8,4]{0,1:T(8,128)}, token[]), f32[8,4]{0,1}) call-start(%p), to_apply=%reduced
+  ROOT %d = f32[8,4]{1,0} call-done(%s)
+}
+"""
+    assert collectives(text) == [Collective("all-reduce", "f32[8,4]{1,0}", 128, 1, 8)]
