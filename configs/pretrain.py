@@ -164,6 +164,7 @@ def base() -> ml_collections.ConfigDict:
         regions="views",
         # With pooled regions: parts along each side of an object's box that are pooled beside it; 1: none.
         object_parts=1,
+        ends_as_objects=False,  # with pooled regions: a relation also reads what its two ends are as objects
         dtype="float32",  # of activations, or bfloat16; parameters are float32
         remat="none",  # what is recomputed in the backward pass instead of kept: none, dots, full
         unroll=1,  # blocks per iteration of the loop over blocks; more: faster, slower to compile
@@ -419,7 +420,7 @@ def recipe(config):
     and one that says the same in other words.
     """
     config.arch = "scenario_clip_0"
-    config.model.update(regions="pooled", object_parts=2)
+    config.model.update(regions="pooled", object_parts=2, ends_as_objects=True)
     config.loss.level_weights.object = 2.0
     config.loss.terms.update(negatives=2.0, paraphrases=1.0)
     config.data.update(make_negatives=4, make_paraphrases=1)  # of each relation

@@ -254,18 +254,18 @@ class _Step:
         """Pooling of objects and relations from the photos' tokens, and their heads; all of it trains."""
         width, tokens = config.width, config.grid**2
         scenes = levels["global"].slots
-        parts, of_kernels, of_pooling = self.arguments.get("object_parts", 1), 0, 0
-        for level in ("object", "relation"):
-            slots, ends = levels[level].slots, 2
-            if level == "object":
-                ends = 1 + (parts**2 if parts > 1 else 0)
-                of_kernels += 2 * slots * (ends - 1) * width * width
+        parts = self.arguments.get("object_parts", 1)
+        boxes = 1 + (parts**2 if parts > 1 else 0)  # of an object
+        objects, pairs, read = levels["object"].slots, levels["relation"].slots, width
+        if self.arguments.get("ends_as_objects", False):
+            objects, read = objects + 2 * pairs, 2 * width
+        of_kernels, of_pooling = 2 * objects * (boxes - 1) * width * width, 0
+        for level, pooled in {"object": objects * boxes, "relation": 2 * pairs}.items():
             of_kernels += 2 * scenes * tokens * width * (width + config.heads)
-            of_pooling += 2 * slots * ends * (scenes // groups) * tokens * (width + config.heads)
-            of_kernels += 2 * slots * width * self.arguments.get("embed_dim", 512)
-        of_kernels += 2 * levels["object"].slots * 2 * 4 * width * width
-        pairs = levels["relation"].slots
-        of_kernels += 2 * pairs * 4 * width * (2 * (2 * width + GEOMETRY) + width)
+            of_pooling += 2 * pooled * (scenes // groups) * tokens * (width + config.heads)
+            of_kernels += 2 * levels[level].slots * width * self.arguments.get("embed_dim", 512)
+        of_kernels += 2 * objects * 2 * 4 * width * width
+        of_kernels += 2 * pairs * 4 * width * (2 * (2 * read + GEOMETRY) + width)
         # The boxes aren't learned, so pooling has a derivative for the tokens only.
         model = 3 * of_kernels + 2 * of_pooling
         again = (self.passes - 1) * (of_kernels + of_pooling)

@@ -33,10 +33,12 @@ MODEL_FIELDS = (
     "patch_packing",
     "regions",
     "object_parts",
+    "ends_as_objects",
     "logit_bias",
 )
 # What folders of before there were these fields mean.
 BEFORE = {"region_style": "stored", "regions": "views", "object_parts": 1, "temperatures": {}}
+BEFORE |= {"ends_as_objects": False}
 MODELING, PROCESSING = "modeling_scenarioclip", "processing_scenarioclip"
 # Modules of the model, which import each other.
 MODELS = (MODELING, "towers_scenarioclip", "regions_scenarioclip", "describes_scenarioclip")
@@ -66,6 +68,7 @@ def config_json(
         "patch_packing": spec.model.get("patch_packing", False),
         "regions": spec.model.get("regions", "views"),
         "object_parts": spec.model.get("object_parts", 1),
+        "ends_as_objects": spec.model.get("ends_as_objects", False),
         "logit_bias": spec.model.get("logit_bias", False),
         "levels": list(levels_of(spec.model["arch"])),
         "lengths": spec.lengths,
@@ -107,7 +110,7 @@ def _check_fields(values: dict[str, Any], path: Path) -> None:
     require(values["fit"] in list(FITS), "fit", f"one of {', '.join(FITS)}")
     styles = list(STYLES)
     require(values["region_style"] in styles, "region_style", f"one of {', '.join(styles)}")
-    for name in ("share_stem", "patch_packing", "logit_bias"):
+    for name in ("share_stem", "patch_packing", "logit_bias", "ends_as_objects"):
         require(isinstance(values[name], bool), name, "true or false")
     require(
         type(values["embed_dim"]) is int and 0 < values["embed_dim"] < 10**9,
@@ -163,6 +166,7 @@ def read(folder: Path) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
             values["embed_dim"],
             pooled=pools(values),
             object_parts=values["object_parts"],
+            ends_as_objects=values["ends_as_objects"],
             logit_bias=values["logit_bias"],
         ),
         where=str(folder),

@@ -97,7 +97,8 @@ def compare_models(source: str, model: dict[str, Any], found: dict[str, Any]) ->
         compare("arch", model["arch"], found["arch"])
         compare("model.regions", model.get("regions", "views"), found.get("regions", "views"))
     if "arch" in found and pools(found) and pools(model):
-        compare("model.object_parts", model.get("object_parts", 1), found.get("object_parts", 1))
+        for key, default in {"object_parts": 1, "ends_as_objects": False}.items():
+            compare(f"model.{key}", model.get(key, default), found.get(key, default))
     if "embed_dim" in found:
         compare("model.embed_dim", model["embed_dim"], found["embed_dim"])
     for tower in ("vision", "text"):

@@ -56,6 +56,7 @@ def expected_shapes(
     *,
     pooled: bool = False,
     object_parts: int = 1,
+    ends_as_objects: bool = False,
     logit_bias: bool = False,
 ) -> dict[str, tuple[int, ...]]:
     """Each of their names, as `plain` returns it, with its shape."""
@@ -75,7 +76,7 @@ def expected_shapes(
                 shapes[f"{prefix_of(each)}{head}_{name}"] = shape
         shapes |= {f"{TOLD[modality]}{level}": (config.width,) for level in parts.told}
     if pooled:
-        regions = _region_shapes(vision, object_parts)
+        regions = _region_shapes(vision, object_parts, ends_as_objects)
         shapes |= {_theirs(path): shape[::-1] for path, shape in regions.items()}
     scalars = SCALARS if logit_bias else SCALARS[:1]
     return shapes | {
@@ -83,10 +84,13 @@ def expected_shapes(
     }
 
 
-def _region_shapes(vision: VisionConfig, parts: int) -> dict[str, tuple[int, ...]]:
+def _region_shapes(
+    vision: VisionConfig, parts: int, ends_as_objects: bool
+) -> dict[str, tuple[int, ...]]:
     """Our names of what pools regions, with their shapes."""
-    sizes, dtype = (vision.width, vision.heads, parts), jnp.dtype("float32")
-    _, shapes = parameters.abstract(lambda: Regions(*sizes, dtype=dtype, rngs=nnx.Rngs(0)))
+    sizes = vision.width, vision.heads, parts
+    how = {"ends_as_objects": ends_as_objects, "dtype": jnp.dtype("float32")}
+    _, shapes = parameters.abstract(lambda: Regions(*sizes, **how, rngs=nnx.Rngs(0)))
     return {f"regions/{path}": tuple(shape.shape) for path, shape in shapes.items()}
 
 

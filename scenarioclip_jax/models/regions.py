@@ -62,33 +62,83 @@ class Regions(nnx.Module):
       width: Width W of the tokens.
       heads: Number of attention's heads; must divide W.
       parts: Parts of an object's box along each side that are pooled besides the box itself; 1: none.
+      ends_as_objects: Whether a relation also reads what its two ends are as objects.
     """
 
-    def __init__(self, width: int, heads: int, parts: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        parts: int,
+        *,
+        ends_as_objects: bool = False,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
         run = {"dtype": dtype, "rngs": rngs}
-        of_boxes = {"object": BoxHead(width, parts, **run), "relation": PairHead(width, **run)}
+        self.ends_as_objects = ends_as_objects
+        read = 2 * width if ends_as_objects else width
+        of_boxes = {
+            "object": BoxHead(width, parts, **run),
+            "relation": PairHead(read, width, **run),
+        }
         self.pool = nnx.Dict({level: RegionPool(width, heads, **run) for level in of_boxes})
         self.boxes = nnx.Dict(of_boxes)
 
     def __call__(
         self, tokens: Float[jax.Array, "G S T W"], boxes: Boxes, level: str
     ) -> Float[jax.Array, "G N W"]:
-        head = self.boxes[level]
-        pooled = self.pool[level](tokens, boxes._replace(box=head.pooled(boxes.box)))
-        return head(pooled, boxes.box)
+        if level == "object":
+            return self._objects(tokens, boxes)[..., 0, :]
+        pooled = self.pool[level](tokens, boxes)
+        ends = self._objects(tokens, boxes) if self.ends_as_objects else pooled[..., :0]
+        return self.boxes[level](pooled, ends, boxes.box)
+
+    def _objects(
+        self, tokens: Float[jax.Array, "G S T W"], boxes: Boxes
+    ) -> Float[jax.Array, "G N E W"]:
+        """What is in each of the E boxes of a slot."""
+        head = self.boxes["object"]
+        cut = head.cut(boxes.box)  # [G, N, E, 1 + parts, 4]
+        where = boxes._replace(box=cut.reshape(*cut.shape[:2], -1, 4))
+        pooled = self.pool["object"](tokens, where)
+        return head(pooled.reshape(*cut.shape[:-1], -1))
 
 
 class Mlp(nnx.Module):
     """Two linear layers with a GELU between them: from `inputs` to W features."""
 
-    def __init__(self, inputs: int, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        *,
+        expand_init: nnx.Initializer | None = None,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
         run = {"dtype": dtype, "rngs": rngs}
         init = nnx.initializers.normal
-        self.expand = nnx.Linear(inputs, 4 * width, kernel_init=init(inputs**-0.5), **run)
+        expand_init = expand_init or init(inputs**-0.5)
+        self.expand = nnx.Linear(inputs, 4 * width, kernel_init=expand_init, **run)
         self.reduce = nnx.Linear(4 * width, width, kernel_init=init((4 * width) ** -0.5), **run)
 
     def hidden(self, x: Float[jax.Array, "*N inputs"]) -> jax.Array:
         return jax.nn.gelu(self.expand(x), approximate=False)
+
+
+def _side_by_side(*inputs: int) -> nnx.Initializer:
+    """Starts a kernel whose rows belong to several inputs, each as if the layer read it alone."""
+
+    def init(key, shape, dtype=jnp.float32):
+        keys = jax.random.split(key, len(inputs))
+        rows = [
+            nnx.initializers.normal(count**-0.5)(each, (count, shape[1]), dtype)
+            for each, count in zip(keys, inputs, strict=True)
+        ]
+        return jnp.concatenate(rows)
+
+    return init
 
 
 class BoxHead(Mlp):
@@ -110,13 +160,14 @@ class BoxHead(Mlp):
             init = nnx.initializers.normal(inputs**-0.5)
             self.mix = nnx.Linear(inputs, width, use_bias=False, kernel_init=init, **run)
 
-    def pooled(self, box: Float[Array, "G N one 4"]) -> Float[Array, "G N one_and_parts 4"]:
-        """The boxes to pool: the whole, then its parts row by row."""
+    def cut(self, box: Float[Array, "G N E 4"]) -> Float[Array, "G N E one_and_parts 4"]:
+        """The boxes to pool of each: the whole, then its parts row by row."""
+        box = box[..., None, :]
         return box if self.parts == 1 else jnp.concatenate([box, cut_box(box, self.parts)], -2)
 
     def __call__(
-        self, pooled: Float[jax.Array, "G N one_and_parts W"], box: Float[Array, "G N one 4"]
-    ) -> Float[jax.Array, "G N W"]:
+        self, pooled: Float[jax.Array, "G N E one_and_parts W"]
+    ) -> Float[jax.Array, "G N E W"]:
         one = pooled[..., 0, :]
         if self.parts > 1:
             one = one + self.mix(pooled[..., 1:, :].reshape(*one.shape[:-1], -1))
@@ -129,25 +180,29 @@ class PairHead(Mlp):
     So a relation's embedding can't tell its subject from its object by their order, which is known from the
     annotation only: a text has to say it.
 
+    How the boxes lie to each other is a few numbers beside hundreds, so it starts with weights as large as if
+    it were alone: with those of one layer for all, many steps pass before it counts.
+
     Args:
+      read: Numbers that are read of each end: its pooled token, and what it is as an object if that is read.
       width: Width W of the pooled tokens.
     """
 
-    def __init__(self, width: int, **run):
-        super().__init__(2 * width + GEOMETRY, width, **run)
-
-    def pooled(self, box: Float[Array, "G N two 4"]) -> Float[Array, "G N two 4"]:
-        """The boxes to pool."""
-        return box
+    def __init__(self, read: int, width: int, **run):
+        init = _side_by_side(2 * read, GEOMETRY)
+        super().__init__(2 * read + GEOMETRY, width, expand_init=init, **run)
 
     def __call__(
-        self, pooled: Float[jax.Array, "G N two W"], box: Float[Array, "G N two 4"]
+        self,
+        pooled: Float[jax.Array, "G N two W"],
+        objects: Float[jax.Array, "G N two W_or_none"],
+        box: Float[Array, "G N two 4"],
     ) -> Float[jax.Array, "G N W"]:
+        ends = jnp.concatenate([pooled, objects], axis=-1)
+
         def one_way(a: int, b: int) -> jax.Array:
             lies = geometry(box[..., a, :], box[..., b, :])
-            return self.hidden(
-                jnp.concatenate([pooled[..., a, :], pooled[..., b, :], lies], axis=-1)
-            )
+            return self.hidden(jnp.concatenate([ends[..., a, :], ends[..., b, :], lies], axis=-1))
 
         return pooled.mean(-2) + self.reduce(one_way(0, 1) + one_way(1, 0))
 

@@ -181,6 +181,7 @@ class ScenarioCLIP(nnx.Module):
       regions: Whether objects and relations are views of their own (`views`), or boxes over which the patch
         tokens of the whole photo are pooled (`pooled`): then only the global level has a vision tower.
       object_parts: With pooled regions, parts along each side of an object's box that are pooled beside it.
+      ends_as_objects: With pooled regions, whether a relation also reads what its two ends are as objects.
       logit_bias: Whether each level has a bias besides its logit scale, as the sigmoid loss needs.
       dtype: Type of the activations; parameters are float32.
       remat, unroll: Arguments of `layers.Stack`.
@@ -198,6 +199,7 @@ class ScenarioCLIP(nnx.Module):
         patch_packing: bool = False,
         regions: str = "views",
         object_parts: int = 1,
+        ends_as_objects: bool = False,
         logit_bias: bool = False,
         dtype: str = "float32",
         remat: str = "none",
@@ -233,8 +235,14 @@ class ScenarioCLIP(nnx.Module):
         self.vision = Tower(VisionStem, VisionTrunk, vision, seeing, **kwargs)
         self.text = Tower(TextStem, TextTrunk, text, reading, **kwargs)
         if self.pools:
-            run = {"dtype": jnp.dtype(dtype), "rngs": rngs}
-            self.regions = Regions(vision.width, vision.heads, object_parts, **run)
+            self.regions = Regions(
+                vision.width,
+                vision.heads,
+                object_parts,
+                ends_as_objects=ends_as_objects,
+                dtype=jnp.dtype(dtype),
+                rngs=rngs,
+            )
         scale = INITIAL_SIGMOID_SCALE if logit_bias else INITIAL_LOGIT_SCALE
         self.logit_scale = self._scalars(scale)
         if logit_bias:

@@ -206,6 +206,12 @@ def _check_towers(config: Config) -> None:
     allowed = "1 or more" if pooled else "1 unless config.model.regions=pooled"
     parts = config.model.object_parts
     _require(parts == 1 or (parts > 1 and pooled), "model.object_parts", parts, allowed)
+    _require(
+        pooled or not config.model.ends_as_objects,
+        "model.ends_as_objects",
+        config.model.ends_as_objects,
+        "False unless config.model.regions=pooled",
+    )
     settings = data_settings(config)
     view_settings(config)
     most = config.model.text.max_length

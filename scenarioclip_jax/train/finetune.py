@@ -160,7 +160,8 @@ def trainable(
     others = [level for level in LEVELS if level not in levels]
     frozen = [rf"logit_(scale|bias)/{level}" for level in others]
     frozen += [rf"(vision|text)/level/{level}" for level in others]
-    frozen += [rf"regions/\w+/{level}/.*" for level in others]
+    read = ["object"] if model.get("ends_as_objects") and "relation" in levels else []
+    frozen += [rf"regions/\w+/{level}/.*" for level in others if level not in read]
     for modality in ("vision", "text"):
         one_tower = pooled and modality == "vision"
         has = parts_of(arch, modality, pooled=pooled)

@@ -55,6 +55,7 @@ CAME_LATER |= {"optimizer/lora_rank": [[".*", 0]], "optimizer/lora_scale": 2.0}
 CAME_LATER |= {"optimizer/lora_rate": 10.0}
 CAME_LATER |= {"loss/products": "auto", "data/global_text": "action", "data/caption_share": 0.5}
 CAME_LATER |= {"data/region_style": "stored", "model/regions": "views", "model/object_parts": 1}
+CAME_LATER |= {"model/ends_as_objects": False}
 CAME_LATER |= {"data/make_negatives": 0, "data/make_paraphrases": 0}
 CAME_LATER |= {"data/caption_sentences": False}
 CAME_LATER |= {f"data/levels/{level}/further_per_scene": 0.0 for level in ("scene", "relation")}

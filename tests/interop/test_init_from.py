@@ -109,16 +109,19 @@ def test_every_difference_is_named(clip, converted, model):
     assert "model.embed_dim is 24 in the weights and 8" in message
 
 
-def test_parts_of_objects_must_agree(clip, model, tmp_path):
-    model = model | {"arch": "scenario_clip_0", "regions": "pooled", "object_parts": 2}
+@pytest.mark.parametrize(
+    ("key", "saved", "built"), [("object_parts", 2, 1), ("ends_as_objects", True, False)]
+)
+def test_how_regions_are_read_must_agree(clip, model, tmp_path, key, saved, built):
+    model = model | {"arch": "scenario_clip_0", "regions": "pooled", key: saved}
     params, _, _ = initial.init_from(str(clip), model)
     checkpoint.save_model(tmp_path, ModelSpec(model, {}), params)
     again, _, _ = initial.init_from(str(tmp_path), model)
     helpers.assert_same(again, params)
     with pytest.raises(
-        CheckpointError, match=r"model\.object_parts is 2 in the weights and 1 in the model"
+        CheckpointError, match=rf"model\.{key} is {saved} in the weights and {built} in the model"
     ):
-        initial.init_from(str(tmp_path), model | {"object_parts": 1})
+        initial.init_from(str(tmp_path), model | {key: built})
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def made(tmp_path_factory):
         if key not in kept:
             root = tmp_path_factory.mktemp("pooled")
             model = initial.model_arguments(clip, arch=arch, embed_dim=40, share_stem=share_stem)
-            model |= {"regions": "pooled", "object_parts": parts}
+            model |= {"regions": "pooled", "object_parts": parts, "ends_as_objects": parts > 1}
             rng = np.random.default_rng(7)
             params = {
                 path: (value + 0.1 * rng.standard_normal(value.shape)).astype(np.float32)

@@ -118,23 +118,55 @@ def test_where_something_is_in_a_box_counts_with_parts(parts):
 def test_parts_are_mixed_by_hand():
     head = BoxHead(WIDTH, 2, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
     boxes = random_boxes(ends=1)
-    pooled = pool()(tokens(), boxes._replace(box=head.pooled(boxes.box)))
-    assert pooled.shape[2] == 5
-    one = pooled[:, :, 0] + pooled[:, :, 1:].reshape(2, 5, -1) @ head.mix.kernel[...]
+    cut = head.cut(boxes.box)
+    assert cut.shape == (2, 5, 1, 5, 4)
+    pooled = pool()(tokens(), boxes._replace(box=cut[:, :, 0]))[:, :, None]
+    one = pooled[..., 0, :] + pooled[..., 1:, :].reshape(2, 5, 1, -1) @ head.mix.kernel[...]
     expected = one + head.reduce(jax.nn.gelu(head.expand(one), approximate=False))
-    np.testing.assert_allclose(head(pooled, boxes.box), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(head(pooled), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_pairs_have_no_order():
     """To the last bit: which end is the subject is known from the annotation only."""
-    pair = PairHead(WIDTH, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
+    pair = PairHead(WIDTH, WIDTH, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
     module, x, boxes = pool(), tokens(), random_boxes()
     swapped = Boxes(boxes.scene, boxes.box[:, :, ::-1])
     one, other = module(x, boxes), module(x, swapped)
-    np.testing.assert_array_equal(pair(one, boxes.box), pair(other, swapped.box))
+    nothing = one[..., :0]
+    found = pair(one, nothing, boxes.box)
+    np.testing.assert_array_equal(found, pair(other, nothing, swapped.box))
     # But two things that change places are something else.
-    exchanged = pair(one, swapped.box)
-    assert np.abs(exchanged - pair(one, boxes.box)).max() > 1e-3
+    assert np.abs(pair(one, nothing, swapped.box) - found).max() > 1e-3
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_relation_may_read_its_ends_as_objects(parts):
+    """By hand, from the module's own pieces; without order to the last bit, too."""
+    run = {"dtype": jnp.dtype("float32"), "rngs": nnx.Rngs(0)}
+    module = Regions(WIDTH, 2, parts, ends_as_objects=True, **run)
+    x, boxes = tokens(), random_boxes()
+    found = module(x, boxes, "relation")
+    each = [Boxes(boxes.scene, boxes.box[:, :, end : end + 1]) for end in (0, 1)]
+    objects = jnp.stack([module(x, one, "object") for one in each], axis=2)
+    pooled = module.pool["relation"](x, boxes)
+    expected = module.boxes["relation"](pooled, objects, boxes.box)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    swapped = Boxes(boxes.scene, boxes.box[:, :, ::-1])
+    np.testing.assert_array_equal(found, module(x, swapped, "relation"))
+    # What an object's head makes of an end counts.
+    head = module.boxes["object"].reduce
+    head.bias[...] = head.bias[...] + 1.0
+    assert np.abs(module(x, boxes, "relation") - found).max() > 1e-3
+
+
+def test_how_boxes_lie_counts_from_the_first_step():
+    """Its few numbers start with weights as if they were read alone."""
+    width = 256
+    pair = PairHead(width, width, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
+    kernel = np.asarray(pair.expand.kernel[...])
+    assert kernel.shape == (2 * width + 8, 4 * width)
+    assert np.std(kernel[:-8]) == pytest.approx((2 * width) ** -0.5, rel=0.05)
+    assert np.std(kernel[-8:]) == pytest.approx(8**-0.5, rel=0.05)
 
 
 def test_how_one_box_lies_to_another():

@@ -25,7 +25,7 @@ from scenarioclip_jax.train.config import (
     resolve,
     view_settings,
 )
-from scenarioclip_jax.train.setup import _loss_dtype, model_spec
+from scenarioclip_jax.train.setup import loss_dtype, model_spec
 from tests.train import tiny
 
 
@@ -193,6 +193,10 @@ def test_recipes_can_be_trained(preset):
         ),
         ({"model__object_parts": 2}, r"config\.model\.object_parts=2: must be 1 unless"),
         (
+            {"model__ends_as_objects": True},
+            r"config\.model\.ends_as_objects=True: must be False unless",
+        ),
+        (
             {"model__regions": "pooled", "model__object_parts": 0},
             r"config\.model\.object_parts=0: must be 1 or more",
         ),
@@ -220,14 +224,12 @@ def test_loss_products_follow_the_towers_on_accelerators_only():
         return SimpleNamespace(devices=np.array([device]))
 
     config = tiny.config("unused", model__dtype="bfloat16")
-    assert _loss_dtype(config, platform("cpu")) == "float32"
-    assert (
-        _loss_dtype(config, platform("gpu")) == _loss_dtype(config, platform("tpu")) == "bfloat16"
-    )
+    assert loss_dtype(config, platform("cpu")) == "float32"
+    assert loss_dtype(config, platform("gpu")) == loss_dtype(config, platform("tpu")) == "bfloat16"
     config.model.dtype = "float32"  # the published numerics stay as they are
-    assert _loss_dtype(config, platform("tpu")) == "float32"
+    assert loss_dtype(config, platform("tpu")) == "float32"
     config.loss.products = "bfloat16"
-    assert _loss_dtype(config, platform("cpu")) == "bfloat16"
+    assert loss_dtype(config, platform("cpu")) == "bfloat16"
 
 
 def test_unknown_keys_are_named_with_what_there_is():

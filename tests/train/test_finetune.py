@@ -249,6 +249,17 @@ def test_rules_freeze_what_serves_other_levels(kind):
     assert all(everything.values())
 
 
+@pytest.mark.parametrize("ends_as_objects", [False, True])
+def test_what_reads_objects_trains_with_relations_that_read_them(ends_as_objects):
+    model = sizes(1) | {"arch": "scenario_clip_0", "regions": "pooled"}
+    model |= {"ends_as_objects": ends_as_objects}
+    _, shapes = parameters.abstract(lambda: ScenarioCLIP(**model, rngs=nnx.Rngs(0)))
+    trains = match(trainable(model, ("relation",), "full"), shapes, name="trainable")
+    of_objects = {yes for path, yes in trains.items() if path.startswith("regions/pool/object")}
+    assert of_objects == {ends_as_objects}
+    assert not any(yes for path, yes in trains.items() if "/head/object" in path)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

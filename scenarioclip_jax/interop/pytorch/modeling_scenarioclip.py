@@ -50,6 +50,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
       regions: views, if objects and relations are pictures of their own, black outside; or pooled, if they are
         boxes of whole photos.
       object_parts: With pooled regions, parts along each side of an object's box that are pooled beside it.
+      ends_as_objects: With pooled regions, whether a relation also reads what its two ends are as objects.
       logit_bias: Whether the model was trained with the sigmoid loss, which adds a bias to the logits.
       levels: Levels that the model was trained for.
       temperatures: What divides a level's logits in `describe`; 1 where there is none.
@@ -68,6 +69,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
         patch_packing=False,
         regions="views",
         object_parts=1,
+        ends_as_objects=False,
         logit_bias=False,
         levels=LEVELS,
         temperatures=None,
@@ -81,6 +83,7 @@ class ScenarioCLIPConfig(PretrainedConfig):
         self.patch_packing = patch_packing
         self.regions = regions
         self.object_parts = object_parts
+        self.ends_as_objects = ends_as_objects
         self.pad_id = pad_id
         self.logit_bias = logit_bias
         self.levels = list(levels)
@@ -155,7 +158,8 @@ class ScenarioCLIPModel(Describes, PreTrainedModel):
             self.heads["visual"] = own
             sizes = config.vision
             grid = sizes["image_size"] // sizes["patch_size"]
-            self.regions = Regions(sizes["width"], sizes["heads"], grid, config.object_parts)
+            parts = config.object_parts, config.ends_as_objects
+            self.regions = Regions(sizes["width"], sizes["heads"], grid, *parts)
         for tower, sizes, kind, head in (
             ("visual", config.vision, VisionEncoder, "image"),
             ("text", config.text, TextEncoder, "text"),

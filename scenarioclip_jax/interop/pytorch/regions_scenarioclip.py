@@ -53,13 +53,14 @@ class BoxHead(Expansion):
         if parts > 1:
             self.mix = nn.Linear(parts**2 * width, width, bias=False)
 
-    def pooled(self, boxes):
-        """The boxes to pool: the whole, then its parts row by row."""
+    def cut(self, boxes):
+        """The boxes to pool of each [..., 4]: the whole, then its parts row by row, [..., 1 + parts, 4]."""
+        boxes = boxes[..., None, :]
         if self.parts == 1:
             return boxes
         return torch.cat([boxes, cut_box(boxes, self.parts)], dim=-2)
 
-    def forward(self, pooled, boxes):
+    def forward(self, pooled):
         one = pooled[..., 0, :]
         if self.parts > 1:
             one = one + self.mix(pooled[..., 1:, :].flatten(-2))
@@ -69,17 +70,15 @@ class BoxHead(Expansion):
 class PairHead(Expansion):
     """What two boxes are to each other, whichever comes first: (a + b) / 2 + f(a, b) + f(b, a)."""
 
-    def __init__(self, width):
-        super().__init__(2 * width + GEOMETRY, width)
+    def __init__(self, read, width):
+        super().__init__(2 * read + GEOMETRY, width)
 
-    def pooled(self, boxes):
-        """The boxes to pool."""
-        return boxes
+    def forward(self, pooled, objects, boxes):
+        ends = torch.cat([pooled, objects], dim=-1)
 
-    def forward(self, pooled, boxes):
         def one_way(a, b):
             lies = geometry(boxes[..., a, :], boxes[..., b, :]).to(pooled.dtype)
-            return self.hidden(torch.cat([pooled[..., a, :], pooled[..., b, :], lies], dim=-1))
+            return self.hidden(torch.cat([ends[..., a, :], ends[..., b, :], lies], dim=-1))
 
         return pooled.mean(-2) + self.reduce(one_way(0, 1) + one_way(1, 0))
 
@@ -87,16 +86,29 @@ class PairHead(Expansion):
 class Regions(nn.Module):
     """Pools boxes at the levels `object` and `relation`."""
 
-    def __init__(self, width, heads, grid, parts):
+    def __init__(self, width, heads, grid, parts, ends_as_objects):
         super().__init__()
-        of_boxes = {"object": BoxHead(width, parts), "relation": PairHead(width)}
+        self.ends_as_objects = ends_as_objects
+        read = 2 * width if ends_as_objects else width
+        of_boxes = {"object": BoxHead(width, parts), "relation": PairHead(read, width)}
         self.pool = nn.ModuleDict({level: RegionPool(width, heads, grid) for level in of_boxes})
         self.boxes = nn.ModuleDict(of_boxes)
 
     def forward(self, tokens, boxes, level):
         """Tokens [N, T, W] and boxes [N, M, E, 4], as shares of the picture: [N, M, W]."""
-        boxes, head = boxes.float(), self.boxes[level]
-        return head(self.pool[level](tokens, head.pooled(boxes)), boxes)
+        boxes = boxes.float()
+        if level == "object":
+            return self.objects(tokens, boxes)[..., 0, :]
+        pooled = self.pool[level](tokens, boxes)
+        ends = self.objects(tokens, boxes) if self.ends_as_objects else pooled[..., :0]
+        return self.boxes[level](pooled, ends, boxes)
+
+    def objects(self, tokens, boxes):
+        """What is in each of the E boxes: [N, M, E, W]."""
+        head = self.boxes["object"]
+        cut = head.cut(boxes)  # [N, M, E, 1 + parts, 4]
+        pooled = self.pool["object"](tokens, cut.flatten(2, 3))
+        return head(pooled.unflatten(2, cut.shape[2:4]))
 
 
 def cut_box(boxes, parts):
