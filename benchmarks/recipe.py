@@ -50,12 +50,45 @@ TEXTS = [
     "--config.data.make_paraphrases=1",
     "--config.data.levels.relation.further_per_scene=15",
 ]
+# The harder tier of embedded scenes, with the room that it needs (`scenarioclip_jax.train.budgets`).
+HARD = "--config.demo_data.tier=hard"
+HARD_PUBLISHED = [
+    *PUBLISHED,
+    HARD,
+    "--config.data.levels.object.slots_per_scene=7.04",
+    "--config.data.levels.relation.slots_per_scene=4.54",
+    "--config.data.levels.object.patches_per_scene=29.75",
+    "--config.data.levels.relation.patches_per_scene=31.875",
+]
+HARD_RECIPE = [
+    HARD,
+    "--config.data.levels.object.slots_per_scene=8",
+    "--config.data.levels.relation.slots_per_scene=5.5",
+    "--config.data.levels.relation.further_per_scene=27.5",
+    "--config.data.levels.scene.tokens_per_scene=12",
+    "--config.data.levels.object.tokens_per_scene=24",
+    "--config.data.levels.relation.tokens_per_scene=276",
+]
 USUAL_RATE = '--config.optimizer.learning_rate_scale=((r".*", 1.0),)'
 # By variant: the preset, and what differs from it.
 VARIANTS: dict[str, tuple[str, list[str]]] = {
     "published": ("demo", PUBLISHED),
     "published with negatives and paraphrases": ("demo", [*PUBLISHED, *TEXTS]),
     "recipe": ("recipe", []),
+    "published, hard scenes": ("demo", HARD_PUBLISHED),
+    "recipe, hard scenes": ("recipe", HARD_RECIPE),
+    "scenario_clip_2": ("demo", [*PUBLISHED, "--config.arch=scenario_clip_2"]),
+    "less ends as objects": ("recipe", ["--config.model.ends_as_objects=False"]),
+    "with parts": ("recipe", ["--config.loss.terms.parts=0.5"]),
+    "with captions": (
+        "recipe",
+        [
+            "--config.loss.terms.captions=1.0",
+            "--config.data.levels.scene.further_per_scene=1",
+            "--config.data.levels.scene.tokens_per_scene=48",
+            "--config.data.levels.scene.text_length=48",
+        ],
+    ),
     "paraphrases with weight 2": ("recipe", ["--config.loss.terms.paraphrases=2.0"]),
     "objects with weight 1": ("recipe", ["--config.loss.level_weights.object=1.0"]),
     "positions at the usual rate": ("recipe", [USUAL_RATE]),
@@ -104,6 +137,7 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
             *PUBLISHED,
             "--config.model.regions=views",
             "--config.model.object_parts=1",
+            "--config.model.ends_as_objects=False",
             "--config.model.vision.patch_size=16",
         ],
     ),
