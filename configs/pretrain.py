@@ -42,8 +42,9 @@ v5e:16x16 by `python -m scenarioclip_jax.aot` (docs/guides/train.md has smaller 
 
     python -m scenarioclip_jax.main --config=configs/pretrain.py:vitb32_recipe --config.data.dir=SHARDS
 
-The values below are arguments of the constructors named in the comments, whose docstrings say more. Sections
-are in the order in which people usually change them. `WORKDIR/config.json` holds the values of a run.
+The values below are arguments of the constructors that each section names, whose docstrings say more. `base`
+has the sections in the order in which people usually change them; the long ones are functions of their name.
+`WORKDIR/config.json` holds the values of a run.
 """
 
 import ml_collections
@@ -93,8 +94,58 @@ def base() -> ml_collections.ConfigDict:
     config.steps = config_dict.placeholder(int)  # optimizer steps of the whole run
     config.seed = 0  # for the parameters, the order of scenes and all random views
 
-    # data.settings.DataSettings (image size and seed come from the model and the run), and paths of the data
-    config.data = dict(
+    config.data = data()
+    # data.embedded, used if data.dir is empty; tier: plain or hard, see data.embedded.tier
+    config.demo_data = dict(num_scenes=6000, seed=0, tier="plain")
+    config.model = model()
+    config.loss = loss()
+    config.optimizer = optimizer()
+    config.trainable = (
+        # As published. `model.share_stem` freezes this norm too, since student and teacher share the stem.
+        (r"vision/stem/(global|object|relation|all)/pre_norm/.*", True),
+        (r"(vision|text)/stem/.*", False),
+        (r".*", True),
+    )
+    config.ema = dict(  # the moving average of the parameters, which is the teacher
+        decay=0.9995,  # 0: no average
+        warmup_steps=2000,  # updates over which the decay rises from 0
+        keep="all",  # teacher: average only what the teacher uses; less memory, no EMA model to evaluate
+    )
+
+    config.views = views()
+    config.mesh = dict(data=-1, fsdp=1, tensor=1)  # devices per axis, -1: the rest; parallel.mesh
+
+    config.log_every = 50  # steps
+    config.checkpoint = dict(
+        every=1000,  # steps
+        keep_last=2,  # newest checkpoints to keep
+        keep_best=1,  # best checkpoints by validation score to keep besides
+    )
+    config.validation = dict(
+        every=1000,  # steps
+        scenes=2048,  # taken from the start of each data set's validation split; 0: all
+        suites=(
+            "zero_shot",
+            "retrieval",
+            "hard_negatives",
+        ),  # all share the embeddings of the first
+    )
+    config.report = dict(  # at the end, on the test split
+        scenes=10_000,  # taken from its start; 0: all
+        queries=6,  # texts per level whose nearest views are shown
+    )
+    # Settings to change on purpose when a run resumes, such as "optimizer.learning_rate,steps": train/resume.py
+    config.resume = dict(allow=("",))
+    config.compilation_cache = "~/.cache/scenarioclip_jax/xla"  # compiled programs; empty: none
+    return config
+
+
+def data() -> dict:
+    """Paths of the data, and `data.settings.DataSettings`.
+
+    Its image size and seed come from the model and the run.
+    """
+    return dict(
         # Shards made by scenarioclip_jax.data.build; empty: the demo's drawn scenes. Several data sets with
         # their shares: DIR1:0.5,DIR2:0.5; without weights, in proportion to their sizes. See data.mixture.
         dir="",
@@ -104,27 +155,7 @@ def base() -> ml_collections.ConfigDict:
         # mesh splits the batch into (usually the devices). Fewer groups are fuller. The same number gives the
         # same batches on any mesh.
         packing_groups=8,
-        # Room in a batch, by level; `python -m scenarioclip_jax.train.budgets` tells what a data set needs.
-        levels={
-            "scene": dict(  # the level `global`, whose name is a Python keyword
-                text_length=32,  # tokens of an action; longer texts are cut
-                tokens_per_scene=10.0,  # tokens of distinct texts, with text_row_tokens
-                further_per_scene=0.0,  # captions beside actions, for loss.terms
-            ),
-            "object": dict(
-                text_length=16,
-                slots_per_scene=6.0,  # objects, on average
-                tokens_per_scene=20.0,
-                patches_per_scene=60.0,  # visible patches, with model.patch_packing
-            ),
-            "relation": dict(
-                text_length=24,
-                slots_per_scene=4.0,
-                tokens_per_scene=32.0,
-                patches_per_scene=80.0,
-                further_per_scene=0.0,  # negatives and paraphrases, for loss.terms
-            ),
-        },
+        levels=levels(),
         text_row_tokens=0,  # tokens in a row of packed texts; 0: one text per row
         patch_row_views=2,  # length of a row of packed patches, in whole views
         balance=False,  # True: scenes are dealt so that all batches need about the same room
@@ -151,11 +182,35 @@ def base() -> ml_collections.ConfigDict:
         stall_seconds=600.0,  # longest wait for a batch before the run stops; 0: forever
         max_corrupt_share=0.01,  # share of the records that may be unreadable before the run stops
     )
-    # data.embedded, used if data.dir is empty; tier: plain or hard, see data.embedded.tier
-    config.demo_data = dict(num_scenes=6000, seed=0, tier="plain")
 
-    # models.scenario_clip.ScenarioCLIP; the presets add its towers
-    config.model = dict(
+
+def levels() -> dict:
+    """Room in a batch, by level; `python -m scenarioclip_jax.train.budgets` tells what a data set needs."""
+    return {
+        "scene": dict(  # the level `global`, whose name is a Python keyword
+            text_length=32,  # tokens of an action; longer texts are cut
+            tokens_per_scene=10.0,  # tokens of distinct texts, with text_row_tokens
+            further_per_scene=0.0,  # captions beside actions, for loss.terms
+        ),
+        "object": dict(
+            text_length=16,
+            slots_per_scene=6.0,  # objects, on average
+            tokens_per_scene=20.0,
+            patches_per_scene=60.0,  # visible patches, with model.patch_packing
+        ),
+        "relation": dict(
+            text_length=24,
+            slots_per_scene=4.0,
+            tokens_per_scene=32.0,
+            patches_per_scene=80.0,
+            further_per_scene=0.0,  # negatives and paraphrases, for loss.terms
+        ),
+    }
+
+
+def model() -> dict:
+    """`models.scenario_clip.ScenarioCLIP`; the presets add its towers."""
+    return dict(
         embed_dim=512,  # size of the space in which images and texts are compared
         share_stem=False,  # True: one frozen stem for all levels and the teacher, instead of one each
         patch_packing=False,  # True: towers compute only the patches that show something
@@ -171,7 +226,10 @@ def base() -> ml_collections.ConfigDict:
         attention="auto",  # the kernel: what suits the device, or plain, cudnn; models.attention
     )
 
-    config.loss = dict(
+
+def loss() -> dict:
+    """What a step makes smaller: `losses` and `train.objective`."""
+    return dict(
         kind="softmax",  # or sigmoid: losses.contrastive
         multi_positive=False,  # True: equal texts in a batch are positives, not negatives
         # Type of the factors in the products of all images with all texts; sums are float32. auto: model.dtype
@@ -199,7 +257,10 @@ def base() -> ml_collections.ConfigDict:
         ),
     )
 
-    config.optimizer = dict(  # train.optimizer
+
+def optimizer() -> dict:
+    """`train.optimizer.make_optimizer`, and the learning rate over time."""
+    return dict(
         learning_rate=2e-5,  # highest rate, at the end of the warm-up; then half a cosine to 0
         warmup_fraction=0.1,  # share of all steps
         warmup_start=1e-3,  # the first step's rate, as a share of learning_rate
@@ -223,19 +284,11 @@ def base() -> ml_collections.ConfigDict:
         lora_scale=2.0,  # factor on these matrices: alpha / rank
         lora_rate=10.0,  # factor on the learning rate of the two matrices that each is the product of
     )
-    config.trainable = (
-        # As published. `model.share_stem` freezes this norm too, since student and teacher share the stem.
-        (r"vision/stem/(global|object|relation|all)/pre_norm/.*", True),
-        (r"(vision|text)/stem/.*", False),
-        (r".*", True),
-    )
-    config.ema = dict(  # the moving average of the parameters, which is the teacher
-        decay=0.9995,  # 0: no average
-        warmup_steps=2000,  # updates over which the decay rises from 0
-        keep="all",  # teacher: average only what the teacher uses; less memory, no EMA model to evaluate
-    )
 
-    config.views = dict(  # data.views.ViewSettings
+
+def views() -> dict:
+    """`data.device.views.ViewSettings`: how photos are changed in training."""
+    return dict(
         crop_area=(0.8, 1.0),  # smallest and largest share of the photo in a random crop
         jitter={  # strengths of brightness, contrast, saturation and hue
             "scene": (0.2, 0.2, 0.2, 0.05),
@@ -245,32 +298,6 @@ def base() -> ml_collections.ConfigDict:
         jitter_probability=0.2,
         blur_probability=0.1,
     )
-
-    config.mesh = dict(data=-1, fsdp=1, tensor=1)  # devices per axis, -1: the rest; parallel.mesh
-
-    config.log_every = 50  # steps
-    config.checkpoint = dict(
-        every=1000,  # steps
-        keep_last=2,  # newest checkpoints to keep
-        keep_best=1,  # best checkpoints by validation score to keep besides
-    )
-    config.validation = dict(
-        every=1000,  # steps
-        scenes=2048,  # taken from the start of each data set's validation split; 0: all
-        suites=(
-            "zero_shot",
-            "retrieval",
-            "hard_negatives",
-        ),  # all share the embeddings of the first
-    )
-    config.report = dict(  # at the end, on the test split
-        scenes=10_000,  # taken from its start; 0: all
-        queries=6,  # texts per level whose nearest views are shown
-    )
-    # Settings to change on purpose when a run resumes, such as "optimizer.learning_rate,steps": train/resume.py
-    config.resume = dict(allow=("",))
-    config.compilation_cache = "~/.cache/scenarioclip_jax/xla"  # compiled programs; empty: none
-    return config
 
 
 # The towers of CLIP (Radford et al. 2021, tables 19 and 20); the stems are as published for ScenarioCLIP.

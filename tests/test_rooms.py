@@ -64,6 +64,10 @@ TABLE = {
         *("data", "data/stored", "models", "checkpoint", "storage", "describe"),
         "annotate/models",
     },
+    "convert": {
+        *("data", "models", "checkpoint", "interop", "storage", "describe"),
+        "evaluation/report",  # scores for the card
+    },
     "checkpoint": {"models", "orbax_setup"},
     "workdir": {"parallel", "storage"},
     "describe": {
