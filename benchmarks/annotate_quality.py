@@ -23,12 +23,8 @@ from scenarioclip_jax.annotate.assemble import FOLDER, METADATA
 from scenarioclip_jax.annotate.command import main as annotate
 from scenarioclip_jax.annotate.quality import measure
 from scenarioclip_jax.annotate.work import open_work
-from scenarioclip_jax.data.embedded.scenes import (
-    PREDICATES,
-    EmbeddedScene,
-    could_be_said,
-    make_scene,
-)
+from scenarioclip_jax.data.embedded.placed import PREDICATES, could_be_said
+from scenarioclip_jax.data.embedded.scenes import EmbeddedScene, make_scene
 from scenarioclip_jax.data.embedded.write import SIZE, write_embedded
 
 SEED = 0

@@ -5,6 +5,7 @@ import collections
 import pytest
 
 from scenarioclip_jax.data.embedded import scenes
+from scenarioclip_jax.data.embedded.placed import PREDICATES, could_be_said
 from scenarioclip_jax.data.stored.scene import negative_kind
 from scenarioclip_jax.words.negatives import negatives, paraphrases
 from scenarioclip_jax.words.published_negatives import published_negatives
@@ -46,13 +47,13 @@ def judge(scene, triplet) -> bool | None:
     if predicate in TURNED:
         return judge(scene, (object_, TURNED[predicate], subject))
     predicate = WORDED.get(predicate, predicate)
-    if predicate not in scenes.PREDICATES:
+    if predicate not in PREDICATES:
         return None
     names = [placed.name for placed in scene.objects]
     if subject not in names or object_ not in names or subject == object_:
         return False
     s, o = names.index(subject), names.index(object_)
-    return scenes.could_be_said(predicate, scene.objects[s], scene.objects[o], in_front=s > o)
+    return could_be_said(predicate, scene.objects[s], scene.objects[o], in_front=s > o)
 
 
 def ours(scene, count, seed=0):

@@ -10,7 +10,7 @@ from PIL import Image
 from scenarioclip_jax.data.build.dataset import ensure_embedded
 from scenarioclip_jax.data.embedded import scenes as embedded_scenes
 from scenarioclip_jax.data.embedded import write as embedded
-from scenarioclip_jax.data.embedded.scenes import Placed
+from scenarioclip_jax.data.embedded.placed import PREDICATES, Placed, footprint
 from scenarioclip_jax.data.embedded.tier import TIERS
 from scenarioclip_jax.data.stored.shards import load_summary, open_split
 from scenarioclip_jax.data.stored.splits import SPLITS, split_of
@@ -51,7 +51,7 @@ def _center(placed: Placed):
 
 
 def _overlap(a: Placed, b: Placed) -> int:
-    return int((embedded_scenes.footprint(a, SIZE) & embedded_scenes.footprint(b, SIZE)).sum())
+    return int((footprint(a, SIZE) & footprint(b, SIZE)).sum())
 
 
 def _holds(predicate: str, subject: Placed, object_: Placed, subject_in_front: bool) -> bool:
@@ -118,7 +118,7 @@ def test_scenes_are_varied_and_unambiguous(scenes):
     assert {scene.action for scene in scenes} == set(embedded_scenes.ACTIONS)
     assert {o.name for s in scenes for o in s.objects} == set(embedded_scenes.NAMES)
     predicates = Counter(p for scene in scenes for _, p, _ in scene.relations)
-    assert set(predicates) == set(embedded_scenes.PREDICATES)
+    assert set(predicates) == set(PREDICATES)
     assert min(predicates.values()) > 0.08 * predicates.total()
     for scene in scenes:
         assert 3 <= len(scene.objects) <= 6
@@ -176,7 +176,7 @@ def test_boxes_are_tight_inside_and_show_the_objects(both):
             x0, y0, x1, y1 = placed.box
             assert 0 <= x0 < x1 <= SIZE
             assert 0 <= y0 < y1 <= SIZE
-            pixels = embedded_scenes.footprint(placed, SIZE)
+            pixels = footprint(placed, SIZE)
             rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
             assert (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) == placed.box
             visible = pixels & ~covered
