@@ -5,8 +5,11 @@ a photo once, and each box reads out the tokens that it covers (as RoI pooling d
 2017), so a token also knows what is around its box.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
@@ -86,23 +89,38 @@ class Regions(nnx.Module):
         self.boxes = nnx.Dict(of_boxes)
 
     def __call__(
-        self, tokens: Float[jax.Array, "G S T W"], boxes: Boxes, level: str
-    ) -> Float[jax.Array, "G N W"]:
-        if level == "object":
-            return self._objects(tokens, boxes)[..., 0, :]
-        pooled = self.pool[level](tokens, boxes)
-        ends = self._objects(tokens, boxes) if self.ends_as_objects else pooled[..., :0]
-        return self.boxes[level](pooled, ends, boxes.box)
+        self, tokens: Float[jax.Array, "G S T W"], boxes: Mapping[str, Boxes]
+    ) -> dict[str, Float[jax.Array, "G _ W"]]:
+        """Features of boxes, by level."""
+        things = {"object": boxes["object"]} if "object" in boxes else {}
+        if self.ends_as_objects and "relation" in boxes:
+            things["end"] = _apart(boxes["relation"])
+        found = self._objects(tokens, things)
+        if (where := boxes.get("relation")) is not None:
+            pooled = self.pool["relation"](tokens, where)
+            ends = (
+                found.pop("end").reshape(pooled.shape) if self.ends_as_objects else pooled[..., :0]
+            )
+            found["relation"] = self.boxes["relation"](pooled, ends, where.box)
+        return found
 
     def _objects(
-        self, tokens: Float[jax.Array, "G S T W"], boxes: Boxes
-    ) -> Float[jax.Array, "G N E W"]:
-        """What is in each of the E boxes of a slot."""
+        self, tokens: Float[jax.Array, "G S T W"], things: Mapping[str, Boxes]
+    ) -> dict[str, Float[jax.Array, "G _ W"]]:
+        """What is in each box, pooled together for all kinds of things."""
+        if not things:
+            return {}
+        scene, box = (jnp.concatenate(each, 1) for each in zip(*things.values(), strict=True))
         head = self.boxes["object"]
-        cut = head.cut(boxes.box)  # [G, N, E, 1 + parts, 4]
-        where = boxes._replace(box=cut.reshape(*cut.shape[:2], -1, 4))
-        pooled = self.pool["object"](tokens, where)
-        return head(pooled.reshape(*cut.shape[:-1], -1))
+        features = head(self.pool["object"](tokens, Boxes(scene, head.pooled(box))))
+        ends = np.cumsum([each.scene.shape[1] for each in things.values()])
+        return dict(zip(things, jnp.split(features, ends[:-1], axis=1), strict=True))
+
+
+def _apart(boxes: Boxes) -> Boxes:
+    """The two ends of each relation as slots of their own, one after the other."""
+    groups = boxes.scene.shape[0]
+    return Boxes(jnp.repeat(boxes.scene, 2, axis=1), boxes.box.reshape(groups, -1, 1, 4))
 
 
 class Mlp(nnx.Module):
@@ -160,14 +178,13 @@ class BoxHead(Mlp):
             init = nnx.initializers.normal(inputs**-0.5)
             self.mix = nnx.Linear(inputs, width, use_bias=False, kernel_init=init, **run)
 
-    def cut(self, box: Float[Array, "G N E 4"]) -> Float[Array, "G N E one_and_parts 4"]:
-        """The boxes to pool of each: the whole, then its parts row by row."""
-        box = box[..., None, :]
+    def pooled(self, box: Float[Array, "G N one 4"]) -> Float[Array, "G N one_and_parts 4"]:
+        """The boxes to pool: the whole, then its parts row by row."""
         return box if self.parts == 1 else jnp.concatenate([box, cut_box(box, self.parts)], -2)
 
     def __call__(
-        self, pooled: Float[jax.Array, "G N E one_and_parts W"]
-    ) -> Float[jax.Array, "G N E W"]:
+        self, pooled: Float[jax.Array, "G N one_and_parts W"]
+    ) -> Float[jax.Array, "G N W"]:
         one = pooled[..., 0, :]
         if self.parts > 1:
             one = one + self.mix(pooled[..., 1:, :].reshape(*one.shape[:-1], -1))
@@ -198,13 +215,11 @@ class PairHead(Mlp):
         objects: Float[jax.Array, "G N two W_or_none"],
         box: Float[Array, "G N two 4"],
     ) -> Float[jax.Array, "G N W"]:
+        # Both orders at once, [G, N, two, ...], so that they are computed alike to the last bit.
         ends = jnp.concatenate([pooled, objects], axis=-1)
-
-        def one_way(a: int, b: int) -> jax.Array:
-            lies = geometry(box[..., a, :], box[..., b, :])
-            return self.hidden(jnp.concatenate([ends[..., a, :], ends[..., b, :], lies], axis=-1))
-
-        return pooled.mean(-2) + self.reduce(one_way(0, 1) + one_way(1, 0))
+        lies = geometry(box, box[..., ::-1, :])
+        both = self.hidden(jnp.concatenate([ends, ends[..., ::-1, :], lies], axis=-1))
+        return pooled.mean(-2) + self.reduce(both.sum(-2))
 
 
 def cut_box(box: Float[Array, "*V one 4"], parts: int) -> Float[Array, "*V parts_parts 4"]:

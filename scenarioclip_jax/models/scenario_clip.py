@@ -301,11 +301,11 @@ class ScenarioCLIP(nnx.Module):
         self, tokens: Float[jax.Array, "G S T W"], boxes: Mapping[str, Boxes]
     ) -> dict[str, Float[Array, "N D"]]:
         """Embeds boxes of photos by level, groups flattened."""
-        found = {}
-        for level, where in boxes.items():
-            one = self.regions(tokens, where, level)
-            found[level] = self.vision.head[level](one.reshape(-1, one.shape[-1]))
-        return found
+        found = self.regions(tokens, boxes)
+        return {
+            level: self.vision.head[level](one.reshape(-1, one.shape[-1]))
+            for level, one in found.items()
+        }
 
     def _trunk_of(self, level: str) -> str:
         return branch_of(self.arch, level)

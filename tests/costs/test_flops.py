@@ -56,6 +56,12 @@ CASES = {
         "model__regions": "pooled",
         "loss__accumulate": 2,
     },
+    "ends as objects": {
+        "arch": "scenario_clip_0",
+        "model__regions": "pooled",
+        "model__object_parts": 2,
+        "model__ends_as_objects": True,
+    },
     "a recipe's terms": {
         "mesh": "2x2x2",
         **{f"loss__terms__{name}": 1.0 for name in TERMS},

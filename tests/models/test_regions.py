@@ -36,6 +36,10 @@ def pool(heads=2):
     return RegionPool(WIDTH, heads, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
 
 
+def objects(module, x, boxes):
+    return module(x, {"object": boxes})["object"]
+
+
 @pytest.mark.parametrize(
     ("box", "expected"),
     [
@@ -108,7 +112,7 @@ def test_where_something_is_in_a_box_counts_with_parts(parts):
     grid = x.reshape(2, 1, GRID, GRID, WIDTH)
     mirrored = grid[:, :, :, ::-1].reshape(x.shape)
     whole = Boxes(np.zeros((2, 1), int), np.tile(np.array([0, 0, 1, 1], np.float32), (2, 1, 1, 1)))
-    changed = np.abs(module(mirrored, whole, "object") - module(x, whole, "object")).max()
+    changed = np.abs(objects(module, mirrored, whole) - objects(module, x, whole)).max()
     if parts == 1:
         assert changed < 1e-5
     else:
@@ -118,10 +122,9 @@ def test_where_something_is_in_a_box_counts_with_parts(parts):
 def test_parts_are_mixed_by_hand():
     head = BoxHead(WIDTH, 2, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
     boxes = random_boxes(ends=1)
-    cut = head.cut(boxes.box)
-    assert cut.shape == (2, 5, 1, 5, 4)
-    pooled = pool()(tokens(), boxes._replace(box=cut[:, :, 0]))[:, :, None]
-    one = pooled[..., 0, :] + pooled[..., 1:, :].reshape(2, 5, 1, -1) @ head.mix.kernel[...]
+    pooled = pool()(tokens(), boxes._replace(box=head.pooled(boxes.box)))
+    assert pooled.shape[2] == 5
+    one = pooled[:, :, 0] + pooled[:, :, 1:].reshape(2, 5, -1) @ head.mix.kernel[...]
     expected = one + head.reduce(jax.nn.gelu(head.expand(one), approximate=False))
     np.testing.assert_allclose(head(pooled), expected, rtol=1e-4, atol=1e-5)
 
@@ -145,18 +148,23 @@ def test_a_relation_may_read_its_ends_as_objects(parts):
     run = {"dtype": jnp.dtype("float32"), "rngs": nnx.Rngs(0)}
     module = Regions(WIDTH, 2, parts, ends_as_objects=True, **run)
     x, boxes = tokens(), random_boxes()
-    found = module(x, boxes, "relation")
+    found = module(x, {"relation": boxes})["relation"]
     each = [Boxes(boxes.scene, boxes.box[:, :, end : end + 1]) for end in (0, 1)]
-    objects = jnp.stack([module(x, one, "object") for one in each], axis=2)
+    ends = jnp.stack([objects(module, x, one) for one in each], axis=2)
     pooled = module.pool["relation"](x, boxes)
-    expected = module.boxes["relation"](pooled, objects, boxes.box)
+    expected = module.boxes["relation"](pooled, ends, boxes.box)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     swapped = Boxes(boxes.scene, boxes.box[:, :, ::-1])
-    np.testing.assert_array_equal(found, module(x, swapped, "relation"))
+    np.testing.assert_array_equal(found, module(x, {"relation": swapped})["relation"])
+    # Beside objects, relations are the same, and so are the objects.
+    others = random_boxes(slots=7, ends=1, seed=4)
+    both = module(x, {"object": others, "relation": boxes})
+    np.testing.assert_allclose(both["relation"], found, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(both["object"], objects(module, x, others), rtol=1e-5, atol=1e-5)
     # What an object's head makes of an end counts.
     head = module.boxes["object"].reduce
     head.bias[...] = head.bias[...] + 1.0
-    assert np.abs(module(x, boxes, "relation") - found).max() > 1e-3
+    assert np.abs(module(x, {"relation": boxes})["relation"] - found).max() > 1e-3
 
 
 def test_how_boxes_lie_counts_from_the_first_step():
