@@ -96,10 +96,7 @@ def train(config: Config, workdir: str | Path) -> None:
                 )
             return
         at_end.callback(world.batches.close)
-        world.batches.give_up = lambda: stop.requested
-        if jax.process_count() > 1:
-            # The others wait for this process's part of the batch, so it reads on, and all stop together.
-            world.batches.lost_worker = stop.ask
+        _let_stop(world, stop)
         if world.step > run.steps:
             raise ConfigError(
                 f"config.steps={run.steps}: the checkpoint is of step {world.step}; give as many or more"
@@ -117,6 +114,14 @@ def train(config: Config, workdir: str | Path) -> None:
             watch.progress.say(
                 f"stopped at step {saved}; go on with {to_paste(f'--workdir={place.name}')}"
             )
+
+
+def _let_stop(world: World, stop: StopRequest) -> None:
+    """Lets a stop request end the wait for a batch."""
+    world.batches.give_up = lambda: stop.requested
+    if jax.process_count() > 1:
+        # The others wait for this process's part of the batch, so it reads on, and all stop together.
+        world.batches.lost_worker = stop.ask
 
 
 def _watch(run: Run, world: World, data: RunData, stop: StopRequest, workdir: Path | None) -> Watch:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from scenarioclip_jax.data.batch import Batch
@@ -64,15 +65,12 @@ def write_first_batch(
     figure = picture_grid(figure_rows)
     columns = len(figure.axes) // len(figure_rows)
     for index, of_scene in enumerate(boxes):
-        for x0, y0, x1, y1 in of_scene:
-            figure.axes[index * columns + 1].add_patch(
-                Rectangle(
-                    (x0 - 0.5, y0 - 0.5),
-                    x1 - x0,
-                    y1 - y0,
-                    fill=False,
-                    color=COLORS["object"],
-                    lw=1,
-                )
-            )
+        _frame(figure.axes[index * columns + 1], of_scene)
     figure.savefig(directory / "first_batch.png", dpi=130, bbox_inches="tight")
+
+
+def _frame(axes: Axes, boxes: np.ndarray) -> None:
+    """Draws boxes, x0, y0, x1, y1 in pixels, float [N, 4], on a picture."""
+    for x0, y0, x1, y1 in boxes:
+        corner, width, height = (x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0
+        axes.add_patch(Rectangle(corner, width, height, fill=False, color=COLORS["object"], lw=1))

@@ -36,15 +36,8 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
     Raises:
       Stopped: A stop was requested meanwhile.
     """
-    config, changes = run.config, world.changes
-    found: dict[str, Recognition] = {}  # by weights, of all data sets together
-    of_sets: dict[str, dict[str, Recognition]] = {}  # by weights and data set
-    if any(each.test is not None for each in data.sets):
-        watch.progress.say("recognizing the test split")
-        for name, params in _weights(run, world).items():
-            of_sets[name], found[name] = watch.validator.recognize(
-                params, "test", config.report.scenes
-            )
+    config = run.config
+    found, of_sets = _recognized(run, world, data, watch)
     read = watch.drawn(best.last_step(workdir, run.steps))
     shares = _shares(run, world, watch)
     summary = _summary(run, data, read, list(world.changes), found, of_sets)
@@ -52,7 +45,6 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
     summary |= {"shares": [each._asdict() for each in shares]} if shares else {}
     if jax.process_index():
         return  # every process took part in the recognition; only the first one writes
-    first_batch = workdir / "first_batch.png"
     tested = [each for each in data.sets if each.test is not None]
     tests = [each.test for each in data.sets if each.test is not None]
     photos = [
@@ -61,28 +53,15 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
     for part in photos:
         for name, png in part.grids.items():
             watch.writer.picture(run.steps, f"retrieval/{name}", png)
-    by_data = {"": found} if found else {}
-    for name in next(iter(of_sets.values()), {}):
-        if name:
-            by_data[name] = {weights: each[name] for weights, each in of_sets.items()}
+    first_batch = workdir / "first_batch.png"
     page = write_page(
-        by_data,
+        _by_data(found, of_sets),
         read_rows(workdir / "metrics.jsonl"),
         steps=run.steps,
         names=[each.name for each in data.sets],
         title=f"{config.arch}, preset {config.preset}",
-        facts={
-            "Data set": told(read)
-            if len(data.sets) > 1
-            else "".join(str(each.directory) for each in data.sets),
-            "Training": f"step {world.step:,}, {config.data.batch_size:,} scenes a step, "
-            f"{len(data.train):,} scenes to learn from",
-            "Test photos": "; ".join(_count(config, each) for each in tested) or "none",
-            **_tuned(config),
-            "Seed": str(config.seed),
-            "Devices": summary["devices"],
-        },
-        subtitle=f"{run.table.splitlines()[-1]}.{_changed(changes)}",
+        facts=_facts(run, world, data, read) | {"Devices": summary["devices"]},
+        subtitle=f"{run.table.splitlines()[-1]}.{_changed(world.changes)}",
         examples={title: each for part in photos for title, each in part.examples.items()},
         retrievals={title: each for part in photos for title, each in part.retrievals.items()},
         gallery=max((report_photos.gallery_scenes(config, test) for test in tests), default=0),
@@ -93,6 +72,47 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
     # Written last, because launchers treat a run that has it as finished.
     write_text(workdir / "report.json", json.dumps(summary, indent=2) + "\n")
     _say(summary, read, workdir, watch)
+
+
+def _recognized(
+    run: Run, world: World, data: RunData, watch: Watch
+) -> tuple[dict[str, Recognition], dict[str, dict[str, Recognition]]]:
+    """Recognition of the test split: of all data sets together by weights, then by weights and data set."""
+    found: dict[str, Recognition] = {}
+    of_sets: dict[str, dict[str, Recognition]] = {}
+    if any(each.test is not None for each in data.sets):
+        watch.progress.say("recognizing the test split")
+        for name, params in _weights(run, world).items():
+            of_sets[name], found[name] = watch.validator.recognize(
+                params, "test", run.config.report.scenes
+            )
+    return found, of_sets
+
+
+def _by_data(
+    found: dict[str, Recognition], of_sets: dict[str, dict[str, Recognition]]
+) -> dict[str, dict[str, Recognition]]:
+    """What `_recognized` returns, by data set and weights; "": all data sets together."""
+    by_data = {"": found} if found else {}
+    for name in next(iter(of_sets.values()), {}):
+        if name:
+            by_data[name] = {weights: each[name] for weights, each in of_sets.items()}
+    return by_data
+
+
+def _facts(run: Run, world: World, data: RunData, read: dict[str, Drawn]) -> dict[str, str]:
+    """What the page's head says of the run."""
+    config = run.config
+    directories = "".join(str(each.directory) for each in data.sets)
+    tested = [_count(config, each) for each in data.sets if each.test is not None]
+    return {
+        "Data set": told(read) if len(data.sets) > 1 else directories,
+        "Training": f"step {world.step:,}, {config.data.batch_size:,} scenes a step, "
+        f"{len(data.train):,} scenes to learn from",
+        "Test photos": "; ".join(tested) or "none",
+        **_tuned(config),
+        "Seed": str(config.seed),
+    }
 
 
 def _tuned(config: Config) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 from clu import parameter_overview
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, Sharding
 
 from scenarioclip_jax import rules
 from scenarioclip_jax.checkpoint import ModelSpec
@@ -88,14 +88,7 @@ def set_up(
       tokenizer: The data's tokenizer, which is only compared with that of the initial weights
         (`config.init_from`).
     """
-    arguments = model_arguments(config)
-    attention = kind_on(mesh.devices.flat[0].platform, config.model.attention)
-
-    def make_model(key=None) -> ScenarioCLIP:
-        return ScenarioCLIP(
-            **arguments, attention=attention, rngs=nnx.Rngs(config.seed if key is None else key)
-        )
-
+    make_model = _model_maker(config, mesh)
     with naming("model"):
         graph, shapes = parameters.abstract(make_model)
     trains = _trains(config, shapes)
@@ -113,7 +106,7 @@ def set_up(
     abstract = jax.eval_shape(init)
     specs = parameter_specs(shapes, mesh)
     shardings = state_shardings(abstract, mesh, specs)
-    load = partial(_load_initial, config, arguments, tokenizer) if config.init_from else None
+    load = partial(_load_initial, config, tokenizer) if config.init_from else None
     settings = _step_settings(config, trainable, mesh)
     step = make_train_step(graph, optimizer, schedule, view_settings(config), settings)
     data = data_settings(config, focus_images=focus_images)
@@ -130,16 +123,36 @@ def set_up(
         if load
         else jax.jit(init, out_shardings=shardings),
         initial=(lambda: load().params) if load else None,
-        state_like=jax.tree.map(
-            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
-        ),
-        train_step=jax.jit(
-            step,
-            in_shardings=(shardings, batch_sharding(mesh)),
-            out_shardings=(shardings, replicated(mesh)),
-            donate_argnums=0,
-        ),
+        state_like=jax.tree.map(_like, abstract, shardings),
+        train_step=_jitted(step, shardings, mesh),
         table=_table(shapes, trains, specs, config),
+    )
+
+
+def _model_maker(config: Config, mesh: Mesh) -> Callable[..., ScenarioCLIP]:
+    """Returns a function that makes the run's model, from a key or else from its seed."""
+    arguments = model_arguments(config)
+    attention = kind_on(mesh.devices.flat[0].platform, config.model.attention)
+
+    def make_model(key=None) -> ScenarioCLIP:
+        return ScenarioCLIP(
+            **arguments, attention=attention, rngs=nnx.Rngs(config.seed if key is None else key)
+        )
+
+    return make_model
+
+
+def _like(x: jax.ShapeDtypeStruct, sharding: Sharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+
+def _jitted(step: Callable, shardings: TrainState, mesh: Mesh) -> Any:
+    """The step with the state sharded as it is kept; the old state's memory becomes the new one's."""
+    return jax.jit(
+        step,
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
+        donate_argnums=0,
     )
 
 
@@ -264,7 +277,7 @@ def loss_dtype(config: Config, mesh: Mesh) -> str:
     return "float32" if mesh.devices.flat[0].platform == "cpu" else config.model.dtype
 
 
-def _load_initial(config: Config, arguments: dict, tokenizer: Tokenizer | None):
+def _load_initial(config: Config, tokenizer: Tokenizer | None):
     """Reads the initial weights, as `interop.initial.Initial`."""
     from scenarioclip_jax.interop.initial import init_from
 
@@ -272,7 +285,7 @@ def _load_initial(config: Config, arguments: dict, tokenizer: Tokenizer | None):
         spec = model_spec(config)
         return init_from(
             config.init_from,
-            arguments,
+            model_arguments(config),
             seed=config.seed,
             head=config.init_heads,
             fit=spec.fit,

@@ -197,6 +197,50 @@ def keep_if_nonfinite(old: TrainState, new: TrainState, value: Array) -> TrainSt
     return jax.tree.map(partial(jnp.where, jnp.isfinite(value)), new, kept)
 
 
+def loss_and_gradient(
+    graph: nnx.GraphDef[ScenarioCLIP],
+    view_settings: ViewSettings,
+    settings: StepSettings,
+    state: TrainState,
+    batch: Batch,
+) -> tuple[dict[str, jax.Array], Params]:
+    """Returns the metrics, of which `loss/total` is the loss, and its gradient by the trainable parameters."""
+    levels = {level: _about(batch.levels[level]) for level in settings.levels}
+    student, teacher, pull_back = embed_batch(
+        partial(embed, graph, view_settings, settings, state),
+        state.trainable,
+        batch,
+        settings.accumulate,
+    )
+
+    def loss(student: Embeddings, learned: Params):
+        contrast = Contrast(
+            _by_level(learned, "logit_scale"),
+            _by_level(learned, "logit_bias"),
+            settings.multi_positive,
+            settings.sharding,
+            settings.loss_dtype,
+        )
+        return objective(
+            student,
+            teacher,
+            levels,
+            contrast,
+            distill_weight=settings.distill_weight,
+            distill=settings.distill,
+            divergence_weight=settings.divergence_weight,
+            level_weights=settings.level_weights,
+            terms=settings.terms,
+        )
+
+    learned = {k: v for k, v in state.student().items() if k.startswith("logit_")}
+    (derivative, of_learned), metrics = jax.grad(loss, (0, 1), has_aux=True)(student, learned)
+    gradient = pull_back(derivative)
+    # The loss's own parameters aren't part of the towers, so the towers' gradient has zeros for them.
+    gradient |= {path: of_learned[path] for path in learned if path in gradient}
+    return metrics | {p: shown_scale(p, value) for p, value in learned.items()}, gradient
+
+
 def make_train_step(
     graph: nnx.GraphDef[ScenarioCLIP],
     optimizer: optax.GradientTransformation,
@@ -206,44 +250,8 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, ArrayLike]]]:
     """Returns a pure step function that closes over everything static; its state may be donated when jitted."""
 
-    def loss_and_gradient(state: TrainState, batch: Batch) -> tuple[dict[str, jax.Array], Params]:
-        levels = {level: _about(batch.levels[level]) for level in settings.levels}
-        student, teacher, pull_back = embed_batch(
-            partial(embed, graph, view_settings, settings, state),
-            state.trainable,
-            batch,
-            settings.accumulate,
-        )
-
-        def loss(student: Embeddings, learned: Params):
-            contrast = Contrast(
-                _by_level(learned, "logit_scale"),
-                _by_level(learned, "logit_bias"),
-                settings.multi_positive,
-                settings.sharding,
-                settings.loss_dtype,
-            )
-            return objective(
-                student,
-                teacher,
-                levels,
-                contrast,
-                distill_weight=settings.distill_weight,
-                distill=settings.distill,
-                divergence_weight=settings.divergence_weight,
-                level_weights=settings.level_weights,
-                terms=settings.terms,
-            )
-
-        learned = {k: v for k, v in state.student().items() if k.startswith("logit_")}
-        (derivative, of_learned), metrics = jax.grad(loss, (0, 1), has_aux=True)(student, learned)
-        gradient = pull_back(derivative)
-        # The loss's own parameters aren't part of the towers, so the towers' gradient has zeros for them.
-        gradient |= {path: of_learned[path] for path in learned if path in gradient}
-        return metrics | {p: shown_scale(p, value) for p, value in learned.items()}, gradient
-
     def train_step(state: TrainState, batch: Batch):
-        metrics, gradient = loss_and_gradient(state, batch)
+        metrics, gradient = loss_and_gradient(graph, view_settings, settings, state, batch)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.trainable)
         # Optax's own types allow every tree; this one is like its first argument.
         trainable = cast(Params, optax.apply_updates(state.trainable, updates))

@@ -68,35 +68,44 @@ def make_app(desk: Desk, token: str, hosts: frozenset[str] | None) -> Guard:
 
     @app.get("/photo")
     def photo(request: Request, id: str) -> Response:
-        try:
-            tag = f'"{desk.catalog.version(id)}"'
-            headers = {"etag": tag, "cache-control": "private, no-cache"}
-            if "v" in request.query_params:  # the address changes with the content
-                headers["cache-control"] = _FOREVER
-            if request.headers.get("if-none-match") == tag:
-                return Response(status_code=304, headers=headers)
-            picture = desk.catalog.open(id)
-        except KeyError:
-            return _missing(id)
-        except (PhotoError, ImageFileError, InputUnavailableError, OSError) as error:
-            return _problem(500, f"the photo can't be read: {error}")
-        if picture is None:
-            return _problem(
-                410, "the photo's file has changed; run the stages, then start `review` again"
-            )
-        return Response(as_jpeg(picture), media_type="image/jpeg", headers=headers)
+        return _photo(desk, request, id)
 
     @app.post("/api/decide")
     def decide(values: Annotated[Any, Body()]) -> Response:
-        given = values if isinstance(values, dict) else {}
-        texts = [given.get(name, "") for name in ("id", "digest", "action", "base")]
-        since = given.get("since", 0)
-        if not all(isinstance(text, str) for text in texts) or type(since) is not int:
-            raise Refused(422, [Problem("", "id, digest, action and base should be texts")])
-        id, digest, action, base = texts
-        return JSONResponse(desk.decide(id, digest, action, given.get("scene"), base, since))
+        return _decide(desk, values if isinstance(values, dict) else {})
 
     return Guard(app, token, hosts)
+
+
+def _photo(desk: Desk, request: Request, id: str) -> Response:
+    """A photo as JPEG, or why there is none; nothing but a status if the browser has it already."""
+    try:
+        tag = f'"{desk.catalog.version(id)}"'
+        headers = {"etag": tag, "cache-control": "private, no-cache"}
+        if "v" in request.query_params:  # the address changes with the content
+            headers["cache-control"] = _FOREVER
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        picture = desk.catalog.open(id)
+    except KeyError:
+        return _missing(id)
+    except (PhotoError, ImageFileError, InputUnavailableError, OSError) as error:
+        return _problem(500, f"the photo can't be read: {error}")
+    if picture is None:
+        return _problem(
+            410, "the photo's file has changed; run the stages, then start `review` again"
+        )
+    return Response(as_jpeg(picture), media_type="image/jpeg", headers=headers)
+
+
+def _decide(desk: Desk, given: dict[str, Any]) -> Response:
+    """Passes a decision on, if it has the form of one."""
+    texts = [given.get(name, "") for name in ("id", "digest", "action", "base")]
+    since = given.get("since", 0)
+    if not all(isinstance(text, str) for text in texts) or type(since) is not int:
+        raise Refused(422, [Problem("", "id, digest, action and base should be texts")])
+    id, digest, action, base = texts
+    return JSONResponse(desk.decide(id, digest, action, given.get("scene"), base, since))
 
 
 def _add_file(app: FastAPI, path: str, name: str, content: bytes) -> None:

@@ -130,23 +130,9 @@ class _Reader(PartReader):
                 self._add("malformed_field", DROPPED, "scene", f"{where}.{field}", detail, named)
                 return None
         assert isinstance(id, str)  # the loop has looked
-        split = given = entry.get("split")
-        if isinstance(split, str):
-            split = split.strip().lower() or None
-        if split is not None and (not isinstance(split, str) or split not in _SPLITS):
-            detail = (
-                f"split should be {', '.join(SPLITS)} or nothing, got {show(given)}; as a wrong guess could "
-                "put test photos into training, the scene isn't used"
-            )
-            self._add("malformed_field", DROPPED, "scene", f"{where}.split", detail, id)
+        if (split := self._split(entry, where, id)) is None:
             return None
-        group = _as_text(entry.get("group"))
-        if group is not None and not isinstance(group, str):
-            detail = (
-                f"group should be a text or a whole number, got {show(group)}; as its photos could fall into "
-                "several splits, the scene isn't used"
-            )
-            self._add("malformed_field", DROPPED, "scene", f"{where}.group", detail, id)
+        if (group := self._group(entry, where, id)) is None:
             return None
         self._check_fields(entry, where, id)
         # By their place in the list; None for those that can't be used.
@@ -167,8 +153,8 @@ class _Reader(PartReader):
             objects=tuple(item for item in objects if item),
             relations=tuple(item for item in relations if item),
             size=self._size(entry, where, id),
-            split=_SPLITS[split] if split else "",
-            group=(group or "").strip(),
+            split=split,
+            group=group,
             source=normalize_caption(self._text(entry, "source", where, id)),
         )
         if not (record.action or record.captions or record.objects or record.relations):
@@ -176,6 +162,34 @@ class _Reader(PartReader):
             self._add("nothing_to_learn", DROPPED, "scene", where, detail, id)
             return None
         return record
+
+    def _split(self, entry: dict[str, Any], where: str, id: str) -> str | None:
+        """The split that a record names; "" for none, None if the scene has to be left out."""
+        split = given = entry.get("split")
+        if isinstance(split, str):
+            split = split.strip().lower() or None
+        if split is None:
+            return ""
+        if isinstance(split, str) and split in _SPLITS:
+            return _SPLITS[split]
+        detail = (
+            f"split should be {', '.join(SPLITS)} or nothing, got {show(given)}; as a wrong guess could "
+            "put test photos into training, the scene isn't used"
+        )
+        self._add("malformed_field", DROPPED, "scene", f"{where}.split", detail, id)
+        return None
+
+    def _group(self, entry: dict[str, Any], where: str, id: str) -> str | None:
+        """The group that a record names; "" for none, None if the scene has to be left out."""
+        group = _as_text(entry.get("group"))
+        if group is None or isinstance(group, str):
+            return (group or "").strip()
+        detail = (
+            f"group should be a text or a whole number, got {show(group)}; as its photos could fall into "
+            "several splits, the scene isn't used"
+        )
+        self._add("malformed_field", DROPPED, "scene", f"{where}.group", detail, id)
+        return None
 
     def _check_fields(self, entry: dict[str, Any], where: str, id: str) -> None:
         if isinstance(entry, files.Repeated):

@@ -10,6 +10,7 @@ from scenarioclip_jax.data import images
 from scenarioclip_jax.data.build import photo_files
 from scenarioclip_jax.data.build.box_votes import BoxDecision
 from scenarioclip_jax.data.build.limit_size import limit_size
+from scenarioclip_jax.data.build.participants import Object
 from scenarioclip_jax.data.build.photo_files import Photo
 from scenarioclip_jax.data.build.photo_folders import Folders, PhotoError
 from scenarioclip_jax.data.build.photo_sizes import AnnotatedSize, annotated_size
@@ -19,7 +20,7 @@ from scenarioclip_jax.data.build.problems import DROPPED, FIXED, KEPT, NOTED, Pr
 from scenarioclip_jax.data.build.records import Record
 from scenarioclip_jax.data.photo_digests import digest_of_pixels
 from scenarioclip_jax.data.stored import masks
-from scenarioclip_jax.data.stored.scene import Scene
+from scenarioclip_jax.data.stored.scene import Relation, Scene
 
 # Properties of a stored photo that give no reason to doubt it.
 _USUAL = ("not_rgb", "range_found", "transparent", "exif_rotated", "path_spelling")
@@ -66,31 +67,59 @@ def assemble(
     annotated = _sized(record, photo, problems)
     if annotated is None:
         return None
-    decision = boxes or BoxDecision()
-    if record.objects:
-        reading = reading_of(record, photo, annotated, problems, decision, folders)
-        objects = place_objects(record, photo, annotated, reading, problems)
-        shapes = place_masks(record, objects, photo, reading, problems)
-    else:
-        objects, shapes = [], []
-    if not record.objects:
-        _note_missing(record, "objects", problems)
-    elif not any(objects):
-        _note_missing(record, "objects", problems, effect=KEPT)
-    builder = RelationPlacer(record, objects, shapes, photo, folders, problems, focus_kinds)
-    relations = [builder.relation(index) for index in range(len(record.relations))]
+    objects, shapes = _placed(record, photo, annotated, boxes or BoxDecision(), folders, problems)
+    placer = RelationPlacer(record, objects, shapes, photo, folders, problems, focus_kinds)
+    relations = [placer.relation(index) for index in range(len(record.relations))]
     relations = [relation for relation in relations if relation]
     if not relations:
         _note_missing(record, "relations", problems, effect=KEPT if record.relations else NOTED)
-    kept = [each for each in objects if each]
-    details = [each for each, usable in zip(record.objects, objects, strict=True) if usable]
-    if not (record.action or record.captions or kept or relations):
+    if not (record.action or record.captions or any(objects) or relations):
         detail = "no object or relation is left, and there is no action or caption to learn from"
         problems.add("nothing_to_learn", DROPPED, "scene", record.where, detail, record.id)
         return None
     if digests is not None:
         digests[record.id] = digest_of_pixels(photo.read)
-    scene = Scene(
+    scene = _scene(record, photo, objects, shapes, relations)
+    return limit_size(scene, photo.picture, max_side)
+
+
+def _placed(
+    record: Record,
+    photo: Photo,
+    annotated: AnnotatedSize,
+    boxes: BoxDecision,
+    folders: Folders,
+    problems: Problems,
+) -> tuple[list[Object], list[np.ndarray | None]]:
+    """The objects of a record in pixels of its photo, and their masks; None for those that can't be used."""
+    if not record.objects:
+        _note_missing(record, "objects", problems)
+        return [], []
+    reading = reading_of(record, photo, annotated, problems, boxes, folders)
+    objects = place_objects(record, photo, annotated, reading, problems)
+    shapes = place_masks(record, objects, photo, reading, problems)
+    if not any(objects):
+        _note_missing(record, "objects", problems, effect=KEPT)
+    return objects, shapes
+
+
+def _scene(
+    record: Record,
+    photo: Photo,
+    objects: list[Object],
+    shapes: list[np.ndarray | None],
+    relations: list[Relation],
+) -> Scene:
+    """The scene of what can be used of a record."""
+    kept = [each for each in objects if each]
+    details = [each for each, usable in zip(record.objects, objects, strict=True) if usable]
+    encoded = [
+        b"" if shape is None else masks.encode(shape)
+        for shape, usable in zip(shapes, objects, strict=True)
+        if usable
+    ]
+    scores = [np.nan if each.score is None else each.score for each in details]
+    return Scene(
         id=record.id,
         photo=photo.encoded,
         width=photo.picture.width,
@@ -100,20 +129,11 @@ def assemble(
         object_names=[name for name, _ in kept],
         object_boxes=np.array([box for _, box in kept], np.float32).reshape(-1, 4),
         relations=relations,
-        object_masks=_unless_empty(
-            [
-                b"" if shape is None else masks.encode(shape)
-                for shape, usable in zip(shapes, objects, strict=True)
-                if usable
-            ]
-        ),
-        object_scores=[np.nan if each.score is None else each.score for each in details]
-        if any(each.score is not None for each in details)
-        else [],
+        object_masks=_unless_empty(encoded),
+        object_scores=scores if any(each.score is not None for each in details) else [],
         object_attributes=_unless_empty([each.attributes for each in details]),
         source=record.source,
     )
-    return limit_size(scene, photo.picture, max_side)
 
 
 def _unless_empty(values: list[Any]) -> list[Any]:

@@ -31,37 +31,18 @@ def assign_splits(
       problems: Collects scenes that are moved.
       held_out: Share of the training split, official or not, that becomes the validation split, by a hash.
     """
-    parents: dict[str, str] = {}
-
-    def root(key: str) -> str:
-        parents.setdefault(key, key)
-        while parents[key] != key:
-            parents[key] = key = parents[parents[key]]
-        return key
-
-    for row in rows():
-        if row.group and row.pixels:
-            # A group has the smaller name, so that it decides the split, whatever the order of the scenes.
-            a, b = sorted((root(_group(row)), root(_pixels(row))))
-            parents[b] = a
-        elif row.group or row.pixels:
-            root(_key(row))
-    named: dict[str, tuple[str, Row]] = {}  # by root: the split, and the first scene that names it
-    for row in rows():
-        if row.named and (row.group or row.pixels):
-            key = root(_key(row))
-            if key not in named or SPLITS.index(row.named) > SPLITS.index(named[key][0]):
-                named[key] = row.named, row
+    families = _Families(rows())
+    named = _named(rows(), families)
 
     def of(row: Row) -> str:
-        key = root(_key(row)) if row.group or row.pixels else f"id:{row.id}"
-        split = _of_key(row, key)
+        key = families.of(row) if _has_relatives(row) else f"id:{row.id}"
+        split = of_family(row, key)
         if held_out and split == "train":
             shares = (1 - held_out, held_out, 0.0)
             return split_of(key.partition(":")[2], shares, salt=_HELD_OUT)
         return split
 
-    def _of_key(row: Row, key: str) -> str:
+    def of_family(row: Row, key: str) -> str:
         if key.startswith("id:"):
             return row.named or split_of(row.id, fractions)
         if key not in named:
@@ -76,6 +57,46 @@ def assign_splits(
         return split
 
     return of
+
+
+class _Families:
+    """Scenes that belong together, because they are in one group or show one photo, also by way of others."""
+
+    def __init__(self, rows: Iterable[Row]):
+        self._parents: dict[str, str] = {}
+        for row in rows:
+            if row.group and row.pixels:
+                # A group has the smaller name, so that it decides the split, whatever the order of the scenes.
+                a, b = sorted((self._root(_group(row)), self._root(_pixels(row))))
+                self._parents[b] = a
+            elif _has_relatives(row):
+                self._root(_key(row))
+
+    def of(self, row: Row) -> str:
+        """The key of the family of a scene that is in a group or shares its photo."""
+        return self._root(_key(row))
+
+    def _root(self, key: str) -> str:
+        parents = self._parents
+        parents.setdefault(key, key)
+        while parents[key] != key:
+            parents[key] = key = parents[parents[key]]
+        return key
+
+
+def _named(rows: Iterable[Row], families: _Families) -> dict[str, tuple[str, Row]]:
+    """By family: the split that its scenes name, of several the one used last, and the first to name it."""
+    named: dict[str, tuple[str, Row]] = {}
+    for row in rows:
+        if row.named and _has_relatives(row):
+            key = families.of(row)
+            if key not in named or SPLITS.index(row.named) > SPLITS.index(named[key][0]):
+                named[key] = row.named, row
+    return named
+
+
+def _has_relatives(row: Row) -> bool:
+    return bool(row.group or row.pixels)
 
 
 def _key(row: Row) -> str:

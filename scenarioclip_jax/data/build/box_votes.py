@@ -224,20 +224,16 @@ def _decide_format(
     problems: Problems,
     find: Callable[[str], Path],
 ) -> BoxReading:
+    """The reading that is assumed, if none explains the boxes far better."""
     usual = BoxReading(
         flags.format or "xyxy", flags.units or "pixels", canvas=flags.canvas or "photo"
     )
-    order = sorted(costs, key=costs.__getitem__)
-    best = order[0]
+    best = min(costs, key=costs.__getitem__)
     margin = costs[usual] - costs[best]
     settled = bool(flags.format and flags.units)
     if margin <= 0:
         if not settled:
-            if usual in dragged:
-                check_flipped(sample, usual, find)
-                check_merged_in_order(sample, usual, problems)
-            check_merged(sample, usual, problems, any_corners=usual in dragged)
-            check_fit(sample, usual, misfits_in_order(sample, usual, usual in dragged))
+            _check_usual(sample, usual, problems, find, any_corners=usual in dragged)
         note_reach(sample, usual, problems)
         return usual
     if best in dragged and not settled:
@@ -254,26 +250,13 @@ def _decide_format(
             f"{resized.others}; if they are {best.describe()}, add {flags_for(best, usual)}; if they are as "
             f"they should be, add {flags_for(usual)}"
         )
-    untold = best.swapped()
-    if untold is not None and (
-        untold not in costs or costs[untold] >= costs[best] + _UNTOLD or untold == usual
-    ):
-        untold = None
-    equal = [each for each in order[1:] if costs[each] < costs[best] + 4.5]
-    equal = [each for each in equal if each not in (usual, untold)]
     text = compared(sample, usual, best, bad, good)
     mixed = good.mean() > 0.1 and good.mean() > bad.mean() / 4
     if mixed and not settled:
         if check_merged(sample, usual, problems, any_corners=usual in dragged):
             return usual
         check_fit(sample, usual)
-    also = others(equal, usual)
-    if untold:
-        axis = "x" if best.format.startswith("y") else "y"
-        also = (
-            f" (or, if {axis} comes first, which nothing here tells: {flags_for(untold, usual)}; draw some on "
-            f"their photos to see){also}"
-        )
+    also = _also(sample, costs, best, usual)
     if resized:
         also += f" (or, if they are {resized.what}: {resized.remedy}{resized.others})"
     else:
@@ -295,6 +278,41 @@ def _decide_format(
         f"{flags_for(best, usual)}{also}; if all are what they should be, add {flags_for(usual)}",
     )
     return usual
+
+
+def _check_usual(
+    sample: Sample,
+    usual: BoxReading,
+    problems: Problems,
+    find: Callable[[str], Path],
+    *,
+    any_corners: bool,
+) -> None:
+    """Raises AnnotationError if boxes that fit the assumed reading best can't be meant so all the same."""
+    if any_corners:
+        check_flipped(sample, usual, find)
+        check_merged_in_order(sample, usual, problems)
+    check_merged(sample, usual, problems, any_corners=any_corners)
+    check_fit(sample, usual, misfits_in_order(sample, usual, any_corners))
+
+
+def _also(
+    sample: Sample, costs: dict[BoxReading, float], best: BoxReading, usual: BoxReading
+) -> str:
+    """What else boxes may be that look like `best`, for the end of a message."""
+    swapped = best.swapped()
+    untold = ""  # whether x or y comes first
+    if swapped and costs.get(swapped, np.inf) < costs[best] + _UNTOLD and swapped != usual:
+        axis = "x" if best.format.startswith("y") else "y"
+        untold = (
+            f" (or, if {axis} comes first, which nothing here tells: {flags_for(swapped, usual)}; draw some on "
+            "their photos to see)"
+        )
+    equal = sorted(
+        (each for each in costs if costs[each] < costs[best] + 4.5), key=costs.__getitem__
+    )
+    told = (best, usual, swapped if untold else None)
+    return untold + others([each for each in equal if each not in told], usual)
 
 
 def _decide_orientation(

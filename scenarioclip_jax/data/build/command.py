@@ -40,6 +40,30 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scenarioclip_jax.data.build", description=(__doc__ or "").partition("\n")[0]
     )
+    # In the order in which --help shows them.
+    _add_places(parser)
+    _add_boxes(parser)
+    parser.add_argument("--num-shards", type=int, help="shards a split (default: by size)")
+    parser.add_argument(
+        "--strict", action="store_true", help="anything mended, guessed or left out is an error"
+    )
+    _add_photos(parser)
+    _add_processes(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace a data set that is there")
+    _add_splits(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the embedded scenes")
+    parser.add_argument(
+        "--tier",
+        choices=list(TIERS),
+        default="plain",
+        help="how hard the embedded scenes are: in hard ones several objects share a name, and relations are "
+        "told from either end",
+    )
+    return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """Where annotations and photos are, and where the data set goes."""
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--metadata", help="folder of metadata*.json and the images")
     given.add_argument("--embedded", type=int, metavar="N", help="draw N embedded scenes instead")
@@ -59,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="read what is left of metadata files that can't be parsed",
     )
+
+
+def _add_boxes(parser: argparse.ArgumentParser) -> None:
+    """What the numbers of a box mean."""
     parser.add_argument(
         "--boxes",
         choices=FORMATS,
@@ -82,10 +110,10 @@ def _parser() -> argparse.ArgumentParser:
         help="the picture that boxes are in: the photo (default), or the photo padded to a square, around it "
         "(padded) or at the right and bottom (padded_corner)",
     )
-    parser.add_argument("--num-shards", type=int, help="shards a split (default: by size)")
-    parser.add_argument(
-        "--strict", action="store_true", help="anything mended, guessed or left out is an error"
-    )
+
+
+def _add_photos(parser: argparse.ArgumentParser) -> None:
+    """Which photos are stored, and what of them."""
     parser.add_argument(
         "--max-megapixels",
         type=float,
@@ -103,6 +131,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="store EXIF and other metadata of photos, such as the place where they were taken",
     )
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    """Who builds."""
     parser.add_argument(
         "--workers",
         type=int,
@@ -115,7 +147,10 @@ def _parser() -> argparse.ArgumentParser:
         help="build on the workers of this runner of Apache Beam, such as FlinkRunner or DataflowRunner; flags "
         "that aren't known here are Beam's. Needs the extra `beam`",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a data set that is there")
+
+
+def _add_splits(parser: argparse.ArgumentParser) -> None:
+    """Shares of the splits."""
     parser.add_argument(
         "--fractions",
         default=",".join(map(str, FRACTIONS)),
@@ -128,15 +163,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="share of the training split that becomes validation, where annotations name no such split",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the embedded scenes")
-    parser.add_argument(
-        "--tier",
-        choices=list(TIERS),
-        default="plain",
-        help="how hard the embedded scenes are: in hard ones several objects share a name, and relations are "
-        "told from either end",
-    )
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -107,30 +107,18 @@ def build(
       StorageError: An address can't be read or written. What was built is kept for the same call.
     """
     fractions = check_fractions(fractions)
-    for name, number in (("num_shards", num_shards), ("workers", workers), ("max_side", max_side)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")
+    _check_at_least_one(num_shards=num_shards, workers=workers, max_side=max_side)
     if not 0 <= validation_share < 1:
         raise ValueError(f"validation_share must be at least 0 and below 1, got {validation_share}")
     if not max_megapixels > 0:
         raise ValueError(f"max_megapixels must be positive, got {max_megapixels}")
-    for name, value, known in (
-        ("boxes", boxes, FORMATS),
-        ("box_units", box_units, UNITS),
-        ("box_orientation", box_orientation, ORIENTATIONS),
-        ("box_canvas", box_canvas, CANVASES),
-    ):
-        if value is not None and value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+    flags = BoxFlags(boxes, box_units, box_orientation, box_canvas)
+    _check_boxes(flags)
     for path in (metadata_dir, *image_dirs):
         check_address(path)
     address = in_bucket.check(output_dir, overwrite)
     if beam is not None:
-        for path in filter(address_of, (metadata_dir, output_dir, *image_dirs)):
-            raise ValueError(
-                f"{path}: workers of Apache Beam need paths that all of them see, not addresses; mount the "
-                "bucket (gcsfuse) and give the local path"
-            )
+        _check_no_addresses(metadata_dir, output_dir, *image_dirs)
     output = local_path(output_dir) if address is None else spool(address)
     root = local_copy(metadata_dir)
     others = [local_copy(folder) for folder in image_dirs]
@@ -149,7 +137,7 @@ def build(
         options = Options(
             root=root,
             folders=Folders(root, others, follow_links=follow_links),
-            boxes=BoxFlags(boxes, box_units, box_orientation, box_canvas),
+            boxes=flags,
             max_pixels=int(max_megapixels * 1e6),
             max_side=max_side,
             keep_metadata=keep_metadata,
@@ -169,6 +157,31 @@ def build(
             _build_locked(options, output, source, num_shards, pool, progress, lambda: None)
             in_bucket.note_made(output, request)
         return in_bucket.publish(output, address, before_visible)
+
+
+def _check_at_least_one(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
+
+
+def _check_boxes(flags: BoxFlags) -> None:
+    for name, value, known in (
+        ("boxes", flags.format, FORMATS),
+        ("box_units", flags.units, UNITS),
+        ("box_orientation", flags.orientation, ORIENTATIONS),
+        ("box_canvas", flags.canvas, CANVASES),
+    ):
+        if value is not None and value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+
+
+def _check_no_addresses(*paths: str | Path) -> None:
+    for path in filter(address_of, paths):
+        raise ValueError(
+            f"{path}: workers of Apache Beam need paths that all of them see, not addresses; mount the "
+            "bucket (gcsfuse) and give the local path"
+        )
 
 
 def ensure_embedded(

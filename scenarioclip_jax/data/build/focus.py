@@ -58,6 +58,9 @@ class FocusFit(NamedTuple):
     )
 
 
+_EMPTY = FocusFit("empty", -1, b"", (0, 0, 0, 0), 0.0)
+
+
 def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box, Box]]) -> FocusFit:
     """Finds the smallest form of a focused-region image.
 
@@ -68,69 +71,110 @@ def fit_focus(photo: Image.Image, focus: Image.Image, pairs: Sequence[tuple[Box,
         twice in the photo.
     """
     width, height = photo.size
-    whole = (0, 0, width, height)
     darkness = _darkness(photo)
     if _is_plain(focus, _PLAIN) and not _is_plain(photo, 4 * _PLAIN):  # a placeholder of any size
-        return FocusFit("empty", -1, b"", (0, 0, 0, 0), 0.0)
+        return _EMPTY
     if abs(focus.width / focus.height * height / width - 1) > 0.02:
         return _fit_part(photo, focus, pairs, darkness)
-    given = focus
-    focus = (
-        focus.resize(photo.size, Image.Resampling.BICUBIC) if given.size != photo.size else given
-    )
-    black_cost = np.asarray(focus.convert("L"))  # uint8 [H, W]: error if the pixel is left out
-    photo_cost = _difference(photo, focus)  # error if it belongs to the region
-    lit = black_cost > _blackest(photo)
-    if lit.sum() < _FEWEST or _only_noise(photo, black_cost, lit):
-        return FocusFit("empty", -1, b"", (0, 0, 0, 0), 0.0)
-    extent = _extent(lit)
+    laid = _Laid(photo, focus, darkness)
+    if laid.lit.sum() < _FEWEST or _only_noise(photo, laid.black_cost, laid.lit):
+        return _EMPTY
+    return _fit_in_place(laid, pairs)
 
-    pair = _best_pair(black_cost, photo_cost, pairs)
-    boxes = _union(pairs, pair, lit.shape)
-    judged = boxes | lit
-    best = _mean(judged, lambda rows: np.minimum(black_cost[rows], photo_cost[rows]))
-    by_boxes = _mean(judged, lambda rows: np.where(boxes[rows], photo_cost[rows], black_cost[rows]))
-    most = max(MASK_TOLERANCE * darkness, 2.0)
-    tolerance = BOXES_TOLERANCE * _mean(judged, lambda rows: black_cost[rows])
-    if darkness < 1:  # a rounded gray level is much where there are few
-        tolerance = max(tolerance, 0.75)
-    unlike = FocusFit("unlike", pair, b"", extent, 0.0)
-    same = _clearly_same(photo_cost, black_cost, lit)
-    near = _around(boxes | lit)
 
-    def shown() -> bool:
-        own = boxes[near[1] : near[3], near[0] : near[2]]
-        return same or focus_match.shows(
-            photo.crop(near), focus.crop(near), own, darkness, given.width / width
+class _Laid:
+    """A focused-region image laid on its photo, pixel by pixel.
+
+    Attributes:
+      photo: The photo.
+      given: The image as it was given.
+      focus: The image in the photo's size.
+      darkness: See `_darkness`.
+      black_cost: Error of a pixel that is left out of the region, uint8 [H, W].
+      photo_cost: Error of a pixel that belongs to it, uint8 [H, W].
+      lit: What isn't black, bool [H, W].
+    """
+
+    def __init__(self, photo: Image.Image, given: Image.Image, darkness: float):
+        self.photo, self.given, self.darkness = photo, given, darkness
+        same_size = given.size == photo.size
+        self.focus = given if same_size else given.resize(photo.size, Image.Resampling.BICUBIC)
+        self.black_cost = np.asarray(self.focus.convert("L"))
+        self.photo_cost = _difference(photo, self.focus)
+        self.lit = self.black_cost > _blackest(photo)
+
+    def error(self, region: np.ndarray, judged: np.ndarray) -> float:
+        """Gray levels by which the photo, cut to a region, differs where it is judged; both bool [H, W]."""
+        return _mean(
+            judged,
+            lambda rows: np.where(region[rows], self.photo_cost[rows], self.black_cost[rows]),
         )
 
-    if pair >= 0 and best <= most and by_boxes - best <= tolerance:
-        return FocusFit("boxes", pair, b"", extent, by_boxes) if shown() else unlike
-    if pair >= 0 and (saved := _error_saved(photo, boxes, focus, judged)) <= tolerance:
-        return FocusFit("boxes", pair, b"", extent, saved) if shown() else unlike
-    bright = np.asarray(photo.convert("L")) > 2 * _BLACK * darkness
-    if (lit & bright).sum() > 0.5 * bright.sum() and focus_copy.is_copy(
-        photo, given, boxes, darkness
-    ):
-        return FocusFit("photo", pair, b"", whole, 0.0)
+    def least_error(self, judged: np.ndarray) -> float:
+        """The error of the region that explains the image best."""
+        return _mean(judged, lambda rows: np.minimum(self.black_cost[rows], self.photo_cost[rows]))
 
-    mask = _region(black_cost, photo_cost, boxes, max(_AMBIGUOUS * darkness, 2.0))
-    by_mask = _mean(judged, lambda rows: np.where(mask[rows], photo_cost[rows], black_cost[rows]))
+    def tolerance(self, judged: np.ndarray) -> float:
+        """Gray levels by which boxes may be worse than the region that explains the image best."""
+        tolerance = BOXES_TOLERANCE * _mean(judged, lambda rows: self.black_cost[rows])
+        # A rounded gray level is much where there are few.
+        return max(tolerance, 0.75) if self.darkness < 1 else tolerance
+
+    def shows(self, boxes: np.ndarray) -> bool:
+        """Whether the image shows this photo around the boxes, bool [H, W], and not another one."""
+        if _clearly_same(self.photo_cost, self.black_cost, self.lit):
+            return True
+        near = _around(boxes | self.lit)
+        own = boxes[near[1] : near[3], near[0] : near[2]]
+        scale = self.given.width / self.photo.width
+        photo, focus = self.photo.crop(near), self.focus.crop(near)
+        return focus_match.shows(photo, focus, own, self.darkness, scale)
+
+
+def _fit_in_place(laid: _Laid, pairs: Sequence[tuple[Box, Box]]) -> FocusFit:
+    """Finds the smallest form of an image that has the photo's shape and isn't black."""
+    photo, focus, darkness = laid.photo, laid.focus, laid.darkness
+    extent = _extent(laid.lit)
+    pair = _best_pair(laid.black_cost, laid.photo_cost, pairs)
+    boxes = _union(pairs, pair, laid.lit.shape)
+    judged = boxes | laid.lit
+    best, by_boxes = laid.least_error(judged), laid.error(boxes, judged)
+    most, tolerance = max(MASK_TOLERANCE * darkness, 2.0), laid.tolerance(judged)
+    unlike = FocusFit("unlike", pair, b"", extent, 0.0)
+
+    if pair >= 0 and best <= most and by_boxes - best <= tolerance:
+        return FocusFit("boxes", pair, b"", extent, by_boxes) if laid.shows(boxes) else unlike
+    if pair >= 0 and (saved := _error_saved(photo, boxes, focus, judged)) <= tolerance:
+        return FocusFit("boxes", pair, b"", extent, saved) if laid.shows(boxes) else unlike
+    bright = np.asarray(photo.convert("L")) > 2 * _BLACK * darkness
+    if (laid.lit & bright).sum() > 0.5 * bright.sum() and focus_copy.is_copy(
+        photo, laid.given, boxes, darkness
+    ):
+        return FocusFit("photo", pair, b"", (0, 0, *photo.size), 0.0)
+
+    ambiguous = max(_AMBIGUOUS * darkness, 2.0)
+    mask = _region(laid.black_cost, laid.photo_cost, boxes, ambiguous)
+    by_mask = laid.error(mask, judged)
     if by_mask > most:
         by_mask = _error_saved(photo, mask, focus, judged)
     # A region of nearly everything that isn't black anyway: the background was blurred, not cut out.
     if by_mask <= most and (mask & bright).sum() < 0.9 * bright.sum():
         fit = FocusFit("mask", pair, masks.encode(mask), extent, by_mask)
-        return fit if shown() else unlike
-    pair = _best_set_off(photo, focus, pairs, pair)
-    boxes = _union(pairs, pair, lit.shape)
-    near = _around(boxes | lit)
-    if not shown():
-        part = _fit_part(photo, given, pairs, darkness)
+        return fit if laid.shows(boxes) else unlike
+    return _fit_image(laid, pairs, unlike)
+
+
+def _fit_image(laid: _Laid, pairs: Sequence[tuple[Box, Box]], unlike: FocusFit) -> FocusFit:
+    """What an image is that no region of the photo gives; `unlike` if it doesn't show the photo."""
+    photo, focus = laid.photo, laid.focus
+    pair = _best_set_off(photo, focus, pairs, unlike.pair)
+    boxes = _union(pairs, pair, laid.lit.shape)
+    if not laid.shows(boxes):
+        part = _fit_part(photo, laid.given, pairs, laid.darkness)
         return part if part.kind != "unlike" else unlike
-    x0, y0, x1, y1 = near
+    x0, y0, x1, y1 = near = _around(boxes | laid.lit)
     style = focus_styles.style(photo.crop(near), focus.crop(near), boxes[y0:y1, x0:x1])
-    return FocusFit("image", pair, b"", extent, 0.0, style)
+    return FocusFit("image", pair, b"", unlike.extent, 0.0, style)
 
 
 def _is_plain(image: Image.Image, levels: int) -> bool:

@@ -64,33 +64,72 @@ def open_photo(
       InputUnavailableError: The system refuses to read it, so that nobody knows whether it can be used.
     """
     file = resolve_inside(root, path)
+    decoded = _decode(file, path, backdrop=backdrop, levels=levels, max_pixels=max_pixels)
+    opened = decoded.opened
+    found = damage.examine(decoded.content)
+    if found.damage:
+        raise PhotoError("damaged_image", f"{path!r}: {damage.describe(found)}")
+    repairs = _repairs(path, opened, mended=decoded.mended)
+    if isinstance(root, Folders) and root.respelled(path):
+        repairs.insert(0, ("path_spelling", f"{path!r} was found as {str(file)!r}"))
+    picture, encoded = _as_stored(decoded, keep_metadata=keep_metadata)
+    return Photo(
+        picture,
+        encoded,
+        opened.orientation,
+        repairs,
+        _doubts(path, picture, found),
+        opened.levels,
+        "" if opened.format in _FORMATS else opened.format or "",
+        opened.picture,
+    )
+
+
+class _Decoded(NamedTuple):
+    """A photo's file as it was read."""
+
+    opened: images.OpenedImage
+    content: bytes  # of the file, mended
+    mended: bool
+    same: bool  # whether training, which only decodes, sees the same pixels in `content`
+
+
+def _decode(
+    file: Path,
+    path: str,
+    *,
+    backdrop: str,
+    levels: tuple[float, float] | None,
+    max_pixels: int,
+) -> _Decoded:
+    """Reads and decodes a file, which the annotations call `path`; raises PhotoError if that is impossible."""
     try:
-        content = faults.patiently(file.read_bytes, file)
-        encoded = _mend(content)
+        given = faults.patiently(file.read_bytes, file)
+        content = _mend(given)
         with warnings.catch_warnings():  # of odd EXIF data and the like, which change no pixel
             warnings.simplefilter("ignore")
             opened = images.open_image(
-                encoded, backdrop=backdrop, levels=levels, name=repr(path), max_pixels=max_pixels
+                content, backdrop=backdrop, levels=levels, name=repr(path), max_pixels=max_pixels
             )
-            same = _reads_the_same(opened)
+            return _Decoded(opened, content, content != given, _reads_the_same(opened))
     except images.ImageFileError as error:
         raise PhotoError("unreadable_image", f"can't be decoded: {error}") from error
     except OSError as error:
         raise PhotoError("unreadable_image", f"{path!r} can't be read: {error}") from error
-    found = damage.examine(encoded)
-    if found.damage:
-        raise PhotoError("damaged_image", f"{path!r}: {damage.describe(found)}")
-    repairs = _repairs(path, opened, mended=encoded != content)
-    if isinstance(root, Folders) and root.respelled(path):
-        repairs.insert(0, ("path_spelling", f"{path!r} was found as {str(file)!r}"))
-    picture = opened.picture
-    if same and not keep_metadata:
-        bare = without_metadata(encoded)
-        same, encoded = bare is not None, bare or encoded
-    if not same:
-        encoded = encode(picture, "PNG" if opened.format == "PNG" else "JPEG")
-        picture = rgb(Image.open(io.BytesIO(encoded)))
-    reencoded = "" if opened.format in _FORMATS else opened.format or ""
+
+
+def _as_stored(decoded: _Decoded, *, keep_metadata: bool) -> tuple[Image.Image, bytes]:
+    """What training will see of a photo, and the bytes to store: the file's own, if they show the same."""
+    if decoded.same:
+        kept = decoded.content if keep_metadata else without_metadata(decoded.content)
+        if kept is not None:
+            return decoded.opened.picture, kept
+    encoded = encode(decoded.opened.picture, "PNG" if decoded.opened.format == "PNG" else "JPEG")
+    return rgb(Image.open(io.BytesIO(encoded))), encoded
+
+
+def _doubts(path: str, picture: Image.Image, found: damage.Findings) -> list[tuple[str, str]]:
+    """Reason and detail of what looks wrong in a photo, although all of it can be read."""
     doubts = [("looks_damaged", f"{path!r}: {damage.describe(found)}")] if found.doubt else []
     if tail := _gray_tail(picture):
         detail = (
@@ -98,16 +137,7 @@ def open_photo(
             "look at it"
         )
         doubts.append(("gray_tail", detail))
-    return Photo(
-        picture,
-        encoded,
-        opened.orientation,
-        repairs,
-        doubts,
-        opened.levels,
-        reencoded,
-        opened.picture,
-    )
+    return doubts
 
 
 def _gray_tail(picture: Image.Image) -> int:

@@ -20,7 +20,7 @@ import re
 import resource
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +45,7 @@ READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
 
 _NONE = -1  # index of a participant that isn't among the objects
+_Values = Mapping[str, Sequence]  # of an Example, by feature
 
 
 class DataSetError(ReadableError, ValueError):
@@ -280,64 +281,71 @@ def _columns(triplets: list[Triplet]) -> dict[str, list[str]]:
 def decode_scene(serialized: bytes) -> Scene:
     """Returns the scene of a serialized `tf.train.Example`; raises if it is damaged."""
     values = tf_example.parse(serialized)
-
-    def texts(name: str) -> list[str]:
-        return [value.decode() for value in values[name]]
-
-    def boxes(name: str) -> np.ndarray:
-        return np.array(values[name], np.float32).reshape(-1, 4)
-
-    def triplets(prefix: str) -> list[Triplet]:
-        parts = [texts(f"{prefix}/{part}") for part in ("subject", "predicate", "object")]
-        return list(zip(*parts, strict=True))
-
-    relation_boxes = np.stack(
-        [boxes("relations/subject_box"), boxes("relations/object_box")], axis=1
-    )
-    negatives: list[list[Triplet]] = [[] for _ in relation_boxes]
-    for relation, negative in zip(values["negatives/relation"], triplets("negatives"), strict=True):
-        negatives[relation].append(negative)
-    pairs = [
-        None if subject == _NONE else (subject, object_)
-        for subject, object_ in zip(
-            values["relations/subject_index"], values["relations/object_index"], strict=True
-        )
-    ] or [None] * len(relation_boxes)  # version 2.0.0 has none
-
-    def grouped(name: str, owner: str, count: int) -> Sequence[Sequence[str]]:
-        found: list[list[str]] = [[] for _ in range(count)]
-        for index, text in zip(values[f"{name}/{owner}"], texts(f"{name}/text"), strict=True):
-            found[index].append(text)
-        return found if any(found) else ()
-
-    columns = (
-        triplets("relations"),
-        relation_boxes,
-        values["relations/mask"],
-        values["relations/image"],
-        negatives,
-        pairs,
-        grouped("paraphrases", "relation", len(relation_boxes)) or [()] * len(relation_boxes),
-    )
-    scores = values["objects/score"]
+    relations, scores = _relations(values), values["objects/score"]
     scene = Scene(
-        id=texts("id")[0],
+        id=_texts(values, "id")[0],
         photo=values["photo"][0],
         width=values["width"][0],
         height=values["height"][0],
-        action=texts("action")[0],
-        captions=texts("captions") or list(filter(None, texts("dense_caption"))),
-        object_names=texts("objects/name"),
-        object_boxes=boxes("objects/box"),
-        relations=[Relation(*parts) for parts in zip(*columns, strict=True)],
+        action=_texts(values, "action")[0],
+        captions=_texts(values, "captions") or list(filter(None, _texts(values, "dense_caption"))),
+        object_names=_texts(values, "objects/name"),
+        object_boxes=_boxes(values, "objects/box"),
+        relations=relations,
         object_masks=values["objects/mask"] if any(values["objects/mask"]) else (),
         object_scores=() if np.isnan(scores).all() else scores,
-        object_attributes=grouped("attributes", "object", len(texts("objects/name"))),
-        source="".join(texts("source")),
+        object_attributes=_grouped(values, "attributes", "object", len(values["objects/name"])),
+        source="".join(_texts(values, "source")),
     )
     if len(scene.object_names) != len(scene.object_boxes):
         raise ValueError(f"{len(scene.object_names)} names, {len(scene.object_boxes)} boxes")
     return scene
+
+
+def _relations(values: _Values) -> list[Relation]:
+    parts = _boxes(values, "relations/subject_box"), _boxes(values, "relations/object_box")
+    boxes = np.stack(parts, axis=1)
+    negatives: list[list[Triplet]] = [[] for _ in boxes]
+    of_negatives = zip(values["negatives/relation"], _triplets(values, "negatives"), strict=True)
+    for relation, negative in of_negatives:
+        negatives[relation].append(negative)
+    indices = values["relations/subject_index"], values["relations/object_index"]
+    pairs = [
+        None if subject == _NONE else (subject, object_)
+        for subject, object_ in zip(*indices, strict=True)
+    ] or [None] * len(boxes)  # version 2.0.0 has none
+    columns = (
+        _triplets(values, "relations"),
+        boxes,
+        values["relations/mask"],
+        values["relations/image"],
+        negatives,
+        pairs,
+        _grouped(values, "paraphrases", "relation", len(boxes)) or [()] * len(boxes),
+    )
+    return [Relation(*each) for each in zip(*columns, strict=True)]
+
+
+def _texts(values: _Values, name: str) -> list[str]:
+    return [value.decode() for value in values[name]]
+
+
+def _boxes(values: _Values, name: str) -> np.ndarray:
+    return np.array(values[name], np.float32).reshape(-1, 4)
+
+
+def _triplets(values: _Values, prefix: str) -> list[Triplet]:
+    parts = [_texts(values, f"{prefix}/{part}") for part in ("subject", "predicate", "object")]
+    return list(zip(*parts, strict=True))
+
+
+def _grouped(values: _Values, name: str, owner: str, count: int) -> Sequence[Sequence[str]]:
+    """The texts that `_pairs` laid out flat, by owner; empty if there are none."""
+    found: list[list[str]] = [[] for _ in range(count)]
+    texts = _texts(values, f"{name}/text")
+    for index, text in zip(values[f"{name}/{owner}"], texts, strict=True):
+        found[index].append(text)
+    return found if any(found) else ()
 
 
 def _each(values: Sequence[Any], default: Any, scene: Scene) -> list[Any]:

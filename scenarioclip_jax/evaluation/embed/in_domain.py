@@ -249,40 +249,16 @@ class DataSet:
             for scene in self._scenes_of(name, corrupt)
         ]
         relations = [relation for scene in scenes for relation in scene.relations]
-        texts = {
-            "global": [scene.action for scene in scenes],
-            "object": [name for scene in scenes for name in scene.object_names],
-            "relation": [relation_text(relation.triplet) for relation in relations],
-        }
-        photos = {
-            "global": [scene.id for scene in scenes],
-            "object": [scene.id for scene in scenes for _ in scene.object_names],
-            "relation": [scene.id for scene in scenes for _ in scene.relations],
-        }
-        pictures = {
-            "global": [digest(scene.photo) for scene in scenes],
-            "object": [digest(s.photo, box.tobytes()) for s in scenes for box in s.object_boxes],
-            "relation": [
-                digest(s.photo, r.boxes.tobytes(), r.mask, r.image)
-                for s in scenes
-                for r in s.relations
-            ],
-        }
-        whole = {k: Gallery(arrays[k], texts[k], photos[k], pictures[k]) for k in LEVELS}
+        whole = _galleries(arrays, scenes)
         galleries = {level: gallery.told() for level, gallery in whole.items()}
-        captions: dict[str, list[str]] = {}  # several scenes may show one photo
-        row_of: dict[str, int] = {}
-        for row, (picture, scene) in enumerate(zip(pictures["global"], scenes, strict=True)):
-            if scene.captions:
-                row_of.setdefault(picture, row)
-                captions.setdefault(picture, []).extend(scene.captions)
+        rows, captions = _captioned(scenes)
         return Split(
             {level: gallery for level, gallery in galleries.items() if gallery.texts},
             [relation.triplet for relation in relations],
             [relation.negatives for relation in relations],
             sorted(corrupt),
-            arrays["global"][list(row_of.values())],
-            [list(dict.fromkeys(of_photo)) for of_photo in captions.values()],
+            arrays["global"][rows],
+            captions,
             [list(relation.paraphrases) for relation in relations],
             whole["global"],
         )
@@ -309,6 +285,41 @@ class DataSet:
     def _files(self, name: str) -> list[Path]:
         folder = shards.dataset_dir(self._directory)
         return sorted(folder.glob(f"{shards.NAME}-{name}.array_record-*"))
+
+
+def _galleries(arrays: dict[str, np.ndarray], scenes: list[Scene]) -> dict[str, Gallery]:
+    """All images of some scenes, by level, with their embeddings."""
+    relations = [relation for scene in scenes for relation in scene.relations]
+    texts = {
+        "global": [scene.action for scene in scenes],
+        "object": [name for scene in scenes for name in scene.object_names],
+        "relation": [relation_text(relation.triplet) for relation in relations],
+    }
+    photos = {
+        "global": [scene.id for scene in scenes],
+        "object": [scene.id for scene in scenes for _ in scene.object_names],
+        "relation": [scene.id for scene in scenes for _ in scene.relations],
+    }
+    pictures = {
+        "global": [digest(scene.photo) for scene in scenes],
+        "object": [digest(s.photo, box.tobytes()) for s in scenes for box in s.object_boxes],
+        "relation": [
+            digest(s.photo, r.boxes.tobytes(), r.mask, r.image) for s in scenes for r in s.relations
+        ],
+    }
+    return {k: Gallery(arrays[k], texts[k], photos[k], pictures[k]) for k in LEVELS}
+
+
+def _captioned(scenes: list[Scene]) -> tuple[list[int], list[list[str]]]:
+    """The photos that have captions: the first scene that shows each, and what all its scenes say."""
+    captions: dict[str, list[str]] = {}  # several scenes may show one photo
+    row_of: dict[str, int] = {}
+    for row, scene in enumerate(scenes):
+        if scene.captions:
+            picture = digest(scene.photo)
+            row_of.setdefault(picture, row)
+            captions.setdefault(picture, []).extend(scene.captions)
+    return list(row_of.values()), [list(dict.fromkeys(each)) for each in captions.values()]
 
 
 def _digest_of_file(path: Path) -> str:
