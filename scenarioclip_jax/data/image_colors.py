@@ -11,7 +11,7 @@ from PIL import Image
 
 from .image_depth import deep_values, ppm_largest
 from .image_files import ImageFileError
-from .image_levels import (
+from .image_range import (
     BITS,
     FULL,
     SAMPLE_FORMAT,
@@ -48,7 +48,7 @@ def convert(
       content: The file that it was decoded from; None if unknown.
       backdrop: Color behind transparent pixels.
       depth: Bits of a stored value.
-      levels: The values that are black and white; None to find them by `image_levels`.
+      levels: The values that are black and white; None to find them by `image_range`.
 
     Raises:
       ImageFileError: 16-bit colors were decoded elsewhere, and what they need was lost.

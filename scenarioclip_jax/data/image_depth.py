@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from .image_files import file_content, open_encoded
-from .image_levels import BITS, find_levels, first
+from .image_range import BITS, find_levels, first
 
 # White space and comments between the numbers in a PPM's header, which is within the first bytes.
 _BETWEEN, _HEADER = rb"(?:\s|#[^\r\n]*[\r\n])+", 4096

@@ -73,7 +73,7 @@ def open_image(
 
     For an animation, the first frame is used. Transparent pixels are laid on `backdrop`. Gray and color with
     more than 8 bits are scaled by the range that the file declares, or else by the smallest whole number of
-    bits that holds the largest value, hot pixels aside; alpha is scaled by its own range. `image_levels` has
+    bits that holds the largest value, hot pixels aside; alpha is scaled by its own range. `image_range` has
     the rule. For a PIL image that is already decoded, the range is known as long as its file is; an image that
     was changed since, or made from another, has 8 bits.
 

@@ -9,8 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
+from scenarioclip_jax.demo.api_page import explain
 from scenarioclip_jax.demo.batcher import Batcher, QueueFullError
-from scenarioclip_jax.demo.explained import explain
 from scenarioclip_jax.demo.gate import Gate, problem
 from scenarioclip_jax.demo.metrics import Metrics
 from scenarioclip_jax.demo.page import add_page

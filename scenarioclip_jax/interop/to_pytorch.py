@@ -21,7 +21,7 @@ from scenarioclip_jax.data import (
     image_colors,
     image_depth,
     image_files,
-    image_levels,
+    image_range,
     images,
     photo_boxes,
     photo_parts,
@@ -50,7 +50,7 @@ END_OF_WORD = "</w>"  # in CLIP's vocabulary
 TEMPLATES = Path(__file__).parent / "pytorch"
 # Modules that are copied (see `portable`), so that an exported processor makes the same pixels and tokens from
 # photos, boxes and texts, and an exported model describes photos by the same code.
-SHARED = (images, image_arrays, image_colors, image_depth, image_files, image_levels)
+SHARED = (images, image_arrays, image_colors, image_depth, image_files, image_range)
 SHARED += (labels, photo_boxes, photo_parts, region_styles, view)
 SHARED += (asking, boxes, graphs, scene_graph, steps, texts, word_lists, errors, files)
 SHARED += (detections, zero_shot)

@@ -29,7 +29,6 @@ from scenarioclip_jax.train.data import (
     open_data,
     share_corrupt,
 )
-from scenarioclip_jax.train.drawn import as_metrics, drawn, told
 from scenarioclip_jax.train.finetune import with_model
 from scenarioclip_jax.train.metrics import (
     MetricWriter,
@@ -46,6 +45,7 @@ from scenarioclip_jax.train.resume import World, go_back, save, start_or_resume
 from scenarioclip_jax.train.setup import Run, check_parameters, describe_workdir, set_up, step_flops
 from scenarioclip_jax.train.state import TrainState
 from scenarioclip_jax.train.stop import StopRequest
+from scenarioclip_jax.train.times_read import as_metrics, drawn, told
 from scenarioclip_jax.train.validation import Stopped, Validator
 from scenarioclip_jax.train.watch import Watch
 from scenarioclip_jax.workdir import open_workdir

@@ -15,15 +15,15 @@ from scenarioclip_jax.console import say
 from scenarioclip_jax.evaluation.score.recognition import Recognition
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.models.params import Params
-from scenarioclip_jax.train import best, report_photos, report_shares
+from scenarioclip_jax.train import best, report_photos, report_wise_ft
 from scenarioclip_jax.train.data import DataSet, RunData
-from scenarioclip_jax.train.drawn import Drawn, told
 from scenarioclip_jax.train.metrics import read_rows
 from scenarioclip_jax.train.report_page import write_page
 from scenarioclip_jax.train.resume import World
 from scenarioclip_jax.train.setup import Run
-from scenarioclip_jax.train.shares import Share, between, compare, placed
+from scenarioclip_jax.train.times_read import Drawn, told
 from scenarioclip_jax.train.watch import Watch
+from scenarioclip_jax.train.wise_ft import Share, between, compare, placed
 
 BEFORE = "before fine-tuning"
 
@@ -66,7 +66,7 @@ def write_report(run: Run, world: World, data: RunData, watch: Watch, workdir: P
         retrievals={title: each for part in photos for title, each in part.retrievals.items()},
         gallery=max((report_photos.gallery_scenes(config, test) for test in tests), default=0),
         first_batch=_embed(first_batch) if first_batch.is_file() else None,
-        shares=(report_shares.chart(shares), report_shares.table(shares)) if shares else None,
+        shares=(report_wise_ft.chart(shares), report_wise_ft.table(shares)) if shares else None,
     )
     write_text(workdir / "report.html", page)
     # Written last, because launchers treat a run that has it as finished.

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.train.drawn import Drawn
 from scenarioclip_jax.train.metrics import MetricWriter, NullWriter
 from scenarioclip_jax.train.progress import Progress
 from scenarioclip_jax.train.stop import StopRequest
+from scenarioclip_jax.train.times_read import Drawn
 from scenarioclip_jax.train.validation import Validator
 
 

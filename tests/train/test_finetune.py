@@ -27,8 +27,8 @@ from scenarioclip_jax.train.loop import go_back_to_best, train
 from scenarioclip_jax.train.lora import Matrix
 from scenarioclip_jax.train.metrics import read_rows
 from scenarioclip_jax.train.report import _tuned
-from scenarioclip_jax.train.shares import Share, best_share, between
 from scenarioclip_jax.train.validation import Validator
+from scenarioclip_jax.train.wise_ft import Share, best_share, between
 from tests.evaluation.tiny_model import sizes, write_model
 from tests.interop import helpers, siglip_files
 from tests.train import tiny

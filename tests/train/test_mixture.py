@@ -19,9 +19,9 @@ from scenarioclip_jax.train import data as train_data
 from scenarioclip_jax.train.budgets import look_at
 from scenarioclip_jax.train.config import check, resolve
 from scenarioclip_jax.train.data import merge_classes, open_data
-from scenarioclip_jax.train.drawn import drawn
 from scenarioclip_jax.train.loop import train
 from scenarioclip_jax.train.metrics import read_rows
+from scenarioclip_jax.train.times_read import drawn
 from tests.train import tiny
 
 pytestmark = pytest.mark.usefixtures("shared")

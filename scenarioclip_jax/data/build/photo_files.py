@@ -12,7 +12,7 @@ from scenarioclip_jax import faults
 from scenarioclip_jax.data import damage, images, jpeg_files
 from scenarioclip_jax.data.build.image_metadata import without_metadata
 from scenarioclip_jax.data.build.photo_folders import Folders, PhotoError
-from scenarioclip_jax.data.image_levels import FULL
+from scenarioclip_jax.data.image_range import FULL
 from scenarioclip_jax.data.photo import rgb
 
 # What the shards hold; anything else is encoded again. (MPO: a JPEG that others follow, as many phones write.)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .files import whole  # noqa: F401
     from .image_colors import convert  # noqa: F401
     from .image_depth import stored_depth  # noqa: F401
-    from .image_levels import find_levels  # noqa: F401
+    from .image_range import find_levels  # noqa: F401
     from .picture import draw  # noqa: F401
     from .region_styles import STYLES  # noqa: F401
     from .scene_graph import SceneGraph  # noqa: F401

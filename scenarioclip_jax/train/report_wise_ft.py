@@ -9,7 +9,7 @@ from markupsafe import Markup
 from scenarioclip_jax.evaluation.report import pictures, svg
 from scenarioclip_jax.evaluation.report.page import render
 from scenarioclip_jax.evaluation.report.tables import share as percent
-from scenarioclip_jax.train.shares import Share, best_share
+from scenarioclip_jax.train.wise_ft import Share, best_share
 
 ALONG = "share of the fine-tuned weights, %"
 

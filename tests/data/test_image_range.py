@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from scenarioclip_jax.data import image_levels, images
+from scenarioclip_jax.data import image_range, images
 from tests.data.test_images import GRAY, RGB, encoded, gray_tiff, png, tiff
 
 ALPHA = np.where(np.arange(RGB.shape[1]) < 30, 85, 255)[None].repeat(RGB.shape[0], 0)
@@ -98,14 +98,14 @@ def test_hot_pixels_are_several_if_they_lie_apart():
     apart[7::60, 3::20] = 65535
     together[100:110, 100:110] = 65535
     assert (apart == 65535).sum() == (together == 65535).sum() == 100
-    assert image_levels.find_levels(apart) == (0, 4095)
-    assert image_levels.find_levels(together) == (0, 65535)
+    assert image_range.find_levels(apart) == (0, 4095)
+    assert image_range.find_levels(together) == (0, 65535)
     many = values.copy()
     many[::2, ::8] = 65535  # apart, but no sensor is like this
-    assert image_levels.find_levels(many) == (0, 65535)
+    assert image_range.find_levels(many) == (0, 65535)
     holes = np.where(apart == 65535, 1e4, apart / 4095)
     holes[:, :9] = np.nan  # places without a value keep their place
-    assert image_levels.find_levels(holes, floats=True) == (0, 1)
+    assert image_range.find_levels(holes, floats=True) == (0, 1)
 
 
 def test_one_bright_star_is_no_reason_to_make_a_black_sky_white():
@@ -118,7 +118,7 @@ def test_one_bright_star_is_no_reason_to_make_a_black_sky_white():
 def test_the_range_holds_all_but_hot_pixels(high, hot):
     values = np.linspace(0, high, 5000).astype(np.int64)
     values[:hot] = 2**31 - 1
-    black, white = image_levels.find_levels(values)
+    black, white = image_range.find_levels(values)
     assert black == 0
     assert white >= high
     assert white < max(256, 2 * (high + 1)) or hot > 1  # two aren't one hot pixel of 5,000
