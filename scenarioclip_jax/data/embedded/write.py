@@ -27,7 +27,9 @@ def embedded_params(
     num_scenes: int, seed: int, size: int = SIZE, tier: str = "plain"
 ) -> dict[str, int | str]:
     """The parameters that determine the embedded scenes; equal parameters give identical files."""
-    params = {"version": VERSION, "num_scenes": num_scenes, "seed": seed, "size": size}
+    params: dict[str, int | str] = dict(
+        version=VERSION, num_scenes=num_scenes, seed=seed, size=size
+    )
     # Data sets from before there were tiers don't name theirs.
     return params if tier == "plain" else params | {"tier": tier}
 
