@@ -166,7 +166,8 @@ def base() -> ml_collections.ConfigDict:
         dtype="float32",  # of activations, or bfloat16; parameters are float32
         remat="none",  # what is recomputed in the backward pass instead of kept: none, dots, full
         unroll=1,  # blocks per iteration of the loop over blocks; more: faster, slower to compile
-        attention="auto",  # the kernel: what suits the device, or plain, cudnn; models.attention
+        # The kernel: what suits the device, or plain, cudnn (GPUs), pallas (TPUs); models.attention
+        attention="auto",
     )
 
     config.loss = dict(

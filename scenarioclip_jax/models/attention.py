@@ -6,30 +6,56 @@ kernels compute the same; they differ in what they hold in memory.
     plain   any platform. XLA holds the weights of all pairs of tokens, [N, heads, T, T].
     cudnn   NVIDIA GPUs, bfloat16. cuDNN's fused kernel holds a tile of them (Dao et al. 2022). Short rows stay
             with `plain`, which is faster there.
+    pallas  TPUs, bfloat16. `models.attention_tpu` holds a tile of them, and doesn't compute tiles in which no
+            token sees another. Short rows stay with `plain`, and so do rows too long for fast memory.
 """
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 from scenarioclip_jax.arrays import Array
+from scenarioclip_jax.errors import ReadableError
+from scenarioclip_jax.models import attention_tpu
 
-KINDS = ("auto", "plain", "cudnn")
-# Tokens of a row from which the fused kernel is used. With its gradient it takes 0.85 of the plain one's time
-# for 100 tokens on an H200, 1.2 of it for 50 and 2.8 for texts of 24 (benchmarks/README.md).
+KINDS = ("auto", "plain", "cudnn", "pallas")
+FUSED = {"gpu": "cudnn", "cuda": "cudnn", "tpu": "pallas"}  # by platform
+# Tokens of a row from which the fused kernels are used. With its gradient cuDNN's takes 0.85 of the plain one's
+# time for 100 tokens on an H200, 1.2 of it for 50 and 2.8 for texts of 24. On TPUs nothing was timed: by the
+# compiler's account, rows of 100 take 0.76 of the memory, and texts of 36 as much (benchmarks/README.md).
 LEAST_TOKENS = 96
 
 
-def kind_on(platform: str, setting: str = "auto") -> str:
+class AttentionError(ReadableError, ValueError):
+    """A kernel was asked for where it doesn't run. The message says where it does."""
+
+
+def kind_on(platform: str, setting: str = "auto", dtype: DTypeLike = "bfloat16") -> str:
     """The kernel to use.
 
     Args:
       platform: Of the devices that run the program, as in `jax.Device.platform`.
-      setting: One of `KINDS`; all but `auto` are taken as they are.
+      setting: One of `KINDS`.
+      dtype: Of the towers' activations.
+
+    Raises:
+      AttentionError: The kernel that `setting` names doesn't run there, or not with that type.
     """
-    if setting != "auto":
-        return setting
-    return "cudnn" if platform in ("gpu", "cuda") else "plain"
+    suits = FUSED.get(platform, "plain") if jnp.dtype(dtype) == jnp.bfloat16 else "plain"
+    if setting not in ("auto", "plain", suits):
+        where = " or ".join(sorted(each for each, kind in FUSED.items() if kind == setting))
+        raise AttentionError(
+            f"{setting!r} needs bfloat16 on devices of the platform {where}, and this is {jnp.dtype(dtype)} "
+            f"on {platform}; use {', '.join(dict.fromkeys(('auto', 'plain', suits)))}"
+        )
+    return suits if setting == "auto" else setting
+
+
+def fuses(kind: str, tokens: int, dtype: DTypeLike) -> bool:
+    """Whether rows of so many tokens are left to the fused kernel of that kind."""
+    most = attention_tpu.MOST_TOKENS if kind == "pallas" else tokens
+    return kind != "plain" and dtype == jnp.bfloat16 and LEAST_TOKENS <= tokens <= most
 
 
 def attend(
@@ -48,8 +74,9 @@ def attend(
       causal: Whether a token sees only itself and what comes before it.
       kind: One of `KINDS` but `auto`.
     """
-    if kind == "cudnn" and query.dtype == jnp.bfloat16 and query.shape[1] >= LEAST_TOKENS:
-        return _cudnn(query, key, value, sequence, causal=causal)
+    if fuses(kind, query.shape[1], query.dtype):
+        fused = _cudnn if kind == "cudnn" else attention_tpu.attend
+        return fused(query, key, value, sequence, causal=causal)
     return jax.nn.dot_product_attention(
         query, key, value, mask=_mask(sequence), is_causal=causal, implementation="xla"
     )
