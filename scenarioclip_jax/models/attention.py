@@ -7,8 +7,11 @@ kernels compute the same; they differ in what they hold in memory.
     cudnn   NVIDIA GPUs, bfloat16. cuDNN's fused kernel holds a tile of them (Dao et al. 2022). Short rows stay
             with `plain`, which is faster there.
     pallas  TPUs, bfloat16. `models.attention_tpu` holds a tile of them, and doesn't compute tiles in which no
-            token sees another. Short rows stay with `plain`, and so do rows too long for fast memory.
+            token sees another. Rows that are shorter than a tile, or too long for fast memory, stay with
+            `plain`.
 """
+
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +24,16 @@ from scenarioclip_jax.models import attention_tpu
 
 KINDS = ("auto", "plain", "cudnn", "pallas")
 FUSED = {"gpu": "cudnn", "cuda": "cudnn", "tpu": "pallas"}  # by platform
-# Tokens of a row from which the fused kernels are used. With its gradient cuDNN's takes 0.85 of the plain one's
-# time for 100 tokens on an H200, 1.2 of it for 50 and 2.8 for texts of 24. On TPUs nothing was timed: by the
-# compiler's account, rows of 100 take 0.76 of the memory, and texts of 36 as much (benchmarks/README.md).
-LEAST_TOKENS = 96
+# Fewest and most tokens of a row for which the fused kernels are used (benchmarks/README.md).
+ROWS = {
+    # With its gradient it takes 0.85 of the plain one's time for 100 tokens on an H200, 1.2 of it for 50 and
+    # 2.8 for texts of 24.
+    "cudnn": (96, sys.maxsize),
+    # Nothing was timed. By the compiler's account, a row that doesn't fill a tile of 128 tokens hardly saves
+    # memory (2% of the activations of vitb32_fast, whose rows have 100) and computes more products. More tokens
+    # weren't compiled.
+    "pallas": (128, 2048),
+}
 
 
 class AttentionError(ReadableError, ValueError):
@@ -54,8 +63,8 @@ def kind_on(platform: str, setting: str = "auto", dtype: DTypeLike = "bfloat16")
 
 def fuses(kind: str, tokens: int, dtype: DTypeLike) -> bool:
     """Whether rows of so many tokens are left to the fused kernel of that kind."""
-    most = attention_tpu.MOST_TOKENS if kind == "pallas" else tokens
-    return kind != "plain" and dtype == jnp.bfloat16 and LEAST_TOKENS <= tokens <= most
+    least, most = ROWS.get(kind, (sys.maxsize, 0))
+    return dtype == jnp.bfloat16 and least <= tokens <= most
 
 
 def attend(

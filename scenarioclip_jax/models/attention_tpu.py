@@ -7,6 +7,9 @@ nothing but queries, keys and values: it computes the weights again (Dao et al. 
 
 Along the lanes of a tile lie the heads side by side, two of width 64. A product with the other heads' lanes set
 to zero is that of one head, which costs a matrix unit of 128 x 128 the same.
+
+It was compiled for v5e, v5p, v6e and TPU7x, and computes the right thing when it is interpreted; it never ran
+on a TPU. Why not one of the kernels that come with JAX: benchmarks/README.md.
 """
 
 import dataclasses
@@ -18,6 +21,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Float, Int
 
+from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.parallel.mesh import on_parts
 
 TILE = 128  # tokens, and lanes
@@ -27,7 +31,6 @@ MASKED = -0.7 * float(
 )  # what a token doesn't see; its difference is finite
 # Windows have at most so many lengths, since each is compiled.
 LENGTHS = 8
-MOST_TOKENS = 2048  # of a row: more don't fit fast memory
 # Tokens times tiles of lanes that a step of the grid holds: more steps cost time, larger ones memory.
 HELD = 1024
 
@@ -72,10 +75,10 @@ class Layout:
 
 
 def attend(
-    query: Float[jax.Array, "N T heads width"],
-    key: Float[jax.Array, "N T heads width"],
-    value: Float[jax.Array, "N T heads width"],
-    sequence: Int[jax.Array, "N T"] | None,
+    query: Float[Array, "N T heads width"],
+    key: Float[Array, "N T heads width"],
+    value: Float[Array, "N T heads width"],
+    sequence: Int[Array, "N T"] | None,
     *,
     causal: bool,
     interpret: bool = False,
@@ -112,7 +115,9 @@ def _on_one_device(query, key, value, sequence, *, causal: bool, interpret: bool
 
     sequence = jnp.pad(sequence, ((0, 0), (0, short)), constant_values=NOBODY)
     windows = windows_of(sequence, layout)
-    attended = _fused(layout, laid(query), laid(key), laid(value), sequence[:, None], windows)
+    attended: jax.Array = _fused(
+        layout, laid(query), laid(key), laid(value), sequence[:, None], windows
+    )
     return attended.reshape(rows, layout.tokens, -1, room)[:, :tokens, :heads, :width]
 
 
@@ -137,7 +142,7 @@ def windows_of(sequence: Int[jax.Array, "N T"], layout: Layout) -> Int[jax.Array
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _fused(layout: Layout, query, key, value, sequence, windows):
+def _fused(layout: Layout, query, key, value, sequence, windows) -> jax.Array:
     (attended,) = _call(_forward, 1, (), layout, windows, sequence, query, key, value)
     return attended
 

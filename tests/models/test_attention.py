@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.models import attention
-from scenarioclip_jax.models.attention import LEAST_TOKENS, AttentionError, attend, kind_on
+from scenarioclip_jax.models.attention import ROWS, AttentionError, attend, kind_on
 
+LEAST_TOKENS = ROWS["cudnn"][0]
 ON_GPU = jax.default_backend() == "gpu"
 
 

@@ -173,10 +173,10 @@ def test_on_a_mesh_each_device_computes_its_part(rows, heads):
 @pytest.mark.parametrize(
     ("tokens", "dtype", "used"),
     [
-        (attention.LEAST_TOKENS, jnp.bfloat16, True),
-        (attention.LEAST_TOKENS - 1, jnp.bfloat16, False),
-        (attention.LEAST_TOKENS, jnp.float32, False),
-        (attention_tpu.MOST_TOKENS + 1, jnp.bfloat16, False),
+        (128, jnp.bfloat16, True),
+        (127, jnp.bfloat16, False),
+        (128, jnp.float32, False),
+        (2049, jnp.bfloat16, False),
     ],
 )
 def test_rows_that_it_is_used_for(tokens, dtype, used):
@@ -189,7 +189,7 @@ def test_rows_that_it_is_used_for(tokens, dtype, used):
 @pytest.mark.slow
 @needs_libtpu
 def test_compiled_for_a_tpu_it_holds_no_square():
-    rows, tokens, heads = 8, 200, 4
+    rows, tokens, heads = 64, 300, 12  # more than a chip holds in fast memory
     split = jax.sharding.SingleDeviceSharding(topology.pod("v5e:2x2")[0])
     array = jax.ShapeDtypeStruct((rows, tokens, heads, 64), jnp.bfloat16, sharding=split)
     sequence = jax.ShapeDtypeStruct((rows, tokens), jnp.int32, sharding=split)
@@ -206,4 +206,4 @@ def test_compiled_for_a_tpu_it_holds_no_square():
     assert square.search(theirs.as_text())
     assert not square.search(ours.as_text())
     assert "attention_backward" in ours.as_text()
-    assert program_memory(ours).temporary < program_memory(theirs).temporary
+    assert program_memory(ours).temporary < program_memory(theirs).temporary / 2
