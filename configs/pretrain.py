@@ -223,7 +223,8 @@ def model() -> dict:
         dtype="float32",  # of activations, or bfloat16; parameters are float32
         remat="none",  # what is recomputed in the backward pass instead of kept: none, dots, full
         unroll=1,  # blocks per iteration of the loop over blocks; more: faster, slower to compile
-        attention="auto",  # the kernel: what suits the device, or plain, cudnn; models.attention
+        # The kernel: auto (cudnn on GPUs, else plain), plain, cudnn, or pallas (TPUs): models.attention
+        attention="auto",
     )
 
 

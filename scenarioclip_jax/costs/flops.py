@@ -21,8 +21,9 @@ recipe compare within groups, [N, D] with [N + F, D], or all parts with all phot
 Empty slots and tokens of a batch are computed like the others, so they are counted too.
 
 `model` FLOPs are those that the mathematics needs. `hardware` FLOPs are those that are executed: they include
-the second forward pass of `loss.accumulate`, the blocks that `model.remat` recomputes, the logits that the
-loss's backward pass recomputes, the padding of its last chunk, and the resampling of images.
+the second forward pass of `loss.accumulate`, the blocks that `model.remat` recomputes, the scores that a fused
+kernel's backward pass recomputes, the logits that the loss's recomputes, the padding of its last chunk, and the
+resampling of images. Fused kernels are counted as if they computed all T x T scores.
 """
 
 import dataclasses
@@ -30,10 +31,13 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+import jax.numpy as jnp
+
 from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.losses.distillation import TEACHER_LEVELS
 from scenarioclip_jax.losses.pairwise import CHUNK
+from scenarioclip_jax.models.attention import fuses
 from scenarioclip_jax.models.regions import GEOMETRY
 from scenarioclip_jax.models.scenario_clip import branch_of, head_of, levels_of, pools
 from scenarioclip_jax.models.towers import TextConfig, TowerConfig, VisionConfig
@@ -106,6 +110,7 @@ def train_step_flops(
     accumulate: int = 1,
     batch_ways: int = 1,
     terms: Mapping[str, float] = MappingProxyType({}),
+    attention: str = "plain",
 ) -> Flops:
     """FLOPs of one train step over all devices.
 
@@ -118,11 +123,12 @@ def train_step_flops(
       batch_ways: Number of parts that the mesh splits the batch into, which decides how the loss fills its
         chunks. Neither count includes work that devices along the axis `tensor` duplicate.
       terms: Weights of the recipe's terms, see `train.objective.TERMS`.
+      attention: The kernel, see `models.attention.kind_on`.
     """
     towers = {"vision": VisionConfig(**model["vision"]), "text": TextConfig(**model["text"])}
     shapes = level_shapes(settings, towers["vision"])
     levels = {level: shapes[level] for level in levels_of(model["arch"])}
-    step = _Step(model, frozenset(trainable), accumulate)
+    step = _Step(model, frozenset(trainable), accumulate, attention)
     pooled = pools(model)
     seen = {"global": levels["global"]} if pooled else levels
     parts = {
@@ -196,6 +202,7 @@ class _Step:
     arguments: Mapping  # of the model
     trainable: frozenset[str]
     accumulate: int
+    attention: str
 
     @property
     def passes(self) -> int:
@@ -230,11 +237,15 @@ class _Step:
             forward = 2 * rows * patch_tokens * 3 * config.patch_size**2 * config.width
             patches = _Cost(forward, forward if f"{stem}patch" in self.trainable else 0)
         block = Block(*(rows * n for n in block_flops(config.width, config.mlp_dim, tokens)))
+        dtype = self.arguments.get("dtype", "float32")
+        scores_again = fuses(self.attention, tokens, jnp.dtype(dtype)) * block.scores
         depth = config.stem_blocks
         below = self._trains(stem, but=f"{stem}stack/")
-        stem_cost = _add([patches, self._stack(f"{stem}stack/", block, depth, below)])
+        stem_stack = self._stack(f"{stem}stack/", block, depth, below, scores_again)
+        stem_cost = _add([patches, stem_stack])
         below = below or self._trains(stem) or self._trains(f"{kind}/level/")
-        trunk_cost = self._stack(f"{trunk}stack/", block, config.depth - depth, below)
+        length = config.depth - depth
+        trunk_cost = self._stack(f"{trunk}stack/", block, length, below, scores_again)
         below = below or self._trains(trunk)
         if isinstance(config, VisionConfig) and not config.has_class_token:
             trunk_cost = _add([trunk_cost, self._attention_pool(config, rows, below)])
@@ -275,7 +286,9 @@ class _Step:
         """Whether any parameter under `prefix` trains, except those under `but`."""
         return any(p.startswith(prefix) and not p.startswith(but) for p in self.trainable)
 
-    def _stack(self, prefix: str, block: Block, length: int, below: bool) -> _Cost:
+    def _stack(
+        self, prefix: str, block: Block, length: int, below: bool, scores_again: int
+    ) -> _Cost:
         """The cost of a scanned stack of blocks; `below`: whether its input depends on something that trains.
 
         The scan runs the same backward pass for all its blocks, so the lowest block computes the derivative for
@@ -293,7 +306,7 @@ class _Step:
             again = sum(block) - block.fc2
         elif remat == "dots":  # products with parameters are kept, those of attention aren't
             again = block.scores + (block.values if trained["out"] else 0)
-        return _Cost(forward, (by_input + by_kernel) * length, again * length)
+        return _Cost(forward, (by_input + by_kernel) * length, (again + scores_again) * length)
 
 
 def _pairwise(slots: int, dim: int, batch_ways: int, others: int = 0) -> Count:

@@ -7,6 +7,8 @@
 | `tensor` | attention heads and MLP units                      |
 """
 
+from collections.abc import Callable, Sequence
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -61,6 +63,31 @@ def keep_batch_split(x: jax.Array) -> jax.Array:
     this constraint it gathers a layer's parameters when the layer runs, which is what FSDP means.
     """
     return _constrain(x, BATCH_SPEC)
+
+
+def on_parts(function: Callable, shape: Sequence[int]) -> Callable:
+    """Makes each device run `function` on its own part of the batch and of the heads.
+
+    The compiler doesn't know how to split what it can't look into, such as a kernel.
+
+    Args:
+      function: Of arrays [rows, tokens, heads, width] and then arrays [rows, tokens], to one like the first.
+      shape: Of the first array. An axis that the mesh doesn't divide is gathered on every device.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if not set(AXES) <= set(mesh.axis_names) or mesh.size == 1:
+        return function
+    ways = mesh.shape["data"] * mesh.shape["fsdp"]
+    rows = BATCH_AXES if shape[0] % ways == 0 else None
+    heads = "tensor" if shape[2] % mesh.shape["tensor"] == 0 else None
+    large = PartitionSpec(rows, None, heads)
+    # A kernel's results don't say along which axes they are equal.
+    return jax.shard_map(
+        function,
+        in_specs=(large, large, large, PartitionSpec(rows)),
+        out_specs=large,
+        check_vma=False,
+    )
 
 
 def gather(parameter: jax.Array) -> jax.Array:

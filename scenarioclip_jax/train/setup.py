@@ -132,7 +132,7 @@ def set_up(
 def _model_maker(config: Config, mesh: Mesh) -> Callable[..., ScenarioCLIP]:
     """Returns a function that makes the run's model, from a key or else from its seed."""
     arguments = model_arguments(config)
-    attention = kind_on(mesh.devices.flat[0].platform, config.model.attention)
+    attention = _attention(config, mesh)
 
     def make_model(key=None) -> ScenarioCLIP:
         return ScenarioCLIP(
@@ -182,7 +182,15 @@ def step_flops(run: Run) -> Flops:
         accumulate=run.config.loss.accumulate,
         batch_ways=batch_ways(run.mesh),
         terms=run.config.loss.terms.to_dict(),
+        attention=_attention(run.config, run.mesh),
     )
+
+
+def _attention(config: Config, mesh: Mesh) -> str:
+    """The kernel of attention, which the devices that the step is compiled for decide about."""
+    platform = mesh.devices.flat[0].platform
+    with naming("model.attention"):
+        return kind_on(platform, config.model.attention, config.model.dtype)
 
 
 def _trains(config: Config, shapes: Mapping[str, Any]) -> dict[str, bool]:

@@ -183,6 +183,29 @@ def test_model_flops_do_not_depend_on_how_they_are_computed():
         assert plain.by_part[part].model == plain.by_part[part].hardware
 
 
+def test_fused_kernels_compute_scores_once_more():
+    """In the backward pass, of rows that are long enough; nowhere else, and the model's count stays."""
+    sizes = {
+        "model__dtype": "bfloat16",
+        "model__vision__image_size": 32,
+        "model__vision__patch_size": 2,
+        "model__vision__depth": 3,
+        "model__vision__stem_blocks": 1,
+        "trainable": FROZEN,
+    }
+    *_, settings, run = build(arch="clip", **sizes)
+    arguments = run.spec.model, run.state_like.trainable, settings
+    plain, fused = (
+        train_step_flops(*arguments, distills=False, attention=kind) for kind in ("plain", "cudnn")
+    )
+    again = (
+        16 * 2 * (2 * 257 * 257 * 16)
+    )  # two trained blocks for 16 pictures of 1 + 16 x 16 tokens
+    assert fused.by_part["vision"].hardware - plain.by_part["vision"].hardware == again
+    assert fused.by_part["text"] == plain.by_part["text"]
+    assert fused.model == plain.model
+
+
 def test_vit_b32_is_as_large_as_reported():
     """4.4 G multiply-adds a picture (table of torchvision's vit_b_32: 4.41)."""
     patches = 2 * 49 * 3072 * 768

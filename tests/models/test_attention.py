@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from scenarioclip_jax.models import attention
-from scenarioclip_jax.models.attention import LEAST_TOKENS, attend, kind_on
+from scenarioclip_jax.models.attention import ROWS, AttentionError, attend, kind_on
 
+LEAST_TOKENS = ROWS["cudnn"][0]
 ON_GPU = jax.default_backend() == "gpu"
 
 
@@ -88,4 +89,20 @@ def test_the_platform_chooses_unless_a_setting_does():
     assert [kind_on(platform) for platform in ("cpu", "gpu", "cuda", "tpu")] == [
         *("plain", "cudnn", "cudnn", "plain")
     ]
-    assert kind_on("gpu", "plain") == "plain"
+    assert kind_on("gpu", "plain") == kind_on("tpu", "plain") == "plain"
+    assert (kind_on("gpu", "cudnn"), kind_on("tpu", "pallas")) == ("cudnn", "pallas")
+    assert kind_on("tpu", "auto", "float32") == kind_on("gpu", "auto", "float32") == "plain"
+
+
+@pytest.mark.parametrize(
+    ("platform", "setting", "dtype", "message"),
+    [
+        ("cpu", "pallas", "bfloat16", "'pallas' needs bfloat16 on .* tpu, .* bfloat16 on cpu; use"),
+        ("gpu", "pallas", "bfloat16", "platform tpu, .* on gpu; use auto, plain, cudnn"),
+        ("tpu", "cudnn", "bfloat16", "platform cuda or gpu, .* on tpu; use auto, plain, pallas"),
+        ("tpu", "pallas", "float32", "this is float32 on tpu; use auto, plain$"),
+    ],
+)
+def test_a_kernel_that_cannot_run_is_refused(platform, setting, dtype, message):
+    with pytest.raises(AttentionError, match=message):
+        kind_on(platform, setting, dtype)
