@@ -175,7 +175,9 @@ def _expected(report: dict) -> str:
     chip = next(chip for chip in CHIPS if chip.name == report["chip"])
     peak = chip.peak * report["devices"]
     per_scene = report["flops"]["model"] / report["global_batch"]
-    return " to ".join(f"{mfu * peak / per_scene:,.0f}" for mfu in MFU_REACHED)
+    most = report["global_batch"] / report["roofline"]["seconds"]
+    low, high = (mfu * peak / per_scene for mfu in MFU_REACHED)
+    return "below the bound" if low >= most else f"{low:,.0f} to {min(high, most):,.0f}"
 
 
 def _needed(report: dict, scenes: int) -> float | None:

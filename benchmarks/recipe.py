@@ -100,11 +100,12 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
             "--config.data.levels.relation.tokens_per_scene=175",
         ],
     ),
-    # What the parts were measured against (recipe_parts.json).
+    # What the parts were measured against (recipe_parts.json), but for how much boxes' offsets count at first.
     "earlier recipe": (
         "recipe",
         [
             USUAL_RATE,
+            "--config.model.ends_as_objects=False",
             "--config.loss.level_weights.object=1.0",
             "--config.data.make_negatives=5",
             "--config.data.levels.relation.further_per_scene=18",

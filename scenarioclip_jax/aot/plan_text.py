@@ -89,7 +89,10 @@ def _bound(report) -> Iterator[str]:
     (low, slow), (high, fast) = report["seconds_at_mfu"].items()
     few, many = (report["global_batch"] / seconds for seconds in (slow, fast))
     yield f"what to expect: published contrastive training reaches {float(low):.0%} to {float(high):.0%} MFU"
-    yield f"  there a step takes {fast:.3f} to {slow:.3f} s: {few:,.0f} to {many:,.0f} scenes/s"
+    if slow <= bound["seconds"]:
+        yield "  which this step can't reach: expect less than the bound"
+    else:
+        yield f"  there a step takes {fast:.3f} to {slow:.3f} s: {few:,.0f} to {many:,.0f} scenes/s"
 
 
 def _largest(report) -> Iterator[str]:

@@ -88,8 +88,11 @@ def test_a_plan_that_fits(tmp_path):
     bound = report["roofline"]
     assert bound["seconds"] == bound[bound["limit"]] > 0
     mfu = report["flops"]["model"] / 4 / 197e12
-    assert report["seconds_at_mfu"] == pytest.approx({"0.11": mfu / 0.11, "0.39": mfu / 0.39})
+    expected = {"0.11": mfu / 0.11, "0.39": mfu / 0.39}
+    expected = {share: max(seconds, bound["seconds"]) for share, seconds in expected.items()}
+    assert report["seconds_at_mfu"] == pytest.approx(expected)
     assert "published contrastive training reaches 11% to 39% MFU" in done.stdout
+    assert "expect less than the bound" in done.stdout  # of so small a model
     assert report["compile_seconds"] > 0
 
 

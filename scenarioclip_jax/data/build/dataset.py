@@ -202,9 +202,9 @@ def ensure_embedded(
 
     Raises:
       FileExistsError: `data_dir` holds another kind of data set.
-      ValueError: There is no such tier of scenes.
+      ValueError: Such scenes can't be drawn.
     """
-    embedded.check_tier(tier)
+    embedded.check_params(num_scenes, size, tier)
     output = local_path(data_dir)
     source = {"embedded": embedded.embedded_params(num_scenes, seed, size, tier)}
     if _source(output) == source:  # without the lock, since the disk may be read-only

@@ -228,7 +228,8 @@ def _negatives(
     subject, predicate, object_ = relation
 
     def is_false(s: int, p: str, o: int) -> bool:
-        # A held-out composition isn't named in training, not even as a negative.
+        # A held-out composition isn't annotated in training, not even as a negative. (What reading makes of
+        # names and predicates may be one.)
         triplet = _triplet(objects, (s, p, o))
         return (in_test or not is_held_out(triplet)) and not could_be_true(triplet)
 
@@ -270,13 +271,15 @@ def _caption(
     action: str,
     objects: list[Placed],
     relations: list[tuple[int, str, int]],
-    sentences: bool,
+    all_told: bool,
 ) -> str:
     names = [f"a {placed.name}" for placed in objects]
     listed = ", ".join(names[:-1]) + " and " + names[-1]
     listed = f"{listed[0].upper()}{listed[1:]} are {action}"
-    if sentences:
+    if all_told:
         told = (_triplet(objects, relation) for relation in relations)
-        return " ".join([f"{listed}.", *(f"The {s} is {p} the {o}." for s, p, o in told)])
+        # Two relations may read the same where objects share a name.
+        sentences = dict.fromkeys(f"The {s} is {p} the {o}." for s, p, o in told)
+        return " ".join([f"{listed}.", *sentences])
     s, p, o = _triplet(objects, relations[0])
     return f"{listed}; the {s} is {p} the {o}."

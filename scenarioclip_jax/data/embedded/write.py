@@ -50,9 +50,7 @@ def write_embedded(
       FileExistsError: The folder isn't empty.
       ValueError: `num_scenes`, `size` or `tier` is impossible.
     """
-    check_tier(tier)
-    if num_scenes < 1 or size < 64:
-        raise ValueError(f"need num_scenes >= 1 and size >= 64, got {num_scenes} and {size}")
+    check_params(num_scenes, size, tier)
     root = Path(directory)
     root.mkdir(parents=True, exist_ok=True)
     if any(root.iterdir()):
@@ -76,8 +74,10 @@ def write_embedded(
     (root / "metadata.json").write_text('{"data": [\n' + lines + "\n]}\n")
 
 
-def check_tier(tier: str) -> None:
-    """Raises ValueError if there is no such tier."""
+def check_params(num_scenes: int, size: int, tier: str) -> None:
+    """Raises ValueError if such scenes can't be drawn."""
+    if num_scenes < 1 or size < 64:
+        raise ValueError(f"need num_scenes >= 1 and size >= 64, got {num_scenes} and {size}")
     if tier not in TIERS:
         raise ValueError(f"tier is {tier!r}; it must be one of {', '.join(TIERS)}")
 
