@@ -125,7 +125,8 @@ def _callees(line: str, operation: str) -> list[str]:
 def _turns(line: str, bodies: dict[str, list[str]]) -> int | None:
     """The number of iterations of a loop: from the CPU compiler's note, or from a condition `i < constant`.
 
-    JAX's loops of known length count from 0 in steps of 1.
+    Loops of known length count from 0: JAX's in steps of 1, and those by which the TPU compiler gathers a
+    matrix while it multiplies in steps of 1 or 2.
     """
     if noted := re.search(r'known_trip_count":\{"n":"(\d+)"', line):
         return int(noted[1])
@@ -134,10 +135,30 @@ def _turns(line: str, bodies: dict[str, list[str]]) -> int | None:
     less = re.search(r" compare\((.*?)\), direction=LT", root)
     limit = re.findall(r"[\w.\-]+", less[1].split("%")[-1]) if less else None
     for each in condition:
-        constant = re.search(r"%?([\w.\-]+) = s32\[\]\S* constant\((\d+)\)", each)
+        constant = re.search(r"%?([\w.\-]+) = [su]32\[\]\S* constant\((\d+)\)", each)
         if limit and constant and constant[1] == limit[0]:
-            return int(constant[2])
+            step = _step(condition, less[1], bodies[_named(r"body=%?([\w.\-]+)", line)])
+            return -(-int(constant[2]) // step)
     return None
+
+
+def _step(condition: list[str], compared: str, body: list[str]) -> int:
+    """What a loop adds to the number that its condition compares; 1 if the text doesn't say."""
+    counter = re.findall(r"[\w.\-]+", compared.split("%")[1] if "%" in compared else compared)[0]
+    element = re.compile(rf"%?{re.escape(counter)} = .* get-tuple-element\(.*index=(\d+)")
+    index = next((int(found[1]) for each in condition if (found := element.search(each))), None)
+    results = next((e for e in body if e.lstrip().startswith("ROOT ") and " tuple(" in e), None)
+    if index is None or results is None:
+        return 1
+    values = re.sub(r"/\*.*?\*/", "", results.split(" tuple(")[1]).split(")")[0].split(",")
+    name = values[index].split("%")[-1].strip()
+    added = next((e for e in body if re.match(rf"\s*%?{re.escape(name)} = \S+ add\(", e)), "")
+    operands = re.findall(r"[\w.\-]+", added.split(" add(")[-1].split(")")[0])
+    for each in body:
+        constant = re.match(r"\s*%?([\w.\-]+) = [su]32\[\]\S* constant\((\d+)\)", each)
+        if constant and constant[1] in operands:
+            return int(constant[2])
+    return 1
 
 
 def _devices(line: str, body: list[str]) -> int:
