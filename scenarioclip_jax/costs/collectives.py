@@ -136,7 +136,7 @@ def _turns(line: str, bodies: dict[str, list[str]]) -> int | None:
     limit = re.findall(r"[\w.\-]+", less[1].split("%")[-1]) if less else None
     for each in condition:
         constant = re.search(r"%?([\w.\-]+) = [su]32\[\]\S* constant\((\d+)\)", each)
-        if limit and constant and constant[1] == limit[0]:
+        if less and limit and constant and constant[1] == limit[0]:
             step = _step(condition, less[1], bodies[_named(r"body=%?([\w.\-]+)", line)])
             return -(-int(constant[2]) // step)
     return None
