@@ -3,8 +3,8 @@
 TPUs: Google's "TPU architecture" pages (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e, tpu7x). The bandwidth of
 a link is for one direction, as measured in "How to Scale Your Model" (jax-ml.github.io/scaling-book/tpus,
 table of chip specifications), which is a little below the wire's; that of TPU7x is v5p's, since Google states
-the same for both. GPUs: NVIDIA's data sheets for A100, H100 and H200,
-dense tensor-core figures without sparsity.
+the same for both. GPUs: NVIDIA's data sheets for A100, H100 and H200, dense tensor-core figures without
+sparsity.
 """
 
 import dataclasses

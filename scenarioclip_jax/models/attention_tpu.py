@@ -197,22 +197,15 @@ def _forward(windows, sequence, query, key, value, attended, *, layout: Layout):
     def _(chunk):
         lanes = pl.ds(pl.multiple_of(chunk * layout.chunk, TILE), layout.chunk)
 
-        @pl.loop(0, layout.tiles)
-        def _(tile):
-            tokens = _tokens(tile, 1)
-            attended[0, tokens, lanes] = jnp.zeros((TILE, layout.chunk), attended.dtype)
-
-            @_on_window(windows, tile, layout)
-            def _(seen):
-                visible = _visible(sequence, tokens, seen, layout)
-                keys, values = key[0, seen, lanes], value[0, seen, lanes]
-                total = jnp.zeros((TILE, layout.chunk), jnp.float32)
-                for own in _heads(layout):
-                    weights = _weights(
-                        _part(query[0, tokens, lanes], own * layout.scale), keys, visible
-                    )
-                    total += own * _product(weights.astype(values.dtype), values, (1, 0))
-                attended[0, tokens, lanes] = total.astype(attended.dtype)
+        @_over_tiles(windows, sequence, attended, lanes, layout)
+        def _(tokens, seen, visible):
+            keys, values = key[0, seen, lanes], value[0, seen, lanes]
+            total = jnp.zeros((TILE, layout.chunk), jnp.float32)
+            for own in _heads(layout):
+                queries = _part(query[0, tokens, lanes], own * layout.scale)
+                weights = _weights(queries, keys, visible)
+                total += own * _product(weights.astype(values.dtype), values, (1, 0))
+            return total
 
 
 def _backward(
@@ -236,30 +229,45 @@ def _backward(
         sum_key[...] = jnp.zeros_like(sum_key)
         sum_value[...] = jnp.zeros_like(sum_value)
 
-        @pl.loop(0, layout.tiles)
-        def _(tile):
-            tokens = _tokens(tile, 1)
-            of_query[0, tokens, lanes] = jnp.zeros((TILE, layout.chunk), of_query.dtype)
-
-            @_on_window(windows, tile, layout)
-            def _(seen):
-                visible = _visible(sequence, tokens, seen, layout)
-                keys, values = key[0, seen, lanes], value[0, seen, lanes]
-                total = jnp.zeros((TILE, layout.chunk), jnp.float32)
-                for own in _heads(layout):
-                    queries = _part(query[0, tokens, lanes], own * layout.scale)
-                    above = _part(gradient[0, tokens, lanes], own)
-                    weights = _weights(queries, keys, visible)
-                    of_weights = _product(above, values, (1, 1))
-                    mean = (weights * of_weights).sum(-1, keepdims=True)
-                    of_scores = (weights * (of_weights - mean)).astype(keys.dtype)
-                    total += own * layout.scale * _product(of_scores, keys, (1, 0))
-                    sum_key[seen, :] += _product(of_scores, queries, (0, 0))
-                    sum_value[seen, :] += _product(weights.astype(above.dtype), above, (0, 0))
-                of_query[0, tokens, lanes] = total.astype(of_query.dtype)
+        @_over_tiles(windows, sequence, of_query, lanes, layout)
+        def _(tokens, seen, visible):
+            keys, values = key[0, seen, lanes], value[0, seen, lanes]
+            total = jnp.zeros((TILE, layout.chunk), jnp.float32)
+            for own in _heads(layout):
+                queries = _part(query[0, tokens, lanes], own * layout.scale)
+                above = _part(gradient[0, tokens, lanes], own)
+                weights = _weights(queries, keys, visible)
+                of_weights = _product(above, values, (1, 1))
+                mean = (weights * of_weights).sum(-1, keepdims=True)
+                of_scores = (weights * (of_weights - mean)).astype(keys.dtype)
+                total += own * layout.scale * _product(of_scores, keys, (1, 0))
+                sum_key[seen, :] += _product(of_scores, queries, (0, 0))
+                sum_value[seen, :] += _product(weights.astype(above.dtype), above, (0, 0))
+            return total
 
         of_key[0, :, lanes] = sum_key[...].astype(of_key.dtype)
         of_value[0, :, lanes] = sum_value[...].astype(of_value.dtype)
+
+
+def _over_tiles(windows, sequence, results, lanes, layout: Layout):
+    """Decorator: runs a function for each tile of queries that sees anything.
+
+    Its arguments are the tile's tokens, the tokens of the window that it sees, and which of those are visible to
+    which queries. It returns the tile's results, float32 [tile, chunk]; without any they are 0.
+    """
+
+    def run(function):
+        @pl.loop(0, layout.tiles)
+        def _(tile):
+            tokens = _tokens(tile, 1)
+            results[0, tokens, lanes] = jnp.zeros((TILE, layout.chunk), results.dtype)
+
+            @_on_window(windows, tile, layout)
+            def _(seen):
+                total = function(tokens, seen, _visible(sequence, tokens, seen, layout))
+                results[0, tokens, lanes] = total.astype(results.dtype)
+
+    return run
 
 
 def _tokens(tile, length: int):

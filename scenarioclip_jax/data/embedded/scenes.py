@@ -162,9 +162,8 @@ def _bystanders(
 ) -> list[Placed]:
     """Returns up to `count` small objects that hide nothing, the first with a name that is there already."""
     taken = np.logical_or.reduce([footprint(placed, size) for placed in objects])
-    here = [
-        placed.name for placed in objects if placed.shape != "ring"
-    ]  # a small ring can't be told
+    # Bystanders are small, and a small ring's color would be lost between its outlines.
+    here = [placed.name for placed in objects if placed.shape != "ring"]
     new = [name for name in NAMES if not name.endswith("ring")]
     found: list[Placed] = []
     for _ in range(40):  # places to try
@@ -207,9 +206,8 @@ def _related_pairs(
     pairs = []
     for front in range(len(objects)):
         for back in range(front):
-            if (
-                objects[front].name == objects[back].name
-            ):  # with its ends swapped it would read the same
+            # With its ends swapped, a relation of two things of one name would read the same.
+            if objects[front].name == objects[back].name:
                 continue
             both = (prints[front] & prints[back]).sum()
             shared = both / min(prints[front].sum(), prints[back].sum())
