@@ -252,8 +252,8 @@ def _backward(
 def _over_tiles(windows, sequence, results, lanes, layout: Layout):
     """Decorator: runs a function for each tile of queries that sees anything.
 
-    Its arguments are the tile's tokens, the tokens of the window that it sees, and which of those are visible to
-    which queries. It returns the tile's results, float32 [tile, chunk]; without any they are 0.
+    Its arguments are the tile's tokens, the tokens of the window that it sees, and which of those each query
+    sees. It returns the tile's results, float32 [tile, chunk]; where it isn't run they are 0.
     """
 
     def run(function):

@@ -251,7 +251,7 @@ class DataSet:
         relations = [relation for scene in scenes for relation in scene.relations]
         whole = _galleries(arrays, scenes)
         galleries = {level: gallery.told() for level, gallery in whole.items()}
-        rows, captions = _captioned(scenes)
+        rows, captions = _captioned(scenes, whole["global"].pictures)
         return Split(
             {level: gallery for level, gallery in galleries.items() if gallery.texts},
             [relation.triplet for relation in relations],
@@ -310,15 +310,19 @@ def _galleries(arrays: dict[str, np.ndarray], scenes: list[Scene]) -> dict[str, 
     return {k: Gallery(arrays[k], texts[k], photos[k], pictures[k]) for k in LEVELS}
 
 
-def _captioned(scenes: list[Scene]) -> tuple[list[int], list[list[str]]]:
-    """The photos that have captions: the first scene that shows each, and what all its scenes say."""
+def _captioned(scenes: list[Scene], photos: list[str]) -> tuple[list[int], list[list[str]]]:
+    """The photos that have captions: the first scene that shows each, and what all its scenes say.
+
+    Args:
+      scenes: All scenes.
+      photos: The photo of each, equal for equal pixels.
+    """
     captions: dict[str, list[str]] = {}  # several scenes may show one photo
     row_of: dict[str, int] = {}
-    for row, scene in enumerate(scenes):
+    for row, (photo, scene) in enumerate(zip(photos, scenes, strict=True)):
         if scene.captions:
-            picture = digest(scene.photo)
-            row_of.setdefault(picture, row)
-            captions.setdefault(picture, []).extend(scene.captions)
+            row_of.setdefault(photo, row)
+            captions.setdefault(photo, []).extend(scene.captions)
     return list(row_of.values()), [list(dict.fromkeys(each)) for each in captions.values()]
 
 
