@@ -39,7 +39,7 @@ def random_model(arch, *, share_stem, clip_folder, regions="views"):
     """A model whose arrays are all different, heads and norms included."""
     clip = open_plain_clip(str(clip_folder))
     model = initial.model_arguments(clip, arch=arch, share_stem=share_stem, embed_dim=40)
-    model |= {"regions": regions, "object_parts": 1}
+    model |= {"regions": regions, "object_parts": 1, "ends_as_objects": False}
     params = initial.from_clip(clip, model)
     rng = np.random.default_rng(7)
     params = {
