@@ -87,6 +87,7 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
             "--config.data.levels.scene.further_per_scene=1",
             "--config.data.levels.scene.tokens_per_scene=48",
             "--config.data.levels.scene.text_length=48",
+            "--config.model.text.max_length=48",  # the demo's towers read 24 tokens
         ],
     ),
     "paraphrases with weight 2": ("recipe", ["--config.loss.terms.paraphrases=2.0"]),
