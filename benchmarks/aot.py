@@ -21,7 +21,7 @@ TABLE = Path(__file__).with_name("aot.md")
 
 PUBLISHED = "--config.model.dtype=bfloat16"
 SHARED = f"{PUBLISHED} --config.model.share_stem=True --config.model.remat=dots"
-SEARCH = "--largest_batch --quick"
+SEARCH = "--largest-batch --quick"
 PODS = ("v5e:4x4", "v5e:16x16", "v5p:8x8x8", "v6e:16x16")
 GOAL = 65_536  # scenes
 ONE_STEM = f"{PUBLISHED} --config.model.share_stem=True"

@@ -1,6 +1,6 @@
 """How full batches of 128 scenes are, and what finds no room, at the ragged statistics of scenes.py.
 
-    python -m benchmarks.packing --json FILE [--scenes 20000] [--batches 156] [--batch_size 128] [--no-balance]
+    python -m benchmarks.packing --json FILE [--scenes 20000] [--batches 156] [--batch-size 128] [--no-balance]
 
 Takes the room that `scenarioclip_jax.train.budgets` suggests, which looks at half of the scenes, then packs
 batches of all of them as training does, by default one epoch, and looks at what is in them. Photos don't matter
@@ -104,9 +104,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--scenes", type=int, default=20_000, help="in the data set")
     parser.add_argument("--batches", type=int, default=156)
-    parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--patch_row", type=int, default=4, help="views that a row is as long as")
-    parser.add_argument("--text_row", type=int, help="tokens; default: as makes rows fullest")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--patch-row", type=int, default=4, help="views that a row is as long as")
+    parser.add_argument("--text-row", type=int, help="tokens; default: as makes rows fullest")
     parser.add_argument("--balance", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

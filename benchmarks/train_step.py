@@ -10,7 +10,7 @@ then waits for it. Figures are medians over rounds and ratios medians of the rou
 does other things too, `--threads 1` and `cpu_ratio`, which compares CPU time, are the ones to trust.
 
 Both sides get large memory pages from the system (HUGE_PAGES): a step that gives its memory back and takes it
-anew spends up to a tenth of its time on page faults else. `--small_pages` measures that.
+anew spends up to a tenth of its time on page faults else. `--small-pages` measures that.
 
 `published` keeps the state that is published, but for the teacher's copy of what is frozen. The other two keep
 the average of the teacher's towers only, and a first moment in bfloat16, which the peer has no setting for.
@@ -298,7 +298,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--variants", default=",".join(VARIANTS))
-    parser.add_argument("--small_pages", action="store_true", help="as the system gives them")
+    parser.add_argument("--small-pages", action="store_true", help="as the system gives them")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     count, seed = arguments.scenes, arguments.seed

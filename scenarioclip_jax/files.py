@@ -1,7 +1,8 @@
-"""Writing files so that they are either complete or absent, and JSON so that all can read it."""
+"""Files that are either complete or absent, and their digests; JSON that all can read."""
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import secrets
@@ -53,6 +54,12 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replaces a file by `text` in UTF-8, as `write_whole` does."""
     write_whole(path, lambda stream: stream.write(text.encode()))
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

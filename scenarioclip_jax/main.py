@@ -37,12 +37,12 @@ MULTIHOST = flags.DEFINE_enum(
 )
 PLACE = (  # parallel.distributed.FLAGS
     flags.DEFINE_string(
-        "coordinator_address",
+        "coordinator-address",
         None,
         "HOST:PORT of the first process, for a job of several processes.",
     ),
-    flags.DEFINE_integer("num_processes", None, "How many processes the job has.", lower_bound=1),
-    flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.", lower_bound=0),
+    flags.DEFINE_integer("num-processes", None, "How many processes the job has.", lower_bound=1),
+    flags.DEFINE_integer("process-id", None, "Which of them this one is, from 0.", lower_bound=0),
 )
 WORKDIR = flags.DEFINE_string(
     "workdir",

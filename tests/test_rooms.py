@@ -17,6 +17,7 @@ SMALL = {
         "errors",
         "faults",
         "files",
+        "json_values",
         "listening",
         "lock",
         "patches",

@@ -1,7 +1,7 @@
 """Will it fit? Compiles the train step for a TPU pod on a machine without one, and reports what it would take.
 
     python -m scenarioclip_jax.aot --config=configs/pretrain.py[:PRESET] --topology=v5e:16x16
-        [--config.KEY=VALUE ...] [--json=FILE] [--largest_batch] [--quick]
+        [--config.KEY=VALUE ...] [--json=FILE] [--largest-batch] [--quick]
 
 No data or weights are read and no parameters are made, since the step is compiled from shapes. This needs
 libtpu, the compiler, and a few minutes of CPU. It exits with status 1 if the step doesn't fit.
@@ -29,7 +29,7 @@ TOPOLOGY = flags.DEFINE_string(
 )
 JSON = flags.DEFINE_string("json", None, "A file to write the figures to.")
 LARGEST = flags.DEFINE_bool(
-    "largest_batch", False, "Search the largest batch that fits instead of taking data.batch_size."
+    "largest-batch", False, "Search the largest batch that fits instead of taking data.batch_size."
 )
 TRIALS = flags.DEFINE_integer("trials", 8, "Compilations that the search may take.", lower_bound=1)
 QUICK = flags.DEFINE_bool(
@@ -38,7 +38,7 @@ QUICK = flags.DEFINE_bool(
     "Compile with the least effort: seconds instead of minutes, memory within a percent.",
 )
 FOCUS = flags.DEFINE_bool(
-    "focus_images", False, "Plan for data whose focused regions are stored as pictures."
+    "focus-images", False, "Plan for data whose focused regions are stored as pictures."
 )
 
 

@@ -4,7 +4,6 @@ Suites take images from files, so those in here are written to a folder that las
 """
 
 import functools
-import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,7 @@ from pyarrow import parquet
 from scenarioclip_jax.evaluation.files import SuiteError
 from scenarioclip_jax.evaluation.image_files import EXTENSIONS, foreign
 from scenarioclip_jax.evaluation.records import Row
+from scenarioclip_jax.files import sha256_of
 
 _ROWS = 64  # read at once, since each may hold megabytes
 
@@ -44,9 +44,8 @@ def read_parquet(
         state = path.stat()
         with path.open("rb") as file:
             start = file.read(200)
-            if digests is not None:
-                file.seek(0)
-                digests[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+        if digests is not None:
+            digests[str(path)] = sha256_of(path)
     except OSError as error:
         raise SuiteError(f"{path} can't be read: {error}") from None
     if not start.startswith(b"PAR1") and (kind := foreign(start)):

@@ -12,6 +12,7 @@ from scenarioclip_jax.data.stored.labels import normalize_label
 from scenarioclip_jax.evaluation import image_files
 from scenarioclip_jax.evaluation.files import Files, SuiteError
 from scenarioclip_jax.evaluation.score.result import Skips
+from scenarioclip_jax.json_values import is_number
 
 LONGEST_FIELD = 1 << 27  # characters of a CSV field; the library's own limit is 131,072
 
@@ -49,19 +50,15 @@ class Row(NamedTuple):
 
     def number(self, name: str) -> float:
         value = self.get(name, (int, float))
-        if not _is_number(value):
+        if not is_number(value):
             raise SuiteError(f"{self.where}: {name!r} is {value!r:.80}, expected a number")
         return float(value)
 
     def numbers(self, name: str, count: int) -> list[float]:
         value = self.get(name, list)
-        if len(value) != count or not all(_is_number(one) for one in value):
+        if len(value) != count or not all(is_number(one) for one in value):
             raise SuiteError(f"{self.where}: {name!r} is {value!r:.80}, expected {count} numbers")
         return [float(one) for one in value]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
 def _encodes(text: str) -> bool:

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Bool, DTypeLike, Float, Int
 
 from scenarioclip_jax.arrays import Array
-from scenarioclip_jax.losses.pairwise import CHUNK, Block, PairLoss, pairwise_sum
+from scenarioclip_jax.losses.pairwise import CHUNK, Block, Options, PairLoss, pairwise_sum
 
 KINDS = ("softmax", "sigmoid")
 MAX_SCALE = 100.0  # CLIP's limit on exp(logit_scale)
@@ -53,8 +53,8 @@ def softmax_loss(
     Returns:
       The mean of the image-to-text and text-to-image losses over the rows that `mask` keeps; 0 if none.
     """
-    zero = jnp.float32(0.0)
-    return _mean(SOFTMAX, image, text, logit_scale, zero, mask, text_id, sharding, chunk, dtype)
+    zero, options = jnp.float32(0.0), Options(sharding, chunk, dtype)
+    return _mean(SOFTMAX, options, image, text, logit_scale, zero, mask, text_id)
 
 
 def sigmoid_loss(
@@ -77,19 +77,16 @@ def sigmoid_loss(
     Returns:
       The sum over all pairs of valid rows, divided by the number of valid rows; 0 if there are none.
     """
-    return _mean(
-        SIGMOID, image, text, logit_scale, logit_bias, mask, text_id, sharding, chunk, dtype
-    )
+    options = Options(sharding, chunk, dtype)
+    return _mean(SIGMOID, options, image, text, logit_scale, logit_bias, mask, text_id)
 
 
-def _mean(loss: PairLoss, image, text, logit_scale, bias, mask, text_id, sharding, chunk, dtype):
+def _mean(loss: PairLoss, options: Options, image, text, logit_scale, bias, mask, text_id):
     image = normalize(image.astype(jnp.float32))
     text = normalize(text.astype(jnp.float32))
     scale = jnp.minimum(jnp.exp(logit_scale), MAX_SCALE)
     label = jnp.where(mask, jnp.arange(len(mask)) if text_id is None else text_id, -1)
-    total: Array = pairwise_sum(
-        loss, sharding, chunk, dtype, image, text, label, label, scale, bias
-    )
+    total: Array = pairwise_sum(loss, options, image, text, label, label, scale, bias)
     return total / jnp.maximum(mask.sum(), 1)
 
 

@@ -177,12 +177,24 @@ def _axes(sharding: NamedSharding) -> tuple[str, ...]:
     return first if isinstance(first, tuple) else (first,)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
+class Options(NamedTuple):
+    """How a sum over pairs is computed.
+
+    Attributes:
+      sharding: Sharding of the rows over a mesh; None if one device holds them all.
+      chunk: Most columns that a device compares its rows with at once.
+      dtype: Type of the factors in products, whose sums are float32. Texts travel in it too.
+    """
+
+    sharding: NamedSharding | None = None
+    chunk: int = CHUNK
+    dtype: DTypeLike = jnp.float32
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def pairwise_sum(
     loss: PairLoss,
-    sharding: NamedSharding | None,
-    chunk: int,
-    dtype: DTypeLike,
+    options: Options,
     image: Float[Array, "N D"],
     text: Float[Array, "M D"],
     label: Int[Array, " N"],
@@ -193,17 +205,15 @@ def pairwise_sum(
     """The sum that `loss` defines over the logits `scale * <image_i, text_j> + bias`.
 
     Args:
-      sharding: Sharding of the rows over a mesh; None if one device holds them all.
-      chunk: Most columns that a device compares its rows with at once.
-      dtype: Type of the factors in products, whose sums are float32. Texts travel in it too.
       label: Labels of the rows; a negative one marks an empty slot.
       column_label: Labels of the columns, or sets of labels, filled up with negative ones. Equal labels make a
         positive pair.
     """
-    return _forward(loss, sharding, chunk, dtype, image, text, label, column_label, scale, bias)[0]
+    return _forward(loss, options, image, text, label, column_label, scale, bias)[0]
 
 
-def _forward(loss, sharding, chunk, dtype, image, text, label, column_label, scale, bias):
+def _forward(loss, options, image, text, label, column_label, scale, bias):
+    sharding, chunk, dtype = options
     meanwhile = travels_meanwhile(sharding)
 
     def local(image, text, label, column_label, scale, bias, axes):
@@ -224,7 +234,8 @@ def _forward(loss, sharding, chunk, dtype, image, text, label, column_label, sca
     return values.sum(), (*inputs, scale, bias, rows, columns)
 
 
-def _backward(loss, sharding, chunk, dtype, residuals, cotangent):
+def _backward(loss, options, residuals, cotangent):
+    sharding, chunk, dtype = options
     *inputs, scale, bias, rows, columns = residuals
     meanwhile = travels_meanwhile(sharding)
 

@@ -13,7 +13,7 @@ from scenarioclip_jax.errors import ReadableError
 
 MULTIHOST = ("auto", "yes", "no")
 # What describes a process's place in a job: as flags, and as environment variables.
-FLAGS = ("--coordinator_address", "--num_processes", "--process_id")
+FLAGS = ("--coordinator-address", "--num-processes", "--process-id")
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 ARGUMENTS = ("coordinator_address", "num_processes", "process_id")
 

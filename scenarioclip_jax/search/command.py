@@ -22,6 +22,7 @@ from scenarioclip_jax.console import say
 from scenarioclip_jax.describe.command import box_of, join_boxes
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.files import write_text
+from scenarioclip_jax.json_values import is_number
 from scenarioclip_jax.shell import to_paste
 
 LEVELS = {"action": "global", "object": "object", "relation": "relation"}  # by flag
@@ -199,10 +200,7 @@ def read_boxes(path: Path) -> dict[str, list[list[float]]]:
         raise ValueError(f"--boxes={path}: expected {form}")
     for name, boxes in found.items():
         if not isinstance(boxes, list) or not all(
-            isinstance(box, list)
-            and len(box) == 4
-            and all(isinstance(x, int | float) and not isinstance(x, bool) for x in box)
-            for box in boxes
+            isinstance(box, list) and len(box) == 4 and all(map(is_number, box)) for box in boxes
         ):
             raise ValueError(f"--boxes={path}: {name}: {str(boxes)[:80]}; expected {form}")
     return found

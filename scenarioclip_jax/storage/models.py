@@ -4,12 +4,12 @@ A checkpoint there is complete once it has `END`, which is uploaded last. What a
 `manifests/STEP.json`: {name below checkpoints/STEP: [size in bytes, SHA-256]}.
 """
 
-import hashlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+from scenarioclip_jax.files import sha256_of
 from scenarioclip_jax.paths import address_of
 from scenarioclip_jax.storage.bucket import StorageError
 from scenarioclip_jax.storage.cache import Listing, local_copy
@@ -42,7 +42,7 @@ def step_of(name: str) -> int | None:
 def make_manifest(folder: Path) -> dict[str, list[Any]]:
     """Returns size and digest of every file of a checkpoint but END, which Orbax may write once more later."""
     return {
-        path.relative_to(folder).as_posix(): [path.stat().st_size, _digest(path)]
+        path.relative_to(folder).as_posix(): [path.stat().st_size, sha256_of(path)]
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / END
     }
@@ -56,7 +56,7 @@ def damage(folder: Path, manifest: bytes) -> str:
             path = folder / name
             if not path.is_file():
                 return f"{name} is missing"
-            if path.stat().st_size != size or _digest(path) != digest:
+            if path.stat().st_size != size or sha256_of(path) != digest:
                 return f"{name} isn't what was uploaded"
     except (ValueError, AttributeError, TypeError) as error:
         return f"its manifest can't be read ({error})"
@@ -103,8 +103,3 @@ def model_copy(path: str | Path, step: int | None = None) -> Path:
                 )
 
     return local_copy(path, only=of_model, check=check)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -217,7 +217,7 @@ def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "As for scenarioclip_jax.main.")
     flags.DEFINE_integer("scenes", 10_000, "Scenes that are looked at.", lower_bound=1)
     about = "Largest share that may be left out."
-    flags.DEFINE_float("left_out", 0.002, about, lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_float("left-out", 0.002, about, lower_bound=0.0, upper_bound=1.0)
 
 
 def main(argv: list[str]) -> None:
@@ -238,7 +238,7 @@ def main(argv: list[str]) -> None:
         say(
             f"{len(needs)} scenes; groups of {data.settings.scenes} (data.batch_size / data.packing_groups)"
         )
-        left_out = flags.FLAGS.left_out
+        left_out = getattr(flags.FLAGS, "left-out")
         say(table(suggest(needs, data.tokenizer, data.settings, left_out=left_out)))
         if data.settings.text_row_tokens:
             row, fill = fullest_text_row(needs, data.tokenizer, data.settings, left_out=left_out)

@@ -366,7 +366,7 @@ def test_several_processes(s3_server, monkeypatch, tmp_path, small_data, machine
 # Processes of one machine have one cache.
 ON_MACHINES = """
 import os, sys
-(process,) = [a.partition("=")[2] for a in sys.argv if a.startswith("--process_id=")]
+(process,) = [a.partition("=")[2] for a in sys.argv if a.startswith("--process-id=")]
 os.environ["XDG_CACHE_HOME"] = "{cache}" + str(int(process) % {machines})
 from scenarioclip_jax.main import run
 run()

@@ -45,8 +45,8 @@ def places(processes: int) -> list[list[str]]:
     """The flags that make each of some processes part of one job."""
     if processes == 1:
         return [[]]
-    together = [f"--coordinator_address=127.0.0.1:{free_port()}", f"--num_processes={processes}"]
-    return [[*together, f"--process_id={i}"] for i in range(processes)]
+    together = [f"--coordinator-address=127.0.0.1:{free_port()}", f"--num-processes={processes}"]
+    return [[*together, f"--process-id={i}"] for i in range(processes)]
 
 
 def run_together(module: str, args: list, processes: int, devices: int = 4) -> None:

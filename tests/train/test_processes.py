@@ -120,7 +120,7 @@ class Ending:
         return self.source[index]
 def ending(directory, split):
     source = real(directory, split)
-    return Ending(source) if split == "train" and "--process_id={process}" in sys.argv else source
+    return Ending(source) if split == "train" and "--process-id={process}" in sys.argv else source
 shards.open_split = ending
 from scenarioclip_jax.main import run
 run()
@@ -166,7 +166,7 @@ import jax
 jax.distributed.initialize = functools.partial(jax.distributed.initialize, heartbeat_timeout_seconds=20)
 from scenarioclip_jax.train.validation import Validator
 def validate(self, *args): raise RuntimeError("a score that can't be computed")
-if "--process_id=1" in sys.argv: Validator.validate = validate
+if "--process-id=1" in sys.argv: Validator.validate = validate
 from scenarioclip_jax.main import run
 run()
 """
@@ -210,14 +210,14 @@ def test_half_a_job_is_refused(variables, message, monkeypatch):
         (
             ("a:1", 2, None),
             "auto",
-            "--coordinator_address, --num_processes set without --process_id",
+            "--coordinator-address, --num-processes set without --process-id",
         ),
         (
             (None, None, 0),
             "auto",
-            "--process_id set without --coordinator_address, --num_processes",
+            "--process-id set without --coordinator-address, --num-processes",
         ),
-        (("a:1", 2, 2), "auto", "--process_id=2: must be below --num_processes=2"),
+        (("a:1", 2, 2), "auto", "--process-id=2: must be below --num-processes=2"),
         (("a:1", 2, 0), "yes", "--multihost=yes: give one or the other"),
         (("a:1", 2, 0), "no", "--multihost=no: give one or the other"),
     ],

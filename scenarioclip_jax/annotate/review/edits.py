@@ -4,12 +4,12 @@ The page sends what people edit: names, boxes, predicates, texts. What they don'
 negatives) is taken from the scene that they began with, as far as it still fits.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from scenarioclip_jax.data.stored.labels import normalize_caption, normalize_label
 from scenarioclip_jax.data.stored.scene import Triplet
+from scenarioclip_jax.json_values import is_number
 from scenarioclip_jax.words import predicates
 from scenarioclip_jax.words.names import read_name
 
@@ -151,11 +151,7 @@ class _Edit:
         return thing
 
     def _numbers(self, value: Any, where: str) -> list[float]:
-        numbers = isinstance(value, list) and len(value) == 4
-        if not numbers or not all(
-            isinstance(side, int | float) and not isinstance(side, bool) and math.isfinite(side)
-            for side in value
-        ):
+        if not isinstance(value, list) or len(value) != 4 or not all(map(is_number, value)):
             self._problem(where, "should be four numbers: left, top, right, bottom")
             return []
         return [round(float(side), 2) for side in value]

@@ -24,6 +24,7 @@ from scenarioclip_jax.data.build.record_parts import PartReader
 from scenarioclip_jax.data.build.records import Box, ObjectRecord, Record, RelationRecord
 from scenarioclip_jax.data.stored.labels import normalize_caption, normalize_label
 from scenarioclip_jax.data.stored.splits import SPLITS
+from scenarioclip_jax.json_values import is_number
 
 __all__ = [
     "CLASS_KINDS",
@@ -255,8 +256,7 @@ def _as_text(value: Any) -> Any:
 
 
 def _is_size(value: Any) -> TypeGuard[int | float]:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 < value < 1e9 and value == value // 1
+    return is_number(value) and value > 0 and value == value // 1
 
 
 def _broken(key: Any, value: Any) -> bool:

@@ -12,6 +12,7 @@ from scenarioclip_jax.data.build.problems import DROPPED, FIXED, GUESSED, NOTED,
 from scenarioclip_jax.data.build.records import Box, MaskRecord, ObjectRecord, RelationRecord
 from scenarioclip_jax.data.stored.labels import looks_the_same, normalize_label, relation_text
 from scenarioclip_jax.data.stored.scene import NEGATIVE_KINDS, Triplet, negative_kind
+from scenarioclip_jax.json_values import is_number
 
 _OBJECT = ("name", "box", "mask", "score", "attributes")
 _RELATION = ("triplet", "subject", "predicate", "object", "focus", "negatives", "paraphrases")
@@ -102,7 +103,7 @@ class PartReader:
         return None
 
     def _score(self, item: Any, where: str, id: str) -> float | None:
-        if item is None or (_is_number(item) and 0 <= item <= 1):
+        if item is None or (is_number(item) and 0 <= item <= 1):
             return None if item is None else float(item)
         detail = f"a score should be a number from 0 to 1, got {show(item)}; taken as none"
         self._add("malformed_field", FIXED, "object", where, detail, id)
@@ -279,15 +280,10 @@ def _is_pair(item: Any) -> bool:
 
 
 def _box(item: Any) -> Box | None:
-    if isinstance(item, list) and len(item) == 4 and all(map(_is_number, item)):
+    if isinstance(item, list) and len(item) == 4 and all(map(is_number, item)):
         x0, y0, x1, y1 = map(float, item)
         return x0, y0, x1, y1
     return None
-
-
-def _is_number(value: Any) -> bool:
-    # The comparison is False for NaN and accepts integers of any length.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
 def _is_count(value: Any) -> bool:

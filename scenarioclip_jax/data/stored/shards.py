@@ -33,6 +33,7 @@ from scenarioclip_jax.data.stored import tf_example
 from scenarioclip_jax.data.stored.scene import Relation, Scene, Triplet
 from scenarioclip_jax.data.stored.splits import SPLITS
 from scenarioclip_jax.errors import ReadableError
+from scenarioclip_jax.files import sha256_of
 from scenarioclip_jax.shell import to_paste
 
 NAME = "action_genome"
@@ -155,13 +156,8 @@ def digest_of(folder: Path, split: str) -> str:
     """Digest of the content of a split's shards, the same wherever they lie; empty if it has none."""
     paths = sorted(folder.glob(f"{NAME}-{split}.array_record-*"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = list(pool.map(_digest_of_file, paths))
+        digests = [bytes.fromhex(each) for each in pool.map(sha256_of, paths)]
     return hashlib.sha256(b"".join(digests)).hexdigest() if digests else ""
-
-
-def _digest_of_file(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 class SceneSource:

@@ -28,6 +28,7 @@ from scenarioclip_jax.evaluation.report import pictures
 from scenarioclip_jax.evaluation.report.shots import Shot, collect_shots
 from scenarioclip_jax.evaluation.score.recognition import CLASS_LISTS
 from scenarioclip_jax.evaluation.score.result import Skips
+from scenarioclip_jax.files import sha256_of
 from scenarioclip_jax.models.scenario_clip import pools
 from scenarioclip_jax.parallel.mesh import batch_ways
 from scenarioclip_jax.progress_bar import progress_bar
@@ -234,7 +235,7 @@ class DataSet:
                 "build it from more photos, or with other shares (scenarioclip_jax.data.build --fractions "
                 "0.5,0.2,0.3, or --validation-share)",
             )
-        data = digest(self._scenes, *map(_digest_of_file, self._files(name)))
+        data = digest(self._scenes, *map(sha256_of, self._files(name)))
         computed = functools.cache(lambda: self._embed(name))  # one pass serves all levels
         arrays = {
             part: self._encoder.cache.get(
@@ -324,8 +325,3 @@ def _captioned(scenes: list[Scene], photos: list[str]) -> tuple[list[int], list[
             row_of.setdefault(photo, row)
             captions.setdefault(photo, []).extend(scene.captions)
     return list(row_of.values()), [list(dict.fromkeys(each)) for each in captions.values()]
-
-
-def _digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """The files of Visual Genome's split with 150 classes and 50 predicates (Xu et al. 2017); see `vg150`."""
 
-import hashlib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
 from scenarioclip_jax.evaluation.records import Row, json_rows, read_json
 from scenarioclip_jax.evaluation.score.result import Result, Skips
 from scenarioclip_jax.evaluation.score.triplets import Scene
+from scenarioclip_jax.files import sha256_of
 
 GRAPHS = ("VG-SGG.h5", "VG-SGG-with-attri.h5")
 NAMES = ("VG-SGG-dicts.json", "VG-SGG-dicts-with-attri.json")
@@ -118,8 +118,7 @@ def read_arrays(path: Path, digests: dict[str, str]) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             kind = image_files.foreign(file.read(200))
-            file.seek(0)
-            digests[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+        digests[str(path)] = sha256_of(path)
         if kind:
             raise SuiteError(f"{path} can't be read: it is {kind}, not an HDF5 file")
         with h5py.File(path, "r") as file:

@@ -166,6 +166,7 @@ def test_a_photo_without_a_scene_gets_one():
         ([0, 0, 9], "four numbers"),
         ([0, 0, 9, math.nan], "four numbers"),
         ([0, 0, 9, math.inf], "four numbers"),
+        ([0, 0, 9, 10**400], "four numbers"),
         ([0, 0, 9, True], "four numbers"),
         ([0, 0, 9, "9"], "four numbers"),
         (None, "four numbers"),
