@@ -105,7 +105,7 @@ ROWS += [("vitl14", "v5e:16x16", f"{SHARED} --config.mesh.fsdp=8 {SEARCH} --tria
 ROWS += [("vitb32", "v5e:16x16", f"{PUBLISHED} {SEARCH} --trials=4")]
 OF_LAYOUTS = {
     ("vitb32", pod, f"{flags} {SEARCH} --trials={TRIALS}"): layout
-    for pod in ("v5e:16x16", "v5p:8x8x8")
+    for pod in ("v5e:16x16", "v5p:8x8x8", "v6e:16x16", "tpu7x:4x4x8")
     for layout, flags in LAYOUTS.items()
 }
 ROWS += OF_LAYOUTS

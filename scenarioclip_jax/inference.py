@@ -27,7 +27,7 @@ from scenarioclip_jax.checkpoint import CheckpointError, ModelSpec
 from scenarioclip_jax.data import photo_boxes, photo_parts
 from scenarioclip_jax.data.damage import open_checked
 from scenarioclip_jax.data.image_arrays import separate, to_array
-from scenarioclip_jax.data.normalization import normalize
+from scenarioclip_jax.data.normalization import normalize_pixels
 from scenarioclip_jax.data.stored.labels import labels_of
 from scenarioclip_jax.data.tokens import Tokenizer
 from scenarioclip_jax.data.view import photo_view, view_canvas
@@ -211,7 +211,9 @@ class Model:
                 photo_parts.in_view(places, view) / self.image_size
                 for (_, places), view in zip(photos, views, strict=True)
             ]
-            return self._runner.boxes(self.params, normalize(np.stack(canvases)), boxes, level)
+            return self._runner.boxes(
+                self.params, normalize_pixels(np.stack(canvases)), boxes, level
+            )
         parts = [(index, box) for index, (_, places) in enumerate(photos) for box in places]
         style = self.spec.region_style
 
@@ -221,7 +223,7 @@ class Model:
                 photo_parts.show(canvases[index], box, views[index], sizes[index], level, style)
                 for index, box in parts[which]
             ]
-            return normalize(np.stack(shown))
+            return normalize_pixels(np.stack(shown))
 
         found = self._run(self._runner.images, len(parts), level, take)
         return np.split(found, np.cumsum([len(places) for _, places in photos])[:-1])
@@ -365,7 +367,7 @@ class Model:
         return encode(self.params, count, self.alike(level), take)  # such levels share a program
 
     def _pixels(self, pictures: Sequence[Picture]) -> Float[np.ndarray, "N P P 3"]:
-        return normalize(np.stack([self._view(picture) for picture in pictures]))
+        return normalize_pixels(np.stack([self._view(picture) for picture in pictures]))
 
     def _view(self, picture: Picture) -> np.ndarray:
         image = open_checked(picture).picture

@@ -68,12 +68,12 @@ def load(
 
 
 def _plain_clip(source: str) -> tuple[ModelSpec, dict[str, np.ndarray], Tokenizer]:
-    from scenarioclip_jax.interop.initial import from_clip, model_arguments
+    from scenarioclip_jax.interop.initial import arguments_from_clip, from_clip
     from scenarioclip_jax.interop.plain_clip import open_plain_clip
 
     clip = open_plain_clip(source)
     if clip.tokenizer is None:
         raise CheckpointError(f"{source}: no tokenizer.json in it, nor vocab.json with merges.txt")
-    model = model_arguments(clip, arch="clip", head="clip")
+    model = arguments_from_clip(clip, arch="clip", head="clip")
     spec = ModelSpec(model, dict.fromkeys(LEVELS, clip.text["max_length"]), clip.fit)
     return spec, from_clip(clip, model, head="clip"), clip.tokenizer

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 
 from scenarioclip_jax.command import ConfigError
-from scenarioclip_jax.parallel.distributed import gather
+from scenarioclip_jax.parallel.distributed import values_of_all
 
 NAME = ".lock"
 # The file system has no locks or can't be written to; whatever needs to write there reports that itself.
@@ -32,7 +32,7 @@ def hold(workdir: Path) -> contextlib.AbstractContextManager:
             held.enter_context(own(workdir))
         except ConfigError as error:
             taken = error
-    if any(gather(taken is not None, "the workdir is held")):
+    if any(values_of_all(taken is not None, "the workdir is held")):
         raise taken or ConfigError(f"--workdir={workdir}: another run writes there")
     return held
 

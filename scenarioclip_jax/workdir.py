@@ -11,7 +11,7 @@ from scenarioclip_jax.command import ConfigError
 from scenarioclip_jax.console import say
 from scenarioclip_jax.errors import ReadableError
 from scenarioclip_jax.lock import hold, own
-from scenarioclip_jax.parallel.distributed import gather
+from scenarioclip_jax.parallel.distributed import values_of_all
 from scenarioclip_jax.paths import Address, address_of, local_path
 from scenarioclip_jax.storage.workdir import Mirror
 
@@ -94,7 +94,7 @@ def _together(address: Address, where: str) -> Iterator[None]:
         yield
     except ReadableError as error:
         failed = error
-    if any(gather(failed is not None, where)):
+    if any(values_of_all(failed is not None, where)):
         raise failed or ConfigError(f"--workdir={address}: another process can't use it")
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from scenarioclip_jax.annotate.records import Entry, Records, digest_of
+from scenarioclip_jax.annotate.records import Entry, Records, json_digest
 from scenarioclip_jax.annotate.shards import ALL, Shard
 from scenarioclip_jax.annotate.stage import Output, Stage
 from scenarioclip_jax.annotate.stages import asked_for
@@ -54,7 +54,7 @@ class Chain:
         self.records: dict[str, Records] = {
             stage.name: work.records(stage.name, shard.has) for stage in stages
         }
-        self._identities = {s.name: digest_of(s.identity(self.work.pinned())) for s in stages}
+        self._identities = {s.name: json_digest(s.identity(self.work.pinned())) for s in stages}
 
     def links(self) -> Iterator[tuple[str, dict[str, Link]]]:
         """Each photo that is there, with its place in each stage."""
@@ -70,7 +70,7 @@ class Chain:
                 state = STALE if records.has_any(id) else WAITING if failed else TO_DO
                 links[stage.name] = Link(stage.name, "", None, state)
                 continue
-            key = digest_of([self._identities[stage.name], *before])
+            key = json_digest([self._identities[stage.name], *before])
             entry = records.find(id, key)
             if entry is None:
                 state = STALE if records.has_any(id) else TO_DO

@@ -107,7 +107,7 @@ def ground(
         if isinstance(found, str):
             dropped.append(Dropped(triplet, found))
             continue
-        predicate = predicates.normalize(triplet[1])
+        predicate = predicates.normalize_predicate(triplet[1])
         # Of two triplets "man holding racket", the second one means another man or another racket.
         old = [(s, o) for s, p, o in said if p == predicate]
         new = [pair for pair in found if not scene.among(pair, old)]

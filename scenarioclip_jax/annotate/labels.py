@@ -19,7 +19,7 @@ from scenarioclip_jax.annotate.wordnet import Meanings, Wordnet
 from scenarioclip_jax.data.stored.labels import normalize_label
 from scenarioclip_jax.files import write_text
 from scenarioclip_jax.words.names import read_name
-from scenarioclip_jax.words.predicates import normalize
+from scenarioclip_jax.words.predicates import normalize_predicate
 
 NAME = "labels.csv"
 KINDS = ("action", "object", "predicate")
@@ -233,7 +233,9 @@ def _suggest(
         if name.noun != label and counts[name.noun] >= counts[label]:
             return name.noun, "plural" if name.plural else "number or article"
     if kind == "predicate":
-        same = [p for p in counts if p != label and normalize(p) == normalize(label)]
+        same = [
+            p for p in counts if p != label and normalize_predicate(p) == normalize_predicate(label)
+        ]
         best = max(same, key=lambda p: (counts[p], p), default="")
         if best and (counts[best], best) > (counts[label], label):
             return best, "same meaning"

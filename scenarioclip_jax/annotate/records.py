@@ -51,7 +51,7 @@ class Entry(NamedTuple):
         return bool(self.digest)
 
 
-def digest_of(value: Any) -> str:
+def json_digest(value: Any) -> str:
     """A digest of a JSON value."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -163,7 +163,7 @@ def entry_of(line: dict[str, Any], file: int, offset: int) -> Entry:
 
 def result_line(id: str, key: str, output: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     """The line of a result; `made` says by what."""
-    return {"id": id, "key": key, "digest": digest_of(output), "output": output, "made": made}
+    return {"id": id, "key": key, "digest": json_digest(output), "output": output, "made": made}
 
 
 def failure_line(id: str, key: str, failure: Failure, attempts: int) -> dict[str, Any]:

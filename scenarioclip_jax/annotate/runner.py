@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from scenarioclip_jax.annotate.chain import DONE, Chain, Link
-from scenarioclip_jax.annotate.records import Entry, Records, digest_of, failure_line, result_line
+from scenarioclip_jax.annotate.records import Entry, Records, failure_line, json_digest, result_line
 from scenarioclip_jax.annotate.results import Failure
 from scenarioclip_jax.annotate.shards import ALL, Shard
 from scenarioclip_jax.annotate.stage import Done, Stage, Task
@@ -189,7 +189,7 @@ def _tasks(
 def _provenance(work: Work, stage: Stage) -> dict[str, Any]:
     """What makes the records, in short; the whole is in the stage's folder under the digest."""
     identity = stage.identity(work.pinned())
-    digest = digest_of(identity)
+    digest = json_digest(identity)
     work.note_identity(stage.name, digest, identity)
     return {"by": digest, "code": metadata.version("scenarioclip_jax"), "at": time.strftime("%F")}
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from scenarioclip_jax.annotate import frame_index
 from scenarioclip_jax.annotate.frame_index import BEGUN, DONE, FAILED, REMOVING, Index, Line
 from scenarioclip_jax.annotate.line_files import WorkError
-from scenarioclip_jax.annotate.records import digest_of
+from scenarioclip_jax.annotate.records import json_digest
 from scenarioclip_jax.annotate.stages.photos import as_text
 from scenarioclip_jax.annotate.video_frames import SUFFIXES, Video, VideoError
 from scenarioclip_jax.data.build.pool import local_pool, processes
@@ -188,7 +188,7 @@ def _line(videos: Path, video: str, settings: FrameSettings, action_from_folder:
     if not stat.S_ISREG(file.st_mode):
         return line | {"kind": "not_readable", "detail": "it isn't a file"}
     known = {"size": file.st_size, "mtime_ns": file.st_mtime_ns, "settings": asdict(settings)}
-    return line | {"key": digest_of([_VERSION, known]), **known}
+    return line | {"key": json_digest([_VERSION, known]), **known}
 
 
 def _plan(lines: list[Line], index: Index, summary: Summary) -> list[Line]:

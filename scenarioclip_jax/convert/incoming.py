@@ -22,7 +22,7 @@ def from_huggingface(args: argparse.Namespace, output: Path) -> None:
             f"{args.model}: no tokenizer.json in it, nor vocab.json with merges.txt; give --tokenizer"
         )
     tokenizer = clip.tokenizer if args.tokenizer is None else open_tokenizer(args.tokenizer)
-    model = initial.model_arguments(
+    model = initial.arguments_from_clip(
         clip,
         arch=args.arch,
         share_stem=args.share_stem,

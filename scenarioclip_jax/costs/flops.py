@@ -155,7 +155,7 @@ def train_step_flops(
     return Flops(parts)
 
 
-class Block(NamedTuple):
+class BlockFlops(NamedTuple):
     """Forward FLOPs of one block's products on one sequence."""
 
     qkv: int
@@ -171,9 +171,9 @@ class Block(NamedTuple):
         return {name: getattr(self, name) for name in ("qkv", "out", "fc1", "fc2")}
 
 
-def block_flops(width: int, mlp_dim: int, tokens: int) -> Block:
+def block_flops(width: int, mlp_dim: int, tokens: int) -> BlockFlops:
     t, w = tokens, width
-    return Block(
+    return BlockFlops(
         qkv=6 * t * w * w,
         scores=2 * t * t * w,
         values=2 * t * t * w,
@@ -236,7 +236,7 @@ class _Step:
             patch_tokens = tokens if self.arguments.get("patch_packing") else config.grid**2
             forward = 2 * rows * patch_tokens * 3 * config.patch_size**2 * config.width
             patches = _Cost(forward, forward if f"{stem}patch" in self.trainable else 0)
-        block = Block(*(rows * n for n in block_flops(config.width, config.mlp_dim, tokens)))
+        block = BlockFlops(*(rows * n for n in block_flops(config.width, config.mlp_dim, tokens)))
         dtype = self.arguments.get("dtype", "float32")
         scores_again = fuses(self.attention, tokens, jnp.dtype(dtype)) * block.scores
         depth = config.stem_blocks
@@ -287,7 +287,7 @@ class _Step:
         return any(p.startswith(prefix) and not p.startswith(but) for p in self.trainable)
 
     def _stack(
-        self, prefix: str, block: Block, length: int, below: bool, scores_again: int
+        self, prefix: str, block: BlockFlops, length: int, below: bool, scores_again: int
     ) -> _Cost:
         """The cost of a scanned stack of blocks; `below`: whether its input depends on something that trains.
 

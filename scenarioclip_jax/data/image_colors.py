@@ -60,7 +60,7 @@ def convert(
     inks = np.asarray(picture).max() if depth == 16 and picture.mode == "CMYK" else 0
     if 0 < inks < _LOST:
         raise ImageFileError(_TOO_DARK)
-    return flatten(picture, backdrop, depth), None
+    return over_backdrop(picture, backdrop, depth), None
 
 
 def _convert_gray(
@@ -146,7 +146,7 @@ def _convert_colors(
         and levels in (None, FULL)
         and all(extremes(x)[1] >= _UPPER_HALF for x in channels)
     ):
-        return flatten(picture, backdrop, 16), FULL
+        return over_backdrop(picture, backdrop, 16), FULL
     values = deep_values(content, upper) if content else None
     if values is None:
         if upper[..., :3].max() < _LOST:
@@ -162,10 +162,10 @@ def _convert_colors(
     if isinstance(key, tuple) and len(key) == 3:
         alpha = np.where((values[..., :3] == key).all(axis=-1), np.uint8(0), alpha)
     eight = upper[..., :3] if levels == FULL else to_eight_bits(values[..., :3], levels)
-    return flatten(Image.fromarray(np.dstack([eight, alpha])), backdrop, 8), levels
+    return over_backdrop(Image.fromarray(np.dstack([eight, alpha])), backdrop, 8), levels
 
 
-def flatten(picture: Image.Image, backdrop: str, depth: int) -> Image.Image:
+def over_backdrop(picture: Image.Image, backdrop: str, depth: int) -> Image.Image:
     """Converts an 8-bit image to RGB, with transparent pixels laid on the backdrop."""
     key = picture.info.get("transparency")
     if picture.mode in ("1", "L", "RGB") and key is not None:

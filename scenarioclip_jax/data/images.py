@@ -12,7 +12,7 @@ from PIL import Image
 
 # Relative, so that the copies of these modules in a folder for PyTorch find each other.
 from .image_arrays import from_array
-from .image_colors import convert, flatten
+from .image_colors import convert, over_backdrop
 from .image_depth import stored_depth
 from .image_files import (
     MAX_PIXELS,
@@ -97,7 +97,7 @@ def open_image(
     content, called = read(source)
     name = name or called
     if content is None and not isinstance(source, Image.Image):
-        picture = flatten(from_array(source), backdrop, 8)
+        picture = over_backdrop(from_array(source), backdrop, 8)
         return OpenedImage(picture, picture, None, 1, None)
     picture = source
     try:

@@ -8,7 +8,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def normalize(views: Num[np.ndarray, "*N P P 3"]) -> Float[np.ndarray, "*N P P 3"]:
+def normalize_pixels(views: Num[np.ndarray, "*N P P 3"]) -> Float[np.ndarray, "*N P P 3"]:
     """(view - mean) / std, on the host, of views from 0 to 255."""
     mean, std = (np.array(each, np.float32) for each in (CLIP_MEAN, CLIP_STD))
     return (views.astype(np.float32) / np.float32(255) - mean) / std

@@ -112,7 +112,7 @@ class Files:
         whole = len(kept)
         kept = [each for each in kept if _holds_crop(each, skips)]
         scored = {path for each in kept for path in each.paths}
-        self.photos.update({str(path): image_files.digest_of(path) for path in scored})
+        self.photos.update({str(path): image_files.pixels_digest(path) for path in scored})
         skips.damaged |= {str(path): checked[path].damaged for path in checked.keys() & scored}
         for where, names in absent:
             skips.add("image is missing", f"{where}: {', '.join(names)}")

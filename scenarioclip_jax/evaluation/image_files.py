@@ -167,7 +167,7 @@ def size_of(path: Path) -> tuple[int, int]:
     return _check(path).size
 
 
-def digest_of(path: Path) -> int:
+def pixels_digest(path: Path) -> int:
     """The digest of an image's pixels; known without decoding if it was checked."""
     return _check(path).pixels
 

@@ -42,7 +42,7 @@ def published_stem_blocks(depth: int, tower: str) -> int:
     return round(depth * {"vision": 6, "text": 10}[tower] / 12)
 
 
-def model_arguments(
+def arguments_from_clip(
     clip: ClipModel,
     *,
     arch: str,
@@ -189,7 +189,7 @@ def spec_of(source: str, *, arch: str) -> ModelSpec:
     if (folder / "model.json").is_file() or (folder / "checkpoints").is_dir():
         return ModelSpec.read(folder)
     clip = open_plain_clip(source)
-    model = model_arguments(clip, arch=arch, head="clip")
+    model = arguments_from_clip(clip, arch=arch, head="clip")
     return ModelSpec(model, dict.fromkeys(LEVELS, clip.text["max_length"]), clip.fit)
 
 

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Bool, DTypeLike, Float, Int
 
 from scenarioclip_jax.arrays import Array
-from scenarioclip_jax.losses.pairwise import CHUNK, Block, Options, PairLoss, pairwise_sum
+from scenarioclip_jax.losses.pairwise import CHUNK, Options, PairBlock, PairLoss, pairwise_sum
 
 KINDS = ("softmax", "sigmoid")
 MAX_SCALE = 100.0  # CLIP's limit on exp(logit_scale)
@@ -107,7 +107,7 @@ def _softmax_start(rows: int, columns: int):
     return SoftmaxRows(zeros + LOWEST, zeros, zeros), jnp.full(columns, LOWEST)
 
 
-def _softmax_add(rows: SoftmaxRows, block: Block):
+def _softmax_add(rows: SoftmaxRows, block: PairBlock):
     logits = jnp.where(block.valid, block.logits, LOWEST)
     rows = SoftmaxRows(
         jnp.logaddexp(rows.log_sum, jax.nn.logsumexp(logits, axis=1)),
@@ -121,7 +121,7 @@ def _softmax_value(rows: SoftmaxRows, columns: Float[Array, " n"]) -> Float[Arra
     return (rows.log_sum + columns) / 2 - rows.positive / jnp.maximum(rows.count, 1)
 
 
-def _softmax_gradient(rows: SoftmaxRows, columns: Float[Array, " c"], block: Block):
+def _softmax_gradient(rows: SoftmaxRows, columns: Float[Array, " c"], block: PairBlock):
     by_row = jnp.exp(block.logits - rows.log_sum[:, None])
     by_column = jnp.exp(block.logits - columns)
     target = block.positive / jnp.maximum(rows.count, 1)[:, None]
@@ -134,7 +134,7 @@ SOFTMAX = PairLoss(_softmax_start, _softmax_add, jnp.logaddexp, _softmax_value, 
 # Softmax of each row over the columns alone: sum_i lse_j s_ij - mean_(j in P_i) s_ij, for rows with a positive.
 
 
-def _row_add(rows: SoftmaxRows, block: Block):
+def _row_add(rows: SoftmaxRows, block: PairBlock):
     return _softmax_add(rows, block)[0], ()
 
 
@@ -143,7 +143,7 @@ def _row_value(rows: SoftmaxRows, columns) -> Float[Array, " n"]:
     return jnp.where(rows.count > 0, rows.log_sum - of_positive, 0.0)
 
 
-def _row_gradient(rows: SoftmaxRows, columns, block: Block):
+def _row_gradient(rows: SoftmaxRows, columns, block: PairBlock):
     target = block.positive / jnp.maximum(rows.count, 1)[:, None]
     by_row = jnp.exp(block.logits - rows.log_sum[:, None])
     return jnp.where(block.valid & (rows.count > 0)[:, None], by_row - target, 0.0)
@@ -162,12 +162,12 @@ ROW_SOFTMAX = PairLoss(
 # Rows collect their sum; columns collect nothing.
 
 
-def _sigmoid_add(rows: Float[Array, " n"], block: Block):
+def _sigmoid_add(rows: Float[Array, " n"], block: PairBlock):
     wrong = jnp.where(block.positive, -block.logits, block.logits)
     return rows + jnp.where(block.valid, jax.nn.softplus(wrong), 0.0).sum(axis=1), ()
 
 
-def _sigmoid_gradient(rows, columns, block: Block):
+def _sigmoid_gradient(rows, columns, block: PairBlock):
     return jnp.where(block.valid, jax.nn.sigmoid(block.logits) - block.positive, 0.0)
 
 

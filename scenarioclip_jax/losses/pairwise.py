@@ -31,7 +31,7 @@ from scenarioclip_jax.arrays import Array
 CHUNK = 1024  # columns
 
 
-class Block(NamedTuple):
+class PairBlock(NamedTuple):
     """A device's rows against a chunk of columns."""
 
     logits: Float[Array, "n c"]
@@ -53,12 +53,12 @@ class PairLoss(NamedTuple):
     # (number of rows, of columns) -> rows and columns that have seen no pair yet
     start: Callable[[int, int], tuple[Any, Any]]
     add: Callable[
-        [Any, Block], tuple[Any, Any]
+        [Any, PairBlock], tuple[Any, Any]
     ]  # rows after one more block, columns after this one
     merge: Callable[[Any, Any], Any]  # columns that have seen some pairs and others
     value: Callable[[Any, Any], Float[Array, " n"]]  # each row's share of the sum
     gradient: Callable[
-        [Any, Any, Block], Float[Array, "n c"]
+        [Any, Any, PairBlock], Float[Array, "n c"]
     ]  # d sum / d logits, 0 where not valid
 
 
@@ -75,7 +75,7 @@ def product(formula: str, a: Array, b: Array, dtype: DTypeLike) -> Array:
     )
 
 
-def pairs(image, text, image_label, text_label, bias, dtype) -> Block:
+def pairs(image, text, image_label, text_label, bias, dtype) -> PairBlock:
     """A block of logits; a column with a set of labels is positive for every row that has one of them."""
     logits = product("nd,cd->nc", image, text, dtype) + bias
     used, told = image_label >= 0, text_label >= 0
@@ -84,7 +84,7 @@ def pairs(image, text, image_label, text_label, bias, dtype) -> Block:
     else:
         positive = (image_label[:, None, None] == text_label).any(-1)
         told = told.any(-1)
-    return Block(logits, used[:, None] & told, used[:, None] & positive)
+    return PairBlock(logits, used[:, None] & told, used[:, None] & positive)
 
 
 def visit(

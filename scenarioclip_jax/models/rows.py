@@ -30,7 +30,7 @@ class Stream(NamedTuple):
     sequence: Int[Array, "N T"] | None
 
 
-def flatten(rows: Rows) -> Rows:
+def merge_groups(rows: Rows) -> Rows:
     """`position` and `sequence` as the towers see them, groups flattened: [G * N, T]. `read` stays [G, V]."""
     position, sequence = (x.reshape(-1, x.shape[-1]) for x in (rows.position, rows.sequence))
     return Rows(position, sequence, rows.read)

@@ -21,7 +21,7 @@ from scenarioclip_jax.data.batch import Rows
 from scenarioclip_jax.models.attention_pool import AttentionPool
 from scenarioclip_jax.models.layers import Stack
 from scenarioclip_jax.models.rows import Stream, read_out, shows_something
-from scenarioclip_jax.parallel.mesh import gather
+from scenarioclip_jax.parallel.mesh import gather_parameter
 from scenarioclip_jax.patches import cut_patches
 
 # What a tower makes its vector of, for CLIP and for SigLIP.
@@ -234,7 +234,7 @@ class TextStem(nnx.Module):
         """Makes the blocks' input: tokens with their positions; with `rows`, a row holds several texts."""
         position = jnp.arange(ids.shape[1]) if rows is None else rows.position
         # Gather the table first: with a split table, the tokens of the whole batch would have to move instead.
-        x = gather(self.token[...])[ids] + self.position[...][position]
+        x = gather_parameter(self.token[...])[ids] + self.position[...][position]
         return Stream(x.astype(self.dtype), None if rows is None else rows.sequence)
 
     def blocks(self, stream: Stream) -> Stream:

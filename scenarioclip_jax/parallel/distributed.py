@@ -103,7 +103,7 @@ def wait_for_all(where: str, minutes: int = 60) -> None:
     multihost.get_barrier_sync_fn()(key=where, timeout_ms=minutes * 60_000)
 
 
-def gather(value: int, where: str) -> list[int]:
+def values_of_all(value: int, where: str) -> list[int]:
     """Returns the `value` of every process in every process; all call it at the same point, named `where`."""
     import jax
     from jax.experimental import multihost_utils
@@ -115,14 +115,14 @@ def gather(value: int, where: str) -> list[int]:
 
 
 def union(values: Iterable[int], where: str) -> set[int]:
-    """Returns the union of all processes' `values`, integers of 0 or more; called like `gather`."""
+    """Returns the union of all processes' `values`, integers of 0 or more; called like `values_of_all`."""
     import jax
     from jax.experimental import multihost_utils
 
     own = sorted(values)
     if jax.process_count() == 1:
         return set(own)
-    most = max(gather(len(own), where))
+    most = max(values_of_all(len(own), where))
     padded = np.full(most, -1, np.int32)  # padded to one length, as a collective requires
     padded[: len(own)] = own
     return set(multihost_utils.process_allgather(padded).flatten().tolist()) - {-1}

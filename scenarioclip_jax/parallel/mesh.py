@@ -90,7 +90,7 @@ def on_parts(function: Callable, shape: Sequence[int]) -> Callable:
     )
 
 
-def gather(parameter: jax.Array) -> jax.Array:
+def gather_parameter(parameter: jax.Array) -> jax.Array:
     """Gathers the whole parameter on every device for the moment in which it is used."""
     return _constrain(parameter, PartitionSpec())
 

@@ -7,7 +7,7 @@ from scenarioclip_jax.search.store import AlbumError, Store
 
 def same_model(store: Store, model: Model, name: str) -> None:
     """Notes a new index's model; raises AlbumError if the index was made by another one."""
-    own, known = digest_of(model), store.facts().get("model_digest")
+    own, known = model_digest(model), store.facts().get("model_digest")
     if known is None:
         store.note({"model_digest": own})
     elif known != own:
@@ -17,7 +17,7 @@ def same_model(store: Store, model: Model, name: str) -> None:
         )
 
 
-def digest_of(model: Model) -> str:
+def model_digest(model: Model) -> str:
     """A digest of what a model's embeddings depend on: its parameters, and how pictures are prepared."""
     how = model.spec.fit, model.spec.region_style, bool(model.spec.model.get("patch_packing"))
     return digest(params_digest(model.params), how)

@@ -14,7 +14,7 @@ from scenarioclip_jax.console import say
 from scenarioclip_jax.data.packing.measure import Crew
 from scenarioclip_jax.data.pipeline import TrainIterator, train_iterator
 from scenarioclip_jax.data.settings import CONFIG_KEYS
-from scenarioclip_jax.parallel.distributed import gather, wait_for_all
+from scenarioclip_jax.parallel.distributed import values_of_all, wait_for_all
 from scenarioclip_jax.parallel.mesh import local_groups
 from scenarioclip_jax.renamed import new_name, with_new_names
 from scenarioclip_jax.train.best import Best
@@ -150,7 +150,7 @@ def start_or_resume(
         jax.process_count(),
         wait_for_all,
         stop,
-        lambda holds: all(gather(holds, "sizes of the scenes are looked for")),
+        lambda holds: all(values_of_all(holds, "sizes of the scenes are looked for")),
     )
     groups = local_groups(run.mesh, run.settings.packing_groups)
     with naming("data"):
@@ -211,7 +211,7 @@ def _check_order(digest: str, folder: Path) -> None:
     Args:
       digest: Digest of this process's sizes.
     """
-    found = gather(int(digest[:7], 16), "the sizes of the scenes are known")
+    found = values_of_all(int(digest[:7], 16), "the sizes of the scenes are known")
     if len(set(found)) > 1:
         raise ConfigError(
             "config.data.balance=True: processes see different data sets, or one couldn't read some of the "
@@ -259,7 +259,7 @@ def _newest_readable(
         ) as raised:  # damaged files make Orbax and its libraries raise all kinds of errors
             error = raised
         # One process may fail where others don't, but all must act the same.
-        verdict = max(gather(_verdict(error), f"the checkpoint of step {step} was read"))
+        verdict = max(values_of_all(_verdict(error), f"the checkpoint of step {step} was read"))
         why = f"{type(error).__name__}: {str(error)[:200]}" if error else "in another process"
         if verdict == Verdict.NOT_NOW:
             raise CheckpointError(

@@ -22,7 +22,7 @@ from scenarioclip_jax.losses.contrastive import MAX_SCALE
 from scenarioclip_jax.losses.distillation import TEACHER_LEVELS, Members
 from scenarioclip_jax.models import params as parameters
 from scenarioclip_jax.models.params import Params
-from scenarioclip_jax.models.rows import flatten, take_patches
+from scenarioclip_jax.models.rows import merge_groups, take_patches
 from scenarioclip_jax.models.scenario_clip import Embeddings, Features, Inputs, ScenarioCLIP
 from scenarioclip_jax.train.accumulate import embed_batch
 from scenarioclip_jax.train.objective import Contrast, Level, objective
@@ -84,14 +84,14 @@ def level_inputs(
         slots, image = batch.levels[level], shown[level]
         ids[level] = slots.tokens.reshape(-1, slots.tokens.shape[-1])
         if slots.text_rows is not None:
-            text_rows[level] = flatten(slots.text_rows)
+            text_rows[level] = merge_groups(slots.text_rows)
         if pooled and level != "global":
             boxes[level] = in_crop(batch, level, draws, settings)
             continue
         if slots.patch_rows is None:
             images[level] = image.reshape(-1, *image.shape[2:])
             continue
-        image_rows[level] = flatten(slots.patch_rows)
+        image_rows[level] = merge_groups(slots.patch_rows)
         if level == "global":  # all of its patches show something
             images[level] = take_patches(image, slots.patch_rows, patch_size)
         else:

@@ -53,7 +53,7 @@ def clean(predicate: str) -> str:
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def normalize(predicate: str) -> str:
+def normalize_predicate(predicate: str) -> str:
     """One text for all that mean the same: "is holding" and "holds" are "holding".
 
     "held" without "by" stays as it is, since it can be either.
@@ -63,7 +63,7 @@ def normalize(predicate: str) -> str:
         return _FORMS[text]
     first, _, rest = text.partition(" ")
     if first in table.FILLERS and rest and rest != "by":  # "seen by"
-        return normalize(rest)
+        return normalize_predicate(rest)
     if first in _POSTURES:
         words = [word for word in rest.split() if word not in table.FILLERS]
         place = _FORMS.get(" ".join(words), "")
@@ -74,18 +74,18 @@ def normalize(predicate: str) -> str:
 
 def known(predicate: str) -> bool:
     """Whether the tables say anything of a predicate."""
-    posture, core = _split(normalize(predicate))
+    posture, core = _split(normalize_predicate(predicate))
     return bool(posture) or core in _ROWS or core in _VERBS
 
 
 def same(p: str, q: str) -> bool:
     """Whether two predicates mean the same."""
-    return normalize(p) == normalize(q)
+    return normalize_predicate(p) == normalize_predicate(q)
 
 
 def symmetric(predicate: str) -> bool:
     """Whether a triplet is certainly as true with its ends swapped: "next to"."""
-    name = normalize(predicate)
+    name = normalize_predicate(predicate)
     return (name in _ROWS and _ROWS[name].mutual == "yes") or name in _always_mutual()
 
 
@@ -96,7 +96,7 @@ def maybe_symmetric(predicate: str, both_can_act: bool = True) -> bool:
       predicate: The predicate.
       both_can_act: Whether both ends may be people or animals. "Holding" is true one way only, if not.
     """
-    posture, core = _split(normalize(predicate))
+    posture, core = _split(normalize_predicate(predicate))
     if posture:
         return _ROWS[core].mutual != "no"
     if core in _ROWS:
@@ -122,7 +122,7 @@ def inverse(predicate: str) -> str | None:
     """
     if clean(predicate) in ("on top of", "atop"):
         return "under"
-    posture, core = _split(normalize(predicate))
+    posture, core = _split(normalize_predicate(predicate))
     if posture and core == "on":
         return "under" if posture in ("sitting", "standing", "lying", "parked") else None
     if core in _VERBS and not posture:
@@ -134,7 +134,7 @@ def inverse(predicate: str) -> str | None:
 
 def wordings(predicate: str) -> tuple[str, ...]:
     """Other texts that are true of whatever the predicate is true of."""
-    text, name = clean(predicate), normalize(predicate)
+    text, name = clean(predicate), normalize_predicate(predicate)
     if text in ("on top of", "atop"):
         return tuple(t for t in ("on top of", "atop", "on") if t != text)
     posture, core = _split(name)
@@ -155,7 +155,7 @@ def opposites(predicate: str, of_person: bool = False) -> tuple[str, ...]:
       predicate: The predicate.
       of_person: Whether the subject is a person, who stands, sits or lies.
     """
-    name = normalize(predicate)
+    name = normalize_predicate(predicate)
     posture, core = _split(name)
     found = []
     if posture and of_person:
@@ -169,15 +169,19 @@ def opposites(predicate: str, of_person: bool = False) -> tuple[str, ...]:
         if posture and core == "on":
             places.append("below")
         found += [f"{posture} {place}" if posture else place for place in places]
-    if asymmetric(name, both_can_act=True) and (back := inverse(name)) and normalize(back) != name:
+    if (
+        asymmetric(name, both_can_act=True)
+        and (back := inverse(name))
+        and normalize_predicate(back) != name
+    ):
         found.append(back)
-    return tuple(dict.fromkeys(text for text in found if normalize(text) != name))
+    return tuple(dict.fromkeys(text for text in found if normalize_predicate(text) != name))
 
 
 @functools.lru_cache(maxsize=1 << 12)
 def implied(predicate: str) -> frozenset[str]:
     """All that is true of a pair of which the predicate is true, by their normal names."""
-    name = normalize(predicate)
+    name = normalize_predicate(predicate)
     posture, core = _split(name)
     found = {name}
     if posture:
@@ -198,13 +202,13 @@ def implied(predicate: str) -> frozenset[str]:
 
 def implies(p: str, q: str) -> bool:
     """Whether q is true of a pair whenever p is."""
-    return normalize(q) in implied(p)
+    return normalize_predicate(q) in implied(p)
 
 
 @functools.lru_cache(maxsize=1 << 14)
 def may_be_said(p: str, q: str) -> bool:
     """Whether a reader may say q of a pair of which p is true, whatever its boxes are."""
-    said = normalize(q)
+    said = normalize_predicate(q)
     place = _split(said)[1]
     for name in implied(p):
         core = _split(name)[1]
@@ -227,12 +231,12 @@ def excludes(p: str, q: str, of_person: bool = False, both_can_act: bool = True)
         return False
     for a in implied(p):
         for b in implied(q):
-            if b in map(normalize, opposites(a, of_person)):
+            if b in map(normalize_predicate, opposites(a, of_person)):
                 return True
-            if a in map(normalize, opposites(b, of_person)):
+            if a in map(normalize_predicate, opposites(b, of_person)):
                 return True
             back = inverse(a)
-            if back and normalize(back) == b and a != b and asymmetric(a, both_can_act):
+            if back and normalize_predicate(back) == b and a != b and asymmetric(a, both_can_act):
                 return True
     return False
 
@@ -245,7 +249,7 @@ def could_hold(predicate: str, subject: Box, object_: Box, size: tuple[int, int]
       subject, object_: Boxes in pixels.
       size: Width and height of the photo, in pixels.
     """
-    name = normalize(predicate)
+    name = normalize_predicate(predicate)
     core = _split(name)[1]
     if core not in box_rules.RULES and _ACTIVE.get(core, core) in table.CONTACT:
         return box_rules.touch(box_rules.Pair(subject, object_, size))
@@ -261,18 +265,18 @@ def example(predicate: str, subject: Box, object_: Box, size: tuple[int, int]) -
       subject, object_: Boxes in pixels.
       size: Width and height of the photo, in pixels.
     """
-    rule = box_rules.EXAMPLES.get(_split(normalize(predicate))[1])
+    rule = box_rules.EXAMPLES.get(_split(normalize_predicate(predicate))[1])
     return 1.0 if rule is None else rule(box_rules.Pair(subject, object_, size))
 
 
 def in_one_place(predicate: str) -> bool:
     """Whether a thing that is so to one object isn't so to another one that is elsewhere: "on"."""
-    return _split(normalize(predicate))[1] in table.ONE_PLACE
+    return _split(normalize_predicate(predicate))[1] in table.ONE_PLACE
 
 
 def usual_objects(predicate: str) -> tuple[str, ...]:
     """Things that are often the object of a verb: "horse" and "bicycle" of "riding"."""
-    words = table.USUAL_OBJECTS.get(normalize(predicate), "").split()
+    words = table.USUAL_OBJECTS.get(normalize_predicate(predicate), "").split()
     return tuple(word.replace("_", " ") for word in words)
 
 
@@ -283,7 +287,7 @@ def tells_depth(predicate: str) -> bool:
 
 def needs_actor(predicate: str) -> str | None:
     """Which end only a person or an animal can be: "subject", "object" (of "worn by"), or None."""
-    name = normalize(predicate)
+    name = normalize_predicate(predicate)
     if name in table.NEEDS_ACTOR:
         return "subject"
     return "object" if _ACTIVE.get(name) in table.NEEDS_ACTOR else None

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from scenarioclip_jax.annotate.line_files import WorkError
-from scenarioclip_jax.annotate.records import digest_of
+from scenarioclip_jax.annotate.records import json_digest
 from scenarioclip_jax.annotate.settings import (
     CaptionSettings,
     Settings,
@@ -97,7 +97,7 @@ def test_only_settings_that_change_results_make_records_stale():
             changed = dataclasses.replace(own, **{field.name: other})
             settings = dataclasses.replace(before, **{stage.name: changed})
             for each in STAGES:
-                differs = digest_of(each.identity(settings)) != digest_of(each.identity(before))
+                differs = json_digest(each.identity(settings)) != json_digest(each.identity(before))
                 of_both = each is VERIFY and stage.name == "caption" and field.name in OF_BOTH
                 wanted = of_both or (each is stage and field.name not in SPEED)
                 assert differs == wanted, f"{stage.name}.{field.name}"
@@ -118,12 +118,12 @@ SPEED = (
 
 def test_another_default_prompt_makes_captions_stale(monkeypatch):
     caption = STAGES[0]
-    before = digest_of(caption.identity(Settings()))
+    before = json_digest(caption.identity(Settings()))
     monkeypatch.setattr("scenarioclip_jax.annotate.models.prompts.PROMPT", "What is in this photo?")
-    assert digest_of(caption.identity(Settings())) != before
-    before = digest_of(VERIFY.identity(Settings()))
+    assert json_digest(caption.identity(Settings())) != before
+    before = json_digest(VERIFY.identity(Settings()))
     monkeypatch.setattr("scenarioclip_jax.annotate.models.prompts.VERIFY_PROMPT", "{statements}?")
-    assert digest_of(VERIFY.identity(Settings())) != before
+    assert json_digest(VERIFY.identity(Settings())) != before
 
 
 def test_the_verifier_is_the_captioner_unless_another_is_named():

@@ -8,7 +8,7 @@ import numpy as np
 
 from scenarioclip_jax.data.packing.rows import empty_rows, write
 from scenarioclip_jax.interop import reference
-from scenarioclip_jax.models.rows import flatten, take_patches
+from scenarioclip_jax.models.rows import merge_groups, take_patches
 from scenarioclip_jax.models.scenario_clip import INITIAL_LOGIT_SCALE, LEVELS, Inputs
 from scenarioclip_jax.models.towers import TextConfig, VisionConfig
 
@@ -59,7 +59,7 @@ def packed_inputs(row: int = 40) -> Inputs:
         rows = empty_rows(1, len(seen), row, count)
         rows.read[0] = write(rows, 0, seen)
         images[level] = take_patches(pictures[None], rows, VISION.patch_size)
-        image_rows[level] = flatten(rows)
+        image_rows[level] = merge_groups(rows)
 
         ends = (texts == TEXT.eos_id).argmax(1)
         seen = [np.arange(end + 1) for end in ends]
@@ -69,7 +69,7 @@ def packed_inputs(row: int = 40) -> Inputs:
         packed = np.zeros(rows.position.shape[1:], np.int32)
         for text, start, end in zip(texts, starts, ends, strict=True):
             packed.reshape(-1)[start : start + end + 1] = text[: end + 1]
-        ids[level], text_rows[level] = packed, flatten(rows)
+        ids[level], text_rows[level] = packed, merge_groups(rows)
     return Inputs(images, ids, image_rows, text_rows)
 
 

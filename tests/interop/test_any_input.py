@@ -49,7 +49,7 @@ def read(folder):
             exported.read(folder)
             return
         clip = open_plain_clip(str(folder))
-        initial.from_clip(clip, initial.model_arguments(clip, arch="clip"))
+        initial.from_clip(clip, initial.arguments_from_clip(clip, arch="clip"))
     except CheckpointError as error:
         assert str(folder) in str(error)  # noqa: PT017
 

@@ -42,7 +42,7 @@ def made(tmp_path_factory):
         key = arch, fit, style, regions
         if key not in kept:
             root = tmp_path_factory.mktemp("described")
-            model = initial.model_arguments(clip, arch=arch, embed_dim=40, share_stem=False)
+            model = initial.arguments_from_clip(clip, arch=arch, embed_dim=40, share_stem=False)
             model["regions"] = regions
             rng = np.random.default_rng(7)
             params = {

@@ -27,7 +27,7 @@ def convert_clip(source, output, *flags):
 
 def params_of(source, **kwargs):
     opened = open_plain_clip(str(source))
-    return initial.from_clip(opened, initial.model_arguments(opened, arch="clip", **kwargs))
+    return initial.from_clip(opened, initial.arguments_from_clip(opened, arch="clip", **kwargs))
 
 
 def test_every_level_and_the_teacher_start_from_clip(clip, tmp_path):
@@ -83,7 +83,7 @@ def test_other_architectures(clip, tmp_path, arch):
 def test_one_vision_tower_where_regions_are_pooled(clip, arch):
     """`from_clip` compares with the model that it is for; what CLIP doesn't have starts at random."""
     opened = open_plain_clip(str(clip))
-    model = initial.model_arguments(opened, arch=arch) | {"regions": "pooled"}
+    model = initial.arguments_from_clip(opened, arch=arch) | {"regions": "pooled"}
     params = initial.from_clip(opened, model)
     towers = {path.split("/")[2] for path in params if path.startswith("vision/trunk/")}
     assert len(towers) == 1
@@ -102,7 +102,7 @@ def test_one_vision_tower_where_regions_are_pooled(clip, arch):
 @pytest.mark.parametrize("arch", ["scenario_clip_0", "scenario_clip_shared"])
 def test_only_what_tells_a_level_fixes_the_stems_end(clip, arch):
     opened = open_plain_clip(str(clip))
-    model = initial.model_arguments(opened, arch=arch) | {"regions": "pooled"}
+    model = initial.arguments_from_clip(opened, arch=arch) | {"regions": "pooled"}
     params = initial.from_clip(opened, model)
     shorter = model | {"text": {**model["text"], "stem_blocks": 1}}
     if arch == "scenario_clip_shared":

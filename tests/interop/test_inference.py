@@ -23,7 +23,7 @@ from tests.interop import helpers
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     clip = open_plain_clip(str(helpers.write_clip(tmp_path_factory.mktemp("clip") / "model")))
-    model = initial.model_arguments(clip, arch="scenario_clip_1")
+    model = initial.arguments_from_clip(clip, arch="scenario_clip_1")
     params = initial.from_clip(clip, model)
     ema = {path: value * 1.1 for path, value in initial.teacher_of(params).items()}
     folder = tmp_path_factory.mktemp("model") / "trained"

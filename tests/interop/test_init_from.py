@@ -26,7 +26,9 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(clip):
-    return initial.model_arguments(open_plain_clip(str(clip)), arch="scenario_clip_1", embed_dim=24)
+    return initial.arguments_from_clip(
+        open_plain_clip(str(clip)), arch="scenario_clip_1", embed_dim=24
+    )
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +213,7 @@ def test_the_teacher_starts_with_what_trains_as_published(model):
 
 
 def test_clips_own_heads_give_its_cosines_at_every_level(clip):
-    arguments = initial.model_arguments(
+    arguments = initial.arguments_from_clip(
         open_plain_clip(str(clip)), arch="pyramid_clip", head="clip"
     )
     params, _, _ = initial.init_from(str(clip), arguments, head="clip")

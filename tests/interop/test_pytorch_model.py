@@ -23,7 +23,7 @@ transformers = pytest.importorskip("transformers")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("pytorch")
     clip = open_plain_clip(str(helpers.write_clip(root / "clip")))
-    model = initial.model_arguments(clip, arch="scenario_clip_0")
+    model = initial.arguments_from_clip(clip, arch="scenario_clip_0")
     params = initial.from_clip(clip, model)
     rng = np.random.default_rng(0)
     params = {p: v + np.float32(0.05) * rng.standard_normal(v.shape) for p, v in params.items()}

@@ -135,7 +135,7 @@ def test_it_can_start_a_run_at_three_levels(folder, tmp_path, arch):
 def test_pooled_regions_see_all_tokens(folder):
     """A box over everything pools a whole photo's tokens, of which none is a class token."""
     clip = open_plain_clip(str(folder))
-    arguments = initial.model_arguments(clip, arch="scenario_clip_0", head="clip")
+    arguments = initial.arguments_from_clip(clip, arch="scenario_clip_0", head="clip")
     arguments["regions"] = "pooled"
     params = initial.from_clip(clip, arguments, head="clip")
     assert any(path.startswith("regions/") for path in params)
@@ -169,7 +169,7 @@ def test_another_image_size(folder, tmp_path):
 @pytest.mark.slow
 def test_gradients_reach_every_parameter(folder):
     clip = open_plain_clip(str(folder))
-    arguments = initial.model_arguments(clip, arch="clip", head="clip")
+    arguments = initial.arguments_from_clip(clip, arch="clip", head="clip")
     model = ScenarioCLIP(**arguments, rngs=nnx.Rngs(0))
     images = np.random.default_rng(0).standard_normal((2, 32, 32, 3)).astype(np.float32)
     ids = clip.tokenizer.encode(siglip_files.TEXTS[:2], 12)[0]
@@ -219,7 +219,7 @@ def test_half_precision_is_added_up_in_single(tmp_path):
 
 def test_packed_views_are_refused(folder):
     clip = open_plain_clip(str(folder))
-    arguments = initial.model_arguments(clip, arch="pyramid_clip")
+    arguments = initial.arguments_from_clip(clip, arch="pyramid_clip")
     with pytest.raises(ValueError, match="no class token"):
         jax.eval_shape(lambda: ScenarioCLIP(**arguments, patch_packing=True, rngs=nnx.Rngs(0)))
 

@@ -38,7 +38,7 @@ LENGTHS = {"global": 12, "object": 6, "relation": 9}
 def random_model(arch, *, share_stem, clip_folder, regions="views"):
     """A model whose arrays are all different, heads and norms included."""
     clip = open_plain_clip(str(clip_folder))
-    model = initial.model_arguments(clip, arch=arch, share_stem=share_stem, embed_dim=40)
+    model = initial.arguments_from_clip(clip, arch=arch, share_stem=share_stem, embed_dim=40)
     model |= {"regions": regions, "object_parts": 1, "ends_as_objects": False}
     params = initial.from_clip(clip, model)
     rng = np.random.default_rng(7)

@@ -31,7 +31,9 @@ def made(tmp_path_factory):
         key = arch, fit, share_stem, parts
         if key not in kept:
             root = tmp_path_factory.mktemp("pooled")
-            model = initial.model_arguments(clip, arch=arch, embed_dim=40, share_stem=share_stem)
+            model = initial.arguments_from_clip(
+                clip, arch=arch, embed_dim=40, share_stem=share_stem
+            )
             model |= {"regions": "pooled", "object_parts": parts, "ends_as_objects": parts > 1}
             rng = np.random.default_rng(7)
             params = {

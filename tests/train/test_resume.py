@@ -103,7 +103,7 @@ def test_all_processes_go_the_way_of_the_worst(monkeypatch):
     """This one could read the newest, another couldn't."""
     others = {9: resume.Verdict.DAMAGED, 6: resume.Verdict.READ}
     monkeypatch.setattr(
-        resume, "gather", lambda value, where: [value, others[int(where.split()[4])]]
+        resume, "values_of_all", lambda value, where: [value, others[int(where.split()[4])]]
     )
     stored, read = newest({})
     read()
@@ -116,9 +116,9 @@ def test_all_processes_go_the_way_of_the_worst(monkeypatch):
 
 def test_processes_that_deal_scenes_otherwise_do_not_start(monkeypatch):
     """Another one couldn't read a scene when it measured them."""
-    monkeypatch.setattr(resume, "gather", lambda value, where: [value, value])
+    monkeypatch.setattr(resume, "values_of_all", lambda value, where: [value, value])
     resume._check_order("0123456789abcdef", Path("shards"))
-    monkeypatch.setattr(resume, "gather", lambda value, where: [value, value + 1])
+    monkeypatch.setattr(resume, "values_of_all", lambda value, where: [value, value + 1])
     with pytest.raises(ConfigError, match=r"data\.balance.*delete sizes-\*\.npz"):
         resume._check_order("fedcba9876543210", Path("shards"))
 

@@ -38,13 +38,13 @@ ALL = sorted({*(row.name for row in table.ROWS), *p._VERBS, "sitting on", "stand
     ],
 )
 def test_texts_that_mean_the_same_have_one_name(text, name):
-    assert p.normalize(text) == name
+    assert p.normalize_predicate(text) == name
     assert p.same(text, name)
 
 
 def test_names_are_their_own_names():
     for name in ALL:
-        assert p.normalize(name) == name
+        assert p.normalize_predicate(name) == name
     for row in table.ROWS:
         for text in row.same:
             assert p.same(text, row.name)

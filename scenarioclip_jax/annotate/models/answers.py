@@ -23,7 +23,7 @@ def parse(
 ) -> Caption | Failure:
     """Reads an answer.
 
-    It may stand in a code fence or among other text. Names are normalized (`normalize`), and each is there
+    It may stand in a code fence or among other text. Names are normalized (`normalize_answer`), each is there
     once. A relation that isn't three texts is left out; a name that only a relation has becomes an object.
 
     Args:
@@ -41,7 +41,7 @@ def parse(
         return answer
     shown = _beginning(text)
     try:
-        action = normalize(_text(answer, "action"))
+        action = normalize_answer(_text(answer, "action"))
         caption = _one_line(_text(answer, *CAPTION_KEYS))
         listed = [name for item in _list(answer, "objects") if (name := _name(item))]
         triplets = [t for item in _list(answer, "relations") if (t := _triplet(item))]
@@ -82,7 +82,7 @@ def _beginning(text: str) -> str:
     return f"the answer begins {text.strip()[:_SHOWN]!r}"
 
 
-def normalize(name: str) -> str:
+def normalize_answer(name: str) -> str:
     """A name or predicate in lower case, on one line, without underscores and punctuation around it."""
     return _one_line(name.replace("_", " ")).strip(" .,;:!?\"'`*").lower()
 
@@ -134,7 +134,7 @@ def _list(answer: dict[str, Any], key: str) -> list[Any]:
 
 
 def _name(item: Any) -> str:
-    return normalize(item) if isinstance(item, str) else ""
+    return normalize_answer(item) if isinstance(item, str) else ""
 
 
 def _triplet(item: Any) -> Triplet | None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scenarioclip_jax.annotate.models.answers import normalize, read_object
+from scenarioclip_jax.annotate.models.answers import normalize_answer, read_object
 from scenarioclip_jax.annotate.models.prompts import VERDICTS
 from scenarioclip_jax.annotate.results import Failure, Verdict
 
@@ -34,4 +34,6 @@ def parse_verdicts(text: str, count: int, *, cut_off: bool = False) -> list[Verd
 def _verdict(said: Any) -> Verdict:
     if isinstance(said, bool):
         return "true" if said else "false"
-    return _SAID.get(normalize(said), "unanswered") if isinstance(said, str) else "unanswered"
+    return (
+        _SAID.get(normalize_answer(said), "unanswered") if isinstance(said, str) else "unanswered"
+    )

@@ -20,7 +20,7 @@ from scenarioclip_jax.annotate.line_files import (
     append_alone,
     encode_line,
 )
-from scenarioclip_jax.annotate.records import digest_of
+from scenarioclip_jax.annotate.records import json_digest
 
 FOLDER = "review"
 KEEP, DROP, EDIT, UNDO = "keep", "drop", "edit", "undo"
@@ -190,5 +190,5 @@ def _decision(line: dict[str, Any], reviewer: str, offset: int) -> Decision:
         raise TypeError(id)
     if not math.isfinite(at := float(line["at"])):
         raise ValueError(at)
-    same = digest_of(scene) if scene else ""
+    same = json_digest(scene) if scene else ""
     return Decision(id, digest, action, at, reviewer, same, offset)

@@ -231,7 +231,7 @@ def _parts(negative: list[str]) -> Triplet:
 def _meanings(triplet: Triplet) -> set[Triplet]:
     """A triplet with its words in their normal forms, and what says the same the other way around."""
     subject, object_ = read_name(triplet[0]).noun, read_name(triplet[2]).noun
-    found = {(subject, predicates.normalize(triplet[1]), object_)}
+    found = {(subject, predicates.normalize_predicate(triplet[1]), object_)}
     if inverse := predicates.inverse(triplet[1]):
-        found.add((object_, predicates.normalize(inverse), subject))
+        found.add((object_, predicates.normalize_predicate(inverse), subject))
     return found

@@ -11,7 +11,7 @@ from scenarioclip_jax.data.stored.scene import Triplet
 from scenarioclip_jax.words.facts import Facts
 from scenarioclip_jax.words.names import read_name
 from scenarioclip_jax.words.negatives import negatives, paraphrases
-from scenarioclip_jax.words.predicates import normalize
+from scenarioclip_jax.words.predicates import normalize_predicate
 from scenarioclip_jax.words.published_negatives import published_negatives
 
 
@@ -79,7 +79,7 @@ def _output(task: Task, settings: NegativeSettings) -> Output:
 
 def _meaning(triplet: Triplet) -> Triplet:
     subject, predicate, object_ = triplet
-    return read_name(subject).noun, normalize(predicate), read_name(object_).noun
+    return read_name(subject).noun, normalize_predicate(predicate), read_name(object_).noun
 
 
 NEGATIVES = Stage(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from scenarioclip_jax.annotate import near_duplicates
 from scenarioclip_jax.annotate.frame_index import Sources
-from scenarioclip_jax.annotate.records import Entry, Records, digest_of, result_line
+from scenarioclip_jax.annotate.records import Entry, Records, json_digest, result_line
 from scenarioclip_jax.annotate.results import Failure, Photo
 from scenarioclip_jax.annotate.shards import ALL, Shard
 from scenarioclip_jax.annotate.stage import Done
@@ -46,7 +46,7 @@ def key_of(file: Path, source: dict[str, str]) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     key = f"{_VERSION}:{found.st_size}:{found.st_mtime_ns}{kind}"
-    return f"{key}:{digest_of(source)}" if source else key
+    return f"{key}:{json_digest(source)}" if source else key
 
 
 class Listing:

@@ -305,7 +305,7 @@ def _build_locked(
         counts = made.statistics.class_counts()
         summary = _summary(made, options, source, counts)
         # By these a run knows the data set that it was trained on, even if another is built in its place.
-        summary["digests"] = {split: shards.digest_of(finished, split) for split in SPLITS}
+        summary["digests"] = {split: shards.split_digest(finished, split) for split in SPLITS}
         _write_json(finished / "classes.json", counts)
         _write_json(finished / "summary.json", summary)
         if made.shared:

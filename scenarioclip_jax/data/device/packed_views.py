@@ -18,7 +18,7 @@ from scenarioclip_jax.data.device.views import (
     ViewSettings,
     box_coverage,
     factors_of,
-    normalize,
+    normalize_pixels,
     regions,
 )
 from scenarioclip_jax.patches import cut_patches
@@ -55,7 +55,7 @@ def packed_patches(
     visible = _take(cut_patches(shown.visible[..., None], size), slot, patch)
     pictures = _take(cut_patches(shown.images, size), _take(shown.image, slot), patch)
     jittered = color_jitter(pictures * visible, _take(factors, slot), _take(mean, slot))
-    patches = normalize(jittered * (visible > 0), settings.dtype)
+    patches = normalize_pixels(jittered * (visible > 0), settings.dtype)
     return patches.reshape(*slot.shape, -1)
 
 

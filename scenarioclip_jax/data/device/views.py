@@ -175,11 +175,11 @@ def global_views(
 ) -> Float[Array, "G S P P 3"]:
     """Whole-scene views; `draws` [G, S] is None in evaluation."""
     if draws is None:
-        return normalize(canvas, settings.dtype)
+        return normalize_pixels(canvas, settings.dtype)
     pictures = _resample(canvas, draws.window, extent, size)
     strength = jnp.asarray(settings.jitter["global"])
     pictures = color_jitter(pictures, _factors(draws, strength))
-    return normalize(gaussian_blur(pictures, draws.blur), settings.dtype)
+    return normalize_pixels(gaussian_blur(pictures, draws.blur), settings.dtype)
 
 
 def object_views(
@@ -193,7 +193,7 @@ def object_views(
     if draws is not None:
         factors = factors_of(draws, objects.scene, settings.jitter["object"])
         pictures = color_jitter(pictures, factors) * (visible > 0)
-    return normalize(pictures, settings.dtype)
+    return normalize_pixels(pictures, settings.dtype)
 
 
 def relation_views(
@@ -207,7 +207,7 @@ def relation_views(
     if draws is not None:
         factors = factors_of(draws, relations.scene, settings.jitter["relation"])
         pictures = color_jitter(pictures, factors) * visible
-    return normalize(pictures, settings.dtype)
+    return normalize_pixels(pictures, settings.dtype)
 
 
 def regions(
@@ -243,7 +243,9 @@ def focus_views(
     return center_views(focus, extent, photo_size, size, settings.fit)
 
 
-def normalize(pictures: Float[Array, "*V P P 3"], dtype: DTypeLike) -> Float[Array, "*V P P 3"]:
+def normalize_pixels(
+    pictures: Float[Array, "*V P P 3"], dtype: DTypeLike
+) -> Float[Array, "*V P P 3"]:
     """Computes (image - mean) / std for images in 0-1."""
     return ((pictures - jnp.asarray(CLIP_MEAN)) / jnp.asarray(CLIP_STD)).astype(dtype)
 

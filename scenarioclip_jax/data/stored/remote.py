@@ -38,7 +38,7 @@ def local_data(data_dir: str | Path) -> Path:
             return  # of another version, which `dataset_dir` explains
         digests = shards.load_summary(folder).get("digests", {})
         for split in SPLITS:
-            found = shards.digest_of(shards.dataset_dir(folder), split)
+            found = shards.split_digest(shards.dataset_dir(folder), split)
             if split in digests and found != digests[split]:
                 raise StorageError(
                     f"{address}: the shards of its {split} split aren't those that were built (their digest "

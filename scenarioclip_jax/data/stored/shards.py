@@ -152,7 +152,7 @@ def open_split(data_dir: str | Path, split: str) -> "SceneSource":
     return SceneSource(shards, digest)
 
 
-def digest_of(folder: Path, split: str) -> str:
+def split_digest(folder: Path, split: str) -> str:
     """Digest of the content of a split's shards, the same wherever they lie; empty if it has none."""
     paths = sorted(folder.glob(f"{NAME}-{split}.array_record-*"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:

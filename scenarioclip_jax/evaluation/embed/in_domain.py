@@ -65,7 +65,7 @@ class InDomain(Protocol):
     def unseen(self) -> set[str]: ...
 
 
-def open_split(data: InDomain, name: str, skips: Skips) -> Split:
+def read_split(data: InDomain, name: str, skips: Skips) -> Split:
     """Opens a split and counts its unreadable records."""
     split = data.split(name)
     for index in split.corrupt:

@@ -16,7 +16,7 @@ from scenarioclip_jax.data.packing.fill import BatchBuilder, Labels
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.source import Source
 from scenarioclip_jax.data.tokens import Tokenizer
-from scenarioclip_jax.parallel.distributed import gather
+from scenarioclip_jax.parallel.distributed import values_of_all
 from scenarioclip_jax.parallel.mesh import batch_sharding
 
 
@@ -97,7 +97,7 @@ class SharedBatches:
         batches = iter(self._batches)
         while True:
             batch = next(batches, None)
-            if not any(gather(batch is not None, "there may be another batch to evaluate")):
+            if not any(values_of_all(batch is not None, "there may be another batch to evaluate")):
                 return
             yield batch or self._empty()
 
@@ -109,7 +109,7 @@ class SharedBatches:
 
 def exchange_rows(share: Share, rows: np.ndarray) -> np.ndarray:
     """Returns the concatenated rows of all parts; each part is [N, D] with any N."""
-    counts = gather(len(rows), "the rows are counted")
+    counts = values_of_all(len(rows), "the rows are counted")
     padded = np.zeros((max(counts), rows.shape[1]), rows.dtype)
     padded[: len(rows)] = rows
     everybody = multihost_utils.process_allgather(padded)

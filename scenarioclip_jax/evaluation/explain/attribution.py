@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Float, Int, UInt8
 
 from scenarioclip_jax.arrays import Array
-from scenarioclip_jax.data.device.views import normalize as normalize_pixels
+from scenarioclip_jax.data.device.views import normalize_pixels
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.inference import Model
 from scenarioclip_jax.models import params as parameters

@@ -15,7 +15,7 @@ NEVER = np.iinfo(np.int64).max  # the rank of a triplet that isn't a candidate
 OVERLAP = 0.5  # IoU
 
 
-class Scene(NamedTuple):
+class ImageTriplets(NamedTuple):
     """An image with its true triplets."""
 
     picture: Picture
@@ -74,7 +74,7 @@ def triplet_ranks(
     return np.array(constrained, np.int64), np.array(unconstrained, np.int64)
 
 
-def matching_pairs(scene: Scene, predicted: np.ndarray | None = None) -> list[np.ndarray]:
+def matching_pairs(scene: ImageTriplets, predicted: np.ndarray | None = None) -> list[np.ndarray]:
     """For each true triplet, the pairs with its labels whose boxes overlap its own by at least OVERLAP.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 
 from scenarioclip_jax.data.stored.labels import relation_text
 from scenarioclip_jax.evaluation.embed.encoder import Encoder
-from scenarioclip_jax.evaluation.embed.in_domain import InDomain, Split, open_split
+from scenarioclip_jax.evaluation.embed.in_domain import InDomain, Split, read_split
 from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
@@ -99,7 +99,7 @@ def _absent(photo: str, names: Sequence[str], here: set[str]) -> str | None:
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     """Scores the suite; raises UnsupportedError if the test split has nothing to add."""
     result = Result({}, {}, "each level its own", PROTOCOL)
-    split = open_split(data, "test", result.skips)
+    split = read_split(data, "test", result.skips)
     try:
         names = data.classes("object")
     except SuiteError:

@@ -9,7 +9,7 @@ from scenarioclip_jax.data.stored.labels import relation_text
 from scenarioclip_jax.data.stored.scene import Triplet, negative_kind
 from scenarioclip_jax.evaluation.embed.embedder import Gallery
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, TextsOf
-from scenarioclip_jax.evaluation.embed.in_domain import InDomain, Split, open_split
+from scenarioclip_jax.evaluation.embed.in_domain import InDomain, Split, read_split
 from scenarioclip_jax.evaluation.files import UnsupportedError
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, Skips, by_class
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
@@ -123,7 +123,7 @@ def measure(
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     """Scores the suite; raises UnsupportedError if no relation of the test split has a negative."""
     result = Result({}, {}, "relation", PROTOCOL)
-    split = open_split(data, "test", result.skips)
+    split = read_split(data, "test", result.skips)
     gallery = split.galleries.get("relation")
     if gallery is None:
         raise UnsupportedError("the test split holds no relation", OTHERS)

@@ -33,7 +33,7 @@ from scenarioclip_jax.evaluation.score.result import Example, Metric, Result
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.evaluation.settings import Settings, name_of
 from scenarioclip_jax.evaluation.suites import hoi_files
-from scenarioclip_jax.evaluation.suites.hoi_files import Scene, Task
+from scenarioclip_jax.evaluation.suites.hoi_files import BoxedPhoto, Task
 from scenarioclip_jax.evaluation.suites.registry import Suite
 
 PROTOCOL = (
@@ -133,7 +133,7 @@ def _stacked(found: Sequence[tuple[Any, np.ndarray, float]]) -> Detections:
     return Detections([photo for photo, *_ in found], pairs, scores)
 
 
-def _without_doubles(scene: Scene) -> Scene:
+def _without_doubles(scene: BoxedPhoto) -> BoxedPhoto:
     """The scene with one box of those of a class that overlap by more than half."""
     alike = (overlaps(scene.boxes, scene.boxes) > coco_ap.OVERLAP) & (
         scene.categories[:, None] == scene.categories
@@ -144,7 +144,7 @@ def _without_doubles(scene: Scene) -> Scene:
     )
 
 
-def _pairs(scene: Scene, person: int, known: dict[int, list[int]]) -> Iterable[Pair]:
+def _pairs(scene: BoxedPhoto, person: int, known: dict[int, list[int]]) -> Iterable[Pair]:
     """All pairs of a person and another box of a class that has interactions."""
     for one in np.flatnonzero(scene.categories == person).tolist():
         for two, category in enumerate(scene.categories.tolist()):
@@ -152,14 +152,14 @@ def _pairs(scene: Scene, person: int, known: dict[int, list[int]]) -> Iterable[P
                 yield Pair(one, two)
 
 
-def _region(scene: Scene, pair: Pair) -> Picture:
+def _region(scene: BoxedPhoto, pair: Pair) -> Picture:
     return scene.picture._replace(keep=tuple(tuple(scene.boxes[row].tolist()) for row in pair))
 
 
 def _show(
     result: Result,
     task: Task,
-    scenes: list[Scene],
+    scenes: list[BoxedPhoto],
     found: list[list[tuple[Any, np.ndarray, float]]],
 ) -> None:
     """Adds the surest detections in photos that don't have their interaction."""

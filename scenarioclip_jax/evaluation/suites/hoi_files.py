@@ -33,7 +33,7 @@ class Interaction(NamedTuple):
     group: str
 
 
-class Scene(NamedTuple):
+class BoxedPhoto(NamedTuple):
     """A photo with N boxes (x0, y0, x1, y1).
 
     Attributes:
@@ -60,7 +60,7 @@ class Task(NamedTuple):
 
     interactions: list[Interaction]
     person: int
-    scenes: list[Scene]
+    scenes: list[BoxedPhoto]
     truth: list[dict[Any, list[np.ndarray]]]
     with_object: dict[int, set]
     known: bool
@@ -277,7 +277,7 @@ def _task(
     return Task(interactions, person, scenes, truth, with_object, known)
 
 
-def _scene(located: Located, proposed: dict[Any, Proposals] | None, skips: Skips) -> Scene:
+def _scene(located: Located, proposed: dict[Any, Proposals] | None, skips: Skips) -> BoxedPhoto:
     """A photo with its annotated boxes, or with the proposed ones."""
     record = located.values
     if proposed is None:
@@ -291,7 +291,7 @@ def _scene(located: Located, proposed: dict[Any, Proposals] | None, skips: Skips
     kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     for row in np.flatnonzero(~kept):
         skips.add("box without an area", f"{located.where} box {row}")
-    return Scene(
+    return BoxedPhoto(
         record.number,
         Picture(located.paths[0]),
         boxes[kept],

@@ -12,7 +12,7 @@ from scenarioclip_jax.data.batch import LEVELS
 from scenarioclip_jax.data.stored.splits import SPLITS
 from scenarioclip_jax.evaluation.embed.embedder import Gallery
 from scenarioclip_jax.evaluation.embed.encoder import Encoder
-from scenarioclip_jax.evaluation.embed.in_domain import InDomain, open_split
+from scenarioclip_jax.evaluation.embed.in_domain import InDomain, read_split
 from scenarioclip_jax.evaluation.files import SuiteError, UnsupportedError
 from scenarioclip_jax.evaluation.score.probe import Labeled, Probe, encode_labels, fit
 from scenarioclip_jax.evaluation.score.result import Metric, Result, by_class
@@ -49,7 +49,7 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     result = Result({}, {}, "each level its own", PROTOCOL)
     check_splits(data)
     train, validation = (
-        open_split(data, name, result.skips).galleries for name in ("train", "validation")
+        read_split(data, name, result.skips).galleries for name in ("train", "validation")
     )
     probes: dict[str, tuple[Probe, list[str]]] = {}
     for level in LEVELS:
@@ -65,7 +65,7 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
         probes[level] = probe, classes
         result.choices[level] = probe.choices
     # Opened only here, so that nothing above can depend on it.
-    test = open_split(data, "test", result.skips).galleries
+    test = read_split(data, "test", result.skips).galleries
     for level, (probe, classes) in probes.items():
         if level not in test:
             result.skips.add("level without pictures in the test split", level)

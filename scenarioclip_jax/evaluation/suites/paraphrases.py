@@ -13,7 +13,7 @@ from scenarioclip_jax.data.stored.labels import relation_text
 from scenarioclip_jax.data.stored.scene import Triplet
 from scenarioclip_jax.evaluation.embed.embedder import Gallery
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, TextsOf
-from scenarioclip_jax.evaluation.embed.in_domain import InDomain, open_split
+from scenarioclip_jax.evaluation.embed.in_domain import InDomain, read_split
 from scenarioclip_jax.evaluation.files import UnsupportedError
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result, by_class
 from scenarioclip_jax.evaluation.score.zero_shot import normalize
@@ -94,7 +94,7 @@ def measure(
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     """Scores the suite; raises UnsupportedError if no relation has both a paraphrase and a negative."""
     result = Result({}, {}, "relation", PROTOCOL)
-    split = open_split(data, "test", result.skips)
+    split = read_split(data, "test", result.skips)
     gallery = split.galleries.get("relation")
     if gallery is None:
         raise UnsupportedError("the test split holds no relation")

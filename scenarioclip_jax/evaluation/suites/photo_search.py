@@ -3,7 +3,7 @@
 import numpy as np
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder
-from scenarioclip_jax.evaluation.embed.in_domain import InDomain, Split, open_split
+from scenarioclip_jax.evaluation.embed.in_domain import InDomain, Split, read_split
 from scenarioclip_jax.evaluation.files import UnsupportedError
 from scenarioclip_jax.evaluation.score.ranks import chance_of_hit, first_right, nearest
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result
@@ -32,7 +32,7 @@ def queries(split: Split, level: str) -> tuple[list[str], list[list[int]]]:
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     """Scores the suite; raises UnsupportedError if the test split has neither objects nor relations."""
     result = Result({}, {}, "whole photos", PROTOCOL)
-    split = open_split(data, "test", result.skips)
+    split = read_split(data, "test", result.skips)
     levels = [level for level in ("object", "relation") if level in split.galleries]
     if not levels or len(split.photos.photo_ids) < 2:
         raise UnsupportedError("the test split has no two photos with an object or a relation")

@@ -38,7 +38,7 @@ from scenarioclip_jax.evaluation.score.result import (
 from scenarioclip_jax.evaluation.score.triplets import (
     NEVER,
     Found,
-    Scene,
+    ImageTriplets,
     matching_pairs,
     score,
     triplet_ranks,
@@ -135,7 +135,7 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
 def pair_scores(
     encoder: Encoder,
     memo: TextMemo,
-    scene: Scene,
+    scene: ImageTriplets,
     predicates: Sequence[str],
     levels: Sequence[str],
 ) -> tuple[np.ndarray, list[Picture]]:
@@ -163,7 +163,7 @@ def clean_name(name: str) -> str:
     return name
 
 
-def read(files: Files, result: Result) -> tuple[list[Scene], set, list[str]]:
+def read(files: Files, result: Result) -> tuple[list[ImageTriplets], set, list[str]]:
     """Reads and checks test images with a relation, the other images' label triplets, and the predicates."""
     content = read_json(files.path, files.digests)
     lists = ("data", "test_image_ids", "predicate_classes", "thing_classes", "stuff_classes")
@@ -214,7 +214,7 @@ def read(files: Files, result: Result) -> tuple[list[Scene], set, list[str]]:
     return scenes, known, predicates
 
 
-def _within_picture(record: Located, skips: Skips) -> Scene | None:
+def _within_picture(record: Located, skips: Skips) -> ImageTriplets | None:
     """The scene of a test image without objects that lie outside of its picture; None if no relation is left.
 
     Such an object has no pixels to be scored by. It is left out with its triplets, and both are counted. Of
@@ -242,7 +242,7 @@ def _within_picture(record: Located, skips: Skips) -> Scene | None:
         skips.add("test image whose relations have no boxes in its picture", record.where)
         return None
     boxes, labels, categories = ([each[i] for i in place] for each in (boxes, labels, categories))
-    return Scene(Picture(path), image_id, boxes, labels, left, categories)
+    return ImageTriplets(Picture(path), image_id, boxes, labels, left, categories)
 
 
 def _objects(row: Row, classes: int, predicates: int, skips: Skips):

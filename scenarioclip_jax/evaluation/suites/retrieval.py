@@ -11,7 +11,7 @@ import numpy as np
 
 from scenarioclip_jax.evaluation.embed.embedder import Gallery
 from scenarioclip_jax.evaluation.embed.encoder import Encoder, TextsOf
-from scenarioclip_jax.evaluation.embed.in_domain import InDomain, by_level, open_split
+from scenarioclip_jax.evaluation.embed.in_domain import InDomain, by_level, read_split
 from scenarioclip_jax.evaluation.score.captions import score_captions
 from scenarioclip_jax.evaluation.score.ranks import chance_of_hit, first_right, nearest
 from scenarioclip_jax.evaluation.score.result import Example, Metric, Result
@@ -109,7 +109,7 @@ def measure(texts_of: TextsOf, gallery: Gallery, level: str) -> Level:
 def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     """Scores the suite; raises SuiteError if the test split has no image."""
     result = Result({}, {}, "each level its own", PROTOCOL)
-    split = open_split(data, "test", result.skips)
+    split = read_split(data, "test", result.skips)
     # A data set may have captions only.
     levels = () if split.captions and not split.galleries else by_level(split, "test", result.skips)
     for level, gallery in levels:

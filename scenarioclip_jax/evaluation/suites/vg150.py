@@ -26,7 +26,7 @@ from scenarioclip_jax.evaluation.score import coco_ap
 from scenarioclip_jax.evaluation.score.result import Metric, Result, by_class
 from scenarioclip_jax.evaluation.score.triplets import (
     Found,
-    Scene,
+    ImageTriplets,
     matching_pairs,
     score,
     triplet_ranks,
@@ -93,14 +93,18 @@ def evaluate(encoder: Encoder, files: Files, settings: Settings) -> Result:
     return result
 
 
-def _names(encoder: Encoder, scene: Scene, words: np.ndarray, settings: Settings) -> np.ndarray:
+def _names(
+    encoder: Encoder, scene: ImageTriplets, words: np.ndarray, settings: Settings
+) -> np.ndarray:
     """Cosines [N, C] of the boxes with the names; of several levels the largest."""
     regions = [scene.picture._replace(keep=(box,)) for box in scene.boxes]
     images = normalize(by_levels(encoder.images, regions, settings.object_levels))
     return np.einsum("vnd,vcd->vnc", images, words).max(axis=0)
 
 
-def _found(scene: Scene, scores: np.ndarray, task: Task, predicted: np.ndarray | None) -> Found:
+def _found(
+    scene: ImageTriplets, scores: np.ndarray, task: Task, predicted: np.ndarray | None
+) -> Found:
     """The ranks of a photo's true triplets.
 
     Args:

@@ -12,7 +12,7 @@ from scenarioclip_jax.evaluation.embed.encoder import Picture
 from scenarioclip_jax.evaluation.files import Files, Located, SuiteError, Wanted
 from scenarioclip_jax.evaluation.records import Row, json_rows, read_json
 from scenarioclip_jax.evaluation.score.result import Result, Skips
-from scenarioclip_jax.evaluation.score.triplets import Scene
+from scenarioclip_jax.evaluation.score.triplets import ImageTriplets
 from scenarioclip_jax.files import sha256_of
 
 GRAPHS = ("VG-SGG.h5", "VG-SGG-with-attri.h5")
@@ -44,7 +44,7 @@ class Task(NamedTuple):
       known: Triplets of words that training photos have.
     """
 
-    scenes: list[Scene]
+    scenes: list[ImageTriplets]
     names: list[str]
     predicates: list[str]
     known: set[tuple[str, int, str]]
@@ -209,7 +209,7 @@ def _pairs(graph: Graph, where: str, skips: Skips) -> list[tuple[int, int, int]]
     return kept
 
 
-def _scene(record: Located, names: list[str]) -> Scene:
+def _scene(record: Located, names: list[str]) -> ImageTriplets:
     photo, graph = record.values
     size = image_files.size_of(record.paths[0])
     corner = np.trunc(graph.boxes[:, :2] - graph.boxes[:, 2:] / 2)  # whole numbers, as published
@@ -217,4 +217,6 @@ def _scene(record: Located, names: list[str]) -> Scene:
     limits = np.array([*size, *size]) - 1  # the last pixels
     boxes = [tuple(box) for box in np.clip(edges, 0, limits).tolist()]
     labels = [names[category] for category in graph.categories]
-    return Scene(Picture(record.paths[0]), photo, boxes, labels, graph.truth, graph.categories)
+    return ImageTriplets(
+        Picture(record.paths[0]), photo, boxes, labels, graph.truth, graph.categories
+    )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from scenarioclip_jax.evaluation.embed.encoder import Encoder
-from scenarioclip_jax.evaluation.embed.in_domain import InDomain, by_level, open_split
+from scenarioclip_jax.evaluation.embed.in_domain import InDomain, by_level, read_split
 from scenarioclip_jax.evaluation.files import UnsupportedError
 from scenarioclip_jax.evaluation.score.ranks import nearest
 from scenarioclip_jax.evaluation.score.result import (
@@ -31,7 +31,7 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     """Scores all levels with several classes; raises UnsupportedError if there is no such level or no image."""
     result = Result({}, {}, "each level its own", PROTOCOL)
     result.choices["prompt"] = settings.prompt
-    split = open_split(data, "test", result.skips)
+    split = read_split(data, "test", result.skips)
     for level, gallery in by_level(split, "test", result.skips):
         try:
             texts = data.classes(level)

@@ -3,7 +3,7 @@ import json
 import jsonschema
 import pytest
 
-from scenarioclip_jax.annotate.models.answers import normalize, parse
+from scenarioclip_jax.annotate.models.answers import normalize_answer, parse
 from scenarioclip_jax.annotate.models.prompts import prompt, schema
 from scenarioclip_jax.annotate.results import Caption, Failure
 from scenarioclip_jax.annotate.settings import CaptionSettings
@@ -102,9 +102,9 @@ def test_more_than_was_asked_for_is_left_out_but_for_what_relations_name():
 
 
 def test_names_are_normalized():
-    assert normalize("  Traffic_Light. ") == "traffic light"
-    assert normalize("'T-shirt'") == "t-shirt"
-    assert normalize("cafe\u0301") == "caf\u00e9"
+    assert normalize_answer("  Traffic_Light. ") == "traffic light"
+    assert normalize_answer("'T-shirt'") == "t-shirt"
+    assert normalize_answer("cafe\u0301") == "caf\u00e9"
 
 
 def test_the_schema_allows_what_is_asked_for_and_no_more():

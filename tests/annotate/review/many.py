@@ -17,7 +17,7 @@ from pycocotools import mask as coco
 
 from scenarioclip_jax.annotate.chain import Chain
 from scenarioclip_jax.annotate.line_files import encode_line
-from scenarioclip_jax.annotate.records import digest_of, result_line
+from scenarioclip_jax.annotate.records import json_digest, result_line
 from scenarioclip_jax.annotate.stages.photos import key_of
 from scenarioclip_jax.annotate.work import Work, open_work
 
@@ -41,12 +41,12 @@ def write_many(folder: Path, count: int) -> Work:
         os.link(folder / "photo.jpg", images / id)
         known = {"sha256": f"{number:064x}", "width": SIZE[0], "height": SIZE[1], "hash": "0" * 64}
         lines["photos"].append(encode_line(result_line(id, key_of(images / id, {}), known, {})))
-        before = (digest_of(known),)
+        before = (json_digest(known),)
         for stage in chain.stages:
             output = _outputs(number).get(stage.name, {"text": id})
-            key = digest_of([chain._identities[stage.name], *before])
+            key = json_digest([chain._identities[stage.name], *before])
             lines[stage.name].append(encode_line(result_line(id, key, output, {"by": "x"})))
-            before = (key, digest_of(output))
+            before = (key, json_digest(output))
     chain.close()
     for name, found in lines.items():
         (work.folder / name).mkdir(exist_ok=True)

@@ -34,7 +34,7 @@ def told(batches):
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_the_parts_one_after_the_other_are_the_split(tokenizer, monkeypatch, parts):
-    monkeypatch.setattr(module, "gather", lambda value, where: [value])
+    monkeypatch.setattr(module, "values_of_all", lambda value, where: [value])
     whole = told(EvaluationBatches(SCENES, tokenizer, SETTINGS, range(21)))
     shares = [Share(i, parts, SETTINGS.packing_groups, tuple(range(parts))) for i in range(parts)]
     found = [told(SharedBatches(s, SCENES, tokenizer, SETTINGS, range(21))) for s in shares]
@@ -46,7 +46,7 @@ def test_the_parts_one_after_the_other_are_the_split(tokenizer, monkeypatch, par
 def test_a_process_without_scenes_left_goes_on_with_empty_batches(tokenizer, monkeypatch):
     share = Share(1, 2, SETTINGS.packing_groups, (0, 1))
     others = iter([True] * 9)
-    monkeypatch.setattr(module, "gather", lambda value, where: [value, next(others, False)])
+    monkeypatch.setattr(module, "values_of_all", lambda value, where: [value, next(others, False)])
     batches = list(SharedBatches(share, SCENES, tokenizer, SETTINGS, range(4)))
     assert len(batches) == 9
     assert sum(batch.scenes.mask.sum() for batch, _ in batches) == 2

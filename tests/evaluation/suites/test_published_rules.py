@@ -141,7 +141,7 @@ def test_bbox_matching_agrees_with_a_direct_computation(seed):
     boxes = np.concatenate([low, low + draw.uniform(4, 12, (count, 2))], axis=1)
     kinds = draw.integers(0, 2, count).tolist()
     truth = [(0, 1, 2), (1, 0, 0), (3, 2, 1)]
-    scene = triplets.Scene(
+    scene = triplets.ImageTriplets(
         Picture(None), "1", [tuple(b) for b in boxes], ["x"] * count, truth, kinds
     )
     scores = draw.random((len(scene.pairs), predicates))
