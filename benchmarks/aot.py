@@ -62,10 +62,9 @@ half to twice as many). `one stem` shares the frozen stem, encodes equal texts o
 into rows, and keeps the average of the teacher's towers only; `packed` computes only the patches that show
 something, too, with about the room that `python -m benchmarks.packing` finds (0.5% left out). Found as above,
 in at most {trials} trials: between the largest that fitted and the smallest that didn't nothing was tried.
-Compiled on 24 November, with AdamW's moments in float32; the rows above are older, from before the levels of
-one stem went through it as one batch. The work of a scene grows with the batch, since losses compare all pairs.
-Packed rows need less work and more memory: pictures are cut into float32 patches before the visible ones are
-taken, and those that are not taken lie there, too.
+Compiled on 28 November; the rows above are of the 24th, from before the levels of one stem went through it as
+one batch. The work of a scene grows with the batch, since losses compare all pairs. Packed rows take the visible
+patches straight from the canvas, so they need the least work and the least memory.
 
 {layouts}
 

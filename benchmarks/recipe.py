@@ -144,7 +144,16 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "less parts of objects": ("recipe", ["--config.model.object_parts=1"]),
+    # One text tower that is told the level: first with the compute of the three, then with their parameters.
     "texts share a tower": ("recipe", ["--config.arch=scenario_clip_shared"]),
+    "texts share a larger tower": (
+        "recipe",
+        [
+            "--config.arch=scenario_clip_shared",
+            "--config.model.text.width=116",
+            "--config.model.text.mlp_dim=464",
+        ],
+    ),
     "less patches of 8 pixels": ("recipe", ["--config.model.vision.patch_size=16"]),
 }
 

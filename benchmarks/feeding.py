@@ -1,0 +1,157 @@
+"""What a host with 8, 16 or 32 reading workers could feed, by the CPU time of a scene in a worker and in the trainer.
+
+    python -m benchmarks.feeding --json FILE [--workers 1,8,16,32] [--batches 6] [--rounds 3]
+
+Workers read 640 x 480 JPEGs from shards and hand batches over in shared memory, as in training; the trainer
+only takes them. All run at once on the machine's cores, however few, and the CPU time of each process is
+counted, not the time on the clock. So W workers with a core each could make W / (a worker's time) scenes a
+second, unless the trainer can't take as many: 1 / (its own time). That more cores share caches and memory isn't
+in these figures.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from multiprocessing import active_children
+from pathlib import Path
+
+from benchmarks import scenes
+from configs.pretrain import get_config
+from scenarioclip_jax.data.build import dataset as build
+from scenarioclip_jax.data.pipeline import TrainingBatches, TrainIterator
+from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.stored import shards
+from scenarioclip_jax.train.config import data_settings
+
+OBJECTS, RELATIONS = 5, 4
+BATCH = 16  # scenes
+TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds
+
+
+class Repeated:
+    """A source over and over, as long as a real one: shuffling the indices of a tiny one takes long."""
+
+    def __init__(self, source: shards.SceneSource, length: int = 100_000):
+        self._source, self._length = source, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int):
+        return self._source[index % len(self._source)]
+
+
+def make_data(folder: Path, count: int) -> Path:
+    scenes.write_root(
+        folder, scenes.draw_scenes(count, 0, objects=OBJECTS, relations=RELATIONS), "boxes"
+    )
+    build.build(folder, folder / "shards", fractions=(1.0, 0.0, 0.0), progress=False)
+    return folder / "shards"
+
+
+def settings_for(folder: Path) -> DataSettings:
+    config = get_config("vitb32")
+    config.data.update(batch_size=BATCH, packing_groups=1)
+    config.data.levels.object.slots_per_scene = OBJECTS
+    config.data.levels.relation.slots_per_scene = RELATIONS
+    summary = shards.load_summary(folder)
+    return data_settings(config, focus_images=summary["has_focus_images"])
+
+
+def cpu_seconds(process: int) -> float:
+    """The CPU time that a process has used, with all its threads; the same file tells it on every Linux."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * TICK
+
+
+def measure(folder: Path, settings: DataSettings, workers: int, batches: int) -> dict[str, float]:
+    """CPU milliseconds of a scene in the workers together and in this process, while all run at once."""
+    source = Repeated(shards.open_split(folder, "train"))
+    settings = dataclasses.replace(settings, num_workers=workers)
+    making = TrainingBatches(
+        source, scenes.word_tokenizer(), settings, range(settings.packing_groups)
+    )
+    iterator = TrainIterator(making, settings, len(source))
+    try:
+        for _ in range(3 * workers):  # until all have started
+            next(iterator)
+        processes = [each.pid for each in active_children() if each.name.startswith("grain-")]
+        assert len(processes) == workers, processes
+        before, own = [cpu_seconds(each) for each in processes], time.process_time()
+        began = time.perf_counter()
+        for _ in range(batches * workers):
+            next(iterator)
+        seconds = time.perf_counter() - began
+        own = time.process_time() - own
+        used = sum(cpu_seconds(each) for each in processes) - sum(before)
+    finally:
+        iterator.close()
+    count = batches * workers * BATCH
+    return {
+        "worker": 1e3 * used / count,
+        "trainer": 1e3 * own / count,
+        "scenes_a_second_here": count / seconds,
+    }
+
+
+def measure_alone(folder: Path, settings: DataSettings, batches: int) -> float:
+    """CPU milliseconds of a scene where a batch is made and kept in one process: nothing is handed over."""
+    source = Repeated(shards.open_split(folder, "train"))
+    making = TrainingBatches(
+        source, scenes.word_tokenizer(), settings, range(settings.packing_groups)
+    )
+    making(0)  # opens the files
+    began = time.process_time()
+    for step in range(1, batches + 1):
+        making(step)
+    return 1e3 * (time.process_time() - began) / (batches * BATCH)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, required=True, help="where to write the figures")
+    parser.add_argument("--workers", default="1,8,16,32")
+    parser.add_argument("--scenes", type=int, default=48, help="different ones in the shards")
+    parser.add_argument("--batches", type=int, default=6, help="of each worker in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    counts = [int(each) for each in arguments.workers.split(",")]
+    rounds: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
+    alone = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = make_data(Path(folder), arguments.scenes)
+        settings = settings_for(data)
+        for _ in range(arguments.rounds):
+            alone.append(measure_alone(data, settings, 2 * arguments.batches))
+            for count in counts:
+                rounds[count].append(measure(data, settings, count, arguments.batches))
+    rows = {}
+    print(
+        "| workers | ms in a worker | ms in the trainer | scenes/s of the workers | of the trainer |"
+    )
+    print("| --- | --- | --- | --- | --- |")
+    for count, found in rounds.items():
+        row = {name: statistics.median(each[name] for each in found) for name in found[0]}
+        row["scenes_a_second_of_workers"] = 1e3 * count / row["worker"]
+        row["scenes_a_second_of_trainer"] = 1e3 / row["trainer"]
+        rows[count] = {name: round(value, 4) for name, value in row.items()}
+        print(
+            f"| {count} | {row['worker']:.2f} | {row['trainer']:.3f} "
+            f"| {row['scenes_a_second_of_workers']:,.0f} | {row['scenes_a_second_of_trainer']:,.0f} |"
+        )
+    results = {
+        "made_and_kept": round(statistics.median(alone), 4),
+        "by_workers": rows,
+        "rounds": arguments.rounds,
+        "machine": f"{os.cpu_count()} x {platform.processor() or platform.machine()}",
+    }
+    arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
