@@ -63,7 +63,7 @@ into rows, and keeps the average of the teacher's towers only; `packed` computes
 something, too, with about the room that `python -m benchmarks.packing` finds (0.5% left out). Found as above,
 in at most {trials} trials: between the largest that fitted and the smallest that didn't nothing was tried.
 Compiled on 28 November; the rows above are of the 24th, from before the levels of one stem went through it as
-one batch. The work of a scene grows with the batch, since losses compare all pairs. Packed rows take the visible
+one batch. The work of a scene grows with the batch, since losses compare all pairs. Packed rows take visible
 patches straight from the canvas, so they need the least work and the least memory.
 
 {layouts}

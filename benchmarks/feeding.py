@@ -1,4 +1,4 @@
-"""What a host with 8, 16 or 32 reading workers could feed, by the CPU time of a scene in a worker and in the trainer.
+"""What a host with many reading workers could feed, by the CPU time of a scene in a worker and in the trainer.
 
     python -m benchmarks.feeding --json FILE [--workers 1,8,16,32] [--batches 6] [--rounds 3]
 

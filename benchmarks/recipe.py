@@ -38,6 +38,7 @@ COLUMNS = (
     ("hard_negatives", "swapped ends, unseen", "swapped, unseen"),
     ("paraphrases", "beats negatives", "paraphrases"),
     ("half_truth", "relation/relation", "half-truths"),
+    ("half_truth", "global/relation", "half-truths of photos"),
     ("photo_search", "relation/R@5", "photos by triplet, R@5"),
     ("retrieval", "caption/text_to_image/R@5", "photos by caption, R@5"),
 )
@@ -155,23 +156,44 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "less patches of 8 pixels": ("recipe", ["--config.model.vision.patch_size=16"]),
+    "texts first": ("recipe", []),
 }
+# What a variant is trained with before, and for how many steps: here texts alone, paraphrases against negatives.
+TEXTS_ALONE = [
+    *(f"--config.loss.level_weights.{key}=0" for key in ("scene", "object", "relation")),
+    "--config.loss.terms.negatives=0",
+    "--config.loss.terms.paraphrases=0",
+    "--config.loss.terms.texts=1",
+]
+BEFORE = {"texts first": (TEXTS_ALONE, 200)}
 
 
-def run(preset: str, arguments: list[str], seed: int, steps: int, extra: list[str]) -> dict:
-    """Trains and evaluates in processes of their own; returns the figures by suite and metric."""
+MAIN = [sys.executable, "-m", "scenarioclip_jax.main"]
+
+
+def train(preset: str, workdir: str, seed: int, steps: int, arguments: list[str]) -> None:
+    command = [*MAIN, f"--config=configs/pretrain.py:{preset}", f"--workdir={workdir}"]
+    command += [f"--config.seed={seed}", f"--config.steps={steps}"]
+    command += [f"--config.validation.every={steps}", f"--config.checkpoint.every={steps}"]
+    command += ["--config.report.queries=0", "--config.report.scenes=1"]
+    subprocess.run([*command, *arguments], cwd=ROOT, check=True)
+
+
+def run(name: str, seed: int, steps: int, extra: list[str]) -> dict:
+    """Trains and evaluates a variant in processes of their own; returns the figures by suite and metric."""
+    preset, arguments = VARIANTS[name]
     with tempfile.TemporaryDirectory() as folder:
-        main, workdir = [sys.executable, "-m", "scenarioclip_jax.main"], f"{folder}/run"
-        often = [f"--config.validation.every={steps}", f"--config.checkpoint.every={steps}"]
-        command = [*main, f"--config=configs/pretrain.py:{preset}", f"--workdir={workdir}"]
-        command += [f"--config.seed={seed}", f"--config.steps={steps}", *often]
-        command += ["--config.report.queries=0", "--config.report.scenes=1"]
+        workdir = f"{folder}/run"
         began = time.perf_counter()
-        subprocess.run([*command, *arguments, *extra], cwd=ROOT, check=True)
+        if name in BEFORE:
+            before, count = BEFORE[name]
+            train(preset, f"{folder}/before", seed, count, [*arguments, *extra, *before])
+            arguments = [*arguments, f"--config.init_from={folder}/before"]
+        train(preset, workdir, seed, steps, [*arguments, *extra])
         seconds = time.perf_counter() - began
         rows = [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").open()]
         rates = [row["time/scenes_per_second"] for row in rows if "time/scenes_per_second" in row]
-        command = [*main, "--config=configs/evaluate.py", f"--config.checkpoint={workdir}"]
+        command = [*MAIN, "--config=configs/evaluate.py", f"--config.checkpoint={workdir}"]
         command += [f"--workdir={folder}/scores", f"--config.suites={SUITES}"]
         command += ["--config.bootstrap=10", "--config.cache="]
         subprocess.run(command, cwd=ROOT, check=True)
@@ -243,7 +265,7 @@ def main() -> None:
     ]
     with ThreadPoolExecutor(arguments.workers) as pool:
         running = {
-            pool.submit(run, *VARIANTS[name], int(seed), arguments.steps, extra): (seed, name)
+            pool.submit(run, name, int(seed), arguments.steps, extra): (seed, name)
             for seed, name in todo
         }
         for done in as_completed(running):
