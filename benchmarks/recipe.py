@@ -158,7 +158,7 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "less patches of 8 pixels": ("recipe", ["--config.model.vision.patch_size=16"]),
     "texts first": ("recipe", []),
 }
-# What a variant is trained with before, and for how many steps: here texts alone, paraphrases against negatives.
+# What a variant is trained with before, and for how many steps: texts alone, paraphrases against negatives.
 TEXTS_ALONE = [
     *(f"--config.loss.level_weights.{key}=0" for key in ("scene", "object", "relation")),
     "--config.loss.terms.negatives=0",
