@@ -20,6 +20,11 @@ import time
 from multiprocessing import active_children
 from pathlib import Path
 
+# As in `input_pipeline`, so that its figures can be compared; workers inherit them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("RAYON_NUM_THREADS", "1")
+
 from benchmarks import scenes
 from configs.pretrain import get_config
 from scenarioclip_jax.data.build import dataset as build
@@ -30,7 +35,6 @@ from scenarioclip_jax.train.config import data_settings
 
 OBJECTS, RELATIONS = 5, 4
 BATCH = 16  # scenes
-TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds
 
 
 class Repeated:
@@ -63,10 +67,18 @@ def settings_for(folder: Path) -> DataSettings:
     return data_settings(config, focus_images=summary["has_focus_images"])
 
 
-def cpu_seconds(process: int) -> float:
-    """The CPU time that a process has used, with all its threads; the same file tells it on every Linux."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK
+def cpu_seconds(processes: list[int]) -> float:
+    """The CPU time that processes have used, with all their threads, once they have nothing more to do.
+
+    By then all that can be read ahead is there: what is made between two calls is what is taken between them.
+    """
+    # Linux numbers a process's clock so (clock_getcpuclockid(3)).
+    clocks = [~process << 3 | 2 for process in processes]
+    before, now = -1.0, 0.0
+    while now - before > 1e-3 * len(clocks):
+        time.sleep(0.5)
+        before, now = now, sum(map(time.clock_gettime, clocks))
+    return now
 
 
 def measure(folder: Path, settings: DataSettings, workers: int, batches: int) -> dict[str, float]:
@@ -82,13 +94,13 @@ def measure(folder: Path, settings: DataSettings, workers: int, batches: int) ->
             next(iterator)
         processes = [each.pid for each in active_children() if each.name.startswith("grain-")]
         assert len(processes) == workers, processes
-        before, own = [cpu_seconds(each) for each in processes], time.process_time()
+        before, own = cpu_seconds(processes), time.process_time()
         began = time.perf_counter()
         for _ in range(batches * workers):
             next(iterator)
         seconds = time.perf_counter() - began
         own = time.process_time() - own
-        used = sum(cpu_seconds(each) for each in processes) - sum(before)
+        used = cpu_seconds(processes) - before
     finally:
         iterator.close()
     count = batches * workers * BATCH

@@ -145,7 +145,8 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "less parts of objects": ("recipe", ["--config.model.object_parts=1"]),
-    # One text tower that is told the level: first with the compute of the three, then with their parameters.
+    # One text tower that is told the level: with the compute of the three, then with their parameters. Its
+    # positions learn at the usual rate, so "positions at the usual rate" is what to compare them with.
     "texts share a tower": ("recipe", ["--config.arch=scenario_clip_shared"]),
     "texts share a larger tower": (
         "recipe",
@@ -158,7 +159,8 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "less patches of 8 pixels": ("recipe", ["--config.model.vision.patch_size=16"]),
     "texts first": ("recipe", []),
 }
-# What a variant is trained with before, and for how many steps: texts alone, paraphrases against negatives.
+# What a variant is trained with before, and for how many steps, which come on top of its own and aren't in its
+# rate: texts alone, paraphrases against negatives.
 TEXTS_ALONE = [
     *(f"--config.loss.level_weights.{key}=0" for key in ("scene", "object", "relation")),
     "--config.loss.terms.negatives=0",

@@ -78,7 +78,7 @@ def flags_of(module: str) -> set[str]:
         beside += [*folder.glob("merging.py"), *folder.glob("*_command.py")]
         source += "".join(path.read_text() for path in beside if path.is_file())
     found = re.findall(r"""(?:DEFINE_\w+\(|add_argument\(|\badd\()\s*["'](?:--)?([\w-]+)""", source)
-    return {*found, *(name.replace("_", "-") for name in found), "help"}
+    return {*found, "help"}
 
 
 def test_the_readme_is_short():

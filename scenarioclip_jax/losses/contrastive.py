@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Bool, DTypeLike, Float, Int
 
 from scenarioclip_jax.arrays import Array
-from scenarioclip_jax.losses.pairwise import CHUNK, Options, PairBlock, PairLoss, pairwise_sum
+from scenarioclip_jax.losses.pairwise import CHUNK, PairBlock, PairLoss, PairOptions, pairwise_sum
 
 KINDS = ("softmax", "sigmoid")
 MAX_SCALE = 100.0  # CLIP's limit on exp(logit_scale)
@@ -53,7 +53,7 @@ def softmax_loss(
     Returns:
       The mean of the image-to-text and text-to-image losses over the rows that `mask` keeps; 0 if none.
     """
-    zero, options = jnp.float32(0.0), Options(sharding, chunk, dtype)
+    zero, options = jnp.float32(0.0), PairOptions(sharding, chunk, dtype)
     return _mean(SOFTMAX, options, image, text, logit_scale, zero, mask, text_id)
 
 
@@ -77,11 +77,11 @@ def sigmoid_loss(
     Returns:
       The sum over all pairs of valid rows, divided by the number of valid rows; 0 if there are none.
     """
-    options = Options(sharding, chunk, dtype)
+    options = PairOptions(sharding, chunk, dtype)
     return _mean(SIGMOID, options, image, text, logit_scale, logit_bias, mask, text_id)
 
 
-def _mean(loss: PairLoss, options: Options, image, text, logit_scale, bias, mask, text_id):
+def _mean(loss: PairLoss, options: PairOptions, image, text, logit_scale, bias, mask, text_id):
     image = normalize(image.astype(jnp.float32))
     text = normalize(text.astype(jnp.float32))
     scale = jnp.minimum(jnp.exp(logit_scale), MAX_SCALE)

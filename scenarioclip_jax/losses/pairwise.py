@@ -177,7 +177,7 @@ def _axes(sharding: NamedSharding) -> tuple[str, ...]:
     return first if isinstance(first, tuple) else (first,)
 
 
-class Options(NamedTuple):
+class PairOptions(NamedTuple):
     """How a sum over pairs is computed.
 
     Attributes:
@@ -194,7 +194,7 @@ class Options(NamedTuple):
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def pairwise_sum(
     loss: PairLoss,
-    options: Options,
+    options: PairOptions,
     image: Float[Array, "N D"],
     text: Float[Array, "M D"],
     label: Int[Array, " N"],

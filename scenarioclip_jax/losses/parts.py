@@ -9,7 +9,7 @@ from jaxtyping import Bool, DTypeLike, Float, Int
 
 from scenarioclip_jax.arrays import Array
 from scenarioclip_jax.losses.contrastive import MAX_SCALE, ROW_SOFTMAX, normalize
-from scenarioclip_jax.losses.pairwise import CHUNK, Options, pairwise_sum
+from scenarioclip_jax.losses.pairwise import CHUNK, PairOptions, pairwise_sum
 
 ROOM = 4  # times as many parts as scenes have on average are known of one scene
 
@@ -51,7 +51,7 @@ def parts_loss(
     scale = jnp.minimum(jnp.exp(logit_scale), MAX_SCALE)
     total: Array = pairwise_sum(
         ROW_SOFTMAX,
-        Options(sharding, chunk, dtype),
+        PairOptions(sharding, chunk, dtype),
         rows,
         columns,
         label.reshape(-1),

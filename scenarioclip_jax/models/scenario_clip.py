@@ -69,7 +69,7 @@ class Inputs(NamedTuple):
 
     images: Mapping[str, Float[Array, "N P P 3"] | Float[Array, "N T pixels"]]
     ids: Mapping[str, Int[Array, "N L"]]
-    image_rows: Mapping[str, Rows] = NOT_PACKED  # `models.rows.flatten`
+    image_rows: Mapping[str, Rows] = NOT_PACKED  # `models.rows.merge_groups`
     text_rows: Mapping[str, Rows] = NOT_PACKED
     boxes: Mapping[str, Boxes] = MappingProxyType({})  # finer levels, if regions are pooled
 

@@ -23,7 +23,7 @@ def parse(
 ) -> Caption | Failure:
     """Reads an answer.
 
-    It may stand in a code fence or among other text. Names are normalized (`normalize_answer`), each is there
+    It may stand in a code fence or among other text. Names are normalized (`normalize_answer`); each is there
     once. A relation that isn't three texts is left out; a name that only a relation has becomes an object.
 
     Args:
