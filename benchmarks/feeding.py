@@ -10,7 +10,6 @@ in these figures.
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import platform
@@ -26,28 +25,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("RAYON_NUM_THREADS", "1")
 
 from benchmarks import scenes
-from configs.pretrain import get_config
+from benchmarks.reading import BATCH, OBJECTS, RELATIONS, batches_of, settings_for
 from scenarioclip_jax.data.build import dataset as build
-from scenarioclip_jax.data.pipeline import TrainingBatches, TrainIterator
-from scenarioclip_jax.data.settings import DataSettings
+from scenarioclip_jax.data.pipeline import TrainIterator
 from scenarioclip_jax.data.stored import shards
-from scenarioclip_jax.train.config import data_settings
-
-OBJECTS, RELATIONS = 5, 4
-BATCH = 16  # scenes
-
-
-class Repeated:
-    """A source over and over, as long as a real one: shuffling the indices of a tiny one takes long."""
-
-    def __init__(self, source: shards.SceneSource, length: int = 100_000):
-        self._source, self._length = source, length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int):
-        return self._source[index % len(self._source)]
 
 
 def make_data(folder: Path, count: int) -> Path:
@@ -56,15 +37,6 @@ def make_data(folder: Path, count: int) -> Path:
     )
     build.build(folder, folder / "shards", fractions=(1.0, 0.0, 0.0), progress=False)
     return folder / "shards"
-
-
-def settings_for(folder: Path) -> DataSettings:
-    config = get_config("vitb32")
-    config.data.update(batch_size=BATCH, packing_groups=1)
-    config.data.levels.object.slots_per_scene = OBJECTS
-    config.data.levels.relation.slots_per_scene = RELATIONS
-    summary = shards.load_summary(folder)
-    return data_settings(config, focus_images=summary["has_focus_images"])
 
 
 def cpu_seconds(processes: list[int]) -> float:
@@ -81,14 +53,10 @@ def cpu_seconds(processes: list[int]) -> float:
     return now
 
 
-def measure(folder: Path, settings: DataSettings, workers: int, batches: int) -> dict[str, float]:
+def measure(folder: Path, workers: int, batches: int) -> dict[str, float]:
     """CPU milliseconds of a scene in the workers together and in this process, while all run at once."""
-    source = Repeated(shards.open_split(folder, "train"))
-    settings = dataclasses.replace(settings, num_workers=workers)
-    making = TrainingBatches(
-        source, scenes.word_tokenizer(), settings, range(settings.packing_groups)
-    )
-    iterator = TrainIterator(making, settings, len(source))
+    source, settings = shards.open_split(folder, "train"), settings_for(folder, workers)
+    iterator = TrainIterator(batches_of(source, settings), settings, len(source))
     try:
         for _ in range(3 * workers):  # until all have started
             next(iterator)
@@ -105,12 +73,9 @@ def measure(folder: Path, settings: DataSettings, workers: int, batches: int) ->
     return {"worker": 1e3 * used / count, "trainer": 1e3 * own / count}
 
 
-def measure_alone(folder: Path, settings: DataSettings, batches: int) -> float:
+def measure_alone(folder: Path, batches: int) -> float:
     """CPU milliseconds of a scene where a batch is made and kept in one process: nothing is handed over."""
-    source = Repeated(shards.open_split(folder, "train"))
-    making = TrainingBatches(
-        source, scenes.word_tokenizer(), settings, range(settings.packing_groups)
-    )
+    making = batches_of(shards.open_split(folder, "train"), settings_for(folder))
     making(0)  # opens the files
     began = time.process_time()
     for step in range(1, batches + 1):
@@ -131,11 +96,10 @@ def main() -> None:
     alone = []
     with tempfile.TemporaryDirectory() as folder:
         data = make_data(Path(folder), arguments.scenes)
-        settings = settings_for(data)
         for _ in range(arguments.rounds):
-            alone.append(measure_alone(data, settings, 2 * arguments.batches))
+            alone.append(measure_alone(data, 2 * arguments.batches))
             for count in counts:
-                rounds[count].append(measure(data, settings, count, arguments.batches))
+                rounds[count].append(measure(data, count, arguments.batches))
     rows = {}
     print(
         "| workers | ms in a worker | ms in the trainer | scenes/s of the workers | of the trainer |"

@@ -29,15 +29,11 @@ from PIL import Image
 
 from benchmarks import scenes
 from benchmarks.peer.dataset import Collate, PeerDataset
-from configs.pretrain import get_config
+from benchmarks.reading import BATCH, OBJECTS, RELATIONS, batches_of, settings_for
 from scenarioclip_jax.data.build import dataset as build
 from scenarioclip_jax.data.photo import rgb
-from scenarioclip_jax.data.pipeline import TrainingBatches
 from scenarioclip_jax.data.stored import shards
-from scenarioclip_jax.train.config import data_settings
 
-OBJECTS, RELATIONS = 5, 4
-BATCH = 16  # scenes
 SHAPES = ("boxes", "outlines")  # of focused regions
 
 
@@ -55,31 +51,10 @@ def make_data(folder: Path, count: int) -> dict[str, Path]:
     return roots
 
 
-class Repeated:
-    """A source over and over, as long as a real one: shuffling the indices of a tiny one takes long."""
-
-    def __init__(self, source: shards.SceneSource, length: int = 100_000):
-        self._source, self._length = source, length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int):
-        return self._source[index % len(self._source)]
-
-
 def ours(root: Path) -> Callable[[], int]:
     """A function that makes all batches of an epoch and returns the number of scenes."""
-    config = get_config("vitb32")
-    config.data.update(batch_size=BATCH, packing_groups=1)
-    config.data.levels.object.slots_per_scene = OBJECTS
-    config.data.levels.relation.slots_per_scene = RELATIONS
-    summary = shards.load_summary(root / "shards")
-    settings = data_settings(config, focus_images=summary["has_focus_images"])
     source = shards.open_split(root / "shards", "train")
-    batches = TrainingBatches(
-        Repeated(source), scenes.word_tokenizer(), settings, range(settings.packing_groups)
-    )
+    batches = batches_of(source, settings_for(root / "shards"))
     steps = len(source) // BATCH
 
     def run() -> int:
