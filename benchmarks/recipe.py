@@ -39,6 +39,7 @@ COLUMNS = (
     ("paraphrases", "beats negatives", "paraphrases"),
     ("half_truth", "relation/relation", "half-truths"),
     ("half_truth", "global/relation", "half-truths of photos"),
+    ("half_truth", "global/truth", "true additions to photos"),
     ("photo_search", "relation/R@5", "photos by triplet, R@5"),
     ("retrieval", "caption/text_to_image/R@5", "photos by caption, R@5"),
 )

@@ -70,6 +70,7 @@ _WORDS = {
     "half_truth": {
         "relation": "true text beats one with a false relation",
         "object": "true text beats one with an absent object",
+        "truth": "a true relation added beats a false one added",
     },
     "hard_negatives": {
         "all": "beats all of its negatives",

@@ -1,7 +1,8 @@
 """In-domain half-truths: a true text must score higher than itself with something false added.
 
 A text that says more that is wrong often scores higher than the true one alone, since it names more of what can
-be seen. Each unit that is added is false of the photo, and everything else stays.
+be seen. Each unit that is added is false of the photo, and everything else stays. A model that prefers short
+texts would do well, so what is false is also compared with what is true.
 """
 
 import hashlib
@@ -24,7 +25,9 @@ PROTOCOL = (
     "On the test split. A picture's own text (relation: its triplet; global: the action) must score strictly "
     "higher than the same text with “ and ” and something false added. object: a name of the data set that "
     "none of the photo's objects has, drawn by a digest of the photo's id; relation: a negative of the "
-    "relation, or of one of the photo's relations. Texts that would be cut are left out. Chance is 50%."
+    "relation, or of one of the photo's relations. global/truth: the action with that relation added must "
+    "score higher than with that negative added, so that it isn't enough to prefer short texts. Texts that "
+    "would be cut are left out. Chance is 50%."
 )
 JOINT = " and "
 
@@ -32,7 +35,7 @@ JOINT = " and "
 def pairs(
     split: Split, names: Sequence[str]
 ) -> dict[str, tuple[str, list[int], list[str], list[str]]]:
-    """The comparisons by metric: level, rows of its gallery, true texts, half-true texts.
+    """The comparisons by metric: level, rows of its gallery, texts that should win, half-true texts.
 
     Args:
       split: The split.
@@ -47,12 +50,9 @@ def pairs(
         ids = split.galleries["relation"].photo_ids
         for photo, (subject, _, object_) in zip(ids, split.triplets, strict=True):
             named.setdefault(photo, set()).update((subject, object_))
-    false: dict[str, list[str]] = {}  # of each photo
     found = {}
     if "relation" in split.galleries:
         gallery = split.galleries["relation"]
-        for photo, wrong in zip(gallery.photo_ids, split.negatives, strict=True):
-            false.setdefault(photo, []).extend(map(relation_text, wrong))
         own = [relation_text(triplet) for triplet in split.triplets]
         of_row = {
             row: relation_text(wrong[0]) for row, wrong in enumerate(split.negatives) if wrong
@@ -66,8 +66,12 @@ def pairs(
         found["relation/object"] = _with(own, absent, "relation")
     if "global" in split.galleries:
         gallery = split.galleries["global"]
-        some = {row: false[p][0] for row, p in enumerate(gallery.photo_ids) if false.get(p)}
-        found["global/relation"] = _with(gallery.texts, some, "global")
+        told = _told(split)
+        some = {row: told[p] for row, p in enumerate(gallery.photo_ids) if p in told}
+        half = _with(gallery.texts, {row: false for row, (_, false) in some.items()}, "global")
+        whole = _with(gallery.texts, {row: true for row, (true, _) in some.items()}, "global")
+        found["global/relation"] = half
+        found["global/truth"] = "global", half[1], whole[3], half[3]
         absent = {
             row: name
             for row, photo in enumerate(gallery.photo_ids)
@@ -75,6 +79,24 @@ def pairs(
         }
         found["global/object"] = _with(gallery.texts, absent, "global")
     return {name: each for name, each in found.items() if each[1]}
+
+
+def _told(split: Split) -> dict[str, tuple[str, str]]:
+    """By photo: the text of one of its relations, and a negative of it that no other relation makes true."""
+    if "relation" not in split.galleries:
+        return {}
+    of_relation = list(
+        zip(split.galleries["relation"].photo_ids, split.triplets, split.negatives, strict=True)
+    )
+    true: dict[str, set[str]] = {}
+    for photo, triplet, _ in of_relation:
+        true.setdefault(photo, set()).add(relation_text(triplet))
+    told: dict[str, tuple[str, str]] = {}
+    for photo, triplet, negatives in of_relation:
+        for negative in map(relation_text, negatives):
+            if negative not in true[photo]:
+                told.setdefault(photo, (relation_text(triplet), negative))
+    return told
 
 
 def _with(own: Sequence[str], false: Mapping[int, str], level: str):
@@ -108,7 +130,7 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
     if not found:
         raise UnsupportedError("the test split has neither negatives nor objects to add to a text")
     for metric, (level, rows, true, half) in found.items():
-        kept = [i for i, text in enumerate(half) if encoder.fits(text, level)]
+        kept = [i for i in range(len(half)) if all(encoder.fits(t[i], level) for t in (true, half))]
         for i in set(range(len(half))) - set(kept):
             result.skips.add("longer than the texts of its level", half[i])
         if kept:

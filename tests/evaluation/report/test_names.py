@@ -35,7 +35,7 @@ KEYS = {  # every metric that a suite writes into `results.json`
     "linear_probe": each(LEVELS, ("top1", "top5", "top10")),
     "hard_negatives": each(KINDS, ("", ", unseen")),
     "paraphrases": ["beats negatives", "same verdict"],
-    "half_truth": each(("global/", "relation/"), ("relation", "object")),
+    "half_truth": {*each(("global/", "relation/"), ("relation", "object")), "global/truth"},
     "photo_search": each(("object", "relation"), ("", " as global"), ("/",), RECALLS),
     "aro": each(("relation/", "attribution/"), ("macro_accuracy", "accuracy")),
     "aro_order": each(("COCO/", "Flickr30k/"), ("accuracy",)),

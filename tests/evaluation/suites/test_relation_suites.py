@@ -107,6 +107,7 @@ def test_half_truths():
             "relation/relation": 1 / 2,
             "relation/object": 1.0,
             "global/relation": 1.0,
+            "global/truth": 1.0,
             "global/object": 1.0,
         }
     )
@@ -116,6 +117,7 @@ def test_half_truths():
         "relation/relation": 2,
         "relation/object": 2,
         "global/relation": 1,
+        "global/truth": 1,
         "global/object": 1,
     }
     (failure,) = result.examples["relation/relation: failures"]
@@ -123,6 +125,35 @@ def test_half_truths():
     nothing = FakeData({"test": {"relation": ROWS[2:]}}, {"object": []}, TRIPLETS[2:], [[]])
     with pytest.raises(UnsupportedError, match="neither negatives nor objects"):
         half_truth.evaluate(Sums(parts), nothing, Settings())
+
+
+@pytest.mark.parametrize(
+    ("of_true", "of_false", "relation", "truth"),
+    [
+        ([1, 0], [0, 1], 1.0, 1.0),  # each counts as it should
+        ([0, 2], [0, 1], 1.0, 0.0),  # whatever is added counts against a text
+        ([2, 0], [1, 0], 0.0, 1.0),  # whatever is added counts for it
+    ],
+)
+def test_preferring_short_texts_is_not_enough(of_true, of_false, relation, truth):
+    splits = {"relation": ROWS[:1], "global": [([1, 0], "reading", "p")]}
+    given = FakeData({"test": splits}, {"object": ["lamp"]}, TRIPLETS[:1], NEGATIVES[:1])
+    parts = {"reading": [1, 1], "lamp above table": of_true, "table above lamp": of_false}
+    values = half_truth.evaluate(Sums(parts), given, Settings()).values()
+    assert (values["global/relation"], values["global/truth"]) == (relation, truth)
+
+
+def test_what_is_true_elsewhere_in_a_photo_is_no_half_truth():
+    triplets = [("lamp", "above", "table"), ("table", "above", "lamp")]  # two of each
+    splits = {
+        "relation": [([1, 0], " ".join(t), "p") for t in triplets],
+        "global": [([1, 0], "reading", "p")],
+    }
+    negatives = [triplets[1:], [*triplets[:1], ("table", "on", "lamp")]]
+    found = half_truth.pairs(FakeData({"test": splits}, {}, triplets, negatives).split("test"), [])
+    added = "reading and table above lamp", "reading and table on lamp"
+    assert found["global/truth"] == ("global", [0], [added[0]], [added[1]])
+    assert found["global/relation"] == ("global", [0], ["reading"], [added[1]])
 
 
 def test_what_is_added_to_a_half_truth_is_not_there():
