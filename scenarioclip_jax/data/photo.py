@@ -93,9 +93,8 @@ def mask_region(mask: bytes, width: int, height: int, view: View) -> np.ndarray:
     Raises:
       ValueError: The mask is damaged, or its size isn't that of the photo, `width` x `height`.
     """
-    left, right, columns = _centers(width, view, 0)
-    top, bottom, rows = _centers(height, view, 1)
-    shown = masks.sample(mask, (width, height), rows, columns)
+    (left, top, right, bottom), grid = _grid(width, height, view)
+    shown = masks.sample(mask, grid)
     if shown.shape == (view.size, view.size):
         return shown
     region = np.zeros((view.size, view.size), bool)
@@ -104,6 +103,13 @@ def mask_region(mask: bytes, width: int, height: int, view: View) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)  # all masks of a scene have one size
+def _grid(width: int, height: int, view: View) -> tuple[tuple[int, int, int, int], masks.Grid]:
+    """Left, top, right and bottom of the view pixels that show the photo, and where these sample its masks."""
+    left, right, columns = _centers(width, view, 0)
+    top, bottom, rows = _centers(height, view, 1)
+    return (left, top, right, bottom), masks.Grid((width, height), rows, columns)
+
+
 def _centers(length: int, view: View, axis: int) -> tuple[int, int, np.ndarray]:
     """View pixels [low, high) that show the photo along an axis, and the photo pixels under their centers."""
     low, high, start, end = span(length, view, axis)

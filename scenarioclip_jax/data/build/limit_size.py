@@ -28,14 +28,14 @@ def limit_size(scene: Scene, picture: Image.Image, max_side: int | None) -> Scen
     )
     scale = np.array([width / scene.width, height / scene.height] * 2, np.float32)
 
+    rows, columns = (
+        ((np.arange(new) + 0.5) * (old / new)).astype(int)
+        for new, old in ((height, scene.height), (width, scene.width))
+    )
+    grid = masks.Grid((scene.width, scene.height), rows, columns)
+
     def smaller(mask: bytes) -> bytes:
-        if not mask:
-            return mask
-        rows, columns = (
-            ((np.arange(new) + 0.5) * (old / new)).astype(int)
-            for new, old in ((height, scene.height), (width, scene.width))
-        )
-        return masks.encode(masks.sample(mask, (scene.width, scene.height), rows, columns))
+        return masks.encode(masks.sample(mask, grid)) if mask else mask
 
     def relation(of: Relation) -> Relation:
         image = of.image

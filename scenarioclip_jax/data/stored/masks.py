@@ -14,6 +14,34 @@ import numpy as np
 _NUMBER = np.dtype("<u4")
 
 
+class Grid:
+    """Some rows and columns of the masks of one size, made once for all masks that are sampled there.
+
+    Args:
+      size: Width and height of the masks.
+      rows, columns: Indices in ascending order; indices may be repeated.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        rows: Sequence[int] | np.ndarray,
+        columns: Sequence[int] | np.ndarray,
+    ):
+        width, height = size
+        distinct, times = np.unique(rows, return_counts=True)
+        self.size, self.columns = size, len(columns)
+        self.pixels = len(distinct) * self.columns  # each distinct row counts once
+        # How often each distinct row is wanted; None if that is once each.
+        self.times = times if len(distinct) < len(rows) else None
+        # By row of a mask, and one more: chosen pixels in the rows before it; whether it is chosen itself.
+        y = np.arange(height + 1)
+        self.before_row = np.searchsorted(distinct, y) * self.columns
+        self.chosen = np.isin(y, distinct).astype(np.int64)
+        # By column of a mask: chosen columns before it.
+        self.before_column = np.searchsorted(columns, np.arange(width))
+
+
 def encode(mask: np.ndarray) -> bytes:
     """Encodes a mask, bool [height, width]."""
     flat = np.concatenate([[False], mask.ravel(), [not mask.flat[-1]]])
@@ -25,41 +53,25 @@ def encode(mask: np.ndarray) -> bytes:
 def decode(mask: bytes) -> np.ndarray:
     """Decodes a whole mask to bool [height, width]; raises the same errors as `sample`."""
     width, height = _open(mask)[0]
-    return sample(mask, (width, height), np.arange(height), np.arange(width))
+    return sample(mask, Grid((width, height), np.arange(height), np.arange(width)))
 
 
-def sample(
-    mask: bytes,
-    size: tuple[int, int],
-    rows: Sequence[int] | np.ndarray,
-    columns: Sequence[int] | np.ndarray,
-) -> np.ndarray:
+def sample(mask: bytes, grid: Grid) -> np.ndarray:
     """Samples a mask at the intersections of some rows and columns, bool [rows, columns].
 
-    Args:
-      mask: An encoded mask.
-      size: Width and height of the mask.
-      rows, columns: Indices in ascending order; indices may be repeated.
-
     Raises:
-      ValueError: The mask is damaged or has another size.
+      ValueError: The mask is damaged or hasn't the size that the grid is made for.
     """
-    runs = _runs(mask, size)
-    rows = np.asarray(rows)
-    first = np.append(
-        0, np.flatnonzero(rows[1:] != rows[:-1]) + 1
-    )  # first of each run of equal rows
+    runs = _runs(mask, grid.size)
     # Where runs start: in the mask, then among the chosen pixels, as the number of those that come before.
-    y, x = np.divmod(np.cumsum(runs[:-1], dtype=np.int64), size[0])
-    row, column = np.searchsorted(rows[first], y), np.searchsorted(columns, x)
-    chosen = np.append(rows[first], -1)[row] == y
-    starts = row * len(columns) + np.where(chosen, column, 0)
-    edges = np.concatenate([[0], starts, [len(first) * len(columns)]])
-    lengths = edges[1:] - edges[:-1]
-    pixels = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(-1, len(columns))
-    if len(first) == len(rows):
-        return pixels
-    return np.repeat(pixels, np.diff(first, append=len(rows)), axis=0)
+    y, x = np.divmod(np.cumsum(runs[:-1], dtype=np.int64), grid.size[0])
+    edges = np.empty(len(runs) + 1, np.int64)
+    edges[0], edges[-1] = 0, grid.pixels
+    edges[1:-1] = grid.before_row[y] + grid.chosen[y] * grid.before_column[x]
+    inside = np.zeros(len(runs), bool)
+    inside[1::2] = True
+    pixels = inside.repeat(edges[1:] - edges[:-1]).reshape(-1, grid.columns)
+    return pixels if grid.times is None else pixels.repeat(grid.times, axis=0)
 
 
 def center_of_mass(mask: bytes, size: tuple[int, int]) -> tuple[float, float] | None:

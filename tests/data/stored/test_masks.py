@@ -17,7 +17,7 @@ def test_any_pixels_of_any_mask_come_back():
         rows, columns = (np.sort(draw.integers(0, n, draw.integers(1, 20))) for n in mask.shape)
         encoded = masks.encode(mask)
         np.testing.assert_array_equal(masks.decode(encoded), mask)
-        found = masks.sample(encoded, (width, height), rows, columns)
+        found = masks.sample(encoded, masks.Grid((width, height), rows, columns))
         np.testing.assert_array_equal(found, mask[rows[:, None], columns])
 
 
@@ -42,7 +42,7 @@ def test_a_mask_takes_few_bytes():
 def test_damage_is_named(damage, message):
     mask = damage(masks.encode(np.eye(4, 5, dtype=bool)))
     with pytest.raises(ValueError, match=message):
-        masks.sample(mask, (4, 5), [0], [0])
+        masks.sample(mask, masks.Grid((4, 5), [0], [0]))
 
 
 def test_a_bomb_is_not_unpacked():
@@ -50,6 +50,6 @@ def test_a_bomb_is_not_unpacked():
     bomb = zlib.compress(np.array([640, 480], "<u4").tobytes() + bytes(60_000_000), 1)
     tracemalloc.start()
     with pytest.raises(ValueError, match="damaged mask"):
-        masks.sample(bomb, (640, 480), [0], [0])
+        masks.sample(bomb, masks.Grid((640, 480), [0], [0]))
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
