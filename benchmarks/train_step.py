@@ -147,12 +147,8 @@ def our_side(config, drawn: list[scenes.DrawnScene]) -> Side:
         held[0], metrics = run.train_step(held[0], batch)
         return float(jax.block_until_ready((held[0], metrics))[1]["loss/total"])
 
-    def multiply(a: np.ndarray, b: np.ndarray) -> Callable[[], Any]:
-        product, a, b = jax.jit(lambda a, b: a @ b), jax.device_put(a), jax.device_put(b)
-        return lambda: product(a, b).block_until_ready()
-
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(held[0]))
-    return Side(step, multiply, state_bytes, flops.model)
+    return Side(step, jax_product, state_bytes, flops.model)
 
 
 def peer_side(config, drawn: list[scenes.DrawnScene]) -> Side:
@@ -173,23 +169,33 @@ def peer_side(config, drawn: list[scenes.DrawnScene]) -> Side:
     def step() -> float:
         return trainer.step(batch)["total"]
 
-    def multiply(a: np.ndarray, b: np.ndarray) -> Callable[[], Any]:
-        a, b = torch.from_numpy(a), torch.from_numpy(b)
-        return lambda: a @ b
-
     step()  # the optimizer's state is made by the first step
-    return Side(step, multiply, trainer.state_bytes(), 0)
+    return Side(step, torch_product, trainer.state_bytes(), 0)
+
+
+def jax_product(a: np.ndarray, b: np.ndarray) -> Callable[[], Any]:
+    """A function that multiplies two matrices with XLA."""
+    import jax
+
+    product, a, b = jax.jit(lambda a, b: a @ b), jax.device_put(a), jax.device_put(b)
+    return lambda: product(a, b).block_until_ready()
+
+
+def torch_product(a: np.ndarray, b: np.ndarray) -> Callable[[], Any]:
+    """A function that multiplies two matrices with PyTorch."""
+    import torch
+
+    a, b = torch.from_numpy(a), torch.from_numpy(b)
+    return lambda: a @ b
 
 
 class Probe:
-    """The rate of bare float32 products."""
+    """The rate of bare float32 products, with one side's library."""
 
-    def __init__(self, side: Side):
+    def __init__(self, multiply: Callable[[np.ndarray, np.ndarray], Callable[[], Any]]):
         draw = np.random.default_rng(0)
         self._products = [
-            side.multiply(
-                draw.normal(size=(m, k)).astype("f"), draw.normal(size=(k, n)).astype("f")
-            )
+            multiply(draw.normal(size=(m, k)).astype("f"), draw.normal(size=(k, n)).astype("f"))
             for m, k, n in PROBE
         ]
         self._flops = sum(2 * m * k * n for m, k, n in PROBE)
@@ -215,7 +221,7 @@ def serve(name: str, count: int, seed: int, threads: int) -> None:
     drawn = scenes.draw_scenes(count, seed)
     config = configure(VARIANTS.get(name, {}), drawn)
     side = (peer_side if name == "peer" else our_side)(config, drawn)
-    probe = Probe(side)
+    probe = Probe(side.multiply)
     side.step()  # compiles
     print(json.dumps({"state_bytes": side.state_bytes, "flops": side.flops}), file=answers)
     for _ in sys.stdin:
