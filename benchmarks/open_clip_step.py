@@ -4,14 +4,15 @@
     python -m benchmarks.open_clip_step --json FILE [--scenes 16] [--steps 2] [--rounds 5]
 
 open_clip's side is its model `ViT-B-32-quickgelu`, its loss, its schedule, AdamW with its groups and its
-`train_one_epoch`, which is given batches that lie in memory. Ours is `arch=clip` with all parameters trained
+`train_one_epoch`, which is given batches held in memory. Ours is `arch=clip` with all parameters trained
 and without a teacher; it also crops and colors the photos inside the step. On a GPU both multiply in bfloat16
 (`--precision amp_bf16` of open_clip) and keep float32 parameters, on a CPU all is float32.
 
 Variants of ours: `as long` computes 77 tokens of every text, as open_clip does; `packed` packs texts into rows
 of 36 tokens and computes equal texts once. Each side lives in a process of its own and they take turns, of
-`--steps` steps each. Figures are medians over rounds, ratios medians of the rounds' ratios. `matmul_gflops` is
-the rate of bare products on a CPU, with each side's own library, by which the machine takes part in the ratio.
+`--steps` steps each. Figures are medians over rounds, ratios medians of the rounds' ratios. On a CPU,
+`matmul_gflops` is the rate of bare products with each side's own library, which shows how much of a ratio is
+due to these.
 """
 
 import argparse
@@ -44,8 +45,10 @@ EPOCHS = 1000  # of the run that the measured steps are the beginning of
 
 
 class Side(NamedTuple):
-    turn: Callable[[int], float]  # takes so many steps; returns the last loss
+    turn: Callable[[int], float]  # takes this many steps; returns the last loss
     flops: int  # model FLOPs of a step; 0 where they aren't counted
+    multiply: Callable | None  # a product to be timed; None on a GPU
+    versions: dict[str, str]
 
 
 def config_of(changes: dict[str, Any], drawn: list[scenes.DrawnScene], gpu: bool):
@@ -73,11 +76,12 @@ def our_side(name: str, drawn: list[scenes.DrawnScene]) -> Side:
             held[0], metrics = run.train_step(held[0], batch)
         return float(metrics["loss/total"])
 
-    return Side(turn, step_flops(run).model)
+    multiply = jax_product if device.platform == "cpu" else None
+    return Side(turn, step_flops(run).model, multiply, {"jax": jax.__version__})
 
 
 class Epoch:
-    """Batches in memory, as `train_one_epoch` takes them."""
+    """Batches held in memory, as `train_one_epoch` takes them."""
 
     def __init__(self, batch: tuple, steps: int):
         self._batch, self.num_batches = batch, steps
@@ -85,7 +89,7 @@ class Epoch:
         self.dataloader = self
 
     def set_epoch(self, epoch: int) -> None:
-        """All epochs are alike."""
+        """All epochs are the same."""
 
     def __iter__(self) -> Iterator[tuple]:
         return iter([self._batch] * self.num_batches)
@@ -148,7 +152,8 @@ def peer_side(name: str, drawn: list[scenes.DrawnScene]) -> Side:
             torch.cuda.synchronize()
         return told.values["train/loss"]
 
-    return Side(turn, 0)
+    versions = {"torch": torch.__version__, "open_clip": open_clip.__version__}
+    return Side(turn, 0, None if gpu else torch_product, versions)
 
 
 def serve(name: str, count: int, seed: int, steps: int) -> None:
@@ -158,15 +163,16 @@ def serve(name: str, count: int, seed: int, steps: int) -> None:
     drawn = scenes.draw_scenes(count, seed)
     side = (peer_side if name in PEERS else our_side)(name, drawn)
     side.turn(2)  # compiles
-    print(json.dumps({"flops": side.flops}), file=answers)
-    probe = Probe(torch_product if name in PEERS else jax_product)
+    print(json.dumps({"flops": side.flops, "versions": side.versions}), file=answers)
+    probe = Probe(side.multiply) if side.multiply else None
     for _ in os.fdopen(0):
         side.turn(1)
         started, used = time.perf_counter(), time.process_time()
         loss = side.turn(steps)
         seconds, cpu = time.perf_counter() - started, time.process_time() - used
         answer = {"seconds": seconds / steps, "cpu": cpu / steps, "loss": loss}
-        answer["matmul"] = probe.rate()
+        if probe:
+            answer["matmul"] = probe.rate()
         print(json.dumps(answer), file=answers)
 
 
@@ -188,8 +194,9 @@ def compare(arguments: argparse.Namespace) -> dict:
         seconds = [answer["seconds"] for answer in side.answers]
         of_side: dict = {"seconds_a_step": statistics.median(seconds), "rounds": seconds}
         of_side["scenes_a_second"] = arguments.scenes / of_side["seconds_a_step"]
-        rate = statistics.median(answer["matmul"] for answer in side.answers)
-        of_side["matmul_gflops"] = rate / 1e9
+        of_side |= side.facts["versions"]
+        if rates := [answer["matmul"] for answer in side.answers if "matmul" in answer]:
+            of_side["matmul_gflops"] = statistics.median(rates) / 1e9
         if name in ours:
             of_side["tflops_a_step"] = side.facts["flops"] / 1e12
             for key, clock in (("ratio", "seconds"), ("cpu_ratio", "cpu")):

@@ -60,7 +60,7 @@ def sample(mask: bytes, grid: Grid) -> np.ndarray:
     """Samples a mask at the intersections of some rows and columns, bool [rows, columns].
 
     Raises:
-      ValueError: The mask is damaged or hasn't the size that the grid is made for.
+      ValueError: The mask is damaged or doesn't have the size that the grid was made for.
     """
     runs = _runs(mask, grid.size)
     # Where runs start: in the mask, then among the chosen pixels, as the number of those that come before.

@@ -1,7 +1,7 @@
 """In-domain half-truths: a true text must score higher than itself with something false added.
 
 A text that says more that is wrong often scores higher than the true one alone, since it names more of what can
-be seen. Each unit that is added is false of the photo, and everything else stays. A model that prefers short
+be seen. Each unit that is added is false of the picture, and everything else stays. A model that prefers short
 texts would do well, so what is false is also compared with what is true.
 """
 
@@ -19,17 +19,20 @@ from scenarioclip_jax.evaluation.score.zero_shot import normalize
 from scenarioclip_jax.evaluation.settings import Settings
 from scenarioclip_jax.evaluation.suites.registry import Suite
 from scenarioclip_jax.words.names import read_name
+from scenarioclip_jax.words.negatives import paraphrases
 from scenarioclip_jax.words.nouns import absent
 
 PROTOCOL = (
     "On the test split. A picture's own text (relation: its triplet; global: the action) must score strictly "
     "higher than the same text with “ and ” and something false added. object: a name of the data set that "
     "none of the photo's objects has, drawn by a digest of the photo's id; relation: a negative of the "
-    "relation, or of one of the photo's relations. global/truth: the action with that relation added must "
+    "relation, or of the first of the photo's relations that has one which no relation of the photo makes "
+    "true, in the same or in other words. global/truth: the action with that relation added must "
     "score higher than with that negative added, so that it isn't enough to prefer short texts. Texts that "
     "would be cut are left out. Chance is 50%."
 )
 JOINT = " and "
+MANY = 20  # more paraphrases than any triplet has
 
 
 def pairs(
@@ -82,17 +85,16 @@ def pairs(
 
 
 def _told(split: Split) -> dict[str, tuple[str, str]]:
-    """By photo: the text of one of its relations, and a negative of it that no other relation makes true."""
+    """By photo: the text of a relation, and a negative of it that no relation of the photo makes true."""
     if "relation" not in split.galleries:
         return {}
-    of_relation = list(
-        zip(split.galleries["relation"].photo_ids, split.triplets, split.negatives, strict=True)
-    )
+    photos = split.galleries["relation"].photo_ids
     true: dict[str, set[str]] = {}
-    for photo, triplet, _ in of_relation:
-        true.setdefault(photo, set()).add(relation_text(triplet))
+    for photo, triplet, others in zip(photos, split.triplets, split.paraphrases, strict=True):
+        said = map(relation_text, paraphrases(triplet, MANY))
+        true.setdefault(photo, set()).update((relation_text(triplet), *others, *said))
     told: dict[str, tuple[str, str]] = {}
-    for photo, triplet, negatives in of_relation:
+    for photo, triplet, negatives in zip(photos, split.triplets, split.negatives, strict=True):
         for negative in map(relation_text, negatives):
             if negative not in true[photo]:
                 told.setdefault(photo, (relation_text(triplet), negative))
@@ -131,8 +133,9 @@ def evaluate(encoder: Encoder, data: InDomain, settings: Settings) -> Result:
         raise UnsupportedError("the test split has neither negatives nor objects to add to a text")
     for metric, (level, rows, true, half) in found.items():
         kept = [i for i in range(len(half)) if all(encoder.fits(t[i], level) for t in (true, half))]
-        for i in set(range(len(half))) - set(kept):
-            result.skips.add("longer than the texts of its level", half[i])
+        for i in sorted(set(range(len(half))) - set(kept)):
+            longest = max(true[i], half[i], key=len)
+            result.skips.add("longer than the texts of its level", longest)
         if kept:
             chosen = ([each[i] for i in kept] for each in (rows, true, half))
             _score(encoder.texts, result, split, metric, level, *chosen)

@@ -149,7 +149,8 @@ def test_what_is_true_elsewhere_in_a_photo_is_no_half_truth():
         "relation": [([1, 0], " ".join(t), "p") for t in triplets],
         "global": [([1, 0], "reading", "p")],
     }
-    negatives = [triplets[1:], [*triplets[:1], ("table", "on", "lamp")]]
+    told_again = ("lamp", "below", "table")  # what the second relation says, in other words
+    negatives = [[*triplets[1:], told_again], [*triplets[:1], ("table", "on", "lamp")]]
     found = half_truth.pairs(FakeData({"test": splits}, {}, triplets, negatives).split("test"), [])
     added = "reading and table above lamp", "reading and table on lamp"
     assert found["global/truth"] == ("global", [0], [added[0]], [added[1]])
