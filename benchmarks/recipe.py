@@ -52,12 +52,6 @@ TEXTS = [
     "--config.data.make_paraphrases=1",
     "--config.data.levels.relation.further_per_scene=15",
 ]
-CAPTIONS = [
-    "--config.loss.terms.captions=1.0",
-    "--config.data.levels.scene.text_length=48",
-    "--config.model.text.max_length=48",  # the demo's towers read 24 tokens
-]
-OF_PHOTOS = ["--config.loss.terms.photo_negatives=1.0", "--config.data.photo_relations=1"]
 # The harder tier of embedded scenes, with the room that it needs (`scenarioclip_jax.train.budgets`).
 HARD = "--config.demo_data.tier=hard"
 HARD_PUBLISHED = [
@@ -91,27 +85,11 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "with captions": (
         "recipe",
         [
-            *CAPTIONS,
+            "--config.loss.terms.captions=1.0",
             "--config.data.levels.scene.further_per_scene=1",
             "--config.data.levels.scene.tokens_per_scene=48",
-        ],
-    ),
-    "with negatives of photos": (
-        "recipe",
-        [
-            *OF_PHOTOS,
-            "--config.data.photo_captions=False",
-            "--config.data.levels.scene.further_per_scene=5",
-            "--config.data.levels.scene.tokens_per_scene=60",
-        ],
-    ),
-    "with captions and negatives of photos": (
-        "recipe",
-        [
-            *CAPTIONS,
-            *OF_PHOTOS,
-            "--config.data.levels.scene.further_per_scene=6",
-            "--config.data.levels.scene.tokens_per_scene=108",
+            "--config.data.levels.scene.text_length=48",
+            "--config.model.text.max_length=48",  # the demo's towers read 24 tokens
         ],
     ),
     "paraphrases with weight 2": ("recipe", ["--config.loss.terms.paraphrases=2.0"]),

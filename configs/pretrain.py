@@ -174,9 +174,6 @@ def data() -> dict:
         # Negatives and paraphrases to make from graph and boxes for a relation whose annotations have fewer.
         make_negatives=0,
         make_paraphrases=0,
-        # What a whole photo's further texts are: a caption; so many of its relations with their negatives.
-        photo_captions=True,
-        photo_relations=0,
         caption_sentences=False,  # True: captions beside actions are one sentence instead of all
         shuffle_texts=False,  # True: a control run in which nothing can be learned
         num_workers=2,  # reading processes; 0: threads of the training process
@@ -193,7 +190,7 @@ def levels() -> dict:
         "scene": dict(  # the level `global`, whose name is a Python keyword
             text_length=32,  # tokens of an action; longer texts are cut
             tokens_per_scene=10.0,  # tokens of distinct texts, with text_row_tokens
-            further_per_scene=0.0,  # captions and relations beside actions, for loss.terms
+            further_per_scene=0.0,  # captions beside actions, for loss.terms
         ),
         "object": dict(
             text_length=16,
@@ -251,7 +248,6 @@ def loss() -> dict:
             scene_pictures=0.0,  # a relation's text: its own picture against the scene's other ones
             texts=0.0,  # a relation's text: its paraphrases against its negatives
             captions=0.0,  # the whole photo: its caption against the other photos'
-            photo_negatives=0.0,  # the whole photo: one of its relations against its negatives
             parts=0.0,  # a name or triplet: the photos of the batch that show it against the others
         ),
         distill_weight=1.0,  # weight of the distillation of scenario_clip_1, the divergences of _2

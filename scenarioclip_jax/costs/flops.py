@@ -332,10 +332,6 @@ def _terms(
         times = 1 + ("texts" in on)
         flops = 6 * times * shape.slots * shape.texts // groups * dim
         total = total.plus(Count(flops, flops))
-    if "photo_negatives" in on:
-        photos = levels["global"]
-        flops = 6 * photos.slots * photos.texts // groups * dim
-        total = total.plus(Count(flops, flops))
     if "captions" in on:
         total = total.plus(_pairwise(levels["global"].slots, dim, batch_ways))
     if "parts" in on:

@@ -21,9 +21,8 @@ import numpy as np
 # The three levels at which a scene is aligned with text, from coarse to fine.
 LEVELS = ("global", "object", "relation")
 # What a further text is to the picture of its slot: true of it, or false in one of the ways of
-# `data.stored.scene.NEGATIVE_KINDS`, in this order. Of a whole photo, a text may also be true of a part.
+# `data.stored.scene.NEGATIVE_KINDS`, in this order.
 TRUE = 0
-PART = -1
 
 
 class Rows(NamedTuple):
@@ -51,7 +50,7 @@ class Further(NamedTuple):
 
     slot: np.ndarray  # int32 [G, F]: index along V of the slot whose picture the text is about
     mask: np.ndarray  # bool [G, F]: which are filled
-    kind: np.ndarray  # int32 [G, F]: TRUE, PART, or 1 + the index in NEGATIVE_KINDS
+    kind: np.ndarray  # int32 [G, F]: TRUE, or 1 + the index in NEGATIVE_KINDS
     text: np.ndarray  # int32 [G, F]: equal texts have equal ids
     count: np.ndarray  # int32 [G]: texts that were wanted
 

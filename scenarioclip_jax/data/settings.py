@@ -30,8 +30,8 @@ class LevelSettings:
       tokens_per_scene: Tokens of distinct texts, if texts are packed (`DataSettings.text_row_tokens`).
       patches_per_scene: Patches that show something, including class tokens, if views are packed
         (`DataSettings.patch_size`). Not used at the level `global`, whose views are whole.
-      further_per_scene: Slots for further texts: negatives and paraphrases of relations; captions of scenes,
-        and some of their relations with negatives; see `data.packing.further`. 0 if none are read.
+      further_per_scene: Slots for further texts: negatives and paraphrases of relations, captions of scenes;
+        see `data.packing.further`. 0 if none are read.
     """
 
     text_length: int = 77
@@ -91,8 +91,6 @@ class DataSettings:
     # Negatives and paraphrases of a relation: where annotations have fewer, more are made (`words.negatives`).
     make_negatives: int = 0
     make_paraphrases: int = 0
-    photo_captions: bool = True  # a whole photo's further texts: one of its captions
-    photo_relations: int = 0  # and so many of its relations, each with its negatives
     caption_sentences: bool = False  # captions as further texts: one sentence instead of the whole
     shuffle_texts: bool = False  # control run: every text comes from an unrelated scene
     seed: int = 0  # for the order of scenes and each scene's own seed; 0 <= seed < 2**32
@@ -109,7 +107,6 @@ class DataSettings:
         for name in (
             *("min_visible_pixels", "num_workers", "stall_seconds"),
             *("text_row_tokens", "patch_size", "make_negatives", "make_paraphrases"),
-            "photo_relations",
         ):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         size = self.image_size

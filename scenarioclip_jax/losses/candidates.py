@@ -19,13 +19,12 @@ TERMS = ("negatives", "paraphrases", "scene_texts", "scene_pictures", "texts")
 
 
 class Further(NamedTuple):
-    """What the texts of a level are that come behind the slots' own. Empty slots are none of the three."""
+    """What the texts of a level are that come behind the slots' own. Empty slots are neither true nor false."""
 
     slot: Int[Array, "G F"]  # the slot whose picture the text is about
     true: Bool[Array, "G F"]
     false: Bool[Array, "G F"]
     text: Int[Array, "G F"]  # ids of the texts
-    part: Bool[Array, "G F"]  # true of a part of the picture
 
 
 class Candidates(NamedTuple):
@@ -112,26 +111,6 @@ def relation_losses(
         "texts": lambda: (cosine_logits(text[:, :relations], text, logit_scale), told),
     }
     return {name: candidates_loss(*term()) for name, term in terms.items() if weights[name]}
-
-
-def photo_loss(
-    image: Float[Array, "G S D"],
-    text: Float[Array, "G S_plus_F D"],
-    logit_scale: Float[Array, ""],
-    further: Further,
-) -> Float[Array, ""]:
-    """The term `photo_negatives`: a whole photo and what is true of a part of it, against what is false of it.
-
-    So what a text adds counts for or against it, where a contrastive loss over a batch would let every word
-    count for it that names something in the photo.
-
-    Args:
-      image, text: Embeddings of S photos; behind their own texts come F further ones.
-      logit_scale: Logarithm of the level's scale.
-      further: What the further texts are.
-    """
-    of_parts = _of_further(further._replace(true=further.part), image.shape[1], text.shape[1])
-    return candidates_loss(cosine_logits(image, text, logit_scale), of_parts)
 
 
 def of_slots(

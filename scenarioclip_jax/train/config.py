@@ -158,7 +158,7 @@ def _check_terms(config: Config) -> None:
         if not weight:
             continue
         _require(
-            level == "global" or len(levels_of(config.arch)) > 1,
+            name == "captions" or len(levels_of(config.arch)) > 1,
             key,
             weight,
             f"0 with arch {config.arch}, which isn't trained on objects and relations",
@@ -171,12 +171,6 @@ def _check_terms(config: Config) -> None:
                 f"config.{key}={weight!r} needs further texts in the batch: set "
                 f"config.data.levels.{section}.further_per_scene "
                 f"({'3 for each relation is a start' if level == 'relation' else '1'})"
-            )
-        source = {"captions": "photo_captions", "photo_negatives": "photo_relations"}.get(name)
-        if source and not config.data[source]:
-            raise ConfigError(
-                f"config.{key}={weight!r} needs config.data.{source}, which is {config.data[source]!r}: "
-                "no batch would have a text for this term"
             )
 
 

@@ -23,7 +23,6 @@ from scenarioclip_jax.models.scenario_clip import Embeddings
 TERMS: Mapping[str, str] = MappingProxyType(
     dict.fromkeys(candidates.TERMS, "relation")
     | {"scene_texts": "", "scene_pictures": "", "captions": "global", "parts": ""}
-    | {"photo_negatives": "global"}
 )
 
 
@@ -152,13 +151,6 @@ def _further_terms(
         text = student.text["global"]
         caption, ids, told = candidates.of_slots(text, about.further, own["global"])
         found["captions"] = contrast("global", photos, caption, told & about.slots.mask, ids)
-    if weights["photo_negatives"]:
-        further = levels["global"].further
-        assert further is not None  # as the config is checked
-        scale = contrast.logit_scale["global"]
-        found["photo_negatives"] = candidates.photo_loss(
-            student.image["global"], student.text["global"], scale, further
-        )
     if weights["parts"]:
         photos = student.image["global"]
         how = {"sharding": contrast.sharding, "dtype": contrast.dtype}

@@ -58,7 +58,6 @@ CAME_LATER |= {"data/region_style": "stored", "model/regions": "views", "model/o
 CAME_LATER |= {"model/ends_as_objects": False}
 CAME_LATER |= {"data/make_negatives": 0, "data/make_paraphrases": 0}
 CAME_LATER |= {"data/caption_sentences": False}
-CAME_LATER |= {"data/photo_captions": True, "data/photo_relations": 0}
 CAME_LATER |= {f"data/levels/{level}/further_per_scene": 0.0 for level in ("scene", "relation")}
 CAME_LATER |= {f"loss/terms/{name}": 0.0 for name in TERMS}
 CAME_LATER |= {f"loss/level_weights/{key}": 1.0 for key in CONFIG_KEYS.values()}

@@ -271,10 +271,9 @@ def _computed_levels(config: Config) -> tuple[str, ...]:
     if "finetune" not in config or pools(model_arguments(config)) or terms.parts:
         return levels
     taught = {level for level, weight in by_level(config.loss.level_weights).items() if weight}
-    of_photos = ("captions", "photo_negatives")
-    if any(terms[name] for name in of_photos):
+    if terms.captions:
         taught.add("global")
-    if any(weight for name, weight in terms.items() if name not in (*of_photos, "parts")):
+    if any(weight for name, weight in terms.items() if name not in ("captions", "parts")):
         taught.add("relation")
     return tuple(level for level in levels if level in taught)
 

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
 
 from scenarioclip_jax.arrays import Array
-from scenarioclip_jax.data.batch import PART, TRUE, Batch, Slots
+from scenarioclip_jax.data.batch import TRUE, Batch, Slots
 from scenarioclip_jax.data.device.box_views import in_crop
 from scenarioclip_jax.data.device.packed_views import packed_patches
 from scenarioclip_jax.data.device.views import ViewSettings, draw_scenes, scene_views, views
@@ -129,9 +129,8 @@ def _about(slots: Slots) -> Level:
     """What the objective has to know of a level."""
     further = None
     if (given := slots.further) is not None:
-        true, part, false = given.kind == TRUE, given.kind == PART, given.kind > TRUE
-        true, part, false = given.mask & true, given.mask & part, given.mask & false
-        further = Further(given.slot, true, false, given.text, part)
+        true = given.kind == TRUE
+        further = Further(given.slot, given.mask & true, given.mask & ~true, given.text)
     return Level(Members(slots.scene, slots.mask), slots.text, slots.pair, further)
 
 

@@ -12,7 +12,6 @@ from scenarioclip_jax.losses.candidates import (
     candidates_loss,
     cosine_logits,
     of_slots,
-    photo_loss,
     relation_losses,
 )
 
@@ -28,9 +27,9 @@ def case(groups=2, relations=8, further=20, dim=6, seed=0):
     pair = rng.integers(0, 3, (groups, relations)).astype("i")
     mask = rng.random((groups, relations)) < 0.8
     slot = rng.integers(0, relations, (groups, further)).astype("i")
-    kind = rng.integers(0, 4, (groups, further))  # empty, true, false, true of a part
+    kind = rng.integers(0, 3, (groups, further))  # empty, true, false
     kind = np.where(np.take_along_axis(mask, slot, axis=1), kind, 0)
-    return image, text, scene, pair, mask, Further(slot, kind == 1, kind == 2, slot, kind == 3)
+    return image, text, scene, pair, mask, Further(slot, kind == 1, kind == 2, slot)
 
 
 def by_hand(rows, columns, true, false, scale=5.0):
@@ -115,25 +114,6 @@ def test_every_term_by_hand(seed):
     assert float(some["texts"]) == float(found["texts"])
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_photos_by_hand(seed):
-    """What is true of all of a photo is no candidate, and neither is the photo's own text."""
-    image, text, *_, further = case(seed=seed)
-    groups, photos, _ = image.shape
-    part, false = (np.zeros((groups, photos, text.shape[1]), bool) for _ in range(2))
-    for g in range(groups):
-        for f, slot in enumerate(further.slot[g]):
-            part[g, slot, photos + f] = further.part[g, f]
-            false[g, slot, photos + f] = further.false[g, f]
-    expected = by_hand(image, text, part, false)
-    assert expected > 0
-    assert float(photo_loss(image, text, SCALE, further)) == pytest.approx(expected, rel=1e-4)
-    of_text = np.asarray(jax.grad(photo_loss, 1)(image, text, SCALE, further))
-    assert not of_text[:, :photos].any()
-    assert not of_text[:, photos:][further.true].any()
-    assert of_text[:, photos:][further.part | further.false].any()
-
-
 def test_terms_of_a_scene_need_no_further_texts():
     image, text, scene, pair, mask, further = case()
     weights = dict.fromkeys(TERMS, 0.0) | {"scene_texts": 1.0, "scene_pictures": 1.0}
@@ -183,7 +163,6 @@ def test_the_further_text_of_each_slot():
         true=np.array([[True, False, False]]),
         false=np.array([[False, True, False]]),
         text=np.array([[7, 8, 9]]),
-        part=np.array([[False, False, True]]),
     )
     found, ids, has = of_slots(text, further, text[:, :2])
     assert ids[0, 1] == 7

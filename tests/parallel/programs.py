@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from scenarioclip_jax.data.batch import PART, TRUE, Rows, Slots
+from scenarioclip_jax.data.batch import Rows, Slots
 from scenarioclip_jax.data.packing.fill import empty_batch
 from scenarioclip_jax.data.packing.rows import write
 from scenarioclip_jax.parallel.mesh import make_mesh, put_batch
@@ -134,14 +134,11 @@ def fill_slots(slots: Slots, settings, rng) -> None:
 
 
 def fill_further(slots: Slots, rng) -> None:
-    """True and false texts about the filled slots; of a whole scene a caption, and what is told of parts."""
+    """True and false texts about the filled slots; of a whole scene at most one, a true one."""
     further = slots.further
     assert further is not None
     if slots.region is None:
-        further.slot[:] = np.arange(further.slot.shape[1]) % slots.mask.shape[1]
-        # A caption each, then something true of a part and something false.
-        kinds = np.array([TRUE, PART, 1, 2])
-        further.kind[:] = kinds[np.arange(further.slot.shape[1]) // slots.mask.shape[1]]
+        further.slot[:] = np.arange(further.slot.shape[1])
     else:
         further.slot[:] = rng.integers(0, slots.mask.shape[1], further.slot.shape)
         further.kind[:] = rng.integers(0, 3, further.kind.shape)

@@ -30,7 +30,7 @@ PACKED |= {"ema__keep": "teacher"}
 RECIPE = {f"loss__terms__{name}": 0.5 for name in TERMS} | {"model__regions": "pooled"}
 RECIPE |= {"model__object_parts": 2, "model__ends_as_objects": True}
 RECIPE |= {"data__levels__relation__further_per_scene": 6.0, "data__text_row_tokens": 32}
-RECIPE |= {"data__levels__scene__further_per_scene": 3.0, "data__photo_relations": 1}
+RECIPE |= {"data__levels__scene__further_per_scene": 1.0}
 RECIPE |= {"data__levels__relation__tokens_per_scene": 90.0}
 
 

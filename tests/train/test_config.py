@@ -186,19 +186,6 @@ def test_recipes_can_be_trained(preset):
             {"loss__terms__captions": 0.5},
             r"captions=0\.5 needs .* config\.data\.levels\.scene\.further",
         ),
-        (
-            {
-                "loss__terms__captions": 0.5,
-                "data__levels__scene__further_per_scene": 1.0,
-                "data__photo_captions": False,
-            },
-            r"captions=0\.5 needs config\.data\.photo_captions, which is False",
-        ),
-        (
-            {"loss__terms__photo_negatives": 0.5, "data__levels__scene__further_per_scene": 1.0},
-            r"photo_negatives=0\.5 needs config\.data\.photo_relations, which is 0",
-        ),
-        ({"data__photo_relations": -1}, r"data\.photo_relations=-1: must be at least 0"),
         ({"loss__terms__texts": -1.0}, r"config\.loss\.terms\.texts=-1\.0: must be 0 or more"),
         (
             {"loss__terms__parts": 1.0, "arch": "clip"},

@@ -32,10 +32,9 @@ RECIPE = {f"loss__terms__{name}": 0.5 for name in TERMS} | {
     "data__text_row_tokens": 24,
     "data__levels__relation__further_per_scene": 18.0,
     "data__levels__relation__tokens_per_scene": 250.0,
-    "data__photo_relations": 1,
-    "data__levels__scene__further_per_scene": 7.0,
+    "data__levels__scene__further_per_scene": 1.0,
     "data__levels__scene__text_length": 20,
-    "data__levels__scene__tokens_per_scene": 96.0,
+    "data__levels__scene__tokens_per_scene": 48.0,
 }
 
 

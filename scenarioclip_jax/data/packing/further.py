@@ -1,8 +1,8 @@
 """Further texts of a scene: what is false of its relations, what else is true of them, and its captions.
 
 A relation's negatives and paraphrases come from the annotations; where these have too few, more are made from
-the scene's graph and boxes (`words`). A whole scene's further texts are one of its captions, or a sentence of
-it, other than what it reads anyway; and some of its relations, each with what is false of the whole photo.
+the scene's graph and boxes (`words`). A whole scene's further text is one of its captions, or a sentence of it,
+other than what it reads anyway.
 """
 
 import functools
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scenarioclip_jax.data.batch import PART, TRUE
+from scenarioclip_jax.data.batch import TRUE
 from scenarioclip_jax.data.settings import DataSettings
 from scenarioclip_jax.data.stored.labels import relation_text
 from scenarioclip_jax.data.stored.scene import NEGATIVE_KINDS, Scene, Triplet, negative_kind
@@ -114,48 +114,15 @@ def pair_of(triplet: Triplet) -> tuple[str, str]:
 
 
 def of_scene(
-    scene: Scene, own: str, settings: DataSettings, seed: int
-) -> tuple[float, list[FurtherText]]:
-    """Returns a drawn number below 1, and the texts that a whole scene is compared with besides its own.
-
-    These are a caption, if there is one, then the drawn relations, each in front of its negatives.
-    """
-    draw = np.random.default_rng([seed, _SALT])
-    captioned = captions(scene, own, settings)
-    found = [captioned[int(draw.integers(len(captioned)))]] if captioned else []
-    turn = float(draw.random())
-    for index in draw.permutation(len(scene.relations))[: settings.photo_relations].tolist():
-        of_index = of_part(scene, own, index, settings, seed)
-        found += [*of_index[:1], *(of_index[1 + i] for i in draw.permutation(len(of_index[1:])))]
-    first: dict[str, FurtherText] = {}
-    for each in found:
-        first.setdefault(each.text, each)
-    return turn, list(first.values())
-
-
-def of_part(
-    scene: Scene, own: str, index: int, settings: DataSettings, seed: int = 0
+    scene: Scene, own: str, settings: DataSettings, draw: np.random.Generator
 ) -> list[FurtherText]:
-    """Returns a relation's text, as of the whole scene, and those of its negatives that are false of all of it.
-
-    What is false between two things may be true between two others of the same names.
-    """
-    text = relation_text(scene.relations[index].triplet)
-    true = {own}.union(
-        *({relation_text(r.triplet), *r.paraphrases, *said(r.triplet)} for r in scene.relations)
-    )
-    false = [
-        each
-        for each in of_relation(scene, index, settings, seed)
-        if each.kind != TRUE and each.text not in true
-    ]
-    return [FurtherText(text, PART), *false] if text and text != own and false else []
+    """Returns the caption that a whole scene is compared with besides its own text; none if there is none."""
+    found = captions(scene, own, settings)
+    return [found[int(draw.integers(len(found)))]] if found else []
 
 
 def captions(scene: Scene, own: str, settings: DataSettings) -> list[FurtherText]:
     """Returns the captions, or their sentences, of which one is a further text of a whole scene."""
-    if not settings.photo_captions:
-        return []
     texts = (
         part
         for caption in scene.captions
@@ -180,9 +147,8 @@ def in_order(
 ) -> Iterator[tuple[float, int, FurtherText]]:
     """Yields a scene's further texts with the order in which they find room: (priority, index, text).
 
-    The smallest priorities come first: each relation's first text before any relation's second one, and each
-    scene's likewise. Which text is a relation's first, and which relation goes first, is drawn by the scene's
-    seed.
+    The smallest priorities come first: each relation's first text before any relation's second one. Which text
+    is a relation's first, and which relation goes first, is drawn by the scene's seed.
 
     Args:
       own: The text of the scene itself.
@@ -190,8 +156,8 @@ def in_order(
       chosen: Indices of the scene's relations that are in the batch; not used for the scene itself.
     """
     if level == "global":
-        turn, found = of_scene(scene, own, settings, seed)
-        yield from ((place + turn, 0, each) for place, each in enumerate(found))
+        draw = np.random.default_rng([seed, _SALT])
+        yield from ((draw.random(), 0, each) for each in of_scene(scene, own, settings, draw))
         return
     for index in sorted(chosen):
         found = of_relation(scene, int(index), settings, seed)

@@ -30,7 +30,8 @@ def needs_of(
 ) -> dict[str, Needs]:
     """What a scene needs, by level."""
     text = longest_global_text(scene, settings)
-    longest = _of_whole(scene, text, settings) if text and has_room(settings, "global") else []
+    captions = [each.text for each in further.captions(scene, text, settings)]
+    longest = [max(captions, key=len)] if captions and text and has_room(settings, "global") else []
     found = {"global": Needs([text] if text else [], [], longest)}
     for level in FINER:
         area = visible_area(shapes, level)
@@ -42,18 +43,6 @@ def needs_of(
             others = [t.text for i in visible for t in further.of_relation(scene, i, settings)]
             found[level] = found[level]._replace(further=others)
     return found
-
-
-def _of_whole(scene: Scene, own: str, settings: DataSettings) -> list[str]:
-    """The most further texts that a whole scene may have: its longest caption and longest relations."""
-    captions = [each.text for each in further.captions(scene, own, settings)]
-    told = [
-        [each.text for each in further.of_part(scene, own, index, settings)]
-        for index in range(len(scene.relations) if settings.photo_relations else 0)
-    ]
-    told.sort(key=lambda texts: sum(map(len, texts)), reverse=True)
-    texts = [text for of_index in told[: settings.photo_relations] for text in of_index]
-    return list(dict.fromkeys([*sorted(captions, key=len)[-1:], *texts]))
 
 
 def has_room(settings: DataSettings, level: str) -> bool:

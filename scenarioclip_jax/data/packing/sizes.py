@@ -182,7 +182,6 @@ def _key(source, tokenizer: Tokenizer, settings: DataSettings) -> str:
         values["further"] = [
             *(bool(settings.level(level).further) for level in LEVELS),
             *(settings.make_negatives, settings.make_paraphrases, settings.caption_sentences),
-            *(settings.photo_captions, settings.photo_relations),
         ]
     if settings.global_text != "action":
         values["global_text"] = settings.global_text

@@ -5,11 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from scenarioclip_jax.data.batch import PART, TRUE
+from scenarioclip_jax.data.batch import TRUE
 from scenarioclip_jax.data.packing.choose import Item, pack_training_group
 from scenarioclip_jax.data.packing.fill import BatchBuilder, text_tokens
-from scenarioclip_jax.data.packing.further import of_part, of_relation, of_scene, sentences
-from scenarioclip_jax.data.packing.needs import needs_of
+from scenarioclip_jax.data.packing.further import of_relation, sentences
 from scenarioclip_jax.data.photo import fit_scene
 from scenarioclip_jax.data.stored.labels import relation_text
 from scenarioclip_jax.data.stored.scene import Relation
@@ -240,82 +239,6 @@ def test_a_scene_is_told_one_of_its_captions(sentence, tokenizer):
     )
     assert {text for _, _, text in found} <= allowed
     assert slots.further.count[0] == 2
-
-
-def test_what_is_true_elsewhere_in_the_photo_is_no_negative_of_the_photo():
-    """Between the relation's own two things it is false."""
-    own = relation(
-        ("dog", "left of", "cat"),
-        negatives=[
-            ("cat", "left of", "dog"),
-            ("dog", "left of", "sofa"),  # another relation's text
-            ("bird", "under", "sofa"),  # another relation in other words
-            ("bird", "near", "rug"),  # another relation's paraphrase
-            ("bird", "left of", "cat"),  # what the photo is told anyway
-        ],
-        paraphrases=["cat right of dog"],
-    )
-    others = [
-        relation(("dog", "left of", "sofa")),
-        relation(("sofa", "above", "bird"), paraphrases=["bird near rug"]),
-    ]
-    scene = fake_scene(0)._replace(relations=[own, *others])
-    assert len(of_relation(scene, 0, GROUP)) == 6
-    found = [tuple(each) for each in of_part(scene, "bird left of cat", 0, GROUP)]
-    assert found == [("dog left of cat", PART), ("cat left of dog", 1)]
-    assert of_part(scene, "", 1, GROUP) == []  # nothing is false of it, so nothing is asked
-    assert of_part(scene, "dog left of cat", 0, GROUP) == []  # the photo's own text
-
-
-@pytest.mark.parametrize("captions", [True, False])
-@pytest.mark.parametrize("count", [1, 2, 9])
-def test_a_scene_is_told_some_of_its_relations(count, captions, tokenizer):
-    settings = dataclasses.replace(GROUP, photo_relations=count, photo_captions=captions)
-    settings = with_room(0, settings)
-    settings = settings.with_level("global", further_per_scene=8.0, text_length=20)
-    batch, _ = pack(items(SOME, ["A cat 3."]), settings, tokenizer)
-    slots = batch.levels["global"]
-    found = further_texts(slots, tokenizer)
-    for scene in range(4):
-        of = [(kind, text) for slot, kind, text in found if slot == scene]
-        assert [text for kind, text in of if kind == TRUE] == ["a cat 3."] * captions
-        parts = [text for kind, text in of if kind == PART]
-        assert len(parts) == min(count, 2)
-        about = [each for each in SOME if relation_text(each.triplet) in parts]
-        wrong = {relation_text(negative) for each in about for negative in each.negatives}
-        assert {text for kind, text in of if kind > TRUE} == wrong
-    if count == 1:  # which one is drawn by the scene's seed
-        assert len({text for _, kind, text in found if kind == PART}) == 2
-
-
-def test_where_room_is_short_every_photo_keeps_what_its_negatives_are_compared_with(tokenizer):
-    settings = dataclasses.replace(GROUP, photo_relations=1)
-    settings = with_room(0, settings).with_level("global", further_per_scene=2.0, text_length=20)
-    slots = pack(items(SOME), settings, tokenizer)[0].levels["global"]
-    found = further_texts(slots, tokenizer)
-    assert sorted((slot, kind == PART) for slot, kind, _ in found) == sorted(
-        (slot, part) for slot in range(4) for part in (True, False)
-    )
-    assert slots.further.count[0] == 4 * 3
-
-
-def test_a_caption_is_drawn_as_it_was_before_photos_were_told_relations():
-    """A run goes on with the same captions, and with the same order of what finds room."""
-    scene = fake_scene(0)._replace(relations=SOME, captions=["A 1.", "A 2.", "A 3."])
-    for seed in range(20):
-        turn, (caption,) = of_scene(scene, "", GROUP, seed)
-        more = dataclasses.replace(GROUP, photo_relations=1)
-        same, (first, *others) = of_scene(scene, "", more, seed)
-        assert (same, first) == (turn, caption)
-        assert len(others) == 3
-
-
-def test_room_is_planned_for_the_longest_relations_of_a_photo():
-    settings = dataclasses.replace(GROUP, photo_relations=1)
-    settings = settings.with_level("global", further_per_scene=2.0)
-    scene = fake_scene(0)._replace(relations=SOME, captions=["A 1.", "A long one."])
-    needed = needs_of(scene, fit_scene(scene, 32, "centre_crop", 40), settings)["global"].further
-    assert list(needed) == ["A long one.", "dog on cat", "cat on dog", "dog left of cat"]
 
 
 def test_names_have_no_further_texts():
