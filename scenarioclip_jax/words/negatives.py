@@ -90,8 +90,11 @@ def negatives(
     return _balanced(pools, facts, count)
 
 
-def paraphrases(triplet: Triplet, count: int) -> list[Triplet]:
-    """Returns up to `count` other triplets that say what this one says, or a little less; the inverse first."""
+def paraphrases(triplet: Triplet, count: int | None = None) -> list[Triplet]:
+    """Returns up to `count` other triplets that say what this one says, or a little less; the inverse first.
+
+    None: all of them.
+    """
     subject, predicate, object_ = triplet
     back = predicates.inverse(predicate)
     if back == "behind" and nouns.may_face(*(read_name(end).noun for end in (subject, object_))):

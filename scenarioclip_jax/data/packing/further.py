@@ -19,7 +19,6 @@ from scenarioclip_jax.data.stored.labels import relation_text
 from scenarioclip_jax.data.stored.scene import NEGATIVE_KINDS, Scene, Triplet, negative_kind
 from scenarioclip_jax.words import negatives as words
 
-MANY = 20  # more paraphrases than any triplet has
 _SALT = 0xF07E  # tells the draws of further texts from other draws with the scene's seed
 # A sentence ends at a mark that a space and a capital letter follow, but not after an initial or "Mr.".
 _SENTENCE_END = re.compile(
@@ -73,7 +72,7 @@ def of_relation(
 @functools.lru_cache(maxsize=1 << 14)
 def said(triplet: Triplet) -> frozenset[str]:
     """Other texts that are true wherever a triplet is."""
-    return frozenset(map(relation_text, words.paraphrases(triplet, MANY)))
+    return frozenset(map(relation_text, words.paraphrases(triplet)))
 
 
 def made_negatives(scene: Scene, index: int, count: int, seed: int) -> list[Triplet]:

@@ -25,14 +25,13 @@ from scenarioclip_jax.words.nouns import absent
 PROTOCOL = (
     "On the test split. A picture's own text (relation: its triplet; global: the action) must score strictly "
     "higher than the same text with “ and ” and something false added. object: a name of the data set that "
-    "none of the photo's objects has, drawn by a digest of the photo's id; relation: a negative of the "
-    "relation, or of the first of the photo's relations that has one which no relation of the photo makes "
-    "true, in the same or in other words. global/truth: the action with that relation added must "
+    "none of the photo's objects has, drawn by a digest of the photo's id; relation: the first negative of the "
+    "relation (global: of any of the photo's relations) that none of the photo's relations says, in the same "
+    "or in other words. global/truth: the action with that relation added must "
     "score higher than with that negative added, so that it isn't enough to prefer short texts. Texts that "
     "would be cut are left out. Chance is 50%."
 )
 JOINT = " and "
-MANY = 20  # more paraphrases than any triplet has
 
 
 def pairs(
@@ -54,13 +53,15 @@ def pairs(
         for photo, (subject, _, object_) in zip(ids, split.triplets, strict=True):
             named.setdefault(photo, set()).update((subject, object_))
     found = {}
+    told: dict[str, tuple[str, str]] = {}  # by photo: a relation's text, and what is false of it
     if "relation" in split.galleries:
         gallery = split.galleries["relation"]
         own = [relation_text(triplet) for triplet in split.triplets]
-        of_row = {
-            row: relation_text(wrong[0]) for row, wrong in enumerate(split.negatives) if wrong
-        }
-        found["relation/relation"] = _with(own, of_row, "relation")
+        false = _false(split)
+        found["relation/relation"] = _with(own, false, "relation")
+        for row, photo in enumerate(gallery.photo_ids):
+            if row in false:
+                told.setdefault(photo, (own[row], false[row]))
         absent = {
             row: name
             for row, photo in enumerate(gallery.photo_ids)
@@ -69,7 +70,6 @@ def pairs(
         found["relation/object"] = _with(own, absent, "relation")
     if "global" in split.galleries:
         gallery = split.galleries["global"]
-        told = _told(split)
         some = {row: told[p] for row, p in enumerate(gallery.photo_ids) if p in told}
         half = _with(gallery.texts, {row: false for row, (_, false) in some.items()}, "global")
         whole = _with(gallery.texts, {row: true for row, (true, _) in some.items()}, "global")
@@ -84,21 +84,19 @@ def pairs(
     return {name: each for name, each in found.items() if each[1]}
 
 
-def _told(split: Split) -> dict[str, tuple[str, str]]:
-    """By photo: the text of a relation, and a negative of it that no relation of the photo makes true."""
-    if "relation" not in split.galleries:
-        return {}
+def _false(split: Split) -> dict[int, str]:
+    """By row of the relations' gallery: the first negative that no relation of the photo says."""
     photos = split.galleries["relation"].photo_ids
     true: dict[str, set[str]] = {}
     for photo, triplet, others in zip(photos, split.triplets, split.paraphrases, strict=True):
-        said = map(relation_text, paraphrases(triplet, MANY))
+        said = map(relation_text, paraphrases(triplet))
         true.setdefault(photo, set()).update((relation_text(triplet), *others, *said))
-    told: dict[str, tuple[str, str]] = {}
-    for photo, triplet, negatives in zip(photos, split.triplets, split.negatives, strict=True):
-        for negative in map(relation_text, negatives):
-            if negative not in true[photo]:
-                told.setdefault(photo, (relation_text(triplet), negative))
-    return told
+    false: dict[int, str] = {}
+    for row, (photo, negatives) in enumerate(zip(photos, split.negatives, strict=True)):
+        usable = (text for text in map(relation_text, negatives) if text not in true[photo])
+        if (text := next(usable, None)) is not None:
+            false[row] = text
+    return false
 
 
 def _with(own: Sequence[str], false: Mapping[int, str], level: str):

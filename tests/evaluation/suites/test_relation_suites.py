@@ -155,6 +155,8 @@ def test_what_is_true_elsewhere_in_a_photo_is_no_half_truth():
     added = "reading and table above lamp", "reading and table on lamp"
     assert found["global/truth"] == ("global", [0], [added[0]], [added[1]])
     assert found["global/relation"] == ("global", [0], ["reading"], [added[1]])
+    of_second = ["table above lamp"], ["table above lamp and table on lamp"]
+    assert found["relation/relation"] == ("relation", [1], *of_second)
 
 
 def test_what_is_added_to_a_half_truth_is_not_there():
